@@ -1,0 +1,148 @@
+//! The `token.auth.v1` annotations in a descriptor set → policy values.
+//!
+//! Used by build scripts (the root package's own included) and, with the feature `descriptor`, at run time.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor, ServiceDescriptor, Value};
+
+use crate::policy::{Access, MethodPolicy, Requirement, StreamExpiry};
+
+/// Why a descriptor set has no usable policy.
+#[derive(Debug)]
+pub struct Error(String);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads the policy of every service in an encoded descriptor set.
+pub(crate) fn read(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
+    let pool = DescriptorPool::decode(encoded).map_err(|e| Error(format!("not a usable descriptor set: {e}")))?;
+    let extensions = Extensions::find(&pool);
+    let mut policies = Vec::new();
+    for service in pool.services() {
+        let declared = extensions.of_service(&service)?;
+        for method in service.methods() {
+            policies.push(MethodPolicy {
+                path: Cow::Owned(format!("/{}/{}", service.full_name(), method.name())),
+                audience: Cow::Owned(declared.audience.clone()),
+                access: extensions.of_method(&method)?.unwrap_or_else(|| declared.default.clone()),
+            });
+        }
+    }
+    Ok(policies)
+}
+
+/// Absent where no file of the set imports the annotations: then everything is undeclared.
+struct Extensions {
+    service: Option<ExtensionDescriptor>,
+    method: Option<ExtensionDescriptor>,
+}
+
+struct Declared {
+    audience: String,
+    default: Access,
+}
+
+impl Extensions {
+    fn find(pool: &DescriptorPool) -> Self {
+        Self {
+            service: pool.get_extension_by_name("token.auth.v1.service"),
+            method: pool.get_extension_by_name("token.auth.v1.method"),
+        }
+    }
+
+    fn of_service(&self, service: &ServiceDescriptor) -> Result<Declared, Error> {
+        let mut declared = Declared { audience: service.full_name().to_owned(), default: Access::Undeclared };
+        let Some(option) = option(&service.options(), self.service.as_ref()) else { return Ok(declared) };
+        if let Some(audience) = strings(&option, "audience").into_iter().next() {
+            declared.audience = audience;
+        }
+        if let Some(requirement) = message(&option, "default_requirement") {
+            declared.default = Access::Require(requirement_of(&requirement, service.full_name())?);
+        }
+        Ok(declared)
+    }
+
+    /// `None` where the method leaves it to its service.
+    fn of_method(&self, method: &MethodDescriptor) -> Result<Option<Access>, Error> {
+        let Some(option) = option(&method.options(), self.method.as_ref()) else { return Ok(None) };
+        if let Some(requirement) = message(&option, "require") {
+            return Ok(Some(Access::Require(requirement_of(&requirement, method.full_name())?)));
+        }
+        match option.get_field_by_name("public").as_deref() {
+            Some(Value::Bool(true)) => Ok(Some(Access::Public)),
+            _ => Ok(Some(Access::Undeclared)),
+        }
+    }
+}
+
+fn requirement_of(message: &DynamicMessage, owner: &str) -> Result<Requirement, Error> {
+    let requirement = Requirement {
+        all_scopes: cows(strings(message, "all_scopes")),
+        any_scopes: cows(strings(message, "any_scopes")),
+        callers: cows(strings(message, "callers")),
+        max_token_age: duration(message, "max_token_age", owner)?,
+        stream_expiry: match message.get_field_by_name("stream_expiry").as_deref() {
+            Some(Value::EnumNumber(2)) => StreamExpiry::Allow,
+            _ => StreamExpiry::Close,
+        },
+    };
+    for scope in requirement.all_scopes.iter().chain(requirement.any_scopes.iter()) {
+        // RFC 6749 section 3.3: scope-token.
+        if scope.is_empty() || !scope.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
+            return Err(Error(format!("{owner}: {scope:?} is not a scope (RFC 6749 section 3.3)")));
+        }
+    }
+    for caller in requirement.callers.iter() {
+        let prefix = caller.strip_suffix('*').unwrap_or(caller);
+        if caller.is_empty() || prefix.contains('*') {
+            return Err(Error(format!(
+                "{owner}: caller {caller:?} must be a client ID, or a prefix and one final \"*\""
+            )));
+        }
+    }
+    Ok(requirement)
+}
+
+fn option(options: &DynamicMessage, extension: Option<&ExtensionDescriptor>) -> Option<DynamicMessage> {
+    let extension = extension.filter(|extension| options.has_extension(extension))?;
+    options.get_extension(extension).as_message().cloned()
+}
+
+fn message(parent: &DynamicMessage, field: &str) -> Option<DynamicMessage> {
+    if !parent.has_field_by_name(field) {
+        return None;
+    }
+    parent.get_field_by_name(field)?.as_message().cloned()
+}
+
+fn strings(parent: &DynamicMessage, field: &str) -> Vec<String> {
+    match parent.get_field_by_name(field).as_deref() {
+        Some(Value::String(one)) if !one.is_empty() => vec![one.clone()],
+        Some(Value::List(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn duration(parent: &DynamicMessage, field: &str, owner: &str) -> Result<Option<Duration>, Error> {
+    let Some(value) = message(parent, field) else { return Ok(None) };
+    let part = |name: &str| match value.get_field_by_name(name).as_deref() {
+        Some(Value::I64(seconds)) => *seconds,
+        Some(Value::I32(nanos)) => i64::from(*nanos),
+        _ => 0,
+    };
+    let negative = |_| Error(format!("{owner}: {field} is negative"));
+    let seconds = u64::try_from(part("seconds")).map_err(negative)?;
+    let nanos = u32::try_from(part("nanos")).map_err(negative)?;
+    Ok(Some(Duration::new(seconds, nanos)))
+}
+
+fn cows(strings: Vec<String>) -> Cow<'static, [Cow<'static, str>]> {
+    Cow::Owned(strings.into_iter().map(Cow::Owned).collect())
+}

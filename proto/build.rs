@@ -1,0 +1,141 @@
+//! For build scripts: one call compiles an application's `.proto` files with everything that the layers
+//! need. No `protoc`.
+//!
+//! ```no_run
+//! // build.rs
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     token_proto::build::compile(&["proto/inventory.proto"], &["proto"])
+//! }
+//! ```
+//!
+//! In the crate, [`tonic::include_proto!`] brings in the messages and services,
+//! [`include_policy!`](crate::include_policy) the policy table and
+//! [`include_descriptor_set!`](crate::include_descriptor_set) the encoded descriptor set.
+
+#![allow(clippy::print_stdout, reason = "how a build script speaks to cargo")]
+
+#[path = "build/redact.rs"]
+mod redact;
+#[path = "build/table.rs"]
+mod table;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{annotation, policy::Access};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Compiles `protos`, found under `includes`, for client and server.
+///
+/// A method without a policy is a build warning; see [`Build::deny_undeclared`].
+///
+/// # Errors
+///
+/// When a file does not compile, or an annotation contradicts itself; the message names file and line.
+pub fn compile(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<()> {
+    configure().compile(protos, includes)
+}
+
+/// As [`compile`], with choices.
+#[must_use]
+pub fn configure() -> Build {
+    Build { deny_undeclared: false, own: false, out_dir: None }
+}
+
+/// Choices for [`Build::compile`].
+#[derive(Debug)]
+pub struct Build {
+    deny_undeclared: bool,
+    /// The contract itself is being compiled, not an application on top of it.
+    own: bool,
+    out_dir: Option<PathBuf>,
+}
+
+impl Build {
+    /// A method without a policy fails the build in place of a warning.
+    #[must_use]
+    pub fn deny_undeclared(mut self) -> Self {
+        self.deny_undeclared = true;
+        self
+    }
+
+    /// Where the generated files go. Default: `OUT_DIR`.
+    #[must_use]
+    pub fn out_dir(mut self, out_dir: impl Into<PathBuf>) -> Self {
+        self.out_dir = Some(out_dir.into());
+        self
+    }
+
+    /// For this package's own build script, which shares this file.
+    #[allow(dead_code, reason = "the library itself never compiles the contract")]
+    pub(crate) fn own(mut self) -> Self {
+        self.own = true;
+        self
+    }
+
+    /// Compiles `protos`, found under `includes`.
+    ///
+    /// # Errors
+    ///
+    /// When a file does not compile, an annotation contradicts itself, or a method has no policy and
+    /// [`Build::deny_undeclared`] was asked for.
+    pub fn compile(self, protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<()> {
+        let out = match &self.out_dir {
+            Some(out) => out.clone(),
+            None => PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: call this from a build script")?),
+        };
+        let mut roots: Vec<&Path> = includes.iter().map(AsRef::as_ref).collect();
+        if !self.own {
+            roots.push(Path::new(PROTO_INCLUDE));
+        }
+        let mut compiler = protox::Compiler::new(&roots)?;
+        compiler.include_imports(true).include_source_info(true).open_files(protos)?;
+        // The bytes, not the decoded set: prost-types would drop the custom options.
+        let encoded = compiler.encode_file_descriptor_set();
+
+        let policies = annotation::read(&encoded)?;
+        self.report_undeclared(&policies)?;
+
+        let redacted = redact::Redacted::find(&encoded)?;
+        let mut prost = tonic_prost_build::configure()
+            .out_dir(&out)
+            .extern_path(".google.rpc", "::tonic_types::pb")
+            .skip_debug(redacted.paths());
+        if !self.own {
+            prost = prost
+                .extern_path(".token.v1", "::token_proto::v1")
+                .extern_path(".token.auth.v1", "::token_proto::auth::v1")
+                .extern_path(".token.admin.v1", "::token_proto::admin::v1");
+        }
+        prost.compile_fds(compiler.file_descriptor_set())?;
+        redacted.append_debug(&out)?;
+
+        let root = if self.own { "crate" } else { "::token_proto" };
+        fs::write(out.join("token_policy.rs"), table::render(&policies, root))?;
+        fs::write(out.join("token_descriptors.bin"), encoded)?;
+        for include in includes {
+            println!("cargo::rerun-if-changed={}", include.as_ref().display());
+        }
+        Ok(())
+    }
+
+    fn report_undeclared(&self, policies: &[crate::policy::MethodPolicy]) -> Result<()> {
+        let undeclared: Vec<&str> =
+            policies.iter().filter(|policy| policy.access == Access::Undeclared).map(|policy| &*policy.path).collect();
+        if self.deny_undeclared && !undeclared.is_empty() {
+            return Err(format!("no token.auth.v1 policy is declared for {}", undeclared.join(", ")).into());
+        }
+        for path in undeclared {
+            println!(
+                "cargo::warning={path} declares no token.auth.v1 policy: the server layer refuses every call to it"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Where `token/auth/v1/annotations.proto` is found.
+const PROTO_INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");

@@ -1,0 +1,81 @@
+//! The contract: Protobuf definitions of the token service and of the policy annotations, the Rust that
+//! is generated from them, and what an application needs to declare its own policy.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`v1`] | `token.v1`: `TokenService`, `TrustService`, error reasons |
+//! | [`auth::v1`] | `token.auth.v1`: the annotations that a method declares its policy with |
+//! | [`admin::v1`] | `token.admin.v1`: clients and signing keys |
+//! | [`policy`] | the declared policy as plain values |
+//! | `build` (feature) | for build scripts: one call compiles an application's `.proto` files |
+
+#[cfg(any(feature = "build", feature = "descriptor"))]
+mod annotation;
+#[cfg(feature = "build")]
+pub mod build;
+pub mod policy;
+
+/// `token.v1`: tokens and trust.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
+pub mod v1 {
+    tonic::include_proto!("token.v1");
+}
+
+/// `token.auth`: the policy annotations.
+pub mod auth {
+    /// `token.auth.v1`.
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
+    pub mod v1 {
+        tonic::include_proto!("token.auth.v1");
+    }
+}
+
+/// `token.admin`: clients and signing keys.
+pub mod admin {
+    /// `token.admin.v1`.
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
+    pub mod v1 {
+        tonic::include_proto!("token.admin.v1");
+    }
+}
+
+/// `google.rpc.ErrorInfo.domain` of every error of the token service and of the layers.
+pub const ERROR_DOMAIN: &str = "token.v1";
+
+/// The encoded descriptor set of this contract, imports and custom options kept: for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_descriptor_set!();
+
+/// The policy that this contract declares for its own services.
+pub static POLICY: &[policy::MethodPolicy] = include_policy!();
+
+/// The folder with the `.proto` files, for build scripts that call a Protobuf compiler themselves. Direct
+/// dependents' build scripts also find it in `DEP_TOKEN_PROTO_INCLUDE`.
+pub const PROTO_INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
+
+/// The policy table that `token_proto::build::compile` wrote: a `&'static [MethodPolicy]`.
+///
+/// ```ignore
+/// pub static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::include_policy!();
+/// ```
+#[macro_export]
+macro_rules! include_policy {
+    () => {
+        include!(concat!(env!("OUT_DIR"), "/token_policy.rs"))
+    };
+}
+
+/// The encoded descriptor set that `token_proto::build::compile` wrote: a `&'static [u8]`.
+#[macro_export]
+macro_rules! include_descriptor_set {
+    () => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/token_descriptors.bin"))
+    };
+}
+
+impl v1::ErrorReason {
+    /// The reason as it stands in `google.rpc.ErrorInfo.reason`: the enum's name without its prefix.
+    #[must_use]
+    pub fn as_reason(self) -> &'static str {
+        self.as_str_name().trim_start_matches("ERROR_REASON_")
+    }
+}

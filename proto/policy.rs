@@ -1,0 +1,79 @@
+//! The policy as plain values: what each method demands, read from the `token.auth.v1` annotations.
+//!
+//! An application's build script writes them into a static table ([`crate::include_policy!`]); with the
+//! feature `descriptor` the same values are read from any encoded descriptor set at run time.
+
+use std::{borrow::Cow, time::Duration};
+
+#[cfg(feature = "descriptor")]
+pub use crate::annotation::Error;
+
+/// One method and what it demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MethodPolicy {
+    /// The path of its requests: `/package.Service/Method`.
+    pub path: Cow<'static, str>,
+    /// The `aud` that a token must carry, and that clients ask for.
+    pub audience: Cow<'static, str>,
+    /// Who may call.
+    pub access: Access,
+}
+
+/// Who may call a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Neither the method nor its service says: nobody may.
+    Undeclared,
+    /// Anybody, without a token.
+    Public,
+    /// Whoever holds a token that meets the requirement.
+    Require(Requirement),
+}
+
+/// What a verified token must show; the plain form of `token.auth.v1.Requirement`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// Every one of these must have been granted.
+    pub all_scopes: Cow<'static, [Cow<'static, str>]>,
+    /// At least one of these must have been granted, where there are any.
+    pub any_scopes: Cow<'static, [Cow<'static, str>]>,
+    /// Client IDs that may call; a single trailing `*` is a prefix match. Empty: any.
+    pub callers: Cow<'static, [Cow<'static, str>]>,
+    /// A token issued longer ago than this is refused.
+    pub max_token_age: Option<Duration>,
+    /// What becomes of an open stream when its token expires.
+    pub stream_expiry: StreamExpiry,
+}
+
+/// What becomes of an open stream when its token expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamExpiry {
+    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`.
+    Close,
+    /// The stream goes on: it was authorized when it began.
+    Allow,
+}
+
+impl Requirement {
+    /// A good token for the audience, and nothing more.
+    #[must_use]
+    pub const fn any_token() -> Self {
+        Self {
+            all_scopes: Cow::Borrowed(&[]),
+            any_scopes: Cow::Borrowed(&[]),
+            callers: Cow::Borrowed(&[]),
+            max_token_age: None,
+            stream_expiry: StreamExpiry::Close,
+        }
+    }
+}
+
+/// Reads the policy of every service in an encoded `FileDescriptorSet` (imports included).
+///
+/// # Errors
+///
+/// When the bytes are not a descriptor set, or an annotation contradicts itself.
+#[cfg(feature = "descriptor")]
+pub fn from_descriptor_set(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
+    crate::annotation::read(encoded)
+}
