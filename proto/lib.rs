@@ -24,7 +24,14 @@ pub mod v1 {
 /// `token.auth`: the policy annotations.
 pub mod auth {
     /// `token.auth.v1`.
-    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated code"
+    )]
     pub mod v1 {
         tonic::include_proto!("token.auth.v1");
     }
@@ -33,7 +40,14 @@ pub mod auth {
 /// `token.admin`: clients and signing keys.
 pub mod admin {
     /// `token.admin.v1`.
-    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated code"
+    )]
     pub mod v1 {
         tonic::include_proto!("token.admin.v1");
     }

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-#[cfg(feature = "descriptor")]
+#[cfg(any(feature = "build", feature = "descriptor"))]
 pub use crate::annotation::Error;
 
 /// One method and what it demands.

@@ -1,1 +1,5 @@
 //! The layers.
+
+pub mod clock;
+pub mod json;
+pub mod signature;

@@ -1,0 +1,95 @@
+//! Signatures over `ring`, behind `jsonwebtoken`'s signer and verifier traits.
+//!
+//! One key, one algorithm: a key is parsed once, together with the only algorithm that it is ever used
+//! with, so a token's header cannot choose (RFC 8725 section 3.1). There is no HMAC and no `none`.
+
+mod jwk;
+mod signing;
+mod verifying;
+
+use std::fmt;
+
+pub use jwk::{PublicJwk, thumbprint};
+pub use signing::SigningKey;
+pub use verifying::VerifyingKey;
+
+/// The algorithms that tokens may be signed with: JOSE names, RFC 7518 section 3.1 and RFC 8037 section 3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256. The default: every verifier in every language knows it.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// Ed25519.
+    EdDsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256. RFC 9068 section 2.1 asks everybody to know it.
+    Rs256,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+}
+
+impl Algorithm {
+    /// Every algorithm, the preferred one first.
+    pub const ALL: [Self; 5] = [Self::Es256, Self::EdDsa, Self::Es384, Self::Ps256, Self::Rs256];
+
+    /// The JOSE name, as it stands in `alg`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
+        }
+    }
+
+    /// The algorithm of a JOSE name; `Ed25519` is RFC 9864's name for what RFC 8037 calls `EdDSA`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "ES256" => Self::Es256,
+            "ES384" => Self::Es384,
+            "EdDSA" | "Ed25519" => Self::EdDsa,
+            "RS256" => Self::Rs256,
+            "PS256" => Self::Ps256,
+            _ => return None,
+        })
+    }
+}
+
+impl From<Algorithm> for jsonwebtoken::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Es256 => Self::ES256,
+            Algorithm::Es384 => Self::ES384,
+            Algorithm::EdDsa => Self::EdDSA,
+            Algorithm::Rs256 => Self::RS256,
+            Algorithm::Ps256 => Self::PS256,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a key cannot be used. Says nothing about private material.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The key is not of the form that the algorithm needs, or is damaged.
+    #[error("the key is not a usable {0} key")]
+    Malformed(Algorithm),
+    /// The JWK is not one that signatures are verified with.
+    #[error("the JWK cannot verify signatures: {0}")]
+    UnusableJwk(&'static str),
+    /// RSA keys are imported, not generated, without the means of another library.
+    #[error("{0} keys cannot be generated here; import one from PEM")]
+    CannotGenerate(Algorithm),
+    /// The library refused to sign.
+    #[error("signing failed")]
+    SigningFailed,
+}

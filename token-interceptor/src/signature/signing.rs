@@ -1,0 +1,131 @@
+//! Private keys.
+
+use std::fmt;
+
+use jsonwebtoken::{
+    crypto::JwtSigner,
+    signature::{Error as SignatureError, Signer},
+};
+use ring::{
+    rand::SystemRandom,
+    signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
+};
+use zeroize::Zeroizing;
+
+use super::{Algorithm, KeyError, PublicJwk};
+
+/// A private key, parsed once, with the one algorithm it signs with.
+pub struct SigningKey {
+    algorithm: Algorithm,
+    pair: Pair,
+    random: SystemRandom,
+}
+
+enum Pair {
+    Ec(EcdsaKeyPair),
+    Ed(Ed25519KeyPair),
+    Rsa(Box<RsaKeyPair>, &'static dyn signature::RsaEncoding),
+}
+
+impl SigningKey {
+    /// Makes a new private key, as PKCS#8 DER.
+    ///
+    /// # Errors
+    ///
+    /// For the RSA algorithms, which `ring` does not generate, and where the system has no randomness.
+    pub fn generate_pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let random = SystemRandom::new();
+        let document = match algorithm {
+            Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &random),
+            Algorithm::Es384 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &random),
+            Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
+            Algorithm::Rs256 | Algorithm::Ps256 => return Err(KeyError::CannotGenerate(algorithm)),
+        };
+        let document = document.map_err(|_| KeyError::SigningFailed)?;
+        Ok(Zeroizing::new(document.as_ref().to_vec()))
+    }
+
+    /// Reads a private key from PKCS#8 DER (for RSA also PKCS#1 DER).
+    ///
+    /// # Errors
+    ///
+    /// When the DER is not a private key of the algorithm's kind and size.
+    pub fn from_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
+        let random = SystemRandom::new();
+        let malformed = |_| KeyError::Malformed(algorithm);
+        let pair = match algorithm {
+            Algorithm::Es256 => Pair::Ec(
+                EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, der, &random)
+                    .map_err(malformed)?,
+            ),
+            Algorithm::Es384 => Pair::Ec(
+                EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, der, &random)
+                    .map_err(malformed)?,
+            ),
+            // OpenSSL writes version 1 without the public key; ring writes version 2.
+            Algorithm::EdDsa => Pair::Ed(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(malformed)?),
+            Algorithm::Rs256 => Pair::Rsa(Box::new(rsa(der).map_err(malformed)?), &signature::RSA_PKCS1_SHA256),
+            Algorithm::Ps256 => Pair::Rsa(Box::new(rsa(der).map_err(malformed)?), &signature::RSA_PSS_SHA256),
+        };
+        Ok(Self { algorithm, pair, random })
+    }
+
+    /// The one algorithm that the key signs with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The public half as a JWK, with `kid` (RFC 7638 thumbprint), `alg` and `use`.
+    #[must_use]
+    pub fn public_jwk(&self) -> PublicJwk {
+        match &self.pair {
+            Pair::Ec(pair) => PublicJwk::ec(self.algorithm, pair.public_key().as_ref()),
+            Pair::Ed(pair) => PublicJwk::ed25519(pair.public_key().as_ref()),
+            Pair::Rsa(pair, _) => {
+                let public = signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
+                PublicJwk::rsa(self.algorithm, &public.n, &public.e)
+            }
+        }
+    }
+
+    /// Signs `message`; the signature in JWS form (RFC 7518 section 3).
+    ///
+    /// # Errors
+    ///
+    /// When the library refuses, which for a key that was parsed means that the system has no randomness.
+    pub fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let failed = |_| KeyError::SigningFailed;
+        Ok(match &self.pair {
+            Pair::Ec(pair) => pair.sign(&self.random, message).map_err(failed)?.as_ref().to_vec(),
+            Pair::Ed(pair) => pair.sign(message).as_ref().to_vec(),
+            Pair::Rsa(pair, encoding) => {
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(*encoding, &self.random, message, &mut signature).map_err(failed)?;
+                signature
+            }
+        })
+    }
+}
+
+fn rsa(der: &[u8]) -> Result<RsaKeyPair, ring::error::KeyRejected> {
+    RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der))
+}
+
+impl Signer<Vec<u8>> for SigningKey {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
+        self.sign_bytes(message).map_err(SignatureError::from_source)
+    }
+}
+
+impl JwtSigner for SigningKey {
+    fn algorithm(&self) -> jsonwebtoken::Algorithm {
+        self.algorithm.into()
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,178 @@
+//! Public keys, from JWK.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{
+    crypto::JwtVerifier,
+    signature::{Error as SignatureError, Verifier},
+};
+use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
+use serde_json::{Map, Value};
+
+use super::{Algorithm, KeyError};
+
+/// Members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// A public key with the one algorithm that it verifies.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    key_id: Option<String>,
+    algorithm: Algorithm,
+    public: Public,
+}
+
+#[derive(Clone)]
+enum Public {
+    Point(&'static dyn VerificationAlgorithm, Vec<u8>),
+    Rsa(&'static RsaParameters, RsaPublicKeyComponents<Vec<u8>>),
+}
+
+impl VerifyingKey {
+    /// Reads a public JWK. RFC 7517 section 4.
+    ///
+    /// Without `alg` the algorithm is the one that the key's curve leaves; an RSA key without `alg` is taken
+    /// for RS256, the algorithm that RFC 9068 section 2.1 makes everybody support.
+    ///
+    /// # Errors
+    ///
+    /// When the JWK is not a public signing key of a known algorithm: `use` other than `sig`, `key_ops`
+    /// without `verify`, a private member, a curve that is not the algorithm's, damaged parameters.
+    pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, KeyError> {
+        if PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member)) {
+            return Err(KeyError::UnusableJwk("it has a private member"));
+        }
+        match jwk.get("use") {
+            None => {}
+            Some(Value::String(key_use)) if key_use == "sig" => {}
+            Some(_) => return Err(KeyError::UnusableJwk("its use is not sig")),
+        }
+        match jwk.get("key_ops") {
+            None => {}
+            Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
+            Some(_) => return Err(KeyError::UnusableJwk("its key_ops do not allow verify")),
+        }
+        let key_id = optional_text(jwk, "kid")?.map(str::to_owned);
+        let algorithm = match optional_text(jwk, "alg")? {
+            None => None,
+            Some(name) => Some(Algorithm::from_name(name).ok_or(KeyError::UnusableJwk("its alg is not supported"))?),
+        };
+        let (algorithm, public) = match optional_text(jwk, "kty")? {
+            Some("EC") => ec(jwk, algorithm)?,
+            Some("OKP") => okp(jwk, algorithm)?,
+            Some("RSA") => rsa(jwk, algorithm)?,
+            _ => return Err(KeyError::UnusableJwk("its kty is not EC, OKP or RSA")),
+        };
+        Ok(Self { key_id, algorithm, public })
+    }
+
+    /// The `kid`, where the JWK has one.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The one algorithm that the key verifies.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Whether `signature` is this key's over `message`.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.public {
+            Public::Point(algorithm, point) => {
+                UnparsedPublicKey::new(*algorithm, point).verify(message, signature).is_ok()
+            }
+            Public::Rsa(parameters, components) => components.verify(parameters, message, signature).is_ok(),
+        }
+    }
+}
+
+fn ec(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
+    let (algorithm, verification, coordinate_bytes): (_, &'static dyn VerificationAlgorithm, _) =
+        match optional_text(jwk, "crv")? {
+            Some("P-256") => (Algorithm::Es256, &signature::ECDSA_P256_SHA256_FIXED, 32),
+            Some("P-384") => (Algorithm::Es384, &signature::ECDSA_P384_SHA384_FIXED, 48),
+            _ => return Err(KeyError::UnusableJwk("its crv is not supported")),
+        };
+    agree(declared, algorithm)?;
+    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+    // RFC 7518 section 6.2.1.2: full length, leading zeros kept.
+    if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
+        return Err(KeyError::UnusableJwk("a coordinate does not have the curve's length"));
+    }
+    let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
+    Ok((algorithm, Public::Point(verification, point)))
+}
+
+fn okp(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
+    if optional_text(jwk, "crv")? != Some("Ed25519") {
+        return Err(KeyError::UnusableJwk("its crv is not supported"));
+    }
+    agree(declared, Algorithm::EdDsa)?;
+    let x = bytes(jwk, "x")?;
+    if x.len() != 32 {
+        return Err(KeyError::UnusableJwk("a coordinate does not have the curve's length"));
+    }
+    Ok((Algorithm::EdDsa, Public::Point(&signature::ED25519, x)))
+}
+
+fn rsa(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
+    let algorithm = declared.unwrap_or(Algorithm::Rs256);
+    let parameters = match algorithm {
+        Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
+        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => {
+            return Err(KeyError::UnusableJwk("its alg does not belong to its kty"));
+        }
+    };
+    let components = RsaPublicKeyComponents { n: bytes(jwk, "n")?, e: bytes(jwk, "e")? };
+    // Checked again by ring at each use; here so that a weak key is reported when it is read.
+    if components.n.len() < 256 {
+        return Err(KeyError::UnusableJwk("its modulus has less than 2048 bits"));
+    }
+    Ok((algorithm, Public::Rsa(parameters, components)))
+}
+
+fn agree(declared: Option<Algorithm>, algorithm: Algorithm) -> Result<(), KeyError> {
+    match declared {
+        Some(declared) if declared != algorithm => Err(KeyError::UnusableJwk("its alg does not belong to its crv")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, KeyError> {
+    match jwk.get(name) {
+        None => Ok(None),
+        Some(value) => value.as_str().map(Some).ok_or(KeyError::UnusableJwk("a member has the wrong type")),
+    }
+}
+
+fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, KeyError> {
+    let text = optional_text(jwk, name)?.ok_or(KeyError::UnusableJwk("a key parameter is missing"))?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::UnusableJwk("a key parameter is not base64url"))
+}
+
+impl Verifier<Vec<u8>> for VerifyingKey {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
+        if self.verifies(message, signature) { Ok(()) } else { Err(SignatureError::new()) }
+    }
+}
+
+impl JwtVerifier for VerifyingKey {
+    fn algorithm(&self) -> jsonwebtoken::Algorithm {
+        self.algorithm.into()
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyingKey")
+            .field("key_id", &self.key_id)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
