@@ -1,6 +1,11 @@
 //! Compiles the contract with the same code that applications' build scripts call. No `protoc`.
 
-#![allow(unreachable_pub, dead_code, reason = "the library's own modules, of which a build script needs a part")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    unused_imports,
+    reason = "the library's own modules, of which a build script needs a part"
+)]
 
 #[path = "proto/annotation.rs"]
 mod annotation;
