@@ -1,0 +1,42 @@
+# What CI runs, by name. `just --list` shows them; `.ci/run` calls them.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# Everything that must hold before a change lands, for Rust alone.
+default: lint test
+
+# The README's test command.
+test:
+    cargo test --workspace
+
+# Format, clippy, documentation: no warnings.
+lint: fmt clippy doc
+
+fmt:
+    cargo fmt --all --check
+
+clippy:
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
+
+# Licences, banned crates, sources.
+deny:
+    cargo deny --config .deny.toml check bans licenses sources
+
+# Known vulnerabilities: needs the advisory database from the network.
+advisories:
+    cargo deny --config .deny.toml check advisories
+
+# OAuth clients of other languages against a running issuer: python, node.
+interop language:
+    tests/interop/{{language}}/run
+
+# The fuzz targets, each for a minute.
+fuzz seconds="60":
+    cd token-interceptor/fuzz && for target in $(ls fuzz_targets | sed 's/\.rs$//'); do cargo fuzz run -s none "$target" -- -max_total_time={{seconds}}; done
+
+# Figures with their floors, measured in the same run.
+bench:
+    cargo bench --workspace

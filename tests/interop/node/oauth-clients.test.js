@@ -1,0 +1,75 @@
+// Off-the-shelf Node clients get tokens from the issuer and check them, as their users would.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
+import * as oauth from 'oauth4webapi'
+import * as client from 'openid-client'
+import { ClientCredentials } from 'simple-oauth2'
+
+const { TOKEN_ISSUER: issuer, TOKEN_CLIENT_ID: id, TOKEN_CLIENT_SECRET: secret } = process.env
+const audience = 'inventory'
+
+async function verify(token, jwksUri) {
+  const keys = createRemoteJWKSet(new URL(jwksUri))
+  return jwtVerify(token, keys, { issuer, audience, typ: 'at+jwt', algorithms: ['ES256'] })
+}
+
+for (const algorithm of ['oidc', 'oauth2']) {
+  for (const [method, authentication] of [
+    ['client_secret_basic', client.ClientSecretBasic],
+    ['client_secret_post', client.ClientSecretPost],
+  ]) {
+    test(`openid-client by ${algorithm} discovery with ${method} gets a token that jose accepts`, async () => {
+      const config = await client.discovery(new URL(issuer), id, {}, authentication(secret), { algorithm })
+      const tokens = await client.clientCredentialsGrant(config, { audience, scope: 'inventory.read' })
+      const { payload } = await verify(tokens.access_token, config.serverMetadata().jwks_uri)
+      assert.equal(payload.client_id, id)
+      assert.equal(payload.sub, id)
+      assert.equal(payload.scope, 'inventory.read')
+      assert.ok(tokens.expires_in > 0)
+    })
+  }
+}
+
+test('oauth4webapi reads metadata and token response strictly and accepts them', async () => {
+  const url = new URL(issuer)
+  const server = await oauth.processDiscoveryResponse(
+    url,
+    await oauth.discoveryRequest(url, { algorithm: 'oauth2' }),
+  )
+  const me = { client_id: id }
+  const response = await oauth.clientCredentialsGrantRequest(
+    server,
+    me,
+    oauth.ClientSecretBasic(secret),
+    new URLSearchParams({ audience }),
+  )
+  const tokens = await oauth.processClientCredentialsResponse(server, me, response)
+  const { protectedHeader } = await verify(tokens.access_token, server.jwks_uri)
+  assert.equal(protectedHeader.typ, 'at+jwt')
+})
+
+test('simple-oauth2 gets a token that jose accepts', async () => {
+  const tokens = await new ClientCredentials({
+    client: { id, secret },
+    auth: { tokenHost: issuer, tokenPath: '/oauth/token' },
+  }).getToken({ audience })
+  const { payload } = await verify(tokens.token.access_token, `${issuer}/jwks.json`)
+  assert.equal(payload.aud, audience)
+})
+
+test('a wrong secret reads invalid_client', async () => {
+  const config = await client.discovery(new URL(issuer), id, {}, client.ClientSecretBasic('wrong'))
+  await assert.rejects(client.clientCredentialsGrant(config, { audience }), { error: 'invalid_client', status: 401 })
+})
+
+test('jose refuses a token for another audience', async () => {
+  const config = await client.discovery(new URL(issuer), id, {}, client.ClientSecretBasic(secret))
+  const tokens = await client.clientCredentialsGrant(config, { audience })
+  const keys = createRemoteJWKSet(new URL(config.serverMetadata().jwks_uri))
+  await assert.rejects(
+    jwtVerify(tokens.access_token, keys, { issuer, audience: 'elsewhere' }),
+    errors.JWTClaimValidationFailed,
+  )
+})
