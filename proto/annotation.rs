@@ -8,9 +8,15 @@ use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodD
 
 use crate::policy::{Access, MethodPolicy, Requirement, StreamExpiry};
 
-/// Why a descriptor set has no usable policy.
-#[derive(Debug)]
-pub struct Error(String);
+/// Why there is no usable policy.
+pub struct Error(pub(crate) String);
+
+impl fmt::Debug for Error {
+    /// As it is displayed: this is what cargo prints of a build script's error.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

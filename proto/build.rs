@@ -92,7 +92,9 @@ impl Build {
             roots.push(Path::new(PROTO_INCLUDE));
         }
         let mut compiler = protox::Compiler::new(&roots)?;
-        compiler.include_imports(true).include_source_info(true).open_files(protos)?;
+        // protox shows file, line and column in its Debug alone.
+        let placed = |error: protox::Error| annotation::Error(format!("{error:?}"));
+        compiler.include_imports(true).include_source_info(true).open_files(protos).map_err(placed)?;
         // The bytes, not the decoded set: prost-types would drop the custom options.
         let encoded = compiler.encode_file_descriptor_set();
 
@@ -126,7 +128,8 @@ impl Build {
         let undeclared: Vec<&str> =
             policies.iter().filter(|policy| policy.access == Access::Undeclared).map(|policy| &*policy.path).collect();
         if self.deny_undeclared && !undeclared.is_empty() {
-            return Err(format!("no token.auth.v1 policy is declared for {}", undeclared.join(", ")).into());
+            let error = format!("no token.auth.v1 policy is declared for {}", undeclared.join(", "));
+            return Err(annotation::Error(error).into());
         }
         for path in undeclared {
             println!(

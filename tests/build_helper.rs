@@ -1,0 +1,112 @@
+//! `token_proto::build`, as an application's build script calls it.
+
+use std::{fs, path::Path};
+
+use token_proto::build;
+
+const HEADER: &str = r#"
+    syntax = "proto3";
+    package shop.v1;
+    import "token/auth/v1/annotations.proto";
+    message M { string note = 1; string pin = 2 [(token.auth.v1.sensitive) = true]; }
+"#;
+
+/// Compiles `service` under the header; answers the folder with what was generated.
+fn compile(service: &str, build: build::Build) -> (tempfile::TempDir, Result<(), String>) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("shop.proto"), format!("{HEADER}{service}")).unwrap();
+    let result = build.out_dir(dir.path()).compile(&["shop.proto"], &[dir.path()]).map_err(|error| error.to_string());
+    (dir, result)
+}
+
+fn generated(dir: &Path, name: &str) -> String {
+    fs::read_to_string(dir.join(name)).unwrap()
+}
+
+#[test]
+fn one_call_writes_messages_policy_and_descriptors() {
+    let (dir, result) = compile(
+        r#"service Shop {
+            option (token.auth.v1.service) = {audience: "shop" default_requirement: {all_scopes: "shop.read"}};
+            rpc Read(M) returns (M);
+            rpc Write(M) returns (M) { option (token.auth.v1.method).require = {
+                any_scopes: ["shop.write", "shop.admin"] callers: "till-*" max_token_age: {seconds: 60} }; }
+            rpc Hours(M) returns (M) { option (token.auth.v1.method).public = true; }
+        }"#,
+        build::configure().deny_undeclared(),
+    );
+    result.unwrap();
+    let policies =
+        token_proto::policy::from_descriptor_set(&fs::read(dir.path().join("token_descriptors.bin")).unwrap());
+    let shown: Vec<String> = policies
+        .unwrap()
+        .into_iter()
+        .map(|method| format!("{} {} {:?}", method.path, method.audience, method.access))
+        .collect();
+    assert_eq!(shown.len(), 3);
+    assert!(shown[0].starts_with("/shop.v1.Shop/Read shop Require") && shown[0].contains("shop.read"), "{}", shown[0]);
+    // The method's own option replaces the service's default.
+    assert!(!shown[1].contains("shop.read") && shown[1].contains("till-*") && shown[1].contains("60s"), "{}", shown[1]);
+    assert_eq!(shown[2], "/shop.v1.Shop/Hours shop Public");
+
+    let table = generated(dir.path(), "token_policy.rs");
+    assert!(table.contains(r#""/shop.v1.Shop/Write""#) && table.contains("Duration::new(60, 0)"), "{table}");
+    assert!(generated(dir.path(), "shop.v1.rs").contains("pub struct M"));
+}
+
+#[test]
+fn a_sensitive_field_of_an_application_is_not_printed() {
+    let (dir, result) = compile("", build::configure());
+    result.unwrap();
+    let source = generated(dir.path(), "shop.v1.rs");
+    let debug = source.split("impl ::core::fmt::Debug for M").nth(1).expect("a Debug of our own");
+    assert!(debug.contains("&self.note") && !debug.contains("self.pin"), "{debug}");
+}
+
+#[test]
+fn a_service_without_annotations_takes_its_name_as_audience_and_is_undeclared() {
+    let (dir, result) = compile("service Shop { rpc Read(M) returns (M); }", build::configure());
+    result.unwrap();
+    let table = generated(dir.path(), "token_policy.rs");
+    assert!(table.contains("Access::Undeclared") && table.contains(r#""shop.v1.Shop""#), "{table}");
+}
+
+#[test]
+fn an_undeclared_method_is_an_error_when_asked() {
+    let (_dir, result) = compile("service Shop { rpc Read(M) returns (M); }", build::configure().deny_undeclared());
+    assert!(result.unwrap_err().contains("/shop.v1.Shop/Read"));
+}
+
+#[test]
+fn public_false_leaves_a_method_undeclared() {
+    let service = "service Shop { rpc Read(M) returns (M) { option (token.auth.v1.method).public = false; } }";
+    let (_dir, result) = compile(service, build::configure().deny_undeclared());
+    assert!(result.unwrap_err().contains("/shop.v1.Shop/Read"));
+}
+
+#[test]
+fn what_cannot_be_enforced_is_refused_with_its_place() {
+    for (requirement, expected) in [
+        (r#"{all_scopes: "two words"}"#, "not a scope"),
+        (r#"{any_scopes: ""}"#, "not a scope"),
+        (r#"{callers: "a*b"}"#, "final"),
+        (r#"{callers: ""}"#, "client ID"),
+        ("{max_token_age: {seconds: -1}}", "negative"),
+    ] {
+        let (_dir, result) = compile(
+            &format!(
+                "service Shop {{ rpc Read(M) returns (M) {{ option (token.auth.v1.method).require = {requirement}; }} }}"
+            ),
+            build::configure(),
+        );
+        let error = result.unwrap_err();
+        assert!(error.contains(expected) && error.contains("shop.v1.Shop.Read"), "{requirement}: {error}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_proto_names_file_and_line() {
+    let (_dir, result) = compile("message N { string a = 1; string b = 1; }", build::configure());
+    let error = result.unwrap_err();
+    assert!(error.contains("shop.proto") && error.contains('6'), "{error}");
+}
