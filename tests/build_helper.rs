@@ -1,5 +1,7 @@
 //! `token_proto::build`, as an application's build script calls it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
+
 use std::{fs, path::Path};
 
 use token_proto::build;
