@@ -26,3 +26,16 @@ fn debug_of_a_secret_is_censored() {
     let shown = format!("{token:?}");
     assert!(shown.contains("t1") && !shown.contains("header.claims"), "{shown}");
 }
+
+#[test]
+fn every_error_reason_is_documented() {
+    let page = include_str!("../token-server/docs/errors.md");
+    let reasons = (1..=200).filter_map(|number| v1::ErrorReason::try_from(number).ok());
+    let mut count = 0;
+    for reason in reasons {
+        let row = format!("| `{}` |", reason.as_reason());
+        assert!(page.contains(&row), "docs/errors.md has no row for {}", reason.as_reason());
+        count += 1;
+    }
+    assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), count, "a row names a reason that is none");
+}
