@@ -1,0 +1,258 @@
+//! HTTP for key sets, discovery documents and token endpoints: bounded in time and size, no redirects.
+//!
+//! HTTPS, unless the host is loopback or [`danger::AllowPlaintext`] was named: keys that are fetched in
+//! plaintext are whoever's who sits between. A redirect is answered as it is, never followed: the other end
+//! does not choose whom this process talks to.
+
+mod error;
+mod tls;
+
+use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{self, Client, connect::Connect},
+    rt::{TokioExecutor, TokioTimer},
+};
+use url::{Host, Url};
+
+pub use error::HttpError;
+
+use crate::danger;
+use error::Kind;
+
+/// Longest wait for an answer and its body, unless the builder says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest body that is read, unless the builder says otherwise: hundreds of keys fit.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Largest head of an answer.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Idle connections are kept this long.
+const POOL_IDLE: Duration = Duration::from_secs(60);
+
+type Exchange = Pin<Box<dyn Future<Output = Result<Response<Incoming>, legacy::Error>> + Send>>;
+type Sender = dyn Fn(Request<Full<Bytes>>) -> Exchange + Send + Sync;
+
+/// A bounded HTTP client. Clones share its connections.
+#[derive(Clone)]
+pub struct HttpClient {
+    send: Arc<Sender>,
+    timeout: Duration,
+    body_bytes_max: usize,
+    plaintext_allowed: bool,
+}
+
+/// Choices for an [`HttpClient`].
+#[derive(Clone, Debug)]
+pub struct HttpClientBuilder {
+    timeout: Duration,
+    body_bytes_max: usize,
+    plaintext_allowed: bool,
+    extra_roots_pem: Vec<u8>,
+}
+
+/// An answer, read to its end.
+#[derive(Clone)]
+pub struct HttpResponse {
+    /// The status; redirects too are answered as they are.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl HttpClient {
+    /// Begins with 5 seconds per request, 256 KiB per body, the machine's trusted roots, and no plaintext.
+    #[must_use]
+    pub fn builder() -> HttpClientBuilder {
+        HttpClientBuilder {
+            timeout: TIMEOUT,
+            body_bytes_max: BODY_BYTES_MAX,
+            plaintext_allowed: false,
+            extra_roots_pem: Vec::new(),
+        }
+    }
+
+    /// Whether this client would send to `url`: `https`, or `http` where plaintext is allowed.
+    ///
+    /// # Errors
+    ///
+    /// When the scheme is another, there is no host, the URL carries user information, or it is plaintext
+    /// to a host that is not loopback and that was not allowed.
+    pub fn check(&self, url: &Url) -> Result<(), HttpError> {
+        let host = url.host().ok_or(Kind::UnusableUrl)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Kind::UnusableUrl.into());
+        }
+        match url.scheme() {
+            "https" => Ok(()),
+            "http" if self.plaintext_allowed || is_loopback(&host) => Ok(()),
+            "http" => Err(Kind::PlaintextRefused.into()),
+            _ => Err(Kind::UnusableUrl.into()),
+        }
+    }
+
+    /// Fetches `url`, asking for JSON.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is refused ([`HttpClient::check`]), no answer came in time, or the body is too large.
+    /// An answer with an error status is not an error here.
+    pub async fn get(&self, url: &Url) -> Result<HttpResponse, HttpError> {
+        self.exchange(url, Request::new(Full::default())).await
+    }
+
+    /// Posts `fields` as a form (`application/x-www-form-urlencoded`).
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpClient::get`].
+    pub async fn post_form(
+        &self,
+        url: &Url,
+        fields: &[(&str, &str)],
+        authorization: Option<HeaderValue>,
+    ) -> Result<HttpResponse, HttpError> {
+        let body = serde_urlencoded::to_string(fields).map_err(|_| Kind::UnusableRequest)?;
+        self.exchange(url, post("application/x-www-form-urlencoded", body.into(), authorization)).await
+    }
+
+    /// Posts `body`, which is JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpClient::get`].
+    pub async fn post_json(
+        &self,
+        url: &Url,
+        body: Vec<u8>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<HttpResponse, HttpError> {
+        self.exchange(url, post("application/json", body.into(), authorization)).await
+    }
+
+    async fn exchange(&self, url: &Url, mut request: Request<Full<Bytes>>) -> Result<HttpResponse, HttpError> {
+        self.check(url)?;
+        *request.uri_mut() = url.as_str().parse::<Uri>().map_err(|_| Kind::UnusableUrl)?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        tokio::time::timeout(self.timeout, self.complete(request)).await.map_err(|_| Kind::TimedOut)?
+    }
+
+    async fn complete(&self, request: Request<Full<Bytes>>) -> Result<HttpResponse, HttpError> {
+        let (head, body) = (self.send)(request).await.map_err(Kind::Exchange)?.into_parts();
+        let body = Limited::new(body, self.body_bytes_max).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() { Kind::BodyTooLarge } else { Kind::BodyBroken(error) }
+        })?;
+        Ok(HttpResponse { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+}
+
+impl HttpClientBuilder {
+    /// The longest wait for an answer and its whole body.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The largest body that is read.
+    #[must_use]
+    pub fn body_bytes_max(mut self, body_bytes_max: usize) -> Self {
+        self.body_bytes_max = body_bytes_max;
+        self
+    }
+
+    /// Certificates, as PEM, that are trusted beside the machine's own roots.
+    #[must_use]
+    pub fn extra_roots_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.extra_roots_pem = pem.into();
+        self
+    }
+
+    /// Allows plaintext `http` to any host; see [`danger::AllowPlaintext`].
+    #[must_use]
+    pub fn plaintext(mut self, _: danger::AllowPlaintext) -> Self {
+        self.plaintext_allowed = true;
+        self
+    }
+
+    /// Builds the client. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// When the extra roots are not certificates in PEM.
+    pub fn build(self) -> Result<HttpClient, HttpError> {
+        let connector = tls::connector(&self.extra_roots_pem)?;
+        Ok(self.build_on(connector))
+    }
+
+    /// Builds the client on a connector of the caller's, in place of TCP and TLS: for simulated networks,
+    /// sockets in the file system, proxies. What it connects to is then the connector's business.
+    #[must_use]
+    pub fn build_on<C>(self, connector: C) -> HttpClient
+    where
+        C: Connect + Clone + Send + Sync + 'static,
+    {
+        let client: Client<C, Full<Bytes>> = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(4)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .http2_max_header_list_size(HEAD_BYTES_MAX as u32)
+            .build(connector);
+        HttpClient {
+            send: Arc::new(move |request| Box::pin(client.request(request))),
+            timeout: self.timeout,
+            body_bytes_max: self.body_bytes_max,
+            plaintext_allowed: self.plaintext_allowed,
+        }
+    }
+}
+
+fn post(content_type: &'static str, body: Bytes, authorization: Option<HeaderValue>) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(mut authorization) = authorization {
+        authorization.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+    }
+    request
+}
+
+/// `localhost`, 127.0.0.0/8, or ::1.
+#[must_use]
+pub fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
+        Host::Ipv4(address) => IpAddr::V4(*address).is_loopback(),
+        Host::Ipv6(address) => IpAddr::V6(*address).is_loopback(),
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient")
+            .field("timeout", &self.timeout)
+            .field("body_bytes_max", &self.body_bytes_max)
+            .field("plaintext_allowed", &self.plaintext_allowed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body may be a token response.
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpResponse")
+            .field("status", &self.status)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

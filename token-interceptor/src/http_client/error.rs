@@ -1,0 +1,84 @@
+//! What can go wrong on the way to another server.
+
+use std::{error::Error, fmt};
+
+use hyper_util::client::legacy;
+
+/// Why there is no answer. `Display` names no secret, and no URL: whoever logs it knows which it was.
+#[derive(Debug)]
+pub struct HttpError(Kind);
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    UnusableUrl,
+    PlaintextRefused,
+    UnusableRequest,
+    UnusableRoots,
+    TimedOut,
+    BodyTooLarge,
+    Exchange(legacy::Error),
+    BodyBroken(Box<dyn Error + Send + Sync>),
+}
+
+impl HttpError {
+    /// Whether the same request may succeed later: the other end, or the way to it, failed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self.0 {
+            Kind::TimedOut | Kind::Exchange(_) | Kind::BodyBroken(_) => true,
+            Kind::UnusableUrl
+            | Kind::PlaintextRefused
+            | Kind::UnusableRequest
+            | Kind::UnusableRoots
+            | Kind::BodyTooLarge => false,
+        }
+    }
+
+    /// Whether time ran out.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0, Kind::TimedOut)
+    }
+
+    /// Whether the URL would have been spoken to in plaintext.
+    #[must_use]
+    pub fn is_plaintext_refused(&self) -> bool {
+        matches!(self.0, Kind::PlaintextRefused)
+    }
+}
+
+impl From<Kind> for HttpError {
+    fn from(kind: Kind) -> Self {
+        Self(kind)
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::UnusableUrl => "the URL is not an https URL with a host and without user information",
+            Kind::PlaintextRefused => "plaintext http is refused to hosts other than loopback",
+            Kind::UnusableRequest => "the request cannot be encoded",
+            Kind::UnusableRoots => "the extra roots are not certificates in PEM",
+            Kind::TimedOut => "no whole answer came in time",
+            Kind::BodyTooLarge => "the answer is larger than allowed",
+            Kind::Exchange(_) => "the exchange failed",
+            Kind::BodyBroken(_) => "the answer broke off",
+        })
+    }
+}
+
+impl Error for HttpError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Kind::Exchange(error) => Some(error),
+            Kind::BodyBroken(error) => Some(&**error),
+            Kind::UnusableUrl
+            | Kind::PlaintextRefused
+            | Kind::UnusableRequest
+            | Kind::UnusableRoots
+            | Kind::TimedOut
+            | Kind::BodyTooLarge => None,
+        }
+    }
+}

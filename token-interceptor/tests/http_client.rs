@@ -1,0 +1,93 @@
+//! The HTTP client is bounded: plaintext, size, time, redirects.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode, response::Redirect, routing::get};
+use token_interceptor::{danger::AllowPlaintext, http_client::HttpClient};
+use url::Url;
+
+/// Serves `router` on loopback until the test's runtime ends.
+async fn serve(router: Router) -> Url {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}/").parse().unwrap()
+}
+
+#[test]
+fn refuses_plaintext_to_other_hosts() {
+    let client = HttpClient::builder().build().unwrap();
+    let refused = client.check(&"http://issuer.example/".parse().unwrap()).unwrap_err();
+    assert!(refused.is_plaintext_refused());
+    for allowed in ["http://127.0.0.1:1/", "http://[::1]/", "http://localhost/", "https://issuer.example/"] {
+        client.check(&allowed.parse().unwrap()).unwrap();
+    }
+    let named = HttpClient::builder().plaintext(AllowPlaintext).build().unwrap();
+    named.check(&"http://issuer.example/".parse().unwrap()).unwrap();
+}
+
+#[test]
+fn refuses_urls_that_are_not_plain_https() {
+    let client = HttpClient::builder().build().unwrap();
+    for url in ["ftp://issuer.example/", "https://user:secret@issuer.example/", "file:///etc/passwd"] {
+        assert!(client.check(&url.parse().unwrap()).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn refuses_roots_that_are_not_certificates() {
+    assert!(HttpClient::builder().extra_roots_pem("not a certificate").build().is_err());
+}
+
+#[tokio::test]
+async fn does_not_follow_redirects() {
+    let hits = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&hits);
+    let url = serve(Router::new().route("/", get(|| async { Redirect::temporary("/elsewhere") })).route(
+        "/elsewhere",
+        get(move || async move {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }),
+    ))
+    .await;
+    let answer = HttpClient::builder().build().unwrap().get(&url).await.unwrap();
+    assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(hits.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn cuts_off_large_bodies() {
+    let url = serve(Router::new().route("/", get(|| async { "x".repeat(2000) }))).await;
+    let client = HttpClient::builder().body_bytes_max(1000).build().unwrap();
+    let error = client.get(&url).await.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+}
+
+#[tokio::test]
+async fn gives_up_on_a_server_that_never_answers() {
+    let url = serve(Router::new().route("/", get(std::future::pending::<()>))).await;
+    let client = HttpClient::builder().timeout(Duration::from_millis(50)).build().unwrap();
+    assert!(client.get(&url).await.unwrap_err().is_timeout());
+}
+
+#[tokio::test]
+async fn posts_forms_and_json() {
+    let echo = axum::routing::post(|headers: axum::http::HeaderMap, body: String| async move {
+        format!("{}|{}|{body}", headers["content-type"].to_str().unwrap(), headers["authorization"].to_str().unwrap())
+    });
+    let url = serve(Router::new().route("/", echo)).await;
+    let client = HttpClient::builder().build().unwrap();
+    let basic = || Some("Basic abc".parse().unwrap());
+    let form = client.post_form(&url, &[("scope", "a b"), ("x", "é")], basic()).await.unwrap();
+    assert_eq!(form.body, "application/x-www-form-urlencoded|Basic abc|scope=a+b&x=%C3%A9");
+    let json = client.post_json(&url, b"{}".to_vec(), basic()).await.unwrap();
+    assert_eq!(json.body, "application/json|Basic abc|{}");
+}
