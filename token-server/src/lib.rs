@@ -1,1 +1,3 @@
 //! The issuer.
+
+pub mod config;

@@ -1,0 +1,131 @@
+//! The configuration: a TOML file, overlaid by environment variables. Every mistake is reported at once.
+//!
+//! `deploy/token-server.toml` shows each setting with its default. `[tokens] default_lifetime` in the file is
+//! the variable `TOKEN_SERVER__TOKENS__DEFAULT_LIFETIME`; lists have commas between their items there.
+//!
+//! | module | what |
+//! |---|---|
+//! | `source` | file and variables → one tree of values that know their place |
+//! | `setting`, `reader` | values → types, sections, ranges; unknown settings |
+//! | `listen`, `keys`, `tokens`, `telemetry` | the sections |
+//! | `mistake` | what is reported |
+
+mod keys;
+mod listen;
+mod mistake;
+mod reader;
+mod setting;
+mod source;
+mod telemetry;
+mod tokens;
+
+use std::{cell::RefCell, path::Path};
+
+pub use keys::{ImportedKey, Keys, Secrets, Store};
+pub use listen::{Admin, Limits, Listen, Tls};
+pub use mistake::{ConfigError, Mistake, Place};
+pub use telemetry::{AuditTarget, LogFormat, Telemetry};
+pub use tokens::{IssuerUrl, Tokens};
+
+use reader::Section;
+use source::{PREFIX, Table};
+
+/// Everything that the server is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[issuer] url`: the issuer identifier, the `iss` of every token.
+    pub issuer: IssuerUrl,
+    /// `[listen]`.
+    pub listen: Listen,
+    /// `[tls]`; absent for plaintext.
+    pub tls: Option<Tls>,
+    /// `[store]`.
+    pub store: Store,
+    /// `[keys]`.
+    pub keys: Keys,
+    /// `[secrets]`.
+    pub secrets: Secrets,
+    /// `[tokens]`.
+    pub tokens: Tokens,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// Reads the file, where there is one, and this process's environment.
+    ///
+    /// # Errors
+    ///
+    /// With every mistake that the file and the variables hold.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let Some(file) = file else { return Self::read(None, variables) };
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::read(Some((file, &text)), variables),
+            Err(error) => Err(ConfigError::new(vec![Mistake {
+                place: Place::File { file: file.into(), line: 1, column: 1 },
+                setting: "file".to_owned(),
+                problem: error.to_string(),
+                allowed: "a TOML file in UTF-8 that this process may read".to_owned(),
+            }])),
+        }
+    }
+
+    /// Reads a file's text and a set of environment variables.
+    ///
+    /// # Errors
+    ///
+    /// With every mistake that they hold.
+    pub fn read(
+        file: Option<(&Path, &str)>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut mistakes = Vec::new();
+        let mut table = file.map_or_else(Table::new, |(path, text)| source::parse(path, text, &mut mistakes));
+        source::overlay(&mut table, variables);
+        let mistakes = RefCell::new(mistakes);
+        let config = Self::sections(&mut Section::root(table, &mistakes));
+        let mistakes = mistakes.into_inner();
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError::new(mistakes)),
+        }
+    }
+
+    /// `None` only where a mistake has been recorded.
+    fn sections(root: &mut Section<'_>) -> Option<Self> {
+        let issuer = IssuerUrl::read_section(root.section("issuer"));
+        let tls = Tls::read(root.has("tls"), root.section("tls"));
+        let listen = Listen::read(root.section("listen"), tls.is_absent());
+        let store = Store::read(root.section("store"));
+        let keys = Keys::read(root.section("keys"));
+        let secrets = Secrets::read(root.section("secrets"));
+        let tokens = Tokens::read(root.section("tokens"));
+        let limits = Limits::read(root.section("limits"));
+        let admin = Admin::read(root.section("admin"));
+        let telemetry = Telemetry::read(root.section("telemetry"));
+        root.refuse_unknown();
+        Some(Self {
+            issuer: issuer?,
+            listen: listen?,
+            tls: tls.into_option()?,
+            store: store?,
+            keys: keys?,
+            secrets: secrets?,
+            tokens,
+            limits,
+            admin,
+            telemetry,
+        })
+    }
+}
+
+/// The variable that overrides a setting.
+fn variable_name(setting: &str) -> String {
+    format!("{PREFIX}{}", setting.replace('.', "__").to_ascii_uppercase())
+}

@@ -1,0 +1,128 @@
+//! `[store]`, `[keys]` and `[secrets]`: what the server keeps, and what it keeps it safe with.
+
+use std::{path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use token_interceptor::signature::Algorithm;
+
+use super::reader::Section;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// `[store]`: where clients, keys and revocations are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The SQLite database file.
+    pub sqlite: PathBuf,
+}
+
+impl Store {
+    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+        const ALLOWED: &str = r#""sqlite:///var/lib/token-server/token-server.db""#;
+        let url: Option<String> = section.required("url");
+        let sqlite = url.and_then(|url| {
+            let path = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()).map(PathBuf::from);
+            if path.is_none() {
+                section.reject("url", format!("{:?} is not a store known here", without_credentials(&url)), ALLOWED);
+            }
+            path
+        });
+        section.finish();
+        Some(Self { sqlite: sqlite? })
+    }
+}
+
+/// A database URL can hold a password, which no message repeats.
+fn without_credentials(url: &str) -> &str {
+    if url.contains('@') { url.split("://").next().unwrap_or_default() } else { url }
+}
+
+/// `[keys]`: signing keys.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Algorithms to hold a key for; tokens are signed with the first unless their audience asks otherwise.
+    pub algorithms: Vec<Algorithm>,
+    /// How long a key signs before the next one takes over.
+    pub rotation_period: Duration,
+    /// How long a key is published before it signs: every verifier must have fetched it by then.
+    pub visibility_period: Duration,
+    /// Seals private keys at rest: 32 bytes in base64.
+    pub sealing_key: SecretString,
+    /// Former sealing keys: still opened with, never sealed with.
+    pub previous_sealing_keys: Vec<SecretString>,
+    /// Private keys to bring in: the way to have RSA keys.
+    pub import: Vec<ImportedKey>,
+}
+
+/// `[[keys.import]]`: a private key made elsewhere.
+#[derive(Clone, Debug)]
+pub struct ImportedKey {
+    /// The one algorithm that it signs with.
+    pub algorithm: Algorithm,
+    /// The key, as PEM (PKCS#8).
+    pub file: PathBuf,
+}
+
+impl Keys {
+    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+        let mut import = Vec::new();
+        for mut item in section.sections("import") {
+            let algorithm = item.required("algorithm");
+            let file = item.required_file("file");
+            item.finish();
+            if let (Some(algorithm), Some(file)) = (algorithm, file) {
+                import.push(ImportedKey { algorithm, file });
+            }
+        }
+        let algorithms = section.or("algorithms", vec![Algorithm::Es256]);
+        check_algorithms(&section, &algorithms, &import);
+        let rotation_period = section.within("rotation_period", 30 * DAY, DAY / 24..=3650 * DAY);
+        let visibility_period = section.within("visibility_period", DAY, Duration::ZERO..=90 * DAY);
+        if visibility_period >= rotation_period {
+            let problem = "it is not shorter than rotation_period".to_owned();
+            section.reject("visibility_period", problem, "less than rotation_period");
+        }
+        let sealing_key = section.required_secret("sealing_key", "sealing_key_file");
+        let previous_sealing_keys = section.secret_files("previous_sealing_key_files");
+        section.finish();
+        let sealing_key = sealing_key?;
+        Some(Self { algorithms, rotation_period, visibility_period, sealing_key, previous_sealing_keys, import })
+    }
+}
+
+fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], import: &[ImportedKey]) {
+    if algorithms.is_empty() {
+        section.reject("algorithms", "there must be one at least".to_owned(), "ES256, EdDSA, ES384, RS256, PS256");
+    }
+    for algorithm in algorithms {
+        let rsa = matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256);
+        if rsa && !import.iter().any(|key| key.algorithm == *algorithm) {
+            section.reject(
+                "algorithms",
+                format!("{algorithm} needs an RSA key, which is not generated here"),
+                &format!(
+                    "import one: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out rsa.pem, then \
+                     [[keys.import]] algorithm = \"{algorithm}\", file = \"rsa.pem\""
+                ),
+            );
+        }
+    }
+}
+
+/// `[secrets]`: how client secrets are stored.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Client secrets are stored as HMACs under it: 32 bytes in base64.
+    pub pepper: SecretString,
+    /// Former peppers: secrets stored under them are still good.
+    pub previous_peppers: Vec<SecretString>,
+}
+
+impl Secrets {
+    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+        let pepper = section.required_secret("pepper", "pepper_file");
+        let previous_peppers = section.secret_files("previous_pepper_files");
+        section.finish();
+        Some(Self { pepper: pepper?, previous_peppers })
+    }
+}

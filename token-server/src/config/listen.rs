@@ -1,0 +1,166 @@
+//! `[listen]`, `[tls]`, `[limits]` and `[admin]`: the port, and what it bears.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::reader::Section;
+
+/// `[listen]`: where the server is reached.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// gRPC and HTTP, on one port.
+    pub address: SocketAddr,
+    /// Metrics and health for operators, in plaintext, on a port of their own. Absent: they are served on
+    /// `address`, and the metrics only where that is loopback.
+    pub operations_address: Option<SocketAddr>,
+    /// Serve without TLS beyond loopback. Secrets and tokens then cross the network readable, unless
+    /// something in front of this server terminates TLS on the same host.
+    pub danger_plaintext: bool,
+}
+
+impl Listen {
+    pub(super) fn read(mut section: Section<'_>, plaintext: bool) -> Option<Self> {
+        let address: Option<SocketAddr> = section.required("address");
+        let operations_address = section.optional("operations_address");
+        let danger_plaintext = section.or("danger_plaintext", false);
+        if let Some(address) = address
+            && plaintext
+            && !danger_plaintext
+            && !address.ip().is_loopback()
+        {
+            section.reject(
+                "address",
+                format!("{address} is not loopback, and there is no [tls]: secrets would travel readable"),
+                "[tls] certificate and private_key; a loopback address; or danger_plaintext = true where TLS ends \
+                 in front of this server",
+            );
+        }
+        section.finish();
+        Some(Self { address: address?, operations_address, danger_plaintext })
+    }
+}
+
+/// `[tls]`: certificates. The files are watched; a change takes effect without a restart.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate chain as PEM, the server's own first.
+    pub certificate: PathBuf,
+    /// Its private key as PEM: PKCS#8, PKCS#1 or SEC1.
+    pub private_key: PathBuf,
+    /// Roots, as PEM, that client certificates are verified against. Absent: none is asked for.
+    pub client_ca: Option<PathBuf>,
+    /// Refuse connections without a client certificate.
+    pub client_certificate_required: bool,
+    /// How often the files are looked at.
+    pub reload_interval: Duration,
+}
+
+/// What a section that may be left out came to.
+pub(super) enum Optional<T> {
+    Absent,
+    Given(T),
+    Mistaken,
+}
+
+impl<T> Optional<T> {
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    /// `None` where a mistake has been recorded.
+    pub(super) fn into_option(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Given(value) => Some(Some(value)),
+            Self::Mistaken => None,
+        }
+    }
+}
+
+impl Tls {
+    pub(super) fn read(given: bool, mut section: Section<'_>) -> Optional<Self> {
+        if !given {
+            return Optional::Absent;
+        }
+        let certificate = section.required_file("certificate");
+        let private_key = section.required_file("private_key");
+        let client_ca = section.file("client_ca");
+        let client_certificate_required = section.or("client_certificate_required", false);
+        let day = Duration::from_secs(86_400);
+        let reload_interval = section.within("reload_interval", Duration::from_secs(10), Duration::from_secs(1)..=day);
+        if client_certificate_required && client_ca.is_none() {
+            let problem = "it needs [tls] client_ca to verify them against".to_owned();
+            section.reject("client_certificate_required", problem, "false, or a client_ca");
+        }
+        section.finish();
+        let (Some(certificate), Some(private_key)) = (certificate, private_key) else { return Optional::Mistaken };
+        Optional::Given(Self { certificate, private_key, client_ca, client_certificate_required, reload_interval })
+    }
+}
+
+/// `[limits]`: what one connection and all of them may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at once; more wait in the listener's backlog.
+    pub connections: usize,
+    /// A TLS handshake that takes longer is cut off.
+    pub handshake_timeout: Duration,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams_per_connection: u32,
+    /// Header list of an HTTP/2 request, in bytes.
+    pub header_bytes: u32,
+    /// Body of a request, in bytes.
+    pub body_bytes: usize,
+    /// A connection older than this is asked to go (GOAWAY), so that clients spread over replicas.
+    pub connection_age: Duration,
+    /// After a signal to stop, requests under way have this long to end.
+    pub drain_deadline: Duration,
+}
+
+impl Limits {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let second = Duration::from_secs(1);
+        let limits = Self {
+            connections: section.within("connections", 10_000, 1..=1_000_000),
+            handshake_timeout: section.within("handshake_timeout", second * 10, second..=second * 60),
+            streams_per_connection: section.within("streams_per_connection", 1_000, 1..=100_000),
+            header_bytes: section.within("header_bytes", 16 * 1024, 1024..=1024 * 1024),
+            body_bytes: section.within("body_bytes", 256 * 1024, 4 * 1024..=16 * 1024 * 1024),
+            connection_age: section.within("connection_age", second * 3600, second * 10..=second * 86_400 * 7),
+            drain_deadline: section.within("drain_deadline", second * 30, Duration::ZERO..=second * 600),
+        };
+        section.finish();
+        limits
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            connections: 10_000,
+            handshake_timeout: second * 10,
+            streams_per_connection: 1_000,
+            header_bytes: 16 * 1024,
+            body_bytes: 256 * 1024,
+            connection_age: second * 3600,
+            drain_deadline: second * 30,
+        }
+    }
+}
+
+/// `[admin]`: what is served beside tokens.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// `ClientService` and `KeyService`. Off: clients and keys change only by the store or another replica.
+    pub enabled: bool,
+    /// Server reflection, which shows the contract to anybody.
+    pub reflection: bool,
+}
+
+impl Admin {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let admin = Self { enabled: section.or("enabled", true), reflection: section.or("reflection", false) };
+        section.finish();
+        admin
+    }
+}

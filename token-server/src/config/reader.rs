@@ -1,0 +1,243 @@
+//! Reads one section, setting by setting, and collects what is wrong instead of stopping at it.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+
+use super::{
+    mistake::{Mistake, Place},
+    setting::{Setting, describe},
+    source::{Table, Value},
+};
+
+/// One section of the configuration while it is read.
+pub(super) struct Section<'m> {
+    name: String,
+    entries: Table,
+    known: Vec<&'static str>,
+    mistakes: &'m RefCell<Vec<Mistake>>,
+}
+
+impl<'m> Section<'m> {
+    /// The whole configuration, seen as a section.
+    pub(super) fn root(entries: Table, mistakes: &'m RefCell<Vec<Mistake>>) -> Self {
+        Self { name: String::new(), entries, known: Vec::new(), mistakes }
+    }
+
+    /// The section of this name; empty where it is not there.
+    pub(super) fn section(&mut self, key: &'static str) -> Self {
+        self.known.push(key);
+        let mut entries = Table::new();
+        if let Some(node) = self.entries.get(key) {
+            if let Value::Table(table) = &node.value {
+                entries = table.clone();
+            } else {
+                self.reject(key, format!("{} is not a section", describe(&node.value)), &format!("[{key}]"));
+            }
+        }
+        Self { name: self.setting(key), entries, known: Vec::new(), mistakes: self.mistakes }
+    }
+
+    /// Every table of a list of tables: `[[keys.import]]`.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        self.known.push(key);
+        let name = self.setting(key);
+        let Some(node) = self.entries.get(key) else { return Vec::new() };
+        let Value::List(items) = &node.value else {
+            self.reject(key, format!("{} is not a list of sections", describe(&node.value)), &format!("[[{name}]]"));
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for item in items {
+            if let Value::Table(entries) = item.value.clone() {
+                sections.push(Self { name: name.clone(), entries, known: Vec::new(), mistakes: self.mistakes });
+            } else {
+                self.reject(key, format!("{} is not a section", describe(&item.value)), &format!("[[{name}]]"));
+            }
+        }
+        sections
+    }
+
+    /// A setting that may be absent. `None` also where its value is a mistake.
+    pub(super) fn optional<T: Setting>(&mut self, key: &'static str) -> Option<T> {
+        self.known.push(key);
+        match T::read(&self.entries.get(key)?.value) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.reject(key, problem, T::ALLOWED);
+                None
+            }
+        }
+    }
+
+    /// A setting that has a default.
+    pub(super) fn or<T: Setting>(&mut self, key: &'static str, default: T) -> T {
+        self.optional(key).unwrap_or(default)
+    }
+
+    /// A setting that must be there.
+    pub(super) fn required<T: Setting>(&mut self, key: &'static str) -> Option<T> {
+        if !self.has(key) {
+            self.known.push(key);
+            self.reject(key, "it is missing".to_owned(), T::ALLOWED);
+            return None;
+        }
+        self.optional(key)
+    }
+
+    /// A setting that has a default and must lie within a range.
+    pub(super) fn within<T>(&mut self, key: &'static str, default: T, range: RangeInclusive<T>) -> T
+    where
+        T: Setting + PartialOrd + Shown,
+    {
+        let Some(value) = self.optional::<T>(key) else { return default };
+        if range.contains(&value) {
+            return value;
+        }
+        let (least, most) = (range.start().shown(), range.end().shown());
+        self.reject(key, format!("{} is out of range", value.shown()), &format!("from {least} to {most}"));
+        default
+    }
+
+    /// The path of a file that must be readable, where it is given.
+    pub(super) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path: PathBuf = self.optional(key)?;
+        if let Err(error) = std::fs::File::open(&path) {
+            self.reject(key, format!("{}: {error}", path.display()), "a file that this process may read");
+            return None;
+        }
+        Some(path)
+    }
+
+    /// The path of a file that must be given and readable.
+    pub(super) fn required_file(&mut self, key: &'static str) -> Option<PathBuf> {
+        if self.has(key) { self.file(key) } else { self.required(key) }
+    }
+
+    /// A secret that must be given.
+    pub(super) fn required_secret(&mut self, key: &'static str, key_file: &'static str) -> Option<SecretString> {
+        let given = self.has(key) || self.has(key_file);
+        let secret = self.secret(key, key_file);
+        if !given {
+            let variable = super::variable_name(&self.setting(key));
+            let allowed = format!("a file that holds it (openssl rand -base64 32), or the variable {variable}");
+            self.reject(key_file, "it is missing".to_owned(), &allowed);
+        }
+        secret
+    }
+
+    /// A secret: the content of the file that `<key>_file` names, or the variable of its own name. Never
+    /// written in the configuration file itself, which ends up in backups and version control.
+    pub(super) fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<SecretString> {
+        self.known.push(key);
+        let file = self.file(key_file);
+        if let Some(node) = self.entries.get(key) {
+            if let Value::Variable(text) = &node.value {
+                return Some(SecretString::from(text.trim().to_owned()));
+            }
+            let variable = super::variable_name(&self.setting(key));
+            self.reject(
+                key,
+                "a secret does not belong in this file".to_owned(),
+                &format!("{key_file} = \"/path/to/file\", or the variable {variable}"),
+            );
+            return None;
+        }
+        self.secret_file(key_file, &file?)
+    }
+
+    /// The secrets in every file of a list.
+    pub(super) fn secret_files(&mut self, key: &'static str) -> Vec<SecretString> {
+        let files: Vec<PathBuf> = self.optional(key).unwrap_or_default();
+        files.iter().filter_map(|file| self.secret_file(key, file)).collect()
+    }
+
+    fn secret_file(&self, key: &'static str, file: &Path) -> Option<SecretString> {
+        match std::fs::read_to_string(file) {
+            Ok(text) if !text.trim().is_empty() => Some(SecretString::from(text.trim().to_owned())),
+            Ok(_) => {
+                self.reject(key, format!("{} is empty", file.display()), "a file with the secret in it");
+                None
+            }
+            Err(error) => {
+                self.reject(key, format!("{}: {error}", file.display()), "a text file that this process may read");
+                None
+            }
+        }
+    }
+
+    /// Whether the setting is given at all.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Records a mistake about a setting.
+    pub(super) fn reject(&self, key: &str, problem: String, allowed: &str) {
+        let place = self.entries.get(key).map_or(Place::Unset, |node| node.place.clone());
+        let mistake = Mistake { place, setting: self.setting(key), problem, allowed: allowed.to_owned() };
+        self.mistakes.borrow_mut().push(mistake);
+    }
+
+    /// Every setting that nobody asked for is a mistake, most often a slip of the pen.
+    pub(super) fn finish(self) {
+        self.refuse_unknown();
+    }
+
+    /// The same, for the root, which outlives its sections.
+    pub(super) fn refuse_unknown(&self) {
+        let kind = if self.name.is_empty() { "section" } else { "setting" };
+        for unknown in self.entries.keys().filter(|key| !self.known.contains(&key.as_str())) {
+            let problem = match nearest(unknown, &self.known) {
+                Some(near) => format!("there is no such {kind}; did you mean {near:?}?"),
+                None => format!("there is no such {kind}"),
+            };
+            self.reject(unknown, problem, &self.known.join(", "));
+        }
+    }
+
+    fn setting(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+}
+
+/// The known name that a misspelt one most likely stands for.
+fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
+    let alike = |name: &&'k str| (strsim::jaro_winkler(unknown, name), *name);
+    let best = known.iter().map(alike).max_by(|left, right| left.0.total_cmp(&right.0));
+    best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, name)| name)
+}
+
+/// How a message shows a bound.
+pub(super) trait Shown {
+    /// The value in words.
+    fn shown(&self) -> String;
+}
+
+impl Shown for Duration {
+    fn shown(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+macro_rules! shown_as_written {
+    ($($number:ty),*) => {$(
+        impl Shown for $number {
+            fn shown(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+shown_as_written!(u32, u64, usize);
+
+impl fmt::Debug for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Section").field("name", &self.name).finish_non_exhaustive()
+    }
+}

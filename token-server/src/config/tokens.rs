@@ -1,0 +1,98 @@
+//! `[issuer]` and `[tokens]`: who issues, and what is issued.
+
+use std::{fmt, time::Duration};
+
+use url::Url;
+
+use super::reader::Section;
+
+/// An issuer identifier: an https URL without query or fragment (RFC 8414 section 2). For loopback, http too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerUrl(String);
+
+impl IssuerUrl {
+    /// Checks the URL; a single trailing slash is kept, as verifiers compare exactly.
+    ///
+    /// # Errors
+    ///
+    /// With what is wrong, when the text is not an issuer identifier.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+        let loopback = match url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => return Err(format!("{text:?} has no host")),
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if loopback => {}
+            _ => return Err(format!("{text:?} is not https")),
+        }
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+            return Err(format!("{text:?} has a query, a fragment or a user name (RFC 8414 section 2)"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    pub(super) fn read_section(mut section: Section<'_>) -> Option<Self> {
+        let text: Option<String> = section.required("url");
+        let url = text.and_then(|text| match Self::parse(&text) {
+            Ok(url) => Some(url),
+            Err(problem) => {
+                section.reject("url", problem, r#"an https URL as clients reach it, such as "https://tokens.example""#);
+                None
+            }
+        });
+        section.finish();
+        url
+    }
+
+    /// The identifier as it stands in `iss`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for IssuerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `[tokens]`: what is issued.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// The lifetime of a token that neither client nor request says more about.
+    pub default_lifetime: Duration,
+    /// No token lives longer.
+    pub maximum_lifetime: Duration,
+    /// A token that would be longer than this is refused, so that it never breaks a proxy's header limit.
+    pub header_bytes: usize,
+}
+
+impl Tokens {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let second = Duration::from_secs(1);
+        let range = second * 10..=second * 86_400;
+        let tokens = Self {
+            default_lifetime: section.within("default_lifetime", second * 300, range.clone()),
+            maximum_lifetime: section.within("maximum_lifetime", second * 3600, range),
+            header_bytes: section.within("header_bytes", 4096, 512..=65_536),
+        };
+        if tokens.default_lifetime > tokens.maximum_lifetime {
+            let problem = "it is longer than maximum_lifetime".to_owned();
+            section.reject("default_lifetime", problem, "at most maximum_lifetime");
+        }
+        section.finish();
+        tokens
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self { default_lifetime: minute * 5, maximum_lifetime: minute * 60, header_bytes: 4096 }
+    }
+}

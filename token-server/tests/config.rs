@@ -1,0 +1,172 @@
+//! The configuration: every mistake at once, each with its place, what is wrong and what is allowed.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{fs, path::Path, time::Duration};
+
+use token_server::config::{AuditTarget, Config, ConfigError, LogFormat, Place};
+
+const EXAMPLE: &str = include_str!("../deploy/token-server.toml");
+
+/// The example with its files in a folder where they exist.
+fn example(folder: &Path) -> String {
+    for name in ["tls.crt", "tls.key", "sealing.key", "pepper.key", "rsa.pem", "client-ca.pem"] {
+        fs::write(folder.join(name), "c2VjcmV0").unwrap();
+    }
+    EXAMPLE.replace("/etc/token-server", folder.to_str().unwrap())
+}
+
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::read(Some((Path::new("a.toml"), text)), variables)
+}
+
+fn shown(error: &ConfigError) -> Vec<String> {
+    error.mistakes().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn example_file_is_valid_and_shows_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path());
+    let as_it_is = read(&text, &[]).unwrap();
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            // Prose begins with a space, a setting does not.
+            Some(setting) if !setting.starts_with(' ') && !setting.contains("client_ca") => setting,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let spelt_out = read(&uncommented, &[]).unwrap();
+    assert_eq!(spelt_out.keys.import.len(), 1);
+    let comparable = |config: &Config| {
+        let mut config = config.clone();
+        config.keys.import.clear();
+        format!("{config:?}")
+    };
+    assert_eq!(comparable(&as_it_is), comparable(&spelt_out));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_place() {
+    let text = r#"
+[issuer]
+url = "http://tokens.example.com"
+
+[listen]
+address = "0.0.0.0"
+
+[tokens]
+defualt_lifetime = "5m"
+maximum_lifetime = 3600
+header_bytes = 1
+
+[telemetry]
+  audit = "somewhere"
+
+[store]
+url = "mysql://user:hunter2@db/tokens"
+
+[limts]
+connections = 5
+"#;
+    let error = read(text, &[("TOKEN_SERVER__LIMITS__CONNECTIONS", "many")]).unwrap_err();
+    let all = shown(&error).join("\n");
+    for expected in [
+        r#"a.toml:3:1: issuer.url: "http://tokens.example.com" is not https"#,
+        r#"a.toml:6:1: listen.address: "0.0.0.0" is not an address and port"#,
+        r#"a.toml:9:1: tokens.defualt_lifetime: there is no such setting; did you mean "default_lifetime"?"#,
+        "a.toml:10:1: tokens.maximum_lifetime: 3600 has no unit",
+        "a.toml:11:1: tokens.header_bytes: 1 is out of range\n    allowed: from 512 to 65536",
+        r#"a.toml:14:3: telemetry.audit: "somewhere" is not a place for the audit stream"#,
+        "a.toml:17:1: store.url: \"mysql\" is not a store known here",
+        r#"a.toml:19:2: limts: there is no such section; did you mean "limits"?"#,
+        r#"TOKEN_SERVER__LIMITS__CONNECTIONS: limits.connections: "many" is not a whole number"#,
+        "not set: keys.sealing_key_file: it is missing",
+        "not set: secrets.pepper_file: it is missing",
+    ] {
+        assert!(all.contains(expected), "{expected}\nnot in\n{all}");
+    }
+    assert!(!all.contains("hunter2"), "{all}");
+    assert!(error.to_string().starts_with("the configuration has 11 mistakes:"), "{error}");
+}
+
+#[test]
+fn syntax_errors_do_not_hide_other_mistakes() {
+    let error = read("[issuer]\nurl = \n[tokens]\nheader_bytes = \"x\"\n", &[]).unwrap_err();
+    let all = shown(&error).join("\n");
+    assert!(all.contains("a.toml:2:") && all.contains("syntax"), "{all}");
+    assert!(all.contains("a.toml:4:1: tokens.header_bytes"), "{all}");
+}
+
+#[test]
+fn variables_override_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [
+        ("TOKEN_SERVER__TOKENS__DEFAULT_LIFETIME", "2m"),
+        ("TOKEN_SERVER__KEYS__ALGORITHMS", "EdDSA, ES256"),
+        ("TOKEN_SERVER__ADMIN__REFLECTION", "true"),
+        ("TOKEN_SERVER__TELEMETRY__LOG_FORMAT", "json"),
+        ("TOKEN_SERVER__TELEMETRY__AUDIT", "/var/log/audit.json"),
+        ("UNRELATED", "x"),
+    ];
+    let config = read(&example(folder.path()), &variables).unwrap();
+    assert_eq!(config.tokens.default_lifetime, Duration::from_secs(120));
+    assert_eq!(config.keys.algorithms.iter().map(|a| a.name()).collect::<Vec<_>>(), ["EdDSA", "ES256"]);
+    assert!(config.admin.reflection);
+    assert_eq!(config.telemetry.log_format, LogFormat::Json);
+    assert_eq!(config.telemetry.audit, AuditTarget::File("/var/log/audit.json".into()));
+}
+
+#[test]
+fn misspelt_variable_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = read(&example(folder.path()), &[("TOKEN_SERVER__TOKENS__LIFETIM", "2m")]).unwrap_err();
+    assert_eq!(error.mistakes().len(), 1, "{error}");
+    assert_eq!(error.mistakes()[0].place, Place::Variable("TOKEN_SERVER__TOKENS__LIFETIM".into()));
+}
+
+#[test]
+fn refuses_plaintext_beyond_loopback_unless_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path());
+    let (head, tail) = text.split_once("[tls]").unwrap();
+    let (_, tail) = tail.split_once("[store]").unwrap();
+    let text = format!("{head}[store]{tail}");
+    let error = read(&text, &[]).unwrap_err();
+    assert!(error.to_string().contains("listen.address: 0.0.0.0:8443 is not loopback"), "{error}");
+    assert!(error.to_string().contains("danger_plaintext"), "{error}");
+    read(&text, &[("TOKEN_SERVER__LISTEN__DANGER_PLAINTEXT", "true")]).unwrap();
+    read(&text, &[("TOKEN_SERVER__LISTEN__ADDRESS", "127.0.0.1:0")]).unwrap();
+}
+
+#[test]
+fn refuses_a_secret_in_the_file_and_never_shows_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path()).replace("[secrets]", "[secrets]\npepper = \"swordfish\"");
+    let error = read(&text, &[]).unwrap_err();
+    assert!(error.to_string().contains("secrets.pepper: a secret does not belong in this file"), "{error}");
+    assert!(!format!("{error} {error:?}").contains("swordfish"));
+
+    let variables = [("TOKEN_SERVER__SECRETS__PEPPER", "swordfish")];
+    let config = read(&example(folder.path()), &variables).unwrap();
+    assert!(!format!("{config:?}").contains("swordfish"));
+}
+
+#[test]
+fn rsa_without_an_imported_key_says_how_to_get_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = read(&example(folder.path()), &[("TOKEN_SERVER__KEYS__ALGORITHMS", "RS256")]).unwrap_err();
+    assert!(error.to_string().contains("openssl genpkey -algorithm RSA"), "{error}");
+}
+
+#[test]
+fn names_a_file_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path());
+    fs::remove_file(folder.path().join("tls.key")).unwrap();
+    let error = read(&text, &[]).unwrap_err();
+    assert!(error.to_string().contains("tls.private_key") && error.to_string().contains("tls.key"), "{error}");
+}
