@@ -1,0 +1,238 @@
+//! Why a request was not let through: one closed list, with what the caller is told apart from what is logged.
+//!
+//! The [`ErrorReason`] goes out, with a fixed sentence ([`crate::status`]); the `Display` text is for the log
+//! alone. Neither ever holds a token, nor any text that came with one.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use token_proto::v1::ErrorReason;
+
+/// Why a token was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyError(pub(crate) Unverified);
+
+/// The closed list behind [`VerifyError`], in the order of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unverified {
+    /// Longer than any token may be: not even parsed.
+    TooLarge,
+    /// Not a compact JWS of two JSON objects, or a member of the wrong type. The text names the fault.
+    Malformed(&'static str),
+    /// `alg` is `none`, symmetric, unknown, not allowed for the issuer, or not the key's own.
+    AlgorithmNotAllowed,
+    /// A header parameter that is never accepted: `crit`, an embedded key, an address of a key.
+    HeaderNotAllowed(&'static str),
+    /// `iss` is nobody whom this verifier trusts.
+    IssuerUnknown,
+    /// The issuer publishes no key with this `kid`.
+    KeyUnknown,
+    /// The key set is out of reach, so it cannot be known whether the issuer has this key.
+    KeyUnavailable { retry_after: Duration },
+    /// The signature is not the key's over this header and these claims.
+    SignatureInvalid,
+    /// `typ` is not an access token's.
+    TypeNotAllowed,
+    /// Issued for somebody else.
+    AudienceMismatch,
+    /// `exp` has passed, leeway included.
+    Expired,
+    /// `nbf` is still to come.
+    NotYetValid,
+    /// `iat` lies in the future.
+    IssuedInFuture,
+    /// Bound to a key of the sender's (`cnf`), which nobody proved to hold: RFC 8705, RFC 9449 section 7.1.
+    SenderConstrained,
+    /// Revoked by its owner or by an operator.
+    Revoked,
+    /// What is known about revocations is older than the configured age.
+    RevocationsStale { retry_after: Duration },
+}
+
+impl VerifyError {
+    /// What the caller is told.
+    #[must_use]
+    pub fn reason(&self) -> ErrorReason {
+        match self.0 {
+            Unverified::TooLarge
+            | Unverified::Malformed(_)
+            | Unverified::AlgorithmNotAllowed
+            | Unverified::HeaderNotAllowed(_)
+            | Unverified::IssuerUnknown
+            | Unverified::SignatureInvalid
+            | Unverified::TypeNotAllowed
+            | Unverified::NotYetValid
+            | Unverified::IssuedInFuture
+            | Unverified::SenderConstrained => ErrorReason::TokenInvalid,
+            Unverified::KeyUnknown => ErrorReason::TokenKeyUnknown,
+            Unverified::AudienceMismatch => ErrorReason::TokenAudienceMismatch,
+            Unverified::Expired => ErrorReason::TokenExpired,
+            Unverified::Revoked => ErrorReason::TokenRevoked,
+            Unverified::KeyUnavailable { .. } | Unverified::RevocationsStale { .. } => ErrorReason::TrustUnavailable,
+        }
+    }
+
+    /// Whether the same token may be accepted later: this verifier could not know.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.retry_after().is_some()
+    }
+
+    /// How long to wait before asking again, where waiting helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.0 {
+            Unverified::KeyUnavailable { retry_after } | Unverified::RevocationsStale { retry_after } => {
+                Some(retry_after)
+            }
+            Unverified::TooLarge
+            | Unverified::Malformed(_)
+            | Unverified::AlgorithmNotAllowed
+            | Unverified::HeaderNotAllowed(_)
+            | Unverified::IssuerUnknown
+            | Unverified::KeyUnknown
+            | Unverified::SignatureInvalid
+            | Unverified::TypeNotAllowed
+            | Unverified::AudienceMismatch
+            | Unverified::Expired
+            | Unverified::NotYetValid
+            | Unverified::IssuedInFuture
+            | Unverified::SenderConstrained
+            | Unverified::Revoked => None,
+        }
+    }
+
+    /// The name of the check that failed, for metrics: one of a closed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.0 {
+            Unverified::TooLarge => "too_large",
+            Unverified::Malformed(_) => "malformed",
+            Unverified::AlgorithmNotAllowed => "algorithm",
+            Unverified::HeaderNotAllowed(_) => "header",
+            Unverified::IssuerUnknown => "issuer",
+            Unverified::KeyUnknown => "key_unknown",
+            Unverified::KeyUnavailable { .. } => "key_unavailable",
+            Unverified::SignatureInvalid => "signature",
+            Unverified::TypeNotAllowed => "type",
+            Unverified::AudienceMismatch => "audience",
+            Unverified::Expired => "expired",
+            Unverified::NotYetValid => "not_yet_valid",
+            Unverified::IssuedInFuture => "issued_in_future",
+            Unverified::SenderConstrained => "sender_constrained",
+            Unverified::Revoked => "revoked",
+            Unverified::RevocationsStale { .. } => "revocations_stale",
+        }
+    }
+}
+
+impl From<Unverified> for VerifyError {
+    fn from(kind: Unverified) -> Self {
+        Self(kind)
+    }
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Unverified::TooLarge => f.write_str("the token is too large"),
+            Unverified::Malformed(fault) => write!(f, "the token is malformed: {fault}"),
+            Unverified::AlgorithmNotAllowed => f.write_str("the token's algorithm is not allowed"),
+            Unverified::HeaderNotAllowed(name) => write!(f, "the header parameter {name} is not accepted"),
+            Unverified::IssuerUnknown => f.write_str("the token's issuer is not trusted"),
+            Unverified::KeyUnknown => f.write_str("the issuer does not publish the token's key"),
+            Unverified::KeyUnavailable { .. } => f.write_str("the issuer's key set is out of reach"),
+            Unverified::SignatureInvalid => f.write_str("the signature is not valid"),
+            Unverified::TypeNotAllowed => f.write_str("the token's typ is not an access token's"),
+            Unverified::AudienceMismatch => f.write_str("the token is for another audience"),
+            Unverified::Expired => f.write_str("the token has expired"),
+            Unverified::NotYetValid => f.write_str("the token is not valid yet"),
+            Unverified::IssuedInFuture => f.write_str("the token was issued in the future"),
+            Unverified::SenderConstrained => f.write_str("the token is bound to a key that was not shown"),
+            Unverified::Revoked => f.write_str("the token was revoked"),
+            Unverified::RevocationsStale { .. } => f.write_str("the list of revocations is out of date"),
+        }
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+/// Why a request was not let through. The layers turn it into an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied(pub(crate) Denial);
+
+/// The closed list behind [`Denied`], in the order of the request path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// The method has no policy, so nobody may call it.
+    MethodNotDeclared,
+    /// No bearer token was presented.
+    CredentialsMissing,
+    /// There is an `authorization`, but it is not one bearer token. The text names the fault.
+    CredentialsMalformed(&'static str),
+    /// The token was not accepted.
+    Token(VerifyError),
+    /// Scopes that the method demands and the token lacks.
+    ScopeInsufficient(Vec<Cow<'static, str>>),
+    /// The client is not among the method's callers.
+    CallerNotAllowed,
+    /// Issued longer ago than the method allows.
+    TokenTooOld,
+}
+
+impl Denied {
+    /// What the caller is told.
+    #[must_use]
+    pub fn reason(&self) -> ErrorReason {
+        match &self.0 {
+            Denial::MethodNotDeclared => ErrorReason::MethodNotDeclared,
+            Denial::CredentialsMissing => ErrorReason::CredentialsMissing,
+            Denial::CredentialsMalformed(_) => ErrorReason::TokenInvalid,
+            Denial::Token(error) => error.reason(),
+            Denial::ScopeInsufficient(_) => ErrorReason::ScopeInsufficient,
+            Denial::CallerNotAllowed => ErrorReason::CallerNotAllowed,
+            Denial::TokenTooOld => ErrorReason::TokenTooOld,
+        }
+    }
+
+    /// The name of the check that failed, for metrics: one of a closed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match &self.0 {
+            Denial::MethodNotDeclared => "method_not_declared",
+            Denial::CredentialsMissing => "credentials_missing",
+            Denial::CredentialsMalformed(_) => "credentials_malformed",
+            Denial::Token(error) => error.label(),
+            Denial::ScopeInsufficient(_) => "scope",
+            Denial::CallerNotAllowed => "caller",
+            Denial::TokenTooOld => "token_age",
+        }
+    }
+}
+
+impl From<Denial> for Denied {
+    fn from(kind: Denial) -> Self {
+        Self(kind)
+    }
+}
+
+impl From<VerifyError> for Denied {
+    fn from(error: VerifyError) -> Self {
+        Self(Denial::Token(error))
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Denial::MethodNotDeclared => f.write_str("the method declares no policy"),
+            Denial::CredentialsMissing => f.write_str("no bearer token was presented"),
+            Denial::CredentialsMalformed(fault) => write!(f, "the authorization is malformed: {fault}"),
+            Denial::Token(error) => error.fmt(f),
+            Denial::ScopeInsufficient(missing) => write!(f, "missing scopes: {}", missing.join(" ")),
+            Denial::CallerNotAllowed => f.write_str("the client is not among the method's callers"),
+            Denial::TokenTooOld => f.write_str("the token was issued too long ago for this method"),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}

@@ -1,0 +1,276 @@
+//! What a caller is told: the only place that builds a [`tonic::Status`], or its HTTP twin.
+//!
+//! Code, stable reason and fixed sentence; `google.rpc.ErrorInfo` and, where waiting helps, `RetryInfo`; a
+//! `www-authenticate` challenge by RFC 6750 section 3, in gRPC as metadata.
+
+use std::{collections::HashMap, time::Duration};
+
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use tonic::{Code, Status, body::Body, metadata::MetadataMap};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::error::{Denial, Denied, Unverified, VerifyError};
+
+/// An answer that refuses, before it takes the form of either protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    reason: ErrorReason,
+    sentence: &'static str,
+    /// Space-separated, as in RFC 6750 section 3.
+    scope: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Answer {
+    /// An answer with a reason and the fixed sentence that explains it.
+    #[must_use]
+    pub const fn new(reason: ErrorReason, sentence: &'static str) -> Self {
+        Self { reason, sentence, scope: None, retry_after: None }
+    }
+
+    /// Names the scopes that are missing.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Says when to ask again.
+    #[must_use]
+    pub const fn retry_after(mut self, retry_after: Duration) -> Self {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// The stable reason.
+    #[must_use]
+    pub fn reason(&self) -> ErrorReason {
+        self.reason
+    }
+
+    /// The answer as a gRPC status.
+    #[must_use]
+    pub fn into_status(self) -> Status {
+        let mut details = ErrorDetails::new();
+        let metadata = self.scope.iter().map(|scope| ("scope".to_owned(), scope.clone())).collect::<HashMap<_, _>>();
+        details.set_error_info(self.reason.as_reason(), ERROR_DOMAIN, metadata);
+        if self.retry_after.is_some() {
+            details.set_retry_info(self.retry_after);
+        }
+        let mut headers = HeaderMap::new();
+        if let Some(challenge) = self.challenge() {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        let metadata = MetadataMap::from_headers(headers);
+        Status::with_error_details_and_metadata(code(self.reason), self.sentence, details, metadata)
+    }
+
+    /// The answer for plain HTTP: status, challenge, and a small JSON object as RFC 6749 section 5.2 shapes it.
+    #[must_use]
+    pub fn into_http(self) -> Response<Body> {
+        let body = serde_json::json!({
+            "error": row(self.reason).oauth_error,
+            "error_description": self.sentence,
+            "reason": self.reason.as_reason(),
+        });
+        let mut response = Response::new(Body::new(body.to_string()));
+        *response.status_mut() = row(self.reason).http;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = self.challenge() {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(retry_after) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds_rounded_up(retry_after).into());
+        }
+        response
+    }
+
+    /// RFC 6750 section 3.1; `None` where the way in is not a better token.
+    fn challenge(&self) -> Option<HeaderValue> {
+        let challenge = match row(self.reason).oauth_error {
+            _ if self.reason == ErrorReason::CredentialsMissing => "Bearer".to_owned(),
+            "invalid_token" => format!(r#"Bearer error="invalid_token", error_description="{}""#, self.sentence),
+            "insufficient_scope" => {
+                let scope = self.scope.as_deref().unwrap_or_default();
+                format!(r#"Bearer error="insufficient_scope", scope="{scope}""#)
+            }
+            _ => return None,
+        };
+        HeaderValue::try_from(challenge).ok()
+    }
+}
+
+impl From<&Denied> for Answer {
+    fn from(denied: &Denied) -> Self {
+        let answer = Self::new(denied.reason(), sentence(denied));
+        match &denied.0 {
+            Denial::ScopeInsufficient(missing) => answer.scope(missing.join(" ")),
+            Denial::Token(error) => Self { retry_after: error.retry_after(), ..answer },
+            Denial::MethodNotDeclared
+            | Denial::CredentialsMissing
+            | Denial::CredentialsMalformed(_)
+            | Denial::CallerNotAllowed
+            | Denial::TokenTooOld => answer,
+        }
+    }
+}
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Self {
+        Answer::from(&denied).into_status()
+    }
+}
+
+impl From<VerifyError> for Status {
+    fn from(error: VerifyError) -> Self {
+        Denied::from(error).into()
+    }
+}
+
+/// What the layers say. No caller's text is ever part of it.
+fn sentence(denied: &Denied) -> &'static str {
+    match &denied.0 {
+        Denial::MethodNotDeclared => "the method declares no policy, so nobody may call it",
+        Denial::CredentialsMissing => "a bearer token is required",
+        Denial::CredentialsMalformed(_) => "the authorization is not one bearer token",
+        Denial::ScopeInsufficient(_) => "the token lacks a scope that the method demands",
+        Denial::CallerNotAllowed => "the client may not call this method",
+        Denial::TokenTooOld => "the token was issued too long ago for this method",
+        Denial::Token(error) => match error.0 {
+            Unverified::KeyUnknown => "the token is signed by a key that its issuer does not publish",
+            Unverified::KeyUnavailable { .. } | Unverified::RevocationsStale { .. } => {
+                "it cannot be known right now whether the token is good; try again"
+            }
+            Unverified::AudienceMismatch => "the token was issued for another audience",
+            Unverified::Expired => "the token has expired",
+            Unverified::Revoked => "the token was revoked",
+            // Which check failed is for the log: it would tell a forger how far the forgery came.
+            Unverified::TooLarge
+            | Unverified::Malformed(_)
+            | Unverified::AlgorithmNotAllowed
+            | Unverified::HeaderNotAllowed(_)
+            | Unverified::IssuerUnknown
+            | Unverified::SignatureInvalid
+            | Unverified::TypeNotAllowed
+            | Unverified::NotYetValid
+            | Unverified::IssuedInFuture
+            | Unverified::SenderConstrained => "the token is not valid",
+        },
+    }
+}
+
+/// The gRPC code that each reason stands for: `token/v1/error_reason.proto`.
+#[must_use]
+pub fn code(reason: ErrorReason) -> Code {
+    row(reason).code
+}
+
+/// What one reason is in each protocol.
+struct Row {
+    code: Code,
+    http: StatusCode,
+    /// RFC 6750 section 3.1, RFC 6749 sections 4.1.2.1 and 5.2, RFC 8707 section 2.
+    oauth_error: &'static str,
+}
+
+fn row(reason: ErrorReason) -> Row {
+    let (code, http, oauth_error) = match reason {
+        ErrorReason::CredentialsMissing => (Code::Unauthenticated, StatusCode::UNAUTHORIZED, "invalid_request"),
+        ErrorReason::TokenInvalid
+        | ErrorReason::TokenExpired
+        | ErrorReason::TokenRevoked
+        | ErrorReason::TokenKeyUnknown
+        | ErrorReason::TokenAudienceMismatch => (Code::Unauthenticated, StatusCode::UNAUTHORIZED, "invalid_token"),
+        ErrorReason::ClientAuthenticationFailed => (Code::Unauthenticated, StatusCode::UNAUTHORIZED, "invalid_client"),
+        ErrorReason::ScopeInsufficient => (Code::PermissionDenied, StatusCode::FORBIDDEN, "insufficient_scope"),
+        ErrorReason::CallerNotAllowed | ErrorReason::TokenTooOld | ErrorReason::MethodNotDeclared => {
+            (Code::PermissionDenied, StatusCode::FORBIDDEN, "access_denied")
+        }
+        ErrorReason::ClientNotAuthorized => (Code::PermissionDenied, StatusCode::FORBIDDEN, "unauthorized_client"),
+        ErrorReason::InvalidRequest | ErrorReason::TokenTooLarge => {
+            (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_request")
+        }
+        ErrorReason::InvalidScope => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_scope"),
+        ErrorReason::InvalidTarget => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_target"),
+        ErrorReason::UnsupportedGrantType => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+        ErrorReason::InvalidGrant => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_grant"),
+        ErrorReason::RateLimited => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
+        ErrorReason::TrustUnavailable | ErrorReason::IssuerUnavailable => {
+            (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+        }
+        ErrorReason::NotFound => (Code::NotFound, StatusCode::NOT_FOUND, "invalid_request"),
+        ErrorReason::AlreadyExists => (Code::AlreadyExists, StatusCode::CONFLICT, "invalid_request"),
+        ErrorReason::EtagMismatch => (Code::Aborted, StatusCode::CONFLICT, "invalid_request"),
+        ErrorReason::PreconditionFailed => (Code::FailedPrecondition, StatusCode::BAD_REQUEST, "invalid_request"),
+        ErrorReason::Internal | ErrorReason::Unspecified => {
+            (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, "server_error")
+        }
+    };
+    Row { code, http, oauth_error }
+}
+
+/// RFC 9110 section 10.2.3 knows whole seconds only; never so few that the caller comes too early.
+fn seconds_rounded_up(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(denial: Denial) -> Status {
+        Denied(denial).into()
+    }
+
+    fn challenge(status: &Status) -> Option<&str> {
+        status.metadata().get("www-authenticate").map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn a_missing_token_is_challenged_without_an_error_code() {
+        let status = status(Denial::CredentialsMissing);
+        assert_eq!(status.code(), Code::Unauthenticated);
+        assert_eq!(challenge(&status), Some("Bearer"));
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((&*info.reason, &*info.domain), ("CREDENTIALS_MISSING", "token.v1"));
+    }
+
+    #[test]
+    fn missing_scopes_are_named_twice() {
+        let status = status(Denial::ScopeInsufficient(vec!["a.read".into(), "b".into()]));
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(challenge(&status), Some(r#"Bearer error="insufficient_scope", scope="a.read b""#));
+        assert_eq!(status.get_details_error_info().unwrap().metadata["scope"], "a.read b");
+    }
+
+    #[test]
+    fn what_cannot_be_known_says_when_to_ask_again() {
+        let retry_after = Duration::from_millis(1500);
+        let error = VerifyError(Unverified::KeyUnavailable { retry_after });
+        let status = Status::from(error);
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(retry_after));
+        assert_eq!(challenge(&status), None);
+        let http = Answer::from(&Denied::from(error)).into_http();
+        assert_eq!(http.status(), 503);
+        assert_eq!(http.headers()["retry-after"], "2");
+    }
+
+    #[test]
+    fn a_bad_token_is_challenged_as_rfc_6750_says() {
+        let status = Status::from(VerifyError(Unverified::Expired));
+        assert_eq!(
+            challenge(&status),
+            Some(r#"Bearer error="invalid_token", error_description="the token has expired""#)
+        );
+        let http = Answer::from(&Denied::from(VerifyError(Unverified::SignatureInvalid))).into_http();
+        assert_eq!(http.status(), 401);
+        assert_eq!(http.headers()["cache-control"], "no-store");
+    }
+}

@@ -1,0 +1,208 @@
+//! A token before and after verification: two types, so that the first is never taken for the second.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// A token that somebody presented. Nothing in it is believed.
+#[derive(Clone, Copy)]
+pub struct UnverifiedToken<'a>(&'a str);
+
+impl<'a> UnverifiedToken<'a> {
+    /// Wraps what was presented, as it is.
+    #[must_use]
+    pub const fn new(token: &'a str) -> Self {
+        Self(token)
+    }
+
+    /// The token itself: whoever holds it can use it.
+    #[must_use]
+    pub const fn expose(self) -> &'a str {
+        self.0
+    }
+}
+
+impl fmt::Debug for UnverifiedToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UnverifiedToken({} bytes)", self.0.len())
+    }
+}
+
+/// What a token says, once signature, issuer, audience, times and revocation are checked: RFC 9068 section 2.2.
+///
+/// Only [`Verifier::verify`](crate::verify::Verifier::verify) makes one. Clones share the claims.
+#[derive(Clone)]
+pub struct VerifiedToken(Arc<Claims>);
+
+/// Claims whose types are checked: `iss sub client_id aud exp iat jti` are there, `scope` and `act` are of
+/// their type where they are there.
+pub(crate) struct Claims {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) expires_at: u64,
+    pub(crate) issued_at: u64,
+    pub(crate) not_before: Option<u64>,
+    pub(crate) actors: Vec<Actor>,
+    pub(crate) members: Map<String, Value>,
+}
+
+/// One hop of a delegation: who acts for the subject. RFC 8693 section 4.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    subject: String,
+    client_id: Option<String>,
+    issuer: Option<String>,
+}
+
+impl VerifiedToken {
+    /// For `verify` alone.
+    pub(crate) fn new(claims: Claims) -> Self {
+        Self(Arc::new(claims))
+    }
+
+    pub(crate) fn checked(&self) -> &Claims {
+        &self.0
+    }
+
+    /// `iss`: the issuer identifier, exactly as configured.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    /// `sub`: for whom the token stands; for client credentials the client itself.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.0.text("sub")
+    }
+
+    /// `client_id`: the client that the token was issued to.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        self.0.text("client_id")
+    }
+
+    /// `jti`: the token's own name, good for logs.
+    #[must_use]
+    pub fn token_id(&self) -> &str {
+        self.0.text("jti")
+    }
+
+    /// `aud`: for whom the token was issued; one at the least.
+    pub fn audiences(&self) -> impl Iterator<Item = &str> {
+        self.0.audiences()
+    }
+
+    /// `scope`: what was granted.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.0.text("scope").split(' ').filter(|scope| !scope.is_empty())
+    }
+
+    /// Whether `scope` was granted.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes().any(|granted| granted == scope)
+    }
+
+    /// `iat`.
+    #[must_use]
+    pub fn issued_at(&self) -> SystemTime {
+        time(self.0.issued_at)
+    }
+
+    /// `exp`.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        time(self.0.expires_at)
+    }
+
+    /// `act`: who acts for the subject, the current actor first. Empty without delegation. Only the first
+    /// may decide about access; the others are history (RFC 8693 section 4.1).
+    #[must_use]
+    pub fn actors(&self) -> &[Actor] {
+        &self.0.actors
+    }
+
+    /// Every claim, as it stands in the token.
+    #[must_use]
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.0.members
+    }
+
+    /// The claims as a type of the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// When the claims do not fit the type.
+    pub fn claims_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&self.0.members)
+    }
+}
+
+impl Claims {
+    /// A text claim; empty where it is absent, which only optional ones may be.
+    fn text(&self, name: &str) -> &str {
+        self.members.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// RFC 7519 section 4.1.3: one string, or several.
+    pub(crate) fn audiences(&self) -> impl Iterator<Item = &str> {
+        let audience = self.members.get("aud");
+        let several = audience.and_then(Value::as_array).into_iter().flatten();
+        audience.and_then(Value::as_str).into_iter().chain(several.filter_map(Value::as_str))
+    }
+}
+
+impl Actor {
+    pub(crate) fn new(subject: String, client_id: Option<String>, issuer: Option<String>) -> Self {
+        Self { subject, client_id, issuer }
+    }
+
+    /// `sub`.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// `client_id`, where the issuer says.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
+    /// `iss`, where the actor comes from another issuer.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+}
+
+/// `seconds` are at most those of the year 9999: `verify` refuses later times.
+fn time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Names, not claims: those may be personal.
+impl fmt::Debug for VerifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedToken")
+            .field("issuer", &self.issuer())
+            .field("client_id", &self.client_id())
+            .field("token_id", &self.token_id())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UnverifiedToken;
+
+    #[test]
+    fn debug_of_a_presented_token_is_censored() {
+        assert_eq!(format!("{:?}", UnverifiedToken::new("header.claims.signature")), "UnverifiedToken(23 bytes)");
+    }
+}
