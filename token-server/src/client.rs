@@ -1,0 +1,138 @@
+//! Clients: who may ask for tokens, for what, and with which credentials. RFC 6749 section 2.
+
+mod name;
+mod public_key;
+pub mod registry;
+pub mod secret;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use name::{Audience, ClientId, NameError, Scope};
+pub use public_key::{PublicKeyError, PublicKeyJwk};
+pub use secret::SecretHash;
+
+use crate::timestamp;
+
+/// A client as it is stored. Its serialized form is the document in the store: a new field needs a
+/// `#[serde(default)]` and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Never changes.
+    pub id: ClientId,
+    /// For people.
+    #[serde(default)]
+    pub display_name: String,
+    /// What it may ask for, one entry per audience.
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+    /// What it proves itself with; several live at once.
+    #[serde(default)]
+    pub credentials: Vec<Credential>,
+    /// The lifetime of its tokens, where it is not the server's default.
+    #[serde(default)]
+    pub token_lifetime: Option<Duration>,
+    /// Claims added to each of its tokens.
+    #[serde(default)]
+    pub claims: BTreeMap<String, String>,
+    /// What a `redirect_uri` in a token request is checked against. RFC 6749 section 3.1.2.
+    #[serde(default)]
+    pub redirect_uris: Vec<String>,
+    /// A disabled client gets no token.
+    #[serde(default)]
+    pub disabled: bool,
+    /// For operators' own bookkeeping.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Counts the changes; the etag. The store sets it.
+    #[serde(skip)]
+    pub revision: u64,
+    /// When it was registered.
+    #[serde(with = "timestamp")]
+    pub create_time: SystemTime,
+    /// When it was last changed.
+    #[serde(with = "timestamp")]
+    pub update_time: SystemTime,
+}
+
+impl Client {
+    /// A client without grants and credentials.
+    #[must_use]
+    pub fn new(id: ClientId, now: SystemTime) -> Self {
+        let now = timestamp::stored(now);
+        Self {
+            id,
+            display_name: String::new(),
+            grants: Vec::new(),
+            credentials: Vec::new(),
+            token_lifetime: None,
+            claims: BTreeMap::new(),
+            redirect_uris: Vec::new(),
+            disabled: false,
+            labels: BTreeMap::new(),
+            revision: 0,
+            create_time: now,
+            update_time: now,
+        }
+    }
+
+    /// What it may ask for at `audience`.
+    #[must_use]
+    pub fn grant(&self, audience: &str) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.audience.as_str() == audience)
+    }
+}
+
+/// What a client may ask for at one resource server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The resource server, as it stands in `aud`.
+    pub audience: Audience,
+    /// The scopes that it may ask for.
+    #[serde(default)]
+    pub scopes: BTreeSet<Scope>,
+    /// Granted when a request names no scope; a subset of `scopes`.
+    #[serde(default)]
+    pub default_scopes: BTreeSet<Scope>,
+}
+
+/// What a client proves itself with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// Unique within the client.
+    pub id: String,
+    /// A secret or a key.
+    pub kind: CredentialKind,
+    /// When it was added.
+    #[serde(with = "timestamp")]
+    pub create_time: SystemTime,
+    /// It is refused from this time on.
+    #[serde(default, with = "timestamp::optional")]
+    pub expire_time: Option<SystemTime>,
+    /// When it was last used, to the minute. Kept beside the document, so that use is not a change: what
+    /// the cached client holds is as old as the cache's entry.
+    #[serde(skip)]
+    pub last_used_time: Option<SystemTime>,
+}
+
+impl Credential {
+    /// Whether it may still be used.
+    #[must_use]
+    pub fn is_live(&self, now: SystemTime) -> bool {
+        self.expire_time.is_none_or(|expires| now < expires)
+    }
+}
+
+/// The kinds of credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// A shared secret, as its hash.
+    Secret(SecretHash),
+    /// A public key for `private_key_jwt`.
+    PublicKey(PublicKeyJwk),
+}

@@ -1,0 +1,122 @@
+//! Secrets that were made elsewhere and may be guessable: Argon2id, RFC 9106.
+
+use std::fmt;
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use quick_cache::sync::Cache;
+use ring::{hmac, rand::SystemRandom};
+use tokio::sync::Semaphore;
+
+/// Bytes in an imported secret, at the most.
+const SECRET_BYTES_MAX: usize = 1024;
+/// Slow hashes under way at once. More would let anybody who knows a client ID occupy every core.
+const AT_ONCE: usize = 1;
+/// Imported secrets whose slow check is remembered.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// Why a secret cannot be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// Empty, or longer than is reasonable.
+    #[error("an imported secret has 1 to {SECRET_BYTES_MAX} bytes")]
+    Length,
+    /// The library refused.
+    #[error("hashing the secret failed")]
+    HashingFailed,
+}
+
+pub(super) fn hash(secret: &str) -> Result<String, ImportError> {
+    if secret.is_empty() || secret.len() > SECRET_BYTES_MAX {
+        return Err(ImportError::Length);
+    }
+    let hash = Argon2::default().hash_password(secret.as_bytes()).map_err(|_| ImportError::HashingFailed)?;
+    Ok(hash.to_string())
+}
+
+pub(super) fn verify(presented: &str, phc: &str) -> bool {
+    presented.len() <= SECRET_BYTES_MAX
+        && PasswordHash::new(phc)
+            .is_ok_and(|hash| Argon2::default().verify_password(presented.as_bytes(), &hash).is_ok())
+}
+
+/// Secrets that passed the slow check, as their HMAC under a key that lives and dies with this process.
+pub(super) struct Remembered {
+    key: Option<hmac::Key>,
+    passed: Cache<[u8; 32], ()>,
+    slow: Semaphore,
+}
+
+impl Remembered {
+    pub(super) fn new() -> Self {
+        Self {
+            key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
+            passed: Cache::new(REMEMBERED_MAX),
+            slow: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    pub(super) async fn verify(&self, presented: &str, phc: &str) -> bool {
+        let fingerprint = self.fingerprint(presented, phc);
+        if fingerprint.is_some_and(|fingerprint| self.passed.get(&fingerprint).is_some()) {
+            return true;
+        }
+        let Ok(_permit) = self.slow.acquire().await else { return false };
+        let (text, phc) = (zeroize::Zeroizing::new(presented.to_owned()), phc.to_owned());
+        let passed = tokio::task::spawn_blocking(move || verify(&text, &phc)).await.unwrap_or(false);
+        if passed && let Some(fingerprint) = fingerprint {
+            self.passed.insert(fingerprint, ());
+        }
+        passed
+    }
+
+    fn fingerprint(&self, presented: &str, phc: &str) -> Option<[u8; 32]> {
+        let mut context = hmac::Context::with_key(self.key.as_ref()?);
+        // A PHC string has no zero byte: the two parts cannot run into one another.
+        context.update(phc.as_bytes());
+        context.update(&[0]);
+        context.update(presented.as_bytes());
+        context.sign().as_ref().try_into().ok()
+    }
+}
+
+impl fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remembered").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verifies_the_secret_and_no_other() {
+        let phc = hash("hunter2").unwrap();
+        assert!(phc.starts_with("$argon2id$"));
+        assert!(verify("hunter2", &phc));
+        assert!(!verify("hunter3", &phc));
+        assert!(!verify("hunter2", "not a hash"));
+    }
+
+    #[test]
+    fn rejects_an_empty_and_an_overlong_secret() {
+        assert_eq!(hash("").unwrap_err(), ImportError::Length);
+        assert_eq!(hash(&"x".repeat(SECRET_BYTES_MAX + 1)).unwrap_err(), ImportError::Length);
+    }
+
+    #[tokio::test]
+    async fn a_passed_check_is_remembered_for_that_hash_only() {
+        let remembered = Remembered::new();
+        let (phc, other) = (hash("hunter2").unwrap(), hash("other").unwrap());
+        assert!(remembered.verify("hunter2", &phc).await);
+        assert_eq!(remembered.passed.len(), 1);
+        assert!(remembered.verify("hunter2", &phc).await);
+        assert!(!remembered.verify("hunter2", &other).await);
+        assert!(!remembered.verify("hunter3", &phc).await);
+        assert_eq!(remembered.passed.len(), 1);
+    }
+}

@@ -1,0 +1,92 @@
+//! The keys of this moment, for those who sign and those who publish.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use token_interceptor::signature::{Algorithm, SigningKey};
+use tokio::sync::watch;
+
+use super::{KeyState, PublishedKey, PublishedKeys, Signer};
+
+/// The keys of this moment. Cheap to clone; every clone sees the same keys.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    signers: Arc<ArcSwap<Signers>>,
+    published: Arc<watch::Sender<Arc<PublishedKeys>>>,
+}
+
+/// The active key of each algorithm.
+#[derive(Debug)]
+pub(super) struct Signers {
+    pub(super) default: Arc<Signer>,
+    pub(super) others: Vec<Arc<Signer>>,
+}
+
+impl KeyRing {
+    pub(super) fn new(signers: Signers, published: PublishedKeys) -> Self {
+        Self {
+            signers: Arc::new(ArcSwap::from_pointee(signers)),
+            published: Arc::new(watch::Sender::new(Arc::new(published))),
+        }
+    }
+
+    /// A ring that never changes: `default` signs unless another algorithm is asked for.
+    #[must_use]
+    pub fn fixed(default: SigningKey, others: Vec<SigningKey>) -> Self {
+        let signers = Signers {
+            default: Arc::new(Signer::new(default)),
+            others: others.into_iter().map(|key| Arc::new(Signer::new(key))).collect(),
+        };
+        let published = signers.all().map(|signer| PublishedKey {
+            algorithm: signer.algorithm(),
+            jwk: signer.public_jwk().clone(),
+            state: KeyState::Active,
+            sign_after: std::time::SystemTime::UNIX_EPOCH,
+            verify_until: None,
+        });
+        let published = PublishedKeys::new(published.collect());
+        Self::new(signers, published)
+    }
+
+    /// The key that signs unless another algorithm is asked for.
+    #[must_use]
+    pub fn default_signer(&self) -> Arc<Signer> {
+        Arc::clone(&self.signers.load().default)
+    }
+
+    /// The key that signs with `algorithm`; `None` where none is configured.
+    #[must_use]
+    pub fn signer(&self, algorithm: Algorithm) -> Option<Arc<Signer>> {
+        self.signers.load().all().find(|signer| signer.algorithm() == algorithm).map(Arc::clone)
+    }
+
+    /// The keys as verifiers see them.
+    #[must_use]
+    pub fn published(&self) -> Arc<PublishedKeys> {
+        Arc::clone(&self.published.borrow())
+    }
+
+    /// The same, and each change to them.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<PublishedKeys>> {
+        self.published.subscribe()
+    }
+
+    /// Puts other keys in place. Published before they sign.
+    #[expect(dead_code, reason = "called by the rotation task, which follows")]
+    pub(super) fn replace(&self, signers: Signers, keys: Vec<PublishedKey>) {
+        self.published.send_if_modified(|published| {
+            let next = PublishedKeys::unless_equal(keys, published);
+            let modified = !Arc::ptr_eq(published, &next);
+            *published = next;
+            modified
+        });
+        self.signers.store(Arc::new(signers));
+    }
+}
+
+impl Signers {
+    fn all(&self) -> impl Iterator<Item = &Arc<Signer>> {
+        std::iter::once(&self.default).chain(&self.others)
+    }
+}

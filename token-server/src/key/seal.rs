@@ -1,0 +1,158 @@
+//! Private keys at rest: AES-256-GCM (RFC 5116 section 5.2) under a key that is not in the store.
+
+use std::fmt;
+
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    rand::{SecureRandom as _, SystemRandom},
+};
+use token_interceptor::signature::Algorithm;
+use zeroize::Zeroizing;
+
+use super::KeyError;
+use crate::{key_material::KeyMaterial, store::SealedKey};
+
+/// The key that private keys are sealed under, and older ones that some are still sealed under.
+#[derive(Clone)]
+pub struct SealingKeys {
+    current: KeyMaterial,
+    previous: Vec<KeyMaterial>,
+}
+
+impl SealingKeys {
+    /// `current` seals; `previous` still open.
+    #[must_use]
+    pub fn new(current: KeyMaterial, previous: Vec<KeyMaterial>) -> Self {
+        Self { current, previous }
+    }
+
+    /// Which key seals.
+    #[must_use]
+    pub fn current_id(&self) -> &str {
+        self.current.id()
+    }
+
+    /// Seals a private key. What is sealed opens only as the same key ID and algorithm: whoever can write
+    /// to the store cannot swap keys, nor have one used with another algorithm.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no randomness.
+    pub fn seal(&self, key_id: &str, algorithm: Algorithm, private: &[u8]) -> Result<SealedKey, KeyError> {
+        // 96 random bits per key are safe for 2^32 seals under one sealing key (NIST SP 800-38D, 8.3).
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).map_err(|_| KeyError::NoRandomness)?;
+        let mut sealed = private.to_vec();
+        aead(&self.current)
+            .and_then(|key| {
+                let aad = Aad::from(associated_data(key_id, algorithm));
+                key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
+            })
+            .map_err(|_| KeyError::NoRandomness)?;
+        let bytes = [nonce.as_slice(), &sealed].concat();
+        Ok(SealedKey { sealing_key_id: self.current.id().to_owned(), bytes })
+    }
+
+    /// Opens a sealed private key.
+    ///
+    /// # Errors
+    ///
+    /// When its sealing key was not provided, or it is not what was sealed as this key and algorithm.
+    pub fn open(&self, key_id: &str, algorithm: Algorithm, sealed: &SealedKey) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let key = std::iter::once(&self.current)
+            .chain(&self.previous)
+            .find(|key| key.id() == sealed.sealing_key_id)
+            .ok_or_else(|| KeyError::SealingKeyUnknown {
+                key_id: key_id.to_owned(),
+                sealing_key_id: sealed.sealing_key_id.clone(),
+            })?;
+        let broken = || KeyError::SealBroken { key_id: key_id.to_owned() };
+        let (nonce, ciphertext) = sealed.bytes.split_first_chunk::<NONCE_LEN>().ok_or_else(broken)?;
+        let mut opened = Zeroizing::new(ciphertext.to_vec());
+        let length = aead(key)
+            .and_then(|key| {
+                let aad = Aad::from(associated_data(key_id, algorithm));
+                Ok(key.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut opened)?.len())
+            })
+            .map_err(|_| broken())?;
+        opened.truncate(length);
+        Ok(opened)
+    }
+}
+
+fn aead(key: &KeyMaterial) -> Result<LessSafeKey, ring::error::Unspecified> {
+    Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.bytes())?))
+}
+
+/// Neither part has a zero byte: two different pairs never read alike.
+fn associated_data(key_id: &str, algorithm: Algorithm) -> Vec<u8> {
+    ["token-server signing key", algorithm.name(), key_id].join("\0").into_bytes()
+}
+
+impl fmt::Debug for SealingKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let previous: Vec<_> = self.previous.iter().map(KeyMaterial::id).collect();
+        f.debug_struct("SealingKeys").field("current", &self.current.id()).field("previous", &previous).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn material(byte: u8) -> KeyMaterial {
+        KeyMaterial::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn what_was_sealed_opens() {
+        let keys = SealingKeys::new(material(1), vec![]);
+        let sealed = keys.seal("kid", Algorithm::Es256, b"private").unwrap();
+        assert_eq!(keys.open("kid", Algorithm::Es256, &sealed).unwrap().as_slice(), b"private");
+    }
+
+    #[test]
+    fn opens_under_an_older_key_while_it_is_provided() {
+        let sealed = SealingKeys::new(material(1), vec![]).seal("kid", Algorithm::Es256, b"private").unwrap();
+        assert!(SealingKeys::new(material(2), vec![material(1)]).open("kid", Algorithm::Es256, &sealed).is_ok());
+        let error = SealingKeys::new(material(2), vec![]).open("kid", Algorithm::Es256, &sealed).unwrap_err();
+        assert!(matches!(error, KeyError::SealingKeyUnknown { .. }), "{error}");
+    }
+
+    #[test]
+    fn does_not_open_as_another_key_or_algorithm() {
+        let keys = SealingKeys::new(material(1), vec![]);
+        let sealed = keys.seal("kid", Algorithm::Rs256, b"private").unwrap();
+        assert!(matches!(keys.open("dik", Algorithm::Rs256, &sealed), Err(KeyError::SealBroken { .. })));
+        assert!(matches!(keys.open("kid", Algorithm::Ps256, &sealed), Err(KeyError::SealBroken { .. })));
+    }
+
+    #[test]
+    fn does_not_open_when_any_byte_is_changed_or_missing() {
+        let keys = SealingKeys::new(material(1), vec![]);
+        let sealed = keys.seal("kid", Algorithm::Es256, b"private").unwrap();
+        for place in 0..sealed.bytes.len() {
+            let mut changed = sealed.clone();
+            changed.bytes[place] ^= 1;
+            assert!(keys.open("kid", Algorithm::Es256, &changed).is_err(), "{place}");
+            changed.bytes.truncate(place);
+            assert!(keys.open("kid", Algorithm::Es256, &changed).is_err(), "{place}");
+        }
+    }
+
+    #[test]
+    fn sealing_twice_gives_different_bytes_without_the_key_in_them() {
+        let keys = SealingKeys::new(material(1), vec![]);
+        let seal = || keys.seal("kid", Algorithm::Es256, b"private").unwrap().bytes;
+        assert_ne!(seal(), seal());
+        assert!(!seal().windows(7).any(|window| window == b"private"));
+    }
+
+    #[test]
+    fn debug_shows_ids_only() {
+        let keys = SealingKeys::new(material(1), vec![material(2)]);
+        let shown = format!("{keys:?} {:?}", keys.seal("kid", Algorithm::Es256, b"private").unwrap());
+        assert!(shown.contains(material(1).id()) && shown.contains(material(2).id()));
+        assert!(!shown.contains("bytes") && !shown.contains("1, 1"), "{shown}");
+    }
+}

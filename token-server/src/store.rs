@@ -1,0 +1,206 @@
+//! What must survive a restart: clients, sealed keys, revocations, and the record of changes. Never tokens.
+//!
+//! Each trait is what one kind of caller needs. Every change leaves a row in the change log in its own
+//! transaction, and a row in the admin audit where the caller passes one, so that neither can be lost or
+//! invented. The implementations pass one contract suite.
+
+mod change;
+mod record;
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use async_trait::async_trait;
+
+pub use change::{Change, ChangeKind};
+pub use record::{AdminRecord, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey, StoredKey};
+
+use crate::client::{Client, ClientId};
+
+/// Clients and their credentials.
+#[async_trait]
+pub trait ClientStore: Send + Sync {
+    /// Reads one client.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError>;
+
+    /// Reads at most `limit` clients in the order of their IDs, beginning after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError>;
+
+    /// Adds a client; returns it with its first revision.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when the ID is taken.
+    async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError>;
+
+    /// Replaces the client whose revision is `client.revision`; returns it with its new revision.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; [`StoreError::RevisionMismatch`] when it has changed since it was read.
+    async fn update_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError>;
+
+    /// Removes a client; with `revision`, only at that revision.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; [`StoreError::RevisionMismatch`] when it has changed since it was read.
+    async fn delete_client(
+        &self,
+        id: &ClientId,
+        revision: Option<u64>,
+        audit: Option<&AdminRecord>,
+    ) -> Result<(), StoreError>;
+
+    /// Notes when credentials were last used. Not a change: no revision, no row in the change log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn credentials_used(&self, uses: &[CredentialUse]) -> Result<(), StoreError>;
+}
+
+/// Sealed signing keys, as one table that is replaced as a whole.
+#[async_trait]
+pub trait KeyStore: Send + Sync {
+    /// Reads every key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn keys(&self) -> Result<KeyTable, StoreError>;
+
+    /// Replaces the table whose version is `table.version`; returns the new version. Of several replicas
+    /// that want to rotate, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::RevisionMismatch`] when it has changed since it was read.
+    async fn replace_keys(&self, table: &KeyTable, audit: Option<&AdminRecord>) -> Result<u64, StoreError>;
+}
+
+/// Revocations: few, and each expires.
+#[async_trait]
+pub trait RevocationStore: Send + Sync {
+    /// Adds a revocation; the later time wins where the target is already revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn revoke(&self, revocation: &Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError>;
+
+    /// Reads every revocation that is not to be forgotten yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn revocations(&self, now: SystemTime) -> Result<Vec<Revocation>, StoreError>;
+
+    /// Reads the revocation of one target, where it is revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn revocation(&self, target: &RevocationTarget) -> Result<Option<Revocation>, StoreError>;
+
+    /// Removes what is to be forgotten; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError>;
+}
+
+/// The outbox: every change, in order, by whichever process it was made.
+#[async_trait]
+pub trait ChangeLog: Send + Sync {
+    /// The sequence number of the last change; 0 before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn last_change(&self) -> Result<u64, StoreError>;
+
+    /// Reads at most `limit` changes that came after `sequence`, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError>;
+
+    /// Forgets changes made before `time`, but never the last one; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn purge_changes(&self, time: SystemTime) -> Result<u64, StoreError>;
+
+    /// Waits until a change may have been made. May wake without one, and may miss another process's:
+    /// whoever follows the log also polls, slowly.
+    async fn changed(&self);
+}
+
+/// Who changed what, for as long as the operator keeps it.
+#[async_trait]
+pub trait AdminAuditStore: Send + Sync {
+    /// Reads at most `limit` records, the newest first, beginning before the record with number `before`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn admin_records(&self, before: Option<u64>, limit: u32) -> Result<Vec<(u64, AdminRecord)>, StoreError>;
+}
+
+/// All of it.
+pub trait Store:
+    ClientStore + KeyStore + RevocationStore + ChangeLog + AdminAuditStore + fmt::Debug + Send + Sync + 'static
+{
+}
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing to change.
+    #[error("not found in the store")]
+    NotFound,
+    /// The ID is taken.
+    #[error("already in the store")]
+    AlreadyExists,
+    /// It has changed since it was read.
+    #[error("changed in the store since it was read")]
+    RevisionMismatch,
+    /// The store is out of reach, or cannot write. Nothing is known about what was asked.
+    #[error("the store is not available")]
+    Unavailable(#[source] Source),
+    /// The store holds something that cannot be read: damaged, or written by a later version.
+    #[error("the store holds what this version cannot read")]
+    Corrupt(#[source] Source),
+}
+
+/// What a store's error came from. Shared, because everyone who waited for one read gets its failure.
+pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// The store is out of reach.
+    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(source.into().into())
+    }
+
+    /// The store holds what cannot be read.
+    pub fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Corrupt(source.into().into())
+    }
+}

@@ -1,0 +1,100 @@
+//! Plain values that go in and out of the store, beside [`crate::client::Client`].
+
+use std::{fmt, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+use token_interceptor::signature::Algorithm;
+
+use crate::client::ClientId;
+
+/// Every signing key, and the version that the table has as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyTable {
+    /// Counts the replacements; 0 before the first.
+    pub version: u64,
+    /// The keys, in the order of their IDs.
+    pub keys: Vec<StoredKey>,
+}
+
+/// One signing key as it is stored: its place in time in the clear, the key itself sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The `kid`: RFC 7638 thumbprint of the public key.
+    pub key_id: String,
+    /// The one algorithm that it signs with.
+    pub algorithm: Algorithm,
+    /// When it was made, and published.
+    pub create_time: SystemTime,
+    /// It signs from this time on, until another key of its algorithm does.
+    pub sign_after: SystemTime,
+    /// When it was found compromised, where it was.
+    pub distrust_time: Option<SystemTime>,
+    /// The private key, sealed.
+    pub sealed: SealedKey,
+}
+
+/// A private key, sealed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedKey {
+    /// Which sealing key opens it.
+    pub sealing_key_id: String,
+    /// Nonce, ciphertext, tag.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for SealedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedKey").field("sealing_key_id", &self.sealing_key_id).finish_non_exhaustive()
+    }
+}
+
+/// One token, or every token of a client issued before a time, is good no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// What is revoked.
+    pub target: RevocationTarget,
+    /// For a client: tokens issued before this time. For a token: when it was revoked.
+    pub revoked_before: SystemTime,
+    /// Verifiers may forget it after this time: the tokens have expired.
+    pub forget_time: SystemTime,
+}
+
+/// What a revocation is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RevocationTarget {
+    /// The `jti` of one token.
+    TokenId(String),
+    /// Every token of a client issued before a time.
+    Client(ClientId),
+}
+
+/// When a credential was last used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialUse {
+    /// Whose.
+    pub client_id: ClientId,
+    /// Which.
+    pub credential_id: String,
+    /// To the minute.
+    pub time: SystemTime,
+}
+
+/// Who changed what: written in the transaction of the change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminRecord {
+    /// When.
+    #[serde(with = "crate::timestamp")]
+    pub time: SystemTime,
+    /// The client ID of the caller, or `cli:<user>` for a change made offline.
+    pub actor: String,
+    /// What was done: the method's name, such as `CreateClient`.
+    pub action: String,
+    /// To what: a client ID, a client ID and credential ID, a key ID.
+    pub resource: String,
+    /// Leads to the log.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    /// What changed, such as the fields of an update. Never a secret.
+    #[serde(default)]
+    pub detail: String,
+}
