@@ -10,3 +10,8 @@ pub mod signature;
 pub mod status;
 #[allow(dead_code, reason = "the verifier, which comes next, constructs them")]
 pub mod token;
+// The client side, lowest first.
+pub mod source;
+
+#[allow(dead_code, reason = "the client layer, which comes next, uses them")]
+pub mod refresh;

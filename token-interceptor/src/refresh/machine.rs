@@ -1,0 +1,288 @@
+//! The state machine that keeps one token fresh.
+//!
+//! Pure and synchronous: it is told the time and what happened, and says what to do next. It knows times
+//! only, never the token. [`super::task`] is the asynchronous shell around it.
+//!
+//! Two clocks are watched, and what either has reached is reached: monotonic time stands still while a
+//! machine is suspended, and the time of day may be set back.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::{backoff, pace::Pace};
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    pub(crate) monotonic: Instant,
+    pub(crate) wall: SystemTime,
+}
+
+impl Now {
+    pub(super) fn plus(self, duration: Duration) -> Self {
+        // A lifetime beyond what a clock can name is as good as none: the token then counts as expired.
+        Self {
+            monotonic: self.monotonic.checked_add(duration).unwrap_or(self.monotonic),
+            wall: self.wall.checked_add(duration).unwrap_or(self.wall),
+        }
+    }
+
+    pub(super) fn has_reached(self, moment: Self) -> bool {
+        self.monotonic >= moment.monotonic || self.wall >= moment.wall
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The time that [`Next::wake`] named has come.
+    Woke,
+    /// A call finds no token that it may use, or sees that renewal is due.
+    Wanted,
+    /// A server refused the token of this generation.
+    Rejected(u64),
+    /// The source gave a token.
+    Fetched(Fetched),
+    /// The source gave none.
+    Failed(Failed),
+}
+
+/// What the source said about a token's times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    /// When the token was asked for: its lifetime counts from here, so never too long.
+    pub(crate) asked_at: Now,
+    /// The token's lifetime.
+    pub(crate) expires_in: Duration,
+    /// When the server wants it renewed.
+    pub(crate) refresh_after: Option<Duration>,
+}
+
+/// How the source failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// The source answered, and its answer was no.
+    pub(crate) refused: bool,
+    /// How long the source asks to be left alone.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    /// Ask the source now. Said only while no request is in flight.
+    pub(crate) fetch: bool,
+    /// Report [`Event::Woke`] at this time, unless something else happens first.
+    pub(crate) wake: Option<Instant>,
+}
+
+/// Whether a token is renewed ahead of expiry also when no call has used it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Always: a call never finds it expired.
+    Always,
+    /// Only while in use: for tokens whose number the program's text does not bound.
+    WhileUsed,
+}
+
+/// The token in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Which one: counts up.
+    pub(crate) generation: u64,
+    /// When renewal is due.
+    pub(crate) renew_at: Now,
+    /// When it must no longer be used.
+    pub(crate) expires_at: Now,
+    rejected: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    refused: bool,
+    failures: u32,
+    retry_at: Instant,
+    /// A refusal whose time is over: calls wait for a new answer in place of hearing the old one.
+    forgotten: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    keep: Keep,
+    generation: u64,
+    held: Option<Held>,
+    in_flight: Option<Instant>,
+    trouble: Option<Trouble>,
+    pace: Pace,
+    rejected: u64,
+    wanted: bool,
+    used: bool,
+}
+
+impl Machine {
+    /// A machine without a token, continuing the count of an earlier one.
+    pub(crate) fn new(keep: Keep, generation: u64, rejected: u64) -> Self {
+        Self {
+            keep,
+            generation,
+            held: None,
+            in_flight: None,
+            trouble: None,
+            pace: Pace::default(),
+            rejected,
+            wanted: false,
+            used: false,
+        }
+    }
+
+    /// The token in hand, while it may be used.
+    pub(crate) fn held(&self) -> Option<Held> {
+        self.held
+    }
+
+    /// The generation of the newest token that there has been.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When the source is asked again; until then, and while that takes, a call without a token fails with the
+    /// last failure in place of waiting. None: it waits.
+    pub(crate) fn blamed_until(&self) -> Option<Instant> {
+        self.trouble.filter(|trouble| !trouble.forgotten).map(|trouble| trouble.retry_at)
+    }
+
+    /// The newest generation whose rejection has been dealt with.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// Whether a request is in flight.
+    pub(crate) fn in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// A call used the token since the last event.
+    pub(crate) fn mark_used(&mut self) {
+        self.used = true;
+    }
+
+    /// Takes in what happened and says what to do. `draw` is uniform in `0.0..1.0`.
+    pub(crate) fn handle(&mut self, event: Event, now: Now, draw: f64) -> Next {
+        match event {
+            Event::Woke => {}
+            Event::Wanted => self.wanted |= self.held.is_none_or(|held| now.has_reached(held.renew_at)),
+            Event::Rejected(generation) => self.reject(generation),
+            Event::Fetched(fetched) => self.accept(&fetched, draw),
+            Event::Failed(failed) => self.fail(&failed, now, draw),
+        }
+        self.pass_time(now);
+        let fetch = self.in_flight.is_none() && self.wanted && now.monotonic >= self.blocked_until(now);
+        if fetch {
+            self.begin(now);
+        }
+        Next { fetch, wake: self.wake(now) }
+    }
+
+    fn reject(&mut self, generation: u64) {
+        if generation <= self.rejected {
+            return;
+        }
+        self.rejected = generation;
+        if let Some(held) = self.held.as_mut().filter(|held| held.generation == generation) {
+            held.rejected = true;
+            self.wanted = true;
+        }
+    }
+
+    fn accept(&mut self, fetched: &Fetched, draw: f64) {
+        self.generation += 1;
+        let renew_after = renew_after(fetched, draw);
+        self.held = Some(Held {
+            generation: self.generation,
+            renew_at: fetched.asked_at.plus(renew_after),
+            expires_at: fetched.asked_at.plus(fetched.expires_in),
+            rejected: false,
+        });
+        self.in_flight = None;
+        self.trouble = None;
+        self.wanted = false;
+        self.used = false;
+    }
+
+    fn fail(&mut self, failed: &Failed, now: Now, draw: f64) {
+        let began = self.in_flight.take().unwrap_or(now.monotonic);
+        let before = self.trouble.filter(|trouble| trouble.refused == failed.refused);
+        let failures = before.map_or(0, |trouble| trouble.failures).saturating_add(1);
+        let mut retry_at = if failed.refused {
+            now.monotonic + backoff::refused(failures, draw)
+        } else {
+            // From the beginning of the attempt: one that hung has already waited its time.
+            (began + backoff::transient(failures, draw)).max(now.monotonic + backoff::PAUSE_MIN)
+        };
+        if let Some(retry_after) = failed.retry_after {
+            retry_at = retry_at.max(now.monotonic + backoff::asked_for(retry_after, draw));
+        }
+        self.trouble = Some(Trouble { refused: failed.refused, failures, retry_at, forgotten: false });
+        // A refusal is not asked about again until somebody needs to know.
+        self.wanted &= !failed.refused;
+    }
+
+    /// What time alone changes.
+    fn pass_time(&mut self, now: Now) {
+        if let Some(held) = self.held.filter(|held| now.has_reached(held.expires_at)) {
+            self.held = None;
+            // By the time of day alone: the machine was suspended, and what failed before has no bearing.
+            if now.monotonic < held.expires_at.monotonic {
+                self.trouble = self.trouble.filter(|trouble| trouble.refused);
+            }
+        }
+        if let Some(trouble) = self.trouble.as_mut().filter(|trouble| trouble.refused) {
+            trouble.forgotten |= now.monotonic >= trouble.retry_at;
+        }
+        let due = self.held.is_some_and(|held| now.has_reached(held.renew_at));
+        let refused = self.trouble.is_some_and(|trouble| trouble.refused);
+        self.wanted |= due && !refused && (self.used || self.keep == Keep::Always);
+    }
+
+    fn blocked_until(&self, now: Now) -> Instant {
+        let trouble = self.trouble.map_or(now.monotonic, |trouble| trouble.retry_at);
+        // A token that is due is renewed whether it was rejected or not.
+        let paced = self.held.is_some_and(|held| held.rejected && !now.has_reached(held.renew_at));
+        if paced { trouble.max(self.pace.allowed_at(now.monotonic)) } else { trouble }
+    }
+
+    fn begin(&mut self, now: Now) {
+        if self.held.is_some_and(|held| held.rejected) {
+            self.pace.begin(now.monotonic);
+        }
+        self.in_flight = Some(now.monotonic);
+    }
+
+    fn wake(&self, now: Now) -> Option<Instant> {
+        let expiry = self.held.map(|held| held.expires_at.monotonic);
+        let idle = self.in_flight.is_none();
+        let renewal = self.held.filter(|held| idle && !now.has_reached(held.renew_at));
+        let renewal = renewal.map(|held| held.renew_at.monotonic);
+        let retry = (idle && self.wanted).then(|| self.blocked_until(now));
+        let forget = self.trouble.filter(|trouble| trouble.refused && !trouble.forgotten);
+        let forget = forget.map(|trouble| trouble.retry_at);
+        [expiry, renewal, retry, forget].into_iter().flatten().min()
+    }
+}
+
+/// When to begin renewing, counted from when the token was asked for.
+///
+/// What the server says, where that makes sense; it spreads a fleet by itself. Otherwise between 65 and 80 %
+/// of the lifetime: early enough to sit out an outage, late enough not to double the load.
+fn renew_after(fetched: &Fetched, draw: f64) -> Duration {
+    let lifetime = fetched.expires_in;
+    let asked_for = fetched.refresh_after.filter(|after| !after.is_zero() && *after < lifetime);
+    let after = asked_for.unwrap_or_else(|| lifetime.mul_f64(0.65 + 0.15 * draw));
+    after.max(Duration::from_secs(1).min(lifetime / 2))
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

@@ -1,0 +1,372 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// A machine with both clocks under the test's control.
+struct Bench {
+    machine: Machine,
+    now: Now,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::keeping(Keep::Always)
+    }
+
+    fn keeping(keep: Keep) -> Self {
+        let now = Now { monotonic: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) };
+        Self { machine: Machine::new(keep, 0, 0), now }
+    }
+
+    /// One that holds a token of [`LIFETIME`] to be renewed at half of it.
+    fn holding() -> Self {
+        let mut bench = Self::new();
+        assert!(bench.tell(Event::Wanted).fetch);
+        bench.fetched();
+        bench
+    }
+
+    fn tell(&mut self, event: Event) -> Next {
+        self.machine.handle(event, self.now, 0.5)
+    }
+
+    fn fetched(&mut self) -> Next {
+        let fetched = Fetched { asked_at: self.now, expires_in: LIFETIME, refresh_after: Some(LIFETIME / 2) };
+        self.tell(Event::Fetched(fetched))
+    }
+
+    fn unavailable(&mut self) -> Next {
+        self.tell(Event::Failed(Failed { refused: false, retry_after: None }))
+    }
+
+    fn refused(&mut self) -> Next {
+        self.tell(Event::Failed(Failed { refused: true, retry_after: None }))
+    }
+
+    fn pass(&mut self, time: Duration) -> Next {
+        self.now.monotonic += time;
+        self.now.wall += time;
+        self.tell(Event::Woke)
+    }
+
+    fn suspend(&mut self, time: Duration) {
+        self.now.wall += time;
+    }
+
+    fn wake_in(&self, next: Next) -> Duration {
+        next.wake.unwrap() - self.now.monotonic
+    }
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn does_nothing_until_somebody_wants_a_token() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.tell(Event::Woke), Next { fetch: false, wake: None });
+    assert!(bench.tell(Event::Wanted).fetch);
+}
+
+#[test]
+fn asks_once_however_many_want() {
+    let mut bench = Bench::new();
+    assert!(bench.tell(Event::Wanted).fetch);
+    for _ in 0..1000 {
+        assert!(!bench.tell(Event::Wanted).fetch);
+    }
+}
+
+#[test]
+fn renews_when_the_server_says_and_holds_the_old_token_meanwhile() {
+    let mut bench = Bench::holding();
+    assert!(!bench.pass(LIFETIME / 2 - secs(1)).fetch);
+    assert!(bench.pass(secs(1)).fetch);
+    assert_eq!(bench.machine.held().unwrap().generation, 1);
+    bench.fetched();
+    assert_eq!(bench.machine.held().unwrap().generation, 2);
+}
+
+#[test]
+fn renews_between_65_and_80_percent_where_the_server_does_not_say() {
+    for (draw, percent) in [(0.0, 65), (1.0, 80)] {
+        let fetched = Fetched { asked_at: Bench::new().now, expires_in: secs(100), refresh_after: None };
+        assert_eq!(renew_after(&fetched, draw), secs(percent));
+    }
+}
+
+#[test]
+fn a_renewal_time_that_makes_no_sense_is_not_followed() {
+    let asked_at = Bench::new().now;
+    for refresh_after in [Duration::ZERO, secs(300), secs(900)] {
+        let fetched = Fetched { asked_at, expires_in: LIFETIME, refresh_after: Some(refresh_after) };
+        assert_eq!(renew_after(&fetched, 0.0), secs(195), "{refresh_after:?}");
+    }
+    let hasty = Fetched { asked_at, expires_in: LIFETIME, refresh_after: Some(Duration::from_nanos(1)) };
+    assert_eq!(renew_after(&hasty, 0.0), secs(1));
+}
+
+#[test]
+fn holds_the_token_until_expiry_while_the_source_is_down_and_never_past_it() {
+    let mut bench = Bench::holding();
+    assert!(bench.pass(LIFETIME / 2).fetch);
+    bench.unavailable();
+    while bench.now.monotonic < bench.machine.held().unwrap().expires_at.monotonic - secs(1) {
+        if bench.pass(Duration::from_millis(500)).fetch {
+            bench.unavailable();
+        }
+        assert!(bench.machine.held().is_some());
+    }
+    bench.pass(secs(1));
+    assert!(bench.machine.held().is_none());
+    assert!(bench.machine.blamed_until().is_some(), "calls fail at once");
+}
+
+#[test]
+fn a_suspended_machine_finds_its_token_expired_by_the_time_of_day() {
+    let mut bench = Bench::holding();
+    bench.suspend(secs(7200));
+    assert!(bench.tell(Event::Wanted).fetch);
+    assert!(bench.machine.held().is_none());
+    assert!(bench.machine.blamed_until().is_none(), "calls wait for the fresh token");
+}
+
+#[test]
+fn what_failed_before_a_suspension_is_not_held_against_the_source() {
+    let mut bench = Bench::holding();
+    assert!(bench.pass(LIFETIME / 2).fetch);
+    bench.unavailable();
+    bench.suspend(secs(7200));
+    assert!(bench.tell(Event::Wanted).fetch);
+    assert!(bench.machine.blamed_until().is_none());
+}
+
+#[test]
+fn a_short_suspension_renews_in_time_when_a_call_notices() {
+    let mut bench = Bench::holding();
+    bench.suspend(LIFETIME / 2);
+    assert!(bench.tell(Event::Wanted).fetch);
+    assert!(bench.machine.held().is_some());
+}
+
+#[test]
+fn a_clock_set_back_does_not_prolong_a_token() {
+    let mut bench = Bench::holding();
+    bench.now.wall -= secs(86_400);
+    assert!(bench.pass(LIFETIME / 2).fetch);
+    bench.pass(LIFETIME / 2);
+    assert!(bench.machine.held().is_none());
+}
+
+#[test]
+fn backs_off_from_the_beginning_of_an_attempt_that_hung() {
+    let mut bench = Bench::new();
+    assert!(bench.tell(Event::Wanted).fetch);
+    bench.pass(secs(35));
+    let next = bench.unavailable();
+    assert_eq!(bench.wake_in(next), backoff::PAUSE_MIN);
+}
+
+#[test]
+fn leaves_the_source_alone_for_as_long_as_it_asks() {
+    let mut bench = Bench::new();
+    bench.tell(Event::Wanted);
+    bench.tell(Event::Failed(Failed { refused: false, retry_after: Some(secs(7)) }));
+    assert!(!bench.pass(Duration::from_millis(6999)).fetch);
+    assert!(!bench.tell(Event::Wanted).fetch);
+    assert!(bench.pass(secs(1)).fetch);
+}
+
+#[test]
+fn heals_within_30_s_of_any_number_of_failures() {
+    let mut bench = Bench::new();
+    let mut next = bench.tell(Event::Wanted);
+    for _ in 0..100 {
+        assert!(next.fetch);
+        let failed = bench.machine.handle(Event::Failed(Failed { refused: false, retry_after: None }), bench.now, 1.0);
+        assert!(bench.wake_in(failed) <= secs(30));
+        next = bench.pass(bench.wake_in(failed));
+    }
+}
+
+#[test]
+fn a_refusal_is_remembered_and_then_asked_about_again_when_somebody_needs_to_know() {
+    let mut bench = Bench::new();
+    bench.tell(Event::Wanted);
+    let next = bench.refused();
+    assert!(!bench.tell(Event::Wanted).fetch);
+    let remembered = bench.wake_in(next);
+    assert!(bench.machine.blamed_until().is_some());
+    assert!(bench.pass(remembered).fetch, "wanted while it was remembered");
+    assert!(bench.machine.blamed_until().is_none(), "calls wait for the new answer");
+    let next = bench.refused();
+    assert!(!bench.pass(bench.wake_in(next)).fetch, "nobody wanted it");
+    assert!(bench.machine.blamed_until().is_none(), "forgotten");
+    assert!(bench.tell(Event::Wanted).fetch);
+}
+
+#[test]
+fn a_rejected_token_is_replaced_once() {
+    let mut bench = Bench::holding();
+    assert!(bench.tell(Event::Rejected(1)).fetch);
+    assert!(!bench.tell(Event::Rejected(1)).fetch);
+    assert!(bench.machine.held().is_some(), "it goes on serving calls elsewhere");
+    bench.fetched();
+    assert!(!bench.tell(Event::Rejected(1)).fetch, "old news");
+    assert_eq!(bench.machine.held().unwrap().generation, 2);
+}
+
+#[test]
+fn a_server_that_rejects_every_token_does_not_turn_its_callers_against_the_issuer() {
+    let mut bench = Bench::holding();
+    let (mut fetches, mut generation) = (0, 1);
+    for _ in 0..600 {
+        let mut fetch = bench.tell(Event::Rejected(generation)).fetch;
+        fetch |= bench.pass(Duration::from_millis(100)).fetch;
+        if fetch {
+            bench.fetched();
+            fetches += 1;
+            generation += 1;
+        }
+    }
+    assert_eq!(fetches, 6, "within a minute: at 0, 1, 3, 7, 15 and 31 s");
+}
+
+#[test]
+fn a_token_kept_while_used_is_left_to_expire_when_it_is_not() {
+    let mut bench = Bench::keeping(Keep::WhileUsed);
+    bench.tell(Event::Wanted);
+    bench.fetched();
+    assert!(!bench.pass(LIFETIME / 2).fetch);
+    bench.machine.mark_used();
+    assert!(bench.pass(secs(1)).fetch);
+    bench.fetched();
+    assert!(!bench.pass(LIFETIME).fetch);
+    assert!(bench.machine.held().is_none());
+    assert!(bench.tell(Event::Wanted).fetch);
+}
+
+#[test]
+fn a_lifetime_beyond_the_clocks_end_is_not_a_panic() {
+    let mut bench = Bench::new();
+    bench.tell(Event::Wanted);
+    let fetched = Fetched { asked_at: bench.now, expires_in: Duration::MAX, refresh_after: None };
+    bench.tell(Event::Fetched(fetched));
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Pass(u64),
+    Suspend(u64),
+    SetBack(u64),
+    Want,
+    RejectCurrent,
+    RejectAny(u64),
+    Use,
+    Answer { expires_in: u64, refresh_after: Option<u64> },
+    Unavailable(Option<u64>),
+    Refuse(Option<u64>),
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        4 => (0..400_000_u64).prop_map(Move::Pass),
+        1 => (0..10_000_000_u64).prop_map(Move::Suspend),
+        1 => (0..10_000_000_u64).prop_map(Move::SetBack),
+        4 => Just(Move::Want),
+        1 => Just(Move::RejectCurrent),
+        1 => (0..10_u64).prop_map(Move::RejectAny),
+        1 => Just(Move::Use),
+        4 => (1..3_600_000_u64, prop::option::of(0..4_000_000_u64))
+            .prop_map(|(expires_in, refresh_after)| Move::Answer { expires_in, refresh_after }),
+        2 => prop::option::of(0..1_000_000_u64).prop_map(Move::Unavailable),
+        2 => prop::option::of(0..1_000_000_u64).prop_map(Move::Refuse),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: one request at a time, none before its time, no token past its end,
+    /// no busy loop, and always a way forward.
+    #[test]
+    fn keeps_its_promises(
+        keep in prop_oneof![Just(Keep::Always), Just(Keep::WhileUsed)],
+        moves in prop::collection::vec((moves(), 0.0..1.0_f64), 1..200),
+    ) {
+        let mut bench = Bench::keeping(keep);
+        let mut in_flight: Option<Now> = None;
+        let mut quiet_until = bench.now.monotonic;
+        let mut ends: Option<Now> = None;
+        for (step, draw) in moves {
+            let event = match step {
+                Move::Pass(millis) => {
+                    bench.now.monotonic += Duration::from_millis(millis);
+                    bench.now.wall += Duration::from_millis(millis);
+                    Event::Woke
+                }
+                Move::Suspend(millis) => { bench.now.wall += Duration::from_millis(millis); Event::Woke }
+                Move::SetBack(millis) => { bench.now.wall -= Duration::from_millis(millis); Event::Woke }
+                Move::Want => Event::Wanted,
+                Move::RejectCurrent => Event::Rejected(bench.machine.generation()),
+                Move::RejectAny(generation) => Event::Rejected(generation.min(bench.machine.generation())),
+                Move::Use => { bench.machine.mark_used(); Event::Woke }
+                Move::Answer { expires_in, refresh_after } => match in_flight.take() {
+                    Some(asked_at) => {
+                        let expires_in = Duration::from_millis(expires_in);
+                        ends = Some(asked_at.plus(expires_in));
+                        quiet_until = bench.now.monotonic;
+                        Event::Fetched(Fetched { asked_at, expires_in, refresh_after: refresh_after.map(Duration::from_millis) })
+                    }
+                    None => Event::Woke,
+                },
+                Move::Unavailable(retry_after) | Move::Refuse(retry_after) => match in_flight.take() {
+                    Some(_) => {
+                        let refused = matches!(step, Move::Refuse(_));
+                        let retry_after = retry_after.map(Duration::from_millis);
+                        let floor = if refused { secs(1) } else { backoff::PAUSE_MIN };
+                        let asked = retry_after.unwrap_or_default().min(secs(300));
+                        quiet_until = bench.now.monotonic + floor.max(asked);
+                        Event::Failed(Failed { refused, retry_after })
+                    }
+                    None => Event::Woke,
+                },
+            };
+            let had = bench.machine.held();
+            let next = bench.machine.handle(event, bench.now, draw);
+            let suspended = had.is_some_and(|held| bench.now.monotonic < held.expires_at.monotonic)
+                && bench.machine.held().is_none();
+            if suspended {
+                quiet_until = bench.now.monotonic;
+            }
+            if next.fetch {
+                prop_assert!(in_flight.is_none(), "two at once");
+                prop_assert!(bench.now.monotonic >= quiet_until, "before its time");
+                in_flight = Some(bench.now);
+            }
+            prop_assert_eq!(bench.machine.in_flight(), in_flight.is_some());
+            if let Some(held) = bench.machine.held() {
+                prop_assert!(!bench.now.has_reached(held.expires_at), "past its end");
+                prop_assert_eq!(Some(held.expires_at), ends);
+                prop_assert!(next.wake.is_some_and(|wake| wake <= held.expires_at.monotonic), "sleeps through its end");
+            }
+            if let Some(wake) = next.wake {
+                prop_assert!(wake > bench.now.monotonic, "a busy loop");
+            }
+        }
+        // The way forward: a call wants a token, the source is well again; a token within the longest pause.
+        for _ in 0..4 {
+            if bench.machine.held().is_some() { break; }
+            let mut next = bench.tell(Event::Wanted);
+            if !next.fetch && in_flight.is_none() {
+                prop_assert!(bench.wake_in(next) <= secs(301));
+                next = bench.pass(bench.wake_in(next));
+            }
+            if next.fetch || in_flight.take().is_some() {
+                bench.fetched();
+            }
+        }
+        prop_assert!(bench.machine.held().is_some());
+    }
+}

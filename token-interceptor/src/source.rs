@@ -1,0 +1,126 @@
+//! Where access tokens come from.
+//!
+//! A [`TokenSource`] answers one question, once per call, and remembers nothing: keeping tokens fresh, sharing
+//! one request between many calls and backing off are [`crate::refresh`]'s work, the same for every source.
+//!
+//! | module | a token from |
+//! |---|---|
+//! | [`static_token`] | the program's configuration |
+
+pub mod access_token;
+pub mod error;
+pub mod static_token;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+pub use access_token::{AccessToken, MalformedToken};
+pub use error::{Refusal, SourceError};
+pub use static_token::StaticToken;
+
+/// Obtains access tokens.
+#[async_trait::async_trait]
+pub trait TokenSource: Send + Sync + 'static {
+    /// Obtains one token.
+    ///
+    /// One call is at most a few requests to the issuer; it need not retry, and is dropped when nobody needs
+    /// its answer any more.
+    ///
+    /// # Errors
+    ///
+    /// A [`SourceError`] that says whether asking again may help.
+    async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError>;
+}
+
+#[async_trait::async_trait]
+impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
+    async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+        (**self).fetch(request).await
+    }
+}
+
+/// What a token is asked to be good for. Equal requests share one token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenRequest {
+    audience: Option<Arc<str>>,
+    scopes: BTreeSet<Arc<str>>,
+}
+
+impl TokenRequest {
+    /// A token for one resource server (RFC 8707), with the scopes that the issuer gives by default.
+    #[must_use]
+    pub fn for_audience(audience: impl Into<Arc<str>>) -> Self {
+        Self { audience: Some(audience.into()), scopes: BTreeSet::new() }
+    }
+
+    /// A token for whatever audience the issuer gives by default.
+    #[must_use]
+    pub fn without_audience() -> Self {
+        Self::default()
+    }
+
+    /// Asks for these scopes (RFC 6749 section 3.3) as well.
+    #[must_use]
+    pub fn with_scopes<S: Into<Arc<str>>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.scopes.extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// The resource server that the token is for; none: the issuer's default.
+    #[must_use]
+    pub fn audience(&self) -> Option<&str> {
+        self.audience.as_deref()
+    }
+
+    /// The scopes that are asked for, in order; none: the issuer's default for the audience.
+    pub fn scopes(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.scopes.iter().map(|scope| &**scope)
+    }
+
+    /// The scopes in the form of RFC 6749 section 3.3, separated by spaces.
+    #[must_use]
+    pub fn scope_parameter(&self) -> String {
+        let scopes: Vec<&str> = self.scopes().collect();
+        scopes.join(" ")
+    }
+}
+
+/// As errors and logs name it: `audience "inventory", scopes "inventory.read"`.
+impl fmt::Display for TokenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.audience() {
+            Some(audience) => write!(f, "audience {audience:?}")?,
+            None => f.write_str("the default audience")?,
+        }
+        if self.scopes.is_empty() {
+            f.write_str(", default scopes")
+        } else {
+            write!(f, ", scopes {:?}", self.scope_parameter())
+        }
+    }
+}
+
+/// A token as its source hands it out.
+#[derive(Clone, Debug)]
+pub struct IssuedToken {
+    /// The token.
+    pub token: AccessToken,
+    /// How long it is good for, counted from the request: right also where the clock is wrong.
+    pub expires_in: Duration,
+    /// When the issuer wants it renewed, counted from the request. None: well before it expires.
+    pub refresh_after: Option<Duration>,
+    /// The issuer's clock, where it tells: a client whose clock is wrong is told.
+    pub server_time: Option<SystemTime>,
+}
+
+impl IssuedToken {
+    /// A token with a lifetime and nothing more.
+    #[must_use]
+    pub fn new(token: AccessToken, expires_in: Duration) -> Self {
+        Self { token, expires_in, refresh_after: None, server_time: None }
+    }
+}

@@ -1,0 +1,31 @@
+//! A token from the program's configuration: for tests, and for what hands out tokens that live as long as a
+//! job.
+
+use std::time::Duration;
+
+use super::{AccessToken, IssuedToken, MalformedToken, SourceError, TokenRequest, TokenSource};
+
+/// "Until told otherwise": asked again once a day, which costs nothing.
+const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Always the same token, whatever is asked for.
+#[derive(Clone, Debug)]
+pub struct StaticToken(AccessToken);
+
+impl StaticToken {
+    /// Takes the token in compact form.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sent in a header.
+    pub fn new(token: &str) -> Result<Self, MalformedToken> {
+        AccessToken::new(token).map(Self)
+    }
+}
+
+#[async_trait::async_trait]
+impl TokenSource for StaticToken {
+    async fn fetch(&self, _request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+        Ok(IssuedToken::new(self.0.clone(), LIFETIME))
+    }
+}
