@@ -1,11 +1,9 @@
 //! What calls and the task have in common: the snapshot from the task to the calls, and a few flags from the
 //! calls to the task. Flags, not a queue: ten thousand calls that need a token are one need.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -52,12 +50,7 @@ pub(super) struct Demands {
 }
 
 impl Shared {
-    pub(super) fn new(
-        source: Arc<dyn TokenSource>,
-        request: TokenRequest,
-        clock: Arc<dyn Clock>,
-        keep: Keep,
-    ) -> Self {
+    pub(super) fn new(source: Arc<dyn TokenSource>, request: TokenRequest, clock: Arc<dyn Clock>, keep: Keep) -> Self {
         Self {
             source,
             request: Arc::new(request),
@@ -214,7 +207,7 @@ impl Shared {
                 self.publish(Snapshot {
                     current: last.current.clone(),
                     generation: last.generation,
-            rejected: last.rejected,
+                    rejected: last.rejected,
                     ..Snapshot::default()
                 });
             }
