@@ -2,8 +2,11 @@
 
 mod name;
 mod public_key;
-pub mod registry;
 pub mod secret;
+pub mod registry;
+pub(crate) mod basic;
+pub mod presented;
+pub mod authenticate;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

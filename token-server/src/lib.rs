@@ -4,17 +4,39 @@
 //!
 //! | a token request, in order | module |
 //! |---|---|
+//! | where it comes from, and why it may be refused | [`origin`], [`error`] |
 //! | who asks, and what it may ask for: the types | [`client`] |
 //! | where clients, sealed keys, revocations and the audit of changes are kept | [`store`] |
 //! | changes, as they happen: to the caches and to the trust stream | [`feed`] |
 //! | the client, from memory | [`client::registry`] |
+//! | the client proves who it is | [`client::authenticate`] |
 //! | the signature; keys that rotate by themselves | [`key`] |
+//! | what the client gets, decided | [`grant`] |
+//! | the token, from claims to signature | [`mint`] |
+//! | how often it may ask | [`limit`] |
+//! | the decision, on record | [`audit`] |
+//! | wire to domain | `convert` |
+//! | the whole line, stage after stage | [`issuer`] |
+//! | the two faces | [`service`], [`http`] |
+//! | what is offered, for everybody to read | [`metadata`] |
 //! | every setting, with the place of every mistake | [`config`] |
 
 pub mod timestamp;
 pub mod key_material;
+mod form;
+pub mod error;
+pub mod origin;
 pub mod client;
 pub mod store;
 pub mod feed;
 pub mod key;
+pub mod grant;
+pub mod mint;
+pub mod limit;
+pub mod audit;
+mod convert;
+pub mod metadata;
+pub mod issuer;
+pub mod service;
+pub mod http;
 pub mod config;

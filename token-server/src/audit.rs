@@ -1,0 +1,104 @@
+//! One structured event for each decision, under the target `audit`: who asked for what, and what came of it.
+//!
+//! Never a secret, never a token: a token is named by its `jti`, and what a caller sent is cleaned and cut off
+//! before it is written.
+
+use std::fmt;
+
+use crate::{client::Audience, client::Scope, error::IssueError, mint::IssuedToken, origin::Origin};
+
+/// The target that the events go to.
+pub const TARGET: &str = "audit";
+
+/// Characters of a claimed client ID that are written.
+const CLIENT_ID_CHARS_MAX: usize = 64;
+
+/// A token was issued.
+pub(crate) fn issued(origin: &Origin, operation: &'static str, client_id: &str, token: &IssuedToken) {
+    tracing::info!(
+        target: TARGET,
+        operation,
+        outcome = "granted",
+        client_id = %Claimed(client_id),
+        jti = token.token_id(),
+        audience = %Joined(token.audiences(), Audience::as_str),
+        scope = %Joined(token.scopes(), Scope::as_str),
+        expires_in_seconds = token.expires_in().as_secs(),
+        peer = %origin.peer(),
+        request_id = origin.request_id().as_str(),
+    );
+}
+
+/// A request was refused. Our own failures are errors, everything else is the caller's and a warning at most.
+pub(crate) fn refused(origin: &Origin, operation: &'static str, client_id: &str, error: &IssueError) {
+    let reason = error.reason().as_reason();
+    let detail = error.detail();
+    let (peer, request_id) = (origin.peer(), origin.request_id().as_str());
+    let client_id = Claimed(client_id);
+    match error {
+        IssueError::Unavailable(_) | IssueError::Internal(_) => {
+            tracing::error!(target: TARGET, operation, outcome = "failed", %client_id, reason, detail, %peer, request_id);
+        }
+        IssueError::ClientAuthenticationFailed(_) | IssueError::RateLimited { .. } => {
+            tracing::warn!(target: TARGET, operation, outcome = "refused", %client_id, reason, detail, %peer, request_id);
+        }
+        IssueError::InvalidRequest(_)
+        | IssueError::ClientNotAuthorized(_)
+        | IssueError::UnsupportedGrantType
+        | IssueError::InvalidScope(_)
+        | IssueError::InvalidTarget(_)
+        | IssueError::InvalidGrant(_)
+        | IssueError::TokenTooLarge { .. }
+        | IssueError::BodyTooLarge { .. } => {
+            tracing::info!(target: TARGET, operation, outcome = "refused", %client_id, reason, detail, %peer, request_id);
+        }
+    }
+}
+
+/// A client ID as the caller sent it: cleaned, cut off, and hidden where a secret was sent in its place.
+struct Claimed<'a>(&'a str);
+
+impl fmt::Display for Claimed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(crate::client::secret::PREFIX) {
+            return f.write_str("[redacted]");
+        }
+        for c in self.0.chars().take(CLIENT_ID_CHARS_MAX) {
+            let c = if matches!(c, ' '..='~') { c } else { '?' };
+            fmt::Write::write_char(f, c)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names with spaces between them, without a copy.
+struct Joined<'a, T>(&'a [T], fn(&T) -> &str);
+
+impl<T> fmt::Display for Joined<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, item) in self.0.iter().enumerate() {
+            if n > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str((self.1)(item))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_client_id_cannot_forge_or_flood_the_log() {
+        assert_eq!(Claimed("orders").to_string(), "orders");
+        assert_eq!(Claimed("a\nb\u{1b}[31mé").to_string(), "a?b?[31m?");
+        assert_eq!(Claimed(&"x".repeat(1000)).to_string().len(), 64);
+    }
+
+    #[test]
+    fn a_secret_sent_as_client_id_is_hidden() {
+        assert_eq!(Claimed("tks_abcdefghijklmnop").to_string(), "[redacted]");
+    }
+}

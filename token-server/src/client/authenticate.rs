@@ -1,0 +1,83 @@
+//! Who asks: a presented credential → [`AuthenticatedClient`], or one answer for every way to fail.
+//!
+//! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
+//! the same path with the same work, so neither the answer nor the time tells which client IDs exist.
+
+use std::{sync::Arc, time::SystemTime};
+
+use secrecy::ExposeSecret as _;
+
+use super::{Client, ClientId, Credential, presented::PresentedClient, registry::ClientRegistry, secret::Peppers};
+use crate::error::{AuthenticationFailure, IssueError};
+
+/// A client that has proved who it is. Only [`authenticate`] makes one.
+#[derive(Debug)]
+pub struct AuthenticatedClient {
+    client: Arc<Client>,
+}
+
+impl AuthenticatedClient {
+    /// Its identifier.
+    #[must_use]
+    pub fn id(&self) -> &ClientId {
+        &self.client.id
+    }
+
+    /// The client itself, for the grant to decide on.
+    #[must_use]
+    pub(crate) fn into_client(self) -> Arc<Client> {
+        self.client
+    }
+}
+
+/// Checks what was presented against what is registered.
+///
+/// # Errors
+///
+/// [`IssueError::ClientAuthenticationFailed`] for whatever does not fit, [`IssueError::Unavailable`] when the
+/// client is not in memory and the store cannot be asked: not knowing is not a wrong secret.
+pub async fn authenticate(
+    registry: &ClientRegistry,
+    peppers: &Peppers,
+    presented: &PresentedClient,
+    now: SystemTime,
+) -> Result<AuthenticatedClient, IssueError> {
+    match presented {
+        PresentedClient::Secret { client_id, secret } => {
+            let client = find(registry, client_id).await?;
+            let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
+            let matched = peppers.find_match(secret.expose_secret(), credentials, now).await;
+            let matched = matched.map(|credential| credential.id.clone());
+            let (client, credential_id) = decide(client, matched, now)?;
+            registry.credential_used(&client.id, &credential_id, now);
+            Ok(AuthenticatedClient { client })
+        }
+        PresentedClient::Assertion { .. } => Err(failed(AuthenticationFailure::UnsupportedMethod)),
+    }
+}
+
+/// What is no client ID is no client: it goes on to the same work as one that is not registered.
+async fn find(registry: &ClientRegistry, client_id: &str) -> Result<Option<Arc<Client>>, IssueError> {
+    let Ok(client_id) = ClientId::try_from(client_id) else { return Ok(None) };
+    registry.find(&client_id).await.map_err(|error| IssueError::Unavailable(error.into()))
+}
+
+fn decide(
+    client: Option<Arc<Client>>,
+    matched: Option<String>,
+    now: SystemTime,
+) -> Result<(Arc<Client>, String), IssueError> {
+    match (client, matched) {
+        (None, _) => Err(failed(AuthenticationFailure::UnknownClient)),
+        (Some(client), _) if client.disabled => Err(failed(AuthenticationFailure::ClientDisabled)),
+        (Some(client), Some(credential_id)) => Ok((client, credential_id)),
+        (Some(client), None) if client.credentials.iter().all(|credential| credential.is_live(now)) => {
+            Err(failed(AuthenticationFailure::NoMatch))
+        }
+        (Some(_), None) => Err(failed(AuthenticationFailure::NoLiveMatch)),
+    }
+}
+
+fn failed(failure: AuthenticationFailure) -> IssueError {
+    IssueError::ClientAuthenticationFailed(failure)
+}

@@ -1,0 +1,205 @@
+//! Wire → domain, for both faces: here they meet, and below here nobody knows which one it was.
+//!
+//! Each message is taken apart exhaustively, so that a new field does not compile until somebody decides what
+//! becomes of it.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use token_proto::v1;
+
+use crate::{
+    client::{
+        basic,
+        presented::{Parts, PresentedClient},
+    },
+    error::IssueError,
+    grant::{self, RequestedAccess, RequestedAudience, client_credentials},
+};
+
+/// `grant_type` of RFC 6749 section 4.4.2.
+pub(crate) const CLIENT_CREDENTIALS: &str = "client_credentials";
+
+/// A request for a token: who asks, and for what.
+#[derive(Debug)]
+pub(crate) struct TokenRequest {
+    pub(crate) client: PresentedClient,
+    pub(crate) grant: grant::Request,
+}
+
+/// The parameters of a request to the token endpoint, as they were sent. RFC 6749 section 4.4.2.
+#[derive(Default)]
+pub(crate) struct TokenForm {
+    pub(crate) grant_type: String,
+    pub(crate) client: ClientForm,
+    pub(crate) audience: Vec<String>,
+    pub(crate) resource: Vec<String>,
+    pub(crate) scope: Option<String>,
+    pub(crate) lifetime: Option<String>,
+    pub(crate) redirect_uri: Option<String>,
+}
+
+/// The parameters of client authentication, as they were sent. RFC 6749 section 2.3.1, RFC 7521 section 4.2.
+#[derive(Default)]
+pub(crate) struct ClientForm {
+    pub(crate) client_id: Option<String>,
+    pub(crate) client_secret: Option<String>,
+    pub(crate) client_assertion_type: Option<String>,
+    pub(crate) client_assertion: Option<String>,
+}
+
+/// `TokenService.IssueToken`.
+pub(crate) fn issue_token(request: v1::IssueTokenRequest, headers: &HeaderMap) -> Result<TokenRequest, IssueError> {
+    let v1::IssueTokenRequest { client, audiences, scopes, lifetime, redirect_uri } = request;
+    Ok(TokenRequest {
+        client: client_of_message(client, headers)?,
+        grant: grant::Request::ClientCredentials(client_credentials::Request {
+            access: RequestedAccess {
+                audiences: audiences.into_iter().map(RequestedAudience::Name).collect(),
+                scopes,
+                lifetime: lifetime.map(lifetime_of_message).transpose()?,
+            },
+            redirect_uri: present(redirect_uri),
+        }),
+    })
+}
+
+/// `POST /oauth/token`.
+pub(crate) fn token_form(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, IssueError> {
+    let TokenForm { grant_type, client, audience, resource, scope, lifetime, redirect_uri } = form;
+    if grant_type != CLIENT_CREDENTIALS {
+        return Err(IssueError::UnsupportedGrantType);
+    }
+    let names = audience.into_iter().map(RequestedAudience::Name);
+    let resources = resource.into_iter().map(RequestedAudience::Resource);
+    Ok(TokenRequest {
+        client: client_of_form(client, headers)?,
+        grant: grant::Request::ClientCredentials(client_credentials::Request {
+            access: RequestedAccess {
+                audiences: names.chain(resources).collect(),
+                scopes: scope.map(|scope| scope.split(' ').map(str::to_owned).collect()).unwrap_or_default(),
+                lifetime: lifetime.as_deref().map(lifetime_of_form).transpose()?,
+            },
+            redirect_uri,
+        }),
+    })
+}
+
+fn client_of_message(
+    client: Option<v1::ClientAuthentication>,
+    headers: &HeaderMap,
+) -> Result<PresentedClient, IssueError> {
+    let v1::ClientAuthentication { client_id, credential } = client.unwrap_or_default();
+    let mut parts = Parts { basic: basic::from_headers(headers)?, client_id: present(client_id), ..Parts::default() };
+    match credential {
+        None => {}
+        Some(v1::client_authentication::Credential::ClientSecret(secret)) => parts.secret = present(secret),
+        Some(v1::client_authentication::Credential::Assertion(v1::ClientAssertion { r#type, value })) => {
+            parts.assertion_type = present(r#type);
+            parts.assertion = present(value);
+        }
+    }
+    parts.into_presented()
+}
+
+fn client_of_form(form: ClientForm, headers: &HeaderMap) -> Result<PresentedClient, IssueError> {
+    let ClientForm { client_id, client_secret, client_assertion_type, client_assertion } = form;
+    let parts = Parts {
+        basic: basic::from_headers(headers)?,
+        client_id,
+        secret: client_secret,
+        assertion_type: client_assertion_type,
+        assertion: client_assertion,
+    };
+    parts.into_presented()
+}
+
+/// An empty field counts as absent: Protobuf knows no difference, and RFC 6749 section 3.2 makes none.
+fn present(field: String) -> Option<String> {
+    Some(field).filter(|field| !field.is_empty())
+}
+
+fn lifetime_of_message(lifetime: prost_types::Duration) -> Result<Duration, IssueError> {
+    duration(lifetime).filter(|lifetime| lifetime.as_secs() >= 1).ok_or(BAD_LIFETIME)
+}
+
+/// `prost_types` panics on what this takes for malformed: the greatest negative number of seconds.
+fn duration(message: prost_types::Duration) -> Option<Duration> {
+    let (seconds, nanos) = (u64::try_from(message.seconds).ok()?, u32::try_from(message.nanos).ok()?);
+    (nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
+}
+
+/// Whole seconds. An extension: OAuth has no such parameter.
+fn lifetime_of_form(lifetime: &str) -> Result<Duration, IssueError> {
+    let seconds = if lifetime.bytes().all(|byte| byte.is_ascii_digit()) { lifetime.parse::<u64>().ok() } else { None };
+    seconds.filter(|seconds| *seconds >= 1).map(Duration::from_secs).ok_or(BAD_LIFETIME)
+}
+
+const BAD_LIFETIME: IssueError = IssueError::invalid_request("lifetime must be at least one second.");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> v1::IssueTokenRequest {
+        v1::IssueTokenRequest {
+            client: Some(v1::ClientAuthentication {
+                client_id: "orders".into(),
+                credential: Some(v1::client_authentication::Credential::ClientSecret("s".into())),
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn form() -> TokenForm {
+        TokenForm {
+            grant_type: CLIENT_CREDENTIALS.into(),
+            client: ClientForm {
+                client_id: Some("orders".into()),
+                client_secret: Some("s".into()),
+                ..ClientForm::default()
+            },
+            ..TokenForm::default()
+        }
+    }
+
+    #[test]
+    fn both_faces_ask_for_the_same() {
+        let message = v1::IssueTokenRequest {
+            audiences: vec!["a".into()],
+            scopes: vec!["x".into(), "y".into()],
+            lifetime: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            redirect_uri: "https://client.example".into(),
+            ..message()
+        };
+        let form = TokenForm {
+            audience: vec!["a".into()],
+            scope: Some("x y".into()),
+            lifetime: Some("60".into()),
+            redirect_uri: Some("https://client.example".into()),
+            ..form()
+        };
+        let headers = HeaderMap::new();
+        let (grpc, http) = (issue_token(message, &headers).unwrap(), token_form(form, &headers).unwrap());
+        assert_eq!(format!("{grpc:?}"), format!("{http:?}"));
+    }
+
+    #[test]
+    fn another_grant_type_is_not_supported() {
+        let form = TokenForm { grant_type: "password".into(), ..form() };
+        assert!(matches!(token_form(form, &HeaderMap::new()), Err(IssueError::UnsupportedGrantType)));
+    }
+
+    #[test]
+    fn rejects_a_lifetime_that_is_not_positive() {
+        for lifetime in ["0", "-1", "1.5", "", "abc", "+1", "99999999999999999999999"] {
+            let form = TokenForm { lifetime: Some(lifetime.into()), ..form() };
+            assert!(matches!(token_form(form, &HeaderMap::new()), Err(IssueError::InvalidRequest(_))), "{lifetime}");
+        }
+        for (seconds, nanos) in [(0, 0), (-1, 0), (0, 999_999_999), (i64::MIN, -1)] {
+            let lifetime = Some(prost_types::Duration { seconds, nanos });
+            let message = v1::IssueTokenRequest { lifetime, ..message() };
+            assert!(matches!(issue_token(message, &HeaderMap::new()), Err(IssueError::InvalidRequest(_))));
+        }
+    }
+}

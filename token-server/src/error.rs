@@ -1,0 +1,161 @@
+//! Why a request to the issuer was refused: one closed type for both faces.
+//!
+//! Outward it becomes a gRPC status in [`crate::service::status`] and OAuth JSON in [`crate::http::error`],
+//! and only there. Inward it carries the chain of causes, for the log alone.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use token_proto::v1::ErrorReason;
+
+/// What a cause may be: anything that can be logged.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a request was refused.
+///
+/// `Display` is the sentence that the caller may read. It never holds a secret, a token, or which of several
+/// reasons made client authentication fail.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// A parameter is missing, repeated or malformed. RFC 6749 section 5.2, `invalid_request`.
+    #[error("{0}")]
+    InvalidRequest(Cow<'static, str>),
+    /// The client could not be authenticated. RFC 6749 section 5.2, `invalid_client`.
+    #[error("Client authentication failed.")]
+    ClientAuthenticationFailed(AuthenticationFailure),
+    /// The client may not use the grant. RFC 6749 section 5.2, `unauthorized_client`.
+    #[error("{0}")]
+    ClientNotAuthorized(&'static str),
+    /// RFC 6749 section 5.2, `unsupported_grant_type`.
+    #[error("The grant type is not supported.")]
+    UnsupportedGrantType,
+    /// A scope is unknown, malformed, or beyond what the client is registered for.
+    #[error("{0}")]
+    InvalidScope(Cow<'static, str>),
+    /// An audience is missing, unknown or malformed. RFC 8707 section 2, `invalid_target`.
+    #[error("{0}")]
+    InvalidTarget(Cow<'static, str>),
+    /// A subject or actor token is not good. RFC 8693 section 2.2.2.
+    #[error("{0}")]
+    InvalidGrant(&'static str),
+    /// The token would not fit into the header that carries it.
+    #[error("The token would have {bytes} bytes; the audience takes {bytes_max}.")]
+    TokenTooLarge {
+        /// The length of the token.
+        bytes: usize,
+        /// The longest that the audience takes.
+        bytes_max: usize,
+    },
+    /// The body is longer than any good request.
+    #[error("The request body exceeds {bytes_max} bytes.")]
+    BodyTooLarge {
+        /// The longest body that is read.
+        bytes_max: usize,
+    },
+    /// Too many requests.
+    #[error("Too many requests.")]
+    RateLimited {
+        /// When the next one is admitted.
+        retry_after: Duration,
+    },
+    /// The store is out of reach and the answer is not known without it.
+    #[error("The issuer cannot answer right now.")]
+    Unavailable(#[source] Cause),
+    /// A bug of ours.
+    #[error("Internal error.")]
+    Internal(#[source] Cause),
+}
+
+/// What made client authentication fail. For the audit log alone: the caller gets one answer for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationFailure {
+    /// Nothing was presented.
+    Missing,
+    /// What was presented cannot be read.
+    Malformed,
+    /// The scheme or type of credential is not one that is offered.
+    UnsupportedMethod,
+    /// There is no such client.
+    UnknownClient,
+    /// The client is disabled.
+    ClientDisabled,
+    /// No credential of the client matches.
+    NoMatch,
+    /// No live credential of the client matches, and it has some that have expired.
+    NoLiveMatch,
+}
+
+impl AuthenticationFailure {
+    /// A stable word for the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "credentials_missing",
+            Self::Malformed => "credentials_malformed",
+            Self::UnsupportedMethod => "method_unsupported",
+            Self::UnknownClient => "client_unknown",
+            Self::ClientDisabled => "client_disabled",
+            Self::NoMatch => "credential_mismatch",
+            Self::NoLiveMatch => "credential_mismatch_some_expired",
+        }
+    }
+}
+
+impl fmt::Display for AuthenticationFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl IssueError {
+    /// `invalid_request` with a fixed sentence.
+    pub(crate) const fn invalid_request(sentence: &'static str) -> Self {
+        Self::InvalidRequest(Cow::Borrowed(sentence))
+    }
+
+    /// The stable reason that callers of either face may match on.
+    #[must_use]
+    pub const fn reason(&self) -> ErrorReason {
+        match self {
+            Self::InvalidRequest(_) | Self::BodyTooLarge { .. } => ErrorReason::InvalidRequest,
+            Self::ClientAuthenticationFailed(_) => ErrorReason::ClientAuthenticationFailed,
+            Self::ClientNotAuthorized(_) => ErrorReason::ClientNotAuthorized,
+            Self::UnsupportedGrantType => ErrorReason::UnsupportedGrantType,
+            Self::InvalidScope(_) => ErrorReason::InvalidScope,
+            Self::InvalidTarget(_) => ErrorReason::InvalidTarget,
+            Self::InvalidGrant(_) => ErrorReason::InvalidGrant,
+            Self::TokenTooLarge { .. } => ErrorReason::TokenTooLarge,
+            Self::RateLimited { .. } => ErrorReason::RateLimited,
+            Self::Unavailable(_) => ErrorReason::IssuerUnavailable,
+            Self::Internal(_) => ErrorReason::Internal,
+        }
+    }
+
+    /// What the log adds to [`IssueError::reason`] and callers must not learn.
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::ClientAuthenticationFailed(failure) => Some(failure.to_string()),
+            Self::Unavailable(cause) | Self::Internal(cause) => Some(chain(cause.as_ref())),
+            Self::InvalidRequest(sentence) | Self::InvalidScope(sentence) | Self::InvalidTarget(sentence) => {
+                Some(sentence.to_string())
+            }
+            Self::ClientNotAuthorized(sentence) | Self::InvalidGrant(sentence) => Some((*sentence).to_owned()),
+            Self::UnsupportedGrantType
+            | Self::TokenTooLarge { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::RateLimited { .. } => None,
+        }
+    }
+}
+
+/// `cause` and everything below it, on one line.
+fn chain(cause: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = cause.to_string();
+    let mut next = cause.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

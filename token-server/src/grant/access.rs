@@ -1,0 +1,279 @@
+//! Audiences and scopes: asked ∩ registered, or an error that says which one is not.
+//!
+//! RFC 6749 section 3.3, RFC 8707 section 2.
+
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+
+use super::Access;
+use crate::{
+    client::{Audience, Client, Grant, Scope},
+    error::IssueError,
+};
+
+/// Audiences in one token, at the most.
+const AUDIENCES_MAX: usize = 16;
+/// Scopes in one request, at the most.
+const SCOPES_MAX: usize = 256;
+
+/// What a request asks for, whatever the grant.
+#[derive(Debug, Default)]
+pub struct RequestedAccess {
+    /// Empty: the client's only audience.
+    pub audiences: Vec<RequestedAudience>,
+    /// Empty: the client's default scopes.
+    pub scopes: Vec<String>,
+    /// Asked for, never guaranteed.
+    pub lifetime: Option<Duration>,
+}
+
+/// A resource server by the parameter that named it.
+#[derive(Debug)]
+pub enum RequestedAudience {
+    /// `audience`: any name. RFC 8693 section 2.1.
+    Name(String),
+    /// `resource`: an absolute URI without a fragment. RFC 8707 section 2.
+    Resource(String),
+}
+
+/// Decides what of `requested` the client gets.
+///
+/// A token is good at each of its audiences with all of its scopes (RFC 8707 section 2: "the cartesian product
+/// of all the scopes at all the target services"). So with several audiences a scope must be registered at each
+/// one: otherwise `read`, registered at one resource server, would open another that knows the same word.
+pub(super) fn authorize(client: &Client, requested: &RequestedAccess) -> Result<Access, IssueError> {
+    let grants = audiences(client, &requested.audiences)?;
+    let scopes = scopes(&grants, &requested.scopes)?;
+    let audiences = grants.iter().map(|grant| grant.audience.clone()).collect();
+    Ok(Access { audiences, scopes })
+}
+
+fn audiences<'a>(client: &'a Client, requested: &[RequestedAudience]) -> Result<Vec<&'a Grant>, IssueError> {
+    if client.grants.is_empty() {
+        return Err(IssueError::ClientNotAuthorized("The client is not registered for any audience."));
+    }
+    if requested.is_empty() {
+        return match client.grants.as_slice() {
+            [only] => Ok(vec![only]),
+            several => Err(IssueError::InvalidTarget(Cow::Owned(format!(
+                "The client is registered for several audiences; name one of: {}.",
+                list(several.iter().map(|grant| &grant.audience))
+            )))),
+        };
+    }
+    if requested.len() > AUDIENCES_MAX {
+        return Err(IssueError::InvalidTarget(Cow::Borrowed("Too many audiences.")));
+    }
+    let mut grants: Vec<&Grant> = Vec::with_capacity(requested.len());
+    for audience in requested {
+        let grant = client.grant(audience.name()?).ok_or_else(|| audience.refused())?;
+        if !grants.iter().any(|known| known.audience == grant.audience) {
+            grants.push(grant);
+        }
+    }
+    Ok(grants)
+}
+
+impl RequestedAudience {
+    fn name(&self) -> Result<&str, IssueError> {
+        match self {
+            Self::Name(name) => Ok(name),
+            Self::Resource(uri) if is_absolute_without_fragment(uri) => Ok(uri),
+            Self::Resource(_) => Err(IssueError::InvalidTarget(Cow::Borrowed(
+                "resource must be an absolute URI without a fragment; name other audiences by the parameter audience.",
+            ))),
+        }
+    }
+
+    /// Does not say whether another client could have it.
+    fn refused(&self) -> IssueError {
+        let (Self::Name(name) | Self::Resource(name)) = self;
+        IssueError::InvalidTarget(match Audience::try_from(name.as_str()) {
+            Ok(audience) => Cow::Owned(format!("The client is not registered for the audience {audience}.")),
+            Err(_) => Cow::Borrowed("An audience is malformed."),
+        })
+    }
+}
+
+fn is_absolute_without_fragment(uri: &str) -> bool {
+    !uri.contains('#') && url::Url::parse(uri).is_ok()
+}
+
+fn scopes(grants: &[&Grant], requested: &[String]) -> Result<Vec<Scope>, IssueError> {
+    if requested.is_empty() {
+        let defaults = common(grants, |grant| &grant.default_scopes);
+        if defaults.is_empty() {
+            return Err(IssueError::InvalidScope(Cow::Borrowed(
+                "No scope was asked for and the client has no default scopes.",
+            )));
+        }
+        return Ok(defaults);
+    }
+    if requested.len() > SCOPES_MAX {
+        return Err(IssueError::InvalidScope(Cow::Borrowed("Too many scopes.")));
+    }
+    let mut scopes: Vec<Scope> = Vec::with_capacity(requested.len());
+    for name in requested {
+        let scope = registered(grants, name)?;
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+    }
+    Ok(scopes)
+}
+
+/// The registered scope of that name.
+fn registered<'a>(grants: &[&'a Grant], name: &str) -> Result<&'a Scope, IssueError> {
+    let mut found = None;
+    for grant in grants {
+        match grant.scopes.get(name) {
+            Some(scope) => found = Some(scope),
+            None => return Err(unregistered(grant, name)),
+        }
+    }
+    // There is always a grant; without one nothing is registered.
+    found.ok_or(IssueError::InvalidScope(Cow::Borrowed("A scope is malformed.")))
+}
+
+fn unregistered(grant: &Grant, name: &str) -> IssueError {
+    IssueError::InvalidScope(match Scope::try_from(name) {
+        Ok(scope) => Cow::Owned(format!(
+            "The client is not registered for the scope {scope} at the audience {}.",
+            grant.audience
+        )),
+        Err(_) => Cow::Borrowed("A scope is malformed."),
+    })
+}
+
+fn common(grants: &[&Grant], of: impl Fn(&Grant) -> &BTreeSet<Scope>) -> Vec<Scope> {
+    let Some((first, rest)) = grants.split_first() else { return Vec::new() };
+    of(first).iter().filter(|scope| rest.iter().all(|grant| of(grant).contains(*scope))).cloned().collect()
+}
+
+fn list<'a>(audiences: impl Iterator<Item = &'a Audience>) -> String {
+    audiences.map(Audience::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::client::ClientId;
+
+    fn grant(audience: &str, scopes: &[&str], defaults: &[&str]) -> Grant {
+        let set = |names: &[&str]| names.iter().map(|name| Scope::try_from(*name).unwrap()).collect();
+        Grant { audience: audience.try_into().unwrap(), scopes: set(scopes), default_scopes: set(defaults) }
+    }
+
+    fn client(grants: Vec<Grant>) -> Client {
+        let mut client = Client::new(ClientId::try_from("orders").unwrap(), SystemTime::UNIX_EPOCH);
+        client.grants = grants;
+        client
+    }
+
+    fn ask(client: &Client, audiences: &[&str], scopes: &[&str]) -> Result<(Vec<String>, Vec<String>), IssueError> {
+        let requested = RequestedAccess {
+            audiences: audiences.iter().map(|name| RequestedAudience::Name((*name).to_owned())).collect(),
+            scopes: scopes.iter().map(|name| (*name).to_owned()).collect(),
+            lifetime: None,
+        };
+        let access = authorize(client, &requested)?;
+        Ok((
+            access.audiences.iter().map(ToString::to_string).collect(),
+            access.scopes.iter().map(ToString::to_string).collect(),
+        ))
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn one() -> Client {
+        client(vec![grant("inventory", &["read", "write"], &["read"])])
+    }
+
+    fn two() -> Client {
+        client(vec![grant("a", &["read", "only-a"], &["read", "only-a"]), grant("b", &["read"], &["read"])])
+    }
+
+    #[test]
+    fn absent_audience_is_the_only_one_and_absent_scopes_are_the_defaults() {
+        assert_eq!(ask(&one(), &[], &[]).unwrap(), (names(&["inventory"]), names(&["read"])));
+    }
+
+    #[test]
+    fn grants_what_was_asked_for_and_nothing_more_in_the_order_asked() {
+        let granted = ask(&one(), &["inventory"], &["write", "read", "write"]).unwrap();
+        assert_eq!(granted, (names(&["inventory"]), names(&["write", "read"])));
+    }
+
+    #[test]
+    fn absent_audience_of_several_names_the_choice() {
+        let error = ask(&two(), &[], &[]).unwrap_err();
+        assert!(matches!(error, IssueError::InvalidTarget(_)) && error.to_string().contains("a, b"), "{error}");
+    }
+
+    #[test]
+    fn rejects_an_audience_that_is_not_registered_and_names_it() {
+        let error = ask(&one(), &["inventory", "billing"], &[]).unwrap_err();
+        assert!(matches!(error, IssueError::InvalidTarget(_)) && error.to_string().contains("billing"), "{error}");
+    }
+
+    #[test]
+    fn rejects_a_scope_that_is_not_registered_and_names_it() {
+        let error = ask(&one(), &[], &["read", "delete"]).unwrap_err();
+        assert!(matches!(error, IssueError::InvalidScope(_)) && error.to_string().contains("delete"), "{error}");
+    }
+
+    #[test]
+    fn rejects_a_malformed_scope_without_repeating_it() {
+        for scope in ["", "a b", "a\"b"] {
+            let error = ask(&one(), &[], &[scope]).unwrap_err();
+            assert!(matches!(error, IssueError::InvalidScope(_)), "{scope:?}");
+            assert_eq!(error.to_string(), "A scope is malformed.");
+        }
+    }
+
+    #[test]
+    fn rejects_absent_scopes_without_defaults() {
+        let client = client(vec![grant("inventory", &["read"], &[])]);
+        assert!(matches!(ask(&client, &[], &[]), Err(IssueError::InvalidScope(_))));
+    }
+
+    #[test]
+    fn client_without_grants_is_not_authorized() {
+        assert!(matches!(ask(&client(vec![]), &[], &[]), Err(IssueError::ClientNotAuthorized(_))));
+    }
+
+    #[test]
+    fn a_scope_of_several_audiences_must_be_registered_at_each() {
+        assert_eq!(ask(&two(), &["a", "b", "a"], &["read"]).unwrap(), (names(&["a", "b"]), names(&["read"])));
+        assert!(matches!(ask(&two(), &["a", "b"], &["only-a"]), Err(IssueError::InvalidScope(_))));
+        assert_eq!(ask(&two(), &["a", "b"], &[]).unwrap().1, names(&["read"]));
+    }
+
+    /// RFC 8707 section 2.
+    #[test]
+    fn resource_must_be_an_absolute_uri_without_a_fragment() {
+        let client = client(vec![grant("https://api.example/v1", &["read"], &["read"]), grant("inventory", &[], &[])]);
+        let ask = |uri: &str| {
+            let requested = RequestedAccess {
+                audiences: vec![RequestedAudience::Resource(uri.to_owned())],
+                ..RequestedAccess::default()
+            };
+            authorize(&client, &requested)
+        };
+        assert!(ask("https://api.example/v1").is_ok());
+        for uri in ["inventory", "/v1", "https://api.example/v1#x", "", "https://other.example"] {
+            assert!(matches!(ask(uri), Err(IssueError::InvalidTarget(_))), "{uri}");
+        }
+    }
+
+    #[test]
+    fn rejects_more_audiences_or_scopes_than_a_token_could_hold() {
+        let many: Vec<String> = (0..300).map(|n| format!("x{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(matches!(ask(&one(), &many, &[]), Err(IssueError::InvalidTarget(_))));
+        assert!(matches!(ask(&one(), &[], &many), Err(IssueError::InvalidScope(_))));
+    }
+}

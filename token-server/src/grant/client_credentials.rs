@@ -1,0 +1,31 @@
+//! The client credentials grant. RFC 6749 section 4.4.
+
+use super::{Authorization, RequestedAccess, access};
+use crate::{client::authenticate::AuthenticatedClient, error::IssueError};
+
+/// What the request asks for.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// Audiences, scopes, lifetime.
+    pub access: RequestedAccess,
+    /// Checked against the registered ones; the answer never goes there.
+    pub redirect_uri: Option<String>,
+}
+
+/// Decides what the client gets.
+///
+/// # Errors
+///
+/// `unauthorized_client`, `invalid_target`, `invalid_scope`, and `invalid_request` for a `redirect_uri` that is
+/// not registered.
+pub fn authorize(client: AuthenticatedClient, request: &Request) -> Result<Authorization, IssueError> {
+    let client = client.into_client();
+    if let Some(uri) = &request.redirect_uri {
+        // Simple string comparison: RFC 6749 section 3.1.2.3, RFC 9700 section 2.1.
+        if !client.redirect_uris.contains(uri) {
+            return Err(IssueError::invalid_request("redirect_uri is not registered for the client."));
+        }
+    }
+    let access = access::authorize(&client, &request.access)?;
+    Ok(Authorization { client, access, lifetime: request.access.lifetime })
+}

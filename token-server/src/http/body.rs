@@ -1,0 +1,60 @@
+//! The body of an OAuth request: read up to a limit, and understood by its content type.
+
+use axum::{body::Body, extract::Request};
+use bytes::Bytes;
+use http::{HeaderMap, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, Limited};
+
+use super::parameters::Parameters;
+use crate::error::IssueError;
+
+/// The longest body that is read: several times what the longest good request takes.
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Parameters that must never stand in a URI, where logs and histories keep them. RFC 6749 section 2.3.1.
+const SENSITIVE: [&str; 5] = ["client_secret", "client_assertion", "token", "subject_token", "actor_token"];
+
+/// The parameters of a POST whose headers have been taken out.
+///
+/// # Errors
+///
+/// `invalid_request` for another content type, a body that is not of its type, or credentials in the query;
+/// [`IssueError::BodyTooLarge`].
+pub(super) async fn parameters(headers: &HeaderMap, request: Request) -> Result<Parameters, IssueError> {
+    refuse_sensitive_query(request.uri().query())?;
+    let read = match media_type(headers) {
+        Some(kind) if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Parameters::from_form,
+        Some(kind) if kind.eq_ignore_ascii_case("application/json") => Parameters::from_json,
+        Some(_) | None => {
+            return Err(IssueError::invalid_request(
+                "The content type must be application/x-www-form-urlencoded or application/json.",
+            ));
+        }
+    };
+    read(&collect(request.into_body()).await?)
+}
+
+fn refuse_sensitive_query(query: Option<&str>) -> Result<(), IssueError> {
+    let Some(query) = query else { return Ok(()) };
+    let found = url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| SENSITIVE.contains(&&*name));
+    if found { Err(IssueError::invalid_request("Credentials must not be sent in the URI.")) } else { Ok(()) }
+}
+
+/// The type without its parameters; `None` where it is absent or repeated.
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok()?.split(';').next().map(str::trim),
+        (Some(_), Some(_)) | (None, _) => None,
+    }
+}
+
+async fn collect(body: Body) -> Result<Bytes, IssueError> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(IssueError::BodyTooLarge { bytes_max: BODY_BYTES_MAX })
+        }
+        Err(_) => Err(IssueError::invalid_request("The body was cut off.")),
+    }
+}

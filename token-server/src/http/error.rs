@@ -1,0 +1,117 @@
+//! [`IssueError`] → OAuth JSON. The only place over HTTP that does so.
+//!
+//! RFC 6749 section 5.2; RFC 8707 section 2; RFC 6585 section 4 for 429.
+
+use std::time::Duration;
+
+use axum::{Json, body::Body, response::IntoResponse as _};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+
+use crate::{
+    error::IssueError,
+    origin::{Origin, REQUEST_ID},
+};
+
+/// When to come back after a failure of ours.
+const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+struct OAuthError<'a> {
+    error: &'static str,
+    error_description: String,
+    /// The same reason as over gRPC: finer than `error`, and as stable.
+    error_reason: &'static str,
+    request_id: &'a str,
+}
+
+/// The answer to a refused request. `challenge` is the `WWW-Authenticate` of a 401.
+pub(super) fn response(error: &IssueError, origin: &Origin, challenge: &HeaderValue) -> Response<Body> {
+    let (status, code) = status_and_code(error);
+    let body = OAuthError {
+        error: code,
+        error_description: describe(&error.to_string()),
+        error_reason: error.reason().as_reason(),
+        request_id: origin.request_id().as_str(),
+    };
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(REQUEST_ID, origin.request_id().header_value());
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 section 15.5.2: every 401 has one.
+        headers.insert(WWW_AUTHENTICATE, challenge.clone());
+    }
+    if let Some(after) = retry_after(error) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+    }
+    response
+}
+
+/// The answer to a method that the endpoint does not know. RFC 9110 section 15.5.6.
+pub(super) fn wrong_method(allow: HeaderValue, origin: &Origin) -> Response<Body> {
+    let refusal = IssueError::invalid_request("The method is not allowed here.");
+    let mut response = response(&refusal, origin, &HeaderValue::from_static(""));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(ALLOW, allow);
+    response
+}
+
+fn status_and_code(error: &IssueError) -> (StatusCode, &'static str) {
+    match error {
+        IssueError::InvalidRequest(_) | IssueError::TokenTooLarge { .. } => {
+            (StatusCode::BAD_REQUEST, "invalid_request")
+        }
+        IssueError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
+        IssueError::ClientAuthenticationFailed(_) => (StatusCode::UNAUTHORIZED, "invalid_client"),
+        IssueError::ClientNotAuthorized(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),
+        IssueError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+        IssueError::InvalidScope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
+        IssueError::InvalidTarget(_) => (StatusCode::BAD_REQUEST, "invalid_target"),
+        IssueError::InvalidGrant(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
+        IssueError::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
+        IssueError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        IssueError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+    }
+}
+
+fn retry_after(error: &IssueError) -> Option<Duration> {
+    match error {
+        IssueError::RateLimited { retry_after } => Some(*retry_after),
+        IssueError::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER),
+        IssueError::InvalidRequest(_)
+        | IssueError::ClientAuthenticationFailed(_)
+        | IssueError::ClientNotAuthorized(_)
+        | IssueError::UnsupportedGrantType
+        | IssueError::InvalidScope(_)
+        | IssueError::InvalidTarget(_)
+        | IssueError::InvalidGrant(_)
+        | IssueError::TokenTooLarge { .. }
+        | IssueError::BodyTooLarge { .. }
+        | IssueError::Internal(_) => None,
+    }
+}
+
+/// Rounded up: earlier would be too early.
+fn whole_seconds(after: Duration) -> u64 {
+    after.as_secs() + u64::from(after.subsec_nanos() > 0)
+}
+
+/// RFC 6749 section 5.2: `error_description` has no characters but %x20-21 / %x23-5B / %x5D-7E.
+fn describe(sentence: &str) -> String {
+    sentence.chars().map(|c| if matches!(c, ' '..='!' | '#'..='[' | ']'..='~') { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::describe;
+
+    #[test]
+    fn description_keeps_to_the_characters_of_rfc_6749_section_5_2() {
+        assert_eq!(describe("a \"b\" \\ é\n."), "a ?b? ? ??.");
+    }
+}

@@ -1,0 +1,192 @@
+//! The line that every request to the issuer goes through, whichever face it came in by.
+//!
+//! limit(peer) → [`crate::convert`] → [`crate::client::authenticate`] → limit(client) → [`crate::grant`] →
+//! [`crate::mint`] → [`crate::audit`]. Each stage takes the value of the one before; nothing on the way writes
+//! to the store.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::{Counter, counter};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use token_interceptor::clock::Clock;
+use tokio::sync::watch;
+
+use crate::{
+    audit,
+    client::{
+        authenticate::{AuthenticatedClient, authenticate},
+        presented::PresentedClient,
+        registry::ClientRegistry,
+        secret::Peppers,
+    },
+    convert::TokenRequest,
+    error::IssueError,
+    grant::{self, Authorization, client_credentials},
+    key::KeyRing,
+    limit::{LimitSettings, Limits},
+    metadata::Metadata,
+    mint::{self, Entropy, IssuedToken, Terms},
+    origin::Origin,
+};
+
+/// What an operator chooses.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What holds for every token.
+    pub terms: Terms,
+    /// Who may ask how often.
+    pub limits: LimitSettings,
+    /// How long verifiers may keep a key set; less than a key is published before it signs.
+    pub key_set_max_age: Duration,
+}
+
+impl Settings {
+    /// The defaults of an issuer of that identifier.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        Self { terms: Terms::new(issuer), limits: LimitSettings::default(), key_set_max_age: Duration::from_secs(300) }
+    }
+}
+
+/// The issuer: everything that a request needs, in memory.
+#[derive(Debug)]
+pub struct Issuer {
+    settings: Settings,
+    registry: ClientRegistry,
+    peppers: Peppers,
+    keys: KeyRing,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    random: SystemRandom,
+    issued: Counter,
+    closing: watch::Sender<bool>,
+}
+
+impl Issuer {
+    /// Puts the issuer together.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        registry: ClientRegistry,
+        peppers: Peppers,
+        keys: KeyRing,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let limits = Limits::new(settings.limits);
+        let issued = counter!("token_server_token_requests_total", "outcome" => "granted", "reason" => "");
+        let closing = watch::Sender::new(false);
+        Self { settings, registry, peppers, keys, limits, clock, random: SystemRandom::new(), issued, closing }
+    }
+
+    /// What this issuer offers, at this moment.
+    #[must_use]
+    pub fn metadata(&self) -> Metadata {
+        let mut algorithms = Vec::new();
+        for key in &self.keys.published().keys {
+            if !algorithms.contains(&key.algorithm) {
+                algorithms.push(key.algorithm);
+            }
+        }
+        Metadata::new(&self.settings.terms.issuer, self.settings.terms.lifetime_max, algorithms)
+    }
+
+    /// The signing keys.
+    #[must_use]
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// The time, for whoever answers in this issuer's name.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// How long a key set may be kept: up to a fifth less than configured, so that a fleet of verifiers that
+    /// started at once does not ask again at once.
+    #[must_use]
+    pub fn key_set_max_age(&self) -> Duration {
+        let mut drawn = [0; 1];
+        // Without randomness there is no jitter, and still an answer.
+        let _ = self.random.fill(&mut drawn);
+        let part = f64::from(drawn.first().copied().unwrap_or_default()) / 255.0;
+        self.settings.key_set_max_age.mul_f64(1.0 - 0.2 * part)
+    }
+
+    /// Ends what would go on for ever, so that the server can drain: trust streams.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Turns true when the server drains.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// Issues a token. `read` yields the request; it runs once the peer is admitted.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `read` or a stage refuses. The decision is on record either way.
+    pub(crate) async fn issue(
+        &self,
+        origin: &Origin,
+        read: impl Future<Output = Result<TokenRequest, IssueError>>,
+    ) -> Result<IssuedToken, IssueError> {
+        let mut client_id = String::new();
+        let decision = self.decide(origin, read, &mut client_id).await;
+        match &decision {
+            Ok(token) => {
+                self.issued.increment(1);
+                audit::issued(origin, "issue_token", &client_id, token);
+            }
+            Err(error) => {
+                let reason = error.reason().as_reason();
+                counter!("token_server_token_requests_total", "outcome" => "refused", "reason" => reason).increment(1);
+                audit::refused(origin, "issue_token", &client_id, error);
+            }
+        }
+        decision
+    }
+
+    async fn decide(
+        &self,
+        origin: &Origin,
+        read: impl Future<Output = Result<TokenRequest, IssueError>>,
+        claimed_client_id: &mut String,
+    ) -> Result<IssuedToken, IssueError> {
+        self.limits.peer(origin.peer())?;
+        let TokenRequest { client, grant } = read.await?;
+        client.claimed_id().clone_into(claimed_client_id);
+        let client = self.authenticate(origin, &client).await?;
+        let authorization = authorize(client, &grant)?;
+        self.mint(authorization)
+    }
+
+    /// Who asks, within the limits of that client.
+    async fn authenticate(
+        &self,
+        origin: &Origin,
+        presented: &PresentedClient,
+    ) -> Result<AuthenticatedClient, IssueError> {
+        self.limits.attempt(origin.peer(), presented.claimed_id())?;
+        let client = authenticate(&self.registry, &self.peppers, presented, self.clock.now()).await;
+        if let Err(IssueError::ClientAuthenticationFailed(_)) = &client {
+            self.limits.failed(origin.peer(), presented.claimed_id());
+        }
+        let client = client?;
+        self.limits.client(client.id())?;
+        Ok(client)
+    }
+
+    fn mint(&self, authorization: Authorization) -> Result<IssuedToken, IssueError> {
+        let entropy = Entropy::draw(&self.random)?;
+        mint::mint(authorization, &self.settings.terms, &self.keys.default_signer(), entropy, self.clock.now())
+    }
+}
+
+fn authorize(client: AuthenticatedClient, grant: &grant::Request) -> Result<Authorization, IssueError> {
+    match grant {
+        grant::Request::ClientCredentials(request) => client_credentials::authorize(client, request),
+    }
+}

@@ -1,0 +1,289 @@
+//! Rate limits: per peer before anything is read, per client once it is authenticated, and failed
+//! authentications apart.
+//!
+//! * A client's budget is touched only by whoever authenticated as that client, so nobody can spend another's.
+//! * Failures are counted by peer *and* claimed client ID: a service with a stale secret locks out itself, not
+//!   its neighbours behind the same address, and not the client elsewhere.
+//! * Keys are chosen by attackers, so each table has a fixed capacity. Who falls out of it starts afresh.
+
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter, clock::Clock as _, clock::DefaultClock};
+use quick_cache::sync::Cache;
+
+use crate::{client::ClientId, error::IssueError, origin::Peer};
+
+/// So many requests each second, in bursts of so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Admitted each second in the long run.
+    pub per_second: NonZeroU32,
+    /// Admitted at once after a pause.
+    pub burst: NonZeroU32,
+}
+
+impl Rate {
+    /// A rate from plain numbers; 0 counts as 1.
+    #[must_use]
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        const fn at_least_one(number: u32) -> NonZeroU32 {
+            match NonZeroU32::new(number) {
+                Some(number) => number,
+                None => NonZeroU32::MIN,
+            }
+        }
+        Self { per_second: at_least_one(per_second), burst: at_least_one(burst) }
+    }
+
+    fn quota(self) -> Quota {
+        Quota::per_second(self.per_second).allow_burst(self.burst)
+    }
+}
+
+/// What is limited, and how tightly. `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Requests of one peer, whatever comes of them.
+    pub peer: Option<Rate>,
+    /// Requests of one authenticated client.
+    pub client: Option<Rate>,
+    /// Failed authentications of one client ID from one peer.
+    pub failure: Option<Rate>,
+    /// Keys that are remembered in each of the three tables.
+    pub keys_max: usize,
+}
+
+impl Default for LimitSettings {
+    /// Generous: they stop a runaway loop and an attack, and nothing that works.
+    fn default() -> Self {
+        Self {
+            peer: Some(Rate::new(100_000, 100_000)),
+            client: Some(Rate::new(50_000, 50_000)),
+            failure: Some(Rate::new(10, 100)),
+            keys_max: 65_536,
+        }
+    }
+}
+
+impl LimitSettings {
+    /// No limits at all.
+    #[must_use]
+    pub const fn unlimited() -> Self {
+        Self { peer: None, client: None, failure: None, keys_max: 1 }
+    }
+}
+
+/// The limits of one issuer, shared by both faces.
+#[derive(Debug)]
+pub struct Limits {
+    peers: Option<Table<Peer, Bucket>>,
+    clients: Option<Table<ClientId, Bucket>>,
+    failures: Option<Table<u64, FailureBucket>>,
+    hasher: RandomState,
+    started: Instant,
+}
+
+impl Limits {
+    /// Empty tables.
+    #[must_use]
+    pub fn new(settings: LimitSettings) -> Self {
+        Self {
+            peers: settings.peer.map(|rate| Table::new(rate, settings.keys_max)),
+            clients: settings.client.map(|rate| Table::new(rate, settings.keys_max)),
+            failures: settings.failure.map(|rate| Table::new(rate, settings.keys_max)),
+            hasher: RandomState::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Admits one request of a peer.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::RateLimited`] when its budget is spent.
+    pub fn peer(&self, peer: Peer) -> Result<(), IssueError> {
+        let Some(table) = &self.peers else { return Ok(()) };
+        table.bucket(&peer.network()).check().map_err(limited)
+    }
+
+    /// Admits one request of an authenticated client.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::RateLimited`] when its budget is spent.
+    pub fn client(&self, client: &ClientId) -> Result<(), IssueError> {
+        let Some(table) = &self.clients else { return Ok(()) };
+        table.bucket(client).check().map_err(limited)
+    }
+
+    /// Admits an attempt to authenticate. Spends nothing: only a failure does.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::RateLimited`] after too many failures of the same client ID from the same peer. A good
+    /// secret is refused too: otherwise a guesser would see its guess succeed.
+    pub fn attempt(&self, peer: Peer, claimed_client_id: &str) -> Result<(), IssueError> {
+        let Some(table) = &self.failures else { return Ok(()) };
+        let Some(bucket) = table.cache.get(&self.failure_key(peer, claimed_client_id)) else { return Ok(()) };
+        let until = Duration::from_nanos(bucket.blocked_until_nanos.load(Ordering::Relaxed));
+        match until.checked_sub(self.started.elapsed()) {
+            Some(retry_after) if !retry_after.is_zero() => Err(IssueError::RateLimited { retry_after }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Counts a failed authentication.
+    pub fn failed(&self, peer: Peer, claimed_client_id: &str) {
+        let Some(table) = &self.failures else { return };
+        let bucket = table.bucket(&self.failure_key(peer, claimed_client_id));
+        if let Err(not_until) = bucket.limiter.check() {
+            let until = self.started.elapsed() + not_until.wait_time_from(DefaultClock::default().now());
+            let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+            bucket.blocked_until_nanos.store(nanos, Ordering::Relaxed);
+        }
+    }
+
+    /// A number in place of the pair: nothing of what the caller sent is kept. The hash is keyed, so nobody can
+    /// aim at another's bucket.
+    fn failure_key(&self, peer: Peer, claimed_client_id: &str) -> u64 {
+        self.hasher.hash_one((peer.network(), claimed_client_id))
+    }
+}
+
+fn limited(not_until: NotUntil<governor::clock::QuantaInstant>) -> IssueError {
+    IssueError::RateLimited { retry_after: not_until.wait_time_from(DefaultClock::default().now()) }
+}
+
+type Bucket = DefaultDirectRateLimiter;
+
+#[derive(Debug)]
+struct FailureBucket {
+    limiter: Bucket,
+    /// Since the limits were made.
+    blocked_until_nanos: AtomicU64,
+}
+
+trait FromQuota {
+    fn from_quota(quota: Quota) -> Self;
+}
+
+impl FromQuota for Bucket {
+    fn from_quota(quota: Quota) -> Self {
+        RateLimiter::direct(quota)
+    }
+}
+
+impl FromQuota for FailureBucket {
+    fn from_quota(quota: Quota) -> Self {
+        Self { limiter: RateLimiter::direct(quota), blocked_until_nanos: AtomicU64::new(0) }
+    }
+}
+
+/// A bucket per key, and never more than a fixed number of keys.
+#[derive(Debug)]
+struct Table<K, B> {
+    cache: Cache<K, Arc<B>>,
+    quota: Quota,
+}
+
+impl<K: Hash + Eq + Clone, B: FromQuota> Table<K, B> {
+    fn new(rate: Rate, keys_max: usize) -> Self {
+        Self { cache: Cache::new(keys_max.max(1)), quota: rate.quota() }
+    }
+
+    fn bucket(&self, key: &K) -> Arc<B> {
+        if let Some(bucket) = self.cache.get(key) {
+            return bucket;
+        }
+        let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(B::from_quota(self.quota)));
+        match self.cache.get_or_insert_with(key, fresh) {
+            Ok(bucket) => bucket,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn peer(last: u8) -> Peer {
+        Peer::from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)))
+    }
+
+    fn client(id: &str) -> ClientId {
+        ClientId::try_from(id).unwrap()
+    }
+
+    fn limits() -> Limits {
+        let rate = Some(Rate::new(1, 2));
+        Limits::new(LimitSettings { peer: rate, client: rate, failure: rate, keys_max: 100 })
+    }
+
+    #[test]
+    fn peer_is_refused_after_its_burst_and_its_neighbour_is_not() {
+        let limits = limits();
+        assert!(limits.peer(peer(1)).is_ok());
+        assert!(limits.peer(peer(1)).is_ok());
+        let Err(IssueError::RateLimited { retry_after }) = limits.peer(peer(1)) else { panic!("admitted") };
+        assert!(!retry_after.is_zero() && retry_after <= Duration::from_secs(1));
+        assert!(limits.peer(peer(2)).is_ok());
+    }
+
+    #[test]
+    fn client_is_refused_after_its_burst_and_another_is_not() {
+        let limits = limits();
+        assert!(limits.client(&client("orders")).is_ok());
+        assert!(limits.client(&client("orders")).is_ok());
+        assert!(limits.client(&client("orders")).is_err());
+        assert!(limits.client(&client("billing")).is_ok());
+    }
+
+    #[test]
+    fn failures_block_one_client_id_from_one_peer_and_nothing_else() {
+        let limits = limits();
+        for _ in 0..3 {
+            assert!(limits.attempt(peer(1), "orders").is_ok());
+            limits.failed(peer(1), "orders");
+        }
+        assert!(limits.attempt(peer(1), "orders").is_err());
+        assert!(limits.attempt(peer(2), "orders").is_ok());
+        assert!(limits.attempt(peer(1), "billing").is_ok());
+    }
+
+    #[test]
+    fn attempts_without_failures_spend_nothing() {
+        let limits = limits();
+        for _ in 0..100 {
+            assert!(limits.attempt(peer(1), "orders").is_ok());
+        }
+    }
+
+    #[test]
+    fn tables_stay_within_their_capacity() {
+        let limits = limits();
+        for n in 0..10_000 {
+            limits.failed(peer(1), &format!("invented-{n}"));
+        }
+        assert!(limits.failures.unwrap().cache.len() <= 100);
+    }
+
+    #[test]
+    fn unlimited_never_refuses() {
+        let limits = Limits::new(LimitSettings::unlimited());
+        for _ in 0..1000 {
+            limits.failed(peer(1), "orders");
+            assert!(limits.peer(peer(1)).is_ok());
+            assert!(limits.attempt(peer(1), "orders").is_ok());
+        }
+    }
+}

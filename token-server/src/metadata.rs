@@ -1,0 +1,112 @@
+//! What this issuer offers, as one value: both documents over HTTP and the answer over gRPC are written from it.
+//!
+//! RFC 8414 section 2; OpenID Connect Discovery section 3. It lists what works and nothing else.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use token_interceptor::signature::Algorithm;
+
+/// Where each endpoint is, below the issuer identifier.
+pub mod path {
+    /// RFC 6749 section 3.2.
+    pub const TOKEN: &str = "/oauth/token";
+    /// RFC 7517 section 5.
+    pub const JWKS: &str = "/jwks.json";
+    /// RFC 8414 section 3.
+    pub const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
+    /// OpenID Connect Discovery section 4.
+    pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
+}
+
+/// Grants that the token endpoint takes.
+const GRANT_TYPES: &[&str] = &["client_credentials"];
+/// How clients may authenticate.
+const CLIENT_AUTHENTICATION_METHODS: &[&str] = &["client_secret_basic", "client_secret_post"];
+
+/// What the issuer offers.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    /// The issuer identifier.
+    pub issuer: String,
+    /// Where tokens are had.
+    pub token_endpoint: String,
+    /// Where the keys are.
+    pub jwks_uri: String,
+    /// No token lives longer.
+    pub lifetime_max: Duration,
+    /// Algorithms that tokens are signed with now or soon.
+    pub signing_algorithms: Vec<Algorithm>,
+}
+
+impl Metadata {
+    /// Describes the issuer of that identifier.
+    #[must_use]
+    pub fn new(issuer: &str, lifetime_max: Duration, signing_algorithms: Vec<Algorithm>) -> Self {
+        let at = |path: &str| format!("{}{path}", issuer.trim_end_matches('/'));
+        Self {
+            issuer: issuer.to_owned(),
+            token_endpoint: at(path::TOKEN),
+            jwks_uri: at(path::JWKS),
+            lifetime_max,
+            signing_algorithms,
+        }
+    }
+
+    /// Grants that are offered, by their OAuth names.
+    #[must_use]
+    pub fn grant_types(&self) -> &'static [&'static str] {
+        GRANT_TYPES
+    }
+
+    /// Methods of client authentication that are offered, by their OAuth names.
+    #[must_use]
+    pub fn client_authentication_methods(&self) -> &'static [&'static str] {
+        CLIENT_AUTHENTICATION_METHODS
+    }
+
+    /// The document of RFC 8414.
+    #[must_use]
+    pub(crate) fn oauth(&self) -> OAuthDocument<'_> {
+        OAuthDocument {
+            issuer: &self.issuer,
+            token_endpoint: &self.token_endpoint,
+            jwks_uri: &self.jwks_uri,
+            response_types_supported: [],
+            grant_types_supported: self.grant_types(),
+            token_endpoint_auth_methods_supported: self.client_authentication_methods(),
+        }
+    }
+
+    /// The document of OpenID Connect Discovery.
+    #[must_use]
+    pub(crate) fn openid(&self) -> OpenIdDocument<'_> {
+        OpenIdDocument {
+            oauth: self.oauth(),
+            subject_types_supported: ["public"],
+            id_token_signing_alg_values_supported: self.signing_algorithms.iter().map(|alg| alg.name()).collect(),
+        }
+    }
+}
+
+/// RFC 8414 section 2.
+#[derive(Serialize)]
+pub(crate) struct OAuthDocument<'a> {
+    issuer: &'a str,
+    token_endpoint: &'a str,
+    jwks_uri: &'a str,
+    /// Empty and still there: it is required, and there is no authorization endpoint.
+    response_types_supported: [&'static str; 0],
+    grant_types_supported: &'a [&'static str],
+    token_endpoint_auth_methods_supported: &'a [&'static str],
+}
+
+/// OpenID Connect Discovery section 3. No ID token is issued; the member is required, and those who read it want
+/// to know what the keys are for.
+#[derive(Serialize)]
+pub(crate) struct OpenIdDocument<'a> {
+    #[serde(flatten)]
+    oauth: OAuthDocument<'a>,
+    subject_types_supported: [&'static str; 1],
+    id_token_signing_alg_values_supported: Vec<&'static str>,
+}

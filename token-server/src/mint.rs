@@ -1,0 +1,214 @@
+//! [`Authorization`] → claims → signed token. The only place where lifetimes are decided.
+//!
+//! RFC 9068 section 2.
+
+mod claims;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::rand::SecureRandom;
+use token_interceptor::clock::numeric_date;
+
+pub use claims::is_reserved;
+
+use crate::{
+    client::{Audience, Scope},
+    error::IssueError,
+    grant::Authorization,
+    key::Signer,
+};
+
+/// The shortest lifetime that is worth a token.
+const LIFETIME_MIN: Duration = Duration::from_secs(1);
+
+/// What holds for every token of this issuer.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The issuer identifier, `iss`.
+    pub issuer: Arc<str>,
+    /// The lifetime where neither request nor client says otherwise.
+    pub lifetime_default: Duration,
+    /// No token lives longer than this.
+    pub lifetime_max: Duration,
+    /// The longest token, in bytes: what fits into a header of the resource servers and what is before them.
+    pub token_bytes_max: usize,
+    /// The same, for audiences that take another length.
+    pub token_bytes_max_by_audience: BTreeMap<Audience, usize>,
+}
+
+impl Terms {
+    /// Five minutes, an hour at the most, 4 KiB.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        Self {
+            issuer: issuer.into(),
+            lifetime_default: Duration::from_secs(300),
+            lifetime_max: Duration::from_secs(3600),
+            token_bytes_max: 4096,
+            token_bytes_max_by_audience: BTreeMap::new(),
+        }
+    }
+
+    /// What was asked for or is usual, capped by client and server, in whole seconds.
+    fn lifetime(&self, authorization: &Authorization) -> Duration {
+        let cap = authorization.client().token_lifetime.unwrap_or(self.lifetime_max).min(self.lifetime_max);
+        let usual = authorization.client().token_lifetime.unwrap_or(self.lifetime_default);
+        let lifetime = authorization.lifetime().unwrap_or(usual).min(cap).max(LIFETIME_MIN);
+        Duration::from_secs(lifetime.as_secs())
+    }
+
+    fn token_bytes_max(&self, audiences: &[Audience]) -> usize {
+        let of = |audience| *self.token_bytes_max_by_audience.get(audience).unwrap_or(&self.token_bytes_max);
+        audiences.iter().map(of).min().unwrap_or(self.token_bytes_max)
+    }
+}
+
+/// Randomness for one token, drawn by the caller so that minting itself is a function of its arguments.
+#[derive(Clone, Copy)]
+pub struct Entropy {
+    token_id: [u8; 16],
+    jitter: u16,
+}
+
+impl Entropy {
+    /// Draws what one token needs.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no randomness.
+    pub fn draw(random: &dyn SecureRandom) -> Result<Self, IssueError> {
+        let mut token_id = [0; 16];
+        let mut jitter = [0; 2];
+        let mut drawn = [0; 18];
+        random.fill(&mut drawn).map_err(|_| IssueError::Internal("the system has no randomness".into()))?;
+        let (first, second) = drawn.split_at(token_id.len());
+        token_id.copy_from_slice(first);
+        jitter.copy_from_slice(second);
+        Ok(Self { token_id, jitter: u16::from_be_bytes(jitter) })
+    }
+}
+
+/// A token as it was issued. Only [`mint`] makes one.
+pub struct IssuedToken {
+    value: String,
+    token_id: String,
+    audiences: Vec<Audience>,
+    scopes: Vec<Scope>,
+    issued_at: SystemTime,
+    expires_in: Duration,
+    refresh_after: Duration,
+}
+
+impl IssuedToken {
+    /// The token in compact form. A secret.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// The token in compact form, by value.
+    #[must_use]
+    pub fn into_value(self) -> String {
+        self.value
+    }
+
+    /// `jti`: what logs and revocations use in place of the token.
+    #[must_use]
+    pub fn token_id(&self) -> &str {
+        &self.token_id
+    }
+
+    /// `aud`.
+    #[must_use]
+    pub fn audiences(&self) -> &[Audience] {
+        &self.audiences
+    }
+
+    /// `scope`.
+    #[must_use]
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
+    /// When it was issued, by the issuer's clock.
+    #[must_use]
+    pub fn issued_at(&self) -> SystemTime {
+        self.issued_at
+    }
+
+    /// The lifetime, in whole seconds.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.expires_in
+    }
+
+    /// When to start renewing, from now. Jittered, so that a fleet that started at once does not renew at once.
+    #[must_use]
+    pub fn refresh_after(&self) -> Duration {
+        self.refresh_after
+    }
+
+    /// `exp`.
+    #[must_use]
+    pub fn expire_time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(numeric_date(self.issued_at)) + self.expires_in
+    }
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken").field("token_id", &self.token_id).finish_non_exhaustive()
+    }
+}
+
+/// Makes the token that `authorization` allows.
+///
+/// # Errors
+///
+/// [`IssueError::TokenTooLarge`] when it would not fit into the header that carries it,
+/// [`IssueError::Internal`] when the signature fails.
+pub fn mint(
+    authorization: Authorization,
+    terms: &Terms,
+    signer: &Signer,
+    entropy: Entropy,
+    now: SystemTime,
+) -> Result<IssuedToken, IssueError> {
+    let expires_in = terms.lifetime(&authorization);
+    let token_id = URL_SAFE_NO_PAD.encode(entropy.token_id);
+    let claims = claims::Claims {
+        issuer: &terms.issuer,
+        authorization: &authorization,
+        issued_at: numeric_date(now),
+        lifetime_seconds: expires_in.as_secs(),
+        token_id: &token_id,
+    };
+    let claims = claims.to_json().map_err(|error| IssueError::Internal(error.into()))?;
+    let value = signer.sign(&claims).map_err(|error| IssueError::Internal(error.into()))?;
+    let bytes_max = terms.token_bytes_max(authorization.audiences());
+    if value.len() > bytes_max {
+        return Err(IssueError::TokenTooLarge { bytes: value.len(), bytes_max });
+    }
+    let (audiences, scopes) = authorization.into_access();
+    Ok(IssuedToken {
+        value,
+        token_id,
+        audiences,
+        scopes,
+        issued_at: now,
+        expires_in,
+        refresh_after: refresh_after(expires_in, entropy.jitter),
+    })
+}
+
+/// From 70 % to 85 % of the lifetime: late enough to be cheap, early enough to sit out an outage of minutes.
+fn refresh_after(lifetime: Duration, jitter: u16) -> Duration {
+    let part = 0.70 + 0.15 * f64::from(jitter) / f64::from(u16::MAX);
+    Duration::from_millis((lifetime.mul_f64(part)).as_millis().try_into().unwrap_or(u64::MAX))
+}

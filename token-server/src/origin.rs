@@ -1,0 +1,172 @@
+//! Where a request comes from: the peer's address and the request ID, for limits and the log.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
+};
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use token_interceptor::clock::Clock;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+
+/// The header, and the gRPC metadata key, of the request ID.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest request ID that is taken over from the caller.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// One request's origin. Made once, when the request arrives.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    peer: Peer,
+    request_id: RequestId,
+}
+
+impl Origin {
+    /// Reads the origin from what the transport and the caller said.
+    #[must_use]
+    pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        Self { peer: Peer::of(extensions), request_id: RequestId::of(headers) }
+    }
+
+    /// Who is at the other end of the connection.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// What ties the answer, the log and the caller's report together.
+    #[must_use]
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+}
+
+/// The address at the other end of the connection, where the transport knows one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(Option<IpAddr>);
+
+impl Peer {
+    fn of(extensions: &Extensions) -> Self {
+        let address: Option<SocketAddr> = if let Some(plain) = extensions.get::<TcpConnectInfo>() {
+            plain.remote_addr()
+        } else {
+            extensions.get::<TlsConnectInfo<TcpConnectInfo>>().and_then(|tls| tls.get_ref().remote_addr())
+        };
+        Self(address.map(|address| address.ip().to_canonical()))
+    }
+
+    /// What limits are counted by: the address, of IPv6 the /64, since one host has all of it.
+    #[must_use]
+    pub(crate) fn network(self) -> Self {
+        Self(self.0.map(|address| match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        }))
+    }
+}
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        Self(Some(address))
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
+/// A request ID: the caller's own where it is sane, otherwise one of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get(REQUEST_ID) {
+            Some(value) if is_sane(value.as_bytes()) => Self(value.clone()),
+            Some(_) | None => Self::generate(),
+        }
+    }
+
+    /// Unique, and cheap: nobody has to be unable to guess it.
+    fn generate() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let text = format!("{:012x}{:08x}", started_micros(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown")))
+    }
+
+    /// As it stands in the log.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// As it is echoed.
+    #[must_use]
+    pub fn header_value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+/// Tells one run of the program from another.
+fn started_micros() -> u64 {
+    static STARTED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *STARTED.get_or_init(|| {
+        let now = token_interceptor::clock::SystemClock.now();
+        let micros = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
+        u64::try_from(micros & 0xffff_ffff_ffff).unwrap_or_default()
+    })
+}
+
+/// Nothing that could break a line of the log, a header or a shell.
+fn is_sane(id: &[u8]) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_id(id: &'static [u8]) -> Origin {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
+        Origin::of(&headers, &Extensions::new())
+    }
+
+    #[test]
+    fn takes_over_a_sane_request_id() {
+        assert_eq!(with_id(b"a-1.b_2:C").request_id().as_str(), "a-1.b_2:C");
+    }
+
+    #[test]
+    fn replaces_a_request_id_that_could_forge_a_log_line() {
+        for id in [b"a b" as &[u8], b"a\tb", b"\"", b"", b"\xff", &[b'a'; 65]] {
+            let origin = Origin::of(
+                &HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(id).unwrap())]),
+                &Extensions::new(),
+            );
+            assert_eq!(origin.request_id().as_str().len(), 20, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn generated_request_ids_differ() {
+        assert_ne!(RequestId::generate(), RequestId::generate());
+    }
+
+    #[test]
+    fn counts_ipv6_by_its_network_and_ipv4_by_its_address() {
+        let peer = |text: &str| Peer::from(text.parse::<IpAddr>().unwrap()).network();
+        assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff:2"));
+        assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
+        assert_ne!(peer("192.0.2.1"), peer("192.0.2.2"));
+    }
+}

@@ -1,0 +1,8 @@
+//! The gRPC face. One file per service; a handler decodes, hands over to the domain line, and encodes.
+
+pub mod status;
+pub mod token;
+pub mod trust;
+
+/// The longest request message that is read: several times what the longest good one takes.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,89 @@
+//! [`IssueError`] → gRPC status. The only place in this crate that builds a `tonic::Status`.
+//!
+//! Code, stable reason (`google.rpc.ErrorInfo`), the request ID that leads to the log, and where it helps
+//! `RetryInfo`; a failed client authentication carries the same challenge as over HTTP (RFC 6749 section 5.2).
+
+use std::{collections::HashMap, time::Duration};
+
+use http::{HeaderValue, header::WWW_AUTHENTICATE};
+use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use tonic::{Code, Status, metadata::MetadataMap};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    error::IssueError,
+    origin::{Origin, REQUEST_ID},
+};
+
+/// When to come back after a failure of ours.
+const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The status of a refused request. `challenge` is the `www-authenticate` of a failed client authentication.
+#[must_use]
+pub fn of_issue_error(error: &IssueError, origin: &Origin, challenge: &HeaderValue) -> Status {
+    let mut status = with_reason(code(error), error.reason(), &error.to_string(), origin, retry_after(error));
+    if let IssueError::ClientAuthenticationFailed(_) = error {
+        let mut metadata = status.metadata().clone().into_headers();
+        metadata.insert(WWW_AUTHENTICATE, challenge.clone());
+        *status.metadata_mut() = MetadataMap::from_headers(metadata);
+    }
+    status
+}
+
+/// A status with the details that every error of this server carries.
+#[must_use]
+pub fn with_reason(
+    code: Code,
+    reason: ErrorReason,
+    sentence: &str,
+    origin: &Origin,
+    retry_after: Option<Duration>,
+) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason.as_reason(), ERROR_DOMAIN, HashMap::new());
+    details.set_request_info(origin.request_id().as_str(), "");
+    if retry_after.is_some() {
+        details.set_retry_info(retry_after);
+    }
+    let metadata = http::HeaderMap::from_iter([(REQUEST_ID, origin.request_id().header_value())]);
+    Status::with_error_details_and_metadata(code, sentence, details, MetadataMap::from_headers(metadata))
+}
+
+/// The status of a method that this server does not offer.
+#[must_use]
+pub fn not_offered() -> Status {
+    Status::unimplemented("This issuer does not offer the method.")
+}
+
+fn code(error: &IssueError) -> Code {
+    match error {
+        IssueError::InvalidRequest(_)
+        | IssueError::BodyTooLarge { .. }
+        | IssueError::UnsupportedGrantType
+        | IssueError::InvalidScope(_)
+        | IssueError::InvalidTarget(_)
+        | IssueError::InvalidGrant(_)
+        | IssueError::TokenTooLarge { .. } => Code::InvalidArgument,
+        IssueError::ClientAuthenticationFailed(_) => Code::Unauthenticated,
+        IssueError::ClientNotAuthorized(_) => Code::PermissionDenied,
+        IssueError::RateLimited { .. } => Code::ResourceExhausted,
+        IssueError::Unavailable(_) => Code::Unavailable,
+        IssueError::Internal(_) => Code::Internal,
+    }
+}
+
+fn retry_after(error: &IssueError) -> Option<Duration> {
+    match error {
+        IssueError::RateLimited { retry_after } => Some(*retry_after),
+        IssueError::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER),
+        IssueError::InvalidRequest(_)
+        | IssueError::ClientAuthenticationFailed(_)
+        | IssueError::ClientNotAuthorized(_)
+        | IssueError::UnsupportedGrantType
+        | IssueError::InvalidScope(_)
+        | IssueError::InvalidTarget(_)
+        | IssueError::InvalidGrant(_)
+        | IssueError::TokenTooLarge { .. }
+        | IssueError::BodyTooLarge { .. }
+        | IssueError::Internal(_) => None,
+    }
+}

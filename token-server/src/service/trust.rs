@@ -1,0 +1,55 @@
+//! `token.v1.TrustService`: what verifiers need, asked for or pushed.
+
+mod encode;
+mod watch;
+
+use std::sync::Arc;
+
+use token_proto::v1::{self, trust_service_server};
+use tonic::{Request, Response, Status};
+
+use super::{MESSAGE_BYTES_MAX, token::echo};
+use crate::{issuer::Issuer, origin::Origin};
+
+/// The service, ready to be added to a router.
+#[must_use]
+pub fn server(issuer: Arc<Issuer>) -> trust_service_server::TrustServiceServer<TrustService> {
+    trust_service_server::TrustServiceServer::new(TrustService { issuer }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Answers from the key ring; nothing is asked of the store.
+#[derive(Debug)]
+pub struct TrustService {
+    issuer: Arc<Issuer>,
+}
+
+#[tonic::async_trait]
+impl trust_service_server::TrustService for TrustService {
+    type WatchTrustStream = watch::TrustStream;
+
+    async fn get_issuer(
+        &self,
+        request: Request<v1::GetIssuerRequest>,
+    ) -> Result<Response<v1::GetIssuerResponse>, Status> {
+        let issuer = Some(encode::issuer(self.issuer.metadata()));
+        Ok(echo(v1::GetIssuerResponse { issuer }, &origin(&request)))
+    }
+
+    async fn list_keys(&self, request: Request<v1::ListKeysRequest>) -> Result<Response<v1::ListKeysResponse>, Status> {
+        let keys = self.issuer.keys().published().keys.iter().map(encode::key).collect();
+        let max_age = prost_types::Duration::try_from(self.issuer.key_set_max_age()).ok();
+        Ok(echo(v1::ListKeysResponse { keys, max_age }, &origin(&request)))
+    }
+
+    async fn watch_trust(
+        &self,
+        request: Request<v1::WatchTrustRequest>,
+    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        let stream = watch::stream(Arc::clone(&self.issuer), &request.get_ref().since_version);
+        Ok(echo(stream, &origin(&request)))
+    }
+}
+
+fn origin<T>(request: &Request<T>) -> Origin {
+    Origin::of(request.metadata().as_ref(), request.extensions())
+}

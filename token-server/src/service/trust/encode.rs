@@ -1,0 +1,42 @@
+//! Domain → wire for trust.
+
+use token_proto::v1;
+
+use crate::{
+    key::{KeyState, PublishedKey},
+    metadata::Metadata,
+};
+
+pub(super) fn issuer(metadata: Metadata) -> v1::Issuer {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    v1::Issuer {
+        grant_types: names(metadata.grant_types()),
+        client_authentication_methods: names(metadata.client_authentication_methods()),
+        signing_algorithms: metadata.signing_algorithms.iter().map(ToString::to_string).collect(),
+        maximum_token_lifetime: prost_types::Duration::try_from(metadata.lifetime_max).ok(),
+        issuer: metadata.issuer,
+        jwks_uri: metadata.jwks_uri,
+        token_endpoint: metadata.token_endpoint,
+    }
+}
+
+pub(super) fn key(key: &PublishedKey) -> v1::Key {
+    let PublishedKey { algorithm, jwk, state, sign_after, verify_until } = key;
+    v1::Key {
+        key_id: jwk.key_id().to_owned(),
+        algorithm: algorithm.to_string(),
+        jwk: jwk.to_json(),
+        state: state_of(*state).into(),
+        sign_after_time: Some((*sign_after).into()),
+        verify_until_time: verify_until.map(Into::into),
+    }
+}
+
+fn state_of(state: KeyState) -> v1::KeyState {
+    match state {
+        KeyState::Pending => v1::KeyState::Pending,
+        KeyState::Active => v1::KeyState::Active,
+        KeyState::Retiring => v1::KeyState::Retiring,
+        KeyState::Distrusted => v1::KeyState::Distrusted,
+    }
+}
