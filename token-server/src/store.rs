@@ -6,6 +6,8 @@
 
 mod change;
 mod record;
+mod row;
+pub mod sqlite;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -159,9 +161,12 @@ pub trait AdminAuditStore: Send + Sync {
 }
 
 /// All of it.
+#[async_trait]
 pub trait Store:
     ClientStore + KeyStore + RevocationStore + ChangeLog + AdminAuditStore + fmt::Debug + Send + Sync + 'static
 {
+    /// Finishes what is under way and closes; whatever is asked afterwards is [`StoreError::Unavailable`].
+    async fn close(&self);
 }
 
 /// Why the store did not do it.

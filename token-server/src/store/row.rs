@@ -1,0 +1,101 @@
+//! Between domain values and the columns that both databases have in common.
+
+use token_interceptor::signature::Algorithm;
+
+use super::{AdminRecord, Change, ChangeKind, CredentialUse, Revocation, RevocationTarget, StoreError};
+use crate::{
+    client::{Client, ClientId},
+    timestamp::from_millis,
+};
+
+/// What a client's document is read from.
+pub(super) fn client(revision: i64, document: &str) -> Result<Client, StoreError> {
+    let mut client: Client = serde_json::from_str(document).map_err(StoreError::corrupt)?;
+    client.revision = unsigned(revision)?;
+    Ok(client)
+}
+
+pub(super) fn client_document(client: &Client) -> Result<String, StoreError> {
+    serde_json::to_string(client).map_err(StoreError::corrupt)
+}
+
+/// Puts what is kept beside the document into the client.
+pub(super) fn note_uses(client: &mut Client, uses: &[CredentialUse]) {
+    for used in uses.iter().filter(|used| used.client_id == client.id) {
+        for credential in client.credentials.iter_mut().filter(|credential| credential.id == used.credential_id) {
+            credential.last_used_time = Some(used.time);
+        }
+    }
+}
+
+pub(super) fn credential_use(client_id: &str, credential_id: String, time: i64) -> Result<CredentialUse, StoreError> {
+    Ok(CredentialUse { client_id: client_id_of(client_id)?, credential_id, time: from_millis(time) })
+}
+
+pub(super) fn algorithm(name: &str) -> Result<Algorithm, StoreError> {
+    Algorithm::from_name(name).ok_or_else(|| StoreError::corrupt(format!("unknown algorithm {name:?}")))
+}
+
+/// Kind and subject, as the columns of the change log.
+pub(super) fn change_columns(kind: &ChangeKind) -> (&'static str, &str) {
+    match kind {
+        ChangeKind::Client(id) => ("client", id.as_str()),
+        ChangeKind::Keys => ("keys", ""),
+        ChangeKind::Revocation => ("revocation", ""),
+    }
+}
+
+pub(super) fn change(sequence: i64, time: i64, kind: &str, subject: &str) -> Result<Change, StoreError> {
+    let kind = match kind {
+        "client" => ChangeKind::Client(client_id_of(subject)?),
+        "keys" => ChangeKind::Keys,
+        "revocation" => ChangeKind::Revocation,
+        _ => return Err(StoreError::corrupt(format!("unknown kind of change {kind:?}"))),
+    };
+    Ok(Change { sequence: unsigned(sequence)?, time: from_millis(time), kind })
+}
+
+/// Kind and target, as the columns of a revocation.
+pub(super) fn target_columns(target: &RevocationTarget) -> (&'static str, &str) {
+    match target {
+        RevocationTarget::TokenId(id) => ("token", id),
+        RevocationTarget::Client(id) => ("client", id.as_str()),
+    }
+}
+
+pub(super) fn revocation(
+    kind: &str,
+    target: String,
+    revoked_before: i64,
+    forget_time: i64,
+) -> Result<Revocation, StoreError> {
+    let target = match kind {
+        "token" => RevocationTarget::TokenId(target),
+        "client" => RevocationTarget::Client(client_id_of(&target)?),
+        _ => return Err(StoreError::corrupt(format!("unknown kind of revocation {kind:?}"))),
+    };
+    let (revoked_before, forget_time) = (from_millis(revoked_before), from_millis(forget_time));
+    Ok(Revocation { target, revoked_before, forget_time })
+}
+
+pub(super) fn admin_document(record: &AdminRecord) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(StoreError::corrupt)
+}
+
+pub(super) fn admin_record(number: i64, document: &str) -> Result<(u64, AdminRecord), StoreError> {
+    Ok((unsigned(number)?, serde_json::from_str(document).map_err(StoreError::corrupt)?))
+}
+
+/// Databases count in signed integers.
+pub(super) fn unsigned(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(StoreError::corrupt)
+}
+
+/// The other way round. No counter of ours comes near the end.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn client_id_of(text: &str) -> Result<ClientId, StoreError> {
+    ClientId::try_from(text).map_err(StoreError::corrupt)
+}

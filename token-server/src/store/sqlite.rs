@@ -1,0 +1,151 @@
+//! The embedded store: one SQLite file, in WAL mode.
+//!
+//! One connection writes, so that writers queue here and not in SQLite's busy handler; a few read beside it.
+//! A commit is on disk before it is acknowledged (`synchronous = FULL`): a removed secret stays removed.
+
+mod clients;
+mod history;
+mod keys;
+mod revocations;
+
+use std::{borrow::Cow, path::Path, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{
+    SqlStr, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::Notify;
+
+use super::{AdminRecord, ChangeKind, Store, StoreError, row};
+
+/// Connections that read. Reads come from cache misses and from the admin API alone.
+const READERS_MAX: u32 = 4;
+/// How long a call waits for a connection, or for another process's write.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A store in one file, or in memory.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    committed: Notify,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it (readable by its owner alone), and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when the file cannot be opened or written; [`StoreError::Corrupt`] when it
+    /// is no database of ours, or a later version has written it.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        create_private(path).map_err(StoreError::unavailable)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE)
+            // What is removed is overwritten: sealed keys, hashes.
+            .pragma("secure_delete", "FAST");
+        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        migrate(&writer).await?;
+        let readers = pool(READERS_MAX).connect_lazy_with(options.read_only(true));
+        Ok(Self { writer, readers, committed: Notify::new() })
+    }
+
+    /// A store that ends with its process.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when there is no memory for it.
+    pub async fn open_in_memory() -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
+        // The database is its one connection.
+        let pool = pool(1).min_connections(1).connect_with(options).await.map_err(failed)?;
+        migrate(&pool).await?;
+        Ok(Self { writer: pool.clone(), readers: pool, committed: Notify::new() })
+    }
+
+    /// Begins a change. IMMEDIATE: a transaction that reads first and finds itself overtaken when it writes
+    /// would fail, however long it is prepared to wait.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    }
+
+    /// Ends a change, with its row in the audit, and wakes who follows the change log.
+    async fn commit(
+        &self,
+        mut transaction: Transaction<'static, Sqlite>,
+        audit: Option<&AdminRecord>,
+    ) -> Result<(), StoreError> {
+        if let Some(record) = audit {
+            history::record(&mut transaction, record).await?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        self.committed.notify_one();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Writes a row into the change log; returns its sequence number.
+async fn log_change(connection: &mut SqliteConnection, kind: &ChangeKind) -> Result<i64, StoreError> {
+    let (kind, subject) = row::change_columns(kind);
+    sqlx::query_scalar("INSERT INTO change_log (kind, subject) VALUES (?1, ?2) RETURNING sequence")
+        .bind(kind)
+        .bind(subject)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)
+}
+
+fn pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(PATIENCE)
+        // A file does not hang up.
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+    let init = SqlStr::from_static(include_str!("../../migrations/sqlite/0001_init.sql"));
+    let migrations = vec![Migration::new(1, Cow::Borrowed("init"), MigrationType::Simple, init, false)];
+    let migrator = Migrator::with_migrations(migrations);
+    if migrator.run(pool).await.is_ok() {
+        return Ok(());
+    }
+    // Another process may have been at it in the same moment; it is done by now, or this fails for good.
+    migrator.run(pool).await.map_err(|error| {
+        if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }
+    })
+}
+
+/// SQLite gives the journals the permissions of the database file.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// What cannot be decoded is damage; all else may pass.
+fn failed(error: sqlx::Error) -> StoreError {
+    let undecodable = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
+    let code = error.as_database_error().and_then(|error| error.code());
+    // SQLITE_CORRUPT, SQLITE_NOTADB
+    let damaged = code.is_some_and(|code| matches!(&*code, "11" | "26"));
+    if undecodable || damaged { StoreError::corrupt(error) } else { StoreError::unavailable(error) }
+}

@@ -1,0 +1,84 @@
+//! The change log and the admin audit in SQLite.
+
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+
+use super::{SqliteStore, failed};
+use crate::{
+    store::{AdminAuditStore, AdminRecord, Change, ChangeLog, StoreError, row},
+    timestamp::to_millis,
+};
+
+#[async_trait]
+impl ChangeLog for SqliteStore {
+    async fn last_change(&self) -> Result<u64, StoreError> {
+        let last = sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM change_log").fetch_one(&self.readers);
+        row::unsigned(last.await.map_err(failed)?)
+    }
+
+    async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT sequence, time, kind, subject FROM change_log WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+        )
+        .bind(row::signed(sequence))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?;
+        let read = |found: &SqliteRow| {
+            let sequence = found.try_get("sequence").map_err(failed)?;
+            let time = found.try_get("time").map_err(failed)?;
+            let kind = found.try_get("kind").map_err(failed)?;
+            row::change(sequence, time, kind, found.try_get("subject").map_err(failed)?)
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn purge_changes(&self, time: SystemTime) -> Result<u64, StoreError> {
+        let purged =
+            sqlx::query("DELETE FROM change_log WHERE time < ?1 AND sequence < (SELECT max(sequence) FROM change_log)")
+                .bind(to_millis(time))
+                .execute(&self.writer)
+                .await
+                .map_err(failed)?;
+        Ok(purged.rows_affected())
+    }
+
+    async fn changed(&self) {
+        self.committed.notified().await;
+    }
+}
+
+#[async_trait]
+impl AdminAuditStore for SqliteStore {
+    async fn admin_records(&self, before: Option<u64>, limit: u32) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT number, document FROM admin_audit WHERE number < ?1 ORDER BY number DESC LIMIT ?2")
+                .bind(before.map_or(i64::MAX, row::signed))
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await
+                .map_err(failed)?;
+        let read = |found: &SqliteRow| {
+            let number = found.try_get("number").map_err(failed)?;
+            row::admin_record(number, found.try_get("document").map_err(failed)?)
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+/// Writes a row into the admin audit.
+pub(super) async fn record(connection: &mut SqliteConnection, record: &AdminRecord) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO admin_audit (time, actor, action, resource, document) VALUES (?1, ?2, ?3, ?4, ?5)")
+        .bind(to_millis(record.time))
+        .bind(&record.actor)
+        .bind(&record.action)
+        .bind(&record.resource)
+        .bind(row::admin_document(record)?)
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! SQLite: the contract, in a file and in memory, and what only a file can show.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use token_server::{
+    client::{Client, ClientId},
+    store::{ClientStore as _, Store, StoreError, sqlite::SqliteStore},
+};
+
+async fn in_file() -> (Arc<dyn Store>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("token-server.db")).await.unwrap();
+    (Arc::new(store), folder)
+}
+
+async fn in_memory() -> (Arc<dyn Store>, ()) {
+    (Arc::new(SqliteStore::open_in_memory().await.unwrap()), ())
+}
+
+mod file {
+    crate::contract::contract!(super::in_file);
+}
+
+mod memory {
+    crate::contract::contract!(super::in_memory);
+}
+
+fn orders() -> Client {
+    Client::new(ClientId::try_from("orders").unwrap(), std::time::SystemTime::UNIX_EPOCH)
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_an_end_without_closing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token-server.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let created = store.create_client(&orders(), None).await.unwrap();
+    // What kill -9 leaves: the files as they are while the store is open.
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    let reopened = SqliteStore::open(&copy.path().join("token-server.db")).await.unwrap();
+    assert_eq!(reopened.client(&created.id).await.unwrap(), Some(created));
+}
+
+#[tokio::test]
+async fn another_process_sees_a_change_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token-server.db");
+    let (one, other) = (SqliteStore::open(&path).await.unwrap(), SqliteStore::open(&path).await.unwrap());
+    let created = one.create_client(&orders(), None).await.unwrap();
+    assert_eq!(other.client(&created.id).await.unwrap(), Some(created));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_can_open_a_new_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let path = folder.path().join("token-server.db");
+        tokio::spawn(async move { SqliteStore::open(&path).await.map(drop) })
+    };
+    for task in (0..6).map(|_| open()).collect::<Vec<_>>() {
+        task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_corrupt_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token-server.db");
+    let text = "this is somebody's letter, not a database\n".repeat(50);
+    std::fs::write(&path, &text).unwrap();
+    let error = SqliteStore::open(&path).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_unavailable() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = SqliteStore::open(&folder.path().join("missing/token-server.db")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_can_read_the_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let (store, folder) = in_file().await;
+    store.create_client(&orders(), None).await.unwrap();
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
+    assert!(files.len() >= 2, "database and journal");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+    }
+}
