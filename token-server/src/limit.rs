@@ -21,30 +21,32 @@ use quick_cache::sync::Cache;
 
 use crate::{client::ClientId, error::IssueError, origin::Peer};
 
-/// So many requests each second, in bursts of so many.
+/// So many requests at once, and one more after each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Admitted each second in the long run.
-    pub per_second: NonZeroU32,
     /// Admitted at once after a pause.
     pub burst: NonZeroU32,
+    /// In the long run one is admitted in each of these.
+    pub period: Duration,
 }
 
 impl Rate {
-    /// A rate from plain numbers; 0 counts as 1.
+    /// So many each second in the long run. 0 counts as 1.
     #[must_use]
-    pub const fn new(per_second: u32, burst: u32) -> Self {
-        const fn at_least_one(number: u32) -> NonZeroU32 {
-            match NonZeroU32::new(number) {
-                Some(number) => number,
-                None => NonZeroU32::MIN,
-            }
-        }
-        Self { per_second: at_least_one(per_second), burst: at_least_one(burst) }
+    pub fn per_second(requests: u32, burst: u32) -> Self {
+        Self::every(Duration::from_secs(1) / requests.max(1), burst)
+    }
+
+    /// One each period in the long run. A burst of 0 counts as 1, a period of 0 as a nanosecond.
+    #[must_use]
+    pub fn every(period: Duration, burst: u32) -> Self {
+        let period = period.max(Duration::from_nanos(1));
+        Self { burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN), period }
     }
 
     fn quota(self) -> Quota {
-        Quota::per_second(self.per_second).allow_burst(self.burst)
+        let quota = Quota::with_period(self.period).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        quota.allow_burst(self.burst)
     }
 }
 
@@ -65,9 +67,9 @@ impl Default for LimitSettings {
     /// Generous: they stop a runaway loop and an attack, and nothing that works.
     fn default() -> Self {
         Self {
-            peer: Some(Rate::new(100_000, 100_000)),
-            client: Some(Rate::new(50_000, 50_000)),
-            failure: Some(Rate::new(10, 100)),
+            peer: Some(Rate::per_second(100_000, 100_000)),
+            client: Some(Rate::per_second(50_000, 50_000)),
+            failure: Some(Rate::per_second(10, 100)),
             keys_max: 65_536,
         }
     }
@@ -225,7 +227,7 @@ mod tests {
     }
 
     fn limits() -> Limits {
-        let rate = Some(Rate::new(1, 2));
+        let rate = Some(Rate::every(Duration::from_secs(3600), 2));
         Limits::new(LimitSettings { peer: rate, client: rate, failure: rate, keys_max: 100 })
     }
 
@@ -235,7 +237,7 @@ mod tests {
         assert!(limits.peer(peer(1)).is_ok());
         assert!(limits.peer(peer(1)).is_ok());
         let Err(IssueError::RateLimited { retry_after }) = limits.peer(peer(1)) else { panic!("admitted") };
-        assert!(!retry_after.is_zero() && retry_after <= Duration::from_secs(1));
+        assert!(!retry_after.is_zero() && retry_after <= Duration::from_secs(3600));
         assert!(limits.peer(peer(2)).is_ok());
     }
 

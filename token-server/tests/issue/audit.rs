@@ -1,0 +1,123 @@
+//! The record of decisions: complete, and without secrets.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Map, Value};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{
+    World,
+    calls::{basic, form, grpc, message, message_of_orders, post, post_as_orders, send},
+    world,
+};
+
+/// Keeps everything that is logged on this thread.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn audit(&self) -> Vec<Map<String, Value>> {
+        let events =
+            self.text().lines().map(|line| serde_json::from_str::<Map<_, _>>(line).unwrap()).collect::<Vec<_>>();
+        let audit = events.into_iter().filter(|event| event["target"] == "audit");
+        audit.map(|event| event["fields"].as_object().unwrap().clone()).collect()
+    }
+}
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
+    let captured = Captured::default();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
+    (captured, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test]
+async fn each_decision_leaves_one_event() {
+    let world = world();
+    let (captured, _guard) = capture();
+    let token = grpc(&world).issue_token(message_of_orders(&world)).await.unwrap().into_inner().token.unwrap();
+    post(&world, "grant_type=client_credentials&client_id=stranger&client_secret=x").await;
+    post_as_orders(&world, "&scope=admin").await;
+    post(&world, "not a request").await;
+
+    let events = captured.audit();
+    assert_eq!(events.len(), 4, "{events:?}");
+    assert_eq!(events[0]["outcome"], "granted");
+    assert_eq!(events[0]["client_id"], "orders");
+    assert_eq!(events[0]["jti"], token.token_id);
+    assert_eq!(events[0]["audience"], "inventory");
+    assert_eq!(events[0]["scope"], "inventory.read");
+    let refused: Vec<_> = events[1..].iter().map(|event| (&event["reason"], &event["client_id"])).collect();
+    assert_eq!(refused[0].0, "CLIENT_AUTHENTICATION_FAILED");
+    assert_eq!(refused[0].1, "stranger");
+    assert_eq!(events[1]["detail"], "client_unknown");
+    assert_eq!(refused[1].0, "INVALID_SCOPE");
+    assert_eq!(refused[2].0, "INVALID_REQUEST");
+    for event in &events {
+        assert_eq!(event["operation"], "issue_token");
+        assert!(event.contains_key("peer") && event.contains_key("request_id"));
+    }
+}
+
+#[tokio::test]
+async fn log_has_no_secret_and_no_token_whatever_happens() {
+    let world = world();
+    let (captured, _guard) = capture();
+    let mut sensitive = every_way_to_present(&world).await;
+    sensitive.push(world.secret.clone());
+    let log = captured.text();
+    assert!(log.lines().count() > sensitive.len(), "nothing was logged");
+    for secret in sensitive {
+        assert!(!log.contains(&secret), "{secret} is in the log");
+    }
+}
+
+/// Good and bad requests; returns what must not be logged.
+async fn every_way_to_present(world: &World) -> Vec<String> {
+    let mut sensitive = Vec::new();
+    let issued = grpc(world).issue_token(message_of_orders(world)).await.unwrap().into_inner();
+    sensitive.push(issued.token.unwrap().value);
+    let answer = post_as_orders(world, "").await;
+    sensitive.push(answer.json()["access_token"].as_str().unwrap().to_owned());
+
+    let wrong = "guessed-secret-value";
+    let encoded = basic("orders", &world.secret).1;
+    sensitive.extend([wrong.to_owned(), encoded.trim_start_matches("Basic ").to_owned()]);
+    let _ = grpc(world).issue_token(message("orders", wrong)).await;
+    send(world, form("grant_type=client_credentials", &[basic("orders", &world.secret)])).await;
+    send(world, form("grant_type=client_credentials", &[basic("orders", wrong)])).await;
+    send(world, form("grant_type=client_credentials&client_secret=guessed-secret-value", &[])).await;
+    // Identifier and secret in each other's place.
+    let swapped = format!("grant_type=client_credentials&client_secret=orders&client_id={}", world.secret);
+    post(world, &swapped).await;
+    post(world, &format!("grant_type={}", world.secret)).await;
+    send(world, form("grant_type=client_credentials", &[(::http::header::AUTHORIZATION, format!("Bearer {wrong}"))]))
+        .await;
+    sensitive
+}

@@ -1,0 +1,23 @@
+//! The issue path through both faces, in one process and without a socket: what each specification demands, and
+//! what hostile input must not achieve.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that cannot go on panics, also in the functions that tests share"
+)]
+
+mod support;
+
+mod audit;
+mod faces;
+mod grpc;
+mod hostile;
+mod http;
+mod limits;
+mod public;
+mod resilience;
+mod token;
+mod trust;

@@ -1,0 +1,134 @@
+//! An issuer over a store in memory, and clients for both of its faces.
+
+pub(crate) mod calls;
+pub(crate) mod store;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use token_interceptor::{
+    clock::Clock,
+    signature::{Algorithm, SigningKey},
+};
+use token_server::{
+    client::{
+        Client, Credential, CredentialKind, Grant,
+        registry::ClientRegistry,
+        secret::{ClientSecret, Pepper, Peppers},
+    },
+    issuer::{Issuer, Settings},
+    key::KeyRing,
+    key_material::KeyMaterial,
+    limit::LimitSettings,
+};
+
+use store::MemoryStore;
+
+pub(crate) const ISSUER: &str = "https://issuer.example";
+
+/// 2026-01-01T00:00:00Z, in the middle of a second.
+pub(crate) fn start() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_250)
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub(crate) struct TestClock(Mutex<SystemTime>);
+
+impl TestClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        *self.0.lock().unwrap() += by;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> SystemTime {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Everything a test may want to look at.
+pub(crate) struct World {
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) clock: Arc<TestClock>,
+    /// Of the client `orders`.
+    pub(crate) secret: String,
+    pub(crate) signing_key: Arc<SigningKey>,
+}
+
+/// An issuer with the clients of [`clients`] and no limits.
+pub(crate) fn world() -> World {
+    world_with(|_| {})
+}
+
+pub(crate) fn world_with(change: impl FnOnce(&mut Settings)) -> World {
+    let peppers = Peppers::new(Pepper::new(&KeyMaterial::from_bytes([7; 32])), vec![]);
+    let secret = ClientSecret::generate().unwrap();
+    let store = Arc::new(MemoryStore::new(clients(&peppers, &secret)));
+    let clock = Arc::new(TestClock(Mutex::new(start())));
+    let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
+    let key = || SigningKey::from_der(Algorithm::Es256, &der).unwrap();
+    let mut settings = Settings::new(ISSUER);
+    settings.limits = LimitSettings::unlimited();
+    change(&mut settings);
+    let registry = ClientRegistry::new(Arc::clone(&store) as _);
+    let issuer = Issuer::new(settings, registry, peppers, KeyRing::fixed(key(), vec![]), Arc::clone(&clock) as _);
+    World { issuer: Arc::new(issuer), store, clock, secret: secret.expose().to_owned(), signing_key: Arc::new(key()) }
+}
+
+/// Clients that differ in one thing each; all of them have the same secret.
+fn clients(peppers: &Peppers, secret: &ClientSecret) -> Vec<Client> {
+    let client = |id: &str| {
+        let mut client = Client::new(id.try_into().unwrap(), start());
+        client.credentials = vec![credential("c1", peppers, secret, None)];
+        client.grants = vec![grant("inventory", &["inventory.read", "inventory.write"], &["inventory.read"])];
+        client.redirect_uris = vec!["https://client.example/done".to_owned()];
+        client
+    };
+    let several = vec![
+        grant("https://a.example/api", &["read", "only-a"], &["read"]),
+        grant("https://b.example/api", &["read"], &["read"]),
+    ];
+    vec![
+        client("orders"),
+        Client { grants: several, ..client("several") },
+        Client { grants: vec![], ..client("nothing") },
+        Client { grants: vec![grant("inventory", &["inventory.read"], &[])], ..client("no-defaults") },
+        Client { disabled: true, ..client("disabled") },
+        Client { credentials: vec![], ..client("no-credentials") },
+        Client {
+            credentials: vec![credential("old", peppers, secret, Some(start() - Duration::from_secs(1)))],
+            ..client("expired")
+        },
+        Client { token_lifetime: Some(Duration::from_secs(60)), ..client("short") },
+        Client {
+            claims: BTreeMap::from([
+                ("department".to_owned(), "sales \"north\"".to_owned()),
+                ("sub".to_owned(), "admin".to_owned()),
+                ("scope".to_owned(), "everything".to_owned()),
+            ]),
+            ..client("with-claims")
+        },
+        Client { claims: BTreeMap::from([("long".to_owned(), "x".repeat(5000))]), ..client("oversize") },
+        client("odd id:+%"),
+    ]
+}
+
+pub(crate) fn grant(audience: &str, scopes: &[&str], defaults: &[&str]) -> Grant {
+    let set = |names: &[&str]| names.iter().map(|name| (*name).try_into().unwrap()).collect();
+    Grant { audience: audience.try_into().unwrap(), scopes: set(scopes), default_scopes: set(defaults) }
+}
+
+fn credential(id: &str, peppers: &Peppers, secret: &ClientSecret, expire_time: Option<SystemTime>) -> Credential {
+    Credential {
+        id: id.to_owned(),
+        kind: CredentialKind::Secret(peppers.hash(secret)),
+        create_time: start(),
+        expire_time,
+        last_used_time: None,
+    }
+}

@@ -1,0 +1,149 @@
+//! A store in memory that counts what is asked of it, and can be out of reach.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::SystemTime,
+};
+
+use async_trait::async_trait;
+use token_server::{
+    client::{Client, ClientId},
+    store::{
+        AdminAuditStore, AdminRecord, Change, ChangeLog, ClientStore, CredentialUse, KeyStore, KeyTable, Revocation,
+        RevocationStore, RevocationTarget, Store, StoreError,
+    },
+};
+
+#[derive(Debug)]
+pub(crate) struct MemoryStore {
+    clients: BTreeMap<ClientId, Client>,
+    writes: AtomicUsize,
+    reads: AtomicUsize,
+    out_of_reach: AtomicBool,
+}
+
+impl MemoryStore {
+    pub(crate) fn new(clients: Vec<Client>) -> Self {
+        Self {
+            clients: clients.into_iter().map(|client| (client.id.clone(), client)).collect(),
+            writes: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+            out_of_reach: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_out_of_reach(&self, out_of_reach: bool) {
+        self.out_of_reach.store(out_of_reach, Ordering::Relaxed);
+    }
+
+    fn read<T>(&self, answer: T) -> Result<T, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.reach(answer)
+    }
+
+    fn write<T>(&self, answer: T) -> Result<T, StoreError> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.reach(answer)
+    }
+
+    fn reach<T>(&self, answer: T) -> Result<T, StoreError> {
+        if self.out_of_reach.load(Ordering::Relaxed) {
+            return Err(StoreError::unavailable("the disk is gone: /secret/path"));
+        }
+        Ok(answer)
+    }
+}
+
+impl Store for MemoryStore {}
+
+#[async_trait]
+impl ClientStore for MemoryStore {
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        self.read(self.clients.get(id).cloned())
+    }
+
+    async fn clients(&self, _: Option<&ClientId>, _: u32) -> Result<Vec<Client>, StoreError> {
+        self.read(self.clients.values().cloned().collect())
+    }
+
+    async fn create_client(&self, client: &Client, _: Option<&AdminRecord>) -> Result<Client, StoreError> {
+        self.write(client.clone())
+    }
+
+    async fn update_client(&self, client: &Client, _: Option<&AdminRecord>) -> Result<Client, StoreError> {
+        self.write(client.clone())
+    }
+
+    async fn delete_client(&self, _: &ClientId, _: Option<u64>, _: Option<&AdminRecord>) -> Result<(), StoreError> {
+        self.write(())
+    }
+
+    async fn credentials_used(&self, _: &[CredentialUse]) -> Result<(), StoreError> {
+        self.write(())
+    }
+}
+
+#[async_trait]
+impl KeyStore for MemoryStore {
+    async fn keys(&self) -> Result<KeyTable, StoreError> {
+        self.read(KeyTable::default())
+    }
+
+    async fn replace_keys(&self, table: &KeyTable, _: Option<&AdminRecord>) -> Result<u64, StoreError> {
+        self.write(table.version + 1)
+    }
+}
+
+#[async_trait]
+impl RevocationStore for MemoryStore {
+    async fn revoke(&self, _: &Revocation, _: Option<&AdminRecord>) -> Result<(), StoreError> {
+        self.write(())
+    }
+
+    async fn revocations(&self, _: SystemTime) -> Result<Vec<Revocation>, StoreError> {
+        self.read(Vec::new())
+    }
+
+    async fn revocation(&self, _: &RevocationTarget) -> Result<Option<Revocation>, StoreError> {
+        self.read(None)
+    }
+
+    async fn purge_revocations(&self, _: SystemTime) -> Result<u64, StoreError> {
+        self.write(0)
+    }
+}
+
+#[async_trait]
+impl ChangeLog for MemoryStore {
+    async fn last_change(&self) -> Result<u64, StoreError> {
+        self.read(0)
+    }
+
+    async fn changes_after(&self, _: u64, _: u32) -> Result<Vec<Change>, StoreError> {
+        self.read(Vec::new())
+    }
+
+    async fn purge_changes(&self, _: SystemTime) -> Result<u64, StoreError> {
+        self.write(0)
+    }
+
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl AdminAuditStore for MemoryStore {
+    async fn admin_records(&self, _: Option<u64>, _: u32) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
+        self.read(Vec::new())
+    }
+}

@@ -1,0 +1,83 @@
+//! `TrustService`: the same facts over gRPC, asked for or pushed.
+
+use std::sync::Arc;
+
+use token_proto::v1::{self, trust_service_client::TrustServiceClient, trust_service_server::TrustServiceServer};
+use token_server::service;
+use tokio_stream::StreamExt as _;
+
+use crate::support::{World, calls::get, world};
+
+fn trust(world: &World) -> TrustServiceClient<TrustServiceServer<service::trust::TrustService>> {
+    TrustServiceClient::new(service::trust::server(Arc::clone(&world.issuer)))
+}
+
+async fn watch(world: &World, since_version: &str) -> tonic::Streaming<v1::WatchTrustResponse> {
+    let request = v1::WatchTrustRequest { since_version: since_version.to_owned() };
+    trust(world).watch_trust(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn issuer_is_described_as_in_the_metadata() {
+    let world = world();
+    let issuer = trust(&world).get_issuer(v1::GetIssuerRequest {}).await.unwrap().into_inner().issuer.unwrap();
+    let document = get(&world, "/.well-known/oauth-authorization-server").await.json();
+    assert_eq!(document["issuer"], issuer.issuer);
+    assert_eq!(document["jwks_uri"], issuer.jwks_uri);
+    assert_eq!(document["token_endpoint"], issuer.token_endpoint);
+    assert_eq!(document["grant_types_supported"], serde_json::json!(issuer.grant_types));
+    let methods = serde_json::json!(issuer.client_authentication_methods);
+    assert_eq!(document["token_endpoint_auth_methods_supported"], methods);
+    assert_eq!(issuer.signing_algorithms, ["ES256"]);
+    assert_eq!(issuer.maximum_token_lifetime.unwrap().seconds, 3600);
+}
+
+#[tokio::test]
+async fn keys_are_those_of_the_jwk_set() {
+    let world = world();
+    let answer = trust(&world).list_keys(v1::ListKeysRequest {}).await.unwrap().into_inner();
+    let set = get(&world, "/jwks.json").await.json();
+    assert_eq!(answer.keys.len(), 1);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&answer.keys[0].jwk).unwrap(), set["keys"][0]);
+    assert_eq!(answer.keys[0].state(), v1::KeyState::Active);
+    assert!((240..=300).contains(&answer.max_age.unwrap().seconds));
+}
+
+#[tokio::test]
+async fn watch_begins_with_a_snapshot() {
+    let world = world();
+    let first = watch(&world, "").await.next().await.unwrap().unwrap();
+    assert!(first.snapshot && !first.version.is_empty());
+    assert_eq!(first.keys.len(), 1);
+    assert_eq!(first.server_time, Some(crate::support::start().into()));
+}
+
+#[tokio::test]
+async fn watch_resumes_without_a_snapshot_when_nothing_has_changed() {
+    let world = world();
+    let version = watch(&world, "").await.next().await.unwrap().unwrap().version;
+    let resumed = watch(&world, &version).await.next().await.unwrap().unwrap();
+    assert!(!resumed.snapshot && resumed.keys.is_empty());
+    assert_eq!(resumed.version, version);
+    assert!(watch(&world, "stale").await.next().await.unwrap().unwrap().snapshot);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_has_a_heartbeat() {
+    let world = world();
+    let mut stream = watch(&world, "").await;
+    let first = stream.next().await.unwrap().unwrap();
+    let heartbeat = stream.next().await.unwrap().unwrap();
+    assert!(!heartbeat.snapshot && heartbeat.keys.is_empty());
+    assert_eq!(heartbeat.version, first.version);
+}
+
+#[tokio::test]
+async fn watch_ends_when_the_server_drains() {
+    let world = world();
+    let mut stream = watch(&world, "").await;
+    stream.next().await.unwrap().unwrap();
+    world.issuer.close();
+    assert!(stream.next().await.is_none());
+    assert!(watch(&world, "").await.next().await.unwrap().is_ok());
+}
