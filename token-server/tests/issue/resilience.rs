@@ -35,3 +35,12 @@ async fn store_out_of_reach_is_unavailable_and_never_a_wrong_secret() {
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert!(!String::from_utf8_lossy(&answer.body).contains("disk"));
 }
+
+#[tokio::test]
+async fn known_client_gets_tokens_while_the_store_is_out_of_reach() {
+    let world = world();
+    assert!(grpc(&world).issue_token(message_of_orders(&world)).await.is_ok());
+    world.store.set_out_of_reach(true);
+    assert!(grpc(&world).issue_token(message_of_orders(&world)).await.is_ok());
+    assert_eq!(post_as_orders(&world, "").await.status, 200);
+}

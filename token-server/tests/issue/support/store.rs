@@ -63,7 +63,10 @@ impl MemoryStore {
     }
 }
 
-impl Store for MemoryStore {}
+#[async_trait]
+impl Store for MemoryStore {
+    async fn close(&self) {}
+}
 
 #[async_trait]
 impl ClientStore for MemoryStore {
