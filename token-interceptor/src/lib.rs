@@ -11,7 +11,10 @@ pub mod status;
 #[allow(dead_code, reason = "the verifier, which comes next, constructs them")]
 pub mod token;
 // The client side, lowest first.
+pub mod destination;
+
 pub mod source;
 
-#[allow(dead_code, reason = "the client layer, which comes next, uses them")]
 pub mod refresh;
+
+pub mod attach;

@@ -3,13 +3,20 @@
 //! A [`TokenSource`] answers one question, once per call, and remembers nothing: keeping tokens fresh, sharing
 //! one request between many calls and backing off are [`crate::refresh`]'s work, the same for every source.
 //!
-//! | module | a token from |
+//! | source | a token from |
 //! |---|---|
-//! | [`static_token`] | the program's configuration |
+//! | [`ClientCredentials`] | an OAuth server, by the client's own credentials, over gRPC or HTTP |
+//! | [`StaticToken`] | the program's configuration |
 
-pub mod access_token;
-pub mod error;
-pub mod static_token;
+mod access_token;
+mod assertion;
+mod client_credentials;
+mod credential;
+mod error;
+mod grpc;
+mod http;
+mod issuer;
+mod static_token;
 
 use std::{
     collections::BTreeSet,
@@ -18,9 +25,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+pub use self::http::AudienceParameter;
 pub use access_token::{AccessToken, MalformedToken};
+pub use assertion::PrivateKeyJwt;
+pub use client_credentials::ClientCredentials;
+pub use credential::{ClientCredential, SecretIn};
 pub use error::{Refusal, SourceError};
+pub use issuer::{IssuerBuilder, SourceConfigError};
 pub use static_token::StaticToken;
+
+/// How long a token is taken to be good for whose issuer does not say: short enough to be true nearly always,
+/// long enough not to ask all the time.
+const LIFETIME_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Obtains access tokens.
 #[async_trait::async_trait]
@@ -48,13 +64,14 @@ impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
 pub struct TokenRequest {
     audience: Option<Arc<str>>,
     scopes: BTreeSet<Arc<str>>,
+    max_age: Option<Duration>,
 }
 
 impl TokenRequest {
     /// A token for one resource server (RFC 8707), with the scopes that the issuer gives by default.
     #[must_use]
     pub fn for_audience(audience: impl Into<Arc<str>>) -> Self {
-        Self { audience: Some(audience.into()), scopes: BTreeSet::new() }
+        Self { audience: Some(audience.into()), ..Self::default() }
     }
 
     /// A token for whatever audience the issuer gives by default.
@@ -68,6 +85,26 @@ impl TokenRequest {
     pub fn with_scopes<S: Into<Arc<str>>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes.extend(scopes.into_iter().map(Into::into));
         self
+    }
+
+    /// The token is replaced before it is older than this, however long it is good for.
+    #[must_use]
+    pub fn with_max_age(mut self, max_age: Option<Duration>) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    /// What both ask for, for the audience of this one.
+    pub(crate) fn union(mut self, other: &Self) -> Self {
+        self.scopes.extend(other.scopes.iter().cloned());
+        self.max_age = [self.max_age, other.max_age].into_iter().flatten().min();
+        self
+    }
+
+    /// How old the token may become.
+    #[must_use]
+    pub fn max_age(&self) -> Option<Duration> {
+        self.max_age
     }
 
     /// The resource server that the token is for; none: the issuer's default.

@@ -99,7 +99,11 @@ impl Task {
                 self.failure = None;
                 self.tell(Event::Fetched(Fetched {
                     asked_at: self.asked_at,
-                    expires_in: issued.expires_in,
+                    expires_in: self
+                        .shared
+                        .request()
+                        .max_age()
+                        .map_or(issued.expires_in, |age| age.min(issued.expires_in)),
                     refresh_after: issued.refresh_after,
                 }));
             }

@@ -1,0 +1,81 @@
+//! What a call is told that cannot have a token.
+
+use std::time::Duration;
+
+use token_proto::v1::ErrorReason;
+use tonic::Status;
+
+use crate::{
+    refresh::TokenError,
+    source::{Refusal, TokenRequest},
+    status::Answer,
+};
+
+/// For a failure that does not say when to come again.
+const RETRY_SOON: Duration = Duration::from_millis(100);
+
+/// The issuer's fault reads UNAVAILABLE, the configuration's what it is; neither ever reads as the callee's.
+pub(super) fn no_token(error: &TokenError) -> Answer {
+    match error {
+        TokenError::Source { request, source, retry_in } => match source.refusal() {
+            Some(refusal) => refused(refusal, request),
+            None => unavailable("no access token can be obtained right now", *retry_in),
+        },
+        TokenError::Pending => unavailable("the access token is being obtained", RETRY_SOON),
+        TokenError::Stopped => unavailable("the task that obtains access tokens has ended", RETRY_SOON),
+        TokenError::NoRuntime => {
+            Answer::new(ErrorReason::Internal, "no tokio runtime is running here, so no access token can be obtained")
+        }
+    }
+}
+
+/// The source took longer than a call waits.
+pub(super) fn too_slow() -> Answer {
+    unavailable("the issuer of access tokens did not answer in time", RETRY_SOON)
+}
+
+fn unavailable(sentence: &'static str, retry_in: Duration) -> Answer {
+    Answer::new(ErrorReason::IssuerUnavailable, sentence).retry_after(retry_in.max(Duration::from_millis(1)))
+}
+
+fn refused(refusal: Refusal, request: &TokenRequest) -> Answer {
+    match refusal {
+        Refusal::ClientAuthentication => Answer::new(
+            ErrorReason::ClientAuthenticationFailed,
+            "the issuer refused this client's credentials (invalid_client)",
+        ),
+        Refusal::ClientNotAuthorized => Answer::new(
+            ErrorReason::ClientNotAuthorized,
+            "the issuer does not let this client use this grant (unauthorized_client)",
+        ),
+        Refusal::Scope => Answer::new(
+            ErrorReason::ScopeInsufficient,
+            "the issuer does not grant this client the scopes that the method demands (invalid_scope)",
+        )
+        .scope(request.scope_parameter()),
+        Refusal::Target => Answer::new(
+            ErrorReason::ClientNotAuthorized,
+            "the issuer does not grant this client the audience that the method demands (invalid_target)",
+        ),
+        Refusal::Grant => {
+            Answer::new(ErrorReason::InvalidGrant, "the issuer refused the token to be exchanged (invalid_grant)")
+        }
+        Refusal::Request => Answer::new(
+            ErrorReason::PreconditionFailed,
+            "the issuer does not understand this client's request for a token; its answer is in the log",
+        ),
+    }
+}
+
+/// The call's own deadline passed. The one status here without a reason: it is the caller's own doing.
+pub(super) fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the deadline passed while the access token was being obtained")
+}
+
+/// The program never said where the calls go.
+pub(super) fn destination_unknown() -> Answer {
+    Answer::new(
+        ErrorReason::PreconditionFailed,
+        "no token is sent to a destination that is not known: name it by TokenLayer::destination",
+    )
+}

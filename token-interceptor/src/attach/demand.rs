@@ -1,0 +1,163 @@
+//! What each method demands, and so what is asked for: the policy table, read for the calling side.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use token_proto::policy::{Access, MethodPolicy, Requirement};
+
+use crate::source::TokenRequest;
+
+/// No method of the policy is named like this.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pattern:?} names no method of the policy that demands a token")]
+pub struct UnknownMethod {
+    pattern: String,
+}
+
+/// From a method's path to what its calls need; none where they need no token.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Demands(HashMap<Arc<str>, Option<TokenRequest>>);
+
+impl Demands {
+    /// Each method by itself: a token that opens it and nothing else.
+    pub(super) fn of_policy(&mut self, table: &[MethodPolicy]) {
+        for method in table {
+            let path: &str = &method.path;
+            let request = match &method.access {
+                // A token is not shown to whom nobody has said that it is for.
+                Access::Undeclared | Access::Public => None,
+                Access::Require(requirement) => Some(demand(&method.audience, requirement)),
+            };
+            self.0.insert(path.into(), request);
+        }
+    }
+
+    /// The methods that `patterns` name share one token for each audience, with the scopes of all of them.
+    pub(super) fn share(&mut self, patterns: &[&str]) -> Result<(), UnknownMethod> {
+        let demanding =
+            |pattern: &&&str| self.iter().any(|(path, request)| request.is_some() && matches(pattern, path));
+        if let Some(unknown) = patterns.iter().find(|pattern| !demanding(pattern)) {
+            return Err(UnknownMethod { pattern: (*unknown).to_owned() });
+        }
+        let mut shared: HashMap<Option<Arc<str>>, TokenRequest> = HashMap::new();
+        for request in self.named(patterns) {
+            let audience = request.audience().map(Arc::from);
+            let union = shared.remove(&audience).map_or_else(|| request.clone(), |union| union.union(request));
+            shared.insert(audience, union);
+        }
+        for request in self.named(patterns) {
+            if let Some(union) = shared.get(&request.audience().map(Arc::from)) {
+                *request = union.clone();
+            }
+        }
+        Ok(())
+    }
+
+    fn named(&mut self, patterns: &[&str]) -> impl Iterator<Item = &mut TokenRequest> {
+        let named = move |path: &str| patterns.iter().any(|pattern| matches(pattern, path));
+        self.0.iter_mut().filter(move |(path, _)| named(path)).filter_map(|(_, request)| request.as_mut())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Option<TokenRequest>)> {
+        self.0.iter()
+    }
+}
+
+/// A path, or the beginning of one before a `*`.
+fn matches(pattern: &str, path: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == path, |prefix| path.starts_with(prefix))
+}
+
+/// Exactly what the method demands. Of scopes of which any one will do, the first: the others would be asked
+/// for in vain.
+fn demand(audience: &str, requirement: &Requirement) -> TokenRequest {
+    let all: BTreeSet<&str> = requirement.all_scopes.iter().map(AsRef::as_ref).collect();
+    let any = requirement.any_scopes.first().map(AsRef::as_ref);
+    let met = requirement.any_scopes.iter().any(|scope| all.contains(scope.as_ref()));
+    let scopes = all.iter().copied().chain(any.filter(|_| !met));
+    TokenRequest::for_audience(audience).with_scopes(scopes).with_max_age(requirement.max_token_age)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{borrow::Cow, time::Duration};
+
+    use super::*;
+
+    fn method(path: &'static str, audience: &'static str, access: Access) -> MethodPolicy {
+        MethodPolicy { path: path.into(), audience: audience.into(), access }
+    }
+
+    fn require(all: &'static [Cow<'static, str>], any: &'static [Cow<'static, str>]) -> Access {
+        Access::Require(Requirement { all_scopes: all.into(), any_scopes: any.into(), ..Requirement::any_token() })
+    }
+
+    const READ: &[Cow<'static, str>] = &[Cow::Borrowed("read")];
+    const WRITE: &[Cow<'static, str>] = &[Cow::Borrowed("write")];
+    const EITHER: &[Cow<'static, str>] = &[Cow::Borrowed("admin"), Cow::Borrowed("read")];
+
+    fn demands() -> Demands {
+        let mut demands = Demands::default();
+        demands.of_policy(&[
+            method("/a.S/Read", "a", require(READ, &[])),
+            method("/a.S/Write", "a", require(WRITE, &[])),
+            method("/a.S/Either", "a", require(&[], EITHER)),
+            method("/a.S/Met", "a", require(READ, EITHER)),
+            method("/a.S/Public", "a", Access::Public),
+            method("/a.S/Undeclared", "a", Access::Undeclared),
+            method("/b.S/Read", "b", require(READ, &[])),
+        ]);
+        demands
+    }
+
+    fn asked(demands: &Demands, path: &str) -> Option<String> {
+        demands.0.get(path)?.as_ref().map(ToString::to_string)
+    }
+
+    #[test]
+    fn each_method_asks_for_what_it_demands_and_no_more() {
+        let demands = demands();
+        assert_eq!(asked(&demands, "/a.S/Read").unwrap(), r#"audience "a", scopes "read""#);
+        assert_eq!(asked(&demands, "/a.S/Write").unwrap(), r#"audience "a", scopes "write""#);
+        assert_eq!(asked(&demands, "/b.S/Read").unwrap(), r#"audience "b", scopes "read""#);
+    }
+
+    #[test]
+    fn of_scopes_of_which_any_will_do_one_is_asked_for() {
+        assert_eq!(asked(&demands(), "/a.S/Either").unwrap(), r#"audience "a", scopes "admin""#);
+        assert_eq!(asked(&demands(), "/a.S/Met").unwrap(), r#"audience "a", scopes "read""#);
+    }
+
+    #[test]
+    fn methods_that_demand_none_have_no_token() {
+        for path in ["/a.S/Public", "/a.S/Undeclared", "/grpc.health.v1.Health/Check"] {
+            assert_eq!(asked(&demands(), path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn methods_that_share_have_one_token_for_each_audience() {
+        let mut demands = demands();
+        demands.share(&["/a.S/Read", "/a.S/Wri*", "/b.S/*"]).unwrap();
+        assert_eq!(asked(&demands, "/a.S/Read").unwrap(), r#"audience "a", scopes "read write""#);
+        assert_eq!(asked(&demands, "/a.S/Write"), asked(&demands, "/a.S/Read"));
+        assert_eq!(asked(&demands, "/b.S/Read").unwrap(), r#"audience "b", scopes "read""#);
+        assert_eq!(asked(&demands, "/a.S/Either").unwrap(), r#"audience "a", scopes "admin""#);
+    }
+
+    #[test]
+    fn a_name_that_matches_nothing_is_an_error() {
+        assert!(demands().share(&["/a.S/Raed"]).unwrap_err().to_string().contains("/a.S/Raed"));
+        assert!(demands().share(&["/a.S/Public"]).is_err());
+    }
+
+    #[test]
+    fn a_method_that_demands_a_young_token_asks_for_one() {
+        let requirement = Requirement { max_token_age: Some(Duration::from_secs(30)), ..Requirement::any_token() };
+        let mut demands = Demands::default();
+        demands.of_policy(&[method("/a.S/Young", "a", Access::Require(requirement))]);
+        assert_eq!(demands.0["/a.S/Young"].as_ref().unwrap().max_age(), Some(Duration::from_secs(30)));
+    }
+}

@@ -1,0 +1,73 @@
+//! A response body whose end is watched: a stream that ends because its token is no longer good has the token
+//! renewed for the next call.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http_body::{Body, Frame, SizeHint};
+
+use super::replay::refuses_token;
+use crate::refresh::FreshToken;
+
+pin_project_lite::pin_project! {
+    /// The body of a response to a call that carried a token.
+    pub struct Watched<B> {
+        #[pin]
+        inner: Option<B>,
+        sent: Option<Sent>,
+    }
+}
+
+/// The token that the call carried.
+pub(super) struct Sent {
+    pub(super) token: FreshToken,
+    pub(super) generation: u64,
+}
+
+impl<B> Watched<B> {
+    pub(super) fn new(inner: B, sent: Option<Sent>) -> Self {
+        Self { inner: Some(inner), sent }
+    }
+}
+
+/// An empty body: that of an answer which is not the callee's.
+impl<B> Default for Watched<B> {
+    fn default() -> Self {
+        Self { inner: None, sent: None }
+    }
+}
+
+impl<B: Body> Body for Watched<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
+        let frame = ready!(inner.poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+            && let Some(sent) = this.sent.take()
+            && refuses_token(trailers)
+        {
+            sent.token.reject(sent.generation);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl<B> std::fmt::Debug for Watched<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watched")
+    }
+}

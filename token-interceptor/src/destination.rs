@@ -1,0 +1,94 @@
+//! Where credentials and tokens may be sent: over TLS, or to this machine itself.
+
+use http::{Uri, uri::Scheme};
+use url::Host;
+
+use crate::http_client::is_loopback;
+
+/// A place that tokens may be sent to. Holding one is the proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination(());
+
+/// The destination is in plaintext, and not on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{destination} is plaintext and not on this machine: use https, or name danger::AllowPlaintext")]
+pub struct PlaintextRefused {
+    destination: String,
+}
+
+impl Destination {
+    /// Accepts `https` and loopback hosts.
+    ///
+    /// # Errors
+    ///
+    /// For everything else: whoever sits between could read the token and use it.
+    pub fn of(uri: &Uri) -> Result<Self, PlaintextRefused> {
+        let safe = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(_) => uri.host().is_some_and(on_this_machine),
+            None => false,
+        };
+        if safe { Ok(Self(())) } else { Err(PlaintextRefused { destination: name(uri) }) }
+    }
+
+    /// Any destination: the program named the danger.
+    pub(crate) fn allowed(_: crate::danger::AllowPlaintext) -> Self {
+        Self(())
+    }
+}
+
+fn on_this_machine(host: &str) -> bool {
+    match Host::parse(host) {
+        Ok(Host::Domain(name)) => is_loopback(&Host::Domain(name.as_str())),
+        Ok(Host::Ipv4(address)) => is_loopback(&Host::Ipv4(address)),
+        Ok(Host::Ipv6(address)) => is_loopback(&Host::Ipv6(address)),
+        Err(_) => false,
+    }
+}
+
+/// Scheme and host alone: a path or user information may hold what is not for a log.
+fn name(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("an unnamed scheme");
+    format!("{scheme}://{}", uri.host().unwrap_or("an unnamed host"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_tls_and_this_machine() {
+        for uri in [
+            "https://a.example",
+            "http://localhost:80",
+            "http://LOCALHOST",
+            "http://127.0.0.1",
+            "http://127.9.9.9:1",
+            "http://[::1]:50051",
+        ] {
+            assert!(Destination::of(&uri.parse().unwrap()).is_ok(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn refuses_plaintext_to_anything_else() {
+        for uri in [
+            "http://a.example",
+            "http://10.0.0.1",
+            "http://localhost.a.example",
+            "http://127.0.0.1.a.example",
+            "http://[::ffff:10.0.0.1]",
+            "http://0.0.0.0",
+            "h2c://a.example",
+            "/path/only",
+        ] {
+            assert!(Destination::of(&uri.parse().unwrap()).is_err(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_no_more_than_scheme_and_host() {
+        let error = Destination::of(&"http://user:pass@a.example/secret?x".parse().unwrap()).unwrap_err();
+        assert!(error.to_string().starts_with("http://a.example is plaintext"), "{error}");
+    }
+}

@@ -1,0 +1,186 @@
+//! Tokens from `token.v1.TokenService`.
+
+use std::time::{Duration, SystemTime};
+
+use prost_types::Timestamp;
+use token_proto::{
+    ERROR_DOMAIN,
+    v1::{self, ErrorReason, token_service_client::TokenServiceClient},
+};
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+
+use super::{AccessToken, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, TokenRequest};
+
+/// An issuer spoken to over gRPC.
+#[derive(Clone, Debug)]
+pub(super) struct GrpcIssuer {
+    client: TokenServiceClient<Channel>,
+}
+
+impl GrpcIssuer {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self { client: TokenServiceClient::new(channel) }
+    }
+
+    /// RFC 6749 section 4.4.
+    pub(super) async fn issue(
+        &self,
+        client: v1::ClientAuthentication,
+        request: &TokenRequest,
+        lifetime: Option<Duration>,
+    ) -> Result<IssuedToken, SourceError> {
+        let message = v1::IssueTokenRequest {
+            client: Some(client),
+            audiences: request.audience().map(str::to_owned).into_iter().collect(),
+            scopes: request.scopes().map(str::to_owned).collect(),
+            lifetime: lifetime.and_then(|lifetime| lifetime.try_into().ok()),
+            redirect_uri: String::new(),
+        };
+        let answer = self.client.clone().issue_token(message).await.map_err(|status| failure(&status))?.into_inner();
+        read(answer.token, answer.server_time)
+    }
+}
+
+/// Reads the answer of `IssueToken` or `ExchangeToken`.
+fn read(token: Option<v1::Token>, server_time: Option<Timestamp>) -> Result<IssuedToken, SourceError> {
+    let token = token.ok_or_else(|| SourceError::unavailable("the issuer's answer has no token"))?;
+    if !token.token_type.eq_ignore_ascii_case("bearer") {
+        return Err(SourceError::unavailable("the issuer's token is not a bearer token"));
+    }
+    let duration = |duration: prost_types::Duration| Duration::try_from(duration).ok();
+    Ok(IssuedToken {
+        token: AccessToken::new(&token.value).map_err(SourceError::unavailable)?,
+        expires_in: token.expires_in.and_then(duration).unwrap_or(LIFETIME_DEFAULT),
+        refresh_after: token.refresh_after.and_then(duration),
+        server_time: server_time.and_then(|time| SystemTime::try_from(time).ok()),
+    })
+}
+
+/// What the issuer's status means. Its message is not passed on: what it says is for whoever reads the
+/// issuer's log.
+fn failure(status: &Status) -> SourceError {
+    let details = status.get_error_details();
+    let info = details.error_info().filter(|info| info.domain == ERROR_DOMAIN);
+    let reason = info.and_then(|info| ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason)));
+    let retry_after = details.retry_info().and_then(|retry| retry.retry_delay);
+    let source = match reason {
+        Some(reason) => format!("the issuer answered {:?}: {}", status.code(), reason.as_reason()),
+        None => format!("the issuer could not be asked: {:?}: {}", status.code(), chain(status)),
+    };
+    let refusal = match reason {
+        Some(reason) => refusal_of_reason(reason),
+        None => refusal_of_code(status.code()),
+    };
+    match refusal {
+        Some(refusal) => SourceError::refused(refusal, source),
+        None => SourceError::unavailable(source),
+    }
+    .with_retry_after(retry_after)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever is not a no is tried again")]
+fn refusal_of_reason(reason: ErrorReason) -> Option<Refusal> {
+    Some(match reason {
+        ErrorReason::ClientAuthenticationFailed | ErrorReason::CredentialsMissing => Refusal::ClientAuthentication,
+        ErrorReason::ClientNotAuthorized | ErrorReason::CallerNotAllowed => Refusal::ClientNotAuthorized,
+        ErrorReason::InvalidScope | ErrorReason::ScopeInsufficient => Refusal::Scope,
+        ErrorReason::InvalidTarget => Refusal::Target,
+        ErrorReason::InvalidGrant => Refusal::Grant,
+        ErrorReason::InvalidRequest | ErrorReason::TokenTooLarge | ErrorReason::UnsupportedGrantType => {
+            Refusal::Request
+        }
+        _ => return None,
+    })
+}
+
+/// For an issuer, or something in front of it, that does not say why.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever is not a no is tried again")]
+fn refusal_of_code(code: Code) -> Option<Refusal> {
+    match code {
+        Code::Unauthenticated => Some(Refusal::ClientAuthentication),
+        Code::PermissionDenied => Some(Refusal::ClientNotAuthorized),
+        Code::InvalidArgument => Some(Refusal::Request),
+        _ => None,
+    }
+}
+
+/// What went wrong below gRPC, which is this machine's own account and not the server's.
+fn chain(status: &Status) -> String {
+    let mut text = String::new();
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Answer;
+
+    fn token(change: impl FnOnce(&mut v1::Token)) -> Option<v1::Token> {
+        let mut token = v1::Token {
+            value: "a.b.c".into(),
+            token_type: "Bearer".into(),
+            expires_in: Some(prost_types::Duration { seconds: 300, nanos: 0 }),
+            ..v1::Token::default()
+        };
+        change(&mut token);
+        Some(token)
+    }
+
+    #[test]
+    fn reads_a_token() {
+        let issued =
+            read(token(|token| token.refresh_after = Some(prost_types::Duration { seconds: 200, nanos: 0 })), None)
+                .unwrap();
+        assert_eq!(issued.expires_in, Duration::from_secs(300));
+        assert_eq!(issued.refresh_after, Some(Duration::from_secs(200)));
+    }
+
+    #[test]
+    fn a_lifetime_that_is_missing_or_negative_reads_as_a_short_one() {
+        for seconds in [None, Some(-5)] {
+            let token =
+                token(|token| token.expires_in = seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }));
+            assert_eq!(read(token, None).unwrap().expires_in, LIFETIME_DEFAULT);
+        }
+    }
+
+    #[test]
+    fn what_is_no_bearer_token_is_no_token() {
+        assert!(read(None, None).is_err());
+        assert!(read(token(|token| token.token_type = "DPoP".into()), None).unwrap_err().is_transient());
+        assert!(read(token(|token| token.value = "a b".into()), None).is_err());
+    }
+
+    #[test]
+    fn a_no_is_told_from_an_outage() {
+        let refusal = |reason| failure(&Answer::new(reason, "").into_status()).refusal();
+        assert_eq!(refusal(ErrorReason::ClientAuthenticationFailed), Some(Refusal::ClientAuthentication));
+        assert_eq!(refusal(ErrorReason::InvalidScope), Some(Refusal::Scope));
+        assert_eq!(refusal(ErrorReason::InvalidTarget), Some(Refusal::Target));
+        assert_eq!(refusal(ErrorReason::RateLimited), None);
+        assert_eq!(refusal(ErrorReason::IssuerUnavailable), None);
+        assert_eq!(failure(&Status::unauthenticated("")).refusal(), Some(Refusal::ClientAuthentication));
+        assert_eq!(failure(&Status::unavailable("")).refusal(), None);
+    }
+
+    #[test]
+    fn retry_info_is_passed_on() {
+        let answer = Answer::new(ErrorReason::IssuerUnavailable, "").retry_after(Duration::from_secs(7));
+        assert_eq!(failure(&answer.into_status()).retry_after(), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn an_upstream_message_is_not_forwarded() {
+        let error = failure(&Status::invalid_argument("secret tks_1"));
+        assert!(!format!("{error} {error:?}").contains("tks_1"));
+    }
+}

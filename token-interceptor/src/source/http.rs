@@ -1,0 +1,123 @@
+//! Tokens from any OAuth 2.0 token endpoint. RFC 6749 section 4.4, RFC 8414.
+
+pub(super) mod answer;
+mod metadata;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{IssuedToken, SourceError, TokenRequest, credential::ClientCredential, credential::SecretIn};
+use crate::{clock::Clock, http_client::HttpClient};
+use metadata::Metadata;
+
+/// How an audience is named in the form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AudienceParameter {
+    /// `audience`: this project's issuer, Auth0, RFC 8693.
+    #[default]
+    Audience,
+    /// `resource`: RFC 8707.
+    Resource,
+    /// Not at all: the server derives it from the scopes, or has one audience only.
+    Omitted,
+}
+
+/// An issuer spoken to over HTTP.
+#[derive(Debug)]
+pub(super) struct HttpIssuer {
+    pub(super) client: HttpClient,
+    pub(super) place: Place,
+    pub(super) audience_parameter: AudienceParameter,
+    /// None: what the issuer's metadata says, and the header where they say nothing.
+    pub(super) secret_in: Option<SecretIn>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Where the token endpoint is.
+#[derive(Debug)]
+pub(super) enum Place {
+    Known(Url),
+    /// Found by the issuer's metadata, and looked for again when it stops answering.
+    Discovered {
+        issuer: Url,
+        metadata: ArcSwapOption<Metadata>,
+    },
+}
+
+impl Place {
+    pub(super) fn discovered(issuer: Url) -> Self {
+        Self::Discovered { issuer, metadata: ArcSwapOption::empty() }
+    }
+}
+
+/// The parameters of one request, in order.
+pub(super) type Form<'a> = Vec<(&'a str, Zeroizing<String>)>;
+
+impl HttpIssuer {
+    /// RFC 6749 section 4.4.2.
+    pub(super) async fn issue(
+        &self,
+        client_id: &str,
+        credential: &ClientCredential,
+        request: &TokenRequest,
+    ) -> Result<IssuedToken, SourceError> {
+        let form = vec![("grant_type", Zeroizing::new("client_credentials".to_owned()))];
+        self.ask(client_id, credential, request, form).await
+    }
+
+    /// Posts `form` with what `request` asks for and the client's proof.
+    pub(super) async fn ask(
+        &self,
+        client_id: &str,
+        credential: &ClientCredential,
+        request: &TokenRequest,
+        mut form: Form<'_>,
+    ) -> Result<IssuedToken, SourceError> {
+        let (endpoint, offered) = self.endpoint().await?;
+        if let Some(audience) = request.audience() {
+            let audience = Zeroizing::new(audience.to_owned());
+            match self.audience_parameter {
+                AudienceParameter::Audience => form.push(("audience", audience)),
+                AudienceParameter::Resource => form.push(("resource", audience)),
+                AudienceParameter::Omitted => {}
+            }
+        }
+        if request.scopes().len() > 0 {
+            form.push(("scope", Zeroizing::new(request.scope_parameter())));
+        }
+        let proof = credential.for_http(client_id, self.secret_in.unwrap_or(offered))?;
+        form.extend(proof.fields);
+        let fields: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = self.client.post_form(&endpoint, &fields, proof.authorization).await;
+        let issued = match answer {
+            Ok(answer) => answer::read(&answer, &*self.clock),
+            Err(error) => Err(SourceError::unavailable(error)),
+        };
+        if let (Err(error), Place::Discovered { metadata, .. }) = (&issued, &self.place)
+            && error.is_transient()
+        {
+            metadata.store(None);
+        }
+        issued
+    }
+
+    async fn endpoint(&self) -> Result<(Url, SecretIn), SourceError> {
+        match &self.place {
+            Place::Known(endpoint) => Ok((endpoint.clone(), SecretIn::Header)),
+            Place::Discovered { issuer, metadata } => {
+                let known = match metadata.load_full() {
+                    Some(known) => known,
+                    None => {
+                        let found = Arc::new(metadata::discover(&self.client, issuer).await?);
+                        metadata.store(Some(Arc::clone(&found)));
+                        found
+                    }
+                };
+                Ok((known.token_endpoint.clone(), known.secret_in))
+            }
+        }
+    }
+}

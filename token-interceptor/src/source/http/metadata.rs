@@ -1,0 +1,125 @@
+//! Where an issuer's token endpoint is: OAuth server metadata (RFC 8414) or OpenID discovery, by the issuer
+//! identifier alone.
+
+use url::Url;
+
+use crate::{
+    http_client::HttpClient,
+    json,
+    source::{SourceError, credential::SecretIn},
+};
+
+/// What is needed of an issuer's metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::source) struct Metadata {
+    pub(super) token_endpoint: Url,
+    /// How the issuer wants a secret sent.
+    pub(super) secret_in: SecretIn,
+}
+
+/// Reads the metadata from either of the two well-known places.
+pub(super) async fn discover(client: &HttpClient, issuer: &Url) -> Result<Metadata, SourceError> {
+    let mut failure = None;
+    for place in [inserted(issuer, "oauth-authorization-server"), appended(issuer, "openid-configuration")] {
+        let answer = match client.get(&place).await {
+            Ok(answer) if answer.status.is_success() => read(&answer.body, issuer),
+            Ok(answer) => Err(SourceError::unavailable(format!("{place} answered {}", answer.status))),
+            Err(error) => Err(SourceError::unavailable(error)),
+        };
+        match answer {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| SourceError::unavailable("no metadata")))
+}
+
+/// RFC 8414 section 3.1: between host and path.
+fn inserted(issuer: &Url, name: &str) -> Url {
+    let mut place = issuer.clone();
+    place.set_path(&format!("/.well-known/{name}{}", issuer.path().trim_end_matches('/')));
+    place
+}
+
+/// OpenID Connect Discovery section 4: after the path.
+fn appended(issuer: &Url, name: &str) -> Url {
+    let mut place = issuer.clone();
+    place.set_path(&format!("{}/.well-known/{name}", issuer.path().trim_end_matches('/')));
+    place
+}
+
+fn read(body: &[u8], issuer: &Url) -> Result<Metadata, SourceError> {
+    let members = json::object(body).map_err(SourceError::unavailable)?;
+    let text = |name: &str| members.get(name).and_then(serde_json::Value::as_str);
+    // RFC 8414 section 3.3: another issuer's metadata would have our credentials sent to another's endpoint.
+    let named = text("issuer").unwrap_or_default();
+    if named.trim_end_matches('/') != issuer.as_str().trim_end_matches('/') {
+        return Err(SourceError::unavailable("the metadata are another issuer's"));
+    }
+    let token_endpoint = text("token_endpoint").and_then(|endpoint| Url::parse(endpoint).ok());
+    let token_endpoint =
+        token_endpoint.ok_or_else(|| SourceError::unavailable("the metadata name no token endpoint"))?;
+    let methods = members.get("token_endpoint_auth_methods_supported").and_then(serde_json::Value::as_array);
+    let offers = |method: &str| methods.is_some_and(|methods| methods.iter().any(|offered| offered == method));
+    // RFC 8414 section 2: client_secret_basic where nothing is said.
+    let form_only = offers("client_secret_post") && !offers("client_secret_basic");
+    let secret_in = if form_only { SecretIn::Form } else { SecretIn::Header };
+    Ok(Metadata { token_endpoint, secret_in })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(url: &str) -> Url {
+        Url::parse(url).unwrap()
+    }
+
+    #[test]
+    fn the_two_well_known_places() {
+        let (plain, tenant) = (url("https://a.example"), url("https://a.example/tenant/"));
+        let oauth = |issuer: &Url| inserted(issuer, "oauth-authorization-server").to_string();
+        let openid = |issuer: &Url| appended(issuer, "openid-configuration").to_string();
+        assert_eq!(oauth(&plain), "https://a.example/.well-known/oauth-authorization-server");
+        assert_eq!(oauth(&tenant), "https://a.example/.well-known/oauth-authorization-server/tenant");
+        assert_eq!(openid(&plain), "https://a.example/.well-known/openid-configuration");
+        assert_eq!(openid(&tenant), "https://a.example/tenant/.well-known/openid-configuration");
+    }
+
+    #[test]
+    fn reads_the_endpoint_and_how_a_secret_is_sent() {
+        let issuer = url("https://a.example");
+        let body = |methods: &str| {
+            format!(r#"{{"issuer":"https://a.example","token_endpoint":"https://a.example/t"{methods}}}"#)
+        };
+        for (methods, expected) in [
+            ("", SecretIn::Header),
+            (r#","token_endpoint_auth_methods_supported":["client_secret_post"]"#, SecretIn::Form),
+            (
+                r#","token_endpoint_auth_methods_supported":["client_secret_post","client_secret_basic"]"#,
+                SecretIn::Header,
+            ),
+        ] {
+            let metadata = read(body(methods).as_bytes(), &issuer).unwrap();
+            assert_eq!(metadata.token_endpoint, url("https://a.example/t"));
+            assert_eq!(metadata.secret_in, expected, "{methods}");
+        }
+    }
+
+    #[test]
+    fn rejects_another_issuers_metadata() {
+        for named in ["https://b.example", "https://a.example.b", "https://a.example/x", ""] {
+            let body = format!(r#"{{"issuer":"{named}","token_endpoint":"https://b.example/t"}}"#);
+            assert!(read(body.as_bytes(), &url("https://a.example")).is_err(), "{named}");
+        }
+    }
+
+    #[test]
+    fn rejects_metadata_that_name_no_endpoint() {
+        for body in
+            [r#"{"issuer":"https://a.example"}"#, "[]", "", r#"{"issuer":"https://a.example","token_endpoint":3}"#]
+        {
+            assert!(read(body.as_bytes(), &url("https://a.example")).is_err(), "{body}");
+        }
+    }
+}

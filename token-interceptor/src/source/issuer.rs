@@ -1,0 +1,223 @@
+//! How an issuer is reached: over gRPC, or at an OAuth token endpoint.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tonic::transport::{Channel, Endpoint};
+use url::Url;
+
+use super::{
+    credential::SecretIn,
+    grpc::GrpcIssuer,
+    http::{AudienceParameter, HttpIssuer, Place},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    danger,
+    destination::{Destination, PlaintextRefused},
+    http_client::{HttpClient, HttpError},
+};
+
+/// A connection that answers no ping for this long is dead; a server that is merely slow answers them.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// HTTP/1.1 has no pings: this is how long a dead connection goes unnoticed.
+const HTTP_MAX: Duration = Duration::from_secs(20);
+
+/// How an issuer is reached.
+#[derive(Clone)]
+pub struct IssuerBuilder {
+    reach: Reach,
+    http_client: Option<HttpClient>,
+    audience_parameter: AudienceParameter,
+    secret_in: Option<SecretIn>,
+    clock: Arc<dyn Clock>,
+    plaintext_allowed: bool,
+}
+
+#[derive(Clone)]
+enum Reach {
+    Endpoint(Box<Endpoint>),
+    Channel(Channel),
+    TokenEndpoint(String),
+    Discovery(String),
+}
+
+/// Why an issuer cannot be spoken to as it was described.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceConfigError {
+    /// It is not a URL.
+    #[error("{url:?} is not a URL")]
+    UnusableUrl {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it.
+        source: url::ParseError,
+    },
+    /// The client's credentials would be read on the way.
+    #[error("the issuer would be sent credentials in plaintext")]
+    Plaintext(#[from] PlaintextRefused),
+    /// The HTTP client refuses the URL, or has no trusted roots.
+    #[error("the issuer cannot be reached over HTTP as configured")]
+    Http(#[from] HttpError),
+}
+
+impl IssuerBuilder {
+    /// An issuer of this project, over gRPC, connected to at first use. Keepalive and a connect timeout are
+    /// set on the endpoint: they are how a dead connection is told from a slow issuer.
+    #[must_use]
+    pub fn grpc(endpoint: Endpoint) -> Self {
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_MAX)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        Self::new(Reach::Endpoint(Box::new(endpoint)))
+    }
+
+    /// The same over a channel of the program's own making; where it leads, and how safely, is the program's
+    /// business, so it names the danger.
+    #[must_use]
+    pub fn grpc_channel(channel: Channel, _: danger::AllowPlaintext) -> Self {
+        Self::new(Reach::Channel(channel))
+    }
+
+    /// Any OAuth server, by the URL of its token endpoint.
+    #[must_use]
+    pub fn token_endpoint(url: impl Into<String>) -> Self {
+        Self::new(Reach::TokenEndpoint(url.into()))
+    }
+
+    /// Any OAuth server, by its issuer identifier (RFC 8414, OpenID discovery).
+    #[must_use]
+    pub fn discover(issuer: impl Into<String>) -> Self {
+        Self::new(Reach::Discovery(issuer.into()))
+    }
+
+    fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            http_client: None,
+            audience_parameter: AudienceParameter::default(),
+            secret_in: None,
+            clock: SystemClock::shared(),
+            plaintext_allowed: false,
+        }
+    }
+
+    /// Another HTTP client than the default one: other trusted roots, other limits.
+    #[must_use]
+    pub fn http_client(mut self, http_client: HttpClient) -> Self {
+        self.http_client = Some(http_client);
+        self
+    }
+
+    /// How the audience is named to a token endpoint. Default: `audience`.
+    #[must_use]
+    pub fn audience_parameter(mut self, audience_parameter: AudienceParameter) -> Self {
+        self.audience_parameter = audience_parameter;
+        self
+    }
+
+    /// Where a secret goes. Default: what the issuer's metadata say, otherwise the header.
+    #[must_use]
+    pub fn secret_in(mut self, secret_in: SecretIn) -> Self {
+        self.secret_in = Some(secret_in);
+        self
+    }
+
+    /// Another clock than the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Allows plaintext to any host; see [`danger::AllowPlaintext`].
+    #[must_use]
+    pub fn plaintext(mut self, _: danger::AllowPlaintext) -> Self {
+        self.plaintext_allowed = true;
+        self
+    }
+
+    pub(super) fn build(self) -> Result<IssuerTransport, SourceConfigError> {
+        Ok(match self.reach.clone() {
+            Reach::Channel(channel) => IssuerTransport::Grpc(GrpcIssuer::new(channel)),
+            Reach::Endpoint(endpoint) => {
+                if !self.plaintext_allowed {
+                    Destination::of(endpoint.uri())?;
+                }
+                IssuerTransport::Grpc(GrpcIssuer::new(endpoint.connect_lazy()))
+            }
+            Reach::TokenEndpoint(url) => {
+                let endpoint = parse(&url)?;
+                IssuerTransport::Http(Box::new(self.http(&endpoint, Place::Known)?))
+            }
+            Reach::Discovery(issuer) => {
+                let issuer = parse(&issuer)?;
+                IssuerTransport::Http(Box::new(self.http(&issuer, Place::discovered)?))
+            }
+        })
+    }
+
+    fn http(self, url: &Url, place: impl FnOnce(Url) -> Place) -> Result<HttpIssuer, SourceConfigError> {
+        let client = match self.http_client {
+            Some(client) => client,
+            None => {
+                let builder = HttpClient::builder().timeout(HTTP_MAX);
+                let allowed = self.plaintext_allowed;
+                let builder = if allowed { builder.plaintext(danger::AllowPlaintext) } else { builder };
+                builder.build()?
+            }
+        };
+        client.check(url)?;
+        Ok(HttpIssuer {
+            client,
+            place: place(url.clone()),
+            audience_parameter: self.audience_parameter,
+            secret_in: self.secret_in,
+            clock: self.clock,
+        })
+    }
+}
+
+fn parse(url: &str) -> Result<Url, SourceConfigError> {
+    Url::parse(url).map_err(|source| SourceConfigError::UnusableUrl { url: url.to_owned(), source })
+}
+
+/// The connection itself.
+#[derive(Debug)]
+pub(super) enum IssuerTransport {
+    Grpc(GrpcIssuer),
+    Http(Box<HttpIssuer>),
+}
+
+impl fmt::Debug for IssuerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IssuerBuilder")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn credentials_are_not_sent_in_plaintext_to_anything_but_loopback() {
+        let grpc = |url| IssuerBuilder::grpc(Endpoint::from_static(url));
+        assert!(matches!(grpc("http://issuer.example").build(), Err(SourceConfigError::Plaintext(_))));
+        assert!(grpc("http://127.0.0.1:1").build().is_ok());
+        assert!(grpc("http://issuer.example").plaintext(danger::AllowPlaintext).build().is_ok());
+        for reach in [IssuerBuilder::token_endpoint, IssuerBuilder::discover] {
+            assert!(matches!(reach("http://issuer.example").build(), Err(SourceConfigError::Http(_))));
+            assert!(reach("http://localhost:1/t").build().is_ok());
+            assert!(reach("https://issuer.example").build().is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_url_is_named() {
+        let error = IssuerBuilder::discover("issuer.example").build().unwrap_err();
+        assert_eq!(error.to_string(), r#""issuer.example" is not a URL"#);
+    }
+}
