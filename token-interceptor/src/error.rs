@@ -44,8 +44,6 @@ pub(crate) enum Unverified {
     SenderConstrained,
     /// Revoked by its owner or by an operator.
     Revoked,
-    /// What is known about revocations is older than the configured age.
-    RevocationsStale { retry_after: Duration },
 }
 
 impl VerifyError {
@@ -67,7 +65,7 @@ impl VerifyError {
             Unverified::AudienceMismatch => ErrorReason::TokenAudienceMismatch,
             Unverified::Expired => ErrorReason::TokenExpired,
             Unverified::Revoked => ErrorReason::TokenRevoked,
-            Unverified::KeyUnavailable { .. } | Unverified::RevocationsStale { .. } => ErrorReason::TrustUnavailable,
+            Unverified::KeyUnavailable { .. } => ErrorReason::TrustUnavailable,
         }
     }
 
@@ -77,13 +75,17 @@ impl VerifyError {
         self.retry_after().is_some()
     }
 
+    /// Whether the token is good, but for somebody else.
+    #[must_use]
+    pub fn is_audience_mismatch(&self) -> bool {
+        self.0 == Unverified::AudienceMismatch
+    }
+
     /// How long to wait before asking again, where waiting helps.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.0 {
-            Unverified::KeyUnavailable { retry_after } | Unverified::RevocationsStale { retry_after } => {
-                Some(retry_after)
-            }
+            Unverified::KeyUnavailable { retry_after } => Some(retry_after),
             Unverified::TooLarge
             | Unverified::Malformed(_)
             | Unverified::AlgorithmNotAllowed
@@ -120,7 +122,6 @@ impl VerifyError {
             Unverified::IssuedInFuture => "issued_in_future",
             Unverified::SenderConstrained => "sender_constrained",
             Unverified::Revoked => "revoked",
-            Unverified::RevocationsStale { .. } => "revocations_stale",
         }
     }
 }
@@ -149,7 +150,6 @@ impl fmt::Display for VerifyError {
             Unverified::IssuedInFuture => f.write_str("the token was issued in the future"),
             Unverified::SenderConstrained => f.write_str("the token is bound to a key that was not shown"),
             Unverified::Revoked => f.write_str("the token was revoked"),
-            Unverified::RevocationsStale { .. } => f.write_str("the list of revocations is out of date"),
         }
     }
 }

@@ -1,16 +1,58 @@
-//! The layers.
+//! The two layers: on the server tokens are verified and policy is enforced, on the client tokens are
+//! obtained, attached and renewed.
+//!
+//! A request passes these modules from the top to the bottom, and a module uses only those above it.
+//!
+//! | stage | server side | client side |
+//! |---|---|---|
+//! | what the called method demands | [`policy`] | `token_proto::policy` |
+//! | the token that was presented | [`bearer`], [`token`] | |
+//! | the issuer's keys and revocations | [`key_set`], [`revocation`] | |
+//! | every check of a token, in order | [`verify`] | |
+//! | tokens that were seen before | `cache` | |
+//! | who calls, for handlers | [`caller`] | |
+//! | what a caller is told | [`error`], [`status`] | [`error`], [`status`] |
+//! | around a server or a router | [`layer`], [`interceptor`] | |
+//! | where tokens come from | | [`source`] |
+//! | one token, kept fresh | | [`refresh`] |
+//! | around a channel | | [`attach`] |
 
 pub mod clock;
-pub mod danger;
-#[allow(dead_code, reason = "the verifier, which comes next, constructs them")]
-pub mod error;
-pub mod http_client;
+
 pub mod json;
+
 pub mod signature;
-pub mod status;
-#[allow(dead_code, reason = "the verifier, which comes next, constructs them")]
+
+pub mod danger;
+
+pub mod http_client;
+
+pub mod error;
+
 pub mod token;
-// The client side, lowest first.
+
+pub mod policy;
+
+pub mod bearer;
+
+pub mod key_set;
+
+pub mod revocation;
+
+pub mod verify;
+
+mod cache;
+
+pub mod caller;
+
+pub mod status;
+
+pub mod layer;
+
+pub mod interceptor;
+
+// The client side.
+
 pub mod destination;
 
 pub mod source;
@@ -18,3 +60,6 @@ pub mod source;
 pub mod refresh;
 
 pub mod attach;
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod test_util;

@@ -144,9 +144,7 @@ fn sentence(denied: &Denied) -> &'static str {
         Denial::TokenTooOld => "the token was issued too long ago for this method",
         Denial::Token(error) => match error.0 {
             Unverified::KeyUnknown => "the token is signed by a key that its issuer does not publish",
-            Unverified::KeyUnavailable { .. } | Unverified::RevocationsStale { .. } => {
-                "it cannot be known right now whether the token is good; try again"
-            }
+            Unverified::KeyUnavailable { .. } => "it cannot be known right now whether the token is good; try again",
             Unverified::AudienceMismatch => "the token was issued for another audience",
             Unverified::Expired => "the token has expired",
             Unverified::Revoked => "the token was revoked",

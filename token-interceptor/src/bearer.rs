@@ -1,0 +1,79 @@
+//! Request header fields → no bearer token, something malformed, or one token: RFC 6750 section 2.1.
+//!
+//! The other two ways of RFC 6750, form body and query, are never read: they end in logs and histories.
+
+use http::{HeaderMap, header::AUTHORIZATION};
+
+use crate::{
+    error::{Denial, Denied},
+    token::UnverifiedToken,
+};
+
+const SCHEME: &[u8] = b"bearer";
+
+/// The one bearer token of a request.
+///
+/// # Errors
+///
+/// When there is none, or another scheme (RFC 6750 section 3.1: both read "missing"); when `authorization`
+/// occurs twice, or what follows `Bearer` is not one word.
+pub fn bearer(headers: &HeaderMap) -> Result<UnverifiedToken<'_>, Denied> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Err(Denial::CredentialsMissing.into()) };
+    // A proxy may look at the first and we at the last: whoever sends two wants them to disagree.
+    if values.next().is_some() {
+        return Err(Denial::CredentialsMalformed("authorization occurs twice").into());
+    }
+    let value = value.as_bytes();
+    let (scheme, rest) = value.split_at_checked(SCHEME.len()).unwrap_or((value, &[]));
+    if !scheme.eq_ignore_ascii_case(SCHEME) || rest.first().is_some_and(|byte| *byte != b' ') {
+        return Err(Denial::CredentialsMissing.into());
+    }
+    let token = std::str::from_utf8(rest).map_or("", |rest| rest.trim_start_matches(' '));
+    if token.is_empty() || token.contains([' ', '\t', ',']) {
+        return Err(Denial::CredentialsMalformed("what follows Bearer is not one token").into());
+    }
+    Ok(UnverifiedToken::new(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&[u8]]) -> Result<String, Denial> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, http::HeaderValue::from_bytes(value).unwrap());
+        }
+        bearer(&headers).map(|token| token.expose().to_owned()).map_err(|denied| denied.0)
+    }
+
+    #[test]
+    fn the_scheme_is_case_insensitive_and_spaces_may_follow() {
+        for value in [&b"Bearer a.b.c"[..], b"bearer a.b.c", b"BEARER   a.b.c"] {
+            assert_eq!(read(&[value]), Ok("a.b.c".to_owned()));
+        }
+    }
+
+    #[test]
+    fn no_token_and_other_schemes_read_missing() {
+        assert_eq!(read(&[]), Err(Denial::CredentialsMissing));
+        for value in [&b"Basic YTpi"[..], b"", b"a.b.c", b"Bearerx a.b.c", b"Bearer\ta.b.c", b"Token a"] {
+            assert_eq!(read(&[value]), Err(Denial::CredentialsMissing), "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn refuses_two_authorizations_even_if_equal() {
+        let twice = read(&[b"Bearer a.b.c", b"Bearer a.b.c"]);
+        assert!(matches!(twice, Err(Denial::CredentialsMalformed(_))));
+    }
+
+    #[test]
+    fn refuses_what_is_not_one_word() {
+        for value in [&b"Bearer"[..], b"Bearer ", b"Bearer a b", b"Bearer a,b", b"Bearer a, Bearer b", b"Bearer \xff"] {
+            let refused = read(&[value]);
+            assert!(matches!(refused, Err(Denial::CredentialsMalformed(_))), "{}", value.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a handler reads: who calls, and what they may.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tonic::Status;
+
+use crate::{
+    cache::Seen,
+    error::Denial,
+    error::Denied,
+    token::{Actor, UnverifiedToken, VerifiedToken},
+};
+
+/// Who calls: a verified token that met what the method demands. In the extensions of every request to a
+/// method that demands one. Clones are cheap.
+#[derive(Clone)]
+pub struct Caller(Arc<Seen>);
+
+impl Caller {
+    /// For the layers alone.
+    pub(crate) fn new(seen: Arc<Seen>) -> Self {
+        Self(seen)
+    }
+
+    /// The caller of a request.
+    ///
+    /// # Errors
+    ///
+    /// When the request came through no layer, or to a method that is open to anybody: UNAUTHENTICATED.
+    pub fn of<T>(request: &tonic::Request<T>) -> Result<&Self, Status> {
+        request.extensions().get::<Self>().ok_or_else(|| Denied::from(Denial::CredentialsMissing).into())
+    }
+
+    /// The verified token.
+    #[must_use]
+    pub fn token(&self) -> &VerifiedToken {
+        &self.0.verified
+    }
+
+    /// `client_id`: the client that the token was issued to.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        self.token().client_id()
+    }
+
+    /// `sub`: for whom the client calls; the client itself where it calls for nobody else.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.token().subject()
+    }
+
+    /// `iss`: who says so.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.token().issuer()
+    }
+
+    /// `scope`: what was granted.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.token().scopes()
+    }
+
+    /// Whether `scope` was granted.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.token().has_scope(scope)
+    }
+
+    /// `exp`.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        self.token().expires_at()
+    }
+
+    /// `act`: who acts for the subject, the current actor first.
+    #[must_use]
+    pub fn actors(&self) -> &[Actor] {
+        self.token().actors()
+    }
+
+    /// Every claim of the token.
+    #[must_use]
+    pub fn claims(&self) -> &Map<String, Value> {
+        self.token().claims()
+    }
+
+    /// The claims as a type of the handler's own.
+    ///
+    /// # Errors
+    ///
+    /// When the claims do not fit the type.
+    pub fn claims_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        self.token().claims_as()
+    }
+
+    /// The token as it was presented: to exchange it for one of the next service's (RFC 8693), and for nothing
+    /// else. Never forward it as it is: it was issued for this service.
+    #[must_use]
+    pub fn bearer(&self) -> UnverifiedToken<'_> {
+        UnverifiedToken::new(self.0.bearer.expose())
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Caller").field(self.token()).finish()
+    }
+}

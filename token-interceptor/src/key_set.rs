@@ -1,0 +1,144 @@
+//! The keys of one issuer: an immutable set, and where the current one comes from.
+//!
+//! RFC 7517 section 5. A key that cannot be used is skipped, alone; a set is replaced as a whole; whoever
+//! verifies reads a snapshot and never waits.
+
+pub(crate) mod fetch;
+pub(crate) mod remote;
+pub(crate) mod schedule;
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use ring::digest;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    json,
+    signature::{Algorithm, VerifyingKey},
+};
+
+/// An immutable set of public keys, each bound to one algorithm.
+#[derive(Clone, Default)]
+pub struct KeySet {
+    /// By `kid`. Several keys may share one, where their algorithms differ.
+    by_id: HashMap<String, Vec<Arc<VerifyingKey>>>,
+    /// Keys without `kid`: found only by tokens without `kid`.
+    anonymous: Vec<Arc<VerifyingKey>>,
+    skipped: usize,
+    /// Tells whether a set that was fetched again is another one.
+    content: Vec<u8>,
+}
+
+/// What a token's `kid` and `alg` lead to.
+pub(crate) enum Found {
+    Key(Arc<VerifyingKey>),
+    /// There is such a key, for another algorithm.
+    OtherAlgorithm,
+    Absent,
+}
+
+/// Why a document is no key set.
+#[derive(Debug, thiserror::Error)]
+#[error("not a JWK Set (RFC 7517 section 5)")]
+pub struct KeySetError(#[from] serde_json::Error);
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(borrow)]
+    keys: Vec<&'a RawValue>,
+}
+
+impl KeySet {
+    /// Reads a JWK Set. A key that is not a public signing key of a known algorithm is skipped: symmetric,
+    /// private, for encryption, of an unknown kind, weak, or malformed in itself.
+    ///
+    /// # Errors
+    ///
+    /// When the document is not a JSON object with an array `keys`.
+    pub fn from_jwks(document: &[u8]) -> Result<Self, KeySetError> {
+        let document: Document<'_> = serde_json::from_slice(document)?;
+        Ok(Self::from_jwks_one_by_one(document.keys.into_iter().map(RawValue::get)))
+    }
+
+    /// Reads public JWKs, each in its JSON; those that cannot be used are skipped, as by [`KeySet::from_jwks`].
+    pub fn from_jwks_one_by_one<'a>(jwks: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut set = Self::default();
+        let mut jwks: Vec<&str> = jwks.into_iter().collect();
+        jwks.sort_unstable();
+        let mut content = digest::Context::new(&digest::SHA256);
+        for jwk in jwks {
+            content.update(&jwk.len().to_be_bytes());
+            content.update(jwk.as_bytes());
+            let parsed = json::object(jwk.as_bytes()).map_err(|error| error.to_string());
+            match parsed.and_then(|jwk| VerifyingKey::from_jwk(&jwk).map_err(|error| error.to_string())) {
+                Ok(key) => set.insert(key),
+                Err(error) => {
+                    tracing::debug!(error, "a key of the set is skipped");
+                    set.skipped += 1;
+                }
+            }
+        }
+        set.content = content.finish().as_ref().to_vec();
+        set
+    }
+
+    fn insert(&mut self, key: VerifyingKey) {
+        let key = Arc::new(key);
+        match key.key_id() {
+            Some(key_id) => self.by_id.entry(key_id.to_owned()).or_default().push(key),
+            None => self.anonymous.push(key),
+        }
+    }
+
+    /// Whether both were read from the same keys, in whatever order.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.content == other.content
+    }
+
+    /// How many keys can be used.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys().count()
+    }
+
+    /// Whether no key can be used.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.anonymous.is_empty()
+    }
+
+    /// How many keys of the document cannot be used.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// The key of a token. One without `kid` fits only where exactly one key of its algorithm is published:
+    /// trying several would let a token choose.
+    pub(crate) fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Found {
+        let Some(key_id) = key_id else {
+            let mut candidates = self.keys().filter(|key| key.algorithm() == algorithm);
+            return match (candidates.next(), candidates.next()) {
+                (Some(only), None) => Found::Key(Arc::clone(only)),
+                _ => Found::OtherAlgorithm,
+            };
+        };
+        let Some(keys) = self.by_id.get(key_id) else { return Found::Absent };
+        match keys.iter().find(|key| key.algorithm() == algorithm) {
+            Some(key) => Found::Key(Arc::clone(key)),
+            None => Found::OtherAlgorithm,
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Arc<VerifyingKey>> {
+        self.by_id.values().flatten().chain(&self.anonymous)
+    }
+}
+
+/// Key IDs are public, but long: their number says enough.
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySet").field("keys", &self.len()).field("skipped", &self.skipped).finish()
+    }
+}

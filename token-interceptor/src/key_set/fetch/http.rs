@@ -1,0 +1,130 @@
+//! A JWK Set over HTTP: RFC 7517; found by OpenID Connect Discovery 1.0 section 4 or RFC 8414 section 3.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use url::Url;
+
+use super::{FetchError, FetchKeys};
+use crate::{http_client::HttpClient, key_set::KeySet};
+
+const OPENID: &str = "the issuer's OpenID configuration";
+const OAUTH: &str = "the issuer's OAuth server metadata";
+const KEYS: &str = "the issuer's key set";
+
+/// A JWK Set at a known place.
+#[derive(Debug)]
+pub(crate) struct FromJwks {
+    pub(crate) http: HttpClient,
+    pub(crate) url: Url,
+}
+
+/// A JWK Set at the place that the issuer's own metadata name; asked for each time, so that it may move.
+#[derive(Debug)]
+pub(crate) struct FromDiscovery {
+    pub(crate) http: HttpClient,
+    pub(crate) issuer: Arc<str>,
+    pub(crate) documents: Documents,
+}
+
+/// Where an issuer's metadata may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Documents {
+    openid: Url,
+    oauth: Url,
+}
+
+/// The two members that matter, of the many that both documents have.
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Documents {
+    /// `issuer` has neither query nor fragment. OpenID Connect appends to its path; RFC 8414 section 3.1 puts
+    /// the well-known part between host and path.
+    pub(crate) fn of(issuer: &Url) -> Self {
+        let path = issuer.path().trim_end_matches('/');
+        let (mut openid, mut oauth) = (issuer.clone(), issuer.clone());
+        openid.set_path(&format!("{path}/.well-known/openid-configuration"));
+        oauth.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+        Self { openid, oauth }
+    }
+}
+
+#[async_trait]
+impl FetchKeys for FromJwks {
+    async fn fetch(&self) -> Result<KeySet, FetchError> {
+        key_set(&self.http, &self.url).await
+    }
+}
+
+#[async_trait]
+impl FetchKeys for FromDiscovery {
+    async fn fetch(&self) -> Result<KeySet, FetchError> {
+        let url = match self.keys_url(OPENID, &self.documents.openid).await {
+            Ok(url) => url,
+            // Whichever is there counts. Where neither is, the first error tells more.
+            Err(error) => self.keys_url(OAUTH, &self.documents.oauth).await.map_err(|_| error)?,
+        };
+        key_set(&self.http, &url).await
+    }
+}
+
+impl FromDiscovery {
+    async fn keys_url(&self, what: &'static str, document: &Url) -> Result<Url, FetchError> {
+        let body = get(&self.http, what, document).await?;
+        let metadata: Metadata =
+            serde_json::from_slice(&body).map_err(|source| FetchError::Malformed { what, source })?;
+        if *metadata.issuer != *self.issuer {
+            return Err(FetchError::OtherIssuer { what });
+        }
+        let url = Url::parse(&metadata.jwks_uri).map_err(|_| FetchError::UnusableKeysUrl { what })?;
+        let downgrade = document.scheme() == "https" && url.scheme() != "https";
+        if downgrade || self.http.check(&url).is_err() {
+            return Err(FetchError::UnusableKeysUrl { what });
+        }
+        Ok(url)
+    }
+}
+
+async fn key_set(http: &HttpClient, url: &Url) -> Result<KeySet, FetchError> {
+    Ok(KeySet::from_jwks(&get(http, KEYS, url).await?)?)
+}
+
+/// A redirect is not followed, and is no success.
+async fn get(http: &HttpClient, what: &'static str, url: &Url) -> Result<bytes::Bytes, FetchError> {
+    let answer = http.get(url).await.map_err(|source| FetchError::Http { what, source })?;
+    if answer.status != ::http::StatusCode::OK {
+        return Err(FetchError::Status { what, status: answer.status });
+    }
+    Ok(answer.body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Documents;
+
+    fn documents(issuer: &str) -> (String, String) {
+        let documents = Documents::of(&issuer.parse().unwrap());
+        (documents.openid.into(), documents.oauth.into())
+    }
+
+    #[test]
+    fn metadata_of_an_issuer_without_path() {
+        for issuer in ["https://issuer.example", "https://issuer.example/"] {
+            let (openid, oauth) = documents(issuer);
+            assert_eq!(openid, "https://issuer.example/.well-known/openid-configuration");
+            assert_eq!(oauth, "https://issuer.example/.well-known/oauth-authorization-server");
+        }
+    }
+
+    #[test]
+    fn metadata_of_an_issuer_with_path() {
+        let (openid, oauth) = documents("https://issuer.example:8443/tenant/one");
+        assert_eq!(openid, "https://issuer.example:8443/tenant/one/.well-known/openid-configuration");
+        assert_eq!(oauth, "https://issuer.example:8443/.well-known/oauth-authorization-server/tenant/one");
+    }
+}

@@ -1,0 +1,74 @@
+//! A request on its way: let through, refused, or waiting for a key.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+use pin_project_lite::pin_project;
+use tonic::body::Body;
+use tracing::Span;
+
+use super::body::{Guard, GuardedBody};
+
+type Waiting<RB, E> = Pin<Box<dyn Future<Output = Result<Response<GuardedBody<RB>>, E>> + Send>>;
+
+pin_project! {
+    /// The future of [`Authorization`](super::Authorization).
+    pub struct ResponseFuture<F, RB, E> {
+        #[pin]
+        state: State<F, RB, E>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F, RB, E> {
+        Inner { #[pin] future: F, guard: Option<Guard>, span: Span },
+        Refused { response: Option<Response<Body>> },
+        Waiting { future: Waiting<RB, E> },
+    }
+}
+
+impl<F, RB, E> ResponseFuture<F, RB, E> {
+    pub(super) fn open(future: F) -> Self {
+        Self::guarded(future, None, Span::none())
+    }
+
+    pub(super) fn guarded(future: F, guard: Option<Guard>, span: Span) -> Self {
+        Self { state: State::Inner { future, guard, span } }
+    }
+
+    pub(super) fn refused(response: Response<Body>) -> Self {
+        Self { state: State::Refused { response: Some(response) } }
+    }
+
+    pub(super) fn waiting(future: impl Future<Output = Result<Response<GuardedBody<RB>>, E>> + Send + 'static) -> Self {
+        Self { state: State::Waiting { future: Box::pin(future) } }
+    }
+}
+
+impl<F, RB, E> Future for ResponseFuture<F, RB, E>
+where
+    F: Future<Output = Result<Response<RB>, E>>,
+{
+    type Output = Result<Response<GuardedBody<RB>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Inner { future, guard, span } => {
+                let _entered = span.enter();
+                let response = ready!(future.poll(cx))?;
+                Poll::Ready(Ok(response.map(|body| GuardedBody::new(body, guard.take()))))
+            }
+            StateProjection::Refused { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(GuardedBody::refused))),
+                // Polled again after it was ready, which no caller may do.
+                None => Poll::Pending,
+            },
+            StateProjection::Waiting { future } => future.as_mut().poll(cx),
+        }
+    }
+}

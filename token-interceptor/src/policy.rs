@@ -1,0 +1,213 @@
+//! `/package.Service/Method` → what the method demands. What is not declared is denied.
+//!
+//! Paths are compared byte for byte, as the router below compares them: a path that is spelled in another way
+//! (`//`, `%2e`, another case) is another path, has no policy, and never reaches a handler.
+
+mod served;
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use token_proto::policy::{Access, MethodPolicy, Requirement};
+
+use crate::{
+    clock::numeric_date,
+    error::{Denial, Denied},
+    token::VerifiedToken,
+};
+
+/// Open unless asked otherwise: whoever watches over a process has no token. Reflection is not among them.
+const HEALTH: [&str; 3] =
+    ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch"];
+
+/// What every method of a server demands.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    methods: HashMap<Cow<'static, str>, Demand>,
+}
+
+/// What one method demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// Nothing.
+    Open,
+    /// A token for `audience` that meets `requirement`.
+    Token(Box<TokenDemand>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenDemand {
+    pub(crate) audience: Cow<'static, str>,
+    pub(crate) requirement: Requirement,
+}
+
+impl Policy {
+    /// The policy that a table declares: what `token_proto::include_policy!` made of the annotations.
+    ///
+    /// Health checks (`grpc.health.v1`) are open unless the table says otherwise; see
+    /// [`Policy::without_public_health`]. Methods that the table holds without a policy are denied.
+    ///
+    /// # Errors
+    ///
+    /// When the table contradicts itself. The error names every fault.
+    pub fn new(table: &[MethodPolicy]) -> Result<Self, PolicyError> {
+        let open = HEALTH.map(|path| (Cow::Borrowed(path), Demand::Open));
+        let declared = Self { methods: HashMap::new() }.and(table)?;
+        let mut methods = HashMap::from(open);
+        methods.extend(declared.methods);
+        Ok(Self { methods })
+    }
+
+    /// Adds a second table: of another package that the same server serves.
+    ///
+    /// # Errors
+    ///
+    /// When a method is declared in both, and not alike.
+    pub fn and(mut self, table: &[MethodPolicy]) -> Result<Self, PolicyError> {
+        let mut faults = Vec::new();
+        for method in table {
+            let demand = match &method.access {
+                Access::Undeclared => continue,
+                Access::Public => Demand::Open,
+                Access::Require(requirement) => {
+                    if method.audience.is_empty() {
+                        faults.push(format!("{}: has no audience", method.path));
+                    }
+                    let (audience, requirement) = (method.audience.clone(), requirement.clone());
+                    Demand::Token(Box::new(TokenDemand { audience, requirement }))
+                }
+            };
+            if !is_method_path(&method.path) {
+                faults.push(format!("{:?}: is not /package.Service/Method", method.path));
+            }
+            match self.methods.insert(method.path.clone(), demand.clone()) {
+                Some(before) if before != demand => {
+                    faults.push(format!("{}: is declared twice, and not alike", method.path));
+                }
+                Some(_) | None => {}
+            }
+        }
+        PolicyError::or(faults, self)
+    }
+
+    /// Opens one method to anybody, whatever the table says: `/package.Service/Method`.
+    ///
+    /// # Errors
+    ///
+    /// When `path` is not of that form.
+    pub fn open(mut self, path: impl Into<Cow<'static, str>>) -> Result<Self, PolicyError> {
+        let path = path.into();
+        if !is_method_path(&path) {
+            return PolicyError::or(vec![format!("{path:?}: is not /package.Service/Method")], self);
+        }
+        self.methods.insert(path, Demand::Open);
+        Ok(self)
+    }
+
+    /// Opens health checks (`grpc.health.v1`) to anybody, whatever the tables say.
+    #[must_use]
+    pub fn with_public_health(mut self) -> Self {
+        self.methods.extend(HEALTH.map(|path| (Cow::Borrowed(path), Demand::Open)));
+        self
+    }
+
+    /// Denies health checks (`grpc.health.v1`) to everybody.
+    #[must_use]
+    pub fn without_public_health(mut self) -> Self {
+        self.methods.retain(|path, demand| !(HEALTH.contains(&&**path) && *demand == Demand::Open));
+        self
+    }
+
+    /// Holds the policy against what is served, for a server to refuse to start over a mistake.
+    ///
+    /// `descriptor_set` is what `token_proto::include_descriptor_set!` made; `services` are the full names of
+    /// the services that the server serves (`NamedService::NAME`).
+    ///
+    /// # Errors
+    ///
+    /// When a served method has no policy, a policy has no method, or a service is not described. The error
+    /// names every fault.
+    pub fn serves(self, descriptor_set: &[u8], services: &[&str]) -> Result<Self, PolicyError> {
+        let faults = served::faults(self.methods.keys().map(|path| &**path), descriptor_set, services);
+        PolicyError::or(faults, self)
+    }
+
+    /// What the method at `path` demands.
+    pub(crate) fn demand(&self, path: &str) -> Result<&Demand, Denied> {
+        self.methods.get(path).ok_or_else(|| Denial::MethodNotDeclared.into())
+    }
+}
+
+/// What is wrong with a policy: every fault at once.
+#[derive(Debug)]
+pub struct PolicyError(Vec<String>);
+
+impl PolicyError {
+    fn or(faults: Vec<String>, policy: Policy) -> Result<Policy, Self> {
+        if faults.is_empty() { Ok(policy) } else { Err(Self(faults)) }
+    }
+
+    /// The faults, each with the method that it is about.
+    #[must_use]
+    pub fn faults(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the policy does not fit: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+/// Whether `token` meets `requirement` at `now`. `leeway` is added to `max_token_age`.
+pub(crate) fn check(
+    requirement: &Requirement,
+    token: &VerifiedToken,
+    now: SystemTime,
+    leeway: Duration,
+) -> Result<(), Denied> {
+    let mut missing: Vec<_> = requirement.all_scopes.iter().filter(|scope| !token.has_scope(scope)).cloned().collect();
+    let any = &requirement.any_scopes;
+    if !any.is_empty() && !any.iter().any(|scope| token.has_scope(scope)) {
+        missing.extend(any.iter().cloned());
+    }
+    if !missing.is_empty() {
+        return Err(Denial::ScopeInsufficient(missing).into());
+    }
+    let callers = &requirement.callers;
+    if !callers.is_empty() && !callers.iter().any(|pattern| matches(pattern, token.client_id())) {
+        return Err(Denial::CallerNotAllowed.into());
+    }
+    if let Some(age) = requirement.max_token_age {
+        let latest = token.checked().issued_at.saturating_add(age.as_secs()).saturating_add(leeway.as_secs());
+        if numeric_date(now) > latest {
+            return Err(Denial::TokenTooOld.into());
+        }
+    }
+    Ok(())
+}
+
+/// A client ID, or a prefix and one final `*`.
+fn matches(pattern: &str, client_id: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => client_id.starts_with(prefix),
+        None => client_id == pattern,
+    }
+}
+
+/// `/package.Service/Method`: two segments of the characters that Protobuf names are made of.
+fn is_method_path(path: &str) -> bool {
+    let name = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.')
+    };
+    path.strip_prefix('/')
+        .and_then(|rest| rest.split_once('/'))
+        .is_some_and(|(service, method)| name(service) && name(method) && !method.contains('.'))
+}

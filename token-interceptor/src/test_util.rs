@@ -1,0 +1,21 @@
+//! For tests: an issuer within the process, whose clock the test sets, and tokens of every kind of bad.
+//!
+//! ```
+//! use token_interceptor::{test_util::TestIssuer, token::UnverifiedToken};
+//!
+//! let issuer = TestIssuer::new("https://issuer.example");
+//! let token = issuer.token().audience("inventory").scope("inventory.read").sign();
+//! let verifier = issuer.verifier();
+//! let verified = verifier.verify(UnverifiedToken::new(&token), "inventory", verifier.now()).unwrap();
+//! assert!(verified.has_scope("inventory.read"));
+//! ```
+
+#![allow(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
+mod clock;
+mod issuer;
+mod token;
+
+pub use clock::FakeClock;
+pub use issuer::TestIssuer;
+pub use token::TokenBuilder;

@@ -1,0 +1,282 @@
+//! The only verifier: an [`UnverifiedToken`] becomes a [`VerifiedToken`], or an error that says which check
+//! failed. RFC 9068 section 4, RFC 8725.
+//!
+//! The checks, in order: size → shape and algorithm → issuer → key ID → signature → type → audience → times →
+//! revocation. Nothing that a token says is acted on before its signature is checked, except to find the
+//! issuer and the key.
+
+mod builder;
+mod claims;
+mod issuer;
+mod jws;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+pub use builder::{BuildError, VerifierBuilder};
+pub use issuer::TrustedIssuer;
+
+use crate::{
+    clock::{Clock, numeric_date},
+    error::{Unverified, VerifyError},
+    key_set::schedule::UnknownKey,
+    token::{Claims, UnverifiedToken, VerifiedToken},
+};
+use issuer::{Issuer, Lookup};
+use jws::Jws;
+
+/// What a caller is told to wait when a key is being fetched and the caller cannot wait here.
+const KEY_ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// Fetches that one call waits for: one that began before its key was published, and one of its own.
+const FETCHES_AWAITED_MAX: usize = 2;
+
+/// Verifies tokens of the issuers that it trusts. Clones share keys and settings.
+#[derive(Clone, Debug)]
+pub struct Verifier(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    issuers: Vec<Issuer>,
+    leeway: Duration,
+    token_bytes_max: usize,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why there is no verdict yet, or none at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    Refused(VerifyError),
+    /// The token's key is not held, and a fetch that may bring it is under way.
+    KeyOnItsWay(KeyWait),
+}
+
+/// For [`Verifier::key_arrives`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyWait {
+    issuer: usize,
+    fetches: u64,
+}
+
+/// What a verdict rests on, beside the token and the time.
+#[derive(Debug)]
+pub(crate) struct Grounds {
+    issuer: usize,
+    key_version: u64,
+    revocation_version: AtomicU64,
+}
+
+impl Verifier {
+    /// Begins with no issuer, 5 seconds of leeway, tokens of 8 KiB at most, and the machine's clock.
+    #[must_use]
+    pub fn builder() -> VerifierBuilder {
+        VerifierBuilder::new()
+    }
+
+    /// The time of day, by this verifier's clock.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.0.clock.now()
+    }
+
+    /// How far clocks may disagree.
+    #[must_use]
+    pub fn leeway(&self) -> Duration {
+        self.0.leeway
+    }
+
+    /// Verifies `token` for `audience` at `now`. Does not wait: where the key is not held yet the error is
+    /// transient, and a fetch begins.
+    ///
+    /// # Errors
+    ///
+    /// When any check fails, or it cannot be known whether one would: [`VerifyError::is_transient`].
+    pub fn verify(
+        &self,
+        token: UnverifiedToken<'_>,
+        audience: &str,
+        now: SystemTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        self.attempt(token, audience, now).map(|(verified, _)| verified).map_err(Obstacle::into_error)
+    }
+
+    /// As [`Verifier::verify`], but waits a moment for a key that is being fetched.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::verify`].
+    pub async fn verify_with_fetch(
+        &self,
+        token: UnverifiedToken<'_>,
+        audience: &str,
+        now: SystemTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        for _ in 0..FETCHES_AWAITED_MAX {
+            match self.attempt(token, audience, now) {
+                Ok((verified, _)) => return Ok(verified),
+                Err(Obstacle::Refused(error)) => return Err(error),
+                Err(Obstacle::KeyOnItsWay(wait)) => self.key_arrives(wait).await?,
+            }
+        }
+        self.verify(token, audience, now)
+    }
+
+    /// Waits until the fetch has ended that may bring a key.
+    pub(crate) async fn key_arrives(&self, wait: KeyWait) -> Result<(), VerifyError> {
+        let Some(issuer) = self.0.issuers.get(wait.issuer) else { return Ok(()) };
+        let fetched = issuer.fetched_since(wait.fetches).await;
+        fetched.map_err(|retry_after| Unverified::KeyUnavailable { retry_after }.into())
+    }
+
+    /// Every check, from the top to the bottom.
+    pub(crate) fn attempt(
+        &self,
+        token: UnverifiedToken<'_>,
+        audience: &str,
+        now: SystemTime,
+    ) -> Result<(VerifiedToken, Grounds), Obstacle> {
+        if token.expose().len() > self.0.token_bytes_max {
+            return Err(Unverified::TooLarge.into());
+        }
+        let jws = Jws::parse(token.expose())?;
+        let (index, issuer) = self.issuer(claims::text(&jws.claims, "iss")?)?;
+        if !issuer.algorithms.contains(&jws.algorithm) {
+            return Err(Unverified::AlgorithmNotAllowed.into());
+        }
+        // Read before the keys and the revocations themselves: what changes meanwhile is seen next time.
+        let wait = KeyWait { issuer: index, fetches: issuer.fetches() };
+        let grounds = Grounds {
+            issuer: index,
+            key_version: issuer.key_version(),
+            revocation_version: issuer.revocations.version().into(),
+        };
+        let key = match issuer.key(jws.key_id.as_deref(), jws.algorithm) {
+            Lookup::Key(key) => key,
+            Lookup::OtherAlgorithm => return Err(Unverified::AlgorithmNotAllowed.into()),
+            Lookup::Unknown(UnknownKey::Wait) => return Err(Obstacle::KeyOnItsWay(wait)),
+            Lookup::Unknown(UnknownKey::Refuse) => return Err(Unverified::KeyUnknown.into()),
+            Lookup::Unknown(UnknownKey::Unavailable { retry_after }) => {
+                return Err(Unverified::KeyUnavailable { retry_after }.into());
+            }
+        };
+        if !key.verifies(jws.signed, &jws.signature) {
+            return Err(Unverified::SignatureInvalid.into());
+        }
+        if !jws.token_type.is_some_and(|token_type| issuer.accepts_type(&token_type)) {
+            return Err(Unverified::TypeNotAllowed.into());
+        }
+        let claims = claims::check(jws.claims, Arc::clone(&issuer.id))?;
+        issuer.check_audience(&claims, audience)?;
+        self.check_times(&claims, now)?;
+        let verified = VerifiedToken::new(claims);
+        if issuer.revocations.revokes(&verified) {
+            return Err(Unverified::Revoked.into());
+        }
+        Ok((verified, grounds))
+    }
+
+    /// Whether a token that was verified before is still good, for `audience`, at `now`. `None` where its
+    /// issuer's keys have changed: then it has to be verified anew.
+    pub(crate) fn still_good(
+        &self,
+        verified: &VerifiedToken,
+        grounds: &Grounds,
+        audience: &str,
+        now: SystemTime,
+    ) -> Option<Result<(), VerifyError>> {
+        let issuer = self.0.issuers.get(grounds.issuer)?;
+        if issuer.key_version() != grounds.key_version {
+            return None;
+        }
+        let claims = verified.checked();
+        let checked = issuer.check_audience(claims, audience).and_then(|()| self.check_times(claims, now));
+        if checked.is_err() {
+            return Some(checked);
+        }
+        let revocation_version = issuer.revocations.version();
+        if grounds.revocation_version.load(Ordering::Acquire) != revocation_version {
+            if issuer.revocations.revokes(verified) {
+                return Some(Err(Unverified::Revoked.into()));
+            }
+            grounds.revocation_version.store(revocation_version, Ordering::Release);
+        }
+        Some(Ok(()))
+    }
+
+    /// RFC 9068 section 4: exactly one of the trusted ones.
+    fn issuer(&self, id: &str) -> Result<(usize, &Issuer), VerifyError> {
+        let mut issuers = self.0.issuers.iter().enumerate();
+        issuers.find(|(_, issuer)| *issuer.id == *id).ok_or_else(|| Unverified::IssuerUnknown.into())
+    }
+
+    /// RFC 7519 sections 4.1.4 to 4.1.6.
+    fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<(), VerifyError> {
+        let (now, leeway) = (numeric_date(now), self.0.leeway.as_secs());
+        let soon = now.saturating_add(leeway);
+        if now >= claims.expires_at.saturating_add(leeway) {
+            return Err(Unverified::Expired.into());
+        }
+        if claims.not_before.is_some_and(|not_before| not_before > soon) {
+            return Err(Unverified::NotYetValid.into());
+        }
+        // Not asked for by RFC 7519, but no honest issuer writes it.
+        if claims.issued_at > soon {
+            return Err(Unverified::IssuedInFuture.into());
+        }
+        Ok(())
+    }
+}
+
+impl Issuer {
+    /// RFC 7515 section 4.1.9: a media type, case-insensitive, `application/` left out or not.
+    fn accepts_type(&self, token_type: &str) -> bool {
+        const PREFIX: &str = "application/";
+        let short = match token_type.split_at_checked(PREFIX.len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+            Some(_) | None => token_type,
+        };
+        self.token_types.iter().any(|accepted| accepted.eq_ignore_ascii_case(short))
+    }
+
+    fn check_audience(&self, claims: &Claims, audience: &str) -> Result<(), VerifyError> {
+        let allowed = self.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
+        if allowed && claims.audiences().any(|one| one == audience) {
+            Ok(())
+        } else {
+            Err(Unverified::AudienceMismatch.into())
+        }
+    }
+}
+
+impl Obstacle {
+    /// For whoever cannot wait.
+    pub(crate) fn into_error(self) -> VerifyError {
+        match self {
+            Self::Refused(error) => error,
+            Self::KeyOnItsWay(_) => Unverified::KeyUnavailable { retry_after: KEY_ON_ITS_WAY }.into(),
+        }
+    }
+}
+
+impl KeyWait {
+    /// For whoever has waited long enough.
+    pub(crate) fn given_up(self) -> VerifyError {
+        Obstacle::KeyOnItsWay(self).into_error()
+    }
+}
+
+impl From<VerifyError> for Obstacle {
+    fn from(error: VerifyError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Unverified> for Obstacle {
+    fn from(kind: Unverified) -> Self {
+        Self::Refused(kind.into())
+    }
+}

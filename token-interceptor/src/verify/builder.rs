@@ -1,0 +1,105 @@
+//! A verifier's settings, checked before it works.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{Inner, TrustedIssuer, Verifier};
+use crate::clock::{Clock, SystemClock};
+
+const LEEWAY: Duration = Duration::from_secs(5);
+/// More leeway than this is no clock skew, but a longer life for every token.
+const LEEWAY_MAX: Duration = Duration::from_secs(600);
+/// Longer tokens are refused before anything of them is parsed.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Settings for a [`Verifier`].
+#[derive(Debug)]
+pub struct VerifierBuilder {
+    issuers: Vec<TrustedIssuer>,
+    leeway: Duration,
+    token_bytes_max: usize,
+    clock: Arc<dyn Clock>,
+}
+
+impl VerifierBuilder {
+    pub(super) fn new() -> Self {
+        Self { issuers: Vec::new(), leeway: LEEWAY, token_bytes_max: TOKEN_BYTES_MAX, clock: SystemClock::shared() }
+    }
+
+    /// Trusts one more issuer.
+    #[must_use]
+    pub fn issuer(mut self, issuer: TrustedIssuer) -> Self {
+        self.issuers.push(issuer);
+        self
+    }
+
+    /// How far the clocks of issuer and verifier may disagree, in whole seconds; at most ten minutes.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// The longest token that is looked at.
+    #[must_use]
+    pub fn token_bytes_max(mut self, token_bytes_max: usize) -> Self {
+        self.token_bytes_max = token_bytes_max;
+        self
+    }
+
+    /// Reads the time from `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the verifier. Within a Tokio runtime, key sets are fetched from now on; an issuer that is out of
+    /// reach is no error, and is asked again.
+    ///
+    /// # Errors
+    ///
+    /// When there is no issuer, one is named twice or must not be fetched from, or the leeway is too large.
+    pub fn build(self) -> Result<Verifier, BuildError> {
+        if self.issuers.is_empty() {
+            return Err(BuildError::new("", "no issuer is trusted, so every token would be refused"));
+        }
+        if self.leeway > LEEWAY_MAX {
+            return Err(BuildError::new("", "the leeway is more than ten minutes"));
+        }
+        let mut issuers = Vec::with_capacity(self.issuers.len());
+        for issuer in self.issuers {
+            let issuer = issuer.build()?;
+            if issuers.iter().any(|other: &super::Issuer| other.id == issuer.id) {
+                return Err(BuildError::new(&issuer.id, "the issuer is named twice"));
+            }
+            issuers.push(issuer);
+        }
+        Ok(Verifier(Arc::new(Inner {
+            issuers,
+            leeway: Duration::from_secs(self.leeway.as_secs()),
+            token_bytes_max: self.token_bytes_max,
+            clock: self.clock,
+        })))
+    }
+}
+
+/// Why a verifier cannot be built.
+#[derive(Debug)]
+pub struct BuildError {
+    issuer: String,
+    fault: String,
+}
+
+impl BuildError {
+    pub(super) fn new(issuer: &str, fault: impl Into<String>) -> Self {
+        Self { issuer: issuer.to_owned(), fault: fault.into() }
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.issuer.is_empty() { f.write_str(&self.fault) } else { write!(f, "{}: {}", self.issuer, self.fault) }
+    }
+}
+
+impl std::error::Error for BuildError {}
