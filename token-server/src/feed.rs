@@ -14,7 +14,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::store::{ChangeKind, ChangeLog, StoreError};
+use crate::{
+    error_chain,
+    store::{ChangeKind, ChangeLog, StoreError},
+};
 
 /// Changes read at once.
 const BATCH: u32 = 500;
@@ -156,23 +159,12 @@ impl Follower {
     }
 
     fn out_of_touch(&mut self, events: &broadcast::Sender<Event>, error: &StoreError) {
-        tracing::warn!(error = %error_chain(error), "the change log cannot be read");
+        tracing::warn!(error = %error_chain::of(error), "the change log cannot be read");
         if !self.stale && self.contact.elapsed() >= self.settings.staleness_max {
             self.stale = true;
             let _ = events.send(Event::Stale);
         }
     }
-}
-
-fn error_chain(error: &StoreError) -> String {
-    let mut chain = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        chain.push_str(": ");
-        chain.push_str(&error.to_string());
-        source = error.source();
-    }
-    chain
 }
 
 #[cfg(test)]

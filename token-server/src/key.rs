@@ -1,16 +1,20 @@
 //! Signing keys: one algorithm each, rotating by themselves, sealed at rest. RFC 7517, RFC 7518.
 
+mod imported;
 mod published;
 mod ring;
 pub mod rotate;
+mod rotation;
 mod seal;
 mod signer;
 
 use token_interceptor::signature;
 
 pub use self::ring::KeyRing;
+pub use imported::ImportedKey;
 pub use published::{KeyState, PublishedKey, PublishedKeys};
 pub use rotate::Schedule;
+pub use rotation::{KeyRotation, KeySettings};
 pub use seal::SealingKeys;
 pub use signer::Signer;
 
@@ -43,6 +47,15 @@ pub enum KeyError {
     /// No key signs with that algorithm here.
     #[error("no key for that algorithm is configured")]
     AlgorithmNotConfigured,
+    /// The default algorithm would be without a key: nothing could be signed.
+    #[error("no key is left to sign with by default; RSA keys are not generated here: import another first")]
+    LastKey,
+    /// One key, one algorithm.
+    #[error("key {key_id} is imported for two algorithms; one key signs with one algorithm")]
+    Reused {
+        /// The `kid`.
+        key_id: String,
+    },
     /// Not a private key in PEM.
     #[error("not a private key in PEM: PKCS#8, or PKCS#1 for RSA")]
     NotPem,

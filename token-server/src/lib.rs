@@ -21,6 +21,7 @@
 //! | what is offered, for everybody to read | [`metadata`] |
 //! | every setting, with the place of every mistake | [`config`] |
 
+mod error_chain;
 pub mod timestamp;
 pub mod key_material;
 mod form;

@@ -73,7 +73,6 @@ impl KeyRing {
     }
 
     /// Puts other keys in place. Published before they sign.
-    #[expect(dead_code, reason = "called by the rotation task, which follows")]
     pub(super) fn replace(&self, signers: Signers, keys: Vec<PublishedKey>) {
         self.published.send_if_modified(|published| {
             let next = PublishedKeys::unless_equal(keys, published);

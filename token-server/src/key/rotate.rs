@@ -91,8 +91,9 @@ impl Schedule {
     pub fn due(&self, keys: &[StoredKey], now: SystemTime) -> Vec<Step> {
         let additions = self.algorithms.iter().filter_map(|algorithm| self.addition(keys, *algorithm, now));
         let removals = keys.iter().filter_map(|key| {
+            // An imported key stays, as its own tombstone: it is still listed where it was imported from.
             let gone = self.place(keys, key, now).verify_until.is_some_and(|until| until <= now);
-            gone.then(|| Step::Remove { key_id: key.key_id.clone() })
+            (gone && generates(key.algorithm)).then(|| Step::Remove { key_id: key.key_id.clone() })
         });
         additions.chain(removals).collect()
     }
@@ -130,23 +131,6 @@ impl Schedule {
     pub fn import_time(&self, keys: &[StoredKey], algorithm: Algorithm, now: SystemTime) -> SystemTime {
         if self.active(keys, algorithm, now).is_some() { now + self.visibility } else { now }
     }
-
-    /// The next time after `now` at which a key changes its state or something falls due.
-    #[must_use]
-    pub fn next_event(&self, keys: &[StoredKey], now: SystemTime) -> Option<SystemTime> {
-        keys.iter()
-            .flat_map(|key| {
-                let place = self.place(keys, key, now);
-                let begins = Some(key.sign_after);
-                let ends = (place.state == KeyState::Active && generates(key.algorithm))
-                    .then(|| (key.sign_after + self.period).checked_sub(self.visibility))
-                    .flatten();
-                [begins, ends, place.verify_until]
-            })
-            .flatten()
-            .filter(|time| *time > now)
-            .min()
-    }
 }
 
 /// Whether keys of `algorithm` can be made here; RSA keys are imported.
@@ -175,4 +159,222 @@ fn trusted(keys: &[StoredKey], algorithm: Algorithm) -> impl Iterator<Item = &St
 /// Two keys may begin at the same moment; all replicas must still agree on which one signs.
 fn order(key: &StoredKey) -> (SystemTime, &str) {
     (key.sign_after, &key.key_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::SealedKey;
+
+    const PERIOD: u64 = 1000;
+    const VISIBILITY: u64 = 100;
+    const RETENTION: u64 = 50;
+
+    fn schedule(algorithms: &[Algorithm]) -> Schedule {
+        Schedule {
+            algorithms: algorithms.to_vec(),
+            period: Duration::from_secs(PERIOD),
+            visibility: Duration::from_secs(VISIBILITY),
+            retention: Duration::from_secs(RETENTION),
+        }
+    }
+
+    fn es256() -> Schedule {
+        schedule(&[Algorithm::Es256])
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+    }
+
+    fn key(name: &str, sign_after: u64) -> StoredKey {
+        StoredKey {
+            key_id: name.to_owned(),
+            algorithm: Algorithm::Es256,
+            create_time: at(0),
+            sign_after: at(sign_after),
+            distrust_time: None,
+            sealed: SealedKey { sealing_key_id: String::new(), bytes: Vec::new() },
+        }
+    }
+
+    fn distrusted(key: StoredKey, time: u64) -> StoredKey {
+        StoredKey { distrust_time: Some(at(time)), ..key }
+    }
+
+    fn rsa(key: StoredKey) -> StoredKey {
+        StoredKey { algorithm: Algorithm::Rs256, ..key }
+    }
+
+    fn generate(sign_after: u64) -> Step {
+        Step::Generate { algorithm: Algorithm::Es256, sign_after: at(sign_after) }
+    }
+
+    fn promote(name: &str, sign_after: u64) -> Step {
+        Step::Promote { key_id: name.to_owned(), sign_after: at(sign_after) }
+    }
+
+    fn remove(name: &str) -> Step {
+        Step::Remove { key_id: name.to_owned() }
+    }
+
+    /// Stored keys, the time, and what is due then.
+    #[test]
+    fn what_is_due_follows_from_keys_and_time() {
+        let table: &[(&str, Vec<StoredKey>, u64, Vec<Step>)] = &[
+            ("the first start makes a key that signs at once", vec![], 0, vec![generate(0)]),
+            ("nothing while the key is young", vec![key("a", 0)], 899, vec![]),
+            ("the next is published one visibility period ahead", vec![key("a", 0)], 900, vec![generate(1000)]),
+            ("a late look still gives it a visibility period", vec![key("a", 0)], 5000, vec![generate(5100)]),
+            ("one successor is enough", vec![key("a", 0), key("b", 1000)], 950, vec![]),
+            ("the old one is kept while its tokens live", vec![key("a", 0), key("b", 1000)], 1049, vec![]),
+            ("and not longer", vec![key("a", 0), key("b", 1000)], 1050, vec![remove("a")]),
+            ("a distrusted key's successor is made at once", vec![distrusted(key("a", 0), 10)], 10, vec![generate(10)]),
+            (
+                "or promoted, where it is there already",
+                vec![distrusted(key("a", 0), 950), key("b", 1000)],
+                950,
+                vec![promote("b", 950)],
+            ),
+            (
+                "a distrusted key is kept until its tokens have expired",
+                vec![distrusted(key("a", 0), 10), key("b", 10)],
+                60,
+                vec![remove("a")],
+            ),
+            (
+                "a distrusted successor does not count",
+                vec![key("a", 0), distrusted(key("b", 1000), 950)],
+                960,
+                vec![generate(1060)],
+            ),
+            ("a key of another algorithm does not count", vec![rsa(key("r", 0))], 0, vec![generate(0)]),
+        ];
+        for (claim, keys, now, due) in table {
+            assert_eq!(es256().due(keys, at(*now)), *due, "{claim}");
+        }
+    }
+
+    #[test]
+    fn the_state_follows_from_keys_and_time() {
+        let keys = [key("a", 0), key("b", 1000), distrusted(key("c", 500), 600)];
+        let states = |now: u64| keys.each_ref().map(|key| es256().place(&keys, key, at(now)).state);
+        use KeyState::{Active, Distrusted, Pending, Retiring};
+        assert_eq!(states(0), [Active, Pending, Distrusted]);
+        assert_eq!(states(999), [Active, Pending, Distrusted]);
+        assert_eq!(states(1000), [Retiring, Active, Distrusted]);
+        let place = es256().place(&keys, &keys[0], at(1000));
+        assert_eq!(place.verify_until, Some(at(1000 + RETENTION)));
+    }
+
+    #[test]
+    fn imported_keys_are_neither_made_nor_removed_here() {
+        let rs256 = schedule(&[Algorithm::Rs256]);
+        assert_eq!(rs256.due(&[], at(0)), []);
+        assert_eq!(rs256.due(&[rsa(key("a", 0))], at(9999)), []);
+        assert_eq!(rs256.due(&[rsa(key("a", 0)), rsa(key("b", 10))], at(9999)), []);
+        assert_eq!(rs256.import_time(&[], Algorithm::Rs256, at(5)), at(5));
+        assert_eq!(rs256.import_time(&[rsa(key("a", 0))], Algorithm::Rs256, at(5)), at(5 + VISIBILITY));
+    }
+
+    #[test]
+    fn a_key_whose_algorithm_is_no_longer_configured_retires() {
+        let keys = [rsa(key("r", 0)), key("a", 0)];
+        assert_eq!(es256().place(&keys, &keys[0], at(10)).state, KeyState::Retiring);
+        assert_eq!(es256().active(&keys, Algorithm::Rs256, at(10)), None);
+        let ed = StoredKey { algorithm: Algorithm::EdDsa, ..key("e", 0) };
+        assert_eq!(es256().due(&[key("a", 0), ed.clone()], at(PERIOD + RETENTION - 200)), []);
+        let due = es256().due(&[key("a", 0), key("b", 900), ed], at(PERIOD + RETENTION));
+        assert!(due.contains(&remove("e")), "{due:?}");
+    }
+
+    #[test]
+    fn advancing_publishes_one_key_however_often_it_is_asked() {
+        let mut keys = vec![key("a", 0)];
+        assert_eq!(es256().advance(&keys, Algorithm::Es256, at(10)), generate(10 + VISIBILITY));
+        keys.push(StoredKey { create_time: at(10), ..key("b", 10 + VISIBILITY) });
+        assert_eq!(es256().advance(&keys, Algorithm::Es256, at(20)), promote("b", 10 + VISIBILITY));
+    }
+
+    #[test]
+    fn advancing_never_skips_the_visibility_period() {
+        let next = StoredKey { create_time: at(40), ..key("b", 1000) };
+        let keys = [key("a", 0), next];
+        assert_eq!(es256().advance(&keys, Algorithm::Es256, at(60)), promote("b", 40 + VISIBILITY));
+        assert_eq!(es256().advance(&keys, Algorithm::Es256, at(500)), promote("b", 500));
+    }
+
+    #[test]
+    fn keys_that_begin_at_the_same_moment_are_ranked_alike_everywhere() {
+        let (a, b) = (key("a", 0), key("b", 0));
+        for keys in [[a.clone(), b.clone()], [b, a]] {
+            let active = es256().active(&keys, Algorithm::Es256, at(10)).unwrap();
+            assert_eq!(active.key_id, "b");
+        }
+    }
+
+    /// Runs a rotation for as long as `steps` say, as the server would.
+    fn run(steps: &[u64]) -> Vec<(SystemTime, Vec<StoredKey>)> {
+        let (mut keys, mut now, mut made) = (Vec::new(), 0, 0);
+        let mut history = Vec::new();
+        for step in steps {
+            now += step;
+            for step in es256().due(&keys, at(now)) {
+                match step {
+                    Step::Generate { sign_after, .. } => {
+                        made += 1;
+                        let name = format!("{made:04}");
+                        keys.push(StoredKey { create_time: at(now), sign_after, ..key(&name, 0) });
+                    }
+                    Step::Promote { key_id, sign_after } => {
+                        keys.iter_mut().filter(|key| key.key_id == key_id).for_each(|key| key.sign_after = sign_after);
+                    }
+                    Step::Remove { key_id } => keys.retain(|key| key.key_id != key_id),
+                }
+            }
+            history.push((at(now), keys.clone()));
+        }
+        history
+    }
+
+    proptest! {
+        /// However irregularly the server looks at the clock.
+        #[test]
+        fn there_is_always_one_active_key_published_long_enough(steps in prop::collection::vec(0..700u64, 1..60)) {
+            let mut first = None;
+            for (now, keys) in run(&steps) {
+                let places = keys.iter().map(|key| (key, es256().place(&keys, key, now)));
+                let active: Vec<_> = places.filter(|(_, place)| place.state == KeyState::Active).collect();
+                prop_assert_eq!(active.len(), 1);
+                let key = active[0].0;
+                let first = first.get_or_insert_with(|| key.key_id.clone());
+                if key.key_id != *first {
+                    prop_assert!(key.sign_after >= key.create_time + Duration::from_secs(VISIBILITY));
+                }
+                prop_assert!(keys.len() <= 3);
+            }
+        }
+
+        /// A token signed at one look still finds its key at every later one within its lifetime.
+        #[test]
+        fn a_key_outlives_its_tokens(steps in prop::collection::vec(0..700u64, 1..60)) {
+            let history = run(&steps);
+            for (place, (signed, keys)) in history.iter().enumerate() {
+                let Some(signer) = es256().active(keys, Algorithm::Es256, *signed) else { continue };
+                let lifetime = Duration::from_secs(RETENTION);
+                for (_, later) in history[place..].iter().take_while(|(now, _)| *now < *signed + lifetime) {
+                    prop_assert!(later.iter().any(|key| key.key_id == signer.key_id));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_due_is_due_once(steps in prop::collection::vec(0..700u64, 1..60)) {
+            for (now, keys) in run(&steps) {
+                prop_assert_eq!(es256().due(&keys, now), vec![]);
+            }
+        }
+    }
 }

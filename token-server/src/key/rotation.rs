@@ -1,0 +1,176 @@
+//! Rotation, done: reads the stored keys, does what [`super::rotate`] says is due, puts the result in the ring.
+//!
+//! Every replica runs this; the table is replaced by compare-and-set, so of several that find a rotation due
+//! one succeeds and the others find it done.
+
+mod table;
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime},
+};
+
+use token_interceptor::{clock::Clock, signature::Algorithm};
+use tokio::{sync::Mutex, time::sleep};
+
+use self::table::{Keys, Opened};
+use super::{ImportedKey, KeyError, KeyRing, KeyState, PublishedKey, PublishedKeys, Schedule, SealingKeys};
+use crate::{
+    error_chain,
+    feed::{Event, Feed, Subscription},
+    store::{AdminRecord, ChangeKind, KeyStore, StoredKey},
+};
+
+/// The longest sleep between two looks at the clock.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest, so that a store that fails is not asked in a tight loop.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// Which keys there are to be.
+#[derive(Clone, Debug)]
+pub struct KeySettings {
+    /// Which algorithms sign, and for how long.
+    pub schedule: Schedule,
+    /// Keys made elsewhere; of one algorithm each takes over from the one listed before.
+    pub imported: Vec<ImportedKey>,
+}
+
+/// The signing keys and their rotation. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct KeyRotation(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    keys: Keys,
+    ring: KeyRing,
+    /// Keys that were opened before; held while keys are changed, so that the ring never goes back in time.
+    opened: Mutex<Opened>,
+}
+
+impl KeyRotation {
+    /// Reads the keys, makes or imports what is missing, and does what is due. A second start finds the keys
+    /// of the first.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read or written, a key does not open, or the default algorithm has no key.
+    pub async fn start(
+        store: Arc<dyn KeyStore>,
+        sealing: SealingKeys,
+        settings: KeySettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, KeyError> {
+        let KeySettings { schedule, imported } = settings;
+        let keys = Keys { store, sealing, schedule, clock };
+        let (table, now) = keys.change(None, |table, now| keys.import(table, &imported, now)).await?;
+        let mut opened = Opened::new();
+        let (signers, published) = keys.open(&table.keys, &mut opened, now)?;
+        let ring = KeyRing::new(signers, PublishedKeys::new(published));
+        Ok(Self(Arc::new(Shared { keys, ring, opened: Mutex::new(opened) })))
+    }
+
+    /// The keys of this moment.
+    #[must_use]
+    pub fn ring(&self) -> &KeyRing {
+        &self.0.ring
+    }
+
+    /// Rotates by itself, and takes over what other replicas do, until feed or rotation end.
+    pub fn follow(&self, feed: &Feed) {
+        tokio::spawn(follow(Arc::downgrade(&self.0), feed.subscribe()));
+    }
+
+    /// Reads the keys again and does what is due.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyRotation::start`]; the ring then stays as it is.
+    pub async fn refresh(&self) -> Result<(), KeyError> {
+        self.0.refresh().await.map(drop)
+    }
+
+    /// Publishes the next key of `algorithm` (the default one where `None`) now; it signs once verifiers have
+    /// had time to see it. Asked twice, it answers with the same key.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::AlgorithmNotConfigured`]; for RSA [`KeyError::Signature`], as its keys are imported; the
+    /// store's.
+    pub async fn rotate(
+        &self,
+        algorithm: Option<Algorithm>,
+        audit: Option<&AdminRecord>,
+    ) -> Result<PublishedKey, KeyError> {
+        let keys = &self.0.keys;
+        let algorithm = algorithm.or_else(|| keys.schedule.algorithms.first().copied());
+        let algorithm = algorithm
+            .filter(|algorithm| keys.schedule.algorithms.contains(algorithm))
+            .ok_or(KeyError::AlgorithmNotConfigured)?;
+        self.0.change(audit, |table, now| keys.apply(keys.schedule.advance(table, algorithm, now), table, now)).await?;
+        let published = self.0.ring.published();
+        let pending = |key: &&PublishedKey| key.algorithm == algorithm && key.state == KeyState::Pending;
+        let next = published.keys.iter().filter(pending).min_by_key(|key| key.sign_after);
+        next.cloned().ok_or(KeyError::NotFound)
+    }
+
+    /// Refuses a compromised key from now on, everywhere, and signs with another at once.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NotFound`]; [`KeyError::LastKey`] when nothing could be signed any more; the store's.
+    pub async fn distrust(&self, key_id: &str, audit: Option<&AdminRecord>) -> Result<(), KeyError> {
+        self.0
+            .change(audit, |table, now| {
+                let key = table.iter_mut().find(|key| key.key_id == key_id).ok_or(KeyError::NotFound)?;
+                key.distrust_time.get_or_insert(now);
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl Shared {
+    /// How long until something is due.
+    async fn refresh(&self) -> Result<Duration, KeyError> {
+        self.change(None, |_, _| Ok(())).await?;
+        let now = self.keys.clock.now();
+        let published = self.ring.published();
+        let times = published.keys.iter().flat_map(|key| [Some(key.sign_after), key.verify_until]);
+        let next = times.flatten().filter_map(|time| time.duration_since(now).ok()).min();
+        Ok(next.map_or(LOOK_INTERVAL, |wait| wait.clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL)))
+    }
+
+    async fn change(
+        &self,
+        audit: Option<&AdminRecord>,
+        edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), KeyError> + Send + Sync,
+    ) -> Result<(), KeyError> {
+        let mut opened = self.opened.lock().await;
+        let (table, now) = self.keys.change(audit, edit).await?;
+        let (signers, published) = self.keys.open(&table.keys, &mut opened, now)?;
+        self.ring.replace(signers, published);
+        Ok(())
+    }
+}
+
+async fn follow(shared: Weak<Shared>, mut events: Subscription) {
+    let mut wait = LOOK_INTERVAL_MIN;
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                None => return,
+                Some(Event::Changed(ChangeKind::Keys) | Event::Resync) => {}
+                Some(Event::Changed(ChangeKind::Client(_) | ChangeKind::Revocation) | Event::Stale) => continue,
+            },
+            () = sleep(wait) => {}
+        }
+        let Some(shared) = shared.upgrade() else { return };
+        wait = shared.refresh().await.unwrap_or_else(|error| {
+            tracing::error!(error = %error_chain::of(&error), "signing keys cannot be refreshed; the known ones stay in use");
+            LOOK_INTERVAL_MIN * 5
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The stored keys: changed by compare-and-set, opened, checked.
+
+use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
+
+use token_interceptor::{
+    clock::Clock,
+    signature::{Algorithm, SigningKey},
+};
+
+use crate::{
+    key::{ImportedKey, KeyError, PublishedKey, Schedule, SealingKeys, Signer, ring::Signers, rotate::Step},
+    store::{AdminRecord, KeyStore, KeyTable, StoreError, StoredKey},
+    timestamp,
+};
+
+/// How often a change is tried again because another replica was faster.
+const ATTEMPTS: u32 = 8;
+
+/// Keys that were opened before, by their ID.
+pub(super) type Opened = HashMap<String, Arc<Signer>>;
+
+/// What every change to the stored keys needs.
+pub(super) struct Keys {
+    pub(super) store: Arc<dyn KeyStore>,
+    pub(super) sealing: SealingKeys,
+    pub(super) schedule: Schedule,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Keys {
+    /// Applies `edit` and what is due to the stored table; again, where another replica was faster.
+    pub(super) async fn change(
+        &self,
+        audit: Option<&AdminRecord>,
+        edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), KeyError> + Send + Sync,
+    ) -> Result<(KeyTable, SystemTime), KeyError> {
+        for _ in 0..ATTEMPTS {
+            let mut table = self.store.keys().await?;
+            let before = table.keys.clone();
+            let now = timestamp::stored(self.clock.now());
+            edit(&mut table.keys, now)?;
+            for step in self.schedule.due(&table.keys, now) {
+                self.apply(step, &mut table.keys, now)?;
+            }
+            self.reseal(&mut table.keys)?;
+            self.expect_default(&table.keys, now)?;
+            if table.keys == before {
+                return Ok((table, now));
+            }
+            table.keys.sort_by(|a, b| a.key_id.cmp(&b.key_id));
+            let automatic = automatic_record(&before, &table.keys, now);
+            match self.store.replace_keys(&table, Some(audit.unwrap_or(&automatic))).await {
+                Ok(version) => {
+                    tracing::info!(change = automatic.detail, "signing keys changed");
+                    return Ok((KeyTable { version, ..table }, now));
+                }
+                Err(StoreError::RevisionMismatch) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::RevisionMismatch.into())
+    }
+
+    pub(super) fn apply(&self, step: Step, table: &mut Vec<StoredKey>, now: SystemTime) -> Result<(), KeyError> {
+        match step {
+            Step::Generate { algorithm, sign_after } => {
+                let der = SigningKey::generate_pkcs8(algorithm)?;
+                table.push(self.stored(algorithm, &der, now, sign_after)?);
+            }
+            Step::Promote { key_id, sign_after } => {
+                for key in table.iter_mut().filter(|key| key.key_id == key_id) {
+                    key.sign_after = sign_after;
+                }
+            }
+            Step::Remove { key_id } => table.retain(|key| key.key_id != key_id),
+        }
+        Ok(())
+    }
+
+    /// Adds the keys that are not there yet: in the order in which they are listed, each takes over from the
+    /// one before.
+    pub(super) fn import(
+        &self,
+        table: &mut Vec<StoredKey>,
+        imported: &[ImportedKey],
+        now: SystemTime,
+    ) -> Result<(), KeyError> {
+        for import in imported {
+            let sign_after = self.schedule.import_time(table, import.algorithm, now);
+            let key = self.stored(import.algorithm, &import.der, now, sign_after)?;
+            match table.iter().find(|known| known.key_id == key.key_id) {
+                None => table.push(key),
+                Some(known) if known.algorithm == key.algorithm => {}
+                // RFC 8725 section 3.1, and the seal, bind a key to its algorithm.
+                Some(_) => return Err(KeyError::Reused { key_id: key.key_id }),
+            }
+        }
+        Ok(())
+    }
+
+    fn stored(
+        &self,
+        algorithm: Algorithm,
+        der: &[u8],
+        create_time: SystemTime,
+        sign_after: SystemTime,
+    ) -> Result<StoredKey, KeyError> {
+        let key_id = SigningKey::from_der(algorithm, der)?.public_jwk().key_id().to_owned();
+        let sealed = self.sealing.seal(&key_id, algorithm, der)?;
+        Ok(StoredKey { key_id, algorithm, create_time, sign_after, distrust_time: None, sealed })
+    }
+
+    /// Seals under the current sealing key what is still under an older one, so that it can be dropped.
+    fn reseal(&self, table: &mut [StoredKey]) -> Result<(), KeyError> {
+        for key in table.iter_mut().filter(|key| key.sealed.sealing_key_id != self.sealing.current_id()) {
+            let der = self.sealing.open(&key.key_id, key.algorithm, &key.sealed)?;
+            key.sealed = self.sealing.seal(&key.key_id, key.algorithm, &der)?;
+        }
+        Ok(())
+    }
+
+    fn expect_default(&self, table: &[StoredKey], now: SystemTime) -> Result<(), KeyError> {
+        let default = self.schedule.algorithms.first().ok_or(KeyError::AlgorithmNotConfigured)?;
+        self.schedule.active(table, *default, now).map(drop).ok_or(KeyError::LastKey)
+    }
+
+    /// Opens the keys. What is published is what was opened, and its ID is computed from it: whoever can
+    /// write to the store still cannot have a key published.
+    pub(super) fn open(
+        &self,
+        table: &[StoredKey],
+        opened: &mut Opened,
+        now: SystemTime,
+    ) -> Result<(Signers, Vec<PublishedKey>), KeyError> {
+        opened.retain(|key_id, _| table.iter().any(|key| key.key_id == *key_id));
+        let mut published = Vec::new();
+        for key in table {
+            let place = self.schedule.place(table, key, now);
+            if place.verify_until.is_none_or(|until| now < until) {
+                let signer = self.signer(key, opened)?;
+                published.push(PublishedKey {
+                    algorithm: key.algorithm,
+                    jwk: signer.public_jwk().clone(),
+                    state: place.state,
+                    sign_after: key.sign_after,
+                    verify_until: place.verify_until,
+                });
+            }
+        }
+        published.sort_by_key(|key| (self.rank(key.algorithm), key.sign_after));
+        let active = |algorithm: &Algorithm| {
+            let key = self.schedule.active(table, *algorithm, now)?;
+            opened.get(&key.key_id).map(Arc::clone)
+        };
+        let mut signers = self.schedule.algorithms.iter().map(active);
+        let default = signers.next().flatten().ok_or(KeyError::LastKey)?;
+        Ok((Signers { default, others: signers.flatten().collect() }, published))
+    }
+
+    fn signer(&self, key: &StoredKey, opened: &mut Opened) -> Result<Arc<Signer>, KeyError> {
+        if let Some(signer) = opened.get(&key.key_id).filter(|signer| signer.algorithm() == key.algorithm) {
+            return Ok(Arc::clone(signer));
+        }
+        let der = self.sealing.open(&key.key_id, key.algorithm, &key.sealed)?;
+        let signer = Arc::new(Signer::new(SigningKey::from_der(key.algorithm, &der)?));
+        if signer.key_id() != key.key_id {
+            return Err(KeyError::SealBroken { key_id: key.key_id.clone() });
+        }
+        opened.insert(key.key_id.clone(), Arc::clone(&signer));
+        Ok(signer)
+    }
+
+    /// The default algorithm's keys come first in the key set.
+    fn rank(&self, algorithm: Algorithm) -> usize {
+        let algorithms = &self.schedule.algorithms;
+        algorithms.iter().position(|known| *known == algorithm).unwrap_or(algorithms.len())
+    }
+}
+
+/// For the admin audit, where nobody asked for the change.
+fn automatic_record(before: &[StoredKey], after: &[StoredKey], now: SystemTime) -> AdminRecord {
+    let ids = |these: &[StoredKey], those: &[StoredKey]| {
+        let new = these.iter().filter(|key| those.iter().all(|other| other.key_id != key.key_id));
+        new.map(|key| key.key_id.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let (added, removed) = (ids(after, before), ids(before, after));
+    AdminRecord {
+        time: now,
+        actor: "token-server".to_owned(),
+        action: "RotateSigningKey".to_owned(),
+        resource: added.clone(),
+        request_id: None,
+        detail: format!("added [{added}] removed [{removed}]"),
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("sealing", &self.sealing).field("schedule", &self.schedule).finish_non_exhaustive()
+    }
+}
