@@ -1,0 +1,31 @@
+//! The client layer, on the real stack over a simulated network: time is virtual, so an outage of an hour takes
+//! a moment, and nothing here sleeps.
+
+#![allow(
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "one test program: nothing is reached from outside, and what is unexpected fails the test"
+)]
+
+mod callee;
+mod issuer;
+mod network;
+
+mod cancellation;
+mod clocks;
+mod healing;
+mod outages;
+mod privilege;
+mod replays;
+
+/// The example application's contract.
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
+pub mod inventory {
+    tonic::include_proto!("inventory.v1");
+    /// What its methods demand.
+    pub static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::include_policy!();
+}

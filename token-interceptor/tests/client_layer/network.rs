@@ -1,0 +1,199 @@
+//! A simulated network with an issuer, an inventory service and one client.
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use hyper_util::rt::TokioIo;
+use token_interceptor::{
+    attach::{Attach, TokenLayer},
+    clock::Clock,
+    danger,
+    source::{ClientCredentials, IssuerBuilder},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::mpsc,
+    time::Instant,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{
+    Channel, Endpoint,
+    server::{Connected, Router, TcpConnectInfo},
+};
+use tower::Layer as _;
+
+use crate::{
+    callee::{self, Callee},
+    inventory::{POLICY, inventory_service_client::InventoryServiceClient},
+    issuer::{self, Issuer},
+};
+
+/// One way, always. A call takes two of these, a new connection one more.
+pub const LATENCY: Duration = Duration::from_millis(1);
+/// A call that nothing delays is over by then.
+pub const UNDELAYED: Duration = Duration::from_millis(8);
+
+pub type Client = InventoryServiceClient<Attach<Channel>>;
+
+/// What a test holds: both servers' switches, and the client's clock.
+#[derive(Clone)]
+pub struct World {
+    pub issuer: Arc<Issuer>,
+    pub callee: Arc<Callee>,
+    pub clock: Arc<SimClock>,
+    pub tokens: TokenLayer,
+    pub client: Client,
+}
+
+/// Runs `test` as the client, for at most so much virtual time, to the millisecond.
+pub fn simulate<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    run(duration, Duration::from_millis(1), test);
+}
+
+/// The same for what takes minutes, in steps of 20 ms.
+pub fn simulate_coarsely<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    run(duration, Duration::from_millis(20), test);
+}
+
+fn run<F>(duration: Duration, tick: Duration, test: impl FnOnce(World) -> F + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let mut sim = turmoil::Builder::new()
+        .simulation_duration(duration)
+        .tick_duration(tick)
+        .min_message_latency(LATENCY)
+        .max_message_latency(LATENCY)
+        .tcp_capacity(1 << 16)
+        .enable_tokio_io()
+        .rng_seed(7)
+        .build();
+    let (issuer, callee) = (Arc::new(Issuer::default()), Arc::new(Callee::default()));
+    let served = Arc::clone(&issuer);
+    sim.host("issuer", move || serve(issuer::router(Arc::clone(&served))));
+    let served = Arc::clone(&callee);
+    sim.host("inventory", move || serve(callee::router(Arc::clone(&served))));
+    sim.client("client", async move {
+        test(World::new(issuer, callee)).await;
+        Ok(())
+    });
+    sim.run().unwrap();
+}
+
+impl World {
+    fn new(issuer: Arc<Issuer>, callee: Arc<Callee>) -> Self {
+        let clock = Arc::new(SimClock::new());
+        let reach = IssuerBuilder::grpc_channel(channel("issuer"), danger::AllowPlaintext);
+        let source = ClientCredentials::new("orders", "tks_secret", reach).unwrap();
+        let shared: Arc<dyn Clock> = clock.clone();
+        let tokens = TokenLayer::new(source).policy(POLICY).clock(shared).any_destination(danger::AllowPlaintext);
+        let client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
+        Self { issuer, callee, clock, tokens, client }
+    }
+}
+
+/// A channel over the simulated network, with the keepalive that the library sets on its own.
+pub fn channel(host: &'static str) -> Channel {
+    Endpoint::from_shared(format!("http://{host}:{PORT}"))
+        .unwrap()
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .connect_with_connector_lazy(tower::service_fn(move |_| async move {
+            Ok::<_, io::Error>(TokioIo::new(turmoil::net::TcpStream::connect((host, PORT)).await?))
+        }))
+}
+
+const PORT: u16 = 50051;
+
+async fn serve(router: Router) -> turmoil::Result {
+    let listener = turmoil::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await?;
+    let (sender, connections) = mpsc::channel::<io::Result<Io>>(64);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if sender.send(Ok(Io(stream))).await.is_err() {
+                return;
+            }
+        }
+    });
+    router.serve_with_incoming(ReceiverStream::new(connections)).await?;
+    Ok(())
+}
+
+/// The time of day of a machine whose clock the test sets, and which it can suspend.
+#[derive(Debug)]
+pub struct SimClock {
+    start: Instant,
+    offset_millis: AtomicI64,
+}
+
+impl SimClock {
+    fn new() -> Self {
+        Self { start: Instant::now(), offset_millis: AtomicI64::new(0) }
+    }
+
+    /// Moves the time of day while monotonic time stands still: a suspended machine, or a clock that is set.
+    pub fn jump(&self, millis: i64) {
+        self.offset_millis.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> SystemTime {
+        let right = true_time(self.start);
+        let offset = self.offset_millis.load(Ordering::SeqCst);
+        if offset < 0 {
+            right - Duration::from_millis(offset.unsigned_abs())
+        } else {
+            right + Duration::from_millis(offset.unsigned_abs())
+        }
+    }
+}
+
+/// What a clock shows that is right.
+pub fn true_time(start: Instant) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + start.elapsed()
+}
+
+struct Io(turmoil::net::TcpStream);
+
+impl Connected for Io {
+    type ConnectInfo = TcpConnectInfo;
+    fn connect_info(&self) -> TcpConnectInfo {
+        TcpConnectInfo { local_addr: self.0.local_addr().ok(), remote_addr: self.0.peer_addr().ok() }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

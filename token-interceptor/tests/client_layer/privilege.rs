@@ -1,0 +1,110 @@
+//! Least privilege from the proto; no token where it does not belong.
+
+use std::time::Duration;
+
+use token_interceptor::{
+    attach::TokenLayer,
+    source::{StaticToken, TokenRequest},
+    status::Answer,
+};
+use token_proto::v1::ErrorReason;
+use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
+use tower::Layer as _;
+
+use crate::{
+    inventory::{
+        DeleteItemRequest, GetItemRequest, GetOpeningHoursRequest, ListItemsRequest, POLICY,
+        inventory_service_client::InventoryServiceClient,
+    },
+    issuer::Behaviour,
+    network::{World, channel, simulate},
+};
+
+#[test]
+fn each_method_asks_for_what_it_demands_and_equal_demands_share_a_token() {
+    simulate(Duration::from_secs(20), |world| async move {
+        let mut client = world.client.clone();
+        client.get_item(GetItemRequest::default()).await.unwrap();
+        client.list_items(ListItemsRequest {}).await.unwrap();
+        client.delete_item(DeleteItemRequest::default()).await.unwrap();
+        assert_eq!(world.issuer.asked_for(), ["inventory: inventory.read", "inventory: inventory.write"]);
+    });
+}
+
+#[test]
+fn a_public_method_gets_no_token_and_asks_for_none() {
+    simulate(Duration::from_secs(20), |world| async move {
+        world.client.clone().get_opening_hours(GetOpeningHoursRequest {}).await.unwrap();
+        assert_eq!(world.callee.tokens(), [None]);
+        assert_eq!(world.issuer.requests(), 0);
+    });
+}
+
+#[test]
+fn methods_that_a_program_names_share_one_token_for_their_audience() {
+    simulate(Duration::from_secs(20), |World { tokens, issuer, callee, .. }| async move {
+        let tokens = tokens.sharing(&["/inventory.v1.InventoryService/*"]).unwrap();
+        let mut client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
+        client.get_item(GetItemRequest::default()).await.unwrap();
+        client.delete_item(DeleteItemRequest::default()).await.unwrap();
+        assert_eq!(issuer.asked_for(), ["inventory: inventory.read inventory.write"]);
+        assert_eq!(callee.tokens(), [Some("token-1".into())]);
+    });
+}
+
+#[test]
+fn a_single_call_may_ask_for_something_else() {
+    simulate(Duration::from_secs(20), |world| async move {
+        let mut request = Request::new(DeleteItemRequest::default());
+        request.extensions_mut().insert(TokenRequest::for_audience("warehouse").with_scopes(["b", "a", "b"]));
+        world.client.clone().delete_item(request).await.unwrap();
+        assert_eq!(world.issuer.asked_for(), ["warehouse: a b"]);
+    });
+}
+
+#[test]
+fn a_scope_that_the_issuer_does_not_grant_is_named_and_costs_only_what_demands_it() {
+    simulate(Duration::from_secs(20), |world| async move {
+        let mut client = world.client.clone();
+        client.get_item(GetItemRequest::default()).await.unwrap();
+        world.issuer.set(Behaviour::Fail(Duration::ZERO, Answer::new(ErrorReason::InvalidScope, "no")));
+        let status = client.delete_item(DeleteItemRequest::default()).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(status.get_details_error_info().unwrap().metadata["scope"], "inventory.write");
+        client.get_item(GetItemRequest::default()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_call_that_brings_its_own_authorization_keeps_it() {
+    simulate(Duration::from_secs(20), |world| async move {
+        let mut request = Request::new(GetItemRequest::default());
+        request.metadata_mut().insert("authorization", "Bearer mine".parse().unwrap());
+        world.client.clone().get_item(request).await.unwrap();
+        assert_eq!(world.callee.tokens(), [Some("mine".into())]);
+        assert_eq!(world.issuer.requests(), 0);
+    });
+}
+
+#[test]
+fn plaintext_to_another_machine_is_refused_before_a_byte_leaves() {
+    simulate(Duration::from_secs(20), |world| async move {
+        let tokens = TokenLayer::new(StaticToken::new("secret").unwrap()).policy(POLICY);
+        let refused = tokens.clone().destination(&"http://inventory:50051".parse().unwrap()).unwrap_err();
+        assert!(refused.to_string().contains("http://inventory is plaintext"), "{refused}");
+        // And a layer that was never told where the calls go sends none either.
+        let mut client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
+        let status = client.get_item(GetItemRequest::default()).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let mut client = InventoryServiceClient::with_origin(
+            tokens.layer(channel("inventory")),
+            "http://inventory:50051".parse().unwrap(),
+        );
+        assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
+        let interceptor = tokens.interceptor(TokenRequest::for_audience("inventory"));
+        let mut client = InventoryServiceClient::with_interceptor(channel("inventory"), interceptor);
+        assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
+        assert!(world.callee.attempts().is_empty());
+    });
+}
