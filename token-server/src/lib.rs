@@ -20,8 +20,13 @@
 //! | the two faces | [`service`], [`http`] |
 //! | what is offered, for everybody to read | [`metadata`] |
 //! | every setting, with the place of every mistake | [`config`] |
+//! | log lines, the audit stream, metrics | [`telemetry`] |
+//! | everything put together, on one port | [`server`] |
+//! | an issuer from nothing, for development and tests | [`development`] |
+//! | the command line | [`command`] |
 
 mod error_chain;
+mod private_file;
 pub mod timestamp;
 pub mod key_material;
 mod form;
@@ -41,3 +46,7 @@ pub mod issuer;
 pub mod service;
 pub mod http;
 pub mod config;
+pub mod telemetry;
+pub mod server;
+pub mod development;
+pub mod command;

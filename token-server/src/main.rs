@@ -1,2 +1,7 @@
-//! The program.
-fn main() {}
+//! The program `token-server`. Everything is in the library, `token_server::command`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    token_server::command::main()
+}

@@ -6,14 +6,21 @@ use secrecy::SecretString;
 use token_interceptor::signature::Algorithm;
 
 use super::reader::Section;
+use crate::client::registry::CLIENTS_MAX;
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// A working day's outage of the store is survived by half.
+const STALENESS_MAX: Duration = Duration::from_secs(4 * 3600);
 
 /// `[store]`: where clients, keys and revocations are kept.
 #[derive(Clone, Debug)]
 pub struct Store {
     /// The SQLite database file.
     pub sqlite: PathBuf,
+    /// Clients that are kept in memory.
+    pub cached_clients: usize,
+    /// For how long clients in memory still get tokens while the store is out of reach.
+    pub staleness_max: Duration,
 }
 
 impl Store {
@@ -27,8 +34,16 @@ impl Store {
             }
             path
         });
+        let cached_clients = section.within("cached_clients", CLIENTS_MAX, 1..=10_000_000);
+        let staleness_max = section.within("staleness_max", STALENESS_MAX, Duration::ZERO..=30 * DAY);
         section.finish();
-        Some(Self { sqlite: sqlite? })
+        Some(Self { sqlite: sqlite?, cached_clients, staleness_max })
+    }
+
+    /// A file, and otherwise the defaults.
+    #[must_use]
+    pub fn sqlite(file: PathBuf) -> Self {
+        Self { sqlite: file, cached_clients: CLIENTS_MAX, staleness_max: STALENESS_MAX }
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Listen {
     /// Metrics and health for operators, in plaintext, on a port of their own. Absent: they are served on
     /// `address`, and the metrics only where that is loopback.
     pub operations_address: Option<SocketAddr>,
+    /// Threads that serve, each with a share of the connections.
+    pub threads: usize,
     /// Serve without TLS beyond loopback. Secrets and tokens then cross the network readable, unless
     /// something in front of this server terminates TLS on the same host.
     pub danger_plaintext: bool,
@@ -21,6 +23,7 @@ impl Listen {
     pub(super) fn read(mut section: Section<'_>, plaintext: bool) -> Option<Self> {
         let address: Option<SocketAddr> = section.required("address");
         let operations_address = section.optional("operations_address");
+        let threads = section.within("threads", threads_default(), 1..=1024);
         let danger_plaintext = section.or("danger_plaintext", false);
         if let Some(address) = address
             && plaintext
@@ -35,8 +38,13 @@ impl Listen {
             );
         }
         section.finish();
-        Some(Self { address: address?, operations_address, danger_plaintext })
+        Some(Self { address: address?, operations_address, threads, danger_plaintext })
     }
+}
+
+/// One per core.
+fn threads_default() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
 /// `[tls]`: certificates. The files are watched; a change takes effect without a restart.
@@ -108,8 +116,6 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Header list of an HTTP/2 request, in bytes.
     pub header_bytes: u32,
-    /// Body of a request, in bytes.
-    pub body_bytes: usize,
     /// A connection older than this is asked to go (GOAWAY), so that clients spread over replicas.
     pub connection_age: Duration,
     /// After a signal to stop, requests under way have this long to end.
@@ -124,7 +130,6 @@ impl Limits {
             handshake_timeout: section.within("handshake_timeout", second * 10, second..=second * 60),
             streams_per_connection: section.within("streams_per_connection", 1_000, 1..=100_000),
             header_bytes: section.within("header_bytes", 16 * 1024, 1024..=1024 * 1024),
-            body_bytes: section.within("body_bytes", 256 * 1024, 4 * 1024..=16 * 1024 * 1024),
             connection_age: section.within("connection_age", second * 3600, second * 10..=second * 86_400 * 7),
             drain_deadline: section.within("drain_deadline", second * 30, Duration::ZERO..=second * 600),
         };
@@ -141,7 +146,6 @@ impl Default for Limits {
             handshake_timeout: second * 10,
             streams_per_connection: 1_000,
             header_bytes: 16 * 1024,
-            body_bytes: 256 * 1024,
             connection_age: second * 3600,
             drain_deadline: second * 30,
         }

@@ -1,0 +1,222 @@
+//! `token-server client`: registers clients and changes what they may ask for.
+
+mod changes;
+mod show;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use token_proto::admin::v1::{
+    self as proto, AddCredentialRequest, CreateClientRequest, Credential, DeleteClientRequest, GetClientRequest,
+    ListClientsRequest, RemoveCredentialRequest, UpdateClientRequest,
+};
+
+use super::{
+    connection::{Admin, Connection, Role},
+    failure::Failure,
+    output::{Output, confirm, note},
+    runtime,
+};
+use changes::Changes;
+
+/// Registers clients, and changes what they may ask for.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  token-server client create orders --grant inventory=inventory.read,inventory.write
+  token-server client list
+  token-server client update orders --grant inventory=inventory.read
+  token-server client add-secret orders --overlap 1day
+  token-server client remove-credential orders c-1f3a
+
+A grant is AUDIENCE=SCOPE,SCOPE: what the client may ask for at one resource server. The commands speak to
+the issuer's admin API; the client that they authenticate as needs the audience token.admin.v1 with the scopes
+clients.read and clients.write.")]
+pub(super) struct Client {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    connection: Connection,
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Registers a client and shows its secret, this once.
+    Create(Create),
+    /// Lists the clients.
+    List,
+    /// Shows one client.
+    Show {
+        /// The client.
+        id: String,
+    },
+    /// Changes what is named, and nothing else.
+    Update(Update),
+    /// Removes a client; the tokens that it has are good until they expire.
+    Delete {
+        /// The client.
+        id: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Makes one more secret, and shows it this once; the old ones go on working.
+    AddSecret(AddSecret),
+    /// Removes a secret or key of a client at once.
+    RemoveCredential {
+        /// The client.
+        id: String,
+        /// The credential, as `client show` names it.
+        credential: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// The client's ID; without one, the issuer makes one up.
+    id: Option<String>,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+#[derive(Debug, Args)]
+struct Update {
+    /// The client.
+    id: String,
+    #[command(flatten)]
+    changes: Changes,
+    /// Refuse tokens to it.
+    #[arg(long, conflicts_with = "enable")]
+    disable: bool,
+    /// Give it tokens again.
+    #[arg(long)]
+    enable: bool,
+}
+
+#[derive(Debug, Args)]
+struct AddSecret {
+    /// The client.
+    id: String,
+    /// The client's other secrets expire this long from now; without it they stay.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    overlap: Option<Duration>,
+    /// The new secret expires this long from now.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    expires_in: Option<Duration>,
+}
+
+impl Client {
+    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+        runtime()?.block_on(self.call(output))
+    }
+
+    async fn call(self, output: &mut Output) -> Result<(), Failure> {
+        let Self { command, connection, json } = self;
+        let admin = async || connection.resolve(Role::Admin)?.admin().await;
+        match command {
+            Command::Create(create) => create.run(&admin().await?, json, output).await,
+            Command::List => list(&admin().await?, json, output).await,
+            Command::Show { id } => {
+                let answer =
+                    admin().await?.clients().get_client(GetClientRequest { client_id: id }).await?.into_inner();
+                show::client(&answer.client.unwrap_or_default(), json, output)
+            }
+            Command::Update(update) => update.run(&admin().await?, json, output).await,
+            Command::Delete { id, yes } => {
+                sure(yes, &format!("Remove the client {id} and its credentials?"))?;
+                let request = DeleteClientRequest { client_id: id.clone(), etag: String::new() };
+                admin().await?.clients().delete_client(request).await?;
+                note(format_args!("The client {id} is removed; the tokens that it has are good until they expire."));
+                Ok(())
+            }
+            Command::AddSecret(add) => add.run(&admin().await?, json, output).await,
+            Command::RemoveCredential { id, credential, yes } => {
+                sure(
+                    yes,
+                    &format!("Remove the credential {credential} of {id}? Whoever uses it gets no more tokens."),
+                )?;
+                let request = RemoveCredentialRequest { client_id: id, credential_id: credential.clone() };
+                admin().await?.clients().remove_credential(request).await?;
+                note(format_args!("The credential {credential} is removed."));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What cannot be undone is asked about.
+pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
+    if yes || confirm(question) {
+        return Ok(());
+    }
+    Err(Failure::usage("nothing was changed").next("confirm with --yes where there is no terminal to ask on"))
+}
+
+impl Create {
+    async fn run(self, admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+        let mut client = proto::Client { client_id: self.id.unwrap_or_default(), ..Default::default() };
+        self.changes.apply(&mut client)?;
+        if client.grants.is_empty() {
+            note("Without --grant AUDIENCE=SCOPE the client can ask for nothing yet.");
+        }
+        let request = CreateClientRequest { client: Some(client), validate_only: false };
+        let answer = admin.clients().create_client(request).await?.into_inner();
+        show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
+    }
+}
+
+impl Update {
+    async fn run(self, admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+        let mut client = proto::Client { client_id: self.id, ..Default::default() };
+        let mut paths = self.changes.apply(&mut client)?;
+        if self.disable || self.enable {
+            client.disabled = self.disable;
+            paths.push("disabled".to_owned());
+        }
+        if paths.is_empty() {
+            return Err(Failure::usage("there is nothing to change")
+                .next("`token-server client update --help` shows what can be"));
+        }
+        let request = UpdateClientRequest {
+            client: Some(client),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            validate_only: false,
+        };
+        let answer = admin.clients().update_client(request).await?.into_inner();
+        show::client(&answer.client.unwrap_or_default(), json, output)
+    }
+}
+
+impl AddSecret {
+    async fn run(self, admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+        let expire_time = self.expires_in.map(|lifetime| (changes::now() + lifetime).into());
+        let request = AddCredentialRequest {
+            client_id: self.id.clone(),
+            credential: Some(Credential { expire_time, ..Default::default() }),
+            overlap: self.overlap.map(changes::duration).transpose()?,
+        };
+        let answer = admin.clients().add_credential(request).await?.into_inner();
+        show::added(&self.id, &answer.credential.unwrap_or_default(), &answer.client_secret, json, output)
+    }
+}
+
+/// Every page.
+async fn list(admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+    let mut clients = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListClientsRequest { page_size: 1000, page_token };
+        let page = admin.clients().list_clients(request).await?.into_inner();
+        clients.extend(page.clients);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return show::clients(&clients, json, output);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `token-server dev`: an issuer from nothing.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use secrecy::ExposeSecret as _;
+
+use super::{
+    failure::Failure,
+    output::Output,
+    runtime,
+    serve::{announce_stop, cannot_start, start_telemetry, until_stopped},
+};
+use crate::development::{Development, DevelopmentError, RunningDevelopment};
+
+/// The port of a development issuer.
+const PORT: u16 = 8443;
+
+/// Serves tokens on https://localhost:8443 from nothing: for development, and to see how it works.
+///
+/// Makes a folder with an SQLite store, keys, a CA of this machine's own, and two clients: "orders", which may
+/// read the inventory, and "token-admin", which `token-server client` and `token-server key` use. Started
+/// again, everything is as it was. Listens on loopback alone.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  token-server dev
+  token-server dev --port 0 --state-dir /tmp/issuer     # any free port
+  rm -r .token-server                                   # forget everything
+
+For other machines, and to keep: token-server serve --help")]
+pub(super) struct Dev {
+    /// The port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = PORT)]
+    port: u16,
+    /// Where everything is kept.
+    #[arg(long, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
+    state_dir: PathBuf,
+}
+
+impl Dev {
+    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let development = Development::open(&self.state_dir, self.port).map_err(not_usable)?;
+        let _writers = start_telemetry(development.config())?;
+        runtime()?.block_on(async {
+            let running = development.start().await.map_err(not_usable)?;
+            tell(&running, output)?;
+            announce_stop();
+            until_stopped(&running.server).await?;
+            running.server.shutdown().await;
+            Ok(())
+        })
+    }
+}
+
+fn not_usable(error: DevelopmentError) -> Failure {
+    match error {
+        DevelopmentError::Serve(error) if error.address_in_use().is_some() => cannot_start(error)
+            .next("another `token-server dev`? Choose a port of your own: --port 8444, or --port 0 for a free one"),
+        DevelopmentError::Serve(error) => cannot_start(error),
+        error @ (DevelopmentError::File { .. }
+        | DevelopmentError::Foreign { .. }
+        | DevelopmentError::LocalCa(_)
+        | DevelopmentError::NoRandomness) => Failure::failed("the development issuer cannot start", error)
+            .next("name another folder with --state-dir, or remove this one to begin anew"),
+    }
+}
+
+/// Says that it is ready, and how to get a token: lines that can be pasted as they are.
+fn tell(running: &RunningDevelopment, output: &mut Output) -> Result<(), Failure> {
+    let RunningDevelopment { server, ca_file, example, .. } = running;
+    let (issuer, port) = (server.issuer(), server.local_addr().port());
+    let (ca, secret) = (ca_file.display(), example.secret.expose_secret());
+    let program = program();
+    output.line(format_args!(
+        "\
+ready: {issuer}
+
+  client   {id}
+  secret   {secret}
+  CA       {ca}
+
+A token, with curl:
+  curl --cacert {ca} -u {id}:{secret} -d grant_type=client_credentials -d audience=inventory {issuer}/oauth/token
+
+A token, with grpcurl:
+  grpcurl -cacert {ca} -d '{{\"client\":{{\"client_id\":\"{id}\",\"client_secret\":\"{secret}\"}},\"audiences\":[\"inventory\"]}}' \
+         localhost:{port} token.v1.TokenService/IssueToken
+
+A token, for a header; and what is in it:
+  {program} token --audience inventory
+  {program} token --audience inventory --explain
+
+The example application, which reads, and is denied writing:
+  . {env} && cargo run -p token-interceptor --example orders
+
+More clients:
+  {program} client create billing --grant inventory=inventory.read,inventory.write
+",
+        id = example.id,
+        env = example.env_file.display(),
+    ))?;
+    Ok(())
+}
+
+/// How this program was called, so that the lines work as they are.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if called.contains("target/") { called } else { "token-server".to_owned() }
+}

@@ -1,0 +1,127 @@
+//! `token-server key`: signing keys, for operators who cannot wait for the rotation that runs by itself.
+
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use token_proto::{
+    admin::v1::{DistrustSigningKeyRequest, ListSigningKeysRequest, RotateSigningKeyRequest},
+    v1::{Key as ProtoKey, KeyState},
+};
+
+use super::{
+    client::sure,
+    connection::{Connection, Role},
+    explain,
+    failure::Failure,
+    output::{Output, note},
+    runtime,
+};
+
+/// Shows, rotates and distrusts signing keys. Keys rotate by themselves; this is for when that is too late.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  token-server key list
+  token-server key rotate
+  token-server key distrust Zk3...   # it has leaked: every token signed by it is refused from now on
+
+The client that the commands authenticate as needs the audience token.admin.v1 with keys.read and keys.write.")]
+pub(super) struct Key {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    connection: Connection,
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists every key with its state.
+    List,
+    /// Publishes the next key now; it signs once every verifier has had time to see it.
+    Rotate {
+        /// Which algorithm's key; the default one's otherwise.
+        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+        algorithm: String,
+    },
+    /// A key has leaked: it and every token signed by it are refused everywhere.
+    Distrust {
+        /// The key, as `key list` names it.
+        key_id: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+impl Key {
+    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+        runtime()?.block_on(self.call(output))
+    }
+
+    async fn call(self, output: &mut Output) -> Result<(), Failure> {
+        let Self { command, connection, json } = self;
+        let admin = async || connection.resolve(Role::Admin)?.admin().await;
+        match command {
+            Command::List => {
+                let answer = admin().await?.keys().list_signing_keys(ListSigningKeysRequest {}).await?;
+                show(&answer.into_inner().keys, json, output)
+            }
+            Command::Rotate { algorithm } => {
+                let request = RotateSigningKeyRequest { algorithm };
+                let answer = admin().await?.keys().rotate_signing_key(request).await?.into_inner();
+                show(answer.key.as_slice(), json, output)
+            }
+            Command::Distrust { key_id, yes } => {
+                sure(yes, &format!("Distrust the key {key_id}? Every token signed by it is refused at once."))?;
+                let request = DistrustSigningKeyRequest { key_id: key_id.clone() };
+                admin().await?.keys().distrust_signing_key(request).await?;
+                note(format_args!("The key {key_id} is distrusted, and the tokens signed by it are refused."));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn show(keys: &[ProtoKey], json: bool, output: &mut Output) -> Result<(), Failure> {
+    let time = |time: Option<prost_types::Timestamp>| Some(explain::absolute(SystemTime::try_from(time?).ok()?));
+    if json {
+        let keys: Vec<Value> = keys
+            .iter()
+            .map(|key| {
+                json!({
+                    "key_id": key.key_id,
+                    "algorithm": key.algorithm,
+                    "state": state(key),
+                    "sign_after_time": time(key.sign_after_time),
+                    "verify_until_time": time(key.verify_until_time),
+                    "jwk": serde_json::from_str::<Value>(&key.jwk).unwrap_or_default(),
+                })
+            })
+            .collect();
+        return Ok(output.json(&keys)?);
+    }
+    let rows: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let signs = time(key.sign_after_time).unwrap_or_default();
+            let until = time(key.verify_until_time).unwrap_or_default();
+            [key.key_id.clone(), key.algorithm.clone(), state(key).to_owned(), signs, until]
+        })
+        .collect();
+    output.table(["KEY", "ALGORITHM", "STATE", "SIGNS FROM", "VERIFIES UNTIL"], &rows)?;
+    Ok(())
+}
+
+fn state(key: &ProtoKey) -> &'static str {
+    match key.state() {
+        KeyState::Pending => "pending",
+        KeyState::Active => "active",
+        KeyState::Retiring => "retiring",
+        KeyState::Distrusted => "distrusted",
+        KeyState::Unspecified => "unknown",
+    }
+}

@@ -1,0 +1,87 @@
+//! Tokens kept on disk between two calls of the program, for the user alone.
+
+use std::{
+    env, io,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
+use token_interceptor::clock::numeric_date;
+
+use crate::private_file;
+
+/// A token and its times.
+#[derive(Clone)]
+pub(super) struct CachedToken {
+    pub(super) value: String,
+    pub(super) expires_at: SystemTime,
+    pub(super) refresh_at: SystemTime,
+}
+
+impl std::fmt::Debug for CachedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CachedToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// As it stands in the file: times as NumericDate.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    access_token: String,
+    expires_at: u64,
+    refresh_at: u64,
+}
+
+/// One token's place on disk.
+#[derive(Debug)]
+pub(super) struct Cache {
+    file: PathBuf,
+}
+
+impl Cache {
+    /// The place of the token with this key; `None` for a user without a cache directory.
+    pub(super) fn of_user(key: [u8; 32]) -> Option<Self> {
+        // XDG Base Directory Specification: a relative path is to be ignored.
+        let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+        let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
+        let base = base.or_else(|| Some(absolute(PathBuf::from(env::var_os("HOME")?))?.join(".cache")))?;
+        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { file: base.join("token-server").join(name) })
+    }
+
+    /// The token, where there is one that can be read.
+    pub(super) fn read(&self) -> Option<CachedToken> {
+        let entry: Entry = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
+        let time = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        Some(CachedToken {
+            value: entry.access_token,
+            expires_at: time(entry.expires_at)?,
+            refresh_at: time(entry.refresh_at)?,
+        })
+    }
+
+    /// Keeps the token.
+    pub(super) fn write(&self, token: &CachedToken) -> io::Result<()> {
+        let entry = Entry {
+            access_token: token.value.clone(),
+            expires_at: numeric_date(token.expires_at),
+            refresh_at: numeric_date(token.refresh_at),
+        };
+        if let Some(folder) = self.file.parent() {
+            private_file::make_directory(folder)?;
+        }
+        private_file::write(&self.file, &serde_json::to_vec(&entry)?)
+    }
+}
+
+/// One digest for several parts, none of which can be taken for a part of another.
+pub(super) fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&part.len().to_be_bytes());
+        context.update(part);
+    }
+    context.finish().as_ref().try_into().unwrap_or_default()
+}

@@ -1,0 +1,186 @@
+//! An issuer from nothing, for development and tests: a folder with a store, keys, a CA and two clients.
+//!
+//! Opened again, the folder is what it was: the same keys, the same CA, the same clients and secrets.
+
+mod clients;
+mod env_file;
+mod local_ca;
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use token_interceptor::{
+    clock::{Clock, SystemClock},
+    signature::Algorithm,
+};
+
+pub use clients::DevelopmentClient;
+pub(crate) use env_file::read as read_env_file;
+pub use local_ca::LocalCaError;
+
+use crate::{
+    config::{Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls, Tokens},
+    key_material::KeyMaterial,
+    private_file,
+    server::{Running, ServeError},
+};
+use local_ca::LocalCa;
+
+/// How often a changed certificate is looked for.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DevelopmentError {
+    /// A file or the folder itself.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that holds something else than what was left there.
+    #[error("{} does not hold what `token-server dev` left there", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate authority.
+    #[error(transparent)]
+    LocalCa(#[from] LocalCaError),
+    /// The system has no randomness.
+    #[error("the system has no randomness")]
+    NoRandomness,
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+impl DevelopmentError {
+    fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::File { path: path.to_owned(), source }
+    }
+}
+
+/// The folder of a development issuer, ready to serve from.
+#[derive(Debug)]
+pub struct Development {
+    folder: PathBuf,
+    ca: LocalCa,
+    config: Config,
+}
+
+/// A development issuer at work.
+#[derive(Debug)]
+pub struct RunningDevelopment {
+    /// The server.
+    pub server: Running,
+    /// Roots that clients trust it by.
+    pub ca_file: PathBuf,
+    /// May ask for tokens with `inventory.read` at the audience `inventory`, and for nothing else.
+    pub example: DevelopmentClient,
+    /// May change clients and keys.
+    pub admin: DevelopmentClient,
+}
+
+impl Development {
+    /// Opens the folder, and makes in it what is not there yet. Port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be written, or holds something else.
+    pub fn open(folder: &Path, port: u16) -> Result<Self, DevelopmentError> {
+        private_file::make_directory(folder).map_err(DevelopmentError::file(folder))?;
+        let folder = folder.canonicalize().map_err(DevelopmentError::file(folder))?;
+        let ca = LocalCa::open(&folder, SystemClock.now())?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let issuer = IssuerUrl::parse(&format!("https://localhost:{port}"))
+            .map_err(|error| ServeError::internal(error.as_str()))?;
+        let config = Config {
+            issuer,
+            listen: Listen { address, operations_address: None, threads: 1, danger_plaintext: false },
+            tls: Some(Tls {
+                certificate: ca.certificate.clone(),
+                private_key: ca.private_key.clone(),
+                client_ca: None,
+                client_certificate_required: false,
+                reload_interval: RELOAD_INTERVAL,
+            }),
+            store: Store::sqlite(folder.join("token-server.db")),
+            keys: Keys {
+                algorithms: vec![Algorithm::Es256],
+                rotation_period: 30 * DAY,
+                visibility_period: DAY,
+                sealing_key: key_file(&folder.join("sealing.key"))?,
+                previous_sealing_keys: Vec::new(),
+                import: Vec::new(),
+            },
+            secrets: Secrets { pepper: key_file(&folder.join("pepper.key"))?, previous_peppers: Vec::new() },
+            tokens: Tokens::default(),
+            limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
+            admin: Admin { enabled: true, reflection: true },
+            telemetry: Telemetry { audit: AuditTarget::File(folder.join("audit.jsonl")), ..Telemetry::default() },
+        };
+        Ok(Self { folder, ca, config })
+    }
+
+    /// What the server will be told; may be changed before [`Development::start`].
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// What the server will be told.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Starts the server; makes the clients that are not there yet.
+    ///
+    /// # Errors
+    ///
+    /// When the port is taken, or the folder cannot be used.
+    pub async fn start(self) -> Result<RunningDevelopment, DevelopmentError> {
+        self.start_at(SystemClock::shared()).await
+    }
+
+    /// The same, by another clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Development::start`].
+    pub async fn start_at(self, clock: Arc<dyn Clock>) -> Result<RunningDevelopment, DevelopmentError> {
+        let Self { folder, ca, config } = self;
+        let [example, admin] = clients::register(&folder, &config, clock.now()).await?;
+        let server = Running::start_at(config, clock).await?;
+        let example = example.tell(server.issuer(), &ca.ca)?;
+        let admin = admin.tell(server.issuer(), &ca.ca)?;
+        Ok(RunningDevelopment { server, ca_file: ca.ca, example, admin })
+    }
+}
+
+/// The key in a file, made at first use.
+fn key_file(path: &Path) -> Result<SecretString, DevelopmentError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let material = KeyMaterial::generate().map_err(|_| DevelopmentError::NoRandomness)?;
+            let text = material.to_text();
+            private_file::write(path, text.as_bytes()).map_err(DevelopmentError::file(path))?;
+            text.to_string()
+        }
+        Err(error) => return Err(DevelopmentError::file(path)(error)),
+    };
+    if KeyMaterial::parse(&text).is_err() {
+        return Err(DevelopmentError::Foreign { path: path.to_owned() });
+    }
+    Ok(SecretString::from(text))
+}

@@ -1,0 +1,25 @@
+//! Files of `NAME=value` lines, as a shell sources them: where `dev` leaves what its clients need.
+
+use std::{collections::BTreeMap, io, path::Path};
+
+use crate::private_file;
+
+/// Reads a file; lines that are no assignment are passed over.
+pub(crate) fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(path)?;
+    let assignment = |line: &str| {
+        let (name, value) = line.trim().trim_start_matches("export ").split_once('=')?;
+        Some((name.to_owned(), value.trim_matches('\'').to_owned()))
+    };
+    Ok(text.lines().filter(|line| !line.starts_with('#')).filter_map(assignment).collect())
+}
+
+/// Writes a file for the owner alone. Values are quoted for the shell.
+pub(super) fn write(path: &Path, title: &str, values: &[(&str, &str)]) -> io::Result<()> {
+    let mut text = format!("# {title}\n");
+    for (name, value) in values {
+        // No value that is written here has a quote in it; one that had would end the quotation early.
+        text.push_str(&format!("export {name}='{}'\n", value.replace('\'', "")));
+    }
+    private_file::write(path, text.as_bytes())
+}

@@ -1,0 +1,220 @@
+//! The composition root: everything put together, on one port, until it is told to stop.
+//!
+//! | stage | module |
+//! |---|---|
+//! | configuration → store, keys, issuer, admin services | `assembly` |
+//! | TCP connections, bounded, to the worker that has the fewest | `accept` |
+//! | a thread per core | `worker` |
+//! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
+//! | gRPC, gRPC-Web and HTTP on one port | `routes` |
+//! | health, metrics | `health`, `operations` |
+//! | stopping | `drain` |
+
+mod accept;
+mod assembly;
+mod connection;
+mod drain;
+mod error;
+mod health;
+mod operations;
+mod routes;
+mod tls;
+mod worker;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use futures_util::future::join_all;
+use token_interceptor::clock::{Clock, SystemClock};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+pub(crate) use assembly::{open_store, peppers};
+pub use error::ServeError;
+pub use tls::TlsError;
+
+use crate::{
+    config::{Config, IssuerUrl},
+    issuer::Issuer,
+    telemetry,
+};
+use assembly::{Assembly, State};
+use drain::EndOnDrain;
+use health::Health;
+use routes::Extras;
+use tls::ReloadingTls;
+use worker::{Phase, Port, Worker};
+
+/// Histograms are emptied into their buckets this often, whether or not somebody reads the metrics.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown` resolves, and then until the requests under way have ended.
+///
+/// # Errors
+///
+/// When the server cannot start.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let running = Running::start(config).await?;
+    shutdown.await;
+    running.shutdown().await;
+    Ok(())
+}
+
+/// A server at work. Dropped without [`Running::shutdown`], it stops at once.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    operations_address: Option<SocketAddr>,
+    issuer_url: IssuerUrl,
+    issuer: Arc<Issuer>,
+    phase: watch::Sender<Phase>,
+    health: Health,
+    tls: Option<Arc<ReloadingTls>>,
+    drain_deadline: Duration,
+    workers: Vec<Worker>,
+    accepting: JoinSet<()>,
+    background: JoinSet<()>,
+    /// Taken when it is closed.
+    state: Option<State>,
+}
+
+impl Running {
+    /// Starts a server by the machine's clock.
+    ///
+    /// # Errors
+    ///
+    /// When the port is taken, or certificates, keys or the store cannot be used.
+    pub async fn start(config: Config) -> Result<Self, ServeError> {
+        Self::start_at(config, SystemClock::shared()).await
+    }
+
+    /// Starts a server by another clock, for tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Running::start`].
+    pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
+        let metrics = telemetry::metrics();
+        let (listener, address) = bind(config.listen.address)?;
+        let operations = config.listen.operations_address.map(bind).transpose()?;
+        let issuer_url = config.issuer.at_port(address.port());
+        let tls = config.tls.as_ref().map(ReloadingTls::load).transpose()?.map(Arc::new);
+        let phase = watch::Sender::new(Phase::Serving);
+        let health = Health::new();
+
+        let Assembly { issuer, admin, mut background, state } = assembly::assemble(&config, &issuer_url, clock).await?;
+        let probes = operations::probes(health.clone());
+        let shown = operations::metrics(metrics.clone());
+        let (own, beside) = match &operations {
+            Some(_) => (None, Some(probes.merge(shown))),
+            None if address.ip().is_loopback() => (Some(probes.merge(shown)), None),
+            None => (Some(probes), None),
+        };
+        let drain = EndOnDrain::new(phase.subscribe());
+        let extras = Extras { reflection: config.admin.reflection, operations: own, drain };
+        let routes = routes::routes(Arc::clone(&issuer), admin, &health, extras)?;
+
+        let port = Port { routes, tls: tls.clone(), limits: config.limits.clone(), phase: phase.subscribe() };
+        let workers = (0..config.listen.threads.max(1)).map(|number| Worker::start(number, port.clone()));
+        let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServeError::internal)?;
+        let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept::accept(listener, config.limits.connections, desks));
+
+        background.spawn(async move {
+            loop {
+                tokio::time::sleep(METRICS_UPKEEP).await;
+                metrics.run_upkeep();
+            }
+        });
+        if let Some(tls) = &tls {
+            background.spawn(Arc::clone(tls).watch());
+        }
+        let operations_address = operations.as_ref().map(|(_, address)| *address);
+        if let (Some((listener, _)), Some(router)) = (operations, beside) {
+            background.spawn(serve_operations(listener, router));
+        }
+        health.set_serving(true).await;
+        let drain_deadline = config.limits.drain_deadline;
+        Ok(Self {
+            address,
+            operations_address,
+            issuer_url,
+            issuer,
+            phase,
+            health,
+            tls,
+            drain_deadline,
+            workers,
+            accepting,
+            background,
+            state: Some(state),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it serves metrics and health, where that is a port of its own.
+    #[must_use]
+    pub fn operations_addr(&self) -> Option<SocketAddr> {
+        self.operations_address
+    }
+
+    /// The issuer identifier.
+    #[must_use]
+    pub fn issuer(&self) -> &IssuerUrl {
+        &self.issuer_url
+    }
+
+    /// How many connections each worker has.
+    #[must_use]
+    pub fn connections(&self) -> Vec<usize> {
+        self.workers.iter().map(|worker| worker.desk.connections()).collect()
+    }
+
+    /// Looks at the certificate files now, without waiting for the next interval.
+    pub fn reload_certificates(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload_and_report();
+        }
+    }
+
+    /// Takes no more connections, lets requests under way end within the drain deadline, and stops.
+    pub async fn shutdown(mut self) {
+        self.health.set_serving(false).await;
+        self.issuer.close();
+        self.phase.send_replace(Phase::Draining);
+        self.accepting.shutdown().await;
+        let mut done: Vec<_> = self.workers.drain(..).map(|worker| worker.done).collect();
+        if tokio::time::timeout(self.drain_deadline, join_all(done.iter_mut())).await.is_err() {
+            tracing::warn!("requests were still under way at the drain deadline");
+        }
+        self.phase.send_replace(Phase::Stopped);
+        join_all(done).await;
+        self.background.shutdown().await;
+        if let Some(state) = self.state.take() {
+            state.close().await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Stopped);
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let listener = accept::bind(address);
+    let bound = listener.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    bound.map_err(|source| ServeError::bind(address, source))
+}
+
+async fn serve_operations(listener: TcpListener, router: Router) {
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "metrics and health are not served any more");
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a server cannot start.
+
+use std::{io, net::SocketAddr};
+
+use super::tls::TlsError;
+use crate::{key::KeyError, key_material::KeyMaterialError, store::StoreError};
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ServeError(#[from] Kind);
+
+#[derive(Debug, thiserror::Error)]
+enum Kind {
+    #[error("cannot listen on {address}")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("the TLS certificates cannot be used")]
+    Tls(#[from] TlsError),
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+    #[error("the signing keys cannot be used")]
+    Keys(#[from] KeyError),
+    #[error("{what} cannot be used")]
+    Material { what: &'static str, source: KeyMaterialError },
+    #[error("the server cannot be set up")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ServeError {
+    pub(super) fn bind(address: SocketAddr, source: io::Error) -> Self {
+        Kind::Bind { address, source }.into()
+    }
+
+    pub(super) fn material(what: &'static str) -> impl Fn(KeyMaterialError) -> Self {
+        move |source| Kind::Material { what, source }.into()
+    }
+
+    pub(crate) fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Kind::Internal(error.into()).into()
+    }
+
+    /// The address that another process listens on already, where that is the reason.
+    #[must_use]
+    pub fn address_in_use(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Kind::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => Some(*address),
+            Kind::Bind { .. }
+            | Kind::Tls(_)
+            | Kind::Store(_)
+            | Kind::Keys(_)
+            | Kind::Material { .. }
+            | Kind::Internal(_) => None,
+        }
+    }
+}
+
+macro_rules! from_stage {
+    ($($error:ty),*) => {$(
+        impl From<$error> for ServeError {
+            fn from(error: $error) -> Self {
+                Kind::from(error).into()
+            }
+        }
+    )*};
+}
+from_stage!(TlsError, StoreError, KeyError);

@@ -1,0 +1,81 @@
+//! Everything on the one port: gRPC, gRPC-Web, and OAuth over HTTP.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::Request,
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header::CONTENT_TYPE};
+use token_proto::FILE_DESCRIPTOR_SET;
+use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
+
+use super::{ServeError, drain::EndOnDrain, health::Health};
+use crate::{
+    http as oauth,
+    issuer::Issuer,
+    service::{status, token, trust},
+};
+
+/// What the port bears beside the issuer itself.
+#[derive(Debug)]
+pub(super) struct Extras {
+    /// Server reflection.
+    pub(super) reflection: bool,
+    /// Metrics and health over HTTP, where they have no port of their own.
+    pub(super) operations: Option<Router>,
+    /// Whoever stops the server, stops what would never end.
+    pub(super) drain: EndOnDrain,
+}
+
+/// Puts the port together.
+pub(super) fn routes(
+    issuer: Arc<Issuer>,
+    admin: Option<Router>,
+    health: &Health,
+    extras: Extras,
+) -> Result<Router, ServeError> {
+    let mut grpc = Routes::new(token::server(Arc::clone(&issuer)))
+        .add_service(trust::server(Arc::clone(&issuer)))
+        .add_service(extras.drain.around(health.service()));
+    if extras.reflection {
+        let v1 = reflection().build_v1().map_err(ServeError::internal)?;
+        let v1alpha = reflection().build_v1alpha().map_err(ServeError::internal)?;
+        grpc = grpc.add_service(extras.drain.around(v1)).add_service(extras.drain.around(v1alpha));
+    }
+    let mut grpc = grpc.into_axum_router().reset_fallback();
+    if let Some(admin) = admin {
+        grpc = grpc.merge(admin);
+    }
+    // On the gRPC routes alone: everywhere else it answers 400 to ordinary HTTP/1.1 requests.
+    let grpc = grpc.layer(GrpcWebLayer::new());
+    let mut router = grpc.merge(oauth::router(issuer));
+    if let Some(operations) = extras.operations {
+        router = router.merge(operations);
+    }
+    // `with_state` once here, not once per connection: axum then skips work on each request.
+    Ok(router.fallback(nothing_here).with_state(()))
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// An unknown path: in gRPC's terms to whoever speaks gRPC, in HTTP's to everybody else.
+async fn nothing_here(request: Request) -> Response {
+    let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    if content_type.starts_with(b"application/grpc") {
+        return status::not_offered().into_http::<Body>();
+    }
+    let body = serde_json::json!({
+        "error": "not_found",
+        "error_description": "There is nothing at this path.",
+        "see": "/.well-known/oauth-authorization-server",
+    });
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
+}

@@ -1,0 +1,174 @@
+//! TLS whose certificates and client roots change without a restart.
+//!
+//! The whole `ServerConfig` is swapped, so a handshake sees either the old files or the new ones, never a mix.
+//! Files that cannot be used leave the old configuration in place: a bad renewal must not take the server down.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use ring::digest;
+use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+use crate::config::Tls;
+
+/// Why certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not the PEM that it should be.
+    #[error("{} holds no usable PEM {what}", path.display())]
+    NotPem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// The certificate and the key do not fit, or the client roots are none.
+    #[error("the certificates in {} cannot be used", path.display())]
+    Unusable {
+        /// The certificate file, or the file of client roots.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The current TLS configuration, and the files that it was made from.
+#[derive(Debug)]
+pub(crate) struct ReloadingTls {
+    files: Tls,
+    current: ArcSwap<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// Tells whether the files have changed; modification times miss swapped symbolic links.
+    digest: digest::Digest,
+}
+
+impl ReloadingTls {
+    /// Reads the files.
+    pub(crate) fn load(files: &Tls) -> Result<Self, TlsError> {
+        let current = ArcSwap::from_pointee(load(files)?);
+        Ok(Self { files: files.clone(), current })
+    }
+
+    /// The configuration for the next handshake.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().config)
+    }
+
+    /// Looks at the files again; true when there was a change, and it is in effect.
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
+        let pem = Pem::read(&self.files)?;
+        if pem.digest().as_ref() == self.current.load().digest.as_ref() {
+            return Ok(false);
+        }
+        self.current.store(Arc::new(build(&self.files, &pem)?));
+        Ok(true)
+    }
+
+    /// Looks at the files at every interval, until dropped.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.files.reload_interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        // The first tick is at once, and the files have just been read.
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            self.reload_and_report();
+        }
+    }
+
+    /// Reloads; the outcome goes to the log.
+    pub(crate) fn reload_and_report(&self) {
+        match self.reload() {
+            Ok(true) => tracing::info!(certificate = %self.files.certificate.display(), "TLS certificates reloaded"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "new TLS files refused; the old stay");
+            }
+        }
+    }
+}
+
+/// The files' content.
+struct Pem {
+    certificate: Vec<u8>,
+    private_key: zeroize::Zeroizing<Vec<u8>>,
+    client_ca: Option<Vec<u8>>,
+}
+
+impl Pem {
+    fn read(files: &Tls) -> Result<Self, TlsError> {
+        let read =
+            |path: &PathBuf| std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.clone(), source });
+        Ok(Self {
+            certificate: read(&files.certificate)?,
+            private_key: zeroize::Zeroizing::new(read(&files.private_key)?),
+            client_ca: files.client_ca.as_ref().map(read).transpose()?,
+        })
+    }
+
+    fn digest(&self) -> digest::Digest {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [&self.certificate, &*self.private_key, self.client_ca.as_ref().unwrap_or(&Vec::new())] {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
+        context.finish()
+    }
+}
+
+fn load(files: &Tls) -> Result<Loaded, TlsError> {
+    build(files, &Pem::read(files)?)
+}
+
+fn build(files: &Tls, pem: &Pem) -> Result<Loaded, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let unusable = |path: &PathBuf, source| TlsError::Unusable { path: path.clone(), source };
+    let chain = certificates(&files.certificate, &pem.certificate)?;
+    let private_key = PrivateKeyDer::from_pem_slice(&pem.private_key)
+        .map_err(|_| TlsError::NotPem { path: files.private_key.clone(), what: "private key" })?;
+
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&files.certificate, error.into()))?;
+    let builder = match (&files.client_ca, &pem.client_ca) {
+        (Some(path), Some(pem)) => {
+            let mut roots = RootCertStore::empty();
+            for root in certificates(path, pem)? {
+                roots.add(root).map_err(|error| unusable(path, error.into()))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if files.client_certificate_required { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| unusable(path, error.into()))?)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let mut config =
+        builder.with_single_cert(chain, private_key).map_err(|error| unusable(&files.certificate, error.into()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer =
+        rustls::crypto::ring::Ticketer::new().map_err(|error| unusable(&files.certificate, error.into()))?;
+    Ok(Loaded { config: Arc::new(config), digest: pem.digest() })
+}
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let not_pem = || TlsError::NotPem { path: path.to_owned(), what: "certificate" };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| not_pem())?;
+    if chain.is_empty() { Err(not_pem()) } else { Ok(chain) }
+}
