@@ -21,7 +21,7 @@ mod tokens;
 
 use std::{cell::RefCell, path::Path};
 
-pub use keys::{ImportedKey, Keys, Secrets, Store};
+pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
 pub use telemetry::{AuditTarget, LogFormat, Telemetry};

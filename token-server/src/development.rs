@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use token_interceptor::{
     clock::{Clock, SystemClock},
     signature::Algorithm,
@@ -168,19 +167,14 @@ impl Development {
 }
 
 /// The key in a file, made at first use.
-fn key_file(path: &Path) -> Result<SecretString, DevelopmentError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+fn key_file(path: &Path) -> Result<KeyMaterial, DevelopmentError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => KeyMaterial::parse(&text).map_err(|_| DevelopmentError::Foreign { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let material = KeyMaterial::generate().map_err(|_| DevelopmentError::NoRandomness)?;
-            let text = material.to_text();
-            private_file::write(path, text.as_bytes()).map_err(DevelopmentError::file(path))?;
-            text.to_string()
+            private_file::write(path, material.to_text().as_bytes()).map_err(DevelopmentError::file(path))?;
+            Ok(material)
         }
-        Err(error) => return Err(DevelopmentError::file(path)(error)),
-    };
-    if KeyMaterial::parse(&text).is_err() {
-        return Err(DevelopmentError::Foreign { path: path.to_owned() });
+        Err(error) => Err(DevelopmentError::file(path)(error)),
     }
-    Ok(SecretString::from(text))
 }

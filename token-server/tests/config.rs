@@ -10,9 +10,14 @@ const EXAMPLE: &str = include_str!("../deploy/token-server.toml");
 
 /// The example with its files in a folder where they exist.
 fn example(folder: &Path) -> String {
-    for name in ["tls.crt", "tls.key", "sealing.key", "pepper.key", "rsa.pem", "client-ca.pem"] {
-        fs::write(folder.join(name), "c2VjcmV0").unwrap();
+    for name in ["tls.crt", "tls.key", "client-ca.pem"] {
+        fs::write(folder.join(name), "").unwrap();
     }
+    for name in ["sealing.key", "pepper.key"] {
+        fs::write(folder.join(name), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
+    }
+    // An EC key in the place of the RSA key, which takes long to make.
+    fs::write(folder.join("rsa.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     EXAMPLE.replace("/etc/token-server", folder.to_str().unwrap())
 }
 
@@ -43,7 +48,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
-    let spelt_out = read(&uncommented, &[]).unwrap();
+    let spelt_out = read(&uncommented.replace("\"RS256\"", "\"ES256\""), &[]).unwrap();
     assert_eq!(spelt_out.keys.import.len(), 1);
     let comparable = |config: &Config| {
         let mut config = config.clone();
@@ -154,9 +159,21 @@ fn refuses_a_secret_in_the_file_and_never_shows_one() {
     assert!(error.to_string().contains("secrets.pepper: a secret does not belong in this file"), "{error}");
     assert!(!format!("{error} {error:?}").contains("swordfish"));
 
-    let variables = [("TOKEN_SERVER__SECRETS__PEPPER", "swordfish")];
-    let config = read(&example(folder.path()), &variables).unwrap();
-    assert!(!format!("{config:?}").contains("swordfish"));
+    let key = "c".repeat(64);
+    let config = read(&example(folder.path()), &[("TOKEN_SERVER__SECRETS__PEPPER", &key)]).unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains(&key) && !shown.contains("204, 204"), "{shown}");
+}
+
+#[test]
+fn names_a_key_that_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path()).replace("#[[keys.import]]\n#", "[[keys.import]]\n").replace("\n#file", "\nfile");
+    fs::write(folder.path().join("sealing.key"), "swordfish").unwrap();
+    let error = read(&text, &[]).unwrap_err().to_string();
+    assert!(error.contains("keys.sealing_key_file: not a 256-bit key"), "{error}");
+    assert!(error.contains("keys.import.file: the key is not a usable RS256 key"), "{error}");
+    assert!(error.contains("has 2 mistakes") && !error.contains("swordfish"), "{error}");
 }
 
 #[test]

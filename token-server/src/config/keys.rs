@@ -2,11 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
 use token_interceptor::signature::Algorithm;
 
 use super::reader::Section;
-use crate::client::registry::CLIENTS_MAX;
+use crate::{client::registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMaterial};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A working day's outage of the store is survived by half.
@@ -61,34 +60,17 @@ pub struct Keys {
     pub rotation_period: Duration,
     /// How long a key is published before it signs: every verifier must have fetched it by then.
     pub visibility_period: Duration,
-    /// Seals private keys at rest: 32 bytes in base64.
-    pub sealing_key: SecretString,
+    /// Seals private keys at rest.
+    pub sealing_key: KeyMaterial,
     /// Former sealing keys: still opened with, never sealed with.
-    pub previous_sealing_keys: Vec<SecretString>,
+    pub previous_sealing_keys: Vec<KeyMaterial>,
     /// Private keys to bring in: the way to have RSA keys.
     pub import: Vec<ImportedKey>,
 }
 
-/// `[[keys.import]]`: a private key made elsewhere.
-#[derive(Clone, Debug)]
-pub struct ImportedKey {
-    /// The one algorithm that it signs with.
-    pub algorithm: Algorithm,
-    /// The key, as PEM (PKCS#8).
-    pub file: PathBuf,
-}
-
 impl Keys {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
-        let mut import = Vec::new();
-        for mut item in section.sections("import") {
-            let algorithm = item.required("algorithm");
-            let file = item.required_file("file");
-            item.finish();
-            if let (Some(algorithm), Some(file)) = (algorithm, file) {
-                import.push(ImportedKey { algorithm, file });
-            }
-        }
+        let import = section.sections("import").into_iter().filter_map(imported).collect::<Vec<_>>();
         let algorithms = section.or("algorithms", vec![Algorithm::Es256]);
         check_algorithms(&section, &algorithms, &import);
         let rotation_period = section.within("rotation_period", 30 * DAY, DAY / 24..=3650 * DAY);
@@ -97,12 +79,26 @@ impl Keys {
             let problem = "it is not shorter than rotation_period".to_owned();
             section.reject("visibility_period", problem, "less than rotation_period");
         }
-        let sealing_key = section.required_secret("sealing_key", "sealing_key_file");
-        let previous_sealing_keys = section.secret_files("previous_sealing_key_files");
+        let sealing_key = section.required_key("sealing_key", "sealing_key_file");
+        let previous_sealing_keys = section.key_files("previous_sealing_key_files");
         section.finish();
         let sealing_key = sealing_key?;
         Some(Self { algorithms, rotation_period, visibility_period, sealing_key, previous_sealing_keys, import })
     }
+}
+
+/// `[[keys.import]]`: a private key made elsewhere.
+fn imported(mut section: Section<'_>) -> Option<ImportedKey> {
+    let algorithm: Option<Algorithm> = section.required("algorithm");
+    let file = section.required_file("file");
+    let pem = file.and_then(|file| std::fs::read(file).ok());
+    let key = algorithm.zip(pem).and_then(|(algorithm, pem)| {
+        let key = ImportedKey::from_pem(algorithm, &zeroize::Zeroizing::new(pem));
+        let allowed = format!("a private key for {algorithm} in PEM (PKCS#8)");
+        key.map_err(|error| section.reject("file", error.to_string(), &allowed)).ok()
+    });
+    section.finish();
+    key
 }
 
 fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], import: &[ImportedKey]) {
@@ -111,7 +107,7 @@ fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], import: &[I
     }
     for algorithm in algorithms {
         let rsa = matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256);
-        if rsa && !import.iter().any(|key| key.algorithm == *algorithm) {
+        if rsa && !import.iter().any(|key| key.algorithm() == *algorithm) {
             section.reject(
                 "algorithms",
                 format!("{algorithm} needs an RSA key, which is not generated here"),
@@ -127,16 +123,16 @@ fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], import: &[I
 /// `[secrets]`: how client secrets are stored.
 #[derive(Clone, Debug)]
 pub struct Secrets {
-    /// Client secrets are stored as HMACs under it: 32 bytes in base64.
-    pub pepper: SecretString,
+    /// Client secrets are stored as HMACs under it.
+    pub pepper: KeyMaterial,
     /// Former peppers: secrets stored under them are still good.
-    pub previous_peppers: Vec<SecretString>,
+    pub previous_peppers: Vec<KeyMaterial>,
 }
 
 impl Secrets {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
-        let pepper = section.required_secret("pepper", "pepper_file");
-        let previous_peppers = section.secret_files("previous_pepper_files");
+        let pepper = section.required_key("pepper", "pepper_file");
+        let previous_peppers = section.key_files("previous_pepper_files");
         section.finish();
         Some(Self { pepper: pepper?, previous_peppers })
     }

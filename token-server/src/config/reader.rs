@@ -8,13 +8,17 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     mistake::{Mistake, Place},
     setting::{Setting, describe},
     source::{Table, Value},
 };
+use crate::key_material::KeyMaterial;
+
+/// How an operator makes a 256-bit key.
+const MAKE_KEY: &str = "openssl rand -base64 32";
 
 /// One section of the configuration while it is read.
 pub(super) struct Section<'m> {
@@ -120,21 +124,34 @@ impl<'m> Section<'m> {
         if self.has(key) { self.file(key) } else { self.required(key) }
     }
 
-    /// A secret that must be given.
-    pub(super) fn required_secret(&mut self, key: &'static str, key_file: &'static str) -> Option<SecretString> {
+    /// A 256-bit key that must be given.
+    pub(super) fn required_key(&mut self, key: &'static str, key_file: &'static str) -> Option<KeyMaterial> {
         let given = self.has(key) || self.has(key_file);
-        let secret = self.secret(key, key_file);
+        let text = self.secret(key, key_file);
         if !given {
             let variable = super::variable_name(&self.setting(key));
-            let allowed = format!("a file that holds it (openssl rand -base64 32), or the variable {variable}");
+            let allowed = format!("a file that holds it ({MAKE_KEY}), or the variable {variable}");
             self.reject(key_file, "it is missing".to_owned(), &allowed);
         }
-        secret
+        let from = if self.has(key) { key } else { key_file };
+        self.key_material(from, &text?)
+    }
+
+    /// The 256-bit keys in every file of a list.
+    pub(super) fn key_files(&mut self, key: &'static str) -> Vec<KeyMaterial> {
+        let files: Vec<PathBuf> = self.optional(key).unwrap_or_default();
+        let read = |file: &PathBuf| self.key_material(key, &self.secret_file(key, file)?);
+        files.iter().filter_map(read).collect()
+    }
+
+    fn key_material(&self, key: &str, text: &SecretString) -> Option<KeyMaterial> {
+        let parsed = KeyMaterial::parse(text.expose_secret());
+        parsed.map_err(|error| self.reject(key, error.to_string(), &format!("32 random bytes: {MAKE_KEY}"))).ok()
     }
 
     /// A secret: the content of the file that `<key>_file` names, or the variable of its own name. Never
     /// written in the configuration file itself, which ends up in backups and version control.
-    pub(super) fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<SecretString> {
+    fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<SecretString> {
         self.known.push(key);
         let file = self.file(key_file);
         if let Some(node) = self.entries.get(key) {
@@ -150,12 +167,6 @@ impl<'m> Section<'m> {
             return None;
         }
         self.secret_file(key_file, &file?)
-    }
-
-    /// The secrets in every file of a list.
-    pub(super) fn secret_files(&mut self, key: &'static str) -> Vec<SecretString> {
-        let files: Vec<PathBuf> = self.optional(key).unwrap_or_default();
-        files.iter().filter_map(|file| self.secret_file(key, file)).collect()
     }
 
     fn secret_file(&self, key: &'static str, file: &Path) -> Option<SecretString> {

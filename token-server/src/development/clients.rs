@@ -79,7 +79,7 @@ pub(super) async fn register(
     config: &Config,
     now: SystemTime,
 ) -> Result<[Registered; 2], DevelopmentError> {
-    let peppers = server::peppers(&config.secrets)?;
+    let peppers = server::peppers(&config.secrets);
     let store = server::open_store(config).await?;
     let registered = async |wanted: Wanted| {
         let env_file = folder.join(wanted.file);

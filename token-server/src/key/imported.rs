@@ -33,6 +33,12 @@ impl ImportedKey {
         SigningKey::from_der(algorithm, &der)?;
         Ok(Self { algorithm, der })
     }
+
+    /// The one algorithm that it is to sign with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
 }
 
 impl fmt::Debug for ImportedKey {

@@ -1,10 +1,9 @@
 //! Configuration → what serves: the store, the keys, the issuer, the admin services.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use secrecy::{ExposeSecret as _, SecretString};
-use token_interceptor::{clock::Clock, signature::SigningKey};
+use token_interceptor::clock::Clock;
 use tokio::task::JoinSet;
 
 use super::ServeError;
@@ -16,10 +15,12 @@ use crate::{
     config::{Config, IssuerUrl, Secrets},
     feed::{Feed, FeedSettings},
     issuer::{Issuer, Settings},
-    key::{KeyError, KeyRing},
-    key_material::KeyMaterial,
-    store::{Store, sqlite::SqliteStore},
+    key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
+    store::{KeyStore, Store, sqlite::SqliteStore},
 };
+
+/// Verifiers' clocks may be behind by this much, and take a token for good for longer.
+const CLOCK_DISAGREEMENT: Duration = Duration::from_secs(300);
 
 /// What serves, and what keeps it going.
 pub(super) struct Assembly {
@@ -63,8 +64,9 @@ pub(super) async fn assemble(
     let feed = Feed::start(store.clone(), settings).await?;
     let registry = ClientRegistry::with_capacity(store.clone(), config.store.cached_clients);
     registry.follow(&feed);
-    let peppers = peppers(&config.secrets)?;
-    let keys = keys(config)?;
+    let rotation = keys(config, store.clone(), Arc::clone(&clock)).await?;
+    rotation.follow(&feed);
+    let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
     let issuer = Issuer::new(self::settings(config, issuer_url), registry.clone(), peppers, keys, clock);
     Ok(Assembly {
         issuer: Arc::new(issuer),
@@ -80,23 +82,21 @@ pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeE
 }
 
 /// The peppers of the configuration.
-pub(crate) fn peppers(secrets: &Secrets) -> Result<Peppers, ServeError> {
-    let pepper = |text: &SecretString| {
-        let material = KeyMaterial::parse(text.expose_secret()).map_err(ServeError::material("the pepper"))?;
-        Ok::<_, ServeError>(Pepper::new(&material))
-    };
-    let previous = secrets.previous_peppers.iter().map(pepper).collect::<Result<_, _>>()?;
-    Ok(Peppers::new(pepper(&secrets.pepper)?, previous))
+pub(crate) fn peppers(secrets: &Secrets) -> Peppers {
+    let previous = secrets.previous_peppers.iter().map(Pepper::new).collect();
+    Peppers::new(Pepper::new(&secrets.pepper), previous)
 }
 
-fn keys(config: &Config) -> Result<KeyRing, ServeError> {
-    let generate = |algorithm| {
-        let document = SigningKey::generate_pkcs8(algorithm).map_err(KeyError::from)?;
-        Ok::<_, ServeError>(SigningKey::from_der(algorithm, &document).map_err(KeyError::from)?)
+async fn keys(config: &Config, store: Arc<dyn KeyStore>, clock: Arc<dyn Clock>) -> Result<KeyRotation, KeyError> {
+    let sealing = SealingKeys::new(config.keys.sealing_key.clone(), config.keys.previous_sealing_keys.clone());
+    let schedule = Schedule {
+        algorithms: config.keys.algorithms.clone(),
+        period: config.keys.rotation_period,
+        visibility: config.keys.visibility_period,
+        retention: config.tokens.maximum_lifetime + CLOCK_DISAGREEMENT,
     };
-    let mut keys = config.keys.algorithms.iter().map(|algorithm| generate(*algorithm));
-    let default = keys.next().ok_or_else(|| ServeError::internal("no algorithm is configured"))??;
-    Ok(KeyRing::fixed(default, keys.collect::<Result<_, _>>()?))
+    let settings = KeySettings { schedule, imported: config.keys.import.clone() };
+    KeyRotation::start(store, sealing, settings, clock).await
 }
 
 fn settings(config: &Config, issuer_url: &IssuerUrl) -> Settings {

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use super::tls::TlsError;
-use crate::{key::KeyError, key_material::KeyMaterialError, store::StoreError};
+use crate::{key::KeyError, store::StoreError};
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +20,6 @@ enum Kind {
     Store(#[from] StoreError),
     #[error("the signing keys cannot be used")]
     Keys(#[from] KeyError),
-    #[error("{what} cannot be used")]
-    Material { what: &'static str, source: KeyMaterialError },
     #[error("the server cannot be set up")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -29,10 +27,6 @@ enum Kind {
 impl ServeError {
     pub(super) fn bind(address: SocketAddr, source: io::Error) -> Self {
         Kind::Bind { address, source }.into()
-    }
-
-    pub(super) fn material(what: &'static str) -> impl Fn(KeyMaterialError) -> Self {
-        move |source| Kind::Material { what, source }.into()
     }
 
     pub(crate) fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -44,12 +38,7 @@ impl ServeError {
     pub fn address_in_use(&self) -> Option<SocketAddr> {
         match &self.0 {
             Kind::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => Some(*address),
-            Kind::Bind { .. }
-            | Kind::Tls(_)
-            | Kind::Store(_)
-            | Kind::Keys(_)
-            | Kind::Material { .. }
-            | Kind::Internal(_) => None,
+            Kind::Bind { .. } | Kind::Tls(_) | Kind::Store(_) | Kind::Keys(_) | Kind::Internal(_) => None,
         }
     }
 }
