@@ -83,6 +83,12 @@ impl Client {
         }
     }
 
+    /// What tells this state of the client from every other.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        format!("{:x}", self.revision)
+    }
+
     /// What it may ask for at `audience`.
     #[must_use]
     pub fn grant(&self, audience: &str) -> Option<&Grant> {

@@ -17,6 +17,7 @@
 //! | the decision, on record | [`audit`] |
 //! | wire to domain | `convert` |
 //! | the whole line, stage after stage | [`issuer`] |
+//! | what operators do to clients and keys | [`admin`] |
 //! | the two faces | [`service`], [`http`] |
 //! | what is offered, for everybody to read | [`metadata`] |
 //! | every setting, with the place of every mistake | [`config`] |
@@ -43,6 +44,7 @@ pub mod audit;
 mod convert;
 pub mod metadata;
 pub mod issuer;
+pub mod admin;
 pub mod service;
 pub mod http;
 pub mod config;

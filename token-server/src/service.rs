@@ -1,5 +1,8 @@
 //! The gRPC face. One file per service; a handler decodes, hands over to the domain line, and encodes.
 
+pub mod clients;
+pub mod keys;
+mod operator;
 pub mod status;
 pub mod token;
 pub mod trust;

@@ -75,6 +75,12 @@ impl KeyRotation {
         &self.0.ring
     }
 
+    /// The clock that keys rotate by.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.keys.clock
+    }
+
     /// Rotates by itself, and takes over what other replicas do, until feed or rotation end.
     pub fn follow(&self, feed: &Feed) {
         tokio::spawn(follow(Arc::downgrade(&self.0), feed.subscribe()));

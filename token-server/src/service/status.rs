@@ -3,6 +3,8 @@
 //! Code, stable reason (`google.rpc.ErrorInfo`), the request ID that leads to the log, and where it helps
 //! `RetryInfo`; a failed client authentication carries the same challenge as over HTTP (RFC 6749 section 5.2).
 
+mod admin;
+
 use std::{collections::HashMap, time::Duration};
 
 use http::{HeaderValue, header::WWW_AUTHENTICATE};
@@ -17,6 +19,8 @@ use crate::{
 
 /// When to come back after a failure of ours.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) use admin::of_admin_error;
 
 /// The status of a refused request. `challenge` is the `www-authenticate` of a failed client authentication.
 #[must_use]
@@ -40,10 +44,14 @@ pub fn with_reason(
     retry_after: Option<Duration>,
 ) -> Status {
     let mut details = ErrorDetails::with_error_info(reason.as_reason(), ERROR_DOMAIN, HashMap::new());
-    details.set_request_info(origin.request_id().as_str(), "");
     if retry_after.is_some() {
         details.set_retry_info(retry_after);
     }
+    with_details(code, sentence, details, origin)
+}
+
+fn with_details(code: Code, sentence: &str, mut details: ErrorDetails, origin: &Origin) -> Status {
+    details.set_request_info(origin.request_id().as_str(), "");
     let metadata = http::HeaderMap::from_iter([(REQUEST_ID, origin.request_id().header_value())]);
     Status::with_error_details_and_metadata(code, sentence, details, MetadataMap::from_headers(metadata))
 }

@@ -1,6 +1,6 @@
 //! `token.v1.TrustService`: what verifiers need, asked for or pushed.
 
-mod encode;
+pub(super) mod encode;
 mod watch;
 
 use std::sync::Arc;

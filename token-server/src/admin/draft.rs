@@ -1,0 +1,126 @@
+//! A client as somebody wants it to be, not checked yet.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::check::Check;
+use crate::client::Client;
+
+/// A client as somebody wants it to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientDraft {
+    /// Empty on creation: one is generated.
+    pub client_id: String,
+    /// For people.
+    pub display_name: String,
+    /// What it may ask for.
+    pub grants: Vec<GrantDraft>,
+    /// The lifetime of its tokens, where it is not the server's default.
+    pub token_lifetime: Option<Duration>,
+    /// Claims added to each of its tokens.
+    pub claims: BTreeMap<String, String>,
+    /// What a `redirect_uri` is checked against.
+    pub redirect_uris: Vec<String>,
+    /// A disabled client gets no token.
+    pub disabled: bool,
+    /// For operators' own bookkeeping.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What it may ask for at one resource server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrantDraft {
+    /// The resource server.
+    pub audience: String,
+    /// The scopes that it may ask for.
+    pub scopes: Vec<String>,
+    /// Granted when a request names no scope.
+    pub default_scopes: Vec<String>,
+}
+
+/// The fields that can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClientField {
+    /// `display_name`
+    DisplayName,
+    /// `grants`
+    Grants,
+    /// `token_lifetime`
+    TokenLifetime,
+    /// `claims`
+    Claims,
+    /// `redirect_uris`
+    RedirectUris,
+    /// `disabled`
+    Disabled,
+    /// `labels`
+    Labels,
+}
+
+impl ClientField {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::DisplayName,
+        Self::Grants,
+        Self::TokenLifetime,
+        Self::Claims,
+        Self::RedirectUris,
+        Self::Disabled,
+        Self::Labels,
+    ];
+
+    /// The field's name in the `.proto`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DisplayName => "display_name",
+            Self::Grants => "grants",
+            Self::TokenLifetime => "token_lifetime",
+            Self::Claims => "claims",
+            Self::RedirectUris => "redirect_uris",
+            Self::Disabled => "disabled",
+            Self::Labels => "labels",
+        }
+    }
+
+    /// The field of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
+
+    /// Whether the draft says anything about it: an update without a mask changes what is set. AIP-134.
+    fn is_set(self, draft: &ClientDraft) -> bool {
+        match self {
+            Self::DisplayName => !draft.display_name.is_empty(),
+            Self::Grants => !draft.grants.is_empty(),
+            Self::TokenLifetime => draft.token_lifetime.is_some(),
+            Self::Claims => !draft.claims.is_empty(),
+            Self::RedirectUris => !draft.redirect_uris.is_empty(),
+            Self::Disabled => draft.disabled,
+            Self::Labels => !draft.labels.is_empty(),
+        }
+    }
+}
+
+impl ClientDraft {
+    /// The fields that it says something about.
+    #[must_use]
+    pub fn set_fields(&self) -> Vec<ClientField> {
+        ClientField::ALL.into_iter().filter(|field| field.is_set(self)).collect()
+    }
+
+    /// Writes `fields`, as far as they keep the rules, into `client`; `check` collects what does not.
+    pub(super) fn write(&self, fields: &[ClientField], client: &mut Client, check: &mut Check<'_>) {
+        for field in fields {
+            match field {
+                ClientField::DisplayName => client.display_name = check.display_name(&self.display_name),
+                ClientField::Grants => client.grants = check.grants(&self.grants),
+                ClientField::TokenLifetime => client.token_lifetime = check.token_lifetime(self.token_lifetime),
+                ClientField::Claims => client.claims = check.claims(&self.claims),
+                ClientField::RedirectUris => client.redirect_uris = check.redirect_uris(&self.redirect_uris),
+                ClientField::Disabled => client.disabled = self.disabled,
+                ClientField::Labels => client.labels = check.labels(&self.labels),
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `token.admin.v1.ClientService`: decodes, hands over to [`crate::admin`], encodes.
+
+mod decode;
+mod encode;
+
+use token_proto::admin::v1::{self, client_service_server};
+use tonic::{Request, Response, Status};
+
+use super::{operator, status, token::echo};
+use crate::admin::ClientAdmin;
+
+/// A client of the greatest size that is allowed, and room to spare.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The service, ready to be added to a router behind this project's own layer.
+#[must_use]
+pub fn server(admin: ClientAdmin) -> client_service_server::ClientServiceServer<ClientService> {
+    client_service_server::ClientServiceServer::new(ClientService { admin })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct ClientService {
+    admin: ClientAdmin,
+}
+
+#[tonic::async_trait]
+impl client_service_server::ClientService for ClientService {
+    async fn create_client(
+        &self,
+        request: Request<v1::CreateClientRequest>,
+    ) -> Result<Response<v1::CreateClientResponse>, Status> {
+        let (origin, by) = operator::of(&request)?;
+        let v1::CreateClientRequest { client, validate_only } = request.into_inner();
+        let answer = async {
+            let created = self.admin.create(&by, &decode::client(client)?.draft, validate_only).await?;
+            Ok(v1::CreateClientResponse {
+                client: Some(encode::client(created.client)),
+                client_secret: created.secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
+            })
+        };
+        answer.await.map(|answer| echo(answer, &origin)).map_err(|error| status::of_admin_error(&error, &origin))
+    }
+
+    async fn get_client(
+        &self,
+        request: Request<v1::GetClientRequest>,
+    ) -> Result<Response<v1::GetClientResponse>, Status> {
+        let (origin, _) = operator::of(&request)?;
+        let client = self.admin.get(&request.get_ref().client_id).await;
+        let client = client.map_err(|error| status::of_admin_error(&error, &origin))?;
+        Ok(echo(v1::GetClientResponse { client: Some(encode::client(client)) }, &origin))
+    }
+
+    async fn list_clients(
+        &self,
+        request: Request<v1::ListClientsRequest>,
+    ) -> Result<Response<v1::ListClientsResponse>, Status> {
+        let (origin, _) = operator::of(&request)?;
+        let v1::ListClientsRequest { page_size, page_token } = request.get_ref();
+        let page = self.admin.list(*page_size, page_token).await;
+        let page = page.map_err(|error| status::of_admin_error(&error, &origin))?;
+        let clients = page.clients.into_iter().map(encode::client).collect();
+        Ok(echo(v1::ListClientsResponse { clients, next_page_token: page.next_page_token }, &origin))
+    }
+
+    async fn update_client(
+        &self,
+        request: Request<v1::UpdateClientRequest>,
+    ) -> Result<Response<v1::UpdateClientResponse>, Status> {
+        let (origin, by) = operator::of(&request)?;
+        let answer = async { self.admin.update(&by, &decode::update(request.into_inner())?).await };
+        let client = answer.await.map_err(|error| status::of_admin_error(&error, &origin))?;
+        Ok(echo(v1::UpdateClientResponse { client: Some(encode::client(client)) }, &origin))
+    }
+
+    async fn delete_client(
+        &self,
+        request: Request<v1::DeleteClientRequest>,
+    ) -> Result<Response<v1::DeleteClientResponse>, Status> {
+        let (origin, by) = operator::of(&request)?;
+        let v1::DeleteClientRequest { client_id, etag } = request.get_ref();
+        let deleted = self.admin.delete(&by, client_id, etag).await;
+        deleted.map_err(|error| status::of_admin_error(&error, &origin))?;
+        Ok(echo(v1::DeleteClientResponse {}, &origin))
+    }
+
+    async fn add_credential(
+        &self,
+        request: Request<v1::AddCredentialRequest>,
+    ) -> Result<Response<v1::AddCredentialResponse>, Status> {
+        let (origin, by) = operator::of(&request)?;
+        let v1::AddCredentialRequest { client_id, credential, overlap } = request.into_inner();
+        let answer = async {
+            let (new, overlap) = (decode::credential(credential)?, decode::overlap(overlap)?);
+            let added = self.admin.add_credential(&by, &client_id, &new, overlap).await?;
+            Ok(v1::AddCredentialResponse {
+                credential: Some(encode::credential(added.credential)),
+                client_secret: added.secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
+            })
+        };
+        answer.await.map(|answer| echo(answer, &origin)).map_err(|error| status::of_admin_error(&error, &origin))
+    }
+
+    async fn remove_credential(
+        &self,
+        request: Request<v1::RemoveCredentialRequest>,
+    ) -> Result<Response<v1::RemoveCredentialResponse>, Status> {
+        let (origin, by) = operator::of(&request)?;
+        let v1::RemoveCredentialRequest { client_id, credential_id } = request.get_ref();
+        let removed = self.admin.remove_credential(&by, client_id, credential_id).await;
+        removed.map_err(|error| status::of_admin_error(&error, &origin))?;
+        Ok(echo(v1::RemoveCredentialResponse {}, &origin))
+    }
+}
