@@ -1,0 +1,101 @@
+//! Calls that go on while their token is renewed, and what the slowest of them took.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use token_interceptor::{
+    attach::Attach,
+    source::{IssuedToken, SourceError, TokenRequest, TokenSource},
+};
+use tonic::transport::Channel;
+
+use crate::application::pb::{GetItemRequest, inventory_service_client::InventoryServiceClient};
+
+/// The lifetime that is asked for.
+pub const LIFETIME: Duration = Duration::from_secs(6);
+/// How much longer than it need each request for a token takes.
+const DELAY: Duration = Duration::from_millis(500);
+/// Calls under way at any time.
+const CONCURRENCY: usize = 8;
+
+/// A source that takes its time, and counts.
+pub struct Slow<S> {
+    source: S,
+    asked: AtomicU32,
+    fetched: AtomicU32,
+}
+
+impl<S> Slow<S> {
+    /// Slows down `source`.
+    pub fn new(source: S) -> Self {
+        Self { source, asked: AtomicU32::new(0), fetched: AtomicU32::new(0) }
+    }
+
+    /// Whether tokens were asked for in vain so far.
+    pub fn never_answered(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0 && self.fetched.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[async_trait::async_trait]
+impl<S: TokenSource> TokenSource for Slow<S> {
+    async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(DELAY).await;
+        let issued = self.source.fetch(request).await?;
+        self.fetched.fetch_add(1, Ordering::Relaxed);
+        Ok(issued)
+    }
+}
+
+/// Calls without a pause for `time`, and says how it went.
+///
+/// # Errors
+///
+/// When a call fails, none of the tokens is renewed, or a call takes as long as a token does.
+pub async fn watch<S>(
+    client: &InventoryServiceClient<Attach<Channel>>,
+    source: &Slow<S>,
+    time: Duration,
+) -> Result<String> {
+    let (start, before) = (Instant::now(), source.fetched.load(Ordering::Relaxed));
+    let callers: Vec<_> = (0..CONCURRENCY).map(|_| tokio::spawn(calls(client.clone(), start + time))).collect();
+    let mut took = Vec::new();
+    for caller in callers {
+        took.append(&mut caller.await??);
+    }
+    took.sort_unstable();
+    let renewed = source.fetched.load(Ordering::Relaxed) - before;
+    let median = took.get(took.len() / 2).context("no call was made")?;
+    let slowest = took.last().context("no call was made")?;
+    ensure!(renewed > 0, "no token was renewed within {time:?}: is the issuer's shortest lifetime longer?");
+    ensure!(*slowest < DELAY, "a call took {slowest:?}: it waited for a token");
+    Ok(format!(
+        "{} calls in {} s, 0 failed; {renewed} tokens fetched, {} ms each\n      median {} ms, slowest call {} ms",
+        took.len(),
+        time.as_secs(),
+        DELAY.as_millis(),
+        millis(*median),
+        millis(*slowest),
+    ))
+}
+
+async fn calls(mut client: InventoryServiceClient<Attach<Channel>>, until: Instant) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    while Instant::now() < until {
+        let start = Instant::now();
+        client
+            .get_item(GetItemRequest { sku: "st-2".into() })
+            .await
+            .context("a call failed while tokens were renewed")?;
+        took.push(start.elapsed());
+    }
+    Ok(took)
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1000.0)
+}

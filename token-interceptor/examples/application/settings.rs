@@ -1,0 +1,112 @@
+//! Which issuer, and as which client: flags, then environment, then the files that `token-server dev` leaves.
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use token_interceptor::http_client::HttpClient;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+
+/// What `token-server dev` prints how to start.
+const START: &str = "Start one, in another terminal, and try again:\n\n    cargo run -- dev\n";
+
+/// Where the issuer is.
+#[derive(Args, Clone, Debug)]
+pub struct IssuerFlags {
+    /// The folder in which `token-server dev` keeps its state
+    #[arg(long, value_name = "DIR", default_value = ".token-server", env = "TOKEN_STATE_DIR")]
+    state_dir: PathBuf,
+    /// The issuer identifier [default: what the state folder says]
+    #[arg(long, value_name = "URL", env = "TOKEN_ISSUER")]
+    issuer: Option<String>,
+    /// The CA that signed the issuer's certificate, as PEM [default: the one in the state folder]
+    #[arg(long, value_name = "FILE", env = "TOKEN_CA_FILE")]
+    ca: Option<PathBuf>,
+}
+
+/// An issuer, and how to speak to it.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// The issuer identifier.
+    pub url: String,
+    ca_pem: Option<Vec<u8>>,
+    values: HashMap<String, String>,
+}
+
+impl IssuerFlags {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    ///
+    /// With the next step, when no issuer is named and none has been set up.
+    pub fn read(&self) -> Result<Issuer> {
+        let file = self.state_dir.join("example.env");
+        let values = fs::read_to_string(&file).map(|text| parse(&text)).unwrap_or_default();
+        let Some(url) = self.issuer.clone().or_else(|| values.get("TOKEN_ISSUER").cloned()) else {
+            bail!("There is no development issuer here: {} is missing.\n{START}", file.display());
+        };
+        let own = self.issuer.as_ref().is_none_or(|issuer| values.get("TOKEN_ISSUER") == Some(issuer));
+        let ca = self.ca.clone().or_else(|| Some(self.state_dir.join("ca.pem")).filter(|ca| own && ca.exists()));
+        let ca_pem = ca.map(|ca| fs::read(&ca).with_context(|| format!("The CA cannot be read: {}", ca.display())));
+        let values = if own { values } else { HashMap::new() };
+        Ok(Issuer { url, ca_pem: ca_pem.transpose()?, values })
+    }
+}
+
+impl Issuer {
+    /// The client's identifier and secret, unless flags or environment name others.
+    ///
+    /// # Errors
+    ///
+    /// When neither does.
+    pub fn client(&self, id: Option<String>, secret: Option<String>) -> Result<(String, String)> {
+        let value = |given: Option<String>, name: &str| {
+            let found = given.or_else(|| self.values.get(name).cloned());
+            found.ok_or_else(|| anyhow!("Who calls? Name the client by {name}, or by a flag: --help."))
+        };
+        Ok((value(id, "TOKEN_CLIENT_ID")?, value(secret, "TOKEN_CLIENT_SECRET")?))
+    }
+
+    /// Over gRPC.
+    ///
+    /// # Errors
+    ///
+    /// When the identifier is not a URL, or the CA not a certificate.
+    pub fn endpoint(&self) -> Result<Endpoint> {
+        let endpoint = Endpoint::from_shared(self.url.clone()).with_context(|| format!("Not a URL: {}", self.url))?;
+        match &self.ca_pem {
+            Some(ca) => {
+                let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+                endpoint.tls_config(tls).context("The CA cannot be used")
+            }
+            None => Ok(endpoint),
+        }
+    }
+
+    /// Over HTTP.
+    ///
+    /// # Errors
+    ///
+    /// When the CA is not a certificate.
+    pub fn http_client(&self) -> Result<HttpClient> {
+        let builder = HttpClient::builder();
+        let builder = match &self.ca_pem {
+            Some(ca) => builder.extra_roots_pem(ca.clone()),
+            None => builder,
+        };
+        builder.build().context("The CA cannot be used")
+    }
+
+    /// What to do when the issuer does not answer.
+    pub fn not_there(&self) -> String {
+        format!("The issuer does not answer: {}\n{START}", self.url)
+    }
+}
+
+/// `NAME=value` by line, as a shell would source it.
+fn parse(text: &str) -> HashMap<String, String> {
+    let lines =
+        text.lines().map(|line| line.trim().trim_start_matches("export ")).filter(|line| !line.starts_with('#'));
+    let values = lines.filter_map(|line| line.split_once('='));
+    values.map(|(name, value)| (name.trim().to_owned(), value.trim().trim_matches(['\'', '"']).to_owned())).collect()
+}
