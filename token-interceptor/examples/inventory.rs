@@ -35,8 +35,8 @@ async fn main() -> anyhow::Result<()> {
     let issuer = command.issuer.read()?;
     let listener = TcpListener::bind(command.listen).await?;
     println!("inventory on http://{}, for callers with tokens of {}", listener.local_addr()?, issuer.url);
-    for method in application::pb::POLICY {
-        println!("  {:45} {}", method.path, demand(method));
+    for method in application::pb::POLICY.iter().filter(|method| method.path.starts_with("/inventory.")) {
+        println!("  {:48} {}", method.path, demand(method));
     }
     let server = application::serve(listener, &issuer.url, issuer.http_client()?);
     tokio::select! {

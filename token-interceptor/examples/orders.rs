@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
     match run(Command::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\n{error:#}");
+            eprintln!("\n{}", format!("{error:#}").trim_end());
             ExitCode::FAILURE
         }
     }
@@ -89,7 +89,7 @@ async fn run(command: Command) -> Result<()> {
 
     say("a public method needs no token", public(&mut client).await)?;
     let allowed = allowed(&mut client).await;
-    let allowed = if source.never_answered() { allowed.map_err(|_| anyhow!(issuer.not_there())) } else { allowed };
+    let allowed = if source.out_of_reach() { allowed.map_err(|_| anyhow!(issuer.not_there())) } else { allowed };
     say("a call is allowed", allowed)?;
     say("a stream is allowed", streamed(&mut client).await)?;
     say("the issuer does not grant what the client may not have", not_granted(&mut client).await)?;
@@ -133,13 +133,14 @@ async fn public(client: &mut Inventory) -> Result<String> {
 
 async fn allowed(client: &mut Inventory) -> Result<String> {
     let request = pb::GetItemRequest { sku: "sp-1".into() };
-    let answer = client.get_item(request).await.context("GetItem failed")?.into_inner();
+    let answer = client.get_item(request).await.map_err(|status| failed("GetItem", &status))?.into_inner();
     let item = answer.item.context("GetItem answered without an item")?;
     Ok(format!("GetItem: {} × {}, asked by {}", item.in_stock, item.name, answer.asked_by))
 }
 
 async fn streamed(client: &mut Inventory) -> Result<String> {
-    let mut items = client.list_items(pb::ListItemsRequest {}).await.context("ListItems failed")?.into_inner();
+    let mut items =
+        client.list_items(pb::ListItemsRequest {}).await.map_err(|status| failed("ListItems", &status))?.into_inner();
     let mut count = 0;
     while items.message().await?.is_some() {
         count += 1;
@@ -151,24 +152,27 @@ async fn streamed(client: &mut Inventory) -> Result<String> {
 /// The layer asks for the scope that the method demands; the issuer says no, and nothing is sent.
 async fn not_granted(client: &mut Inventory) -> Result<String> {
     let request = pb::DeleteItemRequest { sku: "sp-1".into() };
-    expect_denied(client.delete_item(request).await.map(drop))
+    Ok(format!("DeleteItem: {}; nothing was sent", expect_denied(client.delete_item(request).await.map(drop))?))
 }
 
 /// The same call with the token for reading, which a single call may ask for: now the inventory says no.
 async fn denied(client: &mut Inventory) -> Result<String> {
     let mut request = Request::new(pb::DeleteItemRequest { sku: "sp-1".into() });
     request.extensions_mut().insert(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));
-    expect_denied(client.delete_item(request).await.map(drop))
+    let denied = expect_denied(client.delete_item(request).await.map(drop))?;
+    Ok(format!("DeleteItem with a token for inventory.read: {denied}"))
+}
+
+/// What the callee, or the layer, says: its sentence, and the stable reason.
+fn failed(method: &str, status: &Status) -> anyhow::Error {
+    let reason = status.get_details_error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason);
+    anyhow!("{method} failed: {} ({reason})", status.message())
 }
 
 fn expect_denied(outcome: Result<(), Status>) -> Result<String> {
     let Err(status) = outcome else { bail!("DeleteItem was allowed: does this client have inventory.write?") };
-    ensure!(status.code() == Code::PermissionDenied, "DeleteItem failed, and not for want of a scope: {status}");
+    ensure!(status.code() == Code::PermissionDenied, failed("DeleteItem", &status));
     let info = status.get_details_error_info().context("the denial does not say why")?;
     let missing = info.metadata.get("scope").context("the denial does not name the missing scope")?;
-    Ok(format!("DeleteItem: {} {}, missing scope: {missing}", code_name(status.code()), info.reason))
-}
-
-fn code_name(code: Code) -> &'static str {
-    if code == Code::PermissionDenied { "PERMISSION_DENIED" } else { "another code" }
+    Ok(format!("PERMISSION_DENIED {}, missing scope: {missing}", info.reason))
 }

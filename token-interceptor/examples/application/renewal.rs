@@ -1,7 +1,7 @@
 //! Calls that go on while their token is renewed, and what the slowest of them took.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -24,30 +24,30 @@ const CONCURRENCY: usize = 8;
 /// A source that takes its time, and counts.
 pub struct Slow<S> {
     source: S,
-    asked: AtomicU32,
     fetched: AtomicU32,
+    out_of_reach: AtomicBool,
 }
 
 impl<S> Slow<S> {
     /// Slows down `source`.
     pub fn new(source: S) -> Self {
-        Self { source, asked: AtomicU32::new(0), fetched: AtomicU32::new(0) }
+        Self { source, fetched: AtomicU32::new(0), out_of_reach: AtomicBool::new(false) }
     }
 
-    /// Whether tokens were asked for in vain so far.
-    pub fn never_answered(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) > 0 && self.fetched.load(Ordering::Relaxed) == 0
+    /// Whether the issuer did not answer when it was last asked.
+    pub fn out_of_reach(&self) -> bool {
+        self.out_of_reach.load(Ordering::Relaxed)
     }
 }
 
 #[async_trait::async_trait]
 impl<S: TokenSource> TokenSource for Slow<S> {
     async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(DELAY).await;
-        let issued = self.source.fetch(request).await?;
-        self.fetched.fetch_add(1, Ordering::Relaxed);
-        Ok(issued)
+        let issued = self.source.fetch(request).await;
+        self.out_of_reach.store(issued.as_ref().is_err_and(SourceError::is_transient), Ordering::Relaxed);
+        self.fetched.fetch_add(u32::from(issued.is_ok()), Ordering::Relaxed);
+        issued
     }
 }
 
@@ -74,7 +74,8 @@ pub async fn watch<S>(
     ensure!(renewed > 0, "no token was renewed within {time:?}: is the issuer's shortest lifetime longer?");
     ensure!(*slowest < DELAY, "a call took {slowest:?}: it waited for a token");
     Ok(format!(
-        "{} calls in {} s, 0 failed; {renewed} tokens fetched, {} ms each\n      median {} ms, slowest call {} ms",
+        "{} calls in {} s, none failed; tokens fetched meanwhile: {renewed}, each in no less than {} ms\n      \
+         median {} ms, slowest call {} ms",
         took.len(),
         time.as_secs(),
         DELAY.as_millis(),
