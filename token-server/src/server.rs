@@ -21,7 +21,7 @@ mod routes;
 mod tls;
 mod worker;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures_util::future::join_all;
@@ -188,12 +188,12 @@ impl Running {
         self.issuer.close();
         self.phase.send_replace(Phase::Draining);
         self.accepting.shutdown().await;
-        let mut done: Vec<_> = self.workers.drain(..).map(|worker| worker.done).collect();
-        if tokio::time::timeout(self.drain_deadline, join_all(done.iter_mut())).await.is_err() {
+        let mut done = pin!(join_all(self.workers.drain(..).map(|worker| worker.done)));
+        if tokio::time::timeout(self.drain_deadline, &mut done).await.is_err() {
             tracing::warn!("requests were still under way at the drain deadline");
+            self.phase.send_replace(Phase::Stopped);
+            done.await;
         }
-        self.phase.send_replace(Phase::Stopped);
-        join_all(done).await;
         self.background.shutdown().await;
         if let Some(state) = self.state.take() {
             state.close().await;

@@ -1,0 +1,16 @@
+//! The program, as its users run it: arguments in, output, exit code and files out.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod dev;
+mod harness;
+mod help;
+mod inspect;
+mod serve;
+mod token;

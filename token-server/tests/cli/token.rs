@@ -1,0 +1,85 @@
+//! `token-server token`: one line, cached, and clear about refusals and outages.
+
+use crate::harness::{Dev, program, run};
+
+#[test]
+fn prints_the_token_alone_and_keeps_it() {
+    let dev = Dev::start();
+    let first = dev.run(&["token", "--audience", "inventory"]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    assert_eq!(first.stderr, "");
+    assert_eq!(first.stdout.lines().count(), 1);
+    assert_eq!(first.stdout.trim().split('.').count(), 3);
+    assert_eq!(dev.run(&["token", "--audience", "inventory"]).stdout, first.stdout);
+    assert_ne!(dev.run(&["token", "--audience", "inventory", "--no-cache"]).stdout, first.stdout);
+}
+
+#[test]
+fn kept_token_is_used_while_the_issuer_is_down() {
+    let mut dev = Dev::start();
+    let token = dev.run(&["token", "--audience", "inventory"]).stdout;
+    dev.stop("-TERM");
+    let ran = dev.run(&["token", "--audience", "inventory"]);
+    assert_eq!((ran.code, ran.stdout), (0, token));
+    let ran = dev.run(&["token", "--audience", "inventory", "--no-cache"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+}
+
+#[test]
+fn explains_what_is_in_it() {
+    let dev = Dev::start();
+    let ran = dev.run(&["token", "--audience", "inventory", "--explain"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for expected in ["Client        orders", "Audience      inventory", "Scopes        inventory.read", "(in 4m"] {
+        assert!(ran.stdout.contains(expected), "{expected}: {}", ran.stdout);
+    }
+}
+
+#[test]
+fn scope_that_is_not_granted_is_denied_with_its_name() {
+    let dev = Dev::start();
+    let ran = dev.run(&["token", "--audience", "inventory", "--scope", "inventory.write"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("inventory.write") && ran.stderr.contains("client show orders"), "{}", ran.stderr);
+}
+
+#[test]
+fn wrong_secret_is_denied_though_a_token_is_kept() {
+    let dev = Dev::start();
+    assert_eq!(dev.run(&["token", "--audience", "inventory"]).code, 0);
+    let mut command = program(dev.home.path());
+    let wrong = command.env("TOKEN_CLIENT_SECRET", "wrong").args(["token", "--audience", "inventory"]).output();
+    assert_eq!(wrong.unwrap().status.code(), Some(3));
+}
+
+#[test]
+fn works_by_variables_and_by_a_token_endpoint() {
+    let dev = Dev::start();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let secret_file = elsewhere.path().join("secret");
+    std::fs::write(&secret_file, format!("{}\n", dev.secret())).unwrap();
+    let endpoint = format!("{}/oauth/token", dev.issuer);
+    for place in [["--issuer", &dev.issuer], ["--token-endpoint", &endpoint]] {
+        let mut command = program(elsewhere.path());
+        command.env("TOKEN_CLIENT_ID", "orders").env("TOKEN_CA_FILE", dev.state("ca.pem"));
+        command.args(["token", "--audience", "inventory", "--client-secret-file"]).arg(&secret_file).args(place);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn development_secret_goes_to_no_other_issuer() {
+    let dev = Dev::start();
+    let ran = dev.run(&["token", "--issuer", "https://127.0.0.1:1", "--audience", "inventory"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("the client ID is missing"), "{}", ran.stderr);
+}
+
+#[test]
+fn without_an_issuer_says_how_to_have_one() {
+    let home = tempfile::tempdir().unwrap();
+    let ran = run(home.path(), &["token", "--audience", "inventory"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("token-server dev") && ran.stderr.contains("--issuer"), "{}", ran.stderr);
+}

@@ -1,0 +1,15 @@
+//! The server in this process: one port, TLS that reloads, limits, draining.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod drain;
+mod harness;
+mod limits;
+mod port;
+mod tls;

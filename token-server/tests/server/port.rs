@@ -1,0 +1,115 @@
+//! Everything on one port, and nothing that should not be there.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use token_proto::v1::{GetIssuerRequest, trust_service_client::TrustServiceClient};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::harness::{channel, development, exchange, get, plaintext};
+
+#[tokio::test]
+async fn serves_grpc_over_tls() {
+    let (_folder, dev) = development(|_| {}).await;
+    let mut trust = TrustServiceClient::new(channel(&dev).await);
+    let issuer = trust.get_issuer(GetIssuerRequest {}).await.unwrap().into_inner().issuer.unwrap();
+    assert_eq!(issuer.issuer, dev.server.issuer().as_str());
+}
+
+#[tokio::test]
+async fn serves_http_1_and_grpc_on_one_plaintext_port() {
+    let (_folder, server) = plaintext(|_| {}).await;
+    let address = server.local_addr();
+    let answer = get(address, "/jwks.json").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(r#""alg":"ES256""#), "{answer}");
+    let mut trust = TrustServiceClient::connect(format!("http://{address}")).await.unwrap();
+    trust.get_issuer(GetIssuerRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn serves_grpc_web_over_http_1() {
+    let (_folder, server) = plaintext(|_| {}).await;
+    // An empty message: no compression, length 0.
+    let body = STANDARD.encode([0; 5]);
+    let answer = exchange(
+        server.local_addr(),
+        &format!(
+            "POST /token.v1.TrustService/GetIssuer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/grpc-web-text+proto\r\naccept: application/grpc-web-text+proto\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("application/grpc-web-text"), "{answer}");
+}
+
+#[tokio::test]
+async fn unknown_path_is_answered_in_the_callers_own_terms() {
+    let (_folder, server) = plaintext(|_| {}).await;
+    let http = get(server.local_addr(), "/nowhere").await;
+    assert!(http.starts_with("HTTP/1.1 404") && http.contains(r#""error":"not_found""#), "{http}");
+    let grpc = exchange(
+        server.local_addr(),
+        "POST /no.Such/Method HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/grpc\r\n\
+         content-length: 0\r\n\r\n",
+    )
+    .await;
+    assert!(grpc.starts_with("HTTP/1.1 200") && grpc.contains("grpc-status: 12"), "{grpc}");
+}
+
+#[tokio::test]
+async fn health_is_told_for_each_service() {
+    let (_folder, dev) = development(|_| {}).await;
+    let mut health = HealthClient::new(channel(&dev).await);
+    for service in ["", "token.v1.TokenService", "token.v1.TrustService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service}");
+    }
+    let unknown = HealthCheckRequest { service: "no.Such".to_owned() };
+    assert_eq!(health.check(unknown).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn reflection_is_served_only_where_it_is_switched_on() {
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client::ServerReflectionClient};
+    for on in [true, false] {
+        let (_folder, dev) = development(|config| config.admin.reflection = on).await;
+        let mut reflection = ServerReflectionClient::new(channel(&dev).await);
+        let list = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(tonic_reflection::pb::v1::server_reflection_request::MessageRequest::ListServices(
+                String::new(),
+            )),
+        };
+        let answer = reflection.server_reflection_info(tokio_stream::once(list)).await;
+        if on {
+            let message = answer.unwrap().into_inner().message().await.unwrap().unwrap();
+            assert!(format!("{message:?}").contains("token.v1.TokenService"));
+        } else {
+            assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_shown_on_loopback_and_on_a_port_of_their_own() {
+    let (_folder, server) = plaintext(|_| {}).await;
+    let shown = get(server.local_addr(), "/metrics").await;
+    assert!(shown.contains("token_server_build_info"), "{shown}");
+
+    let (_folder, server) =
+        plaintext(|config| config.listen.operations_address = Some("127.0.0.1:0".parse().unwrap())).await;
+    assert!(get(server.local_addr(), "/metrics").await.starts_with("HTTP/1.1 404"));
+    let operations = server.operations_addr().unwrap();
+    assert!(get(operations, "/metrics").await.contains("token_server_build_info"));
+    assert!(get(operations, "/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(operations, "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn metrics_are_not_shown_beyond_loopback() {
+    let (_folder, server) = plaintext(|config| config.listen.address = "0.0.0.0:0".parse().unwrap()).await;
+    let address = ([127, 0, 0, 1], server.local_addr().port()).into();
+    assert!(get(address, "/metrics").await.starts_with("HTTP/1.1 404"));
+    assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+}

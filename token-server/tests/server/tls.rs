@@ -1,0 +1,165 @@
+//! TLS: certificates and client roots that change while the server runs.
+
+use std::{fs, net::SocketAddr, path::Path, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use tempfile::TempDir;
+use token_server::{config::Tls, server::Running};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::harness::config;
+
+/// A CA of the test's own.
+struct Ca(Issuer<'static, KeyPair>, String);
+
+impl Ca {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self(Issuer::new(params, key), pem)
+    }
+
+    /// Certificate and key for localhost.
+    fn leaf(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn write_leaf(&self, folder: &Path) {
+        let (certificate, key) = self.leaf();
+        fs::write(folder.join("tls.crt"), certificate).unwrap();
+        fs::write(folder.join("tls.key"), key).unwrap();
+    }
+}
+
+async fn start(ca: &Ca, change: impl FnOnce(&mut Tls, &Path)) -> (TempDir, Running) {
+    let folder = tempfile::tempdir().unwrap();
+    ca.write_leaf(folder.path());
+    let mut config = config(folder.path());
+    let mut tls = Tls {
+        certificate: folder.path().join("tls.crt"),
+        private_key: folder.path().join("tls.key"),
+        client_ca: None,
+        client_certificate_required: false,
+        reload_interval: std::time::Duration::from_secs(3600),
+    };
+    change(&mut tls, folder.path());
+    config.tls = Some(tls);
+    let running = Running::start(config).await.unwrap();
+    (folder, running)
+}
+
+/// Asks for /healthz; the server's certificate and the first line of its answer.
+async fn ask(
+    address: SocketAddr,
+    roots: &[&Ca],
+    client: Option<(String, String)>,
+) -> std::io::Result<(Vec<u8>, String)> {
+    let mut store = RootCertStore::empty();
+    for ca in roots {
+        store.add(CertificateDer::from_pem_slice(ca.1.as_bytes()).unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(store);
+    let config = match client {
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let stream = TcpStream::connect(address).await?;
+    let mut stream =
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await?;
+    let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8(answer).unwrap();
+    Ok((certificate, answer.lines().next().unwrap_or_default().to_owned()))
+}
+
+#[tokio::test]
+async fn renewed_certificate_is_served_without_a_restart() {
+    let ca = Ca::new();
+    let (folder, server) = start(&ca, |_, _| {}).await;
+    let (before, answer) = ask(server.local_addr(), &[&ca], None).await.unwrap();
+    assert_eq!(answer, "HTTP/1.1 200 OK");
+    ca.write_leaf(folder.path());
+    server.reload_certificates();
+    let (after, answer) = ask(server.local_addr(), &[&ca], None).await.unwrap();
+    assert_eq!(answer, "HTTP/1.1 200 OK");
+    assert_ne!(before, after);
+}
+
+#[tokio::test]
+async fn changed_files_are_found_without_a_signal() {
+    let ca = Ca::new();
+    let (folder, server) = start(&ca, |tls, _| tls.reload_interval = std::time::Duration::from_millis(5)).await;
+    let (before, _) = ask(server.local_addr(), &[&ca], None).await.unwrap();
+    ca.write_leaf(folder.path());
+    while ask(server.local_addr(), &[&ca], None).await.unwrap().0 == before {}
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_leave_the_old_certificate_in_place() {
+    let ca = Ca::new();
+    let (folder, server) = start(&ca, |_, _| {}).await;
+    let (before, _) = ask(server.local_addr(), &[&ca], None).await.unwrap();
+    let (_, foreign_key) = ca.leaf();
+    for broken in ["", "-----BEGIN nothing-----", &foreign_key] {
+        fs::write(folder.path().join("tls.key"), broken).unwrap();
+        server.reload_certificates();
+        let (after, _) = ask(server.local_addr(), &[&ca], None).await.unwrap();
+        assert_eq!(before, after);
+    }
+}
+
+#[tokio::test]
+async fn client_certificate_is_demanded_where_it_is_required() {
+    let (ca, clients, others) = (Ca::new(), Ca::new(), Ca::new());
+    let (folder, server) = start(&ca, |tls, folder| {
+        fs::write(folder.join("client-ca.pem"), &clients.1).unwrap();
+        tls.client_ca = Some(folder.join("client-ca.pem"));
+        tls.client_certificate_required = true;
+    })
+    .await;
+    let address = server.local_addr();
+    assert!(ask(address, &[&ca], None).await.is_err());
+    assert!(ask(address, &[&ca], Some(others.leaf())).await.is_err());
+    assert!(ask(address, &[&ca], Some(clients.leaf())).await.is_ok());
+
+    fs::write(folder.path().join("client-ca.pem"), &others.1).unwrap();
+    server.reload_certificates();
+    assert!(ask(address, &[&ca], Some(clients.leaf())).await.is_err());
+    assert!(ask(address, &[&ca], Some(others.leaf())).await.is_ok());
+}
+
+#[tokio::test]
+async fn start_says_which_file_cannot_be_used() {
+    let ca = Ca::new();
+    let folder = tempfile::tempdir().unwrap();
+    ca.write_leaf(folder.path());
+    fs::write(folder.path().join("tls.crt"), "nothing").unwrap();
+    let mut config = config(folder.path());
+    config.tls = Some(Tls {
+        certificate: folder.path().join("tls.crt"),
+        private_key: folder.path().join("tls.key"),
+        client_ca: None,
+        client_certificate_required: false,
+        reload_interval: std::time::Duration::from_secs(3600),
+    });
+    let error = Running::start(config).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("tls.crt holds no usable PEM certificate"), "{error}: {source}");
+}
