@@ -29,7 +29,7 @@ deny:
 advisories:
     cargo deny --config .deny.toml check advisories
 
-# OAuth clients of other languages against a running issuer: python, node.
+# Clients and servers of another language against a running issuer: go, java, node or python.
 interop language:
     tests/interop/{{language}}/run
 

@@ -13,18 +13,26 @@ mod application;
 #[path = "application/settings.rs"]
 mod settings;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
+use anyhow::Context as _;
 use clap::Parser;
 use tokio::net::TcpListener;
+use tonic::transport::Identity;
 
 /// A service that keeps count of what is in stock, and answers nobody without a good token.
 #[derive(Parser)]
 #[command(name = "inventory")]
 struct Command {
-    /// Where to listen; plaintext, so keep it on this machine
+    /// Where to listen; without a certificate in plaintext, so keep it on this machine
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50052")]
     listen: SocketAddr,
+    /// Serve over TLS with this certificate chain, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     #[command(flatten)]
     issuer: settings::IssuerFlags,
 }
@@ -34,14 +42,24 @@ async fn main() -> anyhow::Result<()> {
     let command = Command::parse();
     let issuer = command.issuer.read()?;
     let listener = TcpListener::bind(command.listen).await?;
-    println!("inventory on http://{}, for callers with tokens of {}", listener.local_addr()?, issuer.url);
+    let identity = command.identity()?;
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    println!("inventory on {scheme}://{}, for callers with tokens of {}", listener.local_addr()?, issuer.url);
     for method in application::pb::POLICY.iter().filter(|method| method.path.starts_with("/inventory.")) {
         println!("  {:48} {}", method.path, demand(method));
     }
-    let server = application::serve(listener, &issuer.url, issuer.http_client()?);
+    let server = application::serve(listener, &issuer.url, issuer.http_client()?, identity);
     tokio::select! {
         outcome = server => outcome,
         stop = tokio::signal::ctrl_c() => Ok(stop?),
+    }
+}
+
+impl Command {
+    fn identity(&self) -> anyhow::Result<Option<Identity>> {
+        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else { return Ok(None) };
+        let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        Ok(Some(Identity::from_pem(read(certificate)?, read(key)?)))
     }
 }
 

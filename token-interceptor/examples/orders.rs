@@ -119,7 +119,7 @@ async fn serve_inventory(issuer: &settings::Issuer) -> Result<String> {
     let url = format!("http://{}", listener.local_addr()?);
     let (issuer, http) = (issuer.url.clone(), issuer.http_client()?);
     tokio::spawn(async move {
-        if let Err(error) = application::serve(listener, &issuer, http).await {
+        if let Err(error) = application::serve(listener, &issuer, http, None).await {
             eprintln!("the inventory service ended: {error:#}");
         }
     });

@@ -59,9 +59,24 @@ test('simple-oauth2 gets a token that jose accepts', async () => {
   assert.equal(payload.aud, audience)
 })
 
-test('a wrong secret reads invalid_client', async () => {
-  const config = await client.discovery(new URL(issuer), id, {}, client.ClientSecretBasic('wrong'))
-  await assert.rejects(client.clientCredentialsGrant(config, { audience }), { error: 'invalid_client', status: 401 })
+test('a wrong secret reads invalid_client, and has a challenge for Basic', async () => {
+  const wrong = new ClientCredentials({
+    client: { id, secret: 'wrong' },
+    auth: { tokenHost: issuer, tokenPath: '/oauth/token' },
+  })
+  await assert.rejects(wrong.getToken({ audience }), ({ output, data }) => {
+    assert.equal(output.statusCode, 401)
+    assert.equal(data.payload.error, 'invalid_client')
+    return true
+  })
+  for (const authentication of [client.ClientSecretBasic('wrong'), client.ClientSecretPost('wrong')]) {
+    const config = await client.discovery(new URL(issuer), id, {}, authentication)
+    await assert.rejects(client.clientCredentialsGrant(config, { audience }), ({ status, cause }) => {
+      assert.equal(status, 401)
+      assert.deepEqual(cause.map(({ scheme }) => scheme), ['basic'])
+      return true
+    })
+  }
 })
 
 test('jose refuses a token for another audience', async () => {

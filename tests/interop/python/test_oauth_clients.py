@@ -44,8 +44,9 @@ def claims_of(token, metadata):
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_authlib_gets_a_token_that_pyjwt_accepts(metadata, method):
     client = OAuth2Session(CLIENT_ID, CLIENT_SECRET, token_endpoint_auth_method=method)
-    client.verify = CA_FILE
-    token = client.fetch_token(metadata["token_endpoint"], grant_type="client_credentials", audience=AUDIENCE)
+    token = client.fetch_token(
+        metadata["token_endpoint"], grant_type="client_credentials", audience=AUDIENCE, verify=CA_FILE
+    )
     assert token["token_type"] == "Bearer"
     claims = claims_of(token["access_token"], metadata)
     assert claims["client_id"] == claims["sub"] == CLIENT_ID
@@ -92,8 +93,9 @@ def test_a_scope_beyond_the_registered_ones_is_invalid_scope(metadata):
 
 def test_pyjwt_refuses_a_token_for_another_audience(metadata):
     client = OAuth2Session(CLIENT_ID, CLIENT_SECRET)
-    client.verify = CA_FILE
-    token = client.fetch_token(metadata["token_endpoint"], grant_type="client_credentials", audience=AUDIENCE)
+    token = client.fetch_token(
+        metadata["token_endpoint"], grant_type="client_credentials", audience=AUDIENCE, verify=CA_FILE
+    )
     keys = jwt.PyJWKClient(metadata["jwks_uri"], ssl_context=ssl.create_default_context(cafile=CA_FILE))
     key = keys.get_signing_key_from_jwt(token["access_token"])
     with pytest.raises(jwt.InvalidAudienceError):

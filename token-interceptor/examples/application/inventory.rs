@@ -12,7 +12,10 @@ use token_interceptor::{
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    transport::{Identity, Server, ServerTlsConfig},
+};
 
 use pb::inventory_service_server::{InventoryService, InventoryServiceServer, SERVICE_NAME};
 
@@ -26,17 +29,26 @@ pub mod pb {
     pub const DESCRIPTOR_SET: &[u8] = token_proto::include_descriptor_set!();
 }
 
-/// Serves the inventory until it is dropped, to callers with tokens of this issuer.
+/// Serves the inventory until it is dropped, to callers with tokens of this issuer; over TLS, given an identity.
 ///
 /// # Errors
 ///
 /// When the policy does not fit the service, or the server fails.
-pub async fn serve(listener: TcpListener, issuer: &str, http: HttpClient) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    issuer: &str,
+    http: HttpClient,
+    identity: Option<Identity>,
+) -> anyhow::Result<()> {
     // Found by discovery; the keys are fetched now and kept fresh from here on.
     let verifier = Verifier::builder().issuer(TrustedIssuer::discover(issuer)?.http_client(http)).build()?;
     // A method without a policy, or a policy without a method, is an error at start-up.
     let policy = Policy::new(pb::POLICY)?.serves(pb::DESCRIPTOR_SET, &[SERVICE_NAME])?;
-    Server::builder()
+    let mut server = Server::builder();
+    if let Some(identity) = identity {
+        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+    }
+    server
         .layer(AuthorizationLayer::new(verifier, policy))
         .add_service(InventoryServiceServer::new(Inventory::default()))
         .serve_with_incoming(TcpListenerStream::new(listener))

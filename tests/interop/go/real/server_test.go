@@ -1,0 +1,108 @@
+package real
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	inventoryv1 "token.example/interop/gen"
+	"token.example/interop/tokenverifier"
+)
+
+type goInventory struct {
+	inventoryv1.UnimplementedInventoryServiceServer
+}
+
+func (goInventory) GetItem(ctx context.Context, request *inventoryv1.GetItemRequest) (*inventoryv1.GetItemResponse, error) {
+	caller, _ := tokenverifier.CallerOf(ctx)
+	return &inventoryv1.GetItemResponse{
+		Item:    &inventoryv1.Item{Sku: request.GetSku(), Name: "served by Go", InStock: 1},
+		AskedBy: caller.ClientID,
+	}, nil
+}
+
+// The inventory service as a Go server would have it: TLS, and one verifier in front of every method.
+func serve(t *testing.T, audience string) string {
+	t.Helper()
+	verifier, err := tokenverifier.Discover(trusting(t), env(t, "TOKEN_ISSUER"), audience, map[string]string{
+		inventoryv1.InventoryService_GetItem_FullMethodName:    "inventory.read",
+		inventoryv1.InventoryService_DeleteItem_FullMethodName: "inventory.write",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := tls.LoadX509KeyPair(env(t, "TOKEN_TLS_CERTIFICATE"), env(t, "TOKEN_TLS_KEY"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(
+		grpc.Creds(credentials.NewServerTLSFromCert(&certificate)),
+		grpc.UnaryInterceptor(verifier.Unary), grpc.StreamInterceptor(verifier.Stream),
+	)
+	inventoryv1.RegisterInventoryServiceServer(server, goInventory{})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return listener.Addr().String()
+}
+
+func TestAGoServerTakesOurTokensAndNoOthers(t *testing.T) {
+	ours := inventoryv1.NewInventoryServiceClient(dial(t, serve(t, audience), withTokens(t)))
+	answer, err := ours.GetItem(t.Context(), &inventoryv1.GetItemRequest{Sku: "A-1"})
+	if err != nil || answer.GetAskedBy() != env(t, "TOKEN_CLIENT_ID") {
+		t.Fatal(answer, err)
+	}
+	if _, err := ours.DeleteItem(t.Context(), &inventoryv1.DeleteItemRequest{}); status.Code(err) != codes.PermissionDenied {
+		t.Fatal(err)
+	}
+	list, err := ours.ListItems(t.Context(), &inventoryv1.ListItemsRequest{})
+	if err == nil {
+		_, err = list.Recv()
+	}
+	if status.Code(err) != codes.PermissionDenied {
+		t.Fatal("a method without a policy was reached", err)
+	}
+}
+
+func TestAGoServerRefusesEverythingElse(t *testing.T) {
+	service := inventoryv1.NewInventoryServiceClient(dial(t, serve(t, audience)))
+	token := issued(t)
+	segments := strings.Split(token, ".")
+	for name, headers := range map[string][]string{
+		"no token":             nil,
+		"no bearer":            {"Basic " + token},
+		"two tokens":           {"Bearer " + token, "Bearer " + token},
+		"no signature":         {"Bearer " + segments[0] + "." + segments[1] + "."},
+		"another's signature":  {"Bearer " + segments[0] + "." + segments[1] + "." + strings.Repeat("A", 86)},
+		"something else":       {"Bearer something"},
+		"another's key":        {"Bearer " + token[:len(token)-4] + "AAAA"},
+		"a token in lowercase": {"Bearer " + strings.ToLower(token)},
+	} {
+		ctx := metadata.NewOutgoingContext(t.Context(), metadata.MD{"authorization": headers})
+		if _, err := service.GetItem(ctx, &inventoryv1.GetItemRequest{}); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+	if _, err := service.GetItem(ctx, &inventoryv1.GetItemRequest{}); err != nil {
+		t.Fatal("the token that the others are made of:", err)
+	}
+}
+
+func TestAGoServerRefusesATokenForAnotherAudience(t *testing.T) {
+	service := inventoryv1.NewInventoryServiceClient(dial(t, serve(t, "elsewhere"), withTokens(t)))
+	if _, err := service.GetItem(t.Context(), &inventoryv1.GetItemRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Fatal(err)
+	}
+}

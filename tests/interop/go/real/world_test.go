@@ -1,0 +1,93 @@
+// Package real holds what runs against a real issuer and the Rust example application; see `run`.
+package real
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"token.example/interop/tokencredentials"
+)
+
+const audience = "inventory"
+
+func env(t *testing.T, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" {
+		t.Fatalf("%s is not set: these tests run by `run`", name)
+	}
+	return value
+}
+
+// What trusts the issuer's certificate, and the example application's.
+func trust(t *testing.T) *tls.Config {
+	t.Helper()
+	pem, err := os.ReadFile(env(t, "TOKEN_CA_FILE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		t.Fatal("no certificate in TOKEN_CA_FILE")
+	}
+	return &tls.Config{RootCAs: roots}
+}
+
+// A context whose HTTP client trusts the issuer: for go-oidc and x/oauth2 alike.
+func trusting(t *testing.T) context.Context {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust(t), ForceAttemptHTTP2: true}}
+	return oidc.ClientContext(t.Context(), client)
+}
+
+func tokens(t *testing.T, secret string, scopes ...string) *tokencredentials.Credentials {
+	t.Helper()
+	found, err := tokencredentials.New(tokencredentials.Config{
+		Issuer:       strings.TrimPrefix(env(t, "TOKEN_ISSUER"), "https://"),
+		TLS:          trust(t),
+		ClientID:     env(t, "TOKEN_CLIENT_ID"),
+		ClientSecret: secret,
+		Audience:     audience,
+		Scopes:       scopes,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = found.Close() })
+	return found
+}
+
+func dial(t *testing.T, target string, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	options = append(options, grpc.WithTransportCredentials(credentials.NewTLS(trust(t))))
+	conn, err := grpc.NewClient(target, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// The details of a failed call that this project promises.
+func details(err error) (info *errdetails.ErrorInfo, retry *errdetails.RetryInfo) {
+	for _, detail := range status.Convert(err).Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			info = detail
+		case *errdetails.RetryInfo:
+			retry = detail
+		}
+	}
+	return info, retry
+}

@@ -1,0 +1,136 @@
+// Package tokenverifier guards a gRPC server with access tokens of one issuer (RFC 9068), by
+// github.com/coreos/go-oidc: its key set is the issuer's, found by discovery and fetched again for a new key.
+package tokenverifier
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Caller is who calls, for handlers.
+type Caller struct {
+	ClientID string `json:"client_id"`
+	Subject  string `json:"sub"`
+	TokenID  string `json:"jti"`
+	Scope    string `json:"scope"`
+}
+
+// Verifier checks tokens. Safe for concurrent use.
+type Verifier struct {
+	tokens     *oidc.IDTokenVerifier
+	algorithms []jose.SignatureAlgorithm
+	scopes     map[string]string
+}
+
+type callerKey struct{}
+
+// CallerOf is the verified caller of the call that ctx belongs to.
+func CallerOf(ctx context.Context) (Caller, bool) {
+	caller, ok := ctx.Value(callerKey{}).(Caller)
+	return caller, ok
+}
+
+// Discover makes a verifier for the tokens of issuer that are for audience. The HTTP client in ctx
+// (oidc.ClientContext) is kept for the key set. scopes: the scope that each full method asks for; a method
+// that is not there is refused.
+func Discover(ctx context.Context, issuer, audience string, scopes map[string]string) (*Verifier, error) {
+	provider, err := oidc.NewProvider(ctx, issuer)
+	if err != nil {
+		return nil, err
+	}
+	return newVerifier(provider.VerifierContext(ctx, config(audience)), scopes), nil
+}
+
+func config(audience string) *oidc.Config {
+	return &oidc.Config{ClientID: audience, SupportedSigningAlgs: []string{oidc.ES256}}
+}
+
+func newVerifier(tokens *oidc.IDTokenVerifier, scopes map[string]string) *Verifier {
+	return &Verifier{tokens: tokens, algorithms: []jose.SignatureAlgorithm{jose.ES256}, scopes: scopes}
+}
+
+// Verify checks signature, issuer, audience and times by the library, and what it leaves to its users: an
+// access token says that it is one.
+func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
+	var caller Caller
+	parsed, err := jose.ParseSignedCompact(token, v.algorithms)
+	if err != nil {
+		return caller, err
+	}
+	if kind, _ := parsed.Signatures[0].Protected.ExtraHeaders[jose.HeaderType].(string); !strings.EqualFold(kind, "at+jwt") &&
+		!strings.EqualFold(kind, "application/at+jwt") {
+		return caller, errors.New("not an access token")
+	}
+	verified, err := v.tokens.Verify(ctx, token)
+	if err != nil {
+		return caller, err
+	}
+	if err := verified.Claims(&caller); err != nil {
+		return caller, err
+	}
+	if caller.Subject == "" || caller.ClientID == "" || caller.TokenID == "" {
+		return caller, errors.New("a claim that RFC 9068 asks for is missing")
+	}
+	return caller, nil
+}
+
+// Unary guards unary methods.
+func (v *Verifier) Unary(
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
+	ctx, err := v.authorize(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	return handler(ctx, request)
+}
+
+// Stream guards streaming methods.
+func (v *Verifier) Stream(
+	server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
+	ctx, err := v.authorize(stream.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	return handler(server, guarded{stream, ctx})
+}
+
+type guarded struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (g guarded) Context() context.Context { return g.ctx }
+
+func (v *Verifier) authorize(ctx context.Context, method string) (context.Context, error) {
+	scope, declared := v.scopes[method]
+	if !declared {
+		return nil, status.Error(codes.PermissionDenied, "the method declares no policy")
+	}
+	header := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(header) != 1 {
+		return nil, status.Error(codes.Unauthenticated, "one bearer token is needed")
+	}
+	kind, token, _ := strings.Cut(header[0], " ")
+	if !strings.EqualFold(kind, "bearer") {
+		return nil, status.Error(codes.Unauthenticated, "a bearer token is needed")
+	}
+	caller, err := v.Verify(ctx, token)
+	if err != nil {
+		return nil, status.Error(codes.Unauthenticated, "the token is not good")
+	}
+	if !slices.Contains(strings.Fields(caller.Scope), scope) {
+		return nil, status.Error(codes.PermissionDenied, "the token lacks the scope "+scope)
+	}
+	return context.WithValue(ctx, callerKey{}, caller), nil
+}

@@ -1,0 +1,136 @@
+package interop;
+
+import com.nimbusds.jose.JOSEException;
+import com.nimbusds.jose.JOSEObjectType;
+import com.nimbusds.jose.JWSAlgorithm;
+import com.nimbusds.jose.KeySourceException;
+import com.nimbusds.jose.jwk.source.JWKSource;
+import com.nimbusds.jose.jwk.source.JWKSourceBuilder;
+import com.nimbusds.jose.proc.BadJOSEException;
+import com.nimbusds.jose.proc.DefaultJOSEObjectTypeVerifier;
+import com.nimbusds.jose.proc.JWSVerificationKeySelector;
+import com.nimbusds.jose.proc.SecurityContext;
+import com.nimbusds.jose.util.ResourceRetriever;
+import com.nimbusds.jwt.JWTClaimsSet;
+import com.nimbusds.jwt.proc.DefaultJWTClaimsVerifier;
+import com.nimbusds.jwt.proc.DefaultJWTProcessor;
+import com.nimbusds.jwt.proc.JWTClaimsSetVerifier;
+import com.nimbusds.jwt.proc.JWTProcessor;
+import io.grpc.Context;
+import io.grpc.Contexts;
+import io.grpc.Metadata;
+import io.grpc.ServerCall;
+import io.grpc.ServerCallHandler;
+import io.grpc.ServerInterceptor;
+import io.grpc.Status;
+import java.net.MalformedURLException;
+import java.net.URI;
+import java.text.ParseException;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * Guards a gRPC server with access tokens of one issuer (RFC 9068), by Nimbus JOSE + JWT: keys are the
+ * issuer's JWK Set.
+ */
+public final class TokenVerifier implements ServerInterceptor {
+  /** The verified claims of the call that is being served. */
+  public static final Context.Key<JWTClaimsSet> CALLER = Context.key("caller");
+
+  private static final Metadata.Key<String> AUTHORIZATION =
+      Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+
+  private final JWTProcessor<SecurityContext> processor;
+  private final Map<String, String> scopes;
+
+  /**
+   * With the given keys. {@code scopes}: the scope that each full method name asks for; a method that is not
+   * there is refused.
+   */
+  public TokenVerifier(
+      JWKSource<SecurityContext> keys,
+      JWTClaimsSetVerifier<SecurityContext> claims,
+      Map<String, String> scopes) {
+    var verifying = new DefaultJWTProcessor<SecurityContext>();
+    verifying.setJWSTypeVerifier(
+        new DefaultJOSEObjectTypeVerifier<>(
+            new JOSEObjectType("at+jwt"), new JOSEObjectType("application/at+jwt")));
+    verifying.setJWSKeySelector(new JWSVerificationKeySelector<>(JWSAlgorithm.ES256, keys));
+    verifying.setJWTClaimsSetVerifier(claims);
+    this.processor = verifying;
+    this.scopes = Map.copyOf(scopes);
+  }
+
+  /** With the key set that the issuer publishes; fetched again for an unknown key. */
+  public static TokenVerifier ofJwks(
+      String issuer, String audience, ResourceRetriever http, Map<String, String> scopes)
+      throws MalformedURLException {
+    var keys = JWKSourceBuilder.create(URI.create(issuer + "/jwks.json").toURL(), http).build();
+    return new TokenVerifier(keys, claims(issuer, audience), scopes);
+  }
+
+  /** What the claims must be: exactly this issuer, this audience among others, and all of RFC 9068's. */
+  static DefaultJWTClaimsVerifier<SecurityContext> claims(String issuer, String audience) {
+    return new DefaultJWTClaimsVerifier<>(
+        audience,
+        new JWTClaimsSet.Builder().issuer(issuer).build(),
+        Set.of("exp", "iat", "sub", "jti", "client_id"));
+  }
+
+  /** The claims of a good token. */
+  JWTClaimsSet verify(String token) throws BadJOSEException, ParseException, JOSEException {
+    return processor.process(token, null);
+  }
+
+  @Override
+  public <Q, A> ServerCall.Listener<Q> interceptCall(
+      ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {
+    try {
+      JWTClaimsSet claims = authorize(call.getMethodDescriptor().getFullMethodName(), headers);
+      return Contexts.interceptCall(Context.current().withValue(CALLER, claims), call, headers, next);
+    } catch (Refused refused) {
+      call.close(refused.status, new Metadata());
+      return new ServerCall.Listener<>() {};
+    }
+  }
+
+  private JWTClaimsSet authorize(String method, Metadata headers) throws Refused {
+    String scope = scopes.get(method);
+    if (scope == null) {
+      throw new Refused(Status.PERMISSION_DENIED, "the method declares no policy");
+    }
+    JWTClaimsSet claims;
+    try {
+      claims = verify(bearer(headers));
+    } catch (KeySourceException outOfReach) {
+      throw new Refused(Status.UNAVAILABLE, "the issuer's keys are out of reach");
+    } catch (BadJOSEException | ParseException | JOSEException bad) {
+      throw new Refused(Status.UNAUTHENTICATED, "the token is not good");
+    }
+    if (!(claims.getClaim("scope") instanceof String granted) || !List.of(granted.split(" ")).contains(scope)) {
+      throw new Refused(Status.PERMISSION_DENIED, "the token lacks the scope " + scope);
+    }
+    return claims;
+  }
+
+  private static String bearer(Metadata headers) throws Refused {
+    Iterable<String> all = headers.getAll(AUTHORIZATION);
+    Iterator<String> values = all == null ? List.<String>of().iterator() : all.iterator();
+    String header = values.hasNext() ? values.next() : "";
+    if (values.hasNext() || !header.regionMatches(true, 0, "bearer ", 0, 7)) {
+      throw new Refused(Status.UNAUTHENTICATED, "one bearer token is needed");
+    }
+    return header.substring(7);
+  }
+
+  private static final class Refused extends Exception {
+    private final Status status;
+
+    Refused(Status status, String words) {
+      super(words);
+      this.status = status.withDescription(words);
+    }
+  }
+}

@@ -1,0 +1,92 @@
+package interop;
+
+import static interop.World.challenge;
+import static interop.World.channel;
+import static interop.World.detail;
+import static interop.World.env;
+import static interop.World.refused;
+import static interop.World.tokens;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
+import inventory.v1.Inventory.DeleteItemRequest;
+import inventory.v1.Inventory.GetItemRequest;
+import inventory.v1.Inventory.GetOpeningHoursRequest;
+import inventory.v1.Inventory.ListItemsRequest;
+import inventory.v1.InventoryServiceGrpc;
+import inventory.v1.InventoryServiceGrpc.InventoryServiceBlockingStub;
+import io.grpc.Status;
+import java.io.IOException;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/** The Rust example application, called from Java through the call credentials. */
+class InventoryTest {
+  @AfterEach
+  void close() {
+    World.close();
+  }
+
+  private static InventoryServiceBlockingStub inventory(String address) throws IOException {
+    return InventoryServiceGrpc.newBlockingStub(channel(env(address))).withDeadlineAfter(10, TimeUnit.SECONDS);
+  }
+
+  @Test
+  void aCallWithATokenIsAllowed() throws IOException {
+    var service = inventory("INVENTORY").withCallCredentials(tokens());
+    var item = service.listItems(ListItemsRequest.getDefaultInstance()).next().getItem();
+    var answer = service.getItem(GetItemRequest.newBuilder().setSku(item.getSku()).build());
+    assertEquals(item, answer.getItem());
+    assertEquals(env("TOKEN_CLIENT_ID"), answer.getAskedBy());
+  }
+
+  @Test
+  void aDeniedCallNamesTheMissingScope() throws IOException {
+    var service = inventory("INVENTORY").withCallCredentials(tokens());
+    var request = DeleteItemRequest.newBuilder().setSku("any").build();
+    var error = refused(Status.Code.PERMISSION_DENIED, () -> service.deleteItem(request));
+    ErrorInfo info = detail(error, ErrorInfo.class);
+    assertEquals("token.v1", info.getDomain());
+    assertEquals("SCOPE_INSUFFICIENT", info.getReason());
+    assertEquals("inventory.write", info.getMetadataOrThrow("scope"));
+    assertTrue(challenge(error).startsWith("Bearer "), challenge(error));
+    assertTrue(challenge(error).contains("error=\"insufficient_scope\""), challenge(error));
+    assertTrue(challenge(error).contains("scope=\"inventory.write\""), challenge(error));
+  }
+
+  @Test
+  void aCallWithoutATokenIsChallenged() throws IOException {
+    var service = inventory("INVENTORY");
+    var error =
+        refused(Status.Code.UNAUTHENTICATED, () -> service.getItem(GetItemRequest.getDefaultInstance()));
+    assertEquals("CREDENTIALS_MISSING", detail(error, ErrorInfo.class).getReason());
+    assertTrue(challenge(error).startsWith("Bearer"), challenge(error));
+    assertFalse(challenge(error).contains("error="), challenge(error));
+  }
+
+  @Test
+  void aPublicMethodNeedsNoToken() throws IOException {
+    inventory("INVENTORY").getOpeningHours(GetOpeningHoursRequest.getDefaultInstance());
+  }
+
+  @Test
+  void aServerThatCannotReachItsIssuerSaysWhenToTryAgain() throws IOException {
+    var service = inventory("INVENTORY_WITHOUT_ISSUER").withCallCredentials(tokens());
+    var error = refused(Status.Code.UNAVAILABLE, () -> service.getItem(GetItemRequest.getDefaultInstance()));
+    assertEquals("TRUST_UNAVAILABLE", detail(error, ErrorInfo.class).getReason());
+    var delay = detail(error, RetryInfo.class).getRetryDelay();
+    assertTrue(delay.getSeconds() > 0 || delay.getNanos() > 0);
+  }
+
+  @Test
+  void aWrongSecretFailsTheCallAsUnauthenticated() throws IOException {
+    var service = inventory("INVENTORY").withCallCredentials(tokens("wrong"));
+    var error =
+        refused(Status.Code.UNAUTHENTICATED, () -> service.getItem(GetItemRequest.getDefaultInstance()));
+    assertTrue(error.getMessage().contains("CLIENT_AUTHENTICATION_FAILED"), error.getMessage());
+  }
+}

@@ -1,0 +1,102 @@
+package interop;
+
+import com.google.protobuf.Any;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.Message;
+import com.nimbusds.jose.util.DefaultResourceRetriever;
+import com.nimbusds.jose.util.ResourceRetriever;
+import io.grpc.ChannelCredentials;
+import io.grpc.Grpc;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.TlsChannelCredentials;
+import io.grpc.protobuf.StatusProto;
+import java.io.File;
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
+import java.util.ArrayList;
+import java.util.List;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.SSLSocketFactory;
+import javax.net.ssl.TrustManagerFactory;
+import org.junit.jupiter.api.Assertions;
+
+/** What the tests against a real issuer share; {@code run} sets the environment. */
+final class World {
+  static final String AUDIENCE = "inventory";
+  private static final List<ManagedChannel> CHANNELS = new ArrayList<>();
+
+  private World() {}
+
+  static String env(String name) {
+    String value = System.getenv(name);
+    Assertions.assertNotNull(value, name + " is not set: these tests run by `run`");
+    return value;
+  }
+
+  static ChannelCredentials tls() throws IOException {
+    return TlsChannelCredentials.newBuilder().trustManager(new File(env("TOKEN_CA_FILE"))).build();
+  }
+
+  static SSLSocketFactory sockets() throws IOException, GeneralSecurityException {
+    KeyStore roots = KeyStore.getInstance(KeyStore.getDefaultType());
+    roots.load(null, null);
+    try (var pem = new FileInputStream(env("TOKEN_CA_FILE"))) {
+      roots.setCertificateEntry("issuer", CertificateFactory.getInstance("X.509").generateCertificate(pem));
+    }
+    var trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+    trust.init(roots);
+    SSLContext context = SSLContext.getInstance("TLS");
+    context.init(null, trust.getTrustManagers(), null);
+    return context.getSocketFactory();
+  }
+
+  static ResourceRetriever http() throws IOException, GeneralSecurityException {
+    return new DefaultResourceRetriever(5_000, 5_000, 100_000, true, sockets());
+  }
+
+  static TokenCredentials tokens(String secret) throws IOException {
+    String address = env("TOKEN_ISSUER").replace("https://", "");
+    return TokenCredentials.connect(address, tls(), env("TOKEN_CLIENT_ID"), secret, AUDIENCE);
+  }
+
+  static TokenCredentials tokens() throws IOException {
+    return tokens(env("TOKEN_CLIENT_SECRET"));
+  }
+
+  static ManagedChannel channel(String target) throws IOException {
+    ManagedChannel channel = Grpc.newChannelBuilder(target, tls()).build();
+    CHANNELS.add(channel);
+    return channel;
+  }
+
+  static void close() {
+    CHANNELS.forEach(ManagedChannel::shutdownNow);
+    CHANNELS.clear();
+  }
+
+  static <T extends Message> T detail(StatusRuntimeException error, Class<T> type)
+      throws InvalidProtocolBufferException {
+    for (Any detail : StatusProto.fromThrowable(error).getDetailsList()) {
+      if (detail.is(type)) {
+        return detail.unpack(type);
+      }
+    }
+    return Assertions.fail("no " + type.getSimpleName() + " in " + error);
+  }
+
+  static String challenge(StatusRuntimeException error) {
+    return error.getTrailers().get(Metadata.Key.of("www-authenticate", Metadata.ASCII_STRING_MARSHALLER));
+  }
+
+  static StatusRuntimeException refused(Status.Code code, org.junit.jupiter.api.function.Executable call) {
+    var error = Assertions.assertThrows(StatusRuntimeException.class, call);
+    Assertions.assertEquals(code, error.getStatus().getCode(), error.getMessage());
+    return error;
+  }
+}

@@ -1,0 +1,85 @@
+// A Node server that verifies our tokens by jose.
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import grpc from '@grpc/grpc-js'
+import * as client from 'openid-client'
+import { TokenVerifier } from './token-verifier.js'
+import { call, env, inventory, InventoryService, list, tokens } from './world.js'
+
+const { PERMISSION_DENIED, UNAUTHENTICATED } = grpc.status
+const service = '/inventory.v1.InventoryService/'
+
+async function serve(t, { audience = 'inventory', scopes } = {}) {
+  const verifier = new TokenVerifier({
+    issuer: env('TOKEN_ISSUER'),
+    audience,
+    scopes: scopes ?? { [`${service}GetItem`]: 'inventory.read', [`${service}DeleteItem`]: 'inventory.write' },
+  })
+  const server = new grpc.Server({ interceptors: [verifier.interceptor] })
+  server.addService(InventoryService.service, {
+    getItem: (call, done) =>
+      done(null, {
+        item: { sku: call.request.sku, name: 'served by Node', inStock: 1 },
+        askedBy: verifier.caller(call).client_id,
+      }),
+    listItems: (call) => call.end(),
+    deleteItem: (_, done) => done(null, {}),
+    getOpeningHours: (_, done) => done(null, {}),
+  })
+  const key = readFileSync(env('TOKEN_TLS_KEY'))
+  const certificate = readFileSync(env('TOKEN_TLS_CERTIFICATE'))
+  const credentials = grpc.ServerCredentials.createSsl(null, [{ private_key: key, cert_chain: certificate }])
+  const port = await new Promise((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
+  )
+  t.after(() => server.forceShutdown())
+  return `localhost:${port}`
+}
+
+test('takes our tokens and asks for the scope', async (t) => {
+  const ours = inventory(t, await serve(t), tokens())
+  const { askedBy } = await call(ours, 'getItem', { sku: 'A-1' })
+  assert.equal(askedBy, env('TOKEN_CLIENT_ID'))
+  await assert.rejects(call(ours, 'deleteItem', {}), { code: PERMISSION_DENIED })
+})
+
+test('a method without a policy is refused', async (t) => {
+  await assert.rejects(list(inventory(t, await serve(t), tokens())), { code: PERMISSION_DENIED })
+})
+
+test('a stream is served to a good token', async (t) => {
+  const target = await serve(t, { scopes: { [`${service}ListItems`]: 'inventory.read' } })
+  assert.deepEqual(await list(inventory(t, target, tokens())), [])
+})
+
+test('refuses a token for another audience', async (t) => {
+  const target = await serve(t, { audience: 'elsewhere' })
+  await assert.rejects(call(inventory(t, target, tokens()), 'getItem', {}), { code: UNAUTHENTICATED })
+})
+
+test('refuses everything else', async (t) => {
+  const secret = client.ClientSecretBasic(env('TOKEN_CLIENT_SECRET'))
+  const config = await client.discovery(new URL(env('TOKEN_ISSUER')), env('TOKEN_CLIENT_ID'), {}, secret)
+  const { access_token: token } = await client.clientCredentialsGrant(config, { audience: 'inventory' })
+  const unsigned = token.slice(0, token.lastIndexOf('.'))
+  const ours = inventory(t, await serve(t))
+  const send = (...values) => {
+    const metadata = new grpc.Metadata()
+    for (const value of values) metadata.add('authorization', value)
+    return call(ours, 'getItem', { sku: 'A-1' }, metadata)
+  }
+  await send(`Bearer ${token}`)
+  for (const [name, values] of Object.entries({
+    'no token': [],
+    'no bearer': [`Basic ${token}`],
+    'two tokens': [`Bearer ${token}, Bearer ${token}`],
+    'no signature': [`Bearer ${unsigned}.`],
+    "another's signature": [`Bearer ${unsigned}.${'A'.repeat(86)}`],
+    'something else': ['Bearer something'],
+    'a token in lowercase': [`Bearer ${token.toLowerCase()}`],
+  })) {
+    await assert.rejects(send(...values), { code: UNAUTHENTICATED }, name)
+  }
+})

@@ -1,0 +1,108 @@
+"""A Python server that verifies our tokens by PyJWT."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+import requests
+
+from stubs import inventory_pb2, inventory_pb2_grpc
+from token_verifier import TokenVerifier, caller
+from world import AUDIENCE, CA_FILE, CLIENT_ID, CLIENT_SECRET, ISSUER, inventory, read, tokens
+
+SERVICE = "/inventory.v1.InventoryService/"
+
+
+class Inventory(inventory_pb2_grpc.InventoryServiceServicer):
+    def GetItem(self, request, context):
+        item = inventory_pb2.Item(sku=request.sku, name="served by Python", in_stock=1)
+        return inventory_pb2.GetItemResponse(item=item, asked_by=caller.get()["client_id"])
+
+    def ListItems(self, request, context):
+        yield inventory_pb2.ListItemsResponse(item=inventory_pb2.Item(name=caller.get()["client_id"]))
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(audience=AUDIENCE, scopes=None):
+        scopes = scopes or {f"{SERVICE}GetItem": "inventory.read", f"{SERVICE}DeleteItem": "inventory.write"}
+        verifier = TokenVerifier.of_jwks(ISSUER, audience, scopes, CA_FILE)
+        server = grpc.server(ThreadPoolExecutor(4), interceptors=[verifier])
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server(Inventory(), server)
+        certificate = (read(os.environ["TOKEN_TLS_KEY"]), read(os.environ["TOKEN_TLS_CERTIFICATE"]))
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([certificate]))
+        server.start()
+        servers.append(server)
+        return f"localhost:{port}"
+
+    yield start
+    for server in servers:
+        server.stop(None)
+
+
+def refused(call, code):
+    with pytest.raises(grpc.RpcError) as error:
+        call()
+    assert error.value.code() is code
+
+
+def test_takes_our_tokens_and_asks_for_the_scope(serve):
+    service = inventory(serve(), tokens())
+    answer = service.GetItem(inventory_pb2.GetItemRequest(sku="A-1"), timeout=10)
+    assert answer.asked_by == CLIENT_ID
+    denied = grpc.StatusCode.PERMISSION_DENIED
+    refused(lambda: service.DeleteItem(inventory_pb2.DeleteItemRequest(), timeout=10), denied)
+
+
+def test_a_method_without_a_policy_is_refused(serve):
+    service = inventory(serve(), tokens())
+    listing = service.ListItems(inventory_pb2.ListItemsRequest(), timeout=10)
+    refused(lambda: list(listing), grpc.StatusCode.PERMISSION_DENIED)
+
+
+def test_a_stream_knows_its_caller(serve):
+    service = inventory(serve(scopes={f"{SERVICE}ListItems": "inventory.read"}), tokens())
+    [answer] = service.ListItems(inventory_pb2.ListItemsRequest(), timeout=10)
+    assert answer.item.name == CLIENT_ID
+
+
+def test_refuses_a_token_for_another_audience(serve):
+    service = inventory(serve(audience="elsewhere"), tokens())
+    refused(
+        lambda: service.GetItem(inventory_pb2.GetItemRequest(), timeout=10), grpc.StatusCode.UNAUTHENTICATED
+    )
+
+
+@pytest.fixture(scope="module")
+def token():
+    return requests.post(
+        f"{ISSUER}/oauth/token",
+        data={"grant_type": "client_credentials", "audience": AUDIENCE},
+        auth=(CLIENT_ID, CLIENT_SECRET),
+        verify=CA_FILE,
+        timeout=10,
+    ).json()["access_token"]
+
+
+FORGERIES = {
+    "no token": lambda token: [],
+    "no bearer": lambda token: [f"Basic {token}"],
+    "two tokens": lambda token: [f"Bearer {token}"] * 2,
+    "no signature": lambda token: [f"Bearer {token.rpartition('.')[0]}."],
+    "another's signature": lambda token: [f"Bearer {token.rpartition('.')[0]}.{'A' * 86}"],
+    "something else": lambda token: ["Bearer something"],
+    "a token in lowercase": lambda token: [f"Bearer {token.lower()}"],
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_refuses(serve, token, forgery):
+    service = inventory(serve())
+    request = inventory_pb2.GetItemRequest(sku="A-1")
+    good = [("authorization", f"Bearer {token}")]
+    assert service.GetItem(request, metadata=good, timeout=10).asked_by == CLIENT_ID
+    bad = [("authorization", value) for value in FORGERIES[forgery](token)]
+    refused(lambda: service.GetItem(request, metadata=bad, timeout=10), grpc.StatusCode.UNAUTHENTICATED)

@@ -1,0 +1,170 @@
+"""Attaches access tokens to gRPC calls: gets them from a TokenService with the client's secret
+(RFC 6749 section 4.4), keeps them, and renews them before they expire.
+
+    tokens = TokenCredentials.connect("localhost:8443", "orders", secret, "inventory")
+    channel = grpc.secure_channel(target, grpc.composite_channel_credentials(
+        grpc.ssl_channel_credentials(), grpc.metadata_call_credentials(tokens)))
+
+Works with `grpc` and `grpc.aio` alike. gRPC refuses call credentials on a plaintext channel. It gives a
+call that found no token the code UNAVAILABLE, whatever the reason; the reason stands in the details.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from stubs.token.v1 import token_service_pb2, token_service_pb2_grpc
+
+# No request to the issuer takes longer, whatever the call that caused it may wait.
+FETCH_TIMEOUT_SECONDS = 30
+
+
+class Instant(NamedTuple):
+    """A time on both clocks. The monotonic one stands still while the machine is suspended; the other one
+    can be set. A time is reached when either says so: a token is rather renewed too early than used too
+    late."""
+
+    monotonic: float
+    wall: float
+
+    @staticmethod
+    def now() -> "Instant":
+        return Instant(time.monotonic(), time.time())
+
+    def after(self, seconds: float) -> "Instant":
+        return Instant(self.monotonic + seconds, self.wall + seconds)
+
+    def reached(self, other: "Instant") -> bool:
+        return self.monotonic >= other.monotonic or self.wall >= other.wall
+
+
+class Token(NamedTuple):
+    header: str
+    renew_at: Instant
+    expires: Instant
+
+
+class NoToken(Exception):
+    """No token could be had. Says why in the issuer's words for programs (ErrorInfo.reason), never more."""
+
+
+class TokenCredentials(grpc.AuthMetadataPlugin):
+    """Call credentials for one audience. Safe for concurrent use."""
+
+    def __init__(
+        self,
+        issue: Callable[[], grpc.Future],
+        clock: Callable[[], Instant] = Instant.now,
+        jitter: Callable[[], float] = random.random,
+    ):
+        """`issue` sends one request and gives the future of its IssueTokenResponse; see `connect`."""
+        self._issue = issue
+        self._clock = clock
+        self._jitter = jitter
+        self._lock = threading.Lock()
+        self._token: Token | None = None  # the newest one, perhaps expired
+        self._in_flight = False  # one request at a time
+        self._waiting: list[Callable] = []  # the calls that wait for it
+        self._failure: NoToken | None = None  # what the last request came to, where it failed
+        self._attempts = 0  # failures in a row
+        self._retry_at: Instant | None = None  # no request before this
+
+    @classmethod
+    def connect(
+        cls,
+        issuer: str,
+        client_id: str,
+        client_secret: str,
+        audience: str,
+        scopes: Iterable[str] = (),
+        root_certificates: bytes | None = None,
+    ) -> "TokenCredentials":
+        """Credentials from the token service at `issuer` ("host:port"), which is spoken to over TLS alone.
+
+        No scopes: the client's default scopes. No roots: gRPC's own. The first call fetches the first token.
+        """
+        channel = grpc.secure_channel(issuer, grpc.ssl_channel_credentials(root_certificates))
+        stub = token_service_pb2_grpc.TokenServiceStub(channel)
+        request = token_service_pb2.IssueTokenRequest(
+            client=token_service_pb2.ClientAuthentication(client_id=client_id, client_secret=client_secret),
+            audiences=[audience],
+            scopes=scopes,
+        )
+        return cls(lambda: stub.IssueToken.future(request, timeout=FETCH_TIMEOUT_SECONDS))
+
+    def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
+        """Gives the authorization metadata of a token that has not expired; waits for the issuer only where
+        there is no such token, and never on gRPC's thread."""
+        with self._lock:
+            now = self._clock()
+            usable = self._token if self._token and not now.reached(self._token.expires) else None
+            due = usable is None or now.reached(usable.renew_at)
+            start = due and not self._in_flight and (self._retry_at is None or now.reached(self._retry_at))
+            self._in_flight = self._in_flight or start
+            wait = usable is None and self._in_flight
+            if wait:
+                self._waiting.append(callback)
+            failure = self._failure
+        if usable:
+            callback((("authorization", usable.header),), None)
+        elif not wait:
+            callback((), failure)
+        if start:
+            self._issue().add_done_callback(lambda answer: self._answered(answer, now))
+
+    def _answered(self, answer: grpc.Future, asked: Instant) -> None:
+        token, failure = None, None
+        try:
+            issued = answer.result().token
+            # Both count from before the request: the network's time is taken off, never added.
+            token = Token(
+                "Bearer " + issued.value,
+                asked.after(issued.refresh_after.ToTimedelta().total_seconds()),
+                asked.after(issued.expires_in.ToTimedelta().total_seconds()),
+            )
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            failure, base, limit, at_least = classify(error)
+        with self._lock:
+            now = self._clock()
+            if token:
+                self._token, self._failure, self._attempts, self._retry_at = token, None, 0, None
+                if now.reached(token.expires):
+                    token, failure = None, NoToken("no token: it expired on its way")
+            else:
+                # Full jitter: a fleet that failed together does not come back together.
+                backoff = self._jitter() * min(limit, base * 2 ** min(self._attempts, 16))
+                self._failure, self._retry_at = failure, now.after(max(backoff, at_least))
+                self._attempts += 1
+            self._in_flight = False
+            waiting, self._waiting = self._waiting, []
+        metadata = (("authorization", token.header),) if token else ()
+        for callback in waiting:
+            callback(metadata, failure)
+
+
+def classify(error: Exception) -> tuple[NoToken, float, float, float]:
+    """What a call is told, how long to hold back at first and at most, and what the issuer asked for."""
+    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    reason, at_least = code.name, 0.0
+    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
+    for detail in status.details if status else ():
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        if detail.Unpack(info) and info.domain == "token.v1":
+            reason = info.reason
+        elif detail.Unpack(retry):
+            at_least = retry.retry_delay.ToTimedelta().total_seconds()
+    failure = NoToken(f"no token: {reason}")
+    if code in (
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+    ):
+        # The client's registration is wrong, and stays so until someone acts: a second at least.
+        return failure, 1.0, 60.0, max(at_least, 1.0)
+    return failure, 0.1, 30.0, at_least

@@ -1,0 +1,112 @@
+"""Guards a gRPC server with access tokens of one issuer (RFC 9068), by PyJWT: keys are the issuer's JWK Set."""
+
+import contextvars
+import functools
+import ssl
+
+import grpc
+import jwt
+
+#: The verified claims of the call that is being served.
+caller: contextvars.ContextVar[dict] = contextvars.ContextVar("caller")
+
+
+class TokenVerifier(grpc.ServerInterceptor):
+    """Refuses every call without a good token for `audience` that has the method's scope.
+
+    `keys` finds the key of a token: a `jwt.PyJWKClient`. `scopes`: the scope that each full method asks for;
+    a method that is not there is refused.
+    """
+
+    def __init__(self, issuer: str, audience: str, keys: jwt.PyJWKClient, scopes: dict[str, str]):
+        self._issuer = issuer
+        self._audience = audience
+        self._keys = keys
+        self._scopes = scopes
+
+    @classmethod
+    def of_jwks(
+        cls, issuer: str, audience: str, scopes: dict[str, str], ca_file: str | None = None
+    ) -> "TokenVerifier":
+        """With the key set that the issuer publishes; fetched again for an unknown key."""
+        context = ssl.create_default_context(cafile=ca_file)
+        return cls(issuer, audience, jwt.PyJWKClient(f"{issuer}/jwks.json", ssl_context=context), scopes)
+
+    def verify(self, token: str) -> dict:
+        """The claims of a good token.
+
+        Checks signature, issuer, audience and times by the library, and what it leaves to its users: an
+        access token says that it is one, and has one issuer. Raises jwt.PyJWTError otherwise."""
+        if jwt.get_unverified_header(token).get("typ", "").lower() not in ("at+jwt", "application/at+jwt"):
+            raise jwt.InvalidTokenError("not an access token")
+        return jwt.decode(
+            token,
+            self._keys.get_signing_key_from_jwt(token),
+            algorithms=["ES256"],
+            audience=self._audience,
+            issuer=self._issuer,
+            options={"require": ["exp", "iat", "iss", "aud", "sub", "jti", "client_id"]},
+        )
+
+    def intercept_service(self, continuation, call):
+        handler = continuation(call)
+        if handler is None:
+            return None
+        try:
+            claims = self._authorize(call)
+        except Refused as refused:
+            return refusal(handler, *refused.args)
+        return serve_as(handler, claims)
+
+    def _authorize(self, call) -> dict:
+        if call.method not in self._scopes:
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, "the method declares no policy")
+        headers = [value for key, value in call.invocation_metadata if key == "authorization"]
+        if len(headers) != 1 or not headers[0].lower().startswith("bearer "):
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "one bearer token is needed")
+        try:
+            claims = self.verify(headers[0][len("bearer ") :])
+        except jwt.PyJWKClientConnectionError:
+            raise Refused(grpc.StatusCode.UNAVAILABLE, "the issuer's keys are out of reach") from None
+        except jwt.PyJWTError:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "the token is not good") from None
+        scope = self._scopes[call.method]
+        if scope not in claims.get("scope", "").split():
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"the token lacks the scope {scope}")
+        return claims
+
+
+class Refused(Exception):
+    """Code and words for the caller."""
+
+
+def behaviour_of(handler: grpc.RpcMethodHandler):
+    """The one of a handler's four functions that is there, with the function that makes such a handler."""
+    for behaviour, make in (
+        (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
+        (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
+        (handler.stream_unary, grpc.stream_unary_rpc_method_handler),
+        (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
+    ):
+        if behaviour:
+            return behaviour, functools.partial(
+                make,
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+    raise TypeError("a handler without a function")
+
+
+def refusal(handler: grpc.RpcMethodHandler, code: grpc.StatusCode, words: str) -> grpc.RpcMethodHandler:
+    _, make = behaviour_of(handler)
+    return make(lambda request, context: context.abort(code, words))
+
+
+def serve_as(handler: grpc.RpcMethodHandler, claims: dict) -> grpc.RpcMethodHandler:
+    behaviour, make = behaviour_of(handler)
+
+    def serve(request, context):
+        caller.set(claims)
+        return behaviour(request, context)
+
+    return make(serve)
