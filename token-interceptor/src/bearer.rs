@@ -16,7 +16,7 @@ const SCHEME: &[u8] = b"bearer";
 /// # Errors
 ///
 /// When there is none, or another scheme (RFC 6750 section 3.1: both read "missing"); when `authorization`
-/// occurs twice, or what follows `Bearer` is not one word.
+/// occurs twice, or no text follows `Bearer`.
 pub fn bearer(headers: &HeaderMap) -> Result<UnverifiedToken<'_>, Denied> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(Denial::CredentialsMissing.into()) };
@@ -29,9 +29,10 @@ pub fn bearer(headers: &HeaderMap) -> Result<UnverifiedToken<'_>, Denied> {
     if !scheme.eq_ignore_ascii_case(SCHEME) || rest.first().is_some_and(|byte| *byte != b' ') {
         return Err(Denial::CredentialsMissing.into());
     }
+    // Whether these are the characters of a token is seen when it is decoded, once per token and not per call.
     let token = std::str::from_utf8(rest).map_or("", |rest| rest.trim_start_matches(' '));
-    if token.is_empty() || token.contains([' ', '\t', ',']) {
-        return Err(Denial::CredentialsMalformed("what follows Bearer is not one token").into());
+    if token.is_empty() {
+        return Err(Denial::CredentialsMalformed("no token follows Bearer").into());
     }
     Ok(UnverifiedToken::new(token))
 }
@@ -70,8 +71,8 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_one_word() {
-        for value in [&b"Bearer"[..], b"Bearer ", b"Bearer a b", b"Bearer a,b", b"Bearer a, Bearer b", b"Bearer \xff"] {
+    fn refuses_a_scheme_without_a_token() {
+        for value in [&b"Bearer"[..], b"Bearer ", b"Bearer   ", b"Bearer \xff"] {
             let refused = read(&[value]);
             assert!(matches!(refused, Err(Denial::CredentialsMalformed(_))), "{}", value.escape_ascii());
         }

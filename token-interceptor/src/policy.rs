@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use quick_cache::DefaultHashBuilder;
 use token_proto::policy::{Access, MethodPolicy, Requirement};
 
 use crate::{
@@ -27,7 +28,8 @@ const HEALTH: [&str; 3] =
 /// What every method of a server demands.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    methods: HashMap<Cow<'static, str>, Demand>,
+    /// Nobody but the program chooses the paths, so the hash need not withstand anybody.
+    methods: HashMap<Cow<'static, str>, Demand, DefaultHashBuilder>,
 }
 
 /// What one method demands.
@@ -56,10 +58,8 @@ impl Policy {
     /// When the table contradicts itself. The error names every fault.
     pub fn new(table: &[MethodPolicy]) -> Result<Self, PolicyError> {
         let open = HEALTH.map(|path| (Cow::Borrowed(path), Demand::Open));
-        let declared = Self { methods: HashMap::new() }.and(table)?;
-        let mut methods = HashMap::from(open);
-        methods.extend(declared.methods);
-        Ok(Self { methods })
+        let declared = Self { methods: HashMap::default() }.and(table)?;
+        Ok(Self { methods: open.into_iter().chain(declared.methods).collect() })
     }
 
     /// Adds a second table: of another package that the same server serves.

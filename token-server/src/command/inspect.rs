@@ -1,4 +1,6 @@
-//! `token-server inspect`: what is in a token, without asking anybody.
+//! `token-server inspect`: what is in a token, without asking anybody unless told to.
+
+mod verification;
 
 use std::{io, io::Read as _};
 
@@ -6,27 +8,34 @@ use clap::Args;
 use serde_json::json;
 use token_interceptor::clock::{Clock as _, SystemClock};
 
+use verification::{Verdict, Verification};
+
 use super::{
     explain,
     failure::Failure,
     output::{Output, note},
 };
 
-/// Shows what a token says. Decodes it offline, and verifies nothing.
+/// Shows what a token says. Decodes it offline, and verifies nothing unless told by what.
 ///
-/// A token that decodes may be forged: anybody can write one. Never decide anything by this output.
+/// A token that decodes may be forged: anybody can write one. With --issuer or --jwks it goes through the checks
+/// that the server layer makes, and the exit code tells.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   token-server inspect eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiJ9...
   token-server token --audience inventory | token-server inspect
-  pbpaste | token-server inspect --json | jq .claims.scope")]
+  pbpaste | token-server inspect --json | jq .claims.scope
+  token-server inspect --issuer https://tokens.example.com --audience inventory eyJ0...
+  curl -s https://tokens.example.com/jwks.json > keys.json; token-server inspect --jwks keys.json eyJ0...")]
 pub(super) struct Inspect {
     /// The token; without it, or with "-", standard input is read. \"Bearer \" before it is ignored.
     token: Option<String>,
     /// Header and claims as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    verification: Verification,
 }
 
 impl Inspect {
@@ -41,12 +50,14 @@ impl Inspect {
         }
         let decoded = explain::decode(token)
             .map_err(|error| Failure::usage(format!("this is no signed token (JWT): {error}")))?;
+        // What it says is shown also where it is refused: that is when people look.
+        let verdict = self.verification.verify(token, &decoded);
         let now = SystemClock.now();
         if self.json {
             output.json(&json!({
                 "header": decoded.header,
                 "claims": decoded.claims,
-                "verified": false,
+                "verified": matches!(verdict, Ok(Verdict::Verified)),
                 "oddities": decoded.oddities(now),
             }))?;
         } else {
@@ -55,7 +66,10 @@ impl Inspect {
                 output.line(format_args!("Note: {oddity}"))?;
             }
         }
-        note("NOT VERIFIED: this is what the token says, not that it is true.");
+        match verdict? {
+            Verdict::NotVerified => note("NOT VERIFIED: this is what the token says, not that it is true."),
+            Verdict::Verified => note("VERIFIED: signature, issuer, type and times are good."),
+        }
         Ok(())
     }
 }

@@ -1,8 +1,11 @@
 //! `token-server inspect`: offline, and plain about what it does not do.
 
-use std::{io::Write as _, process::Stdio};
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
-use crate::harness::{Ran, program, run};
+use crate::harness::{Dev, Ran, program, run};
 
 /// The token of RFC 7519 section 3.1; signed with HS256, and without most of what an access token has.
 const RFC_7519: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -44,5 +47,32 @@ fn what_is_no_token_is_a_mistake_of_the_caller() {
         let ran = piped(&["inspect"], input);
         assert_eq!(ran.code, 2, "{input}");
         assert!(ran.stderr.contains(expected), "{input}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn verifies_by_issuer_or_key_set_and_the_exit_code_tells() {
+    let dev = Dev::start();
+    let token = dev.run(&["token", "--audience", "inventory"]).stdout.trim().to_owned();
+    let (ca, jwks) = (dev.state("ca.pem"), dev.home.path().join("keys.json"));
+    let keys = Command::new("curl")
+        .arg("--cacert")
+        .arg(&ca)
+        .args(["-sS", &format!("{}/jwks.json", dev.issuer)])
+        .output()
+        .unwrap();
+    std::fs::write(&jwks, keys.stdout).unwrap();
+    let by_issuer = ["--issuer", &dev.issuer, "--ca-file", ca.to_str().unwrap()];
+    let by_keys = ["--jwks", jwks.to_str().unwrap()];
+    let forged = format!("{}AAAA", &token[..token.len() - 4]);
+    for by in [by_issuer.as_slice(), by_keys.as_slice()] {
+        let inspect = |token: &str, more: &[&str]| dev.run(&[&["inspect", token], by, more].concat());
+        let good = inspect(&token, &["--audience", "inventory"]);
+        assert_eq!(good.code, 0, "{}", good.stderr);
+        assert!(good.stderr.contains("VERIFIED: ") && !good.stderr.contains("NOT"), "{}", good.stderr);
+        let forged = inspect(&forged, &[]);
+        assert_eq!(forged.code, 3, "{}", forged.stderr);
+        assert!(forged.stderr.contains("NOT GOOD") && forged.stdout.contains("orders"), "{}", forged.stderr);
+        assert_eq!(inspect(&token, &["--audience", "billing"]).code, 3);
     }
 }
