@@ -7,6 +7,7 @@
 //! | token → header → call → (refused: renew once, replay once) | [`service`] |
 //! | what may be sent twice, and when | [`replay`], [`deadline`] |
 //! | a stream that ends with its token | [`watched`] |
+//! | on whose behalf | [`on_behalf`] |
 //! | no token: what the call is told | [`answer`] |
 //!
 //! # What is asked for
@@ -22,6 +23,7 @@ mod answer;
 mod deadline;
 mod demand;
 mod interceptor;
+mod on_behalf;
 mod replay;
 mod service;
 mod tokens;
@@ -34,16 +36,18 @@ use token_proto::policy::MethodPolicy;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
+    caller::Caller,
     clock::{Clock, SystemClock},
     danger,
     destination::{Destination, PlaintextRefused},
     refresh::FreshToken,
-    source::{TokenRequest, TokenSource},
+    source::{SubjectToken, TokenRequest, TokenSource},
     status::Answer,
 };
 use demand::Demands;
 pub use demand::UnknownMethod;
 pub use interceptor::TokenInterceptor;
+pub use on_behalf::{CarryCaller, CarryCallerLayer, CarryingBody, CarryingFuture, current_caller};
 pub use service::Attach;
 use tokens::Tokens;
 pub use watched::Watched;
@@ -76,6 +80,7 @@ pub struct TokenLayer {
     routes: Arc<Routes>,
     destination: Option<Destination>,
     wait_max: Duration,
+    on_behalf: bool,
 }
 
 /// Which token each path gets, resolved when the layer is built.
@@ -95,6 +100,7 @@ impl TokenLayer {
             routes: Arc::default(),
             destination: None,
             wait_max: WAIT_MAX,
+            on_behalf: false,
         }
     }
 
@@ -136,6 +142,19 @@ impl TokenLayer {
     pub fn wait_max(mut self, wait_max: Duration) -> Self {
         // Bounded, so that no clock overflows.
         self.wait_max = wait_max.min(Duration::from_secs(24 * 60 * 60));
+        self
+    }
+
+    /// Calls on behalf of whom the program serves: each call that needs a token gets one in exchange for the
+    /// caller's (RFC 8693), so the source must be one that exchanges, such as
+    /// [`TokenExchange`](crate::source::TokenExchange). The caller is the [`Caller`] in the extensions of the
+    /// outgoing request, or else the one that [`CarryCallerLayer`] carries.
+    ///
+    /// Without a caller such a call fails: with the program's own token, somebody might do through it what they
+    /// may not do themselves.
+    #[must_use]
+    pub fn on_behalf_of_caller(mut self) -> Self {
+        self.on_behalf = true;
         self
     }
 
@@ -197,16 +216,28 @@ impl TokenLayer {
 
     /// The token that a call gets; none where it needs none, or brings its own.
     fn token_for<B>(&self, request: &Request<B>) -> Result<Option<FreshToken>, Answer> {
-        let token = match request.extensions().get::<TokenRequest>() {
-            Some(asked_for) => Some(self.tokens.occasional(asked_for)),
-            None => self.routes.by_path.get(request.uri().path()).unwrap_or(&self.routes.otherwise).clone(),
-        };
-        if token.is_none() || request.headers().contains_key(AUTHORIZATION) {
+        let Some(token) = self.demanded(request) else { return Ok(None) };
+        if request.headers().contains_key(AUTHORIZATION) {
             return Ok(None);
         }
         // A client that was made with an origin says where it goes; otherwise the program must have said.
-        let known = self.destination.is_some() || Destination::of(request.uri()).is_ok();
-        if known { Ok(token) } else { Err(answer::destination_unknown()) }
+        if self.destination.is_none() && Destination::of(request.uri()).is_err() {
+            return Err(answer::destination_unknown());
+        }
+        if !self.on_behalf {
+            return Ok(Some(token));
+        }
+        let caller = request.extensions().get::<Caller>().cloned().or_else(current_caller);
+        let caller = caller.ok_or_else(answer::no_caller)?;
+        let subject = SubjectToken::new(caller.bearer().expose());
+        Ok(Some(self.tokens.occasional(&token.request().clone().on_behalf_of(subject))))
+    }
+
+    fn demanded<B>(&self, request: &Request<B>) -> Option<FreshToken> {
+        match request.extensions().get::<TokenRequest>() {
+            Some(asked_for) => Some(self.tokens.occasional(asked_for)),
+            None => self.routes.by_path.get(request.uri().path()).unwrap_or(&self.routes.otherwise).clone(),
+        }
     }
 }
 

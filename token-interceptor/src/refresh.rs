@@ -154,6 +154,12 @@ impl FreshToken {
         }
     }
 
+    /// What the token is asked to be good for.
+    #[must_use]
+    pub fn request(&self) -> &TokenRequest {
+        self.shared().request()
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.0.0
     }

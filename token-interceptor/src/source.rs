@@ -6,6 +6,8 @@
 //! | source | a token from |
 //! |---|---|
 //! | [`ClientCredentials`] | an OAuth server, by the client's own credentials, over gRPC or HTTP |
+//! | [`TokenExchange`] | the same, on behalf of whom the program serves (RFC 8693) |
+//! | [`TokenFile`] | a file that somebody else keeps fresh |
 //! | [`StaticToken`] | the program's configuration |
 
 mod access_token;
@@ -13,6 +15,8 @@ mod assertion;
 mod client_credentials;
 mod credential;
 mod error;
+mod exchange;
+mod file;
 mod grpc;
 mod http;
 mod issuer;
@@ -31,6 +35,8 @@ pub use assertion::PrivateKeyJwt;
 pub use client_credentials::ClientCredentials;
 pub use credential::{ClientCredential, SecretIn};
 pub use error::{Refusal, SourceError};
+pub use exchange::TokenExchange;
+pub use file::TokenFile;
 pub use issuer::{IssuerBuilder, SourceConfigError};
 pub use static_token::StaticToken;
 
@@ -60,11 +66,12 @@ impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
 }
 
 /// What a token is asked to be good for. Equal requests share one token.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TokenRequest {
     audience: Option<Arc<str>>,
     scopes: BTreeSet<Arc<str>>,
     max_age: Option<Duration>,
+    subject: Option<SubjectToken>,
 }
 
 impl TokenRequest {
@@ -94,6 +101,13 @@ impl TokenRequest {
         self
     }
 
+    /// A token for whom the subject token stands for, in exchange for it (RFC 8693).
+    #[must_use]
+    pub fn on_behalf_of(mut self, subject: SubjectToken) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+
     /// What both ask for, for the audience of this one.
     pub(crate) fn union(mut self, other: &Self) -> Self {
         self.scopes.extend(other.scopes.iter().cloned());
@@ -105,6 +119,25 @@ impl TokenRequest {
     #[must_use]
     pub fn max_age(&self) -> Option<Duration> {
         self.max_age
+    }
+
+    /// On whose behalf; none: the client's own.
+    #[must_use]
+    pub fn subject(&self) -> Option<&SubjectToken> {
+        self.subject.as_ref()
+    }
+
+    /// For sources that know their own token and no other: handing it out in place of a caller's would have
+    /// this program's rights used for somebody who may not have them.
+    ///
+    /// # Errors
+    ///
+    /// When the request is on behalf of a caller.
+    pub fn own(&self) -> Result<(), SourceError> {
+        match self.subject {
+            None => Ok(()),
+            Some(_) => Err(SourceError::refused(Refusal::Request, "this source exchanges no tokens")),
+        }
     }
 
     /// The resource server that the token is for; none: the issuer's default.
@@ -134,10 +167,35 @@ impl fmt::Display for TokenRequest {
             None => f.write_str("the default audience")?,
         }
         if self.scopes.is_empty() {
-            f.write_str(", default scopes")
+            f.write_str(", default scopes")?;
         } else {
-            write!(f, ", scopes {:?}", self.scope_parameter())
+            write!(f, ", scopes {:?}", self.scope_parameter())?;
         }
+        f.write_str(if self.subject.is_some() { ", on behalf of a caller" } else { "" })
+    }
+}
+
+/// The token of somebody on whose behalf another is asked for. RFC 8693 section 2.1. Never printed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SubjectToken(Arc<str>);
+
+impl SubjectToken {
+    /// Takes the token in compact form.
+    #[must_use]
+    pub fn new(token: &str) -> Self {
+        Self(token.into())
+    }
+
+    /// The token itself, for the request that exchanges it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SubjectToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SubjectToken([REDACTED])")
     }
 }
 

@@ -60,6 +60,10 @@ fn refused(refusal: Refusal, request: &TokenRequest) -> Answer {
         Refusal::Grant => {
             Answer::new(ErrorReason::InvalidGrant, "the issuer refused the token to be exchanged (invalid_grant)")
         }
+        Refusal::Token => Answer::new(
+            ErrorReason::ClientAuthenticationFailed,
+            "the token that was provided for this program cannot be used",
+        ),
         Refusal::Request => Answer::new(
             ErrorReason::PreconditionFailed,
             "the issuer does not understand this client's request for a token; its answer is in the log",
@@ -70,6 +74,14 @@ fn refused(refusal: Refusal, request: &TokenRequest) -> Answer {
 /// The call's own deadline passed. The one status here without a reason: it is the caller's own doing.
 pub(super) fn deadline_exceeded() -> Status {
     Status::deadline_exceeded("the deadline passed while the access token was being obtained")
+}
+
+/// A layer that calls on behalf of callers, and there is none.
+pub(super) fn no_caller() -> Answer {
+    Answer::new(
+        ErrorReason::PreconditionFailed,
+        "this channel calls on behalf of a caller, and there is none: see TokenLayer::on_behalf_of_caller",
+    )
 }
 
 /// The program never said where the calls go.

@@ -105,8 +105,28 @@ pub(super) fn refuses_token(headers: &HeaderMap) -> bool {
         [ErrorReason::TokenInvalid, ErrorReason::TokenExpired, ErrorReason::TokenRevoked, ErrorReason::TokenKeyUnknown];
     status.code() == Code::Unauthenticated
         && status.get_details_error_info().is_some_and(|info| {
-            info.domain == ERROR_DOMAIN && renewable.iter().any(|reason| reason.as_reason() == info.reason)
+            info.domain == ERROR_DOMAIN
+                && !info.metadata.contains_key(RELAYED)
+                && renewable.iter().any(|reason| reason.as_reason() == info.reason)
         })
+}
+
+/// In the metadata of an `ErrorInfo` that was heard by the program whose token it is about.
+const RELAYED: &str = "relayed";
+
+/// Marks a refusal that is handed to the program: should its handler pass the status on to its own caller, it
+/// must not read as a refusal of that caller's token, or the handler would run twice.
+pub(super) fn mark_relayed(headers: &mut HeaderMap) {
+    let Some(status) = Status::from_header_map(headers) else { return };
+    let mut details = status.get_error_details();
+    let Some(info) = details.error_info().cloned() else { return };
+    let mut metadata = info.metadata;
+    metadata.insert(RELAYED.to_owned(), "true".to_owned());
+    details.set_error_info(info.reason, info.domain, metadata);
+    let message = status.message().to_owned();
+    let marked = Status::with_error_details_and_metadata(status.code(), message, details, status.metadata().clone());
+    // Cannot fail: what is written was read from headers. If it did, the refusal would merely be unmarked.
+    let _ = marked.add_header(headers);
 }
 
 #[cfg(test)]
@@ -193,6 +213,18 @@ mod tests {
         }
         assert!(!refuses_token(&headers(Status::unauthenticated("session expired"))));
         assert!(!refuses_token(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_refusal_that_the_program_has_heard_does_not_count_again() {
+        let mut headers = headers(Answer::new(ErrorReason::TokenExpired, "has expired").into_status());
+        mark_relayed(&mut headers);
+        assert!(!refuses_token(&headers));
+        let status = Status::from_header_map(&headers).unwrap();
+        assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "has expired"));
+        assert_eq!(status.get_details_error_info().unwrap().reason, "TOKEN_EXPIRED");
+        assert!(status.metadata().contains_key("www-authenticate"));
+        assert_eq!(headers.get_all("grpc-status-details-bin").iter().count(), 1);
     }
 
     #[test]

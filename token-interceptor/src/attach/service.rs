@@ -103,22 +103,19 @@ where
         if !replay::refuses_token(response.headers()) {
             return Ok(self.source.watch(response, &ready));
         }
-        let Some((mut parts, message)) = again else {
+        let Some((parts, message)) = again else {
             self.source.token.reject(ready.generation);
-            return Ok(response.map(|body| Watched::new(body, None)));
+            return Ok(refused(response));
         };
-        let Some(newer) = self.source.replacement(&ready, deadline).await else {
-            return Ok(response.map(|body| Watched::new(body, None)));
+        let Some((newer, parts)) = self.source.replacement(&ready, deadline, parts).await else {
+            return Ok(refused(response));
         };
-        if !deadline.is_none_or(|deadline| deadline.write_rest(&mut parts.headers)) {
-            return Ok(response.map(|body| Watched::new(body, None)));
-        }
         poll_fn(|context| self.inner.poll_ready(context)).await?;
         metrics::counter!("token_client_replays_total").increment(1);
-        let body = Body::new(Full::new(message));
-        let response = self.inner.call(with_token(parts, &newer, body)).await?;
+        let response = self.inner.call(with_token(parts, &newer, Body::new(Full::new(message)))).await?;
         if replay::refuses_token(response.headers()) {
             self.source.token.reject(newer.generation);
+            return Ok(refused(response));
         }
         Ok(self.source.watch(response, &newer))
     }
@@ -136,19 +133,31 @@ impl Waiting {
         }
     }
 
-    /// A token that is not the refused one, if there is one in time.
-    async fn replacement(&self, refused: &Ready, deadline: Option<Deadline>) -> Option<Ready> {
+    /// A token that is not the refused one, and the head of the second attempt, if there is time for it.
+    async fn replacement(
+        &self,
+        refused: &Ready,
+        deadline: Option<Deadline>,
+        mut head: Parts,
+    ) -> Option<(Ready, Parts)> {
         let patience = Instant::now() + self.wait_max;
         let until = deadline.map_or(patience, |deadline| deadline.at().min(patience));
         let newer = timeout_at(until, self.token.replacement(refused.generation)).await.ok()??;
+        let in_time = deadline.is_none_or(|deadline| deadline.write_rest(&mut head.headers));
         // A source that hands out the same token again has nothing better.
-        (newer.token.header() != refused.token.header()).then_some(newer)
+        (in_time && newer.token.header() != refused.token.header()).then_some((newer, head))
     }
 
     fn watch<B>(&self, response: Response<B>, ready: &Ready) -> Response<Watched<B>> {
         let sent = Sent { token: self.token.clone(), generation: ready.generation };
         response.map(|body| Watched::new(body, Some(sent)))
     }
+}
+
+/// A refusal that the program gets to hear.
+fn refused<B>(mut response: Response<B>) -> Response<Watched<B>> {
+    replay::mark_relayed(response.headers_mut());
+    response.map(|body| Watched::new(body, None))
 }
 
 fn with_token(parts: Parts, ready: &Ready, body: Body) -> Request<Body> {

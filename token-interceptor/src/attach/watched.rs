@@ -8,7 +8,7 @@ use std::{
 
 use http_body::{Body, Frame, SizeHint};
 
-use super::replay::refuses_token;
+use super::replay::{mark_relayed, refuses_token};
 use crate::refresh::FreshToken;
 
 pin_project_lite::pin_project! {
@@ -46,13 +46,14 @@ impl<B: Body> Body for Watched<B> {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Ready(None) };
-        let frame = ready!(inner.poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(trailers) = frame.trailers_ref()
+        let mut frame = ready!(inner.poll_frame(context));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
             && let Some(sent) = this.sent.take()
             && refuses_token(trailers)
         {
             sent.token.reject(sent.generation);
+            mark_relayed(trailers);
         }
         Poll::Ready(frame)
     }

@@ -56,6 +56,7 @@ impl ClientCredentials {
 #[async_trait::async_trait]
 impl TokenSource for ClientCredentials {
     async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+        request.own()?;
         match &self.issuer {
             IssuerTransport::Grpc(issuer) => {
                 issuer.issue(self.credential.for_grpc(&self.client_id)?, request, self.lifetime).await

@@ -26,6 +26,8 @@ pub enum Refusal {
     Target,
     /// `invalid_grant`: the subject token, or the assertion, is not good.
     Grant,
+    /// What was provided for this program as its token is none.
+    Token,
     /// `invalid_request`, `unsupported_grant_type` and whatever else: the issuer does not understand what is
     /// asked for.
     Request,
@@ -53,6 +55,7 @@ impl Refusal {
             Self::Scope => "the issuer does not grant the client these scopes (invalid_scope)",
             Self::Target => "the issuer does not grant the client this audience (invalid_target)",
             Self::Grant => "the issuer refused the subject token or the assertion (invalid_grant)",
+            Self::Token => "the token that was provided for this program cannot be used",
             Self::Request => "the issuer refused the request for a token",
         }
     }

@@ -10,7 +10,7 @@ use token_proto::{
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use super::{AccessToken, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, TokenRequest};
+use super::{AccessToken, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, SubjectToken, TokenRequest};
 
 /// An issuer spoken to over gRPC.
 #[derive(Clone, Debug)]
@@ -40,7 +40,28 @@ impl GrpcIssuer {
         let answer = self.client.clone().issue_token(message).await.map_err(|status| failure(&status))?.into_inner();
         read(answer.token, answer.server_time)
     }
+
+    /// RFC 8693.
+    pub(super) async fn exchange(
+        &self,
+        client: v1::ClientAuthentication,
+        request: &TokenRequest,
+        subject: &SubjectToken,
+    ) -> Result<IssuedToken, SourceError> {
+        let message = v1::ExchangeTokenRequest {
+            client: Some(client),
+            subject: Some(v1::SecurityToken { value: subject.expose().to_owned(), r#type: ACCESS_TOKEN.to_owned() }),
+            audiences: request.audience().map(str::to_owned).into_iter().collect(),
+            scopes: request.scopes().map(str::to_owned).collect(),
+            ..v1::ExchangeTokenRequest::default()
+        };
+        let answer = self.client.clone().exchange_token(message).await.map_err(|status| failure(&status))?.into_inner();
+        read(answer.token, answer.server_time)
+    }
 }
+
+/// RFC 8693 section 3.
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// Reads the answer of `IssueToken` or `ExchangeToken`.
 fn read(token: Option<v1::Token>, server_time: Option<Timestamp>) -> Result<IssuedToken, SourceError> {

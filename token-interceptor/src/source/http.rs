@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{IssuedToken, SourceError, TokenRequest, credential::ClientCredential, credential::SecretIn};
+use super::{IssuedToken, SourceError, SubjectToken, TokenRequest, credential::ClientCredential, credential::SecretIn};
 use crate::{clock::Clock, http_client::HttpClient};
 use metadata::Metadata;
 
@@ -54,7 +54,7 @@ impl Place {
 }
 
 /// The parameters of one request, in order.
-pub(super) type Form<'a> = Vec<(&'a str, Zeroizing<String>)>;
+type Form<'a> = Vec<(&'a str, Zeroizing<String>)>;
 
 impl HttpIssuer {
     /// RFC 6749 section 4.4.2.
@@ -68,8 +68,25 @@ impl HttpIssuer {
         self.ask(client_id, credential, request, form).await
     }
 
+    /// RFC 8693 section 2.1.
+    pub(super) async fn exchange(
+        &self,
+        client_id: &str,
+        credential: &ClientCredential,
+        request: &TokenRequest,
+        subject: &SubjectToken,
+    ) -> Result<IssuedToken, SourceError> {
+        let field = |value: &str| Zeroizing::new(value.to_owned());
+        let form = vec![
+            ("grant_type", field("urn:ietf:params:oauth:grant-type:token-exchange")),
+            ("subject_token", field(subject.expose())),
+            ("subject_token_type", field("urn:ietf:params:oauth:token-type:access_token")),
+        ];
+        self.ask(client_id, credential, request, form).await
+    }
+
     /// Posts `form` with what `request` asks for and the client's proof.
-    pub(super) async fn ask(
+    async fn ask(
         &self,
         client_id: &str,
         credential: &ClientCredential,

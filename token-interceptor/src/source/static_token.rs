@@ -8,7 +8,7 @@ use super::{AccessToken, IssuedToken, MalformedToken, SourceError, TokenRequest,
 /// "Until told otherwise": asked again once a day, which costs nothing.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Always the same token, whatever is asked for.
+/// Always the same token, whatever audience and scopes are asked for.
 #[derive(Clone, Debug)]
 pub struct StaticToken(AccessToken);
 
@@ -25,7 +25,8 @@ impl StaticToken {
 
 #[async_trait::async_trait]
 impl TokenSource for StaticToken {
-    async fn fetch(&self, _request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+    async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+        request.own()?;
         Ok(IssuedToken::new(self.0.clone(), LIFETIME))
     }
 }

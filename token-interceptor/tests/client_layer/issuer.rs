@@ -36,6 +36,7 @@ pub struct Issuer {
     pub lifetime: Mutex<(Duration, Duration)>,
     pub asked: Mutex<Vec<(Instant, pb::IssueTokenRequest)>>,
     pub server_time: Mutex<Option<SystemTime>>,
+    pub exchanged: Mutex<Vec<pb::ExchangeTokenRequest>>,
     issued: AtomicU64,
 }
 
@@ -46,6 +47,7 @@ impl Default for Issuer {
             lifetime: Mutex::new((Duration::from_secs(60), Duration::from_secs(30))),
             asked: Mutex::default(),
             server_time: Mutex::default(),
+            exchanged: Mutex::default(),
             issued: AtomicU64::new(0),
         }
     }
@@ -125,10 +127,14 @@ impl TokenService for Service {
 
     async fn exchange_token(
         &self,
-        _: Request<pb::ExchangeTokenRequest>,
+        request: Request<pb::ExchangeTokenRequest>,
     ) -> Result<Response<pb::ExchangeTokenResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let mut exchanged = self.0.exchanged.lock().unwrap();
+        exchanged.push(request.into_inner());
+        let answer = self.0.token(format!("exchanged-{}", exchanged.len()));
+        Ok(Response::new(pb::ExchangeTokenResponse { token: answer.token, server_time: None }))
     }
+
     async fn introspect_token(
         &self,
         _: Request<pb::IntrospectTokenRequest>,

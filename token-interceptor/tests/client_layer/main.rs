@@ -17,10 +17,12 @@ mod network;
 
 mod cancellation;
 mod clocks;
+mod chain;
 mod healing;
 mod outages;
 mod privilege;
 mod replays;
+mod secrecy;
 
 /// The example application's contract.
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]

@@ -84,16 +84,22 @@ where
         .enable_tokio_io()
         .rng_seed(7)
         .build();
-    let (issuer, callee) = (Arc::new(Issuer::default()), Arc::new(Callee::default()));
-    let served = Arc::clone(&issuer);
-    sim.host("issuer", move || serve(issuer::router(Arc::clone(&served))));
-    let served = Arc::clone(&callee);
-    sim.host("inventory", move || serve(callee::router(Arc::clone(&served))));
+    let (issuer, callee) = host(&mut sim);
     sim.client("client", async move {
         test(World::new(issuer, callee)).await;
         Ok(())
     });
     sim.run().unwrap();
+}
+
+/// Adds the two servers.
+pub fn host(sim: &mut turmoil::Sim<'_>) -> (Arc<Issuer>, Arc<Callee>) {
+    let (issuer, callee) = (Arc::new(Issuer::default()), Arc::new(Callee::default()));
+    let served = Arc::clone(&issuer);
+    sim.host("issuer", move || serve(issuer::router(Arc::clone(&served))));
+    let served = Arc::clone(&callee);
+    sim.host("inventory", move || serve(callee::router(Arc::clone(&served))));
+    (issuer, callee)
 }
 
 impl World {
@@ -123,6 +129,12 @@ pub fn channel(host: &'static str) -> Channel {
 const PORT: u16 = 50051;
 
 async fn serve(router: Router) -> turmoil::Result {
+    router.serve_with_incoming(connections().await?).await?;
+    Ok(())
+}
+
+/// What a host of the simulation listens on.
+pub async fn connections() -> io::Result<ReceiverStream<io::Result<Io>>> {
     let listener = turmoil::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await?;
     let (sender, connections) = mpsc::channel::<io::Result<Io>>(64);
     tokio::spawn(async move {
@@ -132,8 +144,7 @@ async fn serve(router: Router) -> turmoil::Result {
             }
         }
     });
-    router.serve_with_incoming(ReceiverStream::new(connections)).await?;
-    Ok(())
+    Ok(ReceiverStream::new(connections))
 }
 
 /// The time of day of a machine whose clock the test sets, and which it can suspend.
@@ -171,7 +182,7 @@ pub fn true_time(start: Instant) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + start.elapsed()
 }
 
-struct Io(turmoil::net::TcpStream);
+pub struct Io(turmoil::net::TcpStream);
 
 impl Connected for Io {
     type ConnectInfo = TcpConnectInfo;

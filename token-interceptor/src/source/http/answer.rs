@@ -44,7 +44,8 @@ fn token(body: &[u8], server_time: Option<SystemTime>) -> Result<IssuedToken, &'
     Ok(IssuedToken {
         token: AccessToken::new(value).map_err(|_| "the token endpoint's access_token is malformed")?,
         expires_in: lifetime(&members)?,
-        refresh_after: None,
+        // Not of the RFC: this project's issuer says it, and so does Microsoft's.
+        refresh_after: members.get("refresh_in").and_then(Value::as_u64).map(Duration::from_secs),
         server_time,
     })
 }
@@ -117,6 +118,13 @@ mod tests {
         let issued = issued.unwrap();
         assert_eq!(issued.token.expose(), "2YotnFZFEjr1zCsicMWpAA");
         assert_eq!(issued.expires_in, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn an_issuer_may_say_when_it_wants_the_token_renewed() {
+        let issued =
+            answer(200, &[], r#"{"access_token":"a","token_type":"Bearer","expires_in":300,"refresh_in":240}"#);
+        assert_eq!(issued.unwrap().refresh_after, Some(Duration::from_secs(240)));
     }
 
     #[test]

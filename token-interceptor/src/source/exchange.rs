@@ -1,0 +1,48 @@
+//! Token exchange: a token for whom the program serves, in exchange for the one that they came with. RFC 8693.
+
+use std::sync::Arc;
+
+use super::{
+    IssuedToken, Refusal, SourceError, TokenRequest, TokenSource,
+    credential::ClientCredential,
+    issuer::{IssuerBuilder, IssuerTransport, SourceConfigError},
+};
+
+/// Tokens by exchange: the caller stays the subject, this client becomes the actor, and rights only narrow.
+///
+/// Used with [`TokenLayer::on_behalf_of_caller`](crate::attach::TokenLayer::on_behalf_of_caller).
+#[derive(Debug)]
+pub struct TokenExchange {
+    client_id: Arc<str>,
+    credential: ClientCredential,
+    issuer: IssuerTransport,
+}
+
+impl TokenExchange {
+    /// Exchanges tokens as this client at this issuer. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// When the issuer cannot be spoken to safely, or its URL cannot be read.
+    pub fn new(
+        client_id: impl Into<Arc<str>>,
+        credential: impl Into<ClientCredential>,
+        issuer: IssuerBuilder,
+    ) -> Result<Self, SourceConfigError> {
+        Ok(Self { client_id: client_id.into(), credential: credential.into(), issuer: issuer.build()? })
+    }
+}
+
+#[async_trait::async_trait]
+impl TokenSource for TokenExchange {
+    async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+        let subject = request.subject();
+        let subject = subject.ok_or_else(|| SourceError::refused(Refusal::Request, "there is no token to exchange"))?;
+        match &self.issuer {
+            IssuerTransport::Grpc(issuer) => {
+                issuer.exchange(self.credential.for_grpc(&self.client_id)?, request, subject).await
+            }
+            IssuerTransport::Http(issuer) => issuer.exchange(&self.client_id, &self.credential, request, subject).await,
+        }
+    }
+}
