@@ -8,12 +8,14 @@ mod draft;
 mod keys;
 mod operator;
 mod page;
+mod revocations;
 
 pub use clients::{AdminRules, ClientAdmin, ClientUpdate, CreatedClient, Page};
 pub use credentials::{AddedCredential, NewCredential, NewCredentialKind};
 pub use draft::{ClientDraft, ClientField, GrantDraft};
 pub use keys::KeyAdmin;
 pub use operator::Operator;
+pub use revocations::RevocationAdmin;
 
 use crate::{key::KeyError, store::StoreError};
 

@@ -1,5 +1,6 @@
 //! Clients: who may ask for tokens, for what, and with which credentials. RFC 6749 section 2.
 
+mod grant_type;
 mod name;
 mod public_key;
 pub mod secret;
@@ -15,6 +16,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use grant_type::GrantType;
 pub use name::{Audience, ClientId, NameError, Scope};
 pub use public_key::{PublicKeyError, PublicKeyJwk};
 pub use secret::SecretHash;
@@ -48,6 +50,18 @@ pub struct Client {
     /// A disabled client gets no token.
     #[serde(default)]
     pub disabled: bool,
+    /// The grants that it may use; empty: the usual one. See [`Client::may_use`].
+    #[serde(default)]
+    pub grant_types: BTreeSet<GrantType>,
+    /// Where its keys for `private_key_jwt` are fetched from, beside those among its credentials.
+    #[serde(default)]
+    pub jwks_uri: Option<String>,
+    /// Whether exchanged tokens may stand for the subject alone. RFC 8693 section 1.1.
+    #[serde(default)]
+    pub may_impersonate: bool,
+    /// What the client manages its own registration with, where it has registered itself. RFC 7592 section 2.
+    #[serde(default)]
+    pub registration: Option<SecretHash>,
     /// For operators' own bookkeeping.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -76,10 +90,23 @@ impl Client {
             claims: BTreeMap::new(),
             redirect_uris: Vec::new(),
             disabled: false,
+            grant_types: BTreeSet::new(),
+            jwks_uri: None,
+            may_impersonate: false,
+            registration: None,
             labels: BTreeMap::new(),
             revision: 0,
             create_time: now,
             update_time: now,
+        }
+    }
+
+    /// Whether it may use a grant. Where nothing is registered, `client_credentials` and nothing else.
+    #[must_use]
+    pub fn may_use(&self, grant_type: GrantType) -> bool {
+        match grant_type {
+            GrantType::ClientCredentials if self.grant_types.is_empty() => true,
+            GrantType::ClientCredentials | GrantType::TokenExchange => self.grant_types.contains(&grant_type),
         }
     }
 

@@ -25,8 +25,12 @@ const BATCH: u32 = 500;
 const BACKLOG: usize = 1024;
 /// A store that takes longer to answer is out of reach.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Changes are kept for this long,
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// and purged this often.
+const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Out of touch for longer, the log may have been purged of what was missed.
-const PURGE_MARGIN: Duration = Duration::from_secs(3600);
+const PURGE_MARGIN: Duration = Duration::from_secs(12 * 3600);
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +75,9 @@ impl Feed {
     pub async fn start(log: Arc<dyn ChangeLog>, settings: FeedSettings) -> Result<Self, StoreError> {
         let seen = log.last_change().await?;
         let sender = Arc::new(broadcast::Sender::new(BACKLOG));
-        let follower =
-            Follower { log, settings, events: Arc::downgrade(&sender), seen, contact: Instant::now(), stale: false };
+        let now = Instant::now();
+        let events = Arc::downgrade(&sender);
+        let follower = Follower { log, settings, events, seen, contact: now, purged: now, stale: false };
         tokio::spawn(follower.run());
         Ok(Self(sender))
     }
@@ -103,6 +108,8 @@ struct Follower {
     seen: u64,
     /// When the store last answered.
     contact: Instant,
+    /// When the log was last purged by this process.
+    purged: Instant,
     stale: bool,
 }
 
@@ -116,7 +123,10 @@ impl Follower {
             let Some(events) = self.events.upgrade() else { return };
             let read = timeout(PATIENCE, self.read()).await;
             match read.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed))) {
-                Ok(news) => self.in_touch(&events, news),
+                Ok(news) => {
+                    self.in_touch(&events, news);
+                    self.purge().await;
+                }
                 Err(error) => self.out_of_touch(&events, &error),
             }
         }
@@ -155,6 +165,17 @@ impl Follower {
             Some(_) | None => {
                 let _ = events.send(Event::Resync);
             }
+        }
+    }
+
+    /// Whichever replica comes first does it for all.
+    async fn purge(&mut self) {
+        if self.purged.elapsed() < PURGE_INTERVAL {
+            return;
+        }
+        self.purged = Instant::now();
+        if let Err(error) = self.log.purge_changes(KEPT).await {
+            tracing::warn!(error = %error_chain::of(&error), "the change log cannot be purged");
         }
     }
 
@@ -214,7 +235,7 @@ mod tests {
             Ok(after.take(limit.try_into().unwrap()).cloned().collect())
         }
 
-        async fn purge_changes(&self, _: std::time::SystemTime) -> Result<u64, StoreError> {
+        async fn purge_changes(&self, _: Duration) -> Result<u64, StoreError> {
             Ok(0)
         }
 

@@ -11,6 +11,7 @@
 //! | the client, from memory | [`client::registry`] |
 //! | the client proves who it is | [`client::authenticate`] |
 //! | the signature; keys that rotate by themselves | [`key`] |
+//! | tokens that are good no more | [`revocation`] |
 //! | what the client gets, decided | [`grant`] |
 //! | the token, from claims to signature | [`mint`] |
 //! | how often it may ask | [`limit`] |
@@ -37,6 +38,7 @@ pub mod client;
 pub mod store;
 pub mod feed;
 pub mod key;
+pub mod revocation;
 pub mod grant;
 pub mod mint;
 pub mod limit;

@@ -9,7 +9,11 @@ mod record;
 mod row;
 pub mod sqlite;
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 
@@ -137,12 +141,12 @@ pub trait ChangeLog: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError>;
 
-    /// Forgets changes made before `time`, but never the last one; returns how many.
+    /// Forgets changes older than `age` by the store's clock, but never the last one; returns how many.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
-    async fn purge_changes(&self, time: SystemTime) -> Result<u64, StoreError>;
+    async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError>;
 
     /// Waits until a change may have been made. May wake without one, and may miss another process's:
     /// whoever follows the log also polls, slowly.

@@ -46,7 +46,7 @@ CREATE INDEX revocation_forget_time ON revocation (forget_time);
 CREATE TABLE change_log (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     time     INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
-    -- 'client', 'keys' or 'revocation'.
+    -- 'client', 'keys', 'revoked_token' or 'revoked_client'.
     kind     TEXT    NOT NULL,
     subject  TEXT    NOT NULL
 ) STRICT;

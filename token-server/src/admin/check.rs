@@ -9,7 +9,7 @@ use std::{
 
 use super::{AdminError, AdminRules, FieldViolation, GrantDraft};
 use crate::{
-    client::{Audience, Grant, Scope},
+    client::{Audience, Grant, GrantType, Scope},
     mint::is_reserved,
 };
 
@@ -132,13 +132,36 @@ impl<'a> Check<'a> {
         let field = "client.redirect_uris";
         self.expect(uris.len() <= REDIRECT_URIS_MAX, field, format!("at most {REDIRECT_URIS_MAX} URIs"));
         for (place, uri) in uris.iter().take(REDIRECT_URIS_MAX).enumerate() {
-            let kept = uri.len() <= REDIRECT_URI_BYTES_MAX && is_redirect_uri(uri);
+            let kept = uri.len() <= REDIRECT_URI_BYTES_MAX && is_plain_uri(uri);
             let rule = format!(
                 "an absolute URI with a host, without fragment and user name, of at most {REDIRECT_URI_BYTES_MAX} bytes"
             );
             self.expect(kept, &format!("{field}[{place}]"), rule);
         }
         uris.to_vec()
+    }
+
+    pub(super) fn grant_types(&mut self, names: &[String]) -> BTreeSet<GrantType> {
+        let mut grant_types = BTreeSet::new();
+        for (place, name) in names.iter().enumerate() {
+            match GrantType::from_name(name) {
+                Some(grant_type) => drop(grant_types.insert(grant_type)),
+                None => {
+                    let known = GrantType::ALL.map(GrantType::name).join(", ");
+                    self.broken(format!("client.grant_types[{place}]"), format!("it is none of {known}"));
+                }
+            }
+        }
+        grant_types
+    }
+
+    /// RFC 7591 section 2. Over https, so that nobody on the way can put in a key of their own.
+    pub(super) fn jwks_uri(&mut self, uri: &str) -> Option<String> {
+        let kept =
+            uri.is_empty() || (uri.len() <= REDIRECT_URI_BYTES_MAX && is_plain_uri(uri) && uri.starts_with("https://"));
+        let rule = format!("an https URL without fragment and user name, of at most {REDIRECT_URI_BYTES_MAX} bytes");
+        self.expect(kept, "client.jwks_uri", rule);
+        (!uri.is_empty()).then(|| uri.to_owned())
     }
 
     pub(super) fn labels(&mut self, labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -156,7 +179,7 @@ impl<'a> Check<'a> {
     }
 }
 
-fn is_redirect_uri(text: &str) -> bool {
+fn is_plain_uri(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|uri| {
         uri.has_host() && uri.fragment().is_none() && uri.username().is_empty() && uri.password().is_none()
     }) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -298,6 +321,26 @@ mod tests {
             "https://a/ b",
         ] {
             assert_eq!(uri(bad), ["client.redirect_uris[0]"], "{bad}");
+        }
+    }
+
+    #[test]
+    fn grant_types_are_known_ones() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let fields = |given: &[&str]| broken(|check| drop(check.grant_types(&names(given))));
+        assert!(fields(&["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]).is_empty());
+        assert_eq!(fields(&["client_credentials", "password"]), ["client.grant_types[1]"]);
+    }
+
+    #[test]
+    fn keys_are_fetched_over_https_alone() {
+        let uri = |uri: &str| broken(|check| drop(check.jwks_uri(uri)));
+        assert!(uri("").is_empty());
+        assert!(uri("https://orders.example/jwks.json").is_empty());
+        for bad in
+            ["http://orders.example/jwks.json", "https://u@a/", "https://a/#b", "/jwks.json", "file:///etc/passwd"]
+        {
+            assert_eq!(uri(bad), ["client.jwks_uri"], "{bad}");
         }
     }
 

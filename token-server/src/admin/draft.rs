@@ -22,6 +22,12 @@ pub struct ClientDraft {
     pub redirect_uris: Vec<String>,
     /// A disabled client gets no token.
     pub disabled: bool,
+    /// The grants that it may use, by their OAuth names.
+    pub grant_types: Vec<String>,
+    /// Where its keys are fetched from; empty: nowhere.
+    pub jwks_uri: String,
+    /// Whether exchanged tokens may stand for the subject alone.
+    pub may_impersonate: bool,
     /// For operators' own bookkeeping.
     pub labels: BTreeMap<String, String>,
 }
@@ -52,19 +58,28 @@ pub enum ClientField {
     RedirectUris,
     /// `disabled`
     Disabled,
+    /// `grant_types`
+    GrantTypes,
+    /// `jwks_uri`
+    JwksUri,
+    /// `may_impersonate`
+    MayImpersonate,
     /// `labels`
     Labels,
 }
 
 impl ClientField {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::DisplayName,
         Self::Grants,
         Self::TokenLifetime,
         Self::Claims,
         Self::RedirectUris,
         Self::Disabled,
+        Self::GrantTypes,
+        Self::JwksUri,
+        Self::MayImpersonate,
         Self::Labels,
     ];
 
@@ -78,6 +93,9 @@ impl ClientField {
             Self::Claims => "claims",
             Self::RedirectUris => "redirect_uris",
             Self::Disabled => "disabled",
+            Self::GrantTypes => "grant_types",
+            Self::JwksUri => "jwks_uri",
+            Self::MayImpersonate => "may_impersonate",
             Self::Labels => "labels",
         }
     }
@@ -97,6 +115,9 @@ impl ClientField {
             Self::Claims => !draft.claims.is_empty(),
             Self::RedirectUris => !draft.redirect_uris.is_empty(),
             Self::Disabled => draft.disabled,
+            Self::GrantTypes => !draft.grant_types.is_empty(),
+            Self::JwksUri => !draft.jwks_uri.is_empty(),
+            Self::MayImpersonate => draft.may_impersonate,
             Self::Labels => !draft.labels.is_empty(),
         }
     }
@@ -119,6 +140,9 @@ impl ClientDraft {
                 ClientField::Claims => client.claims = check.claims(&self.claims),
                 ClientField::RedirectUris => client.redirect_uris = check.redirect_uris(&self.redirect_uris),
                 ClientField::Disabled => client.disabled = self.disabled,
+                ClientField::GrantTypes => client.grant_types = check.grant_types(&self.grant_types),
+                ClientField::JwksUri => client.jwks_uri = check.jwks_uri(&self.jwks_uri),
+                ClientField::MayImpersonate => client.may_impersonate = self.may_impersonate,
                 ClientField::Labels => client.labels = check.labels(&self.labels),
             }
         }

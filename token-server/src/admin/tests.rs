@@ -17,7 +17,8 @@ use crate::{
     },
     key::{KeyRotation, KeySettings, KeyState, Schedule, SealingKeys},
     key_material::KeyMaterial,
-    store::{AdminRecord, ClientStore, KeyStore, Store, sqlite::SqliteStore},
+    revocation::RevocationRegistry,
+    store::{AdminRecord, ClientStore, KeyStore, RevocationTarget, Store, sqlite::SqliteStore},
 };
 
 #[derive(Debug)]
@@ -378,4 +379,24 @@ async fn keys_are_listed_rotated_and_distrusted_on_record() {
     assert_eq!((record.action.as_str(), record.resource), ("DistrustSigningKey", first));
     let error = keys.distrust(&setting.operator, "nobody's").await.unwrap_err();
     assert!(matches!(error, AdminError::NotFound("key")), "{error:?}");
+}
+
+#[tokio::test]
+async fn revoking_a_clients_tokens_counts_to_the_end_of_the_second() {
+    let setting = Setting::new().await;
+    *setting.clock.0.lock().unwrap() = at(5) + Duration::from_millis(1);
+    let clock = Arc::clone(&setting.clock) as Arc<dyn Clock>;
+    let registry = RevocationRegistry::start(Arc::clone(&setting.store) as _, Arc::clone(&clock)).await.unwrap();
+    let rules = AdminRules { token_lifetime_max: Duration::from_secs(3600) };
+    let admin = RevocationAdmin::new(registry.clone(), clock, rules);
+    let before = admin.revoke_client_tokens(&setting.operator, "removed", None).await.unwrap();
+    assert_eq!(before, at(6));
+    let target = RevocationTarget::Client(ClientId::try_from("removed").unwrap());
+    let revocation = registry.revoked()[&target].clone();
+    assert_eq!((revocation.revoked_before, revocation.forget_time), (at(6), at(6 + 3600 + 60)));
+    assert_eq!(setting.last_record().await.action, "RevokeClientTokens");
+    assert_eq!(admin.revoke_client_tokens(&setting.operator, "removed", Some(at(2))).await.unwrap(), at(2));
+    assert_eq!(registry.revoked()[&target].revoked_before, at(6), "never taken back");
+    let error = admin.revoke_client_tokens(&setting.operator, "removed", Some(at(60))).await.unwrap_err();
+    assert_eq!(fields(error), ["issued_before_time"]);
 }

@@ -188,7 +188,7 @@ async fn follow(shared: &Weak<Shared>, mut events: Subscription) {
         let Some(shared) = shared.upgrade() else { return };
         match event {
             Event::Changed(ChangeKind::Client(id)) => shared.forget(&id),
-            Event::Changed(ChangeKind::Keys | ChangeKind::Revocation) => {}
+            Event::Changed(ChangeKind::Keys | ChangeKind::Revocation(_)) => {}
             Event::Stale => shared.current.store(false, Ordering::Release),
             Event::Resync => {
                 shared.forget_all();

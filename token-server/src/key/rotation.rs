@@ -166,7 +166,7 @@ async fn follow(shared: Weak<Shared>, mut events: Subscription) {
             event = events.next() => match event {
                 None => return,
                 Some(Event::Changed(ChangeKind::Keys) | Event::Resync) => {}
-                Some(Event::Changed(ChangeKind::Client(_) | ChangeKind::Revocation) | Event::Stale) => continue,
+                Some(Event::Changed(ChangeKind::Client(_) | ChangeKind::Revocation(_)) | Event::Stale) => continue,
             },
             () = sleep(wait) => {}
         }

@@ -7,15 +7,18 @@ use token_proto::admin::v1::{self, client_service_server};
 use tonic::{Request, Response, Status};
 
 use super::{operator, status, token::echo};
-use crate::admin::ClientAdmin;
+use crate::admin::{ClientAdmin, RevocationAdmin};
 
 /// A client of the greatest size that is allowed, and room to spare.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The service, ready to be added to a router behind this project's own layer.
 #[must_use]
-pub fn server(admin: ClientAdmin) -> client_service_server::ClientServiceServer<ClientService> {
-    client_service_server::ClientServiceServer::new(ClientService { admin })
+pub fn server(
+    admin: ClientAdmin,
+    revocations: RevocationAdmin,
+) -> client_service_server::ClientServiceServer<ClientService> {
+    client_service_server::ClientServiceServer::new(ClientService { admin, revocations })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
@@ -23,6 +26,7 @@ pub fn server(admin: ClientAdmin) -> client_service_server::ClientServiceServer<
 #[derive(Debug)]
 pub struct ClientService {
     admin: ClientAdmin,
+    revocations: RevocationAdmin,
 }
 
 #[tonic::async_trait]
@@ -112,5 +116,19 @@ impl client_service_server::ClientService for ClientService {
         let removed = self.admin.remove_credential(&by, client_id, credential_id).await;
         removed.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::RemoveCredentialResponse {}, &origin))
+    }
+
+    async fn revoke_client_tokens(
+        &self,
+        request: Request<v1::RevokeClientTokensRequest>,
+    ) -> Result<Response<v1::RevokeClientTokensResponse>, Status> {
+        let (origin, by) = operator::of(&request)?;
+        let v1::RevokeClientTokensRequest { client_id, issued_before_time } = request.into_inner();
+        let answer = async {
+            let before = issued_before_time.map(|time| decode::time(time, "issued_before_time")).transpose()?;
+            self.revocations.revoke_client_tokens(&by, &client_id, before).await
+        };
+        let before = answer.await.map_err(|error| status::of_admin_error(&error, &origin))?;
+        Ok(echo(v1::RevokeClientTokensResponse { issued_before_time: Some(before.into()) }, &origin))
     }
 }

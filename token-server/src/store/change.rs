@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::RevocationTarget;
 use crate::client::ClientId;
 
 /// One change to the store.
@@ -23,5 +24,5 @@ pub enum ChangeKind {
     /// A signing key was added, distrusted or removed.
     Keys,
     /// A token, or every token of a client, was revoked.
-    Revocation,
+    Revocation(RevocationTarget),
 }

@@ -1,5 +1,7 @@
 //! Between domain values and the columns that both databases have in common.
 
+use std::time::Duration;
+
 use token_interceptor::signature::Algorithm;
 
 use super::{AdminRecord, Change, ChangeKind, CredentialUse, Revocation, RevocationTarget, StoreError};
@@ -41,7 +43,8 @@ pub(super) fn change_columns(kind: &ChangeKind) -> (&'static str, &str) {
     match kind {
         ChangeKind::Client(id) => ("client", id.as_str()),
         ChangeKind::Keys => ("keys", ""),
-        ChangeKind::Revocation => ("revocation", ""),
+        ChangeKind::Revocation(RevocationTarget::TokenId(id)) => ("revoked_token", id),
+        ChangeKind::Revocation(RevocationTarget::Client(id)) => ("revoked_client", id.as_str()),
     }
 }
 
@@ -49,7 +52,8 @@ pub(super) fn change(sequence: i64, time: i64, kind: &str, subject: &str) -> Res
     let kind = match kind {
         "client" => ChangeKind::Client(client_id_of(subject)?),
         "keys" => ChangeKind::Keys,
-        "revocation" => ChangeKind::Revocation,
+        "revoked_token" => ChangeKind::Revocation(RevocationTarget::TokenId(subject.to_owned())),
+        "revoked_client" => ChangeKind::Revocation(RevocationTarget::Client(client_id_of(subject)?)),
         _ => return Err(StoreError::corrupt(format!("unknown kind of change {kind:?}"))),
     };
     Ok(Change { sequence: unsigned(sequence)?, time: from_millis(time), kind })
@@ -89,6 +93,11 @@ pub(super) fn admin_record(number: i64, document: &str) -> Result<(u64, AdminRec
 /// Databases count in signed integers.
 pub(super) fn unsigned(number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(StoreError::corrupt)
+}
+
+/// A span of time as databases subtract it.
+pub(super) fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The other way round. No counter of ours comes near the end.

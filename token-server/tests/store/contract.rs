@@ -9,7 +9,7 @@ use std::{
 use token_interceptor::signature::Algorithm;
 use token_server::{
     client::{
-        Audience, Client, ClientId, Credential, CredentialKind, Grant, Scope,
+        Audience, Client, ClientId, Credential, CredentialKind, Grant, GrantType, Scope, SecretHash,
         secret::{ClientSecret, Pepper, Peppers},
     },
     key_material::KeyMaterial,
@@ -102,6 +102,10 @@ fn full(text: &str) -> Client {
     client.claims = [("tenant".to_owned(), "blue".to_owned())].into();
     client.redirect_uris = vec!["https://orders.example/done".to_owned()];
     client.disabled = true;
+    client.grant_types = GrantType::ALL.into();
+    client.jwks_uri = Some("https://orders.example/jwks.json".to_owned());
+    client.may_impersonate = true;
+    client.registration = Some(SecretHash::Argon2id { phc: "$argon2id$".to_owned() });
     client.labels = [("team".to_owned(), "warehouse".to_owned())].into();
     client
 }
@@ -332,7 +336,8 @@ pub(crate) async fn every_change_is_in_the_log_in_order(store: Shared) {
     store.revoke(&token("jti", 10), None).await.unwrap();
     store.delete_client(&id("orders"), None, None).await.unwrap();
     let orders = || ChangeKind::Client(id("orders"));
-    let expected = [orders(), orders(), ChangeKind::Keys, ChangeKind::Revocation, orders()];
+    let revocation = ChangeKind::Revocation(RevocationTarget::TokenId("jti".to_owned()));
+    let expected = [orders(), orders(), ChangeKind::Keys, revocation, orders()];
     assert_eq!(kinds(&store).await, expected);
     let changes = store.changes_after(0, 100).await.unwrap();
     assert!(changes.is_sorted_by_key(|change| change.sequence));
@@ -355,9 +360,8 @@ pub(crate) async fn purging_the_log_keeps_the_last_change(store: Shared) {
         store.create_client(&bare(name), None).await.unwrap();
     }
     let last = store.last_change().await.unwrap();
-    assert_eq!(store.purge_changes(at(0)).await.unwrap(), 0);
-    let century = Duration::from_secs(100 * 365 * 86_400);
-    assert_eq!(store.purge_changes(at(0) + century).await.unwrap(), 2);
+    assert_eq!(store.purge_changes(Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(store.purge_changes(Duration::ZERO).await.unwrap(), 2);
     assert_eq!(store.last_change().await.unwrap(), last);
     assert_eq!(kinds(&store).await, [ChangeKind::Client(id("c"))]);
 }

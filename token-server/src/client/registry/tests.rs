@@ -257,8 +257,8 @@ impl ChangeLog for SqliteLog {
         self.store.inner.changes_after(sequence, limit).await
     }
 
-    async fn purge_changes(&self, time: SystemTime) -> Result<u64, StoreError> {
-        self.store.inner.purge_changes(time).await
+    async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {
+        self.store.inner.purge_changes(age).await
     }
 
     async fn changed(&self) {

@@ -29,6 +29,9 @@ pub(super) fn client(client: Option<v1::Client>) -> Result<Decoded, AdminError> 
         etag,
         create_time: _,
         update_time: _,
+        grant_types,
+        jwks_uri,
+        may_impersonate,
     } = client.ok_or_else(|| AdminError::invalid("client", "it is missing"))?;
     let draft = ClientDraft {
         client_id,
@@ -38,6 +41,9 @@ pub(super) fn client(client: Option<v1::Client>) -> Result<Decoded, AdminError> 
         claims: claims.into_iter().collect(),
         redirect_uris,
         disabled,
+        grant_types,
+        jwks_uri,
+        may_impersonate,
         labels: labels.into_iter().collect(),
     };
     Ok(Decoded { draft, etag })
@@ -104,7 +110,7 @@ fn duration(duration: prost_types::Duration, field: &str) -> Result<Duration, Ad
     Duration::try_from(duration).map_err(|_| AdminError::invalid(field, "it is negative or out of range"))
 }
 
-fn time(time: Timestamp, field: &str) -> Result<SystemTime, AdminError> {
+pub(super) fn time(time: Timestamp, field: &str) -> Result<SystemTime, AdminError> {
     SystemTime::try_from(time).map_err(|_| AdminError::invalid(field, "it is out of range"))
 }
 

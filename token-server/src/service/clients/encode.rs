@@ -15,6 +15,10 @@ pub(super) fn client(client: Client) -> v1::Client {
         claims,
         redirect_uris,
         disabled,
+        grant_types,
+        jwks_uri,
+        may_impersonate,
+        registration: _,
         labels,
         revision: _,
         create_time,
@@ -33,6 +37,9 @@ pub(super) fn client(client: Client) -> v1::Client {
         etag,
         create_time: Some(create_time.into()),
         update_time: Some(update_time.into()),
+        grant_types: grant_types.into_iter().map(|grant_type| grant_type.name().to_owned()).collect(),
+        jwks_uri: jwks_uri.unwrap_or_default(),
+        may_impersonate,
     }
 }
 

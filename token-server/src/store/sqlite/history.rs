@@ -1,6 +1,6 @@
 //! The change log and the admin audit in SQLite.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
@@ -36,13 +36,15 @@ impl ChangeLog for SqliteStore {
         rows.iter().map(read).collect()
     }
 
-    async fn purge_changes(&self, time: SystemTime) -> Result<u64, StoreError> {
-        let purged =
-            sqlx::query("DELETE FROM change_log WHERE time < ?1 AND sequence < (SELECT max(sequence) FROM change_log)")
-                .bind(to_millis(time))
-                .execute(&self.writer)
-                .await
-                .map_err(failed)?;
+    async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {
+        let purged = sqlx::query(
+            "DELETE FROM change_log WHERE time <= CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1
+                 AND sequence < (SELECT max(sequence) FROM change_log)",
+        )
+        .bind(row::millis(age))
+        .execute(&self.writer)
+        .await
+        .map_err(failed)?;
         Ok(purged.rows_affected())
     }
 

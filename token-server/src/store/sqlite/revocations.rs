@@ -15,7 +15,7 @@ use crate::{
 impl RevocationStore for SqliteStore {
     async fn revoke(&self, revocation: &Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        log_change(&mut transaction, &ChangeKind::Revocation).await?;
+        log_change(&mut transaction, &ChangeKind::Revocation(revocation.target.clone())).await?;
         let (kind, target) = row::target_columns(&revocation.target);
         sqlx::query(
             "INSERT INTO revocation (kind, target, revoked_before, forget_time) VALUES (?1, ?2, ?3, ?4)

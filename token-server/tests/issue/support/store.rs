@@ -135,7 +135,7 @@ impl ChangeLog for MemoryStore {
         self.read(Vec::new())
     }
 
-    async fn purge_changes(&self, _: SystemTime) -> Result<u64, StoreError> {
+    async fn purge_changes(&self, _: std::time::Duration) -> Result<u64, StoreError> {
         self.write(0)
     }
 

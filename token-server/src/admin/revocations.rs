@@ -1,0 +1,67 @@
+//! Every token of a client, revoked at once.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use token_interceptor::clock::{Clock, numeric_date};
+
+use super::{AdminError, AdminRules, Operator, clients::client_id};
+use crate::{
+    revocation::RevocationRegistry,
+    store::{Revocation, RevocationTarget},
+};
+
+/// How far verifiers' clocks may be behind, and with their leeway accept a token a little longer.
+const CLOCK_MARGIN: Duration = Duration::from_secs(60);
+
+/// Revocations, as operators make them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RevocationAdmin {
+    revocations: RevocationRegistry,
+    clock: Arc<dyn Clock>,
+    rules: AdminRules,
+}
+
+impl RevocationAdmin {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(revocations: RevocationRegistry, clock: Arc<dyn Clock>, rules: AdminRules) -> Self {
+        Self { revocations, clock, rules }
+    }
+
+    /// Revokes every token of a client issued before `issued_before`, now where `None`; rounded up to the
+    /// second, because that is how exactly `iat` tells when a token was issued (RFC 7519 section 4.1.6).
+    /// Returns the time that counts.
+    ///
+    /// The client need not exist: tokens outlive it.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`] for what is no client ID or a time to come; the store's.
+    pub async fn revoke_client_tokens(
+        &self,
+        by: &Operator,
+        id: &str,
+        issued_before: Option<SystemTime>,
+    ) -> Result<SystemTime, AdminError> {
+        let (id, now) = (client_id(id, "client_id")?, self.clock.now());
+        let issued_before = issued_before.unwrap_or(now);
+        if issued_before > now {
+            return Err(AdminError::invalid("issued_before_time", "it is in the future"));
+        }
+        let revoked_before = whole_second_after(issued_before);
+        let forget_time = revoked_before + self.rules.token_lifetime_max + CLOCK_MARGIN;
+        let target = RevocationTarget::Client(id.clone());
+        let detail = format!("issued before {}", numeric_date(revoked_before));
+        let record = by.record(now, "RevokeClientTokens", id.as_str(), detail);
+        self.revocations.revoke(Revocation { target, revoked_before, forget_time }, Some(&record)).await?;
+        Ok(revoked_before)
+    }
+}
+
+fn whole_second_after(time: SystemTime) -> SystemTime {
+    let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(numeric_date(time));
+    if whole < time { whole + Duration::from_secs(1) } else { whole }
+}

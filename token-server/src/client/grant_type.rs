@@ -1,0 +1,56 @@
+//! Grants by their OAuth names.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A grant that a client may use. RFC 6749 section 1.3, RFC 8693 section 2.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GrantType {
+    /// RFC 6749 section 4.4.
+    #[serde(rename = "client_credentials")]
+    ClientCredentials,
+    /// RFC 8693.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
+}
+
+impl GrantType {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::ClientCredentials, Self::TokenExchange];
+
+    /// The name, as it stands in `grant_type`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+        }
+    }
+
+    /// The grant of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grant_type| grant_type.name() == name)
+    }
+}
+
+impl fmt::Display for GrantType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_name_is_the_name_on_the_wire() {
+        for grant_type in GrantType::ALL {
+            assert_eq!(serde_json::to_value(grant_type).unwrap(), grant_type.name());
+            assert_eq!(GrantType::from_name(grant_type.name()), Some(grant_type));
+        }
+        assert_eq!(GrantType::from_name("password"), None);
+    }
+}
