@@ -182,7 +182,7 @@ fn refused(error: SourceError, target: &Target) -> Failure {
             Kind::Denied,
             format!("check ID and secret of the client {:?}, and that it is not disabled", target.client_id),
         ),
-        Some(Refusal::ClientNotAuthorized | Refusal::Grant) => {
+        Some(Refusal::ClientNotAuthorized | Refusal::Grant | Refusal::Token) => {
             (Kind::Denied, "the client is not registered for it".to_owned())
         }
         Some(Refusal::Scope | Refusal::Target) => {
