@@ -9,4 +9,8 @@
 )]
 
 mod contract;
+#[cfg(unix)]
+mod postgres;
 mod sqlite;
+#[cfg(unix)]
+mod temporary_postgres;
