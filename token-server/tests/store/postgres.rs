@@ -14,7 +14,7 @@ use token_server::{
 use crate::temporary_postgres::TemporaryPostgres;
 
 async fn open() -> Option<(Arc<dyn Store>, ())> {
-    let url = TemporaryPostgres::get()?.database();
+    let url = TemporaryPostgres::get()?.database().url;
     Some((Arc::new(PostgresStore::open(&url).await.unwrap()), ()))
 }
 
@@ -33,7 +33,7 @@ async fn by_notice(store: &Arc<PostgresStore>) -> Feed {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_replicas_can_start_on_a_new_database_at_once() {
     let Some(server) = TemporaryPostgres::get() else { return };
-    let url = server.database();
+    let url = server.database().url;
     let start = || {
         let url = url.clone();
         tokio::spawn(async move { PostgresStore::open(&url).await.map(drop) })
@@ -46,7 +46,7 @@ async fn several_replicas_can_start_on_a_new_database_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_by_one_replica_reaches_the_memory_of_another_by_notice() {
     let Some(server) = TemporaryPostgres::get() else { return };
-    let url = server.database();
+    let url = server.database().url;
     let one = PostgresStore::open(&url).await.unwrap();
     let other = Arc::new(PostgresStore::open(&url).await.unwrap());
     let feed = by_notice(&other).await;
@@ -68,15 +68,16 @@ async fn a_change_by_one_replica_reaches_the_memory_of_another_by_notice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_missed_while_the_connection_was_lost_is_read_afterwards() {
     let Some(server) = TemporaryPostgres::get() else { return };
-    let url = server.database();
-    let one = PostgresStore::open(&url).await.unwrap();
-    let other = Arc::new(PostgresStore::open(&url).await.unwrap());
+    let database = server.database();
+    let one = PostgresStore::open(&database.url).await.unwrap();
+    let other = Arc::new(PostgresStore::open(&database.url).await.unwrap());
     let feed = by_notice(&other).await;
     let mut events = feed.subscribe();
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE query LIKE 'LISTEN%' AND datname = current_database()";
-    let database = url.rsplit('/').nth(url.matches('/').count() - 3).unwrap().split('?').next().unwrap();
-    assert!(server.psql(database, cut).status.success());
+    let listening = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
+    while database.query(&format!("SELECT count(*) {listening}")) != "2" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(database.query(&format!("SELECT count(pg_terminate_backend(pid)) {listening}")), "2");
     one.create_client(&orders(), None).await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("heard of it").unwrap();
 }
@@ -84,7 +85,7 @@ async fn what_was_missed_while_the_connection_was_lost_is_read_afterwards() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sequence_numbers_become_visible_in_their_order() {
     let Some(server) = TemporaryPostgres::get() else { return };
-    let url = server.database();
+    let url = server.database().url;
     let store = Arc::new(PostgresStore::open(&url).await.unwrap());
     let write = |writer: u32| {
         let store = Arc::clone(&store);

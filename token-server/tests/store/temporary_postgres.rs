@@ -5,7 +5,7 @@ use std::{
     env, fs,
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -26,6 +26,13 @@ pub(crate) struct TemporaryPostgres {
     _guard: Child,
 }
 
+/// An empty database of its own for one test.
+pub(crate) struct Database {
+    server: &'static TemporaryPostgres,
+    name: String,
+    pub(crate) url: String,
+}
+
 impl TemporaryPostgres {
     /// The server; `None` where there are no binaries and nothing demands them.
     pub(crate) fn get() -> Option<&'static Self> {
@@ -33,23 +40,18 @@ impl TemporaryPostgres {
         SERVER.get_or_init(Self::start).as_ref()
     }
 
-    /// Makes an empty database; returns its URL.
-    pub(crate) fn database(&self) -> String {
+    /// Makes an empty database.
+    pub(crate) fn database(&'static self) -> Database {
         let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let sql = format!("CREATE DATABASE {name}");
-        let output = self.psql("postgres", &sql);
+        let output = self.psql("postgres", &format!("CREATE DATABASE {name}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        self.url(&name)
+        let url = format!("postgres://test@localhost/{name}?host={}", self.folder.display());
+        Database { server: self, name, url }
     }
 
-    fn url(&self, database: &str) -> String {
-        format!("postgres://test@localhost/{database}?host={}", self.folder.display())
-    }
-
-    /// Runs a statement beside the store's own connections.
-    pub(crate) fn psql(&self, database: &str, sql: &str) -> std::process::Output {
-        let mut psql = self.command(&self.binaries.join("psql"));
-        psql.args(["-X", "-q", "-U", "test", "-d", database, "-c", sql]).arg("-h").arg(&self.folder);
+    fn psql(&self, database: &str, sql: &str) -> Output {
+        let mut psql = as_owner(&self.binaries.join("psql"), self.owner, &self.folder);
+        psql.args(["-X", "-q", "-t", "-A", "-U", "test", "-d", database, "-c", sql]).arg("-h").arg(&self.folder);
         psql.output().unwrap()
     }
 
@@ -74,9 +76,14 @@ impl TemporaryPostgres {
         }
         Some(server)
     }
+}
 
-    fn command(&self, program: &Path) -> Command {
-        as_owner(program, self.owner, &self.folder)
+impl Database {
+    /// Runs a statement beside the store's own connections; returns what it prints.
+    pub(crate) fn query(&self, sql: &str) -> String {
+        let output = self.server.psql(&self.name, sql);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 }
 
