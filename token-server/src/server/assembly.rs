@@ -14,8 +14,9 @@ use crate::{
     },
     config::{Config, IssuerUrl, Secrets},
     feed::{Feed, FeedSettings},
-    issuer::{Issuer, Settings},
+    issuer::{Issuer, Parts, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
+    revocation::RevocationRegistry,
     store::{KeyStore, Store, sqlite::SqliteStore},
 };
 
@@ -66,8 +67,11 @@ pub(super) async fn assemble(
     registry.follow(&feed);
     let rotation = keys(config, store.clone(), Arc::clone(&clock)).await?;
     rotation.follow(&feed);
+    let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
+    revocations.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
-    let issuer = Issuer::new(self::settings(config, issuer_url), registry.clone(), peppers, keys, clock);
+    let parts = Parts { registry: registry.clone(), peppers, keys, revocations };
+    let issuer = Issuer::new(self::settings(config, issuer_url), parts, clock);
     Ok(Assembly {
         issuer: Arc::new(issuer),
         admin: None,
