@@ -20,10 +20,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
 use metrics::Counter;
 use token_proto::policy::{Requirement, StreamExpiry};
-use tonic::body::Body;
 use tower::{BoxError, Layer, Service};
 
-use body::Guard;
 pub use body::GuardedBody;
 pub use future::ResponseFuture;
 
@@ -72,19 +70,8 @@ enum Rules {
 enum Decision {
     /// The method is open: whatever came with the request was not looked at.
     Open,
-    Allowed(Caller, Ends),
+    Allowed(Caller, StreamExpiry),
     Denied(Denied),
-}
-
-/// What ends when the token does.
-#[derive(Clone, Copy)]
-enum Ends {
-    /// Nothing: authorized once, when the call began.
-    Nothing,
-    /// The response, if it still goes on.
-    Response,
-    /// The call, answered or not: its client sends a stream.
-    Call,
 }
 
 impl AuthorizationLayer {
@@ -97,7 +84,8 @@ impl AuthorizationLayer {
     /// Demands the same of every request: for HTTP routes, whose paths no `.proto` declares.
     #[must_use]
     pub fn requiring(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
-        Self::with(verifier, Rules::Same(TokenDemand::new(audience.into(), requirement)), CACHE_BYTES_MAX)
+        let demand = TokenDemand { audience: audience.into(), requirement };
+        Self::with(verifier, Rules::Same(demand), CACHE_BYTES_MAX)
     }
 
     /// Spends this much memory on tokens that were verified before; 0 verifies every token anew.
@@ -194,7 +182,7 @@ impl Shared {
             },
         };
         match self.authorize(demand, request.headers(), self.now()) {
-            Ok(caller) => Ok(Decision::Allowed(caller, demand.ends())),
+            Ok(caller) => Ok(Decision::Allowed(caller, demand.requirement.stream_expiry)),
             Err(Verdict::Denied(denied)) => Ok(Decision::Denied(denied)),
             Err(Verdict::Wait(wait)) => Err(wait),
         }
@@ -222,33 +210,29 @@ impl Shared {
         let grpc = is_grpc(request.headers());
         match decision {
             Decision::Open => ResponseFuture::open(service.call(request)),
-            Decision::Allowed(caller, ends) => {
+            Decision::Allowed(caller, stream_expiry) => {
                 self.count_allowed();
                 let span =
                     tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let guard = || Guard::new(Arc::clone(self), caller.clone(), grpc);
-                let (guard, until_answered) = match ends {
-                    Ends::Nothing => (None, false),
-                    Ends::Response => (Some(guard()), false),
-                    Ends::Call => (Some(guard()), true),
-                };
+                let guard = (stream_expiry == StreamExpiry::Close).then(|| body::Guard {
+                    shared: Arc::clone(self),
+                    caller: caller.clone(),
+                    grpc,
+                });
                 request.extensions_mut().insert(caller);
                 let future = span.in_scope(|| service.call(request));
-                ResponseFuture::guarded(future, guard, until_answered, span)
+                ResponseFuture::guarded(future, guard, span)
             }
             Decision::Denied(denied) => self.refuse(&denied, grpc),
         }
     }
 
     fn refuse<F, RB, E>(&self, denied: &Denied, grpc: bool) -> ResponseFuture<F, RB, E> {
-        ResponseFuture::refused(self.answer(denied, grpc))
-    }
-
-    fn answer(&self, denied: &Denied, grpc: bool) -> Response<Body> {
         tracing::debug!(reason = denied.label(), detail = %denied, "a call is refused");
-        metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
+        count_denied(denied);
         let answer = Answer::from(denied);
-        if grpc { answer.into_status().into_http() } else { answer.into_http() }
+        let response = if grpc { answer.into_status().into_http() } else { answer.into_http() };
+        ResponseFuture::refused(response)
     }
 
     fn now(&self) -> SystemTime {
@@ -267,14 +251,8 @@ impl Shared {
     }
 }
 
-impl TokenDemand {
-    fn ends(&self) -> Ends {
-        match self.requirement.stream_expiry {
-            StreamExpiry::Allow => Ends::Nothing,
-            StreamExpiry::Close if self.client_streaming => Ends::Call,
-            StreamExpiry::Close => Ends::Response,
-        }
-    }
+fn count_denied(denied: &Denied) {
+    metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
 }
 
 /// Why a request is not let through, at least not yet.

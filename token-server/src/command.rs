@@ -3,6 +3,7 @@
 //! Each subcommand writes what it was asked for to standard output and everything else to standard error, so
 //! that output can be piped. What went wrong ends with what to do next; the exit code says of which kind it was.
 
+mod agent;
 mod client;
 mod connection;
 mod dev;
@@ -56,6 +57,7 @@ enum Command {
     Dev(dev::Dev),
     Serve(serve::Serve),
     Token(token::Token),
+    Agent(agent::Agent),
     Client(client::Client),
     Key(key::Key),
     Inspect(inspect::Inspect),
@@ -80,6 +82,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Dev(dev) => dev.run(output),
         Command::Serve(serve) => serve.run(output),
         Command::Token(token) => token.run(output),
+        Command::Agent(agent) => agent.run(output),
         Command::Client(client) => client.run(output),
         Command::Key(key) => key.run(output),
         Command::Inspect(inspect) => inspect.run(output),

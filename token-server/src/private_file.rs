@@ -21,10 +21,19 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
 ///
 /// When it cannot be written.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_with_mode(path, content, 0o600)
+}
+
+/// The same, for whom the mode says.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub(crate) fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let temporary = folder.join(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
-    let written = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // What is left of the attempt holds the same secret.
         let _ = fs::remove_file(&temporary);
@@ -32,14 +41,17 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     // One that an earlier process of the same number left behind.
     let _ = fs::remove_file(path);
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
     let mut file = options.open(path)?;
+    // The process's umask may have taken bits away that the caller asked for.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()
 }

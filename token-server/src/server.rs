@@ -6,18 +6,22 @@
 //! | TCP connections, bounded, to the worker that has the fewest | `accept` |
 //! | a thread per core | `worker` |
 //! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
+//! | the admin services, behind this project's own layer | `admin`, `guard` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
-//! | health, metrics | `health`, `operations` |
+//! | health, metrics | `health`, `timing`, `operations` |
 //! | stopping | `drain` |
 
 mod accept;
+mod admin;
 mod assembly;
 mod connection;
 mod drain;
 mod error;
+mod guard;
 mod health;
 mod operations;
 mod routes;
+mod timing;
 mod tls;
 mod worker;
 
@@ -28,7 +32,7 @@ use futures_util::future::join_all;
 use token_interceptor::clock::{Clock, SystemClock};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-pub(crate) use assembly::{open_store, peppers};
+pub(crate) use assembly::{open_store, peppers, rules};
 pub use error::ServeError;
 pub use tls::TlsError;
 
@@ -101,7 +105,7 @@ impl Running {
         let phase = watch::Sender::new(Phase::Serving);
         let health = Health::new();
 
-        let Assembly { issuer, admin, mut background, state } = assembly::assemble(&config, &issuer_url, clock).await?;
+        let Assembly { issuer, admin, state } = assembly::assemble(&config, &issuer_url, clock).await?;
         let probes = operations::probes(health.clone());
         let shown = operations::metrics(metrics.clone());
         let (own, beside) = match &operations {
@@ -120,12 +124,14 @@ impl Running {
         let mut accepting = JoinSet::new();
         accepting.spawn(accept::accept(listener, config.limits.connections, desks));
 
+        let mut background = JoinSet::new();
         background.spawn(async move {
             loop {
                 tokio::time::sleep(METRICS_UPKEEP).await;
                 metrics.run_upkeep();
             }
         });
+        background.spawn(health.clone().watch_store(state.store()));
         if let Some(tls) = &tls {
             background.spawn(Arc::clone(tls).watch());
         }

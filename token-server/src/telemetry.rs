@@ -114,11 +114,21 @@ pub(crate) fn metrics() -> PrometheusHandle {
 }
 
 fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, gauge};
+    use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
     describe_gauge!("token_server_build_info", "1, with the version as its label.");
     describe_gauge!("token_server_connections", Unit::Count, "Connections that are open.");
     describe_counter!("token_server_tls_handshakes_failed_total", "TLS handshakes that failed or took too long.");
     describe_counter!("token_server_token_requests_total", "Token requests by outcome and reason.");
+    describe_histogram!(
+        "token_server_request_duration_seconds",
+        Unit::Seconds,
+        "From a request's head to its answer's."
+    );
+    describe_counter!("token_server_audit_lines_lost_total", "Audit lines that could not be written.");
+    describe_gauge!("token_server_store_reachable", "1 while the store answers, 0 while it does not.");
     gauge!("token_server_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("token_server_connections").set(0.0);
+    // Counted from 0, so that the first one is an increase.
+    counter!("token_server_audit_lines_lost_total").absolute(0);
+    counter!("token_server_tls_handshakes_failed_total").absolute(0);
 }

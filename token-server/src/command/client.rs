@@ -1,14 +1,18 @@
 //! `token-server client`: registers clients and changes what they may ask for.
 
 mod changes;
+mod offline;
 mod show;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use token_proto::admin::v1::{
     self as proto, AddCredentialRequest, CreateClientRequest, Credential, DeleteClientRequest, GetClientRequest,
-    ListClientsRequest, RemoveCredentialRequest, UpdateClientRequest,
+    ListClientsRequest, RemoveCredentialRequest, RevokeClientTokensRequest, UpdateClientRequest,
 };
 
 use super::{
@@ -16,6 +20,7 @@ use super::{
     failure::Failure,
     output::{Output, confirm, note},
     runtime,
+    serve::load,
 };
 use changes::Changes;
 
@@ -27,7 +32,10 @@ Examples:
   token-server client list
   token-server client update orders --grant inventory=inventory.read
   token-server client add-secret orders --overlap 1day
-  token-server client remove-credential orders c-1f3a
+  token-server client remove-credential orders 73ff28c615d7d75d
+  token-server client revoke-tokens orders
+  token-server client create token-admin --offline --config token-server.toml \
+                     --grant token.admin.v1=clients.read,clients.write,keys.read,keys.write
 
 A grant is AUDIENCE=SCOPE,SCOPE: what the client may ask for at one resource server. The commands speak to
 the issuer's admin API; the client that they authenticate as needs the audience token.admin.v1 with the scopes
@@ -65,6 +73,22 @@ enum Command {
     },
     /// Makes one more secret, and shows it this once; the old ones go on working.
     AddSecret(AddSecret),
+    /// Registers a public key for private_key_jwt.
+    AddKey {
+        /// The client.
+        id: String,
+        /// The public key, a file with one JWK.
+        #[arg(long, value_name = "FILE")]
+        jwk: PathBuf,
+    },
+    /// Refuses every token that a client has been issued so far, everywhere within a second.
+    RevokeTokens {
+        /// The client.
+        id: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Removes a secret or key of a client at once.
     RemoveCredential {
         /// The client.
@@ -83,6 +107,12 @@ struct Create {
     id: Option<String>,
     #[command(flatten)]
     changes: Changes,
+    /// Works on the store of this configuration, without a server: for the first client of an installation.
+    #[arg(long, requires = "config")]
+    offline: bool,
+    /// The server's configuration.
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -120,14 +150,25 @@ impl Client {
         let Self { command, connection, json } = self;
         let admin = async || connection.resolve(Role::Admin)?.admin().await;
         match command {
-            Command::Create(create) => create.run(&admin().await?, json, output).await,
+            Command::Create(create) if create.offline => create.offline(json, output).await,
+            // What is wrong with the arguments is told before anybody is spoken to.
+            Command::Create(create) => {
+                let client = Some(create.client()?);
+                let request = CreateClientRequest { client, validate_only: false };
+                let answer = admin().await?.clients().create_client(request).await?.into_inner();
+                show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
+            }
             Command::List => list(&admin().await?, json, output).await,
             Command::Show { id } => {
                 let answer =
                     admin().await?.clients().get_client(GetClientRequest { client_id: id }).await?.into_inner();
                 show::client(&answer.client.unwrap_or_default(), json, output)
             }
-            Command::Update(update) => update.run(&admin().await?, json, output).await,
+            Command::Update(update) => {
+                let request = update.request()?;
+                let answer = admin().await?.clients().update_client(request).await?.into_inner();
+                show::client(&answer.client.unwrap_or_default(), json, output)
+            }
             Command::Delete { id, yes } => {
                 sure(yes, &format!("Remove the client {id} and its credentials?"))?;
                 let request = DeleteClientRequest { client_id: id.clone(), etag: String::new() };
@@ -136,6 +177,14 @@ impl Client {
                 Ok(())
             }
             Command::AddSecret(add) => add.run(&admin().await?, json, output).await,
+            Command::AddKey { id, jwk } => add_key(&admin().await?, id, &jwk, json, output).await,
+            Command::RevokeTokens { id, yes } => {
+                sure(yes, &format!("Refuse every token that {id} has been issued so far?"))?;
+                let request = RevokeClientTokensRequest { client_id: id.clone(), issued_before_time: None };
+                admin().await?.clients().revoke_client_tokens(request).await?;
+                note(format_args!("The tokens that {id} has been issued so far are refused; it can get new ones."));
+                Ok(())
+            }
             Command::RemoveCredential { id, credential, yes } => {
                 sure(
                     yes,
@@ -159,20 +208,24 @@ pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
 }
 
 impl Create {
-    async fn run(self, admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+    fn client(self) -> Result<proto::Client, Failure> {
         let mut client = proto::Client { client_id: self.id.unwrap_or_default(), ..Default::default() };
         self.changes.apply(&mut client)?;
         if client.grants.is_empty() {
             note("Without --grant AUDIENCE=SCOPE the client can ask for nothing yet.");
         }
-        let request = CreateClientRequest { client: Some(client), validate_only: false };
-        let answer = admin.clients().create_client(request).await?.into_inner();
+        Ok(client)
+    }
+
+    async fn offline(self, json: bool, output: &mut Output) -> Result<(), Failure> {
+        let config = load(self.config.as_deref())?;
+        let answer = offline::create(&config, self.client()?).await?;
         show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
     }
 }
 
 impl Update {
-    async fn run(self, admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+    fn request(self) -> Result<UpdateClientRequest, Failure> {
         let mut client = proto::Client { client_id: self.id, ..Default::default() };
         let mut paths = self.changes.apply(&mut client)?;
         if self.disable || self.enable {
@@ -180,16 +233,11 @@ impl Update {
             paths.push("disabled".to_owned());
         }
         if paths.is_empty() {
-            return Err(Failure::usage("there is nothing to change")
-                .next("`token-server client update --help` shows what can be"));
+            let nothing = Failure::usage("there is nothing to change");
+            return Err(nothing.next("`token-server client update --help` shows what can be"));
         }
-        let request = UpdateClientRequest {
-            client: Some(client),
-            update_mask: Some(prost_types::FieldMask { paths }),
-            validate_only: false,
-        };
-        let answer = admin.clients().update_client(request).await?.into_inner();
-        show::client(&answer.client.unwrap_or_default(), json, output)
+        let update_mask = Some(prost_types::FieldMask { paths });
+        Ok(UpdateClientRequest { client: Some(client), update_mask, validate_only: false })
     }
 }
 
@@ -204,6 +252,16 @@ impl AddSecret {
         let answer = admin.clients().add_credential(request).await?.into_inner();
         show::added(&self.id, &answer.credential.unwrap_or_default(), &answer.client_secret, json, output)
     }
+}
+
+async fn add_key(admin: &Admin, id: String, jwk: &Path, json: bool, output: &mut Output) -> Result<(), Failure> {
+    let jwk = std::fs::read_to_string(jwk)
+        .map_err(|error| Failure::usage(format!("cannot read {}", jwk.display())).because(error))?;
+    let kind = Some(proto::credential::Kind::PublicKey(proto::PublicKey { jwk }));
+    let credential = Some(Credential { kind, ..Default::default() });
+    let request = AddCredentialRequest { client_id: id.clone(), credential, overlap: None };
+    let answer = admin.clients().add_credential(request).await?.into_inner();
+    show::added(&id, &answer.credential.unwrap_or_default(), "", json, output)
 }
 
 /// Every page.

@@ -1,6 +1,6 @@
 //! `token-server dev`: an issuer from nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use secrecy::ExposeSecret as _;
@@ -44,7 +44,7 @@ impl Dev {
         let _writers = start_telemetry(development.config())?;
         runtime()?.block_on(async {
             let running = development.start().await.map_err(not_usable)?;
-            tell(&running, output)?;
+            tell(&running, &self.state_dir, output)?;
             announce_stop();
             until_stopped(&running.server).await?;
             running.server.shutdown().await;
@@ -67,11 +67,17 @@ fn not_usable(error: DevelopmentError) -> Failure {
 }
 
 /// Says that it is ready, and how to get a token: lines that can be pasted as they are.
-fn tell(running: &RunningDevelopment, output: &mut Output) -> Result<(), Failure> {
+fn tell(running: &RunningDevelopment, state_dir: &Path, output: &mut Output) -> Result<(), Failure> {
     let RunningDevelopment { server, ca_file, example, .. } = running;
     let (issuer, port) = (server.issuer(), server.local_addr().port());
     let (ca, secret) = (ca_file.display(), example.secret.expose_secret());
     let program = program();
+    // Needed by whoever chose another folder, and in the way of everybody else.
+    let state = if state_dir == Path::new(super::STATE_DIR) {
+        String::new()
+    } else {
+        format!(" --state-dir {}", state_dir.display())
+    };
     output.line(format_args!(
         "\
 ready: {issuer}
@@ -88,14 +94,14 @@ A token, with grpcurl:
          localhost:{port} token.v1.TokenService/IssueToken
 
 A token, for a header; and what is in it:
-  {program} token --audience inventory
-  {program} token --audience inventory --explain
+  {program} token{state} --audience inventory
+  {program} token{state} --audience inventory --explain
 
 The example application, which reads, and is denied writing:
   . {env} && cargo run -p token-interceptor --example orders
 
 More clients:
-  {program} client create billing --grant inventory=inventory.read,inventory.write
+  {program} client{state} create billing --grant inventory=inventory.read,inventory.write
 ",
         id = example.id,
         env = example.env_file.display(),

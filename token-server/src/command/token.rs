@@ -108,7 +108,7 @@ impl Token {
     }
 
     async fn fetch(&self, target: &Target, now: SystemTime) -> Result<CachedToken, SourceError> {
-        let source = self.source(target).map_err(SourceError::unavailable)?;
+        let source = source(target, self.token_endpoint.as_deref()).map_err(SourceError::unavailable)?;
         let request = match &self.audience {
             Some(audience) => TokenRequest::for_audience(audience.as_str()),
             None => TokenRequest::without_audience(),
@@ -120,20 +120,6 @@ impl Token {
             expires_at: now + issued.expires_in,
             refresh_at: now + refresh_after,
         })
-    }
-
-    fn source(&self, target: &Target) -> Result<ClientCredentials, Box<dyn std::error::Error + Send + Sync>> {
-        let client = HttpClient::builder();
-        let client = match &target.ca_pem {
-            Some(pem) => client.extra_roots_pem(pem.clone()),
-            None => client,
-        };
-        let issuer = match &self.token_endpoint {
-            Some(endpoint) => IssuerBuilder::token_endpoint(endpoint),
-            None => IssuerBuilder::discover(&target.issuer),
-        };
-        let issuer = issuer.http_client(client.build()?);
-        Ok(ClientCredentials::new(target.client_id.as_str(), target.client_secret.clone(), issuer)?)
     }
 
     /// Everything that makes one token different from another. The secret is part of it, so that a token got
@@ -151,6 +137,24 @@ impl Token {
             scopes.join(" ").as_bytes(),
         ])
     }
+}
+
+/// Where the target's tokens come from.
+pub(super) fn source(
+    target: &Target,
+    token_endpoint: Option<&str>,
+) -> Result<ClientCredentials, Box<dyn std::error::Error + Send + Sync>> {
+    let client = HttpClient::builder();
+    let client = match &target.ca_pem {
+        Some(pem) => client.extra_roots_pem(pem.clone()),
+        None => client,
+    };
+    let issuer = match token_endpoint {
+        Some(endpoint) => IssuerBuilder::token_endpoint(endpoint),
+        None => IssuerBuilder::discover(&target.issuer),
+    };
+    let issuer = issuer.http_client(client.build()?);
+    Ok(ClientCredentials::new(target.client_id.as_str(), target.client_secret.clone(), issuer)?)
 }
 
 fn show(token: &CachedToken, output: &mut Output) -> Result<(), Failure> {

@@ -4,17 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use token_interceptor::clock::Clock;
-use tokio::task::JoinSet;
 
-use super::ServeError;
+use super::{ServeError, admin};
 use crate::{
+    admin::{AdminRules, ClientAdmin, KeyAdmin, RevocationAdmin},
     client::{
         registry::ClientRegistry,
         secret::{Pepper, Peppers},
     },
     config::{Config, IssuerUrl, Secrets},
     feed::{Feed, FeedSettings},
-    issuer::{Issuer, Parts, Settings},
+    issuer::{Issuer, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
     revocation::RevocationRegistry,
     store::{KeyStore, Store, sqlite::SqliteStore},
@@ -28,7 +28,6 @@ pub(super) struct Assembly {
     pub(super) issuer: Arc<Issuer>,
     /// The admin services behind their guard, where they are on.
     pub(super) admin: Option<Router>,
-    pub(super) background: JoinSet<()>,
     pub(super) state: State,
 }
 
@@ -37,11 +36,16 @@ pub(super) struct Assembly {
 pub(super) struct State {
     store: Arc<dyn Store>,
     registry: ClientRegistry,
-    /// Ends with its last handle.
-    _feed: Feed,
+    /// Each ends with its last handle.
+    _following: (Feed, KeyRotation, RevocationRegistry),
 }
 
 impl State {
+    /// The store, for whoever watches over it.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
     /// Writes down what is only in memory, and closes the store.
     pub(super) async fn close(self) {
         if let Err(error) = self.registry.write_uses().await {
@@ -65,19 +69,30 @@ pub(super) async fn assemble(
     let feed = Feed::start(store.clone(), settings).await?;
     let registry = ClientRegistry::with_capacity(store.clone(), config.store.cached_clients);
     registry.follow(&feed);
-    let rotation = keys(config, store.clone(), Arc::clone(&clock)).await?;
-    rotation.follow(&feed);
     let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
     revocations.follow(&feed);
+    let rotation = keys(config, store.clone(), Arc::clone(&clock)).await?;
+    rotation.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
-    let parts = Parts { registry: registry.clone(), peppers, keys, revocations };
-    let issuer = Issuer::new(self::settings(config, issuer_url), parts, clock);
-    Ok(Assembly {
-        issuer: Arc::new(issuer),
-        admin: None,
-        background: JoinSet::new(),
-        state: State { store, registry, _feed: feed },
-    })
+
+    let rules = rules(config);
+    let parts = admin::Parts {
+        clients: ClientAdmin::new(store.clone(), registry.clone(), peppers.clone(), Arc::clone(&clock), rules),
+        keys: KeyAdmin::new(rotation.clone()),
+        revocations: RevocationAdmin::new(revocations.clone(), Arc::clone(&clock), rules),
+    };
+    let admin = config
+        .admin
+        .enabled
+        .then(|| admin::routes(parts, issuer_url, &keys, revocations.verifying().clone(), Arc::clone(&clock)));
+    let issuer = Issuer::new(self::settings(config, issuer_url), registry.clone(), peppers, keys, clock);
+    let state = State { store, registry, _following: (feed, rotation, revocations) };
+    Ok(Assembly { issuer: Arc::new(issuer), admin: admin.transpose()?, state })
+}
+
+/// What operators' changes must keep to.
+pub(crate) fn rules(config: &Config) -> AdminRules {
+    AdminRules { token_lifetime_max: config.tokens.maximum_lifetime }
 }
 
 /// The store of the configuration.

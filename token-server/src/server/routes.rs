@@ -13,7 +13,7 @@ use token_proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
-use super::{ServeError, drain::EndOnDrain, health::Health};
+use super::{ServeError, drain::EndOnDrain, health::Health, timing::Timing};
 use crate::{
     http as oauth,
     issuer::Issuer,
@@ -52,7 +52,7 @@ pub(super) fn routes(
     }
     // On the gRPC routes alone: everywhere else it answers 400 to ordinary HTTP/1.1 requests.
     let grpc = grpc.layer(GrpcWebLayer::new());
-    let mut router = grpc.merge(oauth::router(issuer));
+    let mut router = grpc.merge(oauth::router(issuer)).layer(Timing::new());
     if let Some(operations) = extras.operations {
         router = router.merge(operations);
     }
@@ -64,8 +64,6 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // What errors carry, so that a client that has no .proto file can read them.
-        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// An unknown path: in gRPC's terms to whoever speaks gRPC, in HTTP's to everybody else.

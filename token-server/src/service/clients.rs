@@ -7,7 +7,7 @@ use token_proto::admin::v1::{self, client_service_server};
 use tonic::{Request, Response, Status};
 
 use super::{operator, status, token::echo};
-use crate::admin::{ClientAdmin, RevocationAdmin};
+use crate::admin::{AdminError, ClientAdmin, Operator, RevocationAdmin};
 
 /// A client of the greatest size that is allowed, and room to spare.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -20,6 +20,19 @@ pub fn server(
 ) -> client_service_server::ClientServiceServer<ClientService> {
     client_service_server::ClientServiceServer::new(ClientService { admin, revocations })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// What [`ClientService`] does to register a client, for a command on this machine: no wire, no token.
+pub(crate) async fn create_locally(
+    admin: &ClientAdmin,
+    by: &Operator,
+    client: v1::Client,
+) -> Result<v1::CreateClientResponse, AdminError> {
+    let created = admin.create(by, &decode::client(Some(client))?.draft, false).await?;
+    Ok(v1::CreateClientResponse {
+        client: Some(encode::client(created.client)),
+        client_secret: created.secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
+    })
 }
 
 /// The service.

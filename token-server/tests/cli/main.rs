@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod admin;
+mod agent;
 mod dev;
 mod harness;
 mod help;

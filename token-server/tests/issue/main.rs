@@ -14,7 +14,6 @@ mod support;
 mod audit;
 mod faces;
 mod grpc;
-mod held;
 mod hostile;
 mod http;
 mod limits;

@@ -33,6 +33,15 @@ pub(super) struct Changes {
     /// A redirect URI that a token request may carry; repeat it for more. Replaces all of them.
     #[arg(long = "redirect-uri", value_name = "URI")]
     redirect_uris: Vec<String>,
+    /// A grant that it may use, by its OAuth name; repeat it for more. Without any: client_credentials alone.
+    #[arg(long = "grant-type", value_name = "NAME")]
+    grant_types: Vec<String>,
+    /// Where its public keys for private_key_jwt are fetched from.
+    #[arg(long, value_name = "URL")]
+    jwks_uri: Option<String>,
+    /// Whether its exchanged tokens may stand for the subject alone.
+    #[arg(long, value_name = "true|false")]
+    may_impersonate: Option<bool>,
     /// A note for operators; repeat it for more. Replaces all labels.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
@@ -52,12 +61,18 @@ impl Changes {
         changed("token_lifetime", self.token_lifetime.is_some());
         changed("claims", !self.claims.is_empty());
         changed("redirect_uris", !self.redirect_uris.is_empty());
+        changed("grant_types", !self.grant_types.is_empty());
+        changed("jwks_uri", self.jwks_uri.is_some());
+        changed("may_impersonate", self.may_impersonate.is_some());
         changed("labels", !self.labels.is_empty());
         client.display_name = self.name.unwrap_or_default();
         client.grants = grants(&self.grants, &self.default_scopes)?;
         client.token_lifetime = self.token_lifetime.map(duration).transpose()?;
         client.claims = pairs("--claim", &self.claims)?;
         client.redirect_uris = self.redirect_uris;
+        client.grant_types = self.grant_types;
+        client.jwks_uri = self.jwks_uri.unwrap_or_default();
+        client.may_impersonate = self.may_impersonate.unwrap_or_default();
         client.labels = pairs("--label", &self.labels)?;
         Ok(paths)
     }

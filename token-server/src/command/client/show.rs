@@ -33,6 +33,23 @@ pub(super) fn client(client: &Client, json: bool, output: &mut Output) -> Result
     if json {
         return Ok(output.json(&as_json(client))?);
     }
+    output.pairs(&in_words(client))?;
+    Ok(())
+}
+
+/// A new client and its secret.
+pub(super) fn created(created: &Client, secret: &str, json: bool, output: &mut Output) -> Result<(), Failure> {
+    if json {
+        return Ok(output.json(&with_secret(as_json(created), &created.client_id, secret))?);
+    }
+    let mut pairs = in_words(created);
+    pairs.push(("Secret", secret.to_owned()));
+    output.pairs(&pairs)?;
+    note("The secret is shown this once: keep it now. `client add-secret` makes another.");
+    Ok(())
+}
+
+fn in_words(client: &Client) -> Vec<(&'static str, String)> {
     let mut pairs = vec![("Client", client.client_id.clone())];
     let mut add = |name, value: String| {
         if !value.is_empty() {
@@ -46,6 +63,9 @@ pub(super) fn client(client: &Client, json: bool, output: &mut Output) -> Result
         let default = granted.default_scopes.join(" ");
         add("", if default.is_empty() { String::new() } else { format!("without a scope named: {default}") });
     }
+    add("Grant types", client.grant_types.join(" "));
+    add("Keys from", client.jwks_uri.clone());
+    add("Impersonation", (if client.may_impersonate { "allowed" } else { "" }).to_owned());
     let lifetime = client.token_lifetime.and_then(|lifetime| std::time::Duration::try_from(lifetime).ok());
     add(
         "Token lifetime",
@@ -65,26 +85,10 @@ pub(super) fn client(client: &Client, json: bool, output: &mut Output) -> Result
     }
     add("Created", time(client.create_time));
     add("Updated", time(client.update_time));
-    output.pairs(&pairs)?;
-    Ok(())
+    pairs
 }
 
-/// A new client and its secret.
-pub(super) fn created(created: &Client, secret: &str, json: bool, output: &mut Output) -> Result<(), Failure> {
-    if json {
-        let mut value = as_json(created);
-        if let Value::Object(members) = &mut value {
-            members.insert("client_secret".to_owned(), secret.into());
-        }
-        return Ok(output.json(&value)?);
-    }
-    client(created, false, output)?;
-    output.pairs(&[("Secret", secret)])?;
-    note("The secret is shown this once: keep it now. `client add-secret` makes another.");
-    Ok(())
-}
-
-/// A new secret.
+/// A new secret or key.
 pub(super) fn added(
     client_id: &str,
     added: &Credential,
@@ -93,16 +97,22 @@ pub(super) fn added(
     output: &mut Output,
 ) -> Result<(), Failure> {
     if json {
-        let mut value = credential_json(added);
-        if let Value::Object(members) = &mut value {
-            members.insert("client_id".to_owned(), client_id.into());
-            members.insert("client_secret".to_owned(), secret.into());
-        }
-        return Ok(output.json(&value)?);
+        return Ok(output.json(&with_secret(credential_json(added), client_id, secret))?);
     }
-    output.pairs(&[("Client", client_id), ("Credential", &credential(added)), ("Secret", secret)])?;
-    note("The secret is shown this once: keep it now.");
+    output.pairs(&[("Client", client_id), ("Credential", &credential(added))])?;
+    if !secret.is_empty() {
+        output.pairs(&[("Secret    ", secret)])?;
+        note("The secret is shown this once: keep it now.");
+    }
     Ok(())
+}
+
+fn with_secret(mut value: Value, client_id: &str, secret: &str) -> Value {
+    if let (Value::Object(members), false) = (&mut value, secret.is_empty()) {
+        members.insert("client_id".to_owned(), client_id.into());
+        members.insert("client_secret".to_owned(), secret.into());
+    }
+    value
 }
 
 fn grant(grant: &Grant) -> String {
@@ -139,9 +149,12 @@ fn as_json(client: &Client) -> Value {
         "grants": grants,
         "credentials": client.credentials.iter().map(credential_json).collect::<Vec<_>>(),
         "token_lifetime_seconds": client.token_lifetime.map(|lifetime| lifetime.seconds),
-        "claims": sorted(&client.claims).collect::<serde_json::Map<_, _>>(),
+        "grant_types": client.grant_types,
+        "jwks_uri": client.jwks_uri,
+        "may_impersonate": client.may_impersonate,
+        "claims": sorted(&client.claims),
         "redirect_uris": client.redirect_uris,
-        "labels": sorted(&client.labels).collect::<serde_json::Map<_, _>>(),
+        "labels": sorted(&client.labels),
         "etag": client.etag,
         "create_time": time_json(client.create_time),
         "update_time": time_json(client.update_time),
@@ -163,9 +176,8 @@ fn credential_json(credential: &Credential) -> Value {
     })
 }
 
-fn sorted(map: &std::collections::HashMap<String, String>) -> impl Iterator<Item = (String, Value)> {
-    let sorted: std::collections::BTreeMap<_, _> = map.iter().collect();
-    sorted.into_iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<Vec<_>>().into_iter()
+fn sorted(map: &std::collections::HashMap<String, String>) -> std::collections::BTreeMap<&str, &str> {
+    map.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 fn system_time(time: Option<prost_types::Timestamp>) -> Option<SystemTime> {

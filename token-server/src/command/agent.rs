@@ -1,0 +1,179 @@
+//! `token-server agent`: token files kept fresh, for programs in any language.
+//!
+//! The file holds the token and nothing else, as gRFC A97 and Kubernetes' projected tokens have it. It is
+//! replaced in one step, long before the token in it expires; readers open it again for each use.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+use token_interceptor::{
+    clock::SystemClock,
+    refresh::FreshToken,
+    source::{TokenRequest, TokenSource},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    connection::{Connection, Role},
+    failure::{Failure, Kind},
+    output::{Output, note},
+    runtime, token,
+};
+use crate::private_file;
+
+/// How often it is looked whether a token was renewed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps token files fresh, one per audience, until SIGTERM or SIGINT.
+///
+/// A file holds the token alone and is replaced in one step, readable by its owner alone (0600). While the
+/// issuer is down the last token stays, and is good until it expires.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  token-server agent --token inventory=/run/tokens/inventory
+  token-server agent --token inventory=/run/tokens/inventory --token billing=/run/tokens/billing \\
+                     --scopes billing=invoices.read --issuer https://tokens.example.com --client-id orders \\
+                     --client-secret-file /etc/orders/secret
+  token-server agent --once --token inventory=/run/tokens/inventory     # for an init container
+
+Readers open the file for each use, or again when a minute of the token's life is left.")]
+pub(super) struct Agent {
+    /// An audience and the file for its token; repeat it for more.
+    #[arg(long = "token", value_name = "AUDIENCE=FILE", required = true)]
+    tokens: Vec<String>,
+    /// The scopes to ask for at an audience. Default: the client's default scopes.
+    #[arg(long = "scopes", value_name = "AUDIENCE=SCOPE,SCOPE")]
+    scopes: Vec<String>,
+    /// Lets the files' group read them too (0640): for a sidecar that runs as another user.
+    #[arg(long)]
+    group_readable: bool,
+    /// Writes each file once and ends; fails where a token cannot be had.
+    #[arg(long)]
+    once: bool,
+    /// The token endpoint, for servers that cannot be discovered.
+    #[arg(long, value_name = "URL")]
+    token_endpoint: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A token and its file.
+struct Kept {
+    audience: String,
+    file: PathBuf,
+    token: FreshToken,
+    /// What the file holds.
+    written: String,
+    /// Whether the last attempt failed, so that it is told once.
+    failing: bool,
+}
+
+impl Agent {
+    pub(super) fn run(mut self, _: &mut Output) -> Result<(), Failure> {
+        if let Some(endpoint) = &self.token_endpoint {
+            self.connection.issuer.get_or_insert(endpoint.clone());
+        }
+        let target = self.connection.resolve(Role::Application)?;
+        let source = token::source(&target, self.token_endpoint.as_deref())
+            .map_err(|error| Failure::usage("the issuer cannot be used").because(error))?;
+        let mode = if self.group_readable { 0o640 } else { 0o600 };
+        let once = self.once;
+        let requests = self.requests()?;
+        runtime()?.block_on(async {
+            let source: Arc<dyn TokenSource> = Arc::new(source);
+            let keep = |(audience, (file, request))| Kept {
+                audience,
+                file,
+                token: FreshToken::new(Arc::clone(&source), request, SystemClock::shared()),
+                written: String::new(),
+                failing: false,
+            };
+            let mut kept: Vec<Kept> = requests.into_iter().map(keep).collect();
+            if once { write_once(&mut kept, mode).await } else { keep_fresh(&mut kept, mode).await }
+        })
+    }
+
+    /// Per audience: the file, and what to ask for.
+    fn requests(&self) -> Result<BTreeMap<String, (PathBuf, TokenRequest)>, Failure> {
+        let mut requests = BTreeMap::new();
+        for text in &self.tokens {
+            let (audience, file) = pair("--token", text, "inventory=/run/tokens/inventory")?;
+            let request = TokenRequest::for_audience(audience);
+            if requests.insert(audience.to_owned(), (PathBuf::from(file), request)).is_some() {
+                return Err(Failure::usage(format!("--token names the audience {audience:?} twice")));
+            }
+        }
+        for text in &self.scopes {
+            let (audience, scopes) = pair("--scopes", text, "inventory=inventory.read")?;
+            let (_, request) = requests.get_mut(audience).ok_or_else(|| {
+                Failure::usage(format!("--scopes names the audience {audience:?}, which no --token does"))
+            })?;
+            *request = request.clone().with_scopes(scopes.split(',').filter(|scope| !scope.is_empty()));
+        }
+        Ok(requests)
+    }
+}
+
+/// An audience may have "=" in it; files and scopes hardly do.
+fn pair<'t>(flag: &str, text: &'t str, example: &str) -> Result<(&'t str, &'t str), Failure> {
+    let wrong = || Failure::usage(format!("{flag} {text:?} is not of its form")).next(format!("{flag} {example}"));
+    text.rsplit_once('=').filter(|(audience, value)| !audience.is_empty() && !value.is_empty()).ok_or_else(wrong)
+}
+
+async fn write_once(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
+    for each in kept {
+        let token = each.token.get().await.map_err(|error| {
+            Failure::new(Kind::Unavailable, format!("there is no token for {:?}", each.audience)).because(error)
+        })?;
+        each.write(token.expose(), mode)?;
+    }
+    Ok(())
+}
+
+async fn keep_fresh(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::failed("cannot listen for signals", error));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    // Also the first time: whoever starts after this process finds the files as soon as they can be had.
+    for each in kept.iter_mut() {
+        let _ = each.token.get().await;
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = looks.tick() => {}
+        }
+        for each in kept.iter_mut() {
+            each.look(mode)?;
+        }
+    }
+}
+
+impl Kept {
+    /// Writes the token where it is a new one.
+    fn look(&mut self, mode: u32) -> Result<(), Failure> {
+        match self.token.now() {
+            Ok(token) if token.expose() != self.written => {
+                self.failing = false;
+                self.write(token.expose(), mode)
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    note(Failure::failed(format!("no token for {:?} at the moment", self.audience), error));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&mut self, token: &str, mode: u32) -> Result<(), Failure> {
+        private_file::write_with_mode(&self.file, token.as_bytes(), mode)
+            .map_err(|error| Failure::failed(format!("cannot write {}", self.file.display()), error))?;
+        token.clone_into(&mut self.written);
+        Ok(())
+    }
+}

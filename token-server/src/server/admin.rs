@@ -1,0 +1,37 @@
+//! The admin services, behind the guard.
+
+use std::sync::Arc;
+
+use axum::Router;
+use token_interceptor::{clock::Clock, revocation::Revocations};
+use token_proto::admin::v1::{client_service_server, key_service_server};
+use tonic::service::Routes;
+
+use super::{ServeError, guard::Guard};
+use crate::{
+    admin::{ClientAdmin, KeyAdmin, RevocationAdmin},
+    config::IssuerUrl,
+    key::KeyRing,
+    service::{clients, keys},
+};
+
+/// What the admin services do their work with.
+pub(super) struct Parts {
+    pub(super) clients: ClientAdmin,
+    pub(super) keys: KeyAdmin,
+    pub(super) revocations: RevocationAdmin,
+}
+
+/// The services, reached only with a token that their annotations ask for.
+pub(super) fn routes(
+    parts: Parts,
+    issuer: &IssuerUrl,
+    ring: &KeyRing,
+    revoked: Revocations,
+    clock: Arc<dyn Clock>,
+) -> Result<Router, ServeError> {
+    let services = [client_service_server::SERVICE_NAME, key_service_server::SERVICE_NAME];
+    let guard = Guard::new(issuer, ring, revoked, clock, &services)?;
+    let routes = Routes::new(clients::server(parts.clients, parts.revocations)).add_service(keys::server(parts.keys));
+    Ok(routes.into_axum_router().reset_fallback().layer(guard))
+}

@@ -1,0 +1,179 @@
+//! `token-server client` and `token-server key`, over the admin API and its own guard.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{
+    harness::{Dev, Ran, program, run},
+    serve::config,
+};
+
+fn json(ran: &Ran) -> Value {
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+/// Gets a token as another client.
+fn token(dev: &Dev, client: &str, secret: &str, arguments: &[&str]) -> Ran {
+    let mut command = program(dev.home.path());
+    command.env("TOKEN_CLIENT_ID", client).env("TOKEN_CLIENT_SECRET", secret).args(["token", "--no-cache"]);
+    command.args(arguments).output().unwrap().into()
+}
+
+#[test]
+fn client_lives_from_create_to_delete() {
+    let dev = Dev::start();
+    let grant = "inventory=inventory.read,inventory.write";
+    let created = json(&dev.run(&[
+        "client",
+        "create",
+        "billing",
+        "--json",
+        "--name",
+        "Billing",
+        "--grant",
+        grant,
+        "--default-scopes",
+        "inventory=inventory.read",
+        "--claim",
+        "tier=gold",
+        "--label",
+        "team=pay",
+        "--token-lifetime",
+        "10m",
+    ]));
+    let secret = created["client_secret"].as_str().unwrap();
+    assert_eq!(created["client_id"], "billing");
+
+    let explained = token(&dev, "billing", secret, &["--audience", "inventory", "--explain"]);
+    assert_eq!(explained.code, 0, "{}", explained.stderr);
+    assert!(explained.stdout.contains("inventory.read\n") && explained.stdout.contains("gold"), "{}", explained.stdout);
+
+    let listed = dev.run(&["client", "list"]);
+    assert!(listed.stdout.contains("billing") && listed.stdout.contains("orders"), "{}", listed.stdout);
+    let shown = dev.run(&["client", "show", "billing"]);
+    for expected in ["Billing", "tier = gold", "team = pay", "10m", "without a scope named: inventory.read"] {
+        assert!(shown.stdout.contains(expected), "{expected}: {}", shown.stdout);
+    }
+    assert!(!shown.stdout.contains(secret));
+
+    assert_eq!(json(&dev.run(&["client", "update", "billing", "--disable", "--json"]))["disabled"], true);
+    assert_eq!(token(&dev, "billing", secret, &["--audience", "inventory"]).code, 3);
+    let enabled = json(&dev.run(&["client", "update", "billing", "--enable", "--json"]));
+    assert_eq!(enabled["display_name"], "Billing", "what is not named stays");
+    assert_eq!(token(&dev, "billing", secret, &["--audience", "inventory"]).code, 0);
+
+    assert_eq!(dev.run(&["client", "delete", "billing"]).code, 2, "asks first");
+    assert_eq!(dev.run(&["client", "delete", "billing", "--yes"]).code, 0);
+    assert_eq!(dev.run(&["client", "show", "billing"]).code, 5);
+    assert_eq!(token(&dev, "billing", secret, &["--audience", "inventory"]).code, 3);
+}
+
+#[test]
+fn secret_is_replaced_without_an_outage() {
+    let dev = Dev::start();
+    let created = json(&dev.run(&["client", "create", "billing", "--json", "--grant", "inventory=inventory.read"]));
+    let old = created["client_secret"].as_str().unwrap();
+    let added = json(&dev.run(&["client", "add-secret", "billing", "--overlap", "1h", "--json"]));
+    let new = added["client_secret"].as_str().unwrap();
+    for secret in [old, new] {
+        assert_eq!(token(&dev, "billing", secret, &["--audience", "inventory"]).code, 0);
+    }
+    let old_id = created["credentials"][0]["credential_id"].as_str().unwrap();
+    assert_eq!(dev.run(&["client", "remove-credential", "billing", old_id, "--yes"]).code, 0);
+    assert_eq!(token(&dev, "billing", old, &["--audience", "inventory"]).code, 3);
+    assert_eq!(token(&dev, "billing", new, &["--audience", "inventory"]).code, 0);
+}
+
+#[test]
+fn public_key_is_registered_from_a_file() {
+    let dev = Dev::start();
+    let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","alg":"EdDSA"}"#;
+    fs::write(dev.home.path().join("key.json"), jwk).unwrap();
+    let added = dev.run(&["client", "add-key", "orders", "--jwk", "key.json"]);
+    assert_eq!(added.code, 0, "{}", added.stderr);
+    assert!(added.stdout.contains("public key") && !added.stdout.contains("Secret"), "{}", added.stdout);
+}
+
+#[test]
+fn example_client_may_not_use_the_admin_api() {
+    let dev = Dev::start();
+    let mut command = program(dev.home.path());
+    command.env("TOKEN_ADMIN_CLIENT_ID", "orders").env("TOKEN_ADMIN_CLIENT_SECRET", dev.secret());
+    let ran: Ran = command.args(["client", "list"]).output().unwrap().into();
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+}
+
+#[test]
+fn wrong_arguments_name_the_right_form() {
+    let home = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (["client", "create", "a", "--grant", "inventory"], "--grant inventory=inventory.read"),
+        (["client", "create", "a", "--claim", "x"], "--claim team=payments"),
+        (["client", "create", "a", "--default-scopes", "a=b"], "which no --grant does"),
+        (["client", "create", "a", "--token-lifetime", "5"], "--token-lifetime"),
+    ] {
+        let mut command = program(home.path());
+        let ran: Ran = command.args(arguments).output().unwrap().into();
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(expected), "{arguments:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn nothing_to_update_is_a_mistake() {
+    let dev = Dev::start();
+    let ran = dev.run(&["client", "update", "orders"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("nothing to change"), "{}", ran.stderr);
+}
+
+#[test]
+fn keys_are_listed_rotated_and_distrusted() {
+    let dev = Dev::start();
+    let before = json(&dev.run(&["key", "list", "--json"]));
+    let active = before[0]["key_id"].as_str().unwrap().to_owned();
+    assert_eq!(before[0]["state"], "active");
+    let next = json(&dev.run(&["key", "rotate", "--json"]));
+    assert_eq!(next[0]["state"], "pending");
+    let old = dev.run(&["token", "--audience", "inventory", "--no-cache"]).stdout;
+
+    assert_eq!(dev.run(&["key", "distrust", &active]).code, 2, "asks first");
+    assert_eq!(dev.run(&["key", "distrust", &active, "--yes"]).code, 0);
+    let after = dev.run(&["key", "list"]);
+    let line = after.stdout.lines().find(|line| line.contains(&active)).map(str::to_owned);
+    assert!(line.is_none_or(|line| line.contains("distrusted")), "{}", after.stdout);
+    let ca = dev.state("ca.pem");
+    let refused = dev.run(&["inspect", old.trim(), "--issuer", &dev.issuer, "--ca-file", ca.to_str().unwrap()]);
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    // And the next token is good.
+    let new = dev.run(&["token", "--audience", "inventory", "--no-cache"]).stdout;
+    let good = dev.run(&["inspect", new.trim(), "--issuer", &dev.issuer, "--ca-file", ca.to_str().unwrap()]);
+    assert_eq!(good.code, 0, "{}", good.stderr);
+}
+
+#[test]
+fn first_client_is_made_on_the_store_itself() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("a.toml"), config(home.path())).unwrap();
+    let arguments = [
+        "client",
+        "create",
+        "token-admin",
+        "--offline",
+        "--config",
+        "a.toml",
+        "--json",
+        "--grant",
+        "token.admin.v1=clients.read,clients.write,keys.read,keys.write",
+    ];
+    let created = json(&run(home.path(), &arguments));
+    assert!(created["client_secret"].as_str().unwrap().starts_with("tks_"));
+    let again = run(home.path(), &arguments);
+    assert_eq!(again.code, 1);
+    assert!(again.stderr.contains("There is a client of that ID already"), "{}", again.stderr);
+    let bad = run(home.path(), &["client", "create", "b", "--offline", "--config", "a.toml", "--claim", "iss=me"]);
+    assert_eq!(bad.code, 2, "{}", bad.stderr);
+    assert_eq!(run(home.path(), &["client", "create", "b", "--offline"]).code, 2);
+}

@@ -1,0 +1,64 @@
+//! `token-server agent`: files with tokens, replaced before they expire.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
+
+use crate::harness::{Dev, program, run};
+
+#[test]
+fn writes_each_audiences_token_for_its_owner_alone() {
+    let dev = Dev::start();
+    let ran =
+        dev.run(&["agent", "--once", "--token", "inventory=inventory.token", "--scopes", "inventory=inventory.read"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let file = dev.home.path().join("inventory.token");
+    assert_eq!(fs::read_to_string(&file).unwrap().split('.').count(), 3);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let ran = dev.run(&["agent", "--once", "--group-readable", "--token", "inventory=inventory.token"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn renews_the_file_and_ends_on_sigterm() {
+    let dev = Dev::start();
+    // The shortest lifetime that a client may have here.
+    let short = dev.run(&["client", "update", "orders", "--token-lifetime", "2s"]);
+    assert_eq!(short.code, 0, "{}", short.stderr);
+    let file = dev.home.path().join("inventory.token");
+    let mut command = program(dev.home.path());
+    command.args(["agent", "--token"]).arg(format!("inventory={}", file.display()));
+    let mut agent = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 2 {
+        // A reader never finds a part of a token.
+        if let Ok(token) = fs::read_to_string(&file) {
+            assert_eq!(token.split('.').count(), 3, "{token}");
+            seen.insert(token);
+        }
+        assert!(agent.try_wait().unwrap().is_none(), "the agent has ended");
+        std::thread::yield_now();
+    }
+    let killed = std::process::Command::new("kill").args(["-TERM", &agent.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(agent.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn wrong_forms_are_named_with_the_right_one() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(run(home.path(), &["agent"]).code, 2);
+    let dev = Dev::start();
+    for arguments in [
+        ["agent", "--token", "inventory", "--once", "--once"].as_slice(),
+        &["agent", "--token", "inventory"],
+        &["agent", "--token", "a=b", "--token", "a=c"],
+        &["agent", "--token", "a=b", "--scopes", "c=d"],
+    ] {
+        let ran = dev.run(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+    }
+    let ran = dev.run(&["agent", "--once", "--token", "nowhere=x"]);
+    assert_ne!(ran.code, 0);
+    assert!(ran.stderr.contains("nowhere"), "{}", ran.stderr);
+}

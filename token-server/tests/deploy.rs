@@ -1,0 +1,181 @@
+//! What is shipped beside the program is well-formed, fits the program, and names metrics that there are.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use saphyr::{LoadableYamlNode as _, Yaml};
+use token_proto::v1::ErrorReason;
+use token_server::{
+    config::{Config, Limits},
+    development::Development,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)).unwrap()
+}
+
+fn documents(text: &str) -> Vec<Yaml<'_>> {
+    Yaml::load_from_str(text).unwrap()
+}
+
+/// The metrics that the server shows once it has served a request of each kind.
+async fn metrics() -> BTreeSet<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut development = Development::open(folder.path(), 0).unwrap();
+    development.config_mut().tls = None;
+    let dev = development.start().await.unwrap();
+    let mut shown = String::new();
+    for request in [
+        "POST /oauth/token HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(dev.server.local_addr()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        shown.clear();
+        stream.read_to_string(&mut shown).await.unwrap();
+    }
+    let name = |line: &str| line.split(['{', ' ']).next().unwrap().to_owned();
+    shown.lines().filter(|line| line.starts_with("token_server_")).map(name).collect()
+}
+
+fn mentioned(text: &str) -> BTreeSet<String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !word(c)).filter(|word| word.starts_with("token_server_")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn dashboard_and_alerts_use_metrics_that_there_are() {
+    let there = metrics().await;
+    for file in ["grafana/token-server.json", "prometheus-alerts.yaml"] {
+        let used = mentioned(&read(file));
+        assert!(used.len() >= 4, "{file}: {used:?}");
+        let missing: Vec<_> = used.difference(&there).collect();
+        assert!(missing.is_empty(), "{file} uses {missing:?}; there are {there:?}");
+    }
+}
+
+#[test]
+fn alerts_use_reasons_that_there_are() {
+    let text = read("prometheus-alerts.yaml");
+    let mut seen = 0;
+    for (at, _) in text.match_indices("reason=") {
+        let reasons = text[at..].split('"').nth(1).unwrap();
+        for reason in reasons.split('|') {
+            assert!(ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}")).is_some(), "{reason}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4);
+}
+
+#[test]
+fn alert_rules_are_complete() {
+    let text = read("prometheus-alerts.yaml");
+    let documents = documents(&text);
+    let rules = documents[0]["groups"][0]["rules"].as_vec().unwrap();
+    assert!(rules.len() >= 5);
+    for rule in rules {
+        let name = rule["alert"].as_str().unwrap();
+        assert!(!rule["expr"].as_str().unwrap().is_empty(), "{name}");
+        assert!(["critical", "warning"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
+        assert!(rule["annotations"]["description"].as_str().is_some(), "{name}");
+    }
+}
+
+#[test]
+fn dashboard_is_json_with_panels_that_do_not_overlap() {
+    let dashboard: serde_json::Value = serde_json::from_str(&read("grafana/token-server.json")).unwrap();
+    let mut taken = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        for x in at("x")..at("x") + at("w") {
+            for y in at("y")..at("y") + at("h") {
+                assert!(x < 24 && taken.insert((x, y)), "{}", panel["title"]);
+            }
+        }
+        assert!(panel["targets"][0]["expr"].as_str().is_some());
+    }
+}
+
+#[test]
+fn kubernetes_manifests_fit_the_program() {
+    let text = read("kubernetes/token-server.yaml");
+    let documents = documents(&text);
+    let of_kind = |kind: &str| documents.iter().find(|document| document["kind"].as_str() == Some(kind)).unwrap();
+    let toml = of_kind("ConfigMap")["data"]["token-server.toml"].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        fs::create_dir_all(folder.path().join("tls")).unwrap();
+        fs::write(folder.path().join("tls").join(name), "").unwrap();
+    }
+    for name in ["sealing.key", "pepper.key"] {
+        fs::create_dir_all(folder.path().join("keys")).unwrap();
+        fs::write(folder.path().join("keys").join(name), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
+    }
+    let toml = toml.replace("/etc/token-server", folder.path().to_str().unwrap());
+    let config = Config::read(Some((Path::new("token-server.toml"), &toml)), []).unwrap();
+
+    let pod = &of_kind("StatefulSet")["spec"]["template"]["spec"];
+    let grace = pod["terminationGracePeriodSeconds"].as_integer().unwrap();
+    assert!(Duration::from_secs(grace.try_into().unwrap()) > config.limits.drain_deadline);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"].as_bool(), Some(true));
+    let container = &pod["containers"][0];
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"].as_bool(), Some(true));
+    let port = |index: usize| container["ports"][index]["containerPort"].as_integer().unwrap();
+    assert_eq!(port(0), i64::from(config.listen.address.port()));
+    assert_eq!(port(1), i64::from(config.listen.operations_address.unwrap().port()));
+    for (probe, path) in [("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")] {
+        assert_eq!(container[probe]["httpGet"]["path"].as_str(), Some(path));
+    }
+    // Kubernetes reads YAML 1.1, where this is octal.
+    assert_eq!(text.matches("secretName:").count(), text.matches("defaultMode: 0440").count());
+}
+
+#[test]
+fn other_yaml_is_well_formed_and_runs_subcommands_that_there_are() {
+    let sidecar = read("kubernetes/agent-sidecar.yaml");
+    let pods = documents(&sidecar);
+    let arguments = pods[0]["spec"]["initContainers"][0]["args"].as_vec().unwrap();
+    let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_str().unwrap()).collect();
+    let help =
+        std::process::Command::new(env!("CARGO_BIN_EXE_token-server")).args(["agent", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert_eq!(arguments[0], "agent");
+    for argument in &arguments[1..] {
+        let flag = argument.split('=').next().unwrap();
+        assert!(help.contains(flag), "{flag}");
+    }
+    let compose = read("compose.yaml");
+    let compose = documents(&compose);
+    assert!(compose[0]["services"]["token-server"]["build"]["dockerfile"].as_str().unwrap().ends_with("Dockerfile"));
+}
+
+#[test]
+fn unit_file_checks_the_configuration_and_waits_for_the_drain() {
+    let unit = read("token-server.service");
+    let mut settings = Vec::new();
+    for line in unit.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '['])) {
+        settings.push(line.split_once('=').unwrap_or_else(|| panic!("{line:?} is no setting")));
+    }
+    let of = |name: &str| settings.iter().find(|(key, _)| *key == name).unwrap().1;
+    assert!(of("ExecStartPre").ends_with("serve --config /etc/token-server/token-server.toml --check"));
+    assert!(of("ExecStart").ends_with("serve --config /etc/token-server/token-server.toml"));
+    let stop = of("TimeoutStopSec").trim_end_matches('s').parse().unwrap();
+    assert!(Duration::from_secs(stop) > Limits::default().drain_deadline);
+    assert_eq!(of("NoNewPrivileges"), "yes");
+}
+
+#[test]
+fn image_runs_as_nobody_and_serves() {
+    let dockerfile = read("Dockerfile");
+    assert!(dockerfile.contains("USER nonroot"));
+    let command = dockerfile.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();
+    let command: Vec<String> = serde_json::from_str(command).unwrap();
+    assert_eq!(command[..2], ["serve", "--config"]);
+    assert!(dockerfile.contains("--locked"));
+}
