@@ -13,7 +13,6 @@ use std::{
     future::{Future, Ready, ready},
     hint::black_box,
     pin::pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -86,7 +85,7 @@ impl Bench {
     }
 
     fn attached(&self, headers: &mut HeaderMap) {
-        headers.insert(AUTHORIZATION, self.token.now().unwrap().header().clone());
+        headers.insert(AUTHORIZATION, self.token.now().unwrap().into_header());
     }
 
     fn whole_layer(&self, request: Request<Body>) -> Response<impl Sized> {
@@ -123,7 +122,7 @@ fn finish<T>(future: impl Future<Output = Result<T, Infallible>>) -> T {
 }
 
 fn criterion_cases(criterion: &mut Criterion) {
-    let bench = Arc::new(Bench::new());
+    let bench = Bench::new();
     let batch = BatchSize::SmallInput;
     let mut group = criterion.benchmark_group("attach");
     group.bench_function("snapshot load and header clone (floor)", |b| {

@@ -18,6 +18,14 @@
 //! would rather have one token for each audience names the methods that it calls: [`TokenLayer::sharing`].
 //! A single call asks for something else by a [`TokenRequest`] in its extensions. Public methods, and methods
 //! that the policy does not know, get no token.
+//!
+//! # Metrics
+//!
+//! | name | what |
+//! |---|---|
+//! | `token_client_fetches_total{outcome}` | requests for tokens: `ok`, `unavailable`, `refused` |
+//! | `token_client_replays_total` | calls that were made again with a new token |
+//! | `token_client_clock_skew_seconds` | how far the issuer's clock is ahead |
 
 mod answer;
 mod deadline;

@@ -13,6 +13,7 @@
 //! | who calls, for handlers | [`caller`] | |
 //! | what a caller is told | [`error`], [`status`] | [`error`], [`status`] |
 //! | around a server or a router | [`layer`], [`interceptor`] | |
+//! | where credentials may be sent | | [`destination`] |
 //! | where tokens come from | | [`source`] |
 //! | one token, kept fresh | | [`refresh`] |
 //! | around a channel | | [`attach`] |

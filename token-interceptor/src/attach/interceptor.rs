@@ -31,7 +31,7 @@ impl Interceptor for TokenInterceptor {
             return Err(answer::destination_unknown().into_status());
         }
         let token = self.token.now().map_err(|error| answer::no_token(&error).into_status())?;
-        request.metadata_mut().as_mut().insert(AUTHORIZATION, token.header().clone());
+        request.metadata_mut().as_mut().insert(AUTHORIZATION, token.into_header());
         Ok(request)
     }
 }

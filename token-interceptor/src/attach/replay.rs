@@ -13,7 +13,6 @@ use bytes::Bytes;
 use futures_util::task::noop_waker_ref;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
-use http_body_util::Full;
 use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
@@ -43,7 +42,7 @@ impl Outgoing {
             return Ok(Self { body: after(first, body), replay: None });
         };
         match poll(&mut body) {
-            Poll::Ready(None) => Ok(Self { body: Body::new(Full::new(message.clone())), replay: Some(message) }),
+            Poll::Ready(None) => Ok(Self { body: one_message(message.clone()), replay: Some(message) }),
             Poll::Ready(Some(Err(status))) => Err(status),
             Poll::Ready(Some(Ok(second))) => Ok(Self { body: after(first, after(second, body)), replay: None }),
             Poll::Pending => Ok(Self { body: after(first, body), replay: None }),
@@ -63,6 +62,12 @@ fn is_one_message(data: &[u8]) -> bool {
 fn poll(body: &mut Body) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
     // Nobody is woken: whoever sends the body polls it again, with a waker of its own.
     pin!(body).poll_frame(&mut Context::from_waker(noop_waker_ref()))
+}
+
+/// A body of one frame. It does not tell its length, as the body that it stands for did not: a `content-length`
+/// is nothing that gRPC sends.
+pub(super) fn one_message(message: Bytes) -> Body {
+    after(Frame::data(message), Body::empty())
 }
 
 fn after(first: Frame<Bytes>, rest: Body) -> Body {

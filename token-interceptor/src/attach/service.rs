@@ -8,7 +8,6 @@ use std::{
 };
 
 use http::{Request, Response, header::AUTHORIZATION, request::Parts};
-use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body};
 use tower::Service;
@@ -93,31 +92,33 @@ where
                 Err(status) => return Ok(status.into_http()),
             },
         };
-        let (parts, body) = request.into_parts();
+        let Ready { token, generation } = ready;
+        request.headers_mut().insert(AUTHORIZATION, token.into_header());
+        let (head, body) = request.into_parts();
         let Outgoing { body, replay } = match Outgoing::look_at(body) {
             Ok(outgoing) => outgoing,
             Err(status) => return Ok(status.into_http()),
         };
-        let again = replay.map(|message| (parts.clone(), message));
-        let response = self.inner.call(with_token(parts, &ready, body)).await?;
+        let again = replay.map(|message| (head.clone(), message));
+        let response = self.inner.call(Request::from_parts(head, body)).await?;
         if !replay::refuses_token(response.headers()) {
-            return Ok(self.source.watch(response, &ready));
+            return Ok(self.source.watch(response, generation));
         }
-        let Some((parts, message)) = again else {
-            self.source.token.reject(ready.generation);
+        let Some((head, message)) = again else {
+            self.source.token.reject(generation);
             return Ok(refused(response));
         };
-        let Some((newer, parts)) = self.source.replacement(&ready, deadline, parts).await else {
+        let Some((newer, head)) = self.source.replacement(generation, deadline, head).await else {
             return Ok(refused(response));
         };
         poll_fn(|context| self.inner.poll_ready(context)).await?;
         metrics::counter!("token_client_replays_total").increment(1);
-        let response = self.inner.call(with_token(parts, &newer, Body::new(Full::new(message)))).await?;
+        let response = self.inner.call(Request::from_parts(head, replay::one_message(message))).await?;
         if replay::refuses_token(response.headers()) {
-            self.source.token.reject(newer.generation);
+            self.source.token.reject(newer);
             return Ok(refused(response));
         }
-        Ok(self.source.watch(response, &newer))
+        Ok(self.source.watch(response, newer))
     }
 }
 
@@ -133,23 +134,21 @@ impl Waiting {
         }
     }
 
-    /// A token that is not the refused one, and the head of the second attempt, if there is time for it.
-    async fn replacement(
-        &self,
-        refused: &Ready,
-        deadline: Option<Deadline>,
-        mut head: Parts,
-    ) -> Option<(Ready, Parts)> {
+    /// The head of the second attempt, with a token that is not the refused one, if there is one in time; and
+    /// that token's generation.
+    async fn replacement(&self, refused: u64, deadline: Option<Deadline>, mut head: Parts) -> Option<(u64, Parts)> {
         let patience = Instant::now() + self.wait_max;
         let until = deadline.map_or(patience, |deadline| deadline.at().min(patience));
-        let newer = timeout_at(until, self.token.replacement(refused.generation)).await.ok()??;
+        let newer = timeout_at(until, self.token.replacement(refused)).await.ok()??;
         let in_time = deadline.is_none_or(|deadline| deadline.write_rest(&mut head.headers));
+        let before = head.headers.insert(AUTHORIZATION, newer.token.into_header());
         // A source that hands out the same token again has nothing better.
-        (in_time && newer.token.header() != refused.token.header()).then_some((newer, head))
+        let better = before.as_ref() != head.headers.get(AUTHORIZATION);
+        (in_time && better).then_some((newer.generation, head))
     }
 
-    fn watch<B>(&self, response: Response<B>, ready: &Ready) -> Response<Watched<B>> {
-        let sent = Sent { token: self.token.clone(), generation: ready.generation };
+    fn watch<B>(&self, response: Response<B>, generation: u64) -> Response<Watched<B>> {
+        let sent = Sent { token: self.token.clone(), generation };
         response.map(|body| Watched::new(body, Some(sent)))
     }
 }
@@ -158,10 +157,4 @@ impl Waiting {
 fn refused<B>(mut response: Response<B>) -> Response<Watched<B>> {
     replay::mark_relayed(response.headers_mut());
     response.map(|body| Watched::new(body, None))
-}
-
-fn with_token(parts: Parts, ready: &Ready, body: Body) -> Request<Body> {
-    let mut request = Request::from_parts(parts, body);
-    request.headers_mut().insert(AUTHORIZATION, ready.token.header().clone());
-    request
 }

@@ -44,6 +44,12 @@ impl AccessToken {
         &self.header
     }
 
+    /// The same, for whoever has the token to spare.
+    #[must_use]
+    pub fn into_header(self) -> HeaderValue {
+        self.header
+    }
+
     /// The token itself, for what needs it other than as a header: an agent's file, an exchange.
     #[must_use]
     pub fn expose(&self) -> &str {
