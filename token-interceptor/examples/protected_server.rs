@@ -42,25 +42,28 @@ pub(crate) mod protected {
 /// What `build.rs` read from the annotations in `proto/`.
 static POLICY: &[MethodPolicy] = token_proto::include_policy!();
 
+/// The end of `--help`.
+const METHODS: &str = "\
+Methods, over gRPC in plaintext (HTTP/2 with prior knowledge), on loopback; both take google.protobuf.Empty:
+  /protected.v1.ProtectedService/Ping    unary
+  /protected.v1.ProtectedService/Watch   server streaming: a message every 0.2 s for a minute; ends
+                                         with TOKEN_EXPIRED when the token does
+  /grpc.health.v1.Health/Check, /Watch   open to anybody
+
+Every other path is PERMISSION_DENIED. A bad token reads UNAUTHENTICATED. UNAVAILABLE with RetryInfo
+says that the keys of the token's issuer are out of reach.
+
+Environment:
+  SSL_CERT_FILE   a PEM file of certificates to trust in place of the system's";
+
 /// Open calls get this long to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Larger than any token that is accepted, so that a token that is too large is told so.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 
 /// Serves two methods that need a good token for --audience from one of the --issuer, and nothing more.
-///
-/// Both take google.protobuf.Empty, over gRPC in plaintext (HTTP/2 with prior knowledge), on loopback:
-///
-///   /protected.v1.ProtectedService/Ping    unary
-///
-///   /protected.v1.ProtectedService/Watch   server streaming: a message every 0.2 s for a minute; ends with
-///                                          UNAUTHENTICATED / TOKEN_EXPIRED when the token expires
-///
-/// /grpc.health.v1.Health/Check and /Watch are open to anybody. Every other path is PERMISSION_DENIED. A bad
-/// token reads UNAUTHENTICATED; UNAVAILABLE with RetryInfo says that an issuer's keys are out of reach.
-/// Certificates beside those of the system are trusted from the file in the environment variable SSL_CERT_FILE.
 #[derive(Parser)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = METHODS)]
 pub(crate) struct Arguments {
     /// Where to listen: a loopback address and a port; port 0 takes any, which the ready line names.
     #[arg(long, value_name = "ADDR")]

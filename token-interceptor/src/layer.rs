@@ -20,8 +20,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
 use metrics::Counter;
 use token_proto::policy::{Requirement, StreamExpiry};
+use tonic::body::Body;
 use tower::{BoxError, Layer, Service};
 
+use body::Guard;
 pub use body::GuardedBody;
 pub use future::ResponseFuture;
 
@@ -70,8 +72,19 @@ enum Rules {
 enum Decision {
     /// The method is open: whatever came with the request was not looked at.
     Open,
-    Allowed(Caller, StreamExpiry),
+    Allowed(Caller, Ends),
     Denied(Denied),
+}
+
+/// What ends when the token does.
+#[derive(Clone, Copy)]
+enum Ends {
+    /// Nothing: authorized once, when the call began.
+    Nothing,
+    /// The response, if it still goes on.
+    Response,
+    /// The call, answered or not: its client sends a stream.
+    Call,
 }
 
 impl AuthorizationLayer {
@@ -84,8 +97,7 @@ impl AuthorizationLayer {
     /// Demands the same of every request: for HTTP routes, whose paths no `.proto` declares.
     #[must_use]
     pub fn requiring(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
-        let demand = TokenDemand { audience: audience.into(), requirement };
-        Self::with(verifier, Rules::Same(demand), CACHE_BYTES_MAX)
+        Self::with(verifier, Rules::Same(TokenDemand::new(audience.into(), requirement)), CACHE_BYTES_MAX)
     }
 
     /// Spends this much memory on tokens that were verified before; 0 verifies every token anew.
@@ -182,7 +194,7 @@ impl Shared {
             },
         };
         match self.authorize(demand, request.headers(), self.now()) {
-            Ok(caller) => Ok(Decision::Allowed(caller, demand.requirement.stream_expiry)),
+            Ok(caller) => Ok(Decision::Allowed(caller, demand.ends())),
             Err(Verdict::Denied(denied)) => Ok(Decision::Denied(denied)),
             Err(Verdict::Wait(wait)) => Err(wait),
         }
@@ -210,29 +222,33 @@ impl Shared {
         let grpc = is_grpc(request.headers());
         match decision {
             Decision::Open => ResponseFuture::open(service.call(request)),
-            Decision::Allowed(caller, stream_expiry) => {
+            Decision::Allowed(caller, ends) => {
                 self.count_allowed();
                 let span =
                     tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let guard = (stream_expiry == StreamExpiry::Close).then(|| body::Guard {
-                    shared: Arc::clone(self),
-                    caller: caller.clone(),
-                    grpc,
-                });
+                let guard = || Guard::new(Arc::clone(self), caller.clone(), grpc);
+                let (guard, until_answered) = match ends {
+                    Ends::Nothing => (None, false),
+                    Ends::Response => (Some(guard()), false),
+                    Ends::Call => (Some(guard()), true),
+                };
                 request.extensions_mut().insert(caller);
                 let future = span.in_scope(|| service.call(request));
-                ResponseFuture::guarded(future, guard, span)
+                ResponseFuture::guarded(future, guard, until_answered, span)
             }
             Decision::Denied(denied) => self.refuse(&denied, grpc),
         }
     }
 
     fn refuse<F, RB, E>(&self, denied: &Denied, grpc: bool) -> ResponseFuture<F, RB, E> {
+        ResponseFuture::refused(self.answer(denied, grpc))
+    }
+
+    fn answer(&self, denied: &Denied, grpc: bool) -> Response<Body> {
         tracing::debug!(reason = denied.label(), detail = %denied, "a call is refused");
-        count_denied(denied);
+        metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
         let answer = Answer::from(denied);
-        let response = if grpc { answer.into_status().into_http() } else { answer.into_http() };
-        ResponseFuture::refused(response)
+        if grpc { answer.into_status().into_http() } else { answer.into_http() }
     }
 
     fn now(&self) -> SystemTime {
@@ -251,8 +267,14 @@ impl Shared {
     }
 }
 
-fn count_denied(denied: &Denied) {
-    metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
+impl TokenDemand {
+    fn ends(&self) -> Ends {
+        match self.requirement.stream_expiry {
+            StreamExpiry::Allow => Ends::Nothing,
+            StreamExpiry::Close if self.client_streaming => Ends::Call,
+            StreamExpiry::Close => Ends::Response,
+        }
+    }
 }
 
 /// Why a request is not let through, at least not yet.

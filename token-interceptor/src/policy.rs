@@ -15,6 +15,8 @@ use std::{
 use quick_cache::DefaultHashBuilder;
 use token_proto::policy::{Access, MethodPolicy, Requirement};
 
+use served::Described;
+
 use crate::{
     clock::numeric_date,
     error::{Denial, Denied},
@@ -45,6 +47,14 @@ pub(crate) enum Demand {
 pub(crate) struct TokenDemand {
     pub(crate) audience: Cow<'static, str>,
     pub(crate) requirement: Requirement,
+    /// The client sends a stream, for as long as it likes. Known only after [`Policy::serves`].
+    pub(crate) client_streaming: bool,
+}
+
+impl TokenDemand {
+    pub(crate) fn new(audience: Cow<'static, str>, requirement: Requirement) -> Self {
+        Self { audience, requirement, client_streaming: false }
+    }
 }
 
 impl Policy {
@@ -77,8 +87,7 @@ impl Policy {
                     if method.audience.is_empty() {
                         faults.push(format!("{}: has no audience", method.path));
                     }
-                    let (audience, requirement) = (method.audience.clone(), requirement.clone());
-                    Demand::Token(Box::new(TokenDemand { audience, requirement }))
+                    Demand::Token(Box::new(TokenDemand::new(method.audience.clone(), requirement.clone())))
                 }
             };
             if !is_method_path(&method.path) {
@@ -122,7 +131,9 @@ impl Policy {
         self
     }
 
-    /// Holds the policy against what is served, for a server to refuse to start over a mistake.
+    /// Holds the policy against what is served, for a server to refuse to start over a mistake. It also learns
+    /// here which methods take a stream from their client: only those are ended with their token before they
+    /// have answered.
     ///
     /// `descriptor_set` is what `token_proto::include_descriptor_set!` made; `services` are the full names of
     /// the services that the server serves (`NamedService::NAME`).
@@ -131,8 +142,16 @@ impl Policy {
     ///
     /// When a served method has no policy, a policy has no method, or a service is not described. The error
     /// names every fault.
-    pub fn serves(self, descriptor_set: &[u8], services: &[&str]) -> Result<Self, PolicyError> {
-        let faults = served::faults(self.methods.keys().map(|path| &**path), descriptor_set, services);
+    pub fn serves(mut self, descriptor_set: &[u8], services: &[&str]) -> Result<Self, PolicyError> {
+        let Some(described) = Described::decode(descriptor_set) else {
+            return PolicyError::or(vec!["the descriptor set cannot be decoded".to_owned()], self);
+        };
+        let faults = described.faults(self.methods.keys().map(|path| &**path), services);
+        for (path, demand) in &mut self.methods {
+            if let Demand::Token(demand) = demand {
+                demand.client_streaming = described.is_client_streaming(path);
+            }
+        }
         PolicyError::or(faults, self)
     }
 

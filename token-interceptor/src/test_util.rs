@@ -13,9 +13,11 @@
 #![allow(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod clock;
+mod gallery;
 mod issuer;
 mod token;
 
 pub use clock::FakeClock;
+pub use gallery::{Forgery, Gallery, Good, assert_refuses_all_forgeries, gallery};
 pub use issuer::TestIssuer;
 pub use token::TokenBuilder;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
-use std::{convert::Infallible, pin::Pin, time::Duration};
+use std::{convert::Infallible, future::pending, pin::Pin, time::Duration};
 
 use axum::{Extension, Router, body::to_bytes, routing::get};
 use bytes::Bytes;
@@ -15,6 +15,8 @@ use inventory::{
     inventory_service_client::InventoryServiceClient,
     inventory_service_server::{InventoryService, InventoryServiceServer, SERVICE_NAME},
 };
+use prost::Message as _;
+use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use token_interceptor::{
     caller::Caller, interceptor::AuthorizationInterceptor, layer::AuthorizationLayer, policy::Policy,
     revocation::Revocations, test_util::TestIssuer, verify::Verifier,
@@ -228,6 +230,49 @@ async fn a_stream_ends_within_a_second_of_its_tokens_expiry() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_goes_on_where_the_annotation_allows_it() {
     assert_eq!(end_of_stream(StreamExpiry::Allow).await, None);
+}
+
+/// A call that its handler never answers, over a simulated hour: whether it ends, and when.
+async fn end_of_call(client_streaming: bool) -> Option<(Duration, Status)> {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let method = MethodDescriptorProto {
+        name: Some("Upload".to_owned()),
+        client_streaming: Some(client_streaming),
+        ..Default::default()
+    };
+    let service = ServiceDescriptorProto { name: Some("Files".to_owned()), method: vec![method], ..Default::default() };
+    let file = FileDescriptorProto { service: vec![service], ..Default::default() };
+    let descriptors = FileDescriptorSet { file: vec![file] }.encode_to_vec();
+    let access = Access::Require(Requirement::any_token());
+    let policy = Policy::new(&[MethodPolicy { path: "/Files/Upload".into(), audience: "inventory".into(), access }]);
+    let policy = policy.unwrap().serves(&descriptors, &["Files"]).unwrap();
+    let inner = tower::service_fn(|_: http::Request<Body>| pending::<Result<http::Response<Body>, Infallible>>());
+    let service = AuthorizationLayer::new(issuer.verifier(), policy).layer(inner);
+    let mut request = http::Request::post("/Files/Upload").body(Body::empty()).unwrap();
+    let token = issuer.token().expires_in(Duration::from_secs(60)).sign();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    let mut call = std::pin::pin!(service.oneshot(request));
+    for second in 1..3600 {
+        if let Ok(response) = tokio::time::timeout(Duration::from_secs(1), &mut call).await {
+            let status = Status::from_header_map(response.unwrap().headers()).unwrap();
+            return Some((Duration::from_secs(second), status));
+        }
+        issuer.clock().advance(Duration::from_secs(1));
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_client_streams_ends_with_its_token_before_it_is_answered() {
+    let (after, status) = end_of_call(true).await.unwrap();
+    assert!((65..=66).contains(&after.as_secs()), "{after:?}");
+    assert_eq!(reason(&status), (Code::Unauthenticated, "TOKEN_EXPIRED".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unary_call_that_takes_its_time_is_not_cut_off() {
+    assert!(end_of_call(false).await.is_none());
 }
 
 #[tokio::test]

@@ -13,44 +13,83 @@ pub const TARGET: &str = "audit";
 /// Characters of a claimed client ID that are written.
 const CLIENT_ID_CHARS_MAX: usize = 64;
 
-/// A token was issued.
-pub(crate) fn issued(origin: &Origin, operation: &'static str, client_id: &str, token: &IssuedToken) {
-    tracing::info!(
-        target: TARGET,
-        operation,
-        outcome = "granted",
-        client_id = %Claimed(client_id),
-        jti = token.token_id(),
-        audience = %Joined(token.audiences(), Audience::as_str),
-        scope = %Joined(token.scopes(), Scope::as_str),
-        expires_in_seconds = token.expires_in().as_secs(),
-        peer = %origin.peer(),
-        request_id = origin.request_id().as_str(),
-    );
+/// One decision in the making: what is known of it so far.
+pub(crate) struct Decision<'a> {
+    origin: &'a Origin,
+    operation: &'static str,
+    client_id: String,
 }
 
-/// A request was refused. Our own failures are errors, everything else is the caller's and a warning at most.
-pub(crate) fn refused(origin: &Origin, operation: &'static str, client_id: &str, error: &IssueError) {
-    let reason = error.reason().as_reason();
-    let detail = error.detail();
-    let (peer, request_id) = (origin.peer(), origin.request_id().as_str());
-    let client_id = Claimed(client_id);
-    match error {
-        IssueError::Unavailable(_) | IssueError::Internal(_) => {
-            tracing::error!(target: TARGET, operation, outcome = "failed", %client_id, reason, detail, %peer, request_id);
-        }
-        IssueError::ClientAuthenticationFailed(_) | IssueError::RateLimited { .. } => {
-            tracing::warn!(target: TARGET, operation, outcome = "refused", %client_id, reason, detail, %peer, request_id);
-        }
-        IssueError::InvalidRequest(_)
-        | IssueError::ClientNotAuthorized(_)
-        | IssueError::UnsupportedGrantType
-        | IssueError::InvalidScope(_)
-        | IssueError::InvalidTarget(_)
-        | IssueError::InvalidGrant(_)
-        | IssueError::TokenTooLarge { .. }
-        | IssueError::BodyTooLarge { .. } => {
-            tracing::info!(target: TARGET, operation, outcome = "refused", %client_id, reason, detail, %peer, request_id);
+impl<'a> Decision<'a> {
+    /// A request has arrived.
+    pub(crate) fn new(origin: &'a Origin, operation: &'static str) -> Self {
+        Self { origin, operation, client_id: String::new() }
+    }
+
+    /// Who says it is asking.
+    pub(crate) fn claimed_by(&mut self, client_id: &str) {
+        client_id.clone_into(&mut self.client_id);
+    }
+
+    /// What is being decided.
+    pub(crate) fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// A token was issued.
+    pub(crate) fn issued(&self, token: &IssuedToken) {
+        tracing::info!(
+            target: TARGET,
+            operation = self.operation,
+            outcome = "granted",
+            client_id = %Claimed(&self.client_id),
+            jti = token.token_id(),
+            audience = %Joined(token.audiences(), Audience::as_str),
+            scope = %Joined(token.scopes(), Scope::as_str),
+            expires_in_seconds = token.expires_in().as_secs(),
+            peer = %self.origin.peer(),
+            request_id = self.origin.request_id().as_str(),
+        );
+    }
+
+    /// A question about a token was answered, or its revocation done. `token_id` is that of the token, where it
+    /// was a good one.
+    pub(crate) fn answered(&self, outcome: &'static str, token_id: Option<&str>) {
+        tracing::info!(
+            target: TARGET,
+            operation = self.operation,
+            outcome,
+            client_id = %Claimed(&self.client_id),
+            jti = token_id,
+            peer = %self.origin.peer(),
+            request_id = self.origin.request_id().as_str(),
+        );
+    }
+
+    /// The request was refused. Our own failures are errors, everything else is the caller's and a warning at
+    /// most.
+    pub(crate) fn refused(&self, error: &IssueError) {
+        let (operation, client_id) = (self.operation, Claimed(&self.client_id));
+        let (peer, request_id) = (self.origin.peer(), self.origin.request_id().as_str());
+        let reason = error.reason().as_reason();
+        let detail = error.detail();
+        match error {
+            IssueError::Unavailable(_) | IssueError::Internal(_) => {
+                tracing::error!(target: TARGET, operation, outcome = "failed", %client_id, reason, detail, %peer, request_id);
+            }
+            IssueError::ClientAuthenticationFailed(_) | IssueError::RateLimited { .. } => {
+                tracing::warn!(target: TARGET, operation, outcome = "refused", %client_id, reason, detail, %peer, request_id);
+            }
+            IssueError::InvalidRequest(_)
+            | IssueError::ClientNotAuthorized(_)
+            | IssueError::UnsupportedGrantType
+            | IssueError::InvalidScope(_)
+            | IssueError::InvalidTarget(_)
+            | IssueError::InvalidGrant(_)
+            | IssueError::TokenTooLarge { .. }
+            | IssueError::BodyTooLarge { .. } => {
+                tracing::info!(target: TARGET, operation, outcome = "refused", %client_id, reason, detail, %peer, request_id);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use secrecy::SecretString;
 use token_proto::v1;
 
 use crate::{
@@ -27,6 +28,13 @@ pub(crate) struct TokenRequest {
     pub(crate) grant: grant::Request,
 }
 
+/// A request about a token that the client holds: to introspect or to revoke it.
+#[derive(Debug)]
+pub(crate) struct TokenQuestion {
+    pub(crate) client: PresentedClient,
+    pub(crate) token: SecretString,
+}
+
 /// The parameters of a request to the token endpoint, as they were sent. RFC 6749 section 4.4.2.
 #[derive(Default)]
 pub(crate) struct TokenForm {
@@ -46,6 +54,13 @@ pub(crate) struct ClientForm {
     pub(crate) client_secret: Option<String>,
     pub(crate) client_assertion_type: Option<String>,
     pub(crate) client_assertion: Option<String>,
+}
+
+/// The parameters of introspection and revocation, as they were sent. RFC 7662 section 2.1, RFC 7009 section 2.1.
+/// `token_type_hint` may help a server with several kinds of token; this one has one.
+pub(crate) struct TokenQuestionForm {
+    pub(crate) client: ClientForm,
+    pub(crate) token: String,
 }
 
 /// `TokenService.IssueToken`.
@@ -83,6 +98,32 @@ pub(crate) fn token_form(form: TokenForm, headers: &HeaderMap) -> Result<TokenRe
             redirect_uri,
         }),
     })
+}
+
+/// `TokenService.IntrospectToken`.
+pub(crate) fn introspect_token(
+    request: v1::IntrospectTokenRequest,
+    headers: &HeaderMap,
+) -> Result<TokenQuestion, IssueError> {
+    let v1::IntrospectTokenRequest { client, token } = request;
+    token_question(client_of_message(client, headers)?, token)
+}
+
+/// `TokenService.RevokeToken`.
+pub(crate) fn revoke_token(request: v1::RevokeTokenRequest, headers: &HeaderMap) -> Result<TokenQuestion, IssueError> {
+    let v1::RevokeTokenRequest { client, token } = request;
+    token_question(client_of_message(client, headers)?, token)
+}
+
+/// `POST /oauth/introspect` and `POST /oauth/revoke`.
+pub(crate) fn token_question_form(form: TokenQuestionForm, headers: &HeaderMap) -> Result<TokenQuestion, IssueError> {
+    let TokenQuestionForm { client, token } = form;
+    token_question(client_of_form(client, headers)?, token)
+}
+
+fn token_question(client: PresentedClient, token: String) -> Result<TokenQuestion, IssueError> {
+    let token = present(token).ok_or(IssueError::invalid_request("token is missing."))?;
+    Ok(TokenQuestion { client, token: token.into() })
 }
 
 fn client_of_message(

@@ -7,6 +7,8 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use token_proto::v1::ErrorReason;
 
+use crate::error_chain;
+
 /// What a cause may be: anything that can be logged.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -135,7 +137,7 @@ impl IssueError {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::ClientAuthenticationFailed(failure) => Some(failure.to_string()),
-            Self::Unavailable(cause) | Self::Internal(cause) => Some(chain(cause.as_ref())),
+            Self::Unavailable(cause) | Self::Internal(cause) => Some(error_chain::of(cause.as_ref())),
             Self::InvalidRequest(sentence) | Self::InvalidScope(sentence) | Self::InvalidTarget(sentence) => {
                 Some(sentence.to_string())
             }
@@ -146,16 +148,4 @@ impl IssueError {
             | Self::RateLimited { .. } => None,
         }
     }
-}
-
-/// `cause` and everything below it, on one line.
-fn chain(cause: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = cause.to_string();
-    let mut next = cause.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

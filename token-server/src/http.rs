@@ -4,9 +4,12 @@
 
 mod body;
 mod error;
+mod introspect;
 mod parameters;
 mod public;
+mod revoke;
 mod token;
+mod user_info;
 
 use std::sync::Arc;
 
@@ -48,6 +51,9 @@ pub fn router(issuer: Arc<Issuer>) -> Router {
 fn endpoints() -> Router<Shared> {
     Router::new()
         .route(path::TOKEN, endpoint(routing::post(token::token)))
+        .route(path::INTROSPECTION, endpoint(routing::post(introspect::introspect)))
+        .route(path::REVOCATION, endpoint(routing::post(revoke::revoke)))
+        .route(path::USER_INFO, user_info())
         .route(path::JWKS, document(routing::get(public::jwks)))
         .route(path::OAUTH_METADATA, document(routing::get(public::oauth_metadata)))
         .route(path::OPENID_CONFIGURATION, document(routing::get(public::openid_configuration)))
@@ -57,6 +63,15 @@ fn endpoints() -> Router<Shared> {
 fn endpoint(post: MethodRouter<Shared>) -> MethodRouter<Shared> {
     const ALLOW: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
     post.options(async || public::options(ALLOW)).fallback(async |request: Request| wrong_method(&request, ALLOW))
+}
+
+/// OpenID Connect Core section 5.3.1: by GET and by POST.
+fn user_info() -> MethodRouter<Shared> {
+    const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+    routing::get(user_info::user_info)
+        .post(user_info::user_info)
+        .options(async || public::options(ALLOW))
+        .fallback(async |request: Request| wrong_method(&request, ALLOW))
 }
 
 /// For everybody, web pages included. HEAD comes with GET.

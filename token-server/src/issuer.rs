@@ -4,22 +4,27 @@
 //! [`crate::mint`] → [`crate::audit`]. Each stage takes the value of the one before; nothing on the way writes
 //! to the store.
 
+mod introspect;
+mod revoke;
+mod user_info;
+
 use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, counter};
 use ring::rand::{SecureRandom as _, SystemRandom};
+use secrecy::SecretString;
 use token_interceptor::clock::Clock;
 use tokio::sync::watch;
 
 use crate::{
-    audit,
+    audit::Decision,
     client::{
         authenticate::{AuthenticatedClient, authenticate},
         presented::PresentedClient,
         registry::ClientRegistry,
         secret::Peppers,
     },
-    convert::TokenRequest,
+    convert::{TokenQuestion, TokenRequest},
     error::IssueError,
     grant::{self, Authorization, client_credentials},
     key::KeyRing,
@@ -27,7 +32,15 @@ use crate::{
     metadata::Metadata,
     mint::{self, Entropy, IssuedToken, Terms},
     origin::Origin,
+    own_tokens::OwnTokens,
+    revocation::RevocationRegistry,
 };
+
+pub(crate) use introspect::introspected;
+pub(crate) use user_info::NotTold;
+
+/// Decisions, by what was asked for, what came of it, and why.
+const REQUESTS: &str = "token_server_token_requests_total";
 
 /// What an operator chooses.
 #[derive(Clone, Debug)]
@@ -48,6 +61,19 @@ impl Settings {
     }
 }
 
+/// What an issuer works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Clients.
+    pub registry: ClientRegistry,
+    /// What their secrets are hashed with.
+    pub peppers: Peppers,
+    /// Signing keys.
+    pub keys: KeyRing,
+    /// What is revoked.
+    pub revocations: RevocationRegistry,
+}
+
 /// The issuer: everything that a request needs, in memory.
 #[derive(Debug)]
 pub struct Issuer {
@@ -55,6 +81,8 @@ pub struct Issuer {
     registry: ClientRegistry,
     peppers: Peppers,
     keys: KeyRing,
+    revocations: RevocationRegistry,
+    own_tokens: OwnTokens,
     limits: Limits,
     clock: Arc<dyn Clock>,
     random: SystemRandom,
@@ -65,17 +93,27 @@ pub struct Issuer {
 impl Issuer {
     /// Puts the issuer together.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        registry: ClientRegistry,
-        peppers: Peppers,
-        keys: KeyRing,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let limits = Limits::new(settings.limits);
-        let issued = counter!("token_server_token_requests_total", "outcome" => "granted", "reason" => "");
-        let closing = watch::Sender::new(false);
-        Self { settings, registry, peppers, keys, limits, clock, random: SystemRandom::new(), issued, closing }
+    pub fn new(settings: Settings, parts: Parts, clock: Arc<dyn Clock>) -> Self {
+        let Parts { registry, peppers, keys, revocations } = parts;
+        let own_tokens = OwnTokens::new(
+            Arc::clone(&settings.terms.issuer),
+            keys.clone(),
+            revocations.verifying().clone(),
+            Arc::clone(&clock),
+        );
+        Self {
+            limits: Limits::new(settings.limits),
+            settings,
+            registry,
+            peppers,
+            keys,
+            revocations,
+            own_tokens,
+            clock,
+            random: SystemRandom::new(),
+            issued: counter!(REQUESTS, "operation" => "issue_token", "outcome" => "granted", "reason" => ""),
+            closing: watch::Sender::new(false),
+        }
     }
 
     /// What this issuer offers, at this moment.
@@ -123,6 +161,18 @@ impl Issuer {
         self.closing.subscribe()
     }
 
+    /// Tokens of this issuer, verified.
+    #[must_use]
+    pub fn own_tokens(&self) -> &OwnTokens {
+        &self.own_tokens
+    }
+
+    /// What is revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &RevocationRegistry {
+        &self.revocations
+    }
+
     /// Issues a token. `read` yields the request; it runs once the peer is admitted.
     ///
     /// # Errors
@@ -133,34 +183,43 @@ impl Issuer {
         origin: &Origin,
         read: impl Future<Output = Result<TokenRequest, IssueError>>,
     ) -> Result<IssuedToken, IssueError> {
-        let mut client_id = String::new();
-        let decision = self.decide(origin, read, &mut client_id).await;
-        match &decision {
+        let mut decision = Decision::new(origin, "issue_token");
+        let issued = self.decide(origin, read, &mut decision).await;
+        match &issued {
             Ok(token) => {
                 self.issued.increment(1);
-                audit::issued(origin, "issue_token", &client_id, token);
+                decision.issued(token);
             }
-            Err(error) => {
-                let reason = error.reason().as_reason();
-                counter!("token_server_token_requests_total", "outcome" => "refused", "reason" => reason).increment(1);
-                audit::refused(origin, "issue_token", &client_id, error);
-            }
+            Err(error) => refused(&decision, error),
         }
-        decision
+        issued
     }
 
     async fn decide(
         &self,
         origin: &Origin,
         read: impl Future<Output = Result<TokenRequest, IssueError>>,
-        claimed_client_id: &mut String,
+        decision: &mut Decision<'_>,
     ) -> Result<IssuedToken, IssueError> {
         self.limits.peer(origin.peer())?;
         let TokenRequest { client, grant } = read.await?;
-        client.claimed_id().clone_into(claimed_client_id);
+        decision.claimed_by(client.claimed_id());
         let client = self.authenticate(origin, &client).await?;
         let authorization = authorize(client, &grant)?;
         self.mint(authorization)
+    }
+
+    /// Who asks about a token, and about which.
+    async fn question(
+        &self,
+        origin: &Origin,
+        read: impl Future<Output = Result<TokenQuestion, IssueError>>,
+        decision: &mut Decision<'_>,
+    ) -> Result<(AuthenticatedClient, SecretString), IssueError> {
+        self.limits.peer(origin.peer())?;
+        let TokenQuestion { client, token } = read.await?;
+        decision.claimed_by(client.claimed_id());
+        Ok((self.authenticate(origin, &client).await?, token))
     }
 
     /// Who asks, within the limits of that client.
@@ -183,6 +242,17 @@ impl Issuer {
         let entropy = Entropy::draw(&self.random)?;
         mint::mint(authorization, &self.settings.terms, &self.keys.default_signer(), entropy, self.clock.now())
     }
+}
+
+fn answered(decision: &Decision<'_>, outcome: &'static str, token_id: Option<&str>) {
+    counter!(REQUESTS, "operation" => decision.operation(), "outcome" => outcome, "reason" => "").increment(1);
+    decision.answered(outcome, token_id);
+}
+
+fn refused(decision: &Decision<'_>, error: &IssueError) {
+    let (operation, reason) = (decision.operation(), error.reason().as_reason());
+    counter!(REQUESTS, "operation" => operation, "outcome" => "refused", "reason" => reason).increment(1);
+    decision.refused(error);
 }
 
 fn authorize(client: AuthenticatedClient, grant: &grant::Request) -> Result<Authorization, IssueError> {

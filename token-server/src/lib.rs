@@ -12,6 +12,7 @@
 //! | the client proves who it is | [`client::authenticate`] |
 //! | the signature; keys that rotate by themselves | [`key`] |
 //! | tokens that are good no more | [`revocation`] |
+//! | tokens of ours that come back | [`own_tokens`] |
 //! | what the client gets, decided | [`grant`] |
 //! | the token, from claims to signature | [`mint`] |
 //! | how often it may ask | [`limit`] |
@@ -39,6 +40,7 @@ pub mod store;
 pub mod feed;
 pub mod key;
 pub mod revocation;
+pub mod own_tokens;
 pub mod grant;
 pub mod mint;
 pub mod limit;

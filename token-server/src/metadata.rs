@@ -11,6 +11,12 @@ use token_interceptor::signature::Algorithm;
 pub mod path {
     /// RFC 6749 section 3.2.
     pub const TOKEN: &str = "/oauth/token";
+    /// RFC 7662 section 2.
+    pub const INTROSPECTION: &str = "/oauth/introspect";
+    /// RFC 7009 section 2.
+    pub const REVOCATION: &str = "/oauth/revoke";
+    /// OpenID Connect Core section 5.3.
+    pub const USER_INFO: &str = "/userinfo";
     /// RFC 7517 section 5.
     pub const JWKS: &str = "/jwks.json";
     /// RFC 8414 section 3.
@@ -31,6 +37,12 @@ pub struct Metadata {
     pub issuer: String,
     /// Where tokens are had.
     pub token_endpoint: String,
+    /// Where tokens are introspected.
+    pub introspection_endpoint: String,
+    /// Where tokens are revoked.
+    pub revocation_endpoint: String,
+    /// Where the bearer of a token learns about its subject.
+    pub userinfo_endpoint: String,
     /// Where the keys are.
     pub jwks_uri: String,
     /// No token lives longer.
@@ -47,6 +59,9 @@ impl Metadata {
         Self {
             issuer: issuer.to_owned(),
             token_endpoint: at(path::TOKEN),
+            introspection_endpoint: at(path::INTROSPECTION),
+            revocation_endpoint: at(path::REVOCATION),
+            userinfo_endpoint: at(path::USER_INFO),
             jwks_uri: at(path::JWKS),
             lifetime_max,
             signing_algorithms,
@@ -71,10 +86,14 @@ impl Metadata {
         OAuthDocument {
             issuer: &self.issuer,
             token_endpoint: &self.token_endpoint,
+            introspection_endpoint: &self.introspection_endpoint,
+            revocation_endpoint: &self.revocation_endpoint,
             jwks_uri: &self.jwks_uri,
             response_types_supported: [],
             grant_types_supported: self.grant_types(),
             token_endpoint_auth_methods_supported: self.client_authentication_methods(),
+            introspection_endpoint_auth_methods_supported: self.client_authentication_methods(),
+            revocation_endpoint_auth_methods_supported: self.client_authentication_methods(),
         }
     }
 
@@ -83,6 +102,7 @@ impl Metadata {
     pub(crate) fn openid(&self) -> OpenIdDocument<'_> {
         OpenIdDocument {
             oauth: self.oauth(),
+            userinfo_endpoint: &self.userinfo_endpoint,
             subject_types_supported: ["public"],
             id_token_signing_alg_values_supported: self.signing_algorithms.iter().map(|alg| alg.name()).collect(),
         }
@@ -94,11 +114,15 @@ impl Metadata {
 pub(crate) struct OAuthDocument<'a> {
     issuer: &'a str,
     token_endpoint: &'a str,
+    introspection_endpoint: &'a str,
+    revocation_endpoint: &'a str,
     jwks_uri: &'a str,
     /// Empty and still there: it is required, and there is no authorization endpoint.
     response_types_supported: [&'static str; 0],
     grant_types_supported: &'a [&'static str],
     token_endpoint_auth_methods_supported: &'a [&'static str],
+    introspection_endpoint_auth_methods_supported: &'a [&'static str],
+    revocation_endpoint_auth_methods_supported: &'a [&'static str],
 }
 
 /// OpenID Connect Discovery section 3. No ID token is issued; the member is required, and those who read it want
@@ -107,6 +131,7 @@ pub(crate) struct OAuthDocument<'a> {
 pub(crate) struct OpenIdDocument<'a> {
     #[serde(flatten)]
     oauth: OAuthDocument<'a>,
+    userinfo_endpoint: &'a str,
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: Vec<&'static str>,
 }

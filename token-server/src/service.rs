@@ -4,6 +4,7 @@ pub mod clients;
 pub mod keys;
 mod operator;
 pub mod status;
+mod structure;
 pub mod token;
 pub mod trust;
 

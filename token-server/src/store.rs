@@ -5,6 +5,7 @@
 //! invented. The implementations pass one contract suite.
 
 mod change;
+pub mod postgres;
 mod record;
 mod row;
 pub mod sqlite;

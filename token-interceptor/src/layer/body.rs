@@ -3,7 +3,7 @@
 //! A call is authorized once, when it begins; but a stream may go on for hours, and nobody would notice that
 //! its token has expired meanwhile. So a response that is still going on at `exp` plus leeway
 //! ends with TOKEN_EXPIRED. The first frame of data always passes: a unary answer that took its time is not
-//! a stream.
+//! a stream. A call whose client sends a stream ends before it is answered, too.
 
 use std::{
     pin::Pin,
@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{Response, header::CONTENT_TYPE};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -24,17 +24,18 @@ use super::Shared;
 use crate::{
     caller::Caller,
     error::{Denied, Unverified, VerifyError},
-    status::Answer,
 };
 
 /// The clock is looked at again after this long at the latest, should it have been set or stood still.
 const DOZE_MAX: Duration = Duration::from_secs(30);
 
-/// When a response has to end.
+/// When a call has to end.
 pub(super) struct Guard {
-    pub(super) shared: Arc<Shared>,
-    pub(super) caller: Caller,
-    pub(super) grpc: bool,
+    shared: Arc<Shared>,
+    caller: Caller,
+    grpc: bool,
+    /// Only a call that has to be waited for needs one.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 pin_project! {
@@ -52,8 +53,6 @@ pin_project! {
             #[pin]
             body: RB,
             guard: Option<Guard>,
-            // Only a response that has to be waited for needs one.
-            timer: Option<Pin<Box<Sleep>>>,
             began: bool,
         },
         Refused { #[pin] body: Body },
@@ -63,7 +62,7 @@ pin_project! {
 
 impl<RB> GuardedBody<RB> {
     pub(super) fn new(body: RB, guard: Option<Guard>) -> Self {
-        Self { state: State::Inner { body, guard, timer: None, began: false } }
+        Self { state: State::Inner { body, guard, began: false } }
     }
 
     pub(super) fn refused(body: Body) -> Self {
@@ -86,7 +85,7 @@ where
             StateProjection::Refused { body } => {
                 return body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)));
             }
-            StateProjection::Inner { body, guard, timer, began } => match body.poll_frame(cx) {
+            StateProjection::Inner { body, guard, began } => match body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match guard {
                     Some(guard) if frame.is_data() && *began && guard.left().is_none() => guard.end(),
                     Some(_) | None => {
@@ -98,7 +97,7 @@ where
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     let Some(guard) = guard else { return Poll::Pending };
-                    ready!(guard.poll_expired(timer, cx));
+                    ready!(guard.poll_expired(cx));
                     guard.end()
                 }
             },
@@ -125,6 +124,10 @@ where
 }
 
 impl Guard {
+    pub(super) fn new(shared: Arc<Shared>, caller: Caller, grpc: bool) -> Self {
+        Self { shared, caller, grpc, timer: None }
+    }
+
     /// How long the token has left, by the clock of the day; `None` once it has expired.
     fn left(&self) -> Option<Duration> {
         let now: SystemTime = self.shared.now();
@@ -133,24 +136,33 @@ impl Guard {
     }
 
     /// Ready once the token has expired.
-    fn poll_expired(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Some(left) = self.left() else { return Poll::Ready(()) };
-            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left.min(DOZE_MAX))));
+            let doze = left.min(DOZE_MAX);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(doze)));
             ready!(timer.as_mut().poll(cx));
-            timer.as_mut().reset(tokio::time::Instant::now() + left.min(DOZE_MAX));
+            timer.as_mut().reset(tokio::time::Instant::now() + doze);
         }
+    }
+
+    /// The answer to a call that has none yet.
+    pub(super) fn refuse(&self) -> Response<Body> {
+        self.shared.answer(&expired(), self.grpc)
     }
 
     /// The end of the stream: trailers in gRPC, in HTTP a body that breaks off.
     fn end(&self) -> Result<Frame<Bytes>, BoxError> {
-        let denied = Denied::from(VerifyError::from(Unverified::Expired));
-        super::count_denied(&denied);
+        let answer = self.refuse();
         if !self.grpc {
-            return Err(denied.into());
+            return Err(expired().into());
         }
-        let mut trailers: HeaderMap = Answer::from(&denied).into_status().into_http::<()>().into_parts().0.headers;
+        let mut trailers = answer.into_parts().0.headers;
         trailers.remove(CONTENT_TYPE);
         Ok(Frame::trailers(trailers))
     }
+}
+
+fn expired() -> Denied {
+    VerifyError::from(Unverified::Expired).into()
 }

@@ -26,7 +26,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F, RB, E> {
-        Inner { #[pin] future: F, guard: Option<Guard>, span: Span },
+        Inner { #[pin] future: F, guard: Option<Guard>, until_answered: bool, span: Span },
         Refused { response: Option<Response<Body>> },
         Waiting { future: Waiting<RB, E> },
     }
@@ -34,11 +34,12 @@ pin_project! {
 
 impl<F, RB, E> ResponseFuture<F, RB, E> {
     pub(super) fn open(future: F) -> Self {
-        Self::guarded(future, None, Span::none())
+        Self::guarded(future, None, false, Span::none())
     }
 
-    pub(super) fn guarded(future: F, guard: Option<Guard>, span: Span) -> Self {
-        Self { state: State::Inner { future, guard, span } }
+    /// `until_answered`: whether the guard may end the call before it is answered.
+    pub(super) fn guarded(future: F, guard: Option<Guard>, until_answered: bool, span: Span) -> Self {
+        Self { state: State::Inner { future, guard, until_answered, span } }
     }
 
     pub(super) fn refused(response: Response<Body>) -> Self {
@@ -58,10 +59,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Inner { future, guard, span } => {
+            StateProjection::Inner { future, guard, until_answered, span } => {
                 let _entered = span.enter();
-                let response = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(response.map(|body| GuardedBody::new(body, guard.take()))))
+                if let Poll::Ready(answered) = future.poll(cx) {
+                    return Poll::Ready(
+                        answered.map(|response| response.map(|body| GuardedBody::new(body, guard.take()))),
+                    );
+                }
+                let Some(guard) = guard.as_mut().filter(|_| *until_answered) else { return Poll::Pending };
+                ready!(guard.poll_expired(cx));
+                Poll::Ready(Ok(guard.refuse().map(GuardedBody::refused)))
             }
             StateProjection::Refused { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(GuardedBody::refused))),

@@ -1,4 +1,4 @@
-//! An issuer's metadata and key set over real HTTP on loopback, with every way to misbehave.
+//! An issuer's metadata and key set over HTTP, with every way to misbehave.
 
 use std::sync::{
     Arc, Mutex,
@@ -42,6 +42,7 @@ struct Shared {
     keys: Mutex<Keys>,
     metadata: Metadata,
     identifier: String,
+    path: String,
     base: String,
     fetches: AtomicUsize,
 }
@@ -53,7 +54,7 @@ pub(crate) struct HttpIssuer {
 }
 
 impl HttpIssuer {
-    /// `path` follows the address in the issuer identifier: empty, or `/tenant`.
+    /// On loopback. `path` follows the address in the issuer identifier: empty, or `/tenant`.
     pub(crate) async fn start(path: &str, metadata: Metadata) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self::serve(listener, path, metadata)
@@ -61,24 +62,30 @@ impl HttpIssuer {
 
     pub(crate) fn serve(listener: tokio::net::TcpListener, path: &str, metadata: Metadata) -> Self {
         let base = format!("http://{}", listener.local_addr().unwrap());
+        let issuer = Self::new(base, path, metadata);
+        let router = issuer.router();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        issuer
+    }
+
+    /// An issuer that somebody else serves at `base`.
+    pub(crate) fn new(base: String, path: &str, metadata: Metadata) -> Self {
         let identifier = format!("{base}{path}");
         let signer = TestIssuer::new(&identifier);
-        let shared = Arc::new(Shared {
-            keys: Mutex::new(Keys::Served(signer.jwks())),
-            metadata,
-            identifier,
-            base,
-            fetches: AtomicUsize::new(0),
-        });
-        let (openid, oauth) = (
-            format!("{path}/.well-known/openid-configuration"),
-            format!("/.well-known/oauth-authorization-server{path}"),
-        );
-        let document = if metadata == Metadata::Rfc8414 { oauth } else { openid };
-        let router =
-            Router::new().route(&document, get(describe)).route("/keys", get(keys)).with_state(Arc::clone(&shared));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { shared, signer }
+        let keys = Mutex::new(Keys::Served(signer.jwks()));
+        let path = path.to_owned();
+        let shared = Shared { keys, metadata, identifier, path, base, fetches: AtomicUsize::new(0) };
+        Self { shared: Arc::new(shared), signer }
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        let path = &self.shared.path;
+        let document = match self.shared.metadata {
+            Metadata::OpenId | Metadata::OfAnother => format!("{path}/.well-known/openid-configuration"),
+            Metadata::Rfc8414 => format!("/.well-known/oauth-authorization-server{path}"),
+        };
+        let router = Router::new().route(&document, get(describe)).route("/keys", get(keys));
+        router.with_state(Arc::clone(&self.shared))
     }
 
     pub(crate) fn identifier(&self) -> &str {

@@ -18,9 +18,10 @@ use token_server::{
     },
     feed::{Feed, FeedSettings},
     http,
-    issuer::{Issuer, Settings},
+    issuer::{Issuer, Parts, Settings},
     key::KeyRing,
     key_material::KeyMaterial,
+    revocation::RevocationRegistry,
     service,
     store::{ClientStore as _, sqlite::SqliteStore},
 };
@@ -57,12 +58,15 @@ async fn issuer(directory: &std::path::Path) -> (Arc<Issuer>, Feed) {
     let peppers = Peppers::new(Pepper::new(&KeyMaterial::generate().unwrap()), vec![]);
     store.create_client(&client(&peppers, SystemClock.now()), None).await.unwrap();
     let feed = Feed::start(Arc::clone(&store) as _, FeedSettings::default()).await.unwrap();
-    let registry = ClientRegistry::new(store);
+    let registry = ClientRegistry::new(store.clone());
     registry.follow(&feed);
+    let revocations = RevocationRegistry::start(store, SystemClock::shared()).await.unwrap();
+    revocations.follow(&feed);
     let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
     let keys = KeyRing::fixed(SigningKey::from_der(Algorithm::Es256, &der).unwrap(), vec![]);
     let settings = Settings::new("https://issuer.example");
-    (Arc::new(Issuer::new(settings, registry, peppers, keys, SystemClock::shared())), feed)
+    let parts = Parts { registry, peppers, keys, revocations };
+    (Arc::new(Issuer::new(settings, parts, SystemClock::shared())), feed)
 }
 
 /// Serves until the process ends, on a thread and a runtime of its own.

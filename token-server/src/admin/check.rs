@@ -121,8 +121,9 @@ impl<'a> Check<'a> {
             let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
             let rule = format!("a claim's name is 1 to {CLAIM_NAME_BYTES_MAX} printable ASCII characters");
             self.expect((1..=CLAIM_NAME_BYTES_MAX).contains(&name.len()) && printable, &field, rule);
-            let rule = format!("a claim's value has at most {CLAIM_VALUE_BYTES_MAX} bytes");
-            self.expect(value.len() <= CLAIM_VALUE_BYTES_MAX, &field, rule);
+            let kept = value.len() <= CLAIM_VALUE_BYTES_MAX && !value.chars().any(char::is_control);
+            let rule = format!("a claim's value has at most {CLAIM_VALUE_BYTES_MAX} bytes, and no control characters");
+            self.expect(kept, &field, rule);
         }
         claims.clone()
     }
@@ -302,7 +303,9 @@ mod tests {
         for bad in ["", "a b", "a\n", "é"] {
             assert_eq!(broken(|check| drop(check.claims(&map(bad, "x")))).len(), 1, "{bad:?}");
         }
-        assert_eq!(broken(|check| drop(check.claims(&map("tenant", &"x".repeat(1025))))).len(), 1);
+        for bad in ["a\0b", &"x".repeat(1025)] {
+            assert_eq!(broken(|check| drop(check.claims(&map("tenant", bad)))).len(), 1);
+        }
     }
 
     #[test]

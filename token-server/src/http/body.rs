@@ -1,12 +1,19 @@
-//! The body of an OAuth request: read up to a limit, and understood by its content type.
+//! Bodies: a request's read up to a limit and understood by its content type, an answer's never cached.
 
 use axum::{body::Body, extract::Request};
 use bytes::Bytes;
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue, Response,
+    header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA},
+};
 use http_body_util::{BodyExt as _, Limited};
+use serde::Serialize;
 
 use super::parameters::Parameters;
-use crate::error::IssueError;
+use crate::{
+    error::IssueError,
+    origin::{Origin, REQUEST_ID},
+};
 
 /// The longest body that is read: several times what the longest good request takes.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -32,6 +39,22 @@ pub(super) async fn parameters(headers: &HeaderMap, request: Request) -> Result<
         }
     };
     read(&collect(request.into_body()).await?)
+}
+
+/// JSON that no cache may keep. RFC 6749 section 5.1.
+pub(super) fn answer(body: &impl Serialize, origin: &Origin) -> Result<Response<Body>, IssueError> {
+    let json = serde_json::to_vec(body).map_err(|error| IssueError::Internal(error.into()))?;
+    let mut response = Response::new(Body::from(json));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    never_cached(response.headers_mut(), origin);
+    Ok(response)
+}
+
+/// For whatever holds a token, or speaks of one.
+pub(super) fn never_cached(headers: &mut HeaderMap, origin: &Origin) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(REQUEST_ID, origin.request_id().header_value());
 }
 
 fn refuse_sensitive_query(query: Option<&str>) -> Result<(), IssueError> {

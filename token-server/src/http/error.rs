@@ -7,14 +7,12 @@ use std::time::Duration;
 use axum::{Json, body::Body, response::IntoResponse as _};
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 
-use crate::{
-    error::IssueError,
-    origin::{Origin, REQUEST_ID},
-};
+use super::body::never_cached;
+use crate::{error::IssueError, origin::Origin};
 
 /// When to come back after a failure of ours.
 const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -24,7 +22,7 @@ struct OAuthError<'a> {
     error: &'static str,
     error_description: String,
     /// The same reason as over gRPC: finer than `error`, and as stable.
-    error_reason: &'static str,
+    reason: &'static str,
     request_id: &'a str,
 }
 
@@ -34,14 +32,12 @@ pub(super) fn response(error: &IssueError, origin: &Origin, challenge: &HeaderVa
     let body = OAuthError {
         error: code,
         error_description: describe(&error.to_string()),
-        error_reason: error.reason().as_reason(),
+        reason: error.reason().as_reason(),
         request_id: origin.request_id().as_str(),
     };
     let mut response = (status, Json(body)).into_response();
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    headers.insert(REQUEST_ID, origin.request_id().header_value());
+    never_cached(headers, origin);
     if status == StatusCode::UNAUTHORIZED {
         // RFC 9110 section 15.5.2: every 401 has one.
         headers.insert(WWW_AUTHENTICATE, challenge.clone());

@@ -6,7 +6,11 @@
 use serde_json::Value;
 use token_interceptor::json;
 
-use crate::{error::IssueError, form};
+use crate::{
+    convert::{ClientForm, TokenQuestionForm},
+    error::IssueError,
+    form,
+};
 
 /// The parameters of one request. Each is taken out once; what is left over at the end was not recognized.
 #[derive(Default)]
@@ -62,6 +66,21 @@ impl Parameters {
         let mut found = self.many(name);
         found.retain(|value| !value.is_empty());
         found
+    }
+
+    /// What every endpoint that authenticates clients takes.
+    pub(super) fn client(&mut self) -> Result<ClientForm, IssueError> {
+        Ok(ClientForm {
+            client_id: self.one("client_id")?,
+            client_secret: self.one("client_secret")?,
+            client_assertion_type: self.one("client_assertion_type")?,
+            client_assertion: self.one("client_assertion")?,
+        })
+    }
+
+    /// What the endpoints take that are asked about a token.
+    pub(super) fn token_question(mut self) -> Result<TokenQuestionForm, IssueError> {
+        Ok(TokenQuestionForm { client: self.client()?, token: self.required("token")? })
     }
 
     fn many(&mut self, name: &str) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::{
     },
     config::{Config, IssuerUrl, Secrets},
     feed::{Feed, FeedSettings},
-    issuer::{Issuer, Settings},
+    issuer::{Issuer, Parts, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
     revocation::RevocationRegistry,
     store::{KeyStore, Store, sqlite::SqliteStore},
@@ -69,12 +69,11 @@ pub(super) async fn assemble(
     let feed = Feed::start(store.clone(), settings).await?;
     let registry = ClientRegistry::with_capacity(store.clone(), config.store.cached_clients);
     registry.follow(&feed);
-    let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
-    revocations.follow(&feed);
     let rotation = keys(config, store.clone(), Arc::clone(&clock)).await?;
     rotation.follow(&feed);
+    let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
+    revocations.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
-
     let rules = rules(config);
     let parts = admin::Parts {
         clients: ClientAdmin::new(store.clone(), registry.clone(), peppers.clone(), Arc::clone(&clock), rules),
@@ -85,8 +84,8 @@ pub(super) async fn assemble(
         .admin
         .enabled
         .then(|| admin::routes(parts, issuer_url, &keys, revocations.verifying().clone(), Arc::clone(&clock)));
-    let issuer = Issuer::new(self::settings(config, issuer_url), registry.clone(), peppers, keys, clock);
-    let state = State { store, registry, _following: (feed, rotation, revocations) };
+    let state = State { store, registry: registry.clone(), _following: (feed, rotation, revocations.clone()) };
+    let issuer = Issuer::new(self::settings(config, issuer_url), Parts { registry, peppers, keys, revocations }, clock);
     Ok(Assembly { issuer: Arc::new(issuer), admin: admin.transpose()?, state })
 }
 

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use token_proto::v1::{self, token_service_server};
 use tonic::{Request, Response, Status};
 
-use super::{MESSAGE_BYTES_MAX, status};
+use super::{MESSAGE_BYTES_MAX, status, structure};
 use crate::{
     client::basic,
     convert,
-    issuer::Issuer,
+    issuer::{Issuer, NotTold, introspected},
     mint::IssuedToken,
     origin::{Origin, REQUEST_ID},
 };
@@ -41,9 +41,7 @@ impl token_service_server::TokenService for TokenService {
         &self,
         request: Request<v1::IssueTokenRequest>,
     ) -> Result<Response<v1::IssueTokenResponse>, Status> {
-        let (metadata, extensions, message) = request.into_parts();
-        let headers = metadata.into_headers();
-        let origin = Origin::of(&headers, &extensions);
+        let (origin, headers, message) = split(request);
         let issued = self.issuer.issue(&origin, async { convert::issue_token(message, &headers) }).await;
         let token = issued.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
         let server_time = Some(token.issued_at().into());
@@ -59,24 +57,43 @@ impl token_service_server::TokenService for TokenService {
 
     async fn introspect_token(
         &self,
-        _: Request<v1::IntrospectTokenRequest>,
+        request: Request<v1::IntrospectTokenRequest>,
     ) -> Result<Response<v1::IntrospectTokenResponse>, Status> {
-        Err(status::not_offered())
+        let (origin, headers, message) = split(request);
+        let found = self.issuer.introspect(&origin, async { convert::introspect_token(message, &headers) }).await;
+        let found = found.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
+        let claims = found.as_ref().map(|token| structure::of(introspected(token)));
+        Ok(echo(v1::IntrospectTokenResponse { active: found.is_some(), claims }, &origin))
     }
 
     async fn revoke_token(
         &self,
-        _: Request<v1::RevokeTokenRequest>,
+        request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
-        Err(status::not_offered())
+        let (origin, headers, message) = split(request);
+        let revoked = self.issuer.revoke(&origin, async { convert::revoke_token(message, &headers) }).await;
+        revoked.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
+        Ok(echo(v1::RevokeTokenResponse {}, &origin))
     }
 
     async fn get_user_info(
         &self,
-        _: Request<v1::GetUserInfoRequest>,
+        request: Request<v1::GetUserInfoRequest>,
     ) -> Result<Response<v1::GetUserInfoResponse>, Status> {
-        Err(status::not_offered())
+        let (origin, headers, v1::GetUserInfoRequest {}) = split(request);
+        match self.issuer.user_info(&origin, &headers).await {
+            Ok(claims) => Ok(echo(v1::GetUserInfoResponse { claims: Some(structure::of(claims)) }, &origin)),
+            Err(NotTold::Bearer(answer)) => Err(answer.into_status()),
+            Err(NotTold::Other(error)) => Err(status::of_issue_error(&error, &origin, &self.challenge)),
+        }
     }
+}
+
+/// Where it comes from, its metadata, and the message.
+fn split<T>(request: Request<T>) -> (Origin, HeaderMap, T) {
+    let (metadata, extensions, message) = request.into_parts();
+    let headers = metadata.into_headers();
+    (Origin::of(&headers, &extensions), headers, message)
 }
 
 fn encode(token: IssuedToken) -> v1::Token {

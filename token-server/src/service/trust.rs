@@ -1,9 +1,10 @@
 //! `token.v1.TrustService`: what verifiers need, asked for or pushed.
 
 pub(super) mod encode;
+mod state;
 mod watch;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use token_proto::v1::{self, trust_service_server};
 use tonic::{Request, Response, Status};
@@ -14,13 +15,20 @@ use crate::{issuer::Issuer, origin::Origin};
 /// The service, ready to be added to a router.
 #[must_use]
 pub fn server(issuer: Arc<Issuer>) -> trust_service_server::TrustServiceServer<TrustService> {
-    trust_service_server::TrustServiceServer::new(TrustService { issuer }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    trust_service_server::TrustServiceServer::new(TrustService { issuer, latest: Arc::default() })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// Answers from the key ring; nothing is asked of the store.
-#[derive(Debug)]
 pub struct TrustService {
     issuer: Arc<Issuer>,
+    latest: Arc<state::Latest>,
+}
+
+impl fmt::Debug for TrustService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustService").finish_non_exhaustive()
+    }
 }
 
 #[tonic::async_trait]
@@ -45,7 +53,8 @@ impl trust_service_server::TrustService for TrustService {
         &self,
         request: Request<v1::WatchTrustRequest>,
     ) -> Result<Response<Self::WatchTrustStream>, Status> {
-        let stream = watch::stream(Arc::clone(&self.issuer), &request.get_ref().since_version);
+        let stream =
+            watch::stream(Arc::clone(&self.issuer), Arc::clone(&self.latest), &request.get_ref().since_version);
         Ok(echo(stream, &origin(&request)))
     }
 }

@@ -59,7 +59,7 @@ fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
 
 #[tokio::test]
 async fn each_decision_leaves_one_event() {
-    let world = world();
+    let world = world().await;
     let (captured, _guard) = capture();
     let token = grpc(&world).issue_token(message_of_orders(&world)).await.unwrap().into_inner().token.unwrap();
     post(&world, "grant_type=client_credentials&client_id=stranger&client_secret=x").await;
@@ -87,7 +87,7 @@ async fn each_decision_leaves_one_event() {
 
 #[tokio::test]
 async fn log_has_no_secret_and_no_token_whatever_happens() {
-    let world = world();
+    let world = world().await;
     let (captured, _guard) = capture();
     let mut sensitive = every_way_to_present(&world).await;
     sensitive.push(world.secret.clone());

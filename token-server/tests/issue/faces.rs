@@ -85,7 +85,7 @@ fn codes(reason: ErrorReason) -> (Code, u16, &'static str) {
 
 #[tokio::test]
 async fn both_faces_answer_every_case_alike() {
-    let world = world();
+    let world = world().await;
     for case in cases() {
         let (grpc, http) = (over_grpc(&world, &case).await, over_http(&world, &case).await);
         match case.refused {
@@ -135,7 +135,7 @@ async fn over_http(world: &World, case: &Case) -> Result<Granted, (u16, String, 
     let json = answer.json();
     let text = |name: &str| json[name].as_str().unwrap().to_owned();
     if answer.status != 200 {
-        return Err((answer.status.as_u16(), text("error"), text("error_reason"), text("error_description")));
+        return Err((answer.status.as_u16(), text("error"), text("reason"), text("error_description")));
     }
     let claims = crate::support::calls::claims(world, &text("access_token"));
     let audiences = match &claims["aud"] {
@@ -149,7 +149,7 @@ async fn over_http(world: &World, case: &Case) -> Result<Granted, (u16, String, 
 /// The reason that only the log may tell is nowhere in the answer.
 #[tokio::test]
 async fn every_failed_authentication_gets_the_same_answer() {
-    let world = world();
+    let world = world().await;
     let mut answers = std::collections::BTreeSet::new();
     for case in cases().into_iter().filter(|case| case.refused == Some(ClientAuthenticationFailed)) {
         let mut grpc = over_grpc(&world, &case).await.unwrap_err();

@@ -19,7 +19,7 @@ fn with_basic(message: v1::IssueTokenRequest, client_id: &str, secret: &str) -> 
 
 #[tokio::test]
 async fn answer_holds_everything_a_client_needs() {
-    let world = world();
+    let world = world().await;
     let answer = grpc(&world).issue_token(message_of_orders(&world)).await.unwrap();
     assert!(answer.metadata().get("x-request-id").is_some());
     let answer = answer.into_inner();
@@ -39,7 +39,7 @@ async fn answer_holds_everything_a_client_needs() {
 
 #[tokio::test]
 async fn client_authenticates_with_basic_metadata() {
-    let world = world();
+    let world = world().await;
     let request = with_basic(v1::IssueTokenRequest::default(), "orders", &world.secret);
     assert!(grpc(&world).issue_token(request).await.is_ok());
     let request = with_basic(v1::IssueTokenRequest::default(), "orders", "wrong");
@@ -49,7 +49,7 @@ async fn client_authenticates_with_basic_metadata() {
 
 #[tokio::test]
 async fn secret_in_the_message_and_basic_metadata_at_once_are_refused() {
-    let world = world();
+    let world = world().await;
     let request = with_basic(message_of_orders(&world), "orders", &world.secret);
     let status = grpc(&world).issue_token(request).await.unwrap_err();
     assert_eq!(reason(&status), (Code::InvalidArgument, "INVALID_REQUEST".to_owned()));
@@ -57,7 +57,7 @@ async fn secret_in_the_message_and_basic_metadata_at_once_are_refused() {
 
 #[tokio::test]
 async fn refusal_has_domain_request_id_and_challenge() {
-    let world = world();
+    let world = world().await;
     let mut request = Request::new(message("orders", "wrong"));
     request.metadata_mut().insert("x-request-id", "trace-1".parse().unwrap());
     let status = grpc(&world).issue_token(request).await.unwrap_err();
@@ -70,13 +70,13 @@ async fn refusal_has_domain_request_id_and_challenge() {
 
 #[tokio::test]
 async fn no_client_at_all_is_unauthenticated() {
-    let status = grpc(&world()).issue_token(v1::IssueTokenRequest::default()).await.unwrap_err();
+    let status = grpc(&world().await).issue_token(v1::IssueTokenRequest::default()).await.unwrap_err();
     assert_eq!(reason(&status), (Code::Unauthenticated, "CLIENT_AUTHENTICATION_FAILED".to_owned()));
 }
 
 #[tokio::test]
 async fn a_scope_field_with_two_scopes_in_it_is_malformed() {
-    let world = world();
+    let world = world().await;
     let request = v1::IssueTokenRequest {
         scopes: vec!["inventory.read inventory.write".to_owned()],
         ..message_of_orders(&world)

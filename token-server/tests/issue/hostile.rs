@@ -35,13 +35,13 @@ proptest! {
     fn arbitrary_bodies_are_refused(body in proptest::collection::vec(any::<u8>(), 0..300), json in any::<bool>()) {
         let kind = if json { "application/json" } else { "application/x-www-form-urlencoded" };
         let request = Request::post("/oauth/token").header(header::CONTENT_TYPE, kind);
-        check(&world(), request.body(Body::from(body)).unwrap());
+        check(&block_on(world()), request.body(Body::from(body)).unwrap());
     }
 
     #[test]
     fn arbitrary_parameters_are_refused(pairs in proptest::collection::vec(("[a-z_]{0,12}", "\\PC{0,20}"), 0..8)) {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        check(&world(), form(&format!("grant_type=client_credentials&{body}"), &[]));
+        check(&block_on(world()), form(&format!("grant_type=client_credentials&{body}"), &[]));
     }
 
     #[test]
@@ -50,12 +50,12 @@ proptest! {
         let mut request = form("grant_type=client_credentials", &[]);
         request.headers_mut().insert(header::AUTHORIZATION, value.clone());
         request.headers_mut().insert("x-request-id", value);
-        check(&world(), request);
+        check(&block_on(world()), request);
     }
 
     #[test]
     fn a_changed_secret_never_yields_a_token((place, byte) in mutated()) {
-        let world = world();
+        let world = block_on(world());
         let mut secret = world.secret.clone().into_bytes();
         let place = place % secret.len();
         prop_assume!(secret[place] != byte);
@@ -77,7 +77,7 @@ proptest! {
         message.audiences = audiences;
         message.scopes = scopes;
         message.lifetime = Some(prost_types::Duration { seconds, nanos });
-        let status = block_on(async { grpc(&world()).issue_token(message).await }).unwrap_err();
+        let status = block_on(async { grpc(&world().await).issue_token(message).await }).unwrap_err();
         let (code, reason) = reason(&status);
         prop_assert!(matches!(code, Code::InvalidArgument | Code::Unauthenticated), "{status:?}");
         prop_assert!(!reason.is_empty());
@@ -89,7 +89,7 @@ proptest! {
         scope in "((inventory.(read|write)|\\PC{0,5}) ?){0,4}",
         lifetime in "([0-9]{0,30}|\\PC{0,5})",
     ) {
-        let world = world();
+        let world = block_on(world());
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.append_pair("grant_type", "client_credentials");
         body.append_pair("client_id", "orders").append_pair("client_secret", &world.secret);

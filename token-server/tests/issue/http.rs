@@ -18,7 +18,7 @@ fn json(body: &str) -> Request<Body> {
 
 #[tokio::test]
 async fn rfc_6749_section_5_1_answer_has_the_token_and_is_never_cached() {
-    let world = world();
+    let world = world().await;
     let answer = post_as_orders(&world, "").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_never_cached(&answer);
@@ -32,18 +32,18 @@ async fn rfc_6749_section_5_1_answer_has_the_token_and_is_never_cached() {
 
 #[tokio::test]
 async fn rfc_6749_section_5_2_refusal_is_json_and_never_cached() {
-    let answer = post_as_orders(&world(), "&scope=unknown").await;
+    let answer = post_as_orders(&world().await, "&scope=unknown").await;
     assert_eq!(answer.error(), (400, "invalid_scope".to_owned()));
     assert_never_cached(&answer);
     let body = answer.json();
     assert!(body["error_description"].as_str().unwrap().contains("unknown"));
-    assert_eq!(body["error_reason"], "INVALID_SCOPE");
+    assert_eq!(body["reason"], "INVALID_SCOPE");
     assert_eq!(body["request_id"].as_str(), answer.header("x-request-id"));
 }
 
 #[tokio::test]
 async fn rfc_6749_section_2_3_1_client_secret_basic() {
-    let world = world();
+    let world = world().await;
     for id in ["orders", "odd id:+%"] {
         let request = form("grant_type=client_credentials", &[basic(id, &world.secret)]);
         let answer = send(&world, request).await;
@@ -54,7 +54,7 @@ async fn rfc_6749_section_2_3_1_client_secret_basic() {
 
 #[tokio::test]
 async fn rfc_6749_section_5_2_failed_basic_is_401_with_a_challenge() {
-    let world = world();
+    let world = world().await;
     for headers in [
         basic("orders", "wrong"),
         (header::AUTHORIZATION, "Basic !".into()),
@@ -70,7 +70,7 @@ async fn rfc_6749_section_5_2_failed_basic_is_401_with_a_challenge() {
 
 #[tokio::test]
 async fn failed_client_secret_post_is_401_too() {
-    let world = world();
+    let world = world().await;
     for body in ["client_id=orders&client_secret=wrong", "client_id=orders", ""] {
         let answer = post(&world, &format!("grant_type=client_credentials&{body}")).await;
         assert_eq!(answer.error(), (401, "invalid_client".to_owned()), "{body}");
@@ -81,7 +81,7 @@ async fn failed_client_secret_post_is_401_too() {
 
 #[tokio::test]
 async fn rfc_6749_section_2_3_two_methods_at_once_are_refused() {
-    let world = world();
+    let world = world().await;
     let body = format!("grant_type=client_credentials&client_id=orders&client_secret={}", world.secret);
     let answer = send(&world, form(&body, &[basic("orders", &world.secret)])).await;
     assert_eq!(answer.error(), (400, "invalid_request".to_owned()));
@@ -93,7 +93,7 @@ async fn rfc_6749_section_2_3_two_methods_at_once_are_refused() {
 
 #[tokio::test]
 async fn client_id_beside_basic_is_accepted_when_it_agrees() {
-    let world = world();
+    let world = world().await;
     let request =
         |id: &str| form(&format!("grant_type=client_credentials&client_id={id}"), &[basic("orders", &world.secret)]);
     assert_eq!(send(&world, request("orders")).await.status, StatusCode::OK);
@@ -102,7 +102,7 @@ async fn client_id_beside_basic_is_accepted_when_it_agrees() {
 
 #[tokio::test]
 async fn json_body_is_understood_as_other_issuers_clients_send_it() {
-    let world = world();
+    let world = world().await;
     let body = format!(
         r#"{{"grant_type":"client_credentials","client_id":"orders","client_secret":"{}","audience":"inventory","x":{{}}}}"#,
         world.secret
@@ -112,7 +112,7 @@ async fn json_body_is_understood_as_other_issuers_clients_send_it() {
 
 #[tokio::test]
 async fn json_body_with_several_audiences() {
-    let world = world();
+    let world = world().await;
     let body = format!(
         r#"{{"grant_type":"client_credentials","client_id":"several","client_secret":"{}",
              "resource":["https://a.example/api","https://b.example/api"],"lifetime":60}}"#,
@@ -124,7 +124,7 @@ async fn json_body_with_several_audiences() {
 
 #[tokio::test]
 async fn malformed_bodies_are_invalid_requests() {
-    let world = world();
+    let world = world().await;
     for body in ["", "{", "[]", "null", r#"{"grant_type":"client_credentials","grant_type":"x"}"#] {
         assert_eq!(send(&world, json(body)).await.error(), (400, "invalid_request".to_owned()), "{body}");
     }
@@ -135,7 +135,7 @@ async fn malformed_bodies_are_invalid_requests() {
 
 #[tokio::test]
 async fn rfc_6749_section_3_2_repeated_parameters_are_refused() {
-    let world = world();
+    let world = world().await;
     let secret = world.secret.clone();
     for repeated in [
         "&scope=inventory.read&scope=inventory.read",
@@ -153,14 +153,14 @@ async fn rfc_6749_section_3_2_repeated_parameters_are_refused() {
 
 #[tokio::test]
 async fn rfc_6749_section_3_2_unknown_parameters_are_ignored_and_empty_ones_omitted() {
-    let answer = post_as_orders(&world(), "&unknown=1&unknown=2&scope=&audience=&resource=&lifetime=").await;
+    let answer = post_as_orders(&world().await, "&unknown=1&unknown=2&scope=&audience=&resource=&lifetime=").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.json()["scope"], "inventory.read");
 }
 
 #[tokio::test]
 async fn rfc_6749_section_5_2_unsupported_grant_type() {
-    let world = world();
+    let world = world().await;
     for grant_type in ["password", "authorization_code", "refresh_token", "CLIENT_CREDENTIALS"] {
         let body = format!("grant_type={grant_type}&client_id=orders&client_secret={}", world.secret);
         assert_eq!(post(&world, &body).await.error(), (400, "unsupported_grant_type".to_owned()), "{grant_type}");
@@ -169,7 +169,7 @@ async fn rfc_6749_section_5_2_unsupported_grant_type() {
 
 #[tokio::test]
 async fn rfc_6749_section_2_3_1_credentials_in_the_uri_are_refused() {
-    let world = world();
+    let world = world().await;
     let request = |query: &str| {
         let mut request = form("grant_type=client_credentials", &[basic("orders", &world.secret)]);
         *request.uri_mut() = format!("/oauth/token?{query}").parse().unwrap();
@@ -184,7 +184,7 @@ async fn rfc_6749_section_2_3_1_credentials_in_the_uri_are_refused() {
 
 #[tokio::test]
 async fn other_content_types_are_invalid_requests() {
-    let world = world();
+    let world = world().await;
     for kind in ["text/plain", "multipart/form-data; boundary=x", "", "application/x-www-form-urlencoded2"] {
         let mut request = form("grant_type=client_credentials", &[basic("orders", &world.secret)]);
         request.headers_mut().insert(header::CONTENT_TYPE, kind.parse().unwrap());
@@ -197,7 +197,7 @@ async fn other_content_types_are_invalid_requests() {
 
 #[tokio::test]
 async fn other_methods_are_405_and_told_which_ones_there_are() {
-    let world = world();
+    let world = world().await;
     for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH] {
         let request = Request::builder().method(method.clone()).uri("/oauth/token").body(Body::empty()).unwrap();
         let answer = send(&world, request).await;
@@ -208,7 +208,7 @@ async fn other_methods_are_405_and_told_which_ones_there_are() {
 
 #[tokio::test]
 async fn token_endpoint_has_no_cors() {
-    let world = world();
+    let world = world().await;
     let origin = (header::ORIGIN, "https://page.example".to_owned());
     let preflight = Request::options("/oauth/token").header(header::ORIGIN, "https://page.example");
     let answer = send(&world, preflight.body(Body::empty()).unwrap()).await;
@@ -221,7 +221,7 @@ async fn token_endpoint_has_no_cors() {
 
 #[tokio::test]
 async fn huge_body_is_cut_off_with_a_clear_error() {
-    let world = world();
+    let world = world().await;
     let answer = post_as_orders(&world, &format!("&x={}", "y".repeat(64 * 1024))).await;
     assert_eq!(answer.error(), (413, "invalid_request".to_owned()));
     assert!(answer.json()["error_description"].as_str().unwrap().contains("65536"));
@@ -229,7 +229,7 @@ async fn huge_body_is_cut_off_with_a_clear_error() {
 
 #[tokio::test]
 async fn request_id_is_echoed_where_it_is_sane() {
-    let world = world();
+    let world = world().await;
     let echoed = async |id: &str| {
         let headers = [basic("orders", &world.secret), (HeaderName::from_static("x-request-id"), id.to_owned())];
         let answer = send(&world, form("grant_type=client_credentials", &headers)).await;
@@ -241,7 +241,7 @@ async fn request_id_is_echoed_where_it_is_sane() {
 
 #[tokio::test]
 async fn redirect_uri_is_checked_and_never_redirected_to() {
-    let world = world();
+    let world = world().await;
     let answer = post_as_orders(&world, "&redirect_uri=https%3A%2F%2Fclient.example%2Fdone").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.header(header::LOCATION).is_none());
@@ -254,7 +254,7 @@ async fn redirect_uri_is_checked_and_never_redirected_to() {
 /// RFC 8707 section 2: `resource` is an absolute URI without a fragment; `audience` may be any name.
 #[tokio::test]
 async fn rfc_8707_section_2_resource_is_strict_and_audience_is_not() {
-    let world = world();
+    let world = world().await;
     assert_eq!(post_as_orders(&world, "&audience=inventory").await.status, StatusCode::OK);
     assert_eq!(post_as_orders(&world, "&resource=inventory").await.error(), (400, "invalid_target".to_owned()));
     let several = async |parameters: &str| {
@@ -271,7 +271,8 @@ async fn rfc_8707_section_2_resource_is_strict_and_audience_is_not() {
 
 #[tokio::test]
 async fn issuer_with_a_path_is_served_below_it_and_at_the_root() {
-    let world = crate::support::world_with(|settings| settings.terms.issuer = "https://issuer.example/tenant".into());
+    let world =
+        crate::support::world_with(|settings| settings.terms.issuer = "https://issuer.example/tenant".into()).await;
     for path in [
         "/jwks.json",
         "/tenant/jwks.json",
@@ -286,6 +287,6 @@ async fn issuer_with_a_path_is_served_below_it_and_at_the_root() {
 
 #[tokio::test]
 async fn unknown_paths_are_404() {
-    let world: World = world();
+    let world: World = world().await;
     assert_eq!(get(&world, "/nothing").await.status, StatusCode::NOT_FOUND);
 }

@@ -14,11 +14,12 @@ use crate::support::{
     world_with,
 };
 
-fn limited(change: impl Fn(&mut LimitSettings)) -> World {
+async fn limited(change: impl Fn(&mut LimitSettings)) -> World {
     world_with(|settings| {
         settings.limits = LimitSettings { keys_max: 100, ..LimitSettings::unlimited() };
         change(&mut settings.limits);
     })
+    .await
 }
 
 fn hourly(burst: u32) -> Option<Rate> {
@@ -37,7 +38,7 @@ async fn http_from(world: &World, address: &str, client_id: &str, secret: &str) 
 
 #[tokio::test]
 async fn peer_over_its_limit_is_told_when_to_come_back() {
-    let world = limited(|limits| limits.peer = hourly(1));
+    let world = limited(|limits| limits.peer = hourly(1)).await;
     assert_eq!(post_as_orders(&world, "").await.status, 200);
     let answer = post_as_orders(&world, "").await;
     assert_eq!(answer.error(), (429, "temporarily_unavailable".to_owned()));
@@ -50,7 +51,7 @@ async fn peer_over_its_limit_is_told_when_to_come_back() {
 
 #[tokio::test]
 async fn peers_are_told_apart_by_address_over_both_faces() {
-    let world = limited(|limits| limits.peer = hourly(1));
+    let world = limited(|limits| limits.peer = hourly(1)).await;
     assert_eq!(http_from(&world, "192.0.2.1:1000", "orders", &world.secret).await.status, 200);
     assert_eq!(http_from(&world, "192.0.2.2:1000", "orders", &world.secret).await.status, 200);
     assert_eq!(http_from(&world, "192.0.2.1:2000", "orders", &world.secret).await.status, 429);
@@ -61,7 +62,7 @@ async fn peers_are_told_apart_by_address_over_both_faces() {
 
 #[tokio::test]
 async fn only_the_client_itself_spends_its_budget() {
-    let world = limited(|limits| limits.client = hourly(1));
+    let world = limited(|limits| limits.client = hourly(1)).await;
     for _ in 0..10 {
         let status = grpc(&world).issue_token(message("orders", "guess")).await.unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated);
@@ -73,7 +74,7 @@ async fn only_the_client_itself_spends_its_budget() {
 
 #[tokio::test]
 async fn guessing_is_stopped_without_locking_the_client_out_elsewhere() {
-    let world = limited(|limits| limits.failure = hourly(3));
+    let world = limited(|limits| limits.failure = hourly(3)).await;
     for _ in 0..4 {
         assert_eq!(http_from(&world, "192.0.2.1:1", "orders", "guess").await.status, 401);
     }
@@ -85,7 +86,7 @@ async fn guessing_is_stopped_without_locking_the_client_out_elsewhere() {
 
 #[tokio::test]
 async fn limited_peer_is_refused_before_its_body_is_read() {
-    let world = limited(|limits| limits.peer = hourly(1));
+    let world = limited(|limits| limits.peer = hourly(1)).await;
     assert_eq!(post_as_orders(&world, "").await.status, 200);
     let never_ending = http_body_util::StreamBody::new(futures_util::stream::pending::<
         Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>,

@@ -14,6 +14,7 @@ mod support;
 mod audit;
 mod faces;
 mod grpc;
+mod held;
 mod hostile;
 mod http;
 mod limits;

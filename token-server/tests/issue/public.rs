@@ -24,7 +24,7 @@ async fn ask(world: &World, method: Method, path: &str, headers: &[(header::Head
 /// RFC 7517 section 5.
 #[tokio::test]
 async fn jwks_holds_the_signing_key_and_nothing_private() {
-    let world = world();
+    let world = world().await;
     let set = get(&world, "/jwks.json").await.json();
     let keys = set["keys"].as_array().unwrap();
     assert_eq!(keys.len(), 1);
@@ -36,7 +36,7 @@ async fn jwks_holds_the_signing_key_and_nothing_private() {
 /// RFC 8414 section 2.
 #[tokio::test]
 async fn rfc_8414_section_2_metadata_lists_exactly_what_works() {
-    let document = get(&world(), "/.well-known/oauth-authorization-server").await.json();
+    let document = get(&world().await, "/.well-known/oauth-authorization-server").await.json();
     assert_eq!(document["issuer"], "https://issuer.example");
     assert_eq!(document["token_endpoint"], "https://issuer.example/oauth/token");
     assert_eq!(document["jwks_uri"], "https://issuer.example/jwks.json");
@@ -44,14 +44,17 @@ async fn rfc_8414_section_2_metadata_lists_exactly_what_works() {
     assert_eq!(document["grant_types_supported"], json!(["client_credentials"]));
     let methods = &document["token_endpoint_auth_methods_supported"];
     assert_eq!(methods, &json!(["client_secret_basic", "client_secret_post"]));
+    assert_eq!(&document["introspection_endpoint_auth_methods_supported"], methods);
+    assert_eq!(&document["revocation_endpoint_auth_methods_supported"], methods);
 }
 
 /// OpenID Connect Discovery section 3, from the same source.
 #[tokio::test]
 async fn openid_configuration_is_the_oauth_document_and_what_openid_adds() {
-    let world = world();
+    let world = world().await;
     let oauth = get(&world, "/.well-known/oauth-authorization-server").await.json();
     let mut openid = get(&world, "/.well-known/openid-configuration").await.json();
+    assert_eq!(openid.remove("userinfo_endpoint"), Some(json!("https://issuer.example/userinfo")));
     assert_eq!(openid.remove("subject_types_supported"), Some(json!(["public"])));
     assert_eq!(openid.remove("id_token_signing_alg_values_supported"), Some(json!(["ES256"])));
     assert_eq!(openid, oauth);
@@ -60,7 +63,7 @@ async fn openid_configuration_is_the_oauth_document_and_what_openid_adds() {
 /// Every endpoint that the metadata names is one that answers.
 #[tokio::test]
 async fn every_endpoint_in_the_metadata_exists() {
-    let world = world();
+    let world = world().await;
     let document = get(&world, "/.well-known/openid-configuration").await.json();
     let endpoints = document.iter().filter(|(name, _)| name.ends_with("_endpoint") || name.ends_with("_uri"));
     for (name, value) in endpoints {
@@ -73,7 +76,7 @@ async fn every_endpoint_in_the_metadata_exists() {
 /// RFC 9110 section 13.1.2.
 #[tokio::test]
 async fn unchanged_document_is_304() {
-    let world = world();
+    let world = world().await;
     for path in DOCUMENTS {
         let answer = get(&world, path).await;
         let etag = answer.header(header::ETAG).unwrap();
@@ -88,7 +91,7 @@ async fn unchanged_document_is_304() {
 /// RFC 9110 section 9.3.2.
 #[tokio::test]
 async fn head_is_get_without_the_body() {
-    let world = world();
+    let world = world().await;
     for path in DOCUMENTS {
         let (get, head) = (get(&world, path).await, ask(&world, Method::HEAD, path, &[]).await);
         assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
@@ -99,7 +102,7 @@ async fn head_is_get_without_the_body() {
 
 #[tokio::test]
 async fn documents_may_be_kept_for_a_while_and_not_all_for_the_same() {
-    let world = world();
+    let world = world().await;
     let mut ages = std::collections::HashSet::new();
     for _ in 0..50 {
         let answer = get(&world, "/jwks.json").await;
@@ -111,7 +114,7 @@ async fn documents_may_be_kept_for_a_while_and_not_all_for_the_same() {
 
 #[tokio::test]
 async fn documents_are_readable_from_any_web_page() {
-    let world = world();
+    let world = world().await;
     for path in DOCUMENTS {
         let answer = ask(&world, Method::GET, path, &[(header::ORIGIN, "https://page.example")]).await;
         assert_eq!(answer.header(header::ACCESS_CONTROL_ALLOW_ORIGIN), Some("*"));
@@ -125,7 +128,7 @@ async fn documents_are_readable_from_any_web_page() {
 
 #[tokio::test]
 async fn documents_are_not_to_be_written() {
-    let world = world();
+    let world = world().await;
     for path in DOCUMENTS {
         let answer = ask(&world, Method::POST, path, &[]).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);

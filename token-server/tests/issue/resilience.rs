@@ -9,7 +9,7 @@ use crate::support::{
 
 #[tokio::test]
 async fn issuing_writes_nothing_to_the_store() {
-    let world = world();
+    let world = world().await;
     for _ in 0..100 {
         assert!(grpc(&world).issue_token(message_of_orders(&world)).await.is_ok());
         assert_eq!(post_as_orders(&world, "").await.status, 200);
@@ -21,7 +21,7 @@ async fn issuing_writes_nothing_to_the_store() {
 
 #[tokio::test]
 async fn store_out_of_reach_is_unavailable_and_never_a_wrong_secret() {
-    let world = world();
+    let world = world().await;
     world.store.set_out_of_reach(true);
     let status = grpc(&world).issue_token(message("never-seen", &world.secret)).await.unwrap_err();
     assert_eq!(reason(&status), (Code::Unavailable, "ISSUER_UNAVAILABLE".to_owned()));
@@ -38,7 +38,7 @@ async fn store_out_of_reach_is_unavailable_and_never_a_wrong_secret() {
 
 #[tokio::test]
 async fn known_client_gets_tokens_while_the_store_is_out_of_reach() {
-    let world = world();
+    let world = world().await;
     assert!(grpc(&world).issue_token(message_of_orders(&world)).await.is_ok());
     world.store.set_out_of_reach(true);
     assert!(grpc(&world).issue_token(message_of_orders(&world)).await.is_ok());

@@ -19,10 +19,11 @@ use token_server::{
         registry::ClientRegistry,
         secret::{ClientSecret, Pepper, Peppers},
     },
-    issuer::{Issuer, Settings},
+    issuer::{Issuer, Parts, Settings},
     key::KeyRing,
     key_material::KeyMaterial,
     limit::LimitSettings,
+    revocation::RevocationRegistry,
 };
 
 use store::MemoryStore;
@@ -61,11 +62,11 @@ pub(crate) struct World {
 }
 
 /// An issuer with the clients of [`clients`] and no limits.
-pub(crate) fn world() -> World {
-    world_with(|_| {})
+pub(crate) async fn world() -> World {
+    world_with(|_| {}).await
 }
 
-pub(crate) fn world_with(change: impl FnOnce(&mut Settings)) -> World {
+pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
     let peppers = Peppers::new(Pepper::new(&KeyMaterial::from_bytes([7; 32])), vec![]);
     let secret = ClientSecret::generate().unwrap();
     let store = Arc::new(MemoryStore::new(clients(&peppers, &secret)));
@@ -75,8 +76,13 @@ pub(crate) fn world_with(change: impl FnOnce(&mut Settings)) -> World {
     let mut settings = Settings::new(ISSUER);
     settings.limits = LimitSettings::unlimited();
     change(&mut settings);
-    let registry = ClientRegistry::new(Arc::clone(&store) as _);
-    let issuer = Issuer::new(settings, registry, peppers, KeyRing::fixed(key(), vec![]), Arc::clone(&clock) as _);
+    let parts = Parts {
+        registry: ClientRegistry::new(Arc::clone(&store) as _),
+        peppers,
+        keys: KeyRing::fixed(key(), vec![]),
+        revocations: RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap(),
+    };
+    let issuer = Issuer::new(settings, parts, Arc::clone(&clock) as _);
     World { issuer: Arc::new(issuer), store, clock, secret: secret.expose().to_owned(), signing_key: Arc::new(key()) }
 }
 
@@ -94,7 +100,10 @@ fn clients(peppers: &Peppers, secret: &ClientSecret) -> Vec<Client> {
         grant("https://b.example/api", &["read"], &["read"]),
     ];
     vec![
-        client("orders"),
+        Client { display_name: "Order service".to_owned(), ..client("orders") },
+        // The resource server, and somebody who may introspect every token.
+        client("inventory"),
+        Client { grants: vec![grant("token.v1", &["tokens.introspect"], &[])], ..client("auditor") },
         Client { grants: several, ..client("several") },
         Client { grants: vec![], ..client("nothing") },
         Client { grants: vec![grant("inventory", &["inventory.read"], &[])], ..client("no-defaults") },

@@ -21,7 +21,7 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
 
 #[tokio::test]
 async fn rfc_9068_section_2_1_header_says_at_jwt_algorithm_and_key() {
-    let world = world();
+    let world = world().await;
     let token = issue(&world, message_of_orders(&world)).await;
     let (header, _) = verified(&world, &token.value);
     assert_eq!(header["typ"], "at+jwt");
@@ -32,7 +32,7 @@ async fn rfc_9068_section_2_1_header_says_at_jwt_algorithm_and_key() {
 
 #[tokio::test]
 async fn rfc_9068_section_2_2_claims_are_complete_and_nothing_else_is_there() {
-    let world = world();
+    let world = world().await;
     let token = issue(&world, message_of_orders(&world)).await;
     let claims = claims(&world, &token.value);
     assert_eq!(claims["iss"], "https://issuer.example");
@@ -48,7 +48,7 @@ async fn rfc_9068_section_2_2_claims_are_complete_and_nothing_else_is_there() {
 
 #[tokio::test]
 async fn several_audiences_are_an_array_and_one_is_a_string() {
-    let world = world();
+    let world = world().await;
     let request = v1::IssueTokenRequest {
         audiences: vec!["https://b.example/api".into(), "https://a.example/api".into()],
         ..message("several", &world.secret)
@@ -60,7 +60,7 @@ async fn several_audiences_are_an_array_and_one_is_a_string() {
 
 #[tokio::test]
 async fn custom_claims_are_added_and_never_shadow() {
-    let world = world();
+    let world = world().await;
     let token = issue(&world, message("with-claims", &world.secret)).await;
     let claims = claims(&world, &token.value);
     assert_eq!(claims["department"], "sales \"north\"");
@@ -70,7 +70,7 @@ async fn custom_claims_are_added_and_never_shadow() {
 
 #[tokio::test]
 async fn lifetime_is_capped_by_server_and_client() {
-    let world = world();
+    let world = world().await;
     let lifetime = async |client: &str, asked: Option<i64>| {
         let request = v1::IssueTokenRequest { lifetime: asked.and_then(seconds), ..message(client, &world.secret) };
         issue(&world, request).await.expires_in.unwrap()
@@ -85,7 +85,7 @@ async fn lifetime_is_capped_by_server_and_client() {
 
 #[tokio::test]
 async fn expires_in_is_whole_seconds_also_when_a_fraction_is_asked_for() {
-    let world = world();
+    let world = world().await;
     let lifetime = Some(prost_types::Duration { seconds: 1, nanos: 999_999_999 });
     let token = issue(&world, v1::IssueTokenRequest { lifetime, ..message_of_orders(&world) }).await;
     let expected = prost_types::Duration { seconds: 1, nanos: 0 };
@@ -97,14 +97,15 @@ async fn expires_in_is_whole_seconds_also_when_a_fraction_is_asked_for() {
 async fn header_budget_of_an_audience_wins_over_the_general_one() {
     let world = world_with(|settings| {
         settings.terms.token_bytes_max_by_audience = [("inventory".try_into().unwrap(), 300)].into();
-    });
+    })
+    .await;
     let status = grpc(&world).issue_token(message_of_orders(&world)).await.unwrap_err();
     assert!(status.message().contains("takes 300"), "{}", status.message());
 }
 
 #[tokio::test]
 async fn token_id_has_128_random_bits_and_renewal_is_spread() {
-    let world = world();
+    let world = world().await;
     let mut refresh = HashSet::new();
     for _ in 0..50 {
         let token = issue(&world, message_of_orders(&world)).await;
@@ -117,7 +118,7 @@ async fn token_id_has_128_random_bits_and_renewal_is_spread() {
 
 #[tokio::test]
 async fn two_hundred_parallel_requests_get_two_hundred_distinct_token_ids() {
-    let world = world();
+    let world = world().await;
     let over_grpc = (0..100).map(|_| async { issue(&world, message_of_orders(&world)).await.token_id });
     let over_http = (0..100).map(|_| async {
         let answer = post_as_orders(&world, "").await;
@@ -130,7 +131,7 @@ async fn two_hundred_parallel_requests_get_two_hundred_distinct_token_ids() {
 
 #[tokio::test]
 async fn time_is_the_injected_clock() {
-    let world = world();
+    let world = world().await;
     let before = claims(&world, &issue(&world, message_of_orders(&world)).await.value);
     world.clock.advance(Duration::from_secs(1000));
     let after = claims(&world, &issue(&world, message_of_orders(&world)).await.value);

@@ -6,7 +6,11 @@ use token_proto::v1::{self, trust_service_client::TrustServiceClient, trust_serv
 use token_server::service;
 use tokio_stream::StreamExt as _;
 
-use crate::support::{World, calls::get, world};
+use crate::support::{
+    World,
+    calls::{get, grpc, message_of_orders},
+    world,
+};
 
 fn trust(world: &World) -> TrustServiceClient<TrustServiceServer<service::trust::TrustService>> {
     TrustServiceClient::new(service::trust::server(Arc::clone(&world.issuer)))
@@ -19,7 +23,7 @@ async fn watch(world: &World, since_version: &str) -> tonic::Streaming<v1::Watch
 
 #[tokio::test]
 async fn issuer_is_described_as_in_the_metadata() {
-    let world = world();
+    let world = world().await;
     let issuer = trust(&world).get_issuer(v1::GetIssuerRequest {}).await.unwrap().into_inner().issuer.unwrap();
     let document = get(&world, "/.well-known/oauth-authorization-server").await.json();
     assert_eq!(document["issuer"], issuer.issuer);
@@ -34,7 +38,7 @@ async fn issuer_is_described_as_in_the_metadata() {
 
 #[tokio::test]
 async fn keys_are_those_of_the_jwk_set() {
-    let world = world();
+    let world = world().await;
     let answer = trust(&world).list_keys(v1::ListKeysRequest {}).await.unwrap().into_inner();
     let set = get(&world, "/jwks.json").await.json();
     assert_eq!(answer.keys.len(), 1);
@@ -45,7 +49,7 @@ async fn keys_are_those_of_the_jwk_set() {
 
 #[tokio::test]
 async fn watch_begins_with_a_snapshot() {
-    let world = world();
+    let world = world().await;
     let first = watch(&world, "").await.next().await.unwrap().unwrap();
     assert!(first.snapshot && !first.version.is_empty());
     assert_eq!(first.keys.len(), 1);
@@ -54,7 +58,7 @@ async fn watch_begins_with_a_snapshot() {
 
 #[tokio::test]
 async fn watch_resumes_without_a_snapshot_when_nothing_has_changed() {
-    let world = world();
+    let world = world().await;
     let version = watch(&world, "").await.next().await.unwrap().unwrap().version;
     let resumed = watch(&world, &version).await.next().await.unwrap().unwrap();
     assert!(!resumed.snapshot && resumed.keys.is_empty());
@@ -64,7 +68,7 @@ async fn watch_resumes_without_a_snapshot_when_nothing_has_changed() {
 
 #[tokio::test(start_paused = true)]
 async fn watch_has_a_heartbeat() {
-    let world = world();
+    let world = world().await;
     let mut stream = watch(&world, "").await;
     let first = stream.next().await.unwrap().unwrap();
     let heartbeat = stream.next().await.unwrap().unwrap();
@@ -73,8 +77,46 @@ async fn watch_has_a_heartbeat() {
 }
 
 #[tokio::test]
+async fn watch_tells_of_a_revocation_at_once_and_only_once() {
+    let world = world().await;
+    let mut stream = watch(&world, "").await;
+    let before = stream.next().await.unwrap().unwrap();
+    let (token_id, _) = revoked_token(&world).await;
+    let delta = stream.next().await.unwrap().unwrap();
+    assert!(!delta.snapshot && delta.keys.is_empty());
+    let target =
+        |message: &v1::WatchTrustResponse| message.revocations.iter().map(|one| one.target.clone()).collect::<Vec<_>>();
+    let expected = vec![Some(v1::revocation::Target::TokenId(token_id))];
+    assert_eq!(target(&delta), expected);
+    // Whoever comes back with the version before gets it, whoever comes back with the one after does not.
+    let resumed = watch(&world, &before.version).await.next().await.unwrap().unwrap();
+    assert_eq!(target(&resumed), expected);
+    assert!(target(&watch(&world, &delta.version).await.next().await.unwrap().unwrap()).is_empty());
+    let snapshot = watch(&world, "").await.next().await.unwrap().unwrap();
+    assert!(snapshot.snapshot);
+    assert_eq!(target(&snapshot), expected);
+}
+
+#[tokio::test]
+async fn a_revocation_may_be_forgotten_once_no_verifier_takes_the_token() {
+    let world = world().await;
+    let (_, expire_time) = revoked_token(&world).await;
+    let snapshot = watch(&world, "").await.next().await.unwrap().unwrap();
+    let forget_time = snapshot.revocations[0].forget_time.unwrap();
+    assert_eq!(forget_time.seconds - expire_time.seconds, 600);
+}
+
+/// `jti` and `exp` of a token that has been revoked.
+async fn revoked_token(world: &World) -> (String, prost_types::Timestamp) {
+    let client = message_of_orders(world).client;
+    let token = grpc(world).issue_token(message_of_orders(world)).await.unwrap().into_inner().token.unwrap();
+    grpc(world).revoke_token(v1::RevokeTokenRequest { client, token: token.value }).await.unwrap();
+    (token.token_id, token.expire_time.unwrap())
+}
+
+#[tokio::test]
 async fn watch_ends_when_the_server_drains() {
-    let world = world();
+    let world = world().await;
     let mut stream = watch(&world, "").await;
     stream.next().await.unwrap().unwrap();
     world.issuer.close();

@@ -20,7 +20,7 @@ use token_server::{
 };
 
 /// Runs the whole contract against the store that `$open` makes afresh for each claim. What `$open` returns
-/// beside the store lives as long as the test.
+/// beside the store lives as long as the test; it returns nothing where there can be no such store.
 macro_rules! contract {
     ($open:path) => {
         $crate::contract::contract!($open;
@@ -55,7 +55,7 @@ macro_rules! contract {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $claim() {
-                let (store, _kept) = $open().await;
+                let Some((store, _kept)) = $open().await else { return };
                 $crate::contract::$claim(store).await;
             }
         )*

@@ -5,8 +5,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "clippy's exception for tests does not reach what they share"
 )]
 
 mod contract;
+#[cfg(unix)]
+mod postgres;
 mod sqlite;
+#[cfg(unix)]
+mod temporary_postgres;

@@ -8,14 +8,14 @@ use token_server::{
     store::{ClientStore as _, Store, StoreError, sqlite::SqliteStore},
 };
 
-async fn in_file() -> (Arc<dyn Store>, TempDir) {
+async fn in_file() -> Option<(Arc<dyn Store>, TempDir)> {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("token-server.db")).await.unwrap();
-    (Arc::new(store), folder)
+    Some((Arc::new(store), folder))
 }
 
-async fn in_memory() -> (Arc<dyn Store>, ()) {
-    (Arc::new(SqliteStore::open_in_memory().await.unwrap()), ())
+async fn in_memory() -> Option<(Arc<dyn Store>, ())> {
+    Some((Arc::new(SqliteStore::open_in_memory().await.unwrap()), ()))
 }
 
 mod file {
@@ -89,7 +89,7 @@ async fn a_folder_that_is_not_there_is_unavailable() {
 async fn only_the_owner_can_read_the_files() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let (store, folder) = in_file().await;
+    let (store, folder) = in_file().await.unwrap();
     store.create_client(&orders(), None).await.unwrap();
     let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
     assert!(files.len() >= 2, "database and journal");

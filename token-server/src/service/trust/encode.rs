@@ -1,10 +1,11 @@
 //! Domain → wire for trust.
 
-use token_proto::v1;
+use token_proto::v1::{self, revocation::Target};
 
 use crate::{
     key::{KeyState, PublishedKey},
     metadata::Metadata,
+    store::{Revocation, RevocationTarget},
 };
 
 pub(super) fn issuer(metadata: Metadata) -> v1::Issuer {
@@ -30,6 +31,17 @@ pub(in crate::service) fn key(key: &PublishedKey) -> v1::Key {
         sign_after_time: Some((*sign_after).into()),
         verify_until_time: verify_until.map(Into::into),
     }
+}
+
+pub(super) fn revocation(revocation: &Revocation) -> v1::Revocation {
+    let Revocation { target, revoked_before, forget_time } = revocation;
+    let (target, issued_before_time) = match target {
+        RevocationTarget::TokenId(token_id) => (Target::TokenId(token_id.clone()), None),
+        RevocationTarget::Client(client_id) => {
+            (Target::ClientId(client_id.to_string()), Some((*revoked_before).into()))
+        }
+    };
+    v1::Revocation { target: Some(target), issued_before_time, forget_time: Some((*forget_time).into()) }
 }
 
 fn state_of(state: KeyState) -> v1::KeyState {

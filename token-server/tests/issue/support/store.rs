@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -21,6 +24,7 @@ pub(crate) struct MemoryStore {
     writes: AtomicUsize,
     reads: AtomicUsize,
     out_of_reach: AtomicBool,
+    revocations: Mutex<BTreeMap<RevocationTarget, Revocation>>,
 }
 
 impl MemoryStore {
@@ -30,6 +34,7 @@ impl MemoryStore {
             writes: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             out_of_reach: AtomicBool::new(false),
+            revocations: Mutex::default(),
         }
     }
 
@@ -108,16 +113,19 @@ impl KeyStore for MemoryStore {
 
 #[async_trait]
 impl RevocationStore for MemoryStore {
-    async fn revoke(&self, _: &Revocation, _: Option<&AdminRecord>) -> Result<(), StoreError> {
-        self.write(())
+    async fn revoke(&self, revocation: &Revocation, _: Option<&AdminRecord>) -> Result<(), StoreError> {
+        self.write(())?;
+        self.revocations.lock().unwrap().insert(revocation.target.clone(), revocation.clone());
+        Ok(())
     }
 
-    async fn revocations(&self, _: SystemTime) -> Result<Vec<Revocation>, StoreError> {
-        self.read(Vec::new())
+    async fn revocations(&self, now: SystemTime) -> Result<Vec<Revocation>, StoreError> {
+        let revocations = self.revocations.lock().unwrap();
+        self.read(revocations.values().filter(|revocation| revocation.forget_time > now).cloned().collect())
     }
 
-    async fn revocation(&self, _: &RevocationTarget) -> Result<Option<Revocation>, StoreError> {
-        self.read(None)
+    async fn revocation(&self, target: &RevocationTarget) -> Result<Option<Revocation>, StoreError> {
+        self.read(self.revocations.lock().unwrap().get(target).cloned())
     }
 
     async fn purge_revocations(&self, _: SystemTime) -> Result<u64, StoreError> {

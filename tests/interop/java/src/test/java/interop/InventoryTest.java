@@ -36,6 +36,11 @@ class InventoryTest {
   }
 
   @Test
+  void theFirstCallOfTheDocumentation() throws IOException {
+    FirstCall.main();
+  }
+
+  @Test
   void aCallWithATokenIsAllowed() throws IOException {
     var service = inventory("INVENTORY").withCallCredentials(tokens());
     var item = service.listItems(ListItemsRequest.getDefaultInstance()).next().getItem();

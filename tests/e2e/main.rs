@@ -1,0 +1,9 @@
+//! End to end: a real issuer with TLS on a loopback port, real clients, one module per story.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod admin;
+mod application;
+mod harness;
+mod keys;
+mod walk;

@@ -1,0 +1,101 @@
+//! A walk over every RPC of the contract: what is not public refuses a call without a token, and a token for
+//! somebody else. A new RPC is in the walk by being in the contract.
+
+use http::Request;
+use http_body_util::Full;
+use token_proto::{
+    POLICY,
+    policy::{Access, MethodPolicy},
+};
+use tonic::{Code, Status, body::Body, transport::Channel};
+use tower::{Service as _, ServiceExt as _};
+
+use crate::harness::{Issuer, reason};
+
+/// Calls the method with an empty message; how it answered, where that is in the first headers.
+async fn call(channel: &mut Channel, method: &MethodPolicy, token: Option<&str>) -> Option<Status> {
+    let mut request = Request::post(&*method.path).header("content-type", "application/grpc").header("te", "trailers");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let empty_message: &[u8] = &[0; 5];
+    let request = request.body(Body::new(Full::from(empty_message))).unwrap();
+    let response = channel.ready().await.unwrap().call(request).await.unwrap();
+    Status::from_header_map(response.headers())
+}
+
+fn demands_a_token(method: &&MethodPolicy) -> bool {
+    matches!(method.access, Access::Require(_))
+}
+
+#[tokio::test]
+async fn every_method_that_demands_a_token_refuses_a_call_without_one() {
+    let issuer = Issuer::start().await;
+    let mut channel = issuer.channel();
+    let mut walked = 0;
+    for method in POLICY.iter().filter(demands_a_token) {
+        let status = call(&mut channel, method, None).await.expect("refused at once");
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::Unauthenticated, "CREDENTIALS_MISSING"),
+            "{}",
+            method.path
+        );
+        assert_eq!(status.metadata().get("www-authenticate").unwrap(), "Bearer", "{}", method.path);
+        walked += 1;
+    }
+    assert!(walked >= 10, "only {walked} methods demand a token");
+    issuer.stop().await;
+}
+
+#[tokio::test]
+async fn every_method_that_demands_a_token_refuses_one_for_another_audience() {
+    let issuer = Issuer::start().await;
+    let mut channel = issuer.channel();
+    let token = issuer.token_of(issuer.example(), "inventory").await;
+    for method in POLICY.iter().filter(demands_a_token) {
+        let status = call(&mut channel, method, Some(&token)).await.expect("refused at once");
+        assert_eq!(reason(&status), "TOKEN_AUDIENCE_MISMATCH", "{}", method.path);
+    }
+    issuer.stop().await;
+}
+
+#[tokio::test]
+async fn every_public_method_is_served_and_authenticates_by_itself() {
+    let issuer = Issuer::start().await;
+    let mut channel = issuer.channel();
+    for method in POLICY.iter().filter(|method| method.access == Access::Public) {
+        let status = call(&mut channel, method, None).await;
+        let service = method.path.split('/').nth(1).unwrap();
+        match service {
+            // Anybody may know the issuer and its keys.
+            "token.v1.TrustService" => {
+                assert!(status.is_none_or(|status| status.code() == Code::Ok), "{}", method.path)
+            }
+            // Nobody gets further without saying who it is.
+            "token.v1.TokenService" => {
+                let code = status.expect("refused at once").code();
+                assert!(
+                    matches!(code, Code::Unauthenticated | Code::Unimplemented),
+                    "{} answers {code:?}",
+                    method.path
+                );
+            }
+            other => panic!("{other} is public, and not in this test"),
+        }
+    }
+    issuer.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_contract_does_not_know_is_denied_whatever_the_token() {
+    let issuer = Issuer::start().await;
+    let mut channel = issuer.channel();
+    let token = issuer.token_of(issuer.admin(), "token.admin.v1").await;
+    for path in ["/token.admin.v1.ClientService/Nothing", "/token.admin.v1.ClientService//ListClients"] {
+        let method = MethodPolicy { path: path.into(), audience: "".into(), access: Access::Undeclared };
+        let status = call(&mut channel, &method, Some(&token)).await.expect("refused at once");
+        assert_ne!(status.code(), Code::Ok, "{path}");
+    }
+    issuer.stop().await;
+}

@@ -1,0 +1,11 @@
+//! The server layer and its key sets on a simulated network, in simulated time: no sleeping.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+#[allow(dead_code, reason = "each test uses a part of it")]
+#[path = "../support/http_issuer.rs"]
+mod http_issuer;
+
+mod floods;
+mod key_sets;
+mod network;

@@ -1,0 +1,162 @@
+//! A simulated network with an issuer that serves its metadata and keys over HTTP, and a protected service.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use token_interceptor::{
+    danger::AllowPlaintext,
+    http_client::HttpClient,
+    layer::AuthorizationLayer,
+    verify::{TrustedIssuer, Verifier},
+};
+use token_proto::policy::Requirement;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt as _;
+use tower::{Layer as _, ServiceExt as _};
+
+use crate::http_issuer::{HttpIssuer, Metadata};
+
+/// What a test holds: the issuer's switches, and the service that trusts it.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) issuer: HttpIssuer,
+    layer: AuthorizationLayer,
+}
+
+/// Runs `test` beside the issuer, for at most so much virtual time.
+pub(crate) fn simulate<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    simulate_with(duration, |trusted| trusted, test);
+}
+
+/// The same, with choices about the trusted issuer.
+pub(crate) fn simulate_with<F>(
+    duration: Duration,
+    choose: impl FnOnce(TrustedIssuer) -> TrustedIssuer + 'static,
+    test: impl FnOnce(World) -> F + 'static,
+) where
+    F: Future<Output = ()> + 'static,
+{
+    let tick = if duration > Duration::from_secs(600) { Duration::from_millis(100) } else { Duration::from_millis(1) };
+    let mut sim = turmoil::Builder::new()
+        .simulation_duration(duration)
+        .tick_duration(tick)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(1))
+        .enable_tokio_io()
+        .rng_seed(7)
+        .build();
+    let issuer = HttpIssuer::new("http://issuer".to_owned(), "", Metadata::OpenId);
+    let served = issuer.clone();
+    sim.host("issuer", move || {
+        let router = served.router();
+        async move {
+            let listener = turmoil::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80)).await?;
+            axum::serve(Listener(listener), router).await?;
+            Ok(())
+        }
+    });
+    sim.client("service", async move {
+        let http =
+            HttpClient::builder().plaintext(AllowPlaintext).build_on(tower::service_fn(|uri| Box::pin(connect(uri))));
+        let trusted = choose(TrustedIssuer::discover(issuer.identifier())?.http_client(http));
+        let verifier = Verifier::builder().issuer(trusted).clock(issuer.signer.clock()).build()?;
+        let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
+        test(World { issuer, layer }).await;
+        Ok(())
+    });
+    sim.run().unwrap();
+}
+
+impl World {
+    /// One call through the layer; the handler answers at once.
+    pub(crate) async fn call(&self, token: &str) -> Result<(), Status> {
+        let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        let mut request = Request::new(Body::empty());
+        let headers = request.headers_mut();
+        headers.insert("content-type", "application/grpc".parse().unwrap());
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let response = self.layer.layer(inner).oneshot(request).await.unwrap();
+        Status::from_header_map(response.headers()).map_or(Ok(()), Err)
+    }
+
+    /// A token that names a key which the issuer may or may not have.
+    pub(crate) fn token_of_key(&self, key_id: &str) -> String {
+        self.issuer.signer.token().header("kid", key_id).sign()
+    }
+}
+
+/// The reason of a refusal.
+pub(crate) fn reason(refused: Result<(), Status>) -> String {
+    refused.unwrap_err().get_details_error_info().unwrap().reason
+}
+
+/// UNAVAILABLE, with the time to wait.
+pub(crate) fn retry_after(refused: Result<(), Status>) -> Duration {
+    let status = refused.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "TRUST_UNAVAILABLE");
+    status.get_details_retry_info().unwrap().retry_delay.unwrap()
+}
+
+async fn connect(uri: http::Uri) -> io::Result<TokioIo<Io>> {
+    let host = uri.host().unwrap_or_default().to_owned();
+    Ok(TokioIo::new(Io(turmoil::net::TcpStream::connect((host, 80)).await?)))
+}
+
+struct Listener(turmoil::net::TcpListener);
+
+impl axum::serve::Listener for Listener {
+    type Io = Io;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Io, SocketAddr) {
+        let (stream, address) = self.0.accept().await.unwrap();
+        (Io(stream), address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+struct Io(turmoil::net::TcpStream);
+
+impl Connection for Io {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

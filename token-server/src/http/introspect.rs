@@ -1,0 +1,37 @@
+//! `POST /oauth/introspect`. RFC 7662 section 2.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use serde_json::{Map, Value};
+use token_interceptor::token::VerifiedToken;
+
+use super::{Shared, body, error};
+use crate::{
+    convert::{self, TokenQuestion},
+    error::IssueError,
+    issuer::introspected,
+    origin::Origin,
+};
+
+pub(super) async fn introspect(State(shared): State<Shared>, request: Request) -> Response {
+    let origin = Origin::of(request.headers(), request.extensions());
+    let found = shared.issuer.introspect(&origin, question(request)).await;
+    let answer = found.and_then(|token| body::answer(&encode(token.as_ref()), &origin));
+    answer.unwrap_or_else(|refusal| error::response(&refusal, &origin, &shared.challenge))
+}
+
+/// What introspection and revocation are asked with.
+pub(super) async fn question(mut request: Request) -> Result<TokenQuestion, IssueError> {
+    let headers = std::mem::take(request.headers_mut());
+    let parameters = body::parameters(&headers, request).await?;
+    convert::token_question_form(parameters.token_question()?, &headers)
+}
+
+/// RFC 7662 section 2.2: of an inactive token nothing is said but that.
+fn encode(token: Option<&VerifiedToken>) -> Map<String, Value> {
+    let mut members = token.map(introspected).unwrap_or_default();
+    members.insert("active".to_owned(), token.is_some().into());
+    members
+}

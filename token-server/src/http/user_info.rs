@@ -1,0 +1,25 @@
+//! `/userinfo`. OpenID Connect Core section 5.3; errors by RFC 6750 section 3.
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+
+use super::{Shared, body, error};
+use crate::{issuer::NotTold, origin::Origin};
+
+pub(super) async fn user_info(State(shared): State<Shared>, request: Request) -> Response {
+    let origin = Origin::of(request.headers(), request.extensions());
+    let told = shared.issuer.user_info(&origin, request.headers()).await;
+    let answer = told.and_then(|claims| body::answer(&claims, &origin).map_err(NotTold::Other));
+    match answer {
+        Ok(response) => response,
+        Err(NotTold::Bearer(answer)) => {
+            let mut response = answer.into_http().map(Body::new);
+            body::never_cached(response.headers_mut(), &origin);
+            response
+        }
+        Err(NotTold::Other(refusal)) => error::response(&refusal, &origin, &shared.challenge),
+    }
+}

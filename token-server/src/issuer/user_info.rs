@@ -1,0 +1,58 @@
+//! What the bearer of a token may learn about its subject. OpenID Connect Core section 5.3.
+
+use http::HeaderMap;
+use serde_json::{Map, Value};
+use token_interceptor::{bearer::bearer, error::Denied, status::Answer, token::VerifiedToken};
+use token_proto::v1::ErrorReason;
+
+use super::{Issuer, answered};
+use crate::{audit::Decision, client::ClientId, error::IssueError, origin::Origin};
+
+/// Why nothing is told: an answer for a bearer (RFC 6750), or one as for every other request.
+pub(crate) enum NotTold {
+    Bearer(Answer),
+    Other(IssueError),
+}
+
+impl Issuer {
+    /// The claims about the subject of the caller's own token.
+    ///
+    /// # Errors
+    ///
+    /// When no good token of this issuer is presented, or too many are.
+    pub(crate) async fn user_info(&self, origin: &Origin, headers: &HeaderMap) -> Result<Map<String, Value>, NotTold> {
+        let mut decision = Decision::new(origin, "get_user_info");
+        let token = self.bearer_token(origin, headers);
+        match &token {
+            Ok(token) => {
+                decision.claimed_by(token.client_id());
+                answered(&decision, "told", Some(token.token_id()));
+            }
+            Err(NotTold::Bearer(_)) => answered(&decision, "refused", None),
+            Err(NotTold::Other(error)) => super::refused(&decision, error),
+        }
+        self.claims_about(&token?).await.map_err(NotTold::Other)
+    }
+
+    fn bearer_token(&self, origin: &Origin, headers: &HeaderMap) -> Result<VerifiedToken, NotTold> {
+        self.limits.peer(origin.peer()).map_err(NotTold::Other)?;
+        let token = bearer(headers).map_err(|denied: Denied| NotTold::Bearer(Answer::from(&denied)))?;
+        let verified = self.own_tokens.verify(token.expose()).map_err(NotTold::Other)?;
+        verified.ok_or(NotTold::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is not a good one")))
+    }
+
+    /// The subject, and where it is a client its name.
+    async fn claims_about(&self, token: &VerifiedToken) -> Result<Map<String, Value>, IssueError> {
+        let mut claims = Map::from_iter([
+            ("sub".to_owned(), token.subject().into()),
+            ("client_id".to_owned(), token.client_id().into()),
+        ]);
+        if let Ok(subject) = ClientId::try_from(token.subject()) {
+            let client = self.registry.find(&subject).await.map_err(|error| IssueError::Unavailable(error.into()))?;
+            if let Some(client) = client.filter(|client| !client.display_name.is_empty()) {
+                claims.insert("name".to_owned(), client.display_name.clone().into());
+            }
+        }
+        Ok(claims)
+    }
+}

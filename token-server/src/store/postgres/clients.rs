@@ -1,0 +1,162 @@
+//! Clients in PostgreSQL.
+
+use async_trait::async_trait;
+use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
+
+use super::{PostgresStore, failed, log_change};
+use crate::{
+    client::{Client, ClientId},
+    store::{AdminRecord, ChangeKind, ClientStore, CredentialUse, StoreError, row},
+    timestamp::to_millis,
+};
+
+#[async_trait]
+impl ClientStore for PostgresStore {
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        let found = sqlx::query("SELECT revision, document::text AS document FROM client WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?;
+        let Some(found) = found else { return Ok(None) };
+        let mut client = read(&found)?;
+        let uses = uses(&self.pool, id.as_str(), id.as_str()).await?;
+        row::note_uses(&mut client, &uses);
+        Ok(Some(client))
+    }
+
+    async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
+        // No ID is empty: "" comes before all of them.
+        let rows =
+            sqlx::query("SELECT revision, document::text AS document FROM client WHERE id > $1 ORDER BY id LIMIT $2")
+                .bind(after.map_or("", ClientId::as_str))
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed)?;
+        let mut clients = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(first), Some(last)) = (clients.first(), clients.last()) {
+            let uses = uses(&self.pool, first.id.as_str(), last.id.as_str()).await?;
+            clients.iter_mut().for_each(|client| row::note_uses(client, &uses));
+        }
+        Ok(clients)
+    }
+
+    async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
+        let mut transaction = self.begin().await?;
+        let revision = log_change(&mut transaction, &ChangeKind::Client(client.id.clone())).await?;
+        let inserted = sqlx::query(
+            "INSERT INTO client (id, revision, document) VALUES ($1, $2, $3::jsonb) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(client.id.as_str())
+        .bind(revision)
+        .bind(row::client_document(client)?)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        if inserted.rows_affected() == 0 {
+            return Err(StoreError::AlreadyExists);
+        }
+        self.commit(transaction, audit).await?;
+        Ok(Client { revision: row::unsigned(revision)?, ..client.clone() })
+    }
+
+    async fn update_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
+        let mut transaction = self.begin().await?;
+        expect_revision(&mut transaction, &client.id, Some(client.revision)).await?;
+        let revision = log_change(&mut transaction, &ChangeKind::Client(client.id.clone())).await?;
+        sqlx::query("UPDATE client SET revision = $2, document = $3::jsonb WHERE id = $1")
+            .bind(client.id.as_str())
+            .bind(revision)
+            .bind(row::client_document(client)?)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        sqlx::query(
+            "DELETE FROM credential_use WHERE client_id = $1 AND credential_id NOT IN (
+                 SELECT credential ->> 'id'
+                 FROM client, jsonb_array_elements(client.document -> 'credentials') AS credential
+                 WHERE client.id = $1
+             )",
+        )
+        .bind(client.id.as_str())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        self.commit(transaction, audit).await?;
+        Ok(Client { revision: row::unsigned(revision)?, ..client.clone() })
+    }
+
+    async fn delete_client(
+        &self,
+        id: &ClientId,
+        revision: Option<u64>,
+        audit: Option<&AdminRecord>,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        expect_revision(&mut transaction, id, revision).await?;
+        log_change(&mut transaction, &ChangeKind::Client(id.clone())).await?;
+        sqlx::query("DELETE FROM client WHERE id = $1")
+            .bind(id.as_str())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        self.commit(transaction, audit).await
+    }
+
+    async fn credentials_used(&self, uses: &[CredentialUse]) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        for used in uses {
+            // The client may be gone by now; of two replicas' notes the later counts.
+            sqlx::query(
+                "INSERT INTO credential_use (client_id, credential_id, last_used)
+                 SELECT $1, $2, $3 WHERE EXISTS (SELECT 1 FROM client WHERE id = $1)
+                 ON CONFLICT (client_id, credential_id) 
+                 DO UPDATE SET last_used = greatest(credential_use.last_used, excluded.last_used)",
+            )
+            .bind(used.client_id.as_str())
+            .bind(&used.credential_id)
+            .bind(to_millis(used.time))
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
+    }
+}
+
+fn read(found: &PgRow) -> Result<Client, StoreError> {
+    let revision = found.try_get("revision").map_err(failed)?;
+    row::client(revision, found.try_get("document").map_err(failed)?)
+}
+
+/// Uses of the credentials of every client from `first` to `last`.
+async fn uses(readers: &PgPool, first: &str, last: &str) -> Result<Vec<CredentialUse>, StoreError> {
+    let rows =
+        sqlx::query("SELECT client_id, credential_id, last_used FROM credential_use WHERE client_id BETWEEN $1 AND $2")
+            .bind(first)
+            .bind(last)
+            .fetch_all(readers)
+            .await
+            .map_err(failed)?;
+    let read = |found: &PgRow| {
+        let credential_id = found.try_get("credential_id").map_err(failed)?;
+        let time = found.try_get("last_used").map_err(failed)?;
+        row::credential_use(found.try_get("client_id").map_err(failed)?, credential_id, time)
+    };
+    rows.iter().map(read).collect()
+}
+
+async fn expect_revision(
+    connection: &mut PgConnection,
+    id: &ClientId,
+    expected: Option<u64>,
+) -> Result<(), StoreError> {
+    let current: Option<i64> = sqlx::query_scalar("SELECT revision FROM client WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    let current = row::unsigned(current.ok_or(StoreError::NotFound)?)?;
+    if expected.is_none_or(|expected| expected == current) { Ok(()) } else { Err(StoreError::RevisionMismatch) }
+}

@@ -1,0 +1,86 @@
+//! The change log and the admin audit in PostgreSQL.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
+
+use super::{PostgresStore, failed};
+use crate::{
+    store::{AdminAuditStore, AdminRecord, Change, ChangeLog, StoreError, row},
+    timestamp::to_millis,
+};
+
+#[async_trait]
+impl ChangeLog for PostgresStore {
+    async fn last_change(&self) -> Result<u64, StoreError> {
+        let last = sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM change_log").fetch_one(&self.pool);
+        row::unsigned(last.await.map_err(failed)?)
+    }
+
+    async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT sequence, time, kind, subject FROM change_log WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        )
+        .bind(row::signed(sequence))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let read = |found: &PgRow| {
+            let sequence = found.try_get("sequence").map_err(failed)?;
+            let time = found.try_get("time").map_err(failed)?;
+            let kind = found.try_get("kind").map_err(failed)?;
+            row::change(sequence, time, kind, found.try_get("subject").map_err(failed)?)
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {
+        let purged = sqlx::query(
+            "DELETE FROM change_log WHERE time <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1
+                 AND sequence < (SELECT max(sequence) FROM change_log)",
+        )
+        .bind(row::millis(age))
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(purged.rows_affected())
+    }
+
+    async fn changed(&self) {
+        self.committed.notified().await;
+    }
+}
+
+#[async_trait]
+impl AdminAuditStore for PostgresStore {
+    async fn admin_records(&self, before: Option<u64>, limit: u32) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT number, document::text AS document FROM admin_audit WHERE number < $1 ORDER BY number DESC LIMIT $2")
+                .bind(before.map_or(i64::MAX, row::signed))
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed)?;
+        let read = |found: &PgRow| {
+            let number = found.try_get("number").map_err(failed)?;
+            row::admin_record(number, found.try_get("document").map_err(failed)?)
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+/// Writes a row into the admin audit.
+pub(super) async fn record(connection: &mut PgConnection, record: &AdminRecord) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO admin_audit (time, actor, action, resource, document) VALUES ($1, $2, $3, $4, $5::jsonb)")
+        .bind(to_millis(record.time))
+        .bind(&record.actor)
+        .bind(&record.action)
+        .bind(&record.resource)
+        .bind(row::admin_document(record)?)
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}

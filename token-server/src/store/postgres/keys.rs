@@ -1,0 +1,87 @@
+//! Sealed signing keys in PostgreSQL.
+
+use async_trait::async_trait;
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
+
+use super::{PostgresStore, failed, log_change};
+use crate::{
+    store::{AdminRecord, ChangeKind, KeyStore, KeyTable, SealedKey, StoreError, StoredKey, row},
+    timestamp::{from_millis, to_millis},
+};
+
+#[async_trait]
+impl KeyStore for PostgresStore {
+    async fn keys(&self) -> Result<KeyTable, StoreError> {
+        // One transaction: version and keys of the same moment.
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let mut transaction = self.pool.begin_with(begin).await.map_err(failed)?;
+        let version = version(&mut transaction).await?;
+        let rows = sqlx::query(
+            "SELECT key_id, algorithm, create_time, sign_after, distrust_time, sealing_key_id, sealed
+             FROM signing_key ORDER BY key_id",
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(KeyTable { version, keys: rows.iter().map(read).collect::<Result<_, _>>()? })
+    }
+
+    async fn replace_keys(&self, table: &KeyTable, audit: Option<&AdminRecord>) -> Result<u64, StoreError> {
+        let mut transaction = self.begin().await?;
+        if version(&mut transaction).await? != table.version {
+            return Err(StoreError::RevisionMismatch);
+        }
+        let version = log_change(&mut transaction, &ChangeKind::Keys).await?;
+        sqlx::query("UPDATE signing_key_version SET version = $1")
+            .bind(version)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        sqlx::query("DELETE FROM signing_key").execute(&mut *transaction).await.map_err(failed)?;
+        for key in &table.keys {
+            write(&mut transaction, key).await?;
+        }
+        self.commit(transaction, audit).await?;
+        row::unsigned(version)
+    }
+}
+
+async fn version(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    let version = sqlx::query_scalar("SELECT version FROM signing_key_version").fetch_one(connection).await;
+    row::unsigned(version.map_err(failed)?)
+}
+
+async fn write(connection: &mut PgConnection, key: &StoredKey) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO signing_key
+             (key_id, algorithm, create_time, sign_after, distrust_time, sealing_key_id, sealed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(&key.key_id)
+    .bind(key.algorithm.name())
+    .bind(to_millis(key.create_time))
+    .bind(to_millis(key.sign_after))
+    .bind(key.distrust_time.map(to_millis))
+    .bind(&key.sealed.sealing_key_id)
+    .bind(&key.sealed.bytes)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+fn read(found: &PgRow) -> Result<StoredKey, StoreError> {
+    let time = |column: &str| found.try_get(column).map(from_millis).map_err(failed);
+    Ok(StoredKey {
+        key_id: found.try_get("key_id").map_err(failed)?,
+        algorithm: row::algorithm(found.try_get("algorithm").map_err(failed)?)?,
+        create_time: time("create_time")?,
+        sign_after: time("sign_after")?,
+        distrust_time: found.try_get::<Option<i64>, _>("distrust_time").map_err(failed)?.map(from_millis),
+        sealed: SealedKey {
+            sealing_key_id: found.try_get("sealing_key_id").map_err(failed)?,
+            bytes: found.try_get("sealed").map_err(failed)?,
+        },
+    })
+}

@@ -1,0 +1,79 @@
+//! Revocations in PostgreSQL.
+
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use sqlx::{Row as _, postgres::PgRow};
+
+use super::{PostgresStore, failed, log_change};
+use crate::{
+    store::{AdminRecord, ChangeKind, Revocation, RevocationStore, RevocationTarget, StoreError, row},
+    timestamp::to_millis,
+};
+
+#[async_trait]
+impl RevocationStore for PostgresStore {
+    async fn revoke(&self, revocation: &Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        log_change(&mut transaction, &ChangeKind::Revocation(revocation.target.clone())).await?;
+        let (kind, target) = row::target_columns(&revocation.target);
+        sqlx::query(
+            "INSERT INTO revocation (kind, target, revoked_before, forget_time) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (kind, target) DO UPDATE SET
+                 revoked_before = greatest(revocation.revoked_before, excluded.revoked_before),
+                 forget_time = greatest(revocation.forget_time, excluded.forget_time)",
+        )
+        .bind(kind)
+        .bind(target)
+        .bind(to_millis(revocation.revoked_before))
+        .bind(to_millis(revocation.forget_time))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        self.commit(transaction, audit).await
+    }
+
+    async fn revocations(&self, now: SystemTime) -> Result<Vec<Revocation>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT kind, target, revoked_before, forget_time FROM revocation
+             WHERE forget_time > $1 ORDER BY kind, target",
+        )
+        .bind(to_millis(now))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        rows.iter().map(read).collect()
+    }
+
+    async fn revocation(&self, target: &RevocationTarget) -> Result<Option<Revocation>, StoreError> {
+        let (kind, target) = row::target_columns(target);
+        let found = sqlx::query(
+            "SELECT kind, target, revoked_before, forget_time FROM revocation WHERE kind = $1 AND target = $2",
+        )
+        .bind(kind)
+        .bind(target)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed)?;
+        found.as_ref().map(read).transpose()
+    }
+
+    async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
+        // Not a change: everybody forgets them at the same time by themselves.
+        let purged = sqlx::query("DELETE FROM revocation WHERE forget_time <= $1")
+            .bind(to_millis(now))
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(purged.rows_affected())
+    }
+}
+
+fn read(found: &PgRow) -> Result<Revocation, StoreError> {
+    row::revocation(
+        found.try_get("kind").map_err(failed)?,
+        found.try_get("target").map_err(failed)?,
+        found.try_get("revoked_before").map_err(failed)?,
+        found.try_get("forget_time").map_err(failed)?,
+    )
+}

@@ -1,0 +1,132 @@
+//! A real PostgreSQL for the tests: started once from the distribution's binaries, reachable through a socket
+//! in a temporary folder alone, gone with the test process however that ends.
+
+use std::{
+    env, fs,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Set where a missing PostgreSQL must fail the tests instead of skipping them; so does `CI`.
+const REQUIRE: &str = "REQUIRE_POSTGRES";
+
+/// The server of this test process.
+pub(crate) struct TemporaryPostgres {
+    folder: PathBuf,
+    binaries: PathBuf,
+    owner: Option<(u32, u32)>,
+    databases: AtomicU32,
+    /// Ends, and takes the server with it, when its standard input closes: with this process.
+    _guard: Child,
+}
+
+/// An empty database of its own for one test.
+pub(crate) struct Database {
+    server: &'static TemporaryPostgres,
+    name: String,
+    pub(crate) url: String,
+}
+
+impl TemporaryPostgres {
+    /// The server; `None` where there are no binaries and nothing demands them.
+    pub(crate) fn get() -> Option<&'static Self> {
+        static SERVER: OnceLock<Option<TemporaryPostgres>> = OnceLock::new();
+        SERVER.get_or_init(Self::start).as_ref()
+    }
+
+    /// Makes an empty database.
+    pub(crate) fn database(&'static self) -> Database {
+        let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let output = self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let url = format!("postgres://test@localhost/{name}?host={}", self.folder.display());
+        Database { server: self, name, url }
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Output {
+        let mut psql = as_owner(&self.binaries.join("psql"), self.owner, &self.folder);
+        psql.args(["-X", "-q", "-t", "-A", "-U", "test", "-d", database, "-c", sql]).arg("-h").arg(&self.folder);
+        psql.output().unwrap()
+    }
+
+    fn start() -> Option<Self> {
+        let Some(binaries) = binaries() else {
+            let demanded = env::var_os(REQUIRE).is_some() || env::var_os("CI").is_some();
+            assert!(!demanded, "no PostgreSQL binaries: install the package postgresql");
+            eprintln!("SKIPPED: no PostgreSQL binaries. Install the package postgresql to run these tests.");
+            return None;
+        };
+        let folder = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
+        let owner = unprivileged();
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
+        }
+        let guard = guard(&folder, &binaries, owner);
+        let server = Self { folder, binaries, owner, databases: AtomicU32::new(0), _guard: guard };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !server.psql("postgres", "SELECT 1").status.success() {
+            assert!(Instant::now() < deadline, "PostgreSQL does not start: see {}/log", server.folder.display());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(server)
+    }
+}
+
+impl Database {
+    /// Runs a statement beside the store's own connections; returns what it prints.
+    pub(crate) fn query(&self, sql: &str) -> String {
+        let output = self.server.psql(&self.name, sql);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// A shell that makes and runs the server until its standard input closes, and then cleans up.
+fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>) -> Child {
+    const SCRIPT: &str = r#"
+        "$1/initdb" -D "$2/data" -U test -A trust -E UTF8 --no-sync --locale=C >"$2/log" 2>&1 || exit 1
+        "$1/postgres" -D "$2/data" -c listen_addresses= -c unix_socket_directories="$2" -c fsync=off \
+            -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 >>"$2/log" 2>&1 </dev/null &
+        read -r _
+        kill -QUIT $!
+        wait
+        rm -rf "$2"
+    "#;
+    let mut shell = as_owner(Path::new("/bin/sh"), owner, folder);
+    shell.args(["-c", SCRIPT, "sh"]).arg(binaries).arg(folder);
+    // A terminal's interrupt must reach the tests and not the shell, which has to clean up after them.
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    shell.spawn().unwrap()
+}
+
+fn as_owner(program: &Path, owner: Option<(u32, u32)>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some((user, group)) = owner {
+        command.uid(user).gid(group);
+    }
+    command.current_dir(folder);
+    command
+}
+
+/// The newest version that the distribution has installed.
+fn binaries() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|version| version.path().join("bin"));
+    versions.filter(|binaries| binaries.join("initdb").exists()).max()
+}
+
+/// PostgreSQL refuses to run as root: the distribution's own user for it, or nobody.
+fn unprivileged() -> Option<(u32, u32)> {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let user = users.lines().find(|user| user.starts_with("postgres:"));
+    let ids = user.map(|user| user.split(':').skip(2).take(2).map(|id| id.parse().unwrap()).collect::<Vec<_>>());
+    ids.map_or(Some((65534, 65534)), |ids| Some((ids[0], ids[1])))
+}
