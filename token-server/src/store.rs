@@ -5,6 +5,7 @@
 //! invented. The implementations pass one contract suite.
 
 mod change;
+mod location;
 pub mod postgres;
 mod record;
 mod row;
@@ -19,6 +20,7 @@ use std::{
 use async_trait::async_trait;
 
 pub use change::{Change, ChangeKind};
+pub use location::{StoreLocation, StoreLocationError};
 pub use record::{AdminRecord, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey, StoredKey};
 
 use crate::client::{Client, ClientId};

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use token_interceptor::signature::Algorithm;
 
 use super::reader::Section;
-use crate::{client::registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMaterial};
+use crate::{client::registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMaterial, store::StoreLocation};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A working day's outage of the store is survived by half.
@@ -14,8 +14,8 @@ const STALENESS_MAX: Duration = Duration::from_secs(4 * 3600);
 /// `[store]`: where clients, keys and revocations are kept.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// The SQLite database file.
-    pub sqlite: PathBuf,
+    /// The database.
+    pub location: StoreLocation,
     /// Clients that are kept in memory.
     pub cached_clients: usize,
     /// For how long clients in memory still get tokens while the store is out of reach.
@@ -24,25 +24,26 @@ pub struct Store {
 
 impl Store {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
-        const ALLOWED: &str = r#""sqlite:///var/lib/token-server/token-server.db""#;
+        const ALLOWED: &str =
+            r#""sqlite:///var/lib/token-server/token-server.db", or "postgres://user:password@host/database""#;
         let url: Option<String> = section.required("url");
-        let sqlite = url.and_then(|url| {
-            let path = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()).map(PathBuf::from);
-            if path.is_none() {
+        let location = url.and_then(|url| {
+            let location = StoreLocation::parse(&url).ok();
+            if location.is_none() {
                 section.reject("url", format!("{:?} is not a store known here", without_credentials(&url)), ALLOWED);
             }
-            path
+            location
         });
         let cached_clients = section.within("cached_clients", CLIENTS_MAX, 1..=10_000_000);
         let staleness_max = section.within("staleness_max", STALENESS_MAX, Duration::ZERO..=30 * DAY);
         section.finish();
-        Some(Self { sqlite: sqlite?, cached_clients, staleness_max })
+        Some(Self { location: location?, cached_clients, staleness_max })
     }
 
     /// A file, and otherwise the defaults.
     #[must_use]
     pub fn sqlite(file: PathBuf) -> Self {
-        Self { sqlite: file, cached_clients: CLIENTS_MAX, staleness_max: STALENESS_MAX }
+        Self { location: StoreLocation::Sqlite(file), cached_clients: CLIENTS_MAX, staleness_max: STALENESS_MAX }
     }
 }
 

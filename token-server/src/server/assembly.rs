@@ -17,7 +17,7 @@ use crate::{
     issuer::{Issuer, Parts, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
     revocation::RevocationRegistry,
-    store::{KeyStore, Store, sqlite::SqliteStore},
+    store::{KeyStore, Store},
 };
 
 /// Verifiers' clocks may be behind by this much, and take a token for good for longer.
@@ -96,7 +96,7 @@ pub(crate) fn rules(config: &Config) -> AdminRules {
 
 /// The store of the configuration.
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
-    Ok(Arc::new(SqliteStore::open(&config.store.sqlite).await?))
+    Ok(config.store.location.open().await?)
 }
 
 /// The peppers of the configuration.

@@ -126,7 +126,7 @@ fn is_local(options: &PgConnectOptions) -> bool {
     options.get_socket().is_some()
         || host.starts_with('/')
         || host == "localhost"
-        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {

@@ -1,0 +1,82 @@
+//! Where a store is, as a URL: the one place that knows which stores there are.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Store, StoreError, postgres::PostgresStore, sqlite::SqliteStore};
+
+/// Where a store is.
+#[derive(Clone)]
+pub enum StoreLocation {
+    /// A SQLite database file: `sqlite:///var/lib/token-server/token-server.db`.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database: `postgres://user:password@host/database`.
+    Postgres(SecretString),
+}
+
+/// The text is not the URL of a store that is known here. Does not repeat it: it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a store known here: sqlite:///path/to/file, or postgres://user:password@host/database")]
+pub struct StoreLocationError;
+
+impl StoreLocation {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    ///
+    /// When it is not one of a store that is known here.
+    pub fn parse(url: &str) -> Result<Self, StoreLocationError> {
+        match url.split_once("://") {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => Ok(Self::Postgres(url.into())),
+            Some(_) | None => Err(StoreLocationError),
+        }
+    }
+
+    /// Opens the store, and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when it is out of reach, [`StoreError::Corrupt`] when it is none of ours.
+    pub async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(match self {
+            Self::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+            Self::Postgres(url) => Arc::new(PostgresStore::open(url.expose_secret()).await?),
+        })
+    }
+}
+
+impl fmt::Debug for StoreLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.write_str("Postgres(…)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_urls_of_known_stores_alone() {
+        let path = |url| match StoreLocation::parse(url) {
+            Ok(StoreLocation::Sqlite(path)) => Some(path),
+            Ok(StoreLocation::Postgres(_)) | Err(_) => None,
+        };
+        assert_eq!(path("sqlite:///var/a.db"), Some("/var/a.db".into()));
+        assert_eq!(path("sqlite://a.db"), Some("a.db".into()));
+        assert!(matches!(StoreLocation::parse("postgresql://u@h/d"), Ok(StoreLocation::Postgres(_))));
+        for bad in ["", "a.db", "sqlite://", "postgres://", "mysql://u@h/d"] {
+            assert_eq!(StoreLocation::parse(bad).unwrap_err(), StoreLocationError, "{bad}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let location = StoreLocation::parse("postgres://u:hunter2@h/d").unwrap();
+        assert_eq!(format!("{location:?}"), "Postgres(…)");
+    }
+}
