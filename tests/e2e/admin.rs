@@ -1,6 +1,7 @@
 //! An operator registers a client, changes it, and takes it away; the faces follow at once.
 
 use http::StatusCode;
+use token_interceptor::source::TokenRequest;
 use token_proto::admin::v1::{
     AddCredentialRequest, Client, CreateClientRequest, DeleteClientRequest, Grant, ListClientsRequest,
     UpdateClientRequest,
@@ -107,7 +108,14 @@ async fn reading_scopes_do_not_write_and_the_missing_scope_is_named() {
         }],
         ..Default::default()
     };
-    let secret = admin.create_client(create(reader)).await.unwrap().into_inner().client_secret;
+    // Nobody hands out what it does not have: the token for this call must read, too.
+    let error = admin.create_client(create(reader.clone())).await.unwrap_err();
+    assert_eq!((error.code(), &*reason(&error)), (Code::PermissionDenied, "SCOPE_INSUFFICIENT"));
+    let mut request = tonic::Request::new(create(reader));
+    let both = TokenRequest::for_audience("token.admin.v1").with_scopes(["clients.read", "clients.write"]);
+    request.extensions_mut().insert(both);
+    let secret = admin.create_client(request).await.unwrap().into_inner().client_secret;
+    issuer.keep_secret(&secret);
     let form = [("audience", "token.admin.v1"), ("scope", "clients.read")];
     let token = json(&issuer.post_token("auditor", &secret, &form).await)["access_token"].as_str().unwrap().to_owned();
     let bearer = |message: ListClientsRequest| {
