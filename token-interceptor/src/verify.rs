@@ -8,7 +8,7 @@
 mod builder;
 mod claims;
 mod issuer;
-mod jws;
+pub mod jws;
 
 use std::{
     sync::{

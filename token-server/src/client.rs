@@ -6,6 +6,7 @@ mod public_key;
 pub mod secret;
 pub mod registry;
 pub(crate) mod basic;
+pub mod assertion;
 pub mod presented;
 pub mod authenticate;
 

@@ -82,6 +82,8 @@ pub enum AuthenticationFailure {
     ClientDisabled,
     /// No credential of the client matches.
     NoMatch,
+    /// The client assertion is not good: why.
+    AssertionRefused(&'static str),
     /// No live credential of the client matches, and it has some that have expired.
     NoLiveMatch,
 }
@@ -97,6 +99,7 @@ impl AuthenticationFailure {
             Self::UnknownClient => "client_unknown",
             Self::ClientDisabled => "client_disabled",
             Self::NoMatch => "credential_mismatch",
+            Self::AssertionRefused(_) => "assertion_refused",
             Self::NoLiveMatch => "credential_mismatch_some_expired",
         }
     }
@@ -104,7 +107,17 @@ impl AuthenticationFailure {
 
 impl fmt::Display for AuthenticationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.as_str())?;
+        match self {
+            Self::AssertionRefused(why) => write!(f, ": {why}"),
+            Self::Missing
+            | Self::Malformed
+            | Self::UnsupportedMethod
+            | Self::UnknownClient
+            | Self::ClientDisabled
+            | Self::NoMatch
+            | Self::NoLiveMatch => Ok(()),
+        }
     }
 }
 

@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use crate::{
     audit::Decision,
     client::{
-        authenticate::{AuthenticatedClient, authenticate},
+        assertion::Assertions,
+        authenticate::{AuthenticatedClient, Means, authenticate},
         presented::PresentedClient,
         registry::ClientRegistry,
         secret::Peppers,
@@ -78,8 +79,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Issuer {
     settings: Settings,
-    registry: ClientRegistry,
-    peppers: Peppers,
+    clients: Means,
     keys: KeyRing,
     revocations: RevocationRegistry,
     own_tokens: OwnTokens,
@@ -103,9 +103,8 @@ impl Issuer {
         );
         Self {
             limits: Limits::new(settings.limits),
+            clients: Means { registry, peppers, assertions: Assertions::new(Arc::clone(&settings.terms.issuer)) },
             settings,
-            registry,
-            peppers,
             keys,
             revocations,
             own_tokens,
@@ -229,7 +228,7 @@ impl Issuer {
         presented: &PresentedClient,
     ) -> Result<AuthenticatedClient, IssueError> {
         self.limits.attempt(origin.peer(), presented.claimed_id())?;
-        let client = authenticate(&self.registry, &self.peppers, presented, self.clock.now()).await;
+        let client = authenticate(&self.clients, presented, self.clock.now()).await;
         if let Err(IssueError::ClientAuthenticationFailed(_)) = &client {
             self.limits.failed(origin.peer(), presented.claimed_id());
         }

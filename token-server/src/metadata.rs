@@ -28,7 +28,13 @@ pub mod path {
 /// Grants that the token endpoint takes.
 const GRANT_TYPES: &[&str] = &["client_credentials"];
 /// How clients may authenticate.
-const CLIENT_AUTHENTICATION_METHODS: &[&str] = &["client_secret_basic", "client_secret_post"];
+const CLIENT_AUTHENTICATION_METHODS: &[&str] = &["client_secret_basic", "client_secret_post", "private_key_jwt"];
+
+/// What client assertions may be signed with.
+const ASSERTION_ALGORITHMS: [&str; Algorithm::ALL.len()] = {
+    let [first, second, third, fourth, fifth] = Algorithm::ALL;
+    [first.name(), second.name(), third.name(), fourth.name(), fifth.name()]
+};
 
 /// What the issuer offers.
 #[derive(Clone, Debug)]
@@ -92,8 +98,11 @@ impl Metadata {
             response_types_supported: [],
             grant_types_supported: self.grant_types(),
             token_endpoint_auth_methods_supported: self.client_authentication_methods(),
+            token_endpoint_auth_signing_alg_values_supported: ASSERTION_ALGORITHMS,
             introspection_endpoint_auth_methods_supported: self.client_authentication_methods(),
+            introspection_endpoint_auth_signing_alg_values_supported: ASSERTION_ALGORITHMS,
             revocation_endpoint_auth_methods_supported: self.client_authentication_methods(),
+            revocation_endpoint_auth_signing_alg_values_supported: ASSERTION_ALGORITHMS,
         }
     }
 
@@ -121,8 +130,11 @@ pub(crate) struct OAuthDocument<'a> {
     response_types_supported: [&'static str; 0],
     grant_types_supported: &'a [&'static str],
     token_endpoint_auth_methods_supported: &'a [&'static str],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; Algorithm::ALL.len()],
     introspection_endpoint_auth_methods_supported: &'a [&'static str],
+    introspection_endpoint_auth_signing_alg_values_supported: [&'static str; Algorithm::ALL.len()],
     revocation_endpoint_auth_methods_supported: &'a [&'static str],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; Algorithm::ALL.len()],
 }
 
 /// OpenID Connect Discovery section 3. No ID token is issued; the member is required, and those who read it want

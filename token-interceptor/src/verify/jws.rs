@@ -1,5 +1,7 @@
 //! A compact JWS taken apart: RFC 7515 sections 4 and 7.1, as strictly as RFC 8725 asks.
 
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
@@ -14,18 +16,29 @@ use crate::{
 const REFUSED: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5c", "x5u"];
 
 /// Decoded, and not believed.
-pub(super) struct Jws<'a> {
-    pub(super) algorithm: Algorithm,
-    pub(super) key_id: Option<String>,
-    pub(super) token_type: Option<String>,
+pub struct Jws<'a> {
+    /// `alg`: of the known ones.
+    pub algorithm: Algorithm,
+    /// `kid`.
+    pub key_id: Option<String>,
+    /// `typ`.
+    pub token_type: Option<String>,
     /// What the signature is over: header and claims as they were sent.
-    pub(super) signed: &'a [u8],
-    pub(super) claims: Map<String, Value>,
-    pub(super) signature: Vec<u8>,
+    pub signed: &'a [u8],
+    /// The claims.
+    pub claims: Map<String, Value>,
+    /// The signature.
+    pub signature: Vec<u8>,
 }
 
 impl<'a> Jws<'a> {
-    pub(super) fn parse(token: &'a str) -> Result<Self, VerifyError> {
+    /// Takes a token apart.
+    ///
+    /// # Errors
+    ///
+    /// When it is not three parts of strict base64url, header and claims strict JSON objects; when `alg` is not
+    /// a known one; when the header names an extension, or brings a key.
+    pub fn parse(token: &'a str) -> Result<Self, VerifyError> {
         let malformed = Unverified::Malformed("it is not three parts");
         let (signed, signature) = token.rsplit_once('.').ok_or(malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(malformed)?;
@@ -47,6 +60,13 @@ impl<'a> Jws<'a> {
             claims: object(claims, "its claims are not base64url of a JSON object")?,
             signature: decode(signature, "its signature is not base64url")?,
         })
+    }
+}
+
+/// Claims may be personal, and the whole is a secret.
+impl fmt::Debug for Jws<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jws").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use secrecy::ExposeSecret as _;
 
-use super::{Client, ClientId, Credential, presented::PresentedClient, registry::ClientRegistry, secret::Peppers};
+use super::{
+    Client, ClientId, Credential, assertion::Assertions, presented::PresentedClient, registry::ClientRegistry,
+    secret::Peppers,
+};
 use crate::error::{AuthenticationFailure, IssueError};
 
 /// A client that has proved who it is. Only [`authenticate`] makes one.
@@ -30,6 +33,17 @@ impl AuthenticatedClient {
     }
 }
 
+/// What clients are authenticated with.
+#[derive(Debug)]
+pub struct Means {
+    /// Who is registered.
+    pub registry: ClientRegistry,
+    /// What secrets are hashed with.
+    pub peppers: Peppers,
+    /// Checks signatures.
+    pub assertions: Assertions,
+}
+
 /// Checks what was presented against what is registered.
 ///
 /// # Errors
@@ -37,23 +51,28 @@ impl AuthenticatedClient {
 /// [`IssueError::ClientAuthenticationFailed`] for whatever does not fit, [`IssueError::Unavailable`] when the
 /// client is not in memory and the store cannot be asked: not knowing is not a wrong secret.
 pub async fn authenticate(
-    registry: &ClientRegistry,
-    peppers: &Peppers,
+    means: &Means,
     presented: &PresentedClient,
     now: SystemTime,
 ) -> Result<AuthenticatedClient, IssueError> {
-    match presented {
-        PresentedClient::Secret { client_id, secret } => {
-            let client = find(registry, client_id).await?;
+    let client = find(&means.registry, presented.claimed_id()).await?;
+    let (client, credential_id) = match presented {
+        PresentedClient::Secret { secret, .. } => {
             let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
-            let matched = peppers.find_match(secret.expose_secret(), credentials, now).await;
+            let matched = means.peppers.find_match(secret.expose_secret(), credentials, now).await;
             let matched = matched.map(|credential| credential.id.clone());
-            let (client, credential_id) = decide(client, matched, now)?;
-            registry.credential_used(&client.id, &credential_id, now);
-            Ok(AuthenticatedClient { client })
+            decide(client, matched, now)?
         }
-        PresentedClient::Assertion { .. } => Err(failed(AuthenticationFailure::UnsupportedMethod)),
-    }
+        PresentedClient::Assertion(assertion) => {
+            let verified = means.assertions.verify(assertion, client.as_deref(), now);
+            match client {
+                Some(client) if !client.disabled => (client, verified?),
+                nobody => decide(nobody, None, now)?,
+            }
+        }
+    };
+    means.registry.credential_used(&client.id, &credential_id, now);
+    Ok(AuthenticatedClient { client })
 }
 
 /// What is no client ID is no client: it goes on to the same work as one that is not registered.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use secrecy::SecretString;
 
-use super::basic::Basic;
+use super::{assertion::UnverifiedAssertion, basic::Basic};
 use crate::error::{AuthenticationFailure, IssueError};
 
 /// `client_assertion_type` of a JWT. RFC 7523 section 2.2.
@@ -20,12 +20,7 @@ pub enum PresentedClient {
         secret: SecretString,
     },
     /// `private_key_jwt`.
-    Assertion {
-        /// Who it claims to be, where it says so outside the assertion.
-        client_id: Option<String>,
-        /// A JWT in compact form.
-        assertion: SecretString,
-    },
+    Assertion(UnverifiedAssertion),
 }
 
 impl PresentedClient {
@@ -34,7 +29,7 @@ impl PresentedClient {
     pub fn claimed_id(&self) -> &str {
         match self {
             Self::Secret { client_id, .. } => client_id,
-            Self::Assertion { client_id, .. } => client_id.as_deref().unwrap_or_default(),
+            Self::Assertion(assertion) => assertion.claimed_id(),
         }
     }
 }
@@ -83,7 +78,10 @@ impl Parts {
                 let client_id = client_id.ok_or(IssueError::invalid_request("client_id is missing."))?;
                 Ok(PresentedClient::Secret { client_id, secret: secret.into() })
             }
-            (None, None, Some(assertion)) => Ok(PresentedClient::Assertion { client_id, assertion: assertion.into() }),
+            (None, None, Some(assertion)) => {
+                let assertion = UnverifiedAssertion::parse(assertion, client_id.as_deref());
+                assertion.map(PresentedClient::Assertion).map_err(failed)
+            }
             (None, None, None) => Err(failed(AuthenticationFailure::Missing)),
             (Some(_), ..) | (None, Some(_), Some(_)) => {
                 Err(IssueError::invalid_request("More than one method of client authentication is used."))

@@ -48,7 +48,8 @@ impl Issuer {
             ("client_id".to_owned(), token.client_id().into()),
         ]);
         if let Ok(subject) = ClientId::try_from(token.subject()) {
-            let client = self.registry.find(&subject).await.map_err(|error| IssueError::Unavailable(error.into()))?;
+            let client =
+                self.clients.registry.find(&subject).await.map_err(|error| IssueError::Unavailable(error.into()))?;
             if let Some(client) = client.filter(|client| !client.display_name.is_empty()) {
                 claims.insert("name".to_owned(), client.display_name.clone().into());
             }

@@ -15,7 +15,7 @@ use token_interceptor::{
 };
 use token_server::{
     client::{
-        Client, Credential, CredentialKind, Grant,
+        Client, Credential, CredentialKind, Grant, PublicKeyJwk,
         registry::ClientRegistry,
         secret::{ClientSecret, Pepper, Peppers},
     },
@@ -59,6 +59,8 @@ pub(crate) struct World {
     /// Of the client `orders`.
     pub(crate) secret: String,
     pub(crate) signing_key: Arc<SigningKey>,
+    /// Of the client `with-key`.
+    pub(crate) client_key: SigningKey,
 }
 
 /// An issuer with the clients of [`clients`] and no limits.
@@ -69,7 +71,11 @@ pub(crate) async fn world() -> World {
 pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
     let peppers = Peppers::new(Pepper::new(&KeyMaterial::from_bytes([7; 32])), vec![]);
     let secret = ClientSecret::generate().unwrap();
-    let store = Arc::new(MemoryStore::new(clients(&peppers, &secret)));
+    let client_key = SigningKey::from_der(Algorithm::Es256, &SigningKey::generate_pkcs8(Algorithm::Es256).unwrap());
+    let client_key = client_key.unwrap();
+    let mut registered = clients(&peppers, &secret);
+    registered.extend(clients_with_key(&client_key));
+    let store = Arc::new(MemoryStore::new(registered));
     let clock = Arc::new(TestClock(Mutex::new(start())));
     let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
     let key = || SigningKey::from_der(Algorithm::Es256, &der).unwrap();
@@ -83,7 +89,14 @@ pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
         revocations: RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap(),
     };
     let issuer = Issuer::new(settings, parts, Arc::clone(&clock) as _);
-    World { issuer: Arc::new(issuer), store, clock, secret: secret.expose().to_owned(), signing_key: Arc::new(key()) }
+    World {
+        issuer: Arc::new(issuer),
+        store,
+        clock,
+        secret: secret.expose().to_owned(),
+        signing_key: Arc::new(key()),
+        client_key,
+    }
 }
 
 /// Clients that differ in one thing each; all of them have the same secret.
@@ -124,6 +137,27 @@ fn clients(peppers: &Peppers, secret: &ClientSecret) -> Vec<Client> {
         },
         Client { claims: BTreeMap::from([("long".to_owned(), "x".repeat(5000))]), ..client("oversize") },
         client("odd id:+%"),
+    ]
+}
+
+fn clients_with_key(key: &SigningKey) -> Vec<Client> {
+    let credential = |expire_time| Credential {
+        id: "k1".to_owned(),
+        kind: CredentialKind::PublicKey(PublicKeyJwk::parse(&key.public_jwk().to_json()).unwrap()),
+        create_time: start(),
+        expire_time,
+        last_used_time: None,
+    };
+    let client = |id: &str, expire_time| {
+        let mut client = Client::new(id.try_into().unwrap(), start());
+        client.credentials = vec![credential(expire_time)];
+        client.grants = vec![grant("inventory", &["inventory.read"], &["inventory.read"])];
+        client
+    };
+    vec![
+        client("with-key", None),
+        client("expired-key", Some(start())),
+        Client { disabled: true, ..client("disabled-with-key", None) },
     ]
 }
 

@@ -1,0 +1,180 @@
+//! `private_key_jwt`: a client proves who it is with a signature. RFC 7523 section 3, RFC 7521 section 5.2.
+//!
+//! The audience is the issuer identifier alone, as a string (RFC 10070): an assertion that several servers accept
+//! can be played by one against another. Each is used once and lives for minutes.
+//!
+//! One signature is checked for every assertion, whatever comes of it: with the client's key, or with one that
+//! is nobody's. So an unknown client costs what a bad signature costs.
+
+mod dummy;
+mod replay;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
+use token_interceptor::{clock::numeric_date, signature::VerifyingKey, verify::jws::Jws};
+
+use super::{Client, Credential, CredentialKind};
+use crate::error::{AuthenticationFailure, IssueError};
+
+/// No assertion lives longer.
+const LIFETIME_MAX: Duration = Duration::from_secs(300);
+/// How far the clocks of client and issuer may disagree.
+const LEEWAY: Duration = Duration::from_secs(10);
+/// The longest assertion that is looked at.
+const ASSERTION_BYTES_MAX: usize = 8 * 1024;
+/// RFC 10070: a type of its own; `JWT` and none at all are what most libraries send.
+const TYPES: [&str; 3] = ["client-authentication+jwt", "application/client-authentication+jwt", "JWT"];
+
+/// An assertion that somebody presented. Nothing in it is believed.
+pub struct UnverifiedAssertion {
+    client_id: String,
+    text: SecretString,
+}
+
+impl UnverifiedAssertion {
+    /// Reads who it claims to come from. `client_id` is what the request says beside it.
+    ///
+    /// # Errors
+    ///
+    /// When it is no JWT, or the two disagree: RFC 7521 section 4.2.
+    pub(crate) fn parse(text: String, client_id: Option<&str>) -> Result<Self, AuthenticationFailure> {
+        const MALFORMED: AuthenticationFailure = AuthenticationFailure::Malformed;
+        if text.len() > ASSERTION_BYTES_MAX {
+            return Err(MALFORMED);
+        }
+        let jws = Jws::parse(&text).map_err(|_| MALFORMED)?;
+        let subject = jws.claims.get("sub").and_then(Value::as_str).ok_or(MALFORMED)?.to_owned();
+        if client_id.is_some_and(|client_id| client_id != subject) {
+            return Err(AuthenticationFailure::AssertionRefused("client_id is not its sub"));
+        }
+        Ok(Self { client_id: subject, text: text.into() })
+    }
+
+    /// Who it claims to come from.
+    #[must_use]
+    pub fn claimed_id(&self) -> &str {
+        &self.client_id
+    }
+}
+
+impl fmt::Debug for UnverifiedAssertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedAssertion").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// Checks assertions, and remembers those that were used.
+#[derive(Debug)]
+pub struct Assertions {
+    issuer: Arc<str>,
+    replays: replay::Replays,
+    dummies: dummy::DummyKeys,
+}
+
+impl Assertions {
+    /// For assertions that are made out to `issuer`.
+    #[must_use]
+    pub fn new(issuer: Arc<str>) -> Self {
+        Self { issuer, replays: replay::Replays::default(), dummies: dummy::DummyKeys::default() }
+    }
+
+    /// The ID of the credential that the assertion is signed with. `client` is whoever is registered under the
+    /// claimed ID, if anybody.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::ClientAuthenticationFailed`] for whatever does not fit.
+    pub(super) fn verify(
+        &self,
+        assertion: &UnverifiedAssertion,
+        client: Option<&Client>,
+        now: SystemTime,
+    ) -> Result<String, IssueError> {
+        let jws = Jws::parse(assertion.text.expose_secret()).map_err(|_| refused("it is malformed"))?;
+        let credential = client.and_then(|client| candidate(client, &jws, now));
+        let key = credential.map_or_else(|| self.dummies.key(jws.algorithm), |(_, key)| Some(key));
+        let verifies = key.is_some_and(|key| key.verifies(jws.signed, &jws.signature));
+        let credential = credential.ok_or(refused("no live key of the client fits"))?.0;
+        if !verifies {
+            return Err(refused("the signature is not valid"));
+        }
+        check_type(jws.token_type.as_deref())?;
+        let expires = self.check_claims(&jws.claims, &assertion.client_id, now)?;
+        let token_id = text(&jws.claims, "jti").ok_or(refused("it has no jti"))?;
+        // The last check: only an assertion that is good in every other way is used up.
+        self.replays.use_once(&assertion.client_id, token_id, expires + LEEWAY.as_secs(), numeric_date(now))?;
+        Ok(credential.id.clone())
+    }
+
+    /// The `exp`.
+    fn check_claims(&self, claims: &Map<String, Value>, client_id: &str, now: SystemTime) -> Result<u64, IssueError> {
+        if text(claims, "iss") != Some(client_id) || text(claims, "sub") != Some(client_id) {
+            return Err(refused("iss and sub are not the client"));
+        }
+        if text(claims, "aud") != Some(&*self.issuer) {
+            return Err(refused("aud is not the issuer identifier alone"));
+        }
+        let (now, leeway) = (numeric_date(now), LEEWAY.as_secs());
+        let expires = number(claims, "exp")?.ok_or(refused("it has no exp"))?;
+        if now >= expires.saturating_add(leeway) {
+            return Err(refused("it has expired"));
+        }
+        if expires > now + LIFETIME_MAX.as_secs() + leeway {
+            return Err(refused("it lives too long"));
+        }
+        for start in ["iat", "nbf"] {
+            if number(claims, start)?.is_some_and(|start| start > now + leeway) {
+                return Err(refused("its iat or nbf is in the future"));
+            }
+        }
+        Ok(expires)
+    }
+}
+
+/// The one credential that the assertion can be signed with: by `kid` where it has one, by algorithm otherwise.
+/// More than one is none: trying several would take longer for a client that exists.
+fn candidate<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<(&'a Credential, &'a VerifyingKey)> {
+    let mut fitting = client.credentials.iter().filter(|credential| credential.is_live(now)).filter_map(|credential| {
+        let CredentialKind::PublicKey(jwk) = &credential.kind else { return None };
+        let key = jwk.key();
+        let named = match (&jws.key_id, key.key_id()) {
+            (Some(wanted), Some(key_id)) => wanted == key_id,
+            (None, _) | (Some(_), None) => true,
+        };
+        (named && key.algorithm() == jws.algorithm).then_some((credential, key))
+    });
+    match (fitting.next(), fitting.next()) {
+        (Some(only), None) => Some(only),
+        (Some(_), Some(_)) | (None, _) => None,
+    }
+}
+
+/// RFC 8725 section 3.11: an access token, or whatever else the client signs, is not taken for an assertion.
+fn check_type(token_type: Option<&str>) -> Result<(), IssueError> {
+    match token_type {
+        None => Ok(()),
+        Some(named) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(named)) => Ok(()),
+        Some(_) => Err(refused("its typ is another")),
+    }
+}
+
+fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+fn number(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, IssueError> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or(refused("a time is not a whole number")),
+    }
+}
+
+const fn refused(why: &'static str) -> IssueError {
+    IssueError::ClientAuthenticationFailed(AuthenticationFailure::AssertionRefused(why))
+}

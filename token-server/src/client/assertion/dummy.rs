@@ -1,0 +1,52 @@
+//! Keys that are nobody's: what a signature is checked with where there is no client to check it with.
+
+use std::sync::OnceLock;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use token_interceptor::{
+    json,
+    signature::{Algorithm, SigningKey, VerifyingKey},
+};
+
+/// One key for each algorithm, made when it is first needed.
+#[derive(Debug, Default)]
+pub(super) struct DummyKeys([OnceLock<Option<VerifyingKey>>; Algorithm::ALL.len()]);
+
+impl DummyKeys {
+    pub(super) fn key(&self, algorithm: Algorithm) -> Option<&VerifyingKey> {
+        let index = Algorithm::ALL.iter().position(|known| *known == algorithm)?;
+        self.0.get(index)?.get_or_init(|| make(algorithm)).as_ref()
+    }
+}
+
+fn make(algorithm: Algorithm) -> Option<VerifyingKey> {
+    let jwk = match algorithm {
+        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => {
+            let der = SigningKey::generate_pkcs8(algorithm).ok()?;
+            SigningKey::from_der(algorithm, &der).ok()?.public_jwk().to_json()
+        }
+        Algorithm::Rs256 | Algorithm::Ps256 => rsa(algorithm),
+    };
+    VerifyingKey::from_jwk(&json::object(jwk.as_bytes()).ok()?).ok()
+}
+
+/// An odd number of 2048 bits: it costs what a real modulus costs.
+fn rsa(algorithm: Algorithm) -> String {
+    let modulus = URL_SAFE_NO_PAD.encode([0xa5; 256]);
+    format!(r#"{{"kty":"RSA","alg":"{algorithm}","n":"{modulus}","e":"AQAB"}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_key_for_every_algorithm_and_it_accepts_nothing() {
+        let keys = DummyKeys::default();
+        for algorithm in Algorithm::ALL {
+            let key = keys.key(algorithm).unwrap();
+            assert_eq!(key.algorithm(), algorithm);
+            assert!(!key.verifies(b"message", &[0; 256]));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `private_key_jwt`: RFC 7523 section 3 and RFC 10070, one mutation of a good assertion for each rule; both faces.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use token_interceptor::signature::{Algorithm, SigningKey};
+use token_proto::v1::{self, client_authentication::Credential};
+use tonic::Code;
+
+use crate::support::{
+    World,
+    calls::{grpc, post, reason},
+    start, world,
+};
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+fn now() -> u64 {
+    start().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A header and claims that are good; each call has its own `jti`.
+fn good(client_id: &str) -> (Value, Value) {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
+    let claims = json!({
+        "iss": client_id, "sub": client_id, "aud": "https://issuer.example", "jti": id, "iat": now(), "exp": now() + 60,
+    });
+    (json!({"alg": "ES256", "typ": "client-authentication+jwt"}), claims)
+}
+
+fn sign(key: &SigningKey, (header, claims): &(Value, Value)) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(header), part(claims));
+    let signature = key.sign_bytes(signed.as_bytes()).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+async fn over_grpc(world: &World, client_id: &str, assertion: &str) -> Result<v1::Token, (Code, String)> {
+    let assertion = v1::ClientAssertion { r#type: JWT_BEARER.to_owned(), value: assertion.to_owned() };
+    let client = v1::ClientAuthentication {
+        client_id: client_id.to_owned(),
+        credential: Some(Credential::Assertion(assertion)),
+    };
+    let request = v1::IssueTokenRequest { client: Some(client), ..Default::default() };
+    let issued = grpc(world).issue_token(request).await.map_err(|status| reason(&status))?;
+    Ok(issued.into_inner().token.unwrap())
+}
+
+async fn over_http(world: &World, parameters: &str, assertion: &str) -> u16 {
+    let body = format!(
+        "grant_type=client_credentials&client_assertion_type={JWT_BEARER}&client_assertion={assertion}{parameters}"
+    );
+    let answer = post(world, &body).await;
+    if answer.status == 401 {
+        assert_eq!(answer.error().1, "invalid_client");
+    }
+    answer.status.as_u16()
+}
+
+/// A good assertion with one change is refused by both faces, like every other failed authentication.
+async fn refused(world: &World, claim: &str, change: impl Fn(&mut Value, &mut Value)) {
+    let assertion = || {
+        let (mut header, mut claims) = good("with-key");
+        change(&mut header, &mut claims);
+        sign(&world.client_key, &(header, claims))
+    };
+    let expected = (Code::Unauthenticated, "CLIENT_AUTHENTICATION_FAILED".to_owned());
+    assert_eq!(over_grpc(world, "", &assertion()).await.unwrap_err(), expected, "{claim}");
+    assert_eq!(over_http(world, "", &assertion()).await, 401, "{claim}");
+}
+
+#[tokio::test]
+async fn a_good_assertion_authenticates_with_and_without_client_id() {
+    let world = world().await;
+    for client_id in ["", "with-key"] {
+        let token = over_grpc(&world, client_id, &sign(&world.client_key, &good("with-key"))).await.unwrap();
+        assert_eq!(token.scopes, ["inventory.read"]);
+    }
+    for parameters in ["", "&client_id=with-key"] {
+        assert_eq!(over_http(&world, parameters, &sign(&world.client_key, &good("with-key"))).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn usual_types_are_accepted_and_none_at_all() {
+    let world = world().await;
+    for typ in [json!("JWT"), json!("jwt"), json!("application/client-authentication+jwt")] {
+        let (mut header, claims) = good("with-key");
+        header["typ"] = typ;
+        assert!(over_grpc(&world, "", &sign(&world.client_key, &(header, claims))).await.is_ok());
+    }
+    let (mut header, claims) = good("with-key");
+    header.as_object_mut().unwrap().remove("typ");
+    assert!(over_grpc(&world, "", &sign(&world.client_key, &(header, claims))).await.is_ok());
+}
+
+#[tokio::test]
+async fn rfc_7523_section_3_each_rule_is_checked() {
+    let world = world().await;
+    refused(&world, "iss is another", |_, claims| claims["iss"] = json!("orders")).await;
+    refused(&world, "sub is another client", |_, claims| claims["sub"] = json!("orders")).await;
+    refused(&world, "no iss", |_, claims| drop(claims.as_object_mut().unwrap().remove("iss"))).await;
+    refused(&world, "no sub", |_, claims| drop(claims.as_object_mut().unwrap().remove("sub"))).await;
+    refused(&world, "no exp", |_, claims| drop(claims.as_object_mut().unwrap().remove("exp"))).await;
+    refused(&world, "no jti", |_, claims| drop(claims.as_object_mut().unwrap().remove("jti"))).await;
+    refused(&world, "no aud", |_, claims| drop(claims.as_object_mut().unwrap().remove("aud"))).await;
+    refused(&world, "expired", |_, claims| claims["exp"] = json!(now() - 10)).await;
+    refused(&world, "lives an hour", |_, claims| claims["exp"] = json!(now() + 3600)).await;
+    refused(&world, "exp is text", |_, claims| claims["exp"] = json!((now() + 60).to_string())).await;
+    refused(&world, "exp is a fraction", |_, claims| claims["exp"] = json!(now() as f64 + 60.5)).await;
+    refused(&world, "issued in the future", |_, claims| claims["iat"] = json!(now() + 60)).await;
+    refused(&world, "not valid yet", |_, claims| claims["nbf"] = json!(now() + 60)).await;
+}
+
+#[tokio::test]
+async fn rfc_10070_the_audience_is_the_issuer_alone_as_a_string() {
+    let world = world().await;
+    for aud in [
+        json!(["https://issuer.example"]),
+        json!(["https://issuer.example", "https://other.example"]),
+        json!("https://issuer.example/"),
+        json!("https://issuer.example/oauth/token"),
+        json!("https://ISSUER.example"),
+        json!(""),
+        json!(1),
+    ] {
+        refused(&world, "aud", |_, claims| claims["aud"] = aud.clone()).await;
+    }
+}
+
+#[tokio::test]
+async fn rfc_8725_section_3_11_another_type_of_jwt_is_no_assertion() {
+    let world = world().await;
+    for typ in ["at+jwt", "dpop+jwt", "secevent+jwt", "x"] {
+        refused(&world, typ, |header, _| header["typ"] = json!(typ)).await;
+    }
+}
+
+#[tokio::test]
+async fn rfc_8725_section_3_1_the_header_does_not_choose_how_it_is_checked() {
+    let world = world().await;
+    for alg in ["none", "HS256", "EdDSA", "ES384"] {
+        refused(&world, alg, |header, _| header["alg"] = json!(alg)).await;
+    }
+    refused(&world, "unknown kid", |header, _| header["kid"] = json!("x")).await;
+    refused(&world, "crit", |header, _| header["crit"] = json!(["exp"])).await;
+    refused(&world, "brings its own key", |header, _| header["jwk"] = json!({})).await;
+}
+
+#[tokio::test]
+async fn rfc_7523_section_3_item_7_an_assertion_is_used_once() {
+    let world = world().await;
+    let assertion = sign(&world.client_key, &good("with-key"));
+    assert!(over_grpc(&world, "", &assertion).await.is_ok());
+    assert!(over_grpc(&world, "", &assertion).await.is_err());
+    assert_eq!(over_http(&world, "", &assertion).await, 401, "over the other face");
+}
+
+#[tokio::test]
+async fn a_refused_assertion_is_not_used_up() {
+    let world = world().await;
+    let (header, mut claims) = good("with-key");
+    let assertion = sign(&world.client_key, &(header.clone(), claims.clone()));
+    claims["aud"] = json!("https://other.example");
+    assert!(over_grpc(&world, "", &sign(&world.client_key, &(header, claims))).await.is_err());
+    assert!(over_grpc(&world, "", &assertion).await.is_ok());
+}
+
+#[tokio::test]
+async fn only_the_clients_own_live_key_signs() {
+    let world = world().await;
+    for client_id in ["stranger", "orders", "disabled-with-key", "expired-key"] {
+        let assertion = sign(&world.client_key, &good(client_id));
+        let expected = (Code::Unauthenticated, "CLIENT_AUTHENTICATION_FAILED".to_owned());
+        assert_eq!(over_grpc(&world, "", &assertion).await.unwrap_err(), expected, "{client_id}");
+    }
+    let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
+    let foreign = SigningKey::from_der(Algorithm::Es256, &der).unwrap();
+    assert!(over_grpc(&world, "", &sign(&foreign, &good("with-key"))).await.is_err());
+}
+
+#[tokio::test]
+async fn rfc_7521_section_4_2_client_id_must_agree_and_the_type_be_known() {
+    let world = world().await;
+    let assertion = sign(&world.client_key, &good("with-key"));
+    assert!(over_grpc(&world, "orders", &assertion).await.is_err());
+    let body =
+        |kind: &str| format!("grant_type=client_credentials&client_assertion_type={kind}&client_assertion={assertion}");
+    let saml = post(&world, &body("urn:ietf:params:oauth:client-assertion-type:saml2-bearer")).await;
+    assert_eq!(saml.error(), (401, "invalid_client".to_owned()));
+    let half = post(&world, &format!("grant_type=client_credentials&client_assertion={assertion}")).await;
+    assert_eq!(half.error(), (400, "invalid_request".to_owned()));
+}
+
+#[tokio::test]
+async fn an_assertion_beside_a_secret_is_two_methods() {
+    let world = world().await;
+    let assertion = sign(&world.client_key, &good("with-key"));
+    let parameters = format!("&client_id=with-key&client_secret={}", world.secret);
+    assert_eq!(over_http(&world, &parameters, &assertion).await, 400);
+}
