@@ -3,6 +3,9 @@
 import grpc from '@grpc/grpc-js'
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
 
+/** How far the issuer's clock may be ahead. */
+const CLOCK_SKEW_SECONDS = 5
+
 /** @typedef {import('jose').JWTPayload} Claims */
 
 /**
@@ -36,19 +39,23 @@ export class TokenVerifier {
   }
 
   /**
-   * The claims of a good token.
+   * The claims of a good token. The library checks signature, issuer, audience, type and expiry; the rest of
+   * RFC 9068 it leaves to its users.
    * @param {string} token
-   * @param {Date} [currentDate]
    */
-  async verify(token, currentDate) {
+  async verify(token) {
     const { payload } = await jwtVerify(token, this.keys, {
       issuer: this.issuer,
       audience: this.audience,
       typ: 'at+jwt',
       algorithms: ['ES256'],
       requiredClaims: ['exp', 'iat', 'sub', 'jti', 'client_id'],
-      currentDate,
     })
+    for (const claim of [payload.sub, payload.jti, payload.client_id, payload.scope ?? 'none']) {
+      if (typeof claim !== 'string' || !claim) throw new errors.JWTInvalid('a claim is not what it must be')
+    }
+    if (Number(payload.iat) > Date.now() / 1_000 + CLOCK_SKEW_SECONDS) throw new errors.JWTInvalid('not issued yet')
+    if ('cnf' in payload) throw new errors.JWTInvalid('the token is good only with proof of its key')
     return payload
   }
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import gallery_table
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -21,3 +22,7 @@ def test_the_first_call_of_the_page_is_in_the_program(page):
     assert blocks
     for block in blocks:
         assert lines(block) in lines((ROOT / path).read_text())
+
+
+def test_the_table_of_forgeries_is_what_the_suites_have_on_record():
+    assert gallery_table.table() in gallery_table.PAGE.read_text()

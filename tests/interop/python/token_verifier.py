@@ -33,13 +33,12 @@ class TokenVerifier(grpc.ServerInterceptor):
         return cls(issuer, audience, jwt.PyJWKClient(f"{issuer}/jwks.json", ssl_context=context), scopes)
 
     def verify(self, token: str) -> dict:
-        """The claims of a good token.
+        """The claims of a good token. Raises jwt.PyJWTError otherwise.
 
-        Checks signature, issuer, audience and times by the library, and what it leaves to its users: an
-        access token says that it is one, and has one issuer. Raises jwt.PyJWTError otherwise."""
-        if jwt.get_unverified_header(token).get("typ", "").lower() not in ("at+jwt", "application/at+jwt"):
+        The library checks signature, issuer, audience and times; the rest of RFC 9068 it leaves to its users."""
+        if str(jwt.get_unverified_header(token).get("typ")).lower() not in ("at+jwt", "application/at+jwt"):
             raise jwt.InvalidTokenError("not an access token")
-        return jwt.decode(
+        claims = jwt.decode(
             token,
             self._keys.get_signing_key_from_jwt(token),
             algorithms=["ES256"],
@@ -47,6 +46,13 @@ class TokenVerifier(grpc.ServerInterceptor):
             issuer=self._issuer,
             options={"require": ["exp", "iat", "iss", "aud", "sub", "jti", "client_id"]},
         )
+        if not all(isinstance(claims[name], str) and claims[name] for name in ("sub", "jti", "client_id")):
+            raise jwt.InvalidTokenError("a claim is not what it must be")
+        if not isinstance(claims.get("scope", ""), str):
+            raise jwt.InvalidTokenError("the scope is not one string")
+        if "cnf" in claims:
+            raise jwt.InvalidTokenError("the token is good only with proof of its key")
+        return claims
 
     def intercept_service(self, continuation, call):
         handler = continuation(call)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
@@ -15,6 +16,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
+
+// How far the issuer's clock may be ahead.
+const clockSkew = 5 * time.Second
 
 // Caller is who calls, for handlers.
 type Caller struct {
@@ -58,29 +62,38 @@ func newVerifier(tokens *oidc.IDTokenVerifier, scopes map[string]string) *Verifi
 	return &Verifier{tokens: tokens, algorithms: []jose.SignatureAlgorithm{jose.ES256}, scopes: scopes}
 }
 
-// Verify checks signature, issuer, audience and times by the library, and what it leaves to its users: an
-// access token says that it is one.
+// Verify checks a token: signature, issuer, audience, expiry and nbf by the library, and the rest of RFC 9068,
+// which it leaves to its users.
 func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
-	var caller Caller
 	parsed, err := jose.ParseSignedCompact(token, v.algorithms)
 	if err != nil {
-		return caller, err
+		return Caller{}, err
 	}
-	if kind, _ := parsed.Signatures[0].Protected.ExtraHeaders[jose.HeaderType].(string); !strings.EqualFold(kind, "at+jwt") &&
-		!strings.EqualFold(kind, "application/at+jwt") {
-		return caller, errors.New("not an access token")
+	kind, _ := parsed.Signatures[0].Protected.ExtraHeaders[jose.HeaderType].(string)
+	if strings.TrimPrefix(strings.ToLower(kind), "application/") != "at+jwt" {
+		return Caller{}, errors.New("not an access token")
 	}
 	verified, err := v.tokens.Verify(ctx, token)
 	if err != nil {
-		return caller, err
+		return Caller{}, err
 	}
-	if err := verified.Claims(&caller); err != nil {
-		return caller, err
+	var claims struct {
+		Caller
+		Confirmation any `json:"cnf"`
 	}
-	if caller.Subject == "" || caller.ClientID == "" || caller.TokenID == "" {
-		return caller, errors.New("a claim that RFC 9068 asks for is missing")
+	if err := verified.Claims(&claims); err != nil {
+		return Caller{}, err
 	}
-	return caller, nil
+	if claims.Subject == "" || claims.ClientID == "" || claims.TokenID == "" || verified.IssuedAt.IsZero() {
+		return Caller{}, errors.New("a claim that RFC 9068 asks for is missing")
+	}
+	if verified.IssuedAt.After(time.Now().Add(clockSkew)) {
+		return Caller{}, errors.New("not issued yet")
+	}
+	if claims.Confirmation != nil {
+		return Caller{}, errors.New("the token is good only with proof of its key")
+	}
+	return claims.Caller, nil
 }
 
 // Unary guards unary methods.

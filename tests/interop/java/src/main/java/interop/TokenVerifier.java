@@ -12,6 +12,7 @@ import com.nimbusds.jose.proc.JWSVerificationKeySelector;
 import com.nimbusds.jose.proc.SecurityContext;
 import com.nimbusds.jose.util.ResourceRetriever;
 import com.nimbusds.jwt.JWTClaimsSet;
+import com.nimbusds.jwt.proc.BadJWTException;
 import com.nimbusds.jwt.proc.DefaultJWTClaimsVerifier;
 import com.nimbusds.jwt.proc.DefaultJWTProcessor;
 import com.nimbusds.jwt.proc.JWTClaimsSetVerifier;
@@ -26,6 +27,8 @@ import io.grpc.Status;
 import java.net.MalformedURLException;
 import java.net.URI;
 import java.text.ParseException;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
@@ -41,6 +44,9 @@ public final class TokenVerifier implements ServerInterceptor {
 
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+
+  /** How far the issuer's clock may be ahead. */
+  private static final Duration CLOCK_SKEW = Duration.ofSeconds(5);
 
   private final JWTProcessor<SecurityContext> processor;
   private final Map<String, String> scopes;
@@ -79,9 +85,30 @@ public final class TokenVerifier implements ServerInterceptor {
         Set.of("exp", "iat", "sub", "jti", "client_id"));
   }
 
-  /** The claims of a good token. */
+  /**
+   * The claims of a good token. The library checks signature, issuer, audience, type and expiry; the rest of
+   * RFC 9068 it leaves to its users.
+   */
   JWTClaimsSet verify(String token) throws BadJOSEException, ParseException, JOSEException {
-    return processor.process(token, null);
+    JWTClaimsSet claims = processor.process(token, null);
+    for (String name : List.of("sub", "jti", "client_id")) {
+      if (!(claims.getClaim(name) instanceof String text) || text.isEmpty()) {
+        throw new BadJWTException(name + " is not what it must be");
+      }
+    }
+    if (!(claims.getClaims().getOrDefault("scope", "") instanceof String)) {
+      throw new BadJWTException("the scope is not one string");
+    }
+    if (claims.getExpirationTime() == null) {
+      throw new BadJWTException("a token that never expires");
+    }
+    if (claims.getIssueTime().toInstant().isAfter(Instant.now().plus(CLOCK_SKEW))) {
+      throw new BadJWTException("not issued yet");
+    }
+    if (claims.getClaim("cnf") != null) {
+      throw new BadJWTException("the token is good only with proof of its key");
+    }
+    return claims;
   }
 
   @Override
@@ -109,7 +136,8 @@ public final class TokenVerifier implements ServerInterceptor {
     } catch (BadJOSEException | ParseException | JOSEException bad) {
       throw new Refused(Status.UNAUTHENTICATED, "the token is not good");
     }
-    if (!(claims.getClaim("scope") instanceof String granted) || !List.of(granted.split(" ")).contains(scope)) {
+    String granted = claims.getClaims().getOrDefault("scope", "").toString();
+    if (!List.of(granted.split(" ")).contains(scope)) {
       throw new Refused(Status.PERMISSION_DENIED, "the token lacks the scope " + scope);
     }
     return claims;

@@ -1,0 +1,97 @@
+package interop;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+
+import com.nimbusds.jose.JOSEException;
+import com.nimbusds.jose.JOSEObjectType;
+import com.nimbusds.jose.JWSAlgorithm;
+import com.nimbusds.jose.jwk.source.JWKSourceBuilder;
+import com.nimbusds.jose.proc.BadJOSEException;
+import com.nimbusds.jose.proc.DefaultJOSEObjectTypeVerifier;
+import com.nimbusds.jose.proc.JWSVerificationKeySelector;
+import com.nimbusds.jose.proc.SecurityContext;
+import com.nimbusds.jose.util.JSONObjectUtils;
+import com.nimbusds.jose.util.Resource;
+import com.nimbusds.jose.util.ResourceRetriever;
+import com.nimbusds.jwt.JWTClaimsSet;
+import com.nimbusds.jwt.proc.DefaultJWTClaimsVerifier;
+import com.nimbusds.jwt.proc.DefaultJWTProcessor;
+import java.net.URI;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.text.ParseException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.junit.jupiter.api.Test;
+
+/** Every forged token of the gallery, and which of them get through; {@code gallery.json} has them on record. */
+class GalleryTest {
+  private interface Verifier {
+    void verify(String token) throws BadJOSEException, JOSEException, ParseException;
+  }
+
+  private static final Map<String, Object> GALLERY = read("../../../token-interceptor/testdata/forgeries.json");
+  private static final Map<String, Object> RECORD = read("../gallery.json");
+  private static final String ISSUER = (String) GALLERY.get("issuer");
+  private static final String AUDIENCE = (String) GALLERY.get("audience");
+
+  private static Map<String, Object> read(String path) {
+    try {
+      return JSONObjectUtils.parse(Files.readString(Path.of(path)));
+    } catch (Exception unreadable) {
+      throw new IllegalStateException(path, unreadable);
+    }
+  }
+
+  private static ResourceRetriever keys() {
+    return url -> new Resource(JSONObjectUtils.toJSONString(object(GALLERY.get("jwks"))), "application/json");
+  }
+
+  @SuppressWarnings("unchecked")
+  private static Map<String, Object> object(Object value) {
+    return (Map<String, Object>) value;
+  }
+
+  private static List<Map<String, Object>> tokens(String list) {
+    return ((List<?>) GALLERY.get(list)).stream().map(GalleryTest::object).toList();
+  }
+
+  private static void accepts(String name, Verifier verifier) throws Exception {
+    for (var good : tokens("good")) {
+      verifier.verify((String) good.get("token"));
+    }
+    List<Object> accepted = new ArrayList<>();
+    for (var forgery : tokens("forgeries")) {
+      try {
+        verifier.verify((String) forgery.get("token"));
+        accepted.add(forgery.get("name"));
+      } catch (BadJOSEException | JOSEException | ParseException refused) {
+        // As it should be.
+      }
+    }
+    assertEquals(RECORD.get(name), accepted);
+  }
+
+  @Test
+  void whatNimbusAcceptsAlone() throws Exception {
+    assertFalse(tokens("forgeries").isEmpty());
+    var source = JWKSourceBuilder.create(URI.create(ISSUER + "/jwks.json").toURL(), keys()).build();
+    var processor = new DefaultJWTProcessor<SecurityContext>();
+    processor.setJWSKeySelector(new JWSVerificationKeySelector<>(JWSAlgorithm.ES256, source));
+    processor.setJWSTypeVerifier(
+        new DefaultJOSEObjectTypeVerifier<>(new JOSEObjectType("at+jwt"), new JOSEObjectType("application/at+jwt")));
+    processor.setJWTClaimsSetVerifier(
+        new DefaultJWTClaimsVerifier<>(
+            AUDIENCE, new JWTClaimsSet.Builder().issuer(ISSUER).build(), Set.of("exp")));
+    accepts("Nimbus", token -> processor.process(token, null));
+  }
+
+  @Test
+  void whatTheVerifierAccepts() throws Exception {
+    var verifier = TokenVerifier.ofJwks(ISSUER, AUDIENCE, keys(), Map.of());
+    accepts("Nimbus, TokenVerifier.java", verifier::verify);
+  }
+}
