@@ -29,7 +29,7 @@ deny:
 advisories:
     cargo deny --config .deny.toml check advisories
 
-# Clients and servers of another world against a running issuer: go, java, node, python, reflection.
+# Clients and servers of another world against a running issuer: go, java, node, python, browser, reflection.
 interop language:
     tests/interop/{{language}}/run
 

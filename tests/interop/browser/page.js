@@ -1,0 +1,30 @@
+// What runs in the browser: a token by gRPC-Web, then a call that needs one, over the same port.
+
+import { createClient } from '@connectrpc/connect'
+import { createGrpcWebTransport } from '@connectrpc/connect-web'
+import { ClientService } from './stubs/token/admin/v1/client_service_pb.js'
+import { TokenService } from './stubs/token/v1/token_service_pb.js'
+
+const transport = createGrpcWebTransport({ baseUrl: location.origin })
+
+/** The IDs of all clients, or why they cannot be had. */
+globalThis.listClients = async ({ clientId, clientSecret, scopes }) => {
+  const audiences = ['token.admin.v1']
+  const { token } = await createClient(TokenService, transport).issueToken({
+    client: { clientId, credential: { case: 'clientSecret', value: clientSecret } },
+    audiences,
+    scopes,
+  })
+  return call({ authorization: `Bearer ${token.value}` })
+}
+
+globalThis.listClientsWithoutToken = () => call({})
+
+async function call(headers) {
+  try {
+    const { clients } = await createClient(ClientService, transport).listClients({}, { headers })
+    return { clients: clients.map(({ clientId }) => clientId) }
+  } catch (error) {
+    return { code: error.code, challenge: error.metadata.get('www-authenticate') }
+  }
+}
