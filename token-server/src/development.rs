@@ -28,6 +28,7 @@ use crate::{
     key_material::KeyMaterial,
     private_file,
     server::{Running, ServeError},
+    store::StoreLocation,
 };
 use local_ca::LocalCa;
 
@@ -113,7 +114,7 @@ impl Development {
                 client_certificate_required: false,
                 reload_interval: RELOAD_INTERVAL,
             }),
-            store: Store::sqlite(folder.join("token-server.db")),
+            store: Store::at(StoreLocation::Sqlite(folder.join("token-server.db"))),
             keys: Keys {
                 algorithms: vec![Algorithm::Es256],
                 rotation_period: 30 * DAY,

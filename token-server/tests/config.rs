@@ -76,7 +76,7 @@ header_bytes = 1
   audit = "somewhere"
 
 [store]
-url = "mysql://user:hunter2@db/tokens"
+url = "mysql://user@db/tokens"
 
 [limts]
 connections = 5
@@ -90,7 +90,7 @@ connections = 5
         "a.toml:10:1: tokens.maximum_lifetime: 3600 has no unit",
         "a.toml:11:1: tokens.header_bytes: 1 is out of range\n    allowed: from 512 to 65536",
         r#"a.toml:14:3: telemetry.audit: "somewhere" is not a place for the audit stream"#,
-        "a.toml:17:1: store.url: \"mysql\" is not a store known here",
+        "a.toml:17:1: store.url: it is not the URL of a store known here",
         r#"a.toml:19:2: limts: there is no such section; did you mean "limits"?"#,
         r#"TOKEN_SERVER__LIMITS__CONNECTIONS: limits.connections: "many" is not a whole number"#,
         "not set: keys.sealing_key_file: it is missing",
@@ -190,4 +190,26 @@ fn names_a_file_that_cannot_be_read() {
     fs::remove_file(folder.path().join("tls.key")).unwrap();
     let error = read(&text, &[]).unwrap_err();
     assert!(error.to_string().contains("tls.private_key") && error.to_string().contains("tls.key"), "{error}");
+}
+
+#[test]
+fn password_of_the_store_is_kept_out_of_the_file_and_of_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path());
+    let sqlite = "sqlite:///var/lib/token-server/token-server.db";
+    let with = |url: &str| text.replace(sqlite, url);
+    let error = read(&with("postgres://user:hunter2@db/tokens"), &[]).unwrap_err();
+    assert!(error.to_string().contains("store.url: a password does not belong in this file"), "{error}");
+    assert!(error.to_string().contains("url_file") && !format!("{error:?}").contains("hunter2"), "{error}");
+
+    for url in ["postgres://user:hunter2@db/tokens", "mysql://user:hunter2@db/tokens"] {
+        let read = read(&text, &[("TOKEN_SERVER__STORE__URL", url)]);
+        assert_eq!(read.is_ok(), url.starts_with("postgres"));
+        assert!(!format!("{read:?}").contains("hunter2"));
+    }
+    fs::write(folder.path().join("store-url"), "postgres://user:hunter2@db/tokens\n").unwrap();
+    let by_file =
+        text.replace(&format!("url = \"{sqlite}\""), &format!("url_file = \"{}/store-url\"", folder.path().display()));
+    let config = read(&by_file, &[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
 }

@@ -1,6 +1,8 @@
 //! `[store]`, `[keys]` and `[secrets]`: what the server keeps, and what it keeps it safe with.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
 
 use token_interceptor::signature::Algorithm;
 
@@ -14,7 +16,7 @@ const STALENESS_MAX: Duration = Duration::from_secs(4 * 3600);
 /// `[store]`: where clients, keys and revocations are kept.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// The database.
+    /// SQLite on this machine, or PostgreSQL where there are several replicas.
     pub location: StoreLocation,
     /// Clients that are kept in memory.
     pub cached_clients: usize,
@@ -24,32 +26,44 @@ pub struct Store {
 
 impl Store {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
-        const ALLOWED: &str =
-            r#""sqlite:///var/lib/token-server/token-server.db", or "postgres://user:password@host/database""#;
-        let url: Option<String> = section.required("url");
-        let location = url.and_then(|url| {
-            let location = StoreLocation::parse(&url).ok();
-            if location.is_none() {
-                section.reject("url", format!("{:?} is not a store known here", without_credentials(&url)), ALLOWED);
-            }
-            location
-        });
+        let location = location(&mut section);
         let cached_clients = section.within("cached_clients", CLIENTS_MAX, 1..=10_000_000);
         let staleness_max = section.within("staleness_max", STALENESS_MAX, Duration::ZERO..=30 * DAY);
         section.finish();
         Some(Self { location: location?, cached_clients, staleness_max })
     }
 
-    /// A file, and otherwise the defaults.
+    /// A place, and otherwise the defaults.
     #[must_use]
-    pub fn sqlite(file: PathBuf) -> Self {
-        Self { location: StoreLocation::Sqlite(file), cached_clients: CLIENTS_MAX, staleness_max: STALENESS_MAX }
+    pub fn at(location: StoreLocation) -> Self {
+        Self { location, cached_clients: CLIENTS_MAX, staleness_max: STALENESS_MAX }
     }
 }
 
-/// A database URL can hold a password, which no message repeats.
-fn without_credentials(url: &str) -> &str {
-    if url.contains('@') { url.split("://").next().unwrap_or_default() } else { url }
+/// `url`, or `url_file` for one with a password in it.
+fn location(section: &mut Section<'_>) -> Option<StoreLocation> {
+    const ALLOWED: &str = "sqlite:///path/to/file, or postgres://user@host/database";
+    let from_file = section.has("url_file");
+    let url = if from_file {
+        section.secret_in("url_file")
+    } else {
+        section.required::<String>("url").map(SecretString::from)
+    };
+    section.known("url");
+    section.known("url_file");
+    let (key, url) = (if from_file { "url_file" } else { "url" }, url?);
+    if !from_file && section.is_in_file("url") && has_password(url.expose_secret()) {
+        let instead = "url_file = \"/path/to/file\", or the variable TOKEN_SERVER__STORE__URL";
+        section.reject(key, "a password does not belong in this file".to_owned(), instead);
+        return None;
+    }
+    let parsed = StoreLocation::parse(url.expose_secret());
+    // The text is not repeated: it may hold a password.
+    parsed.map_err(|_| section.reject(key, "it is not the URL of a store known here".to_owned(), ALLOWED)).ok()
+}
+
+fn has_password(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| url.password().is_some())
 }
 
 /// `[keys]`: signing keys.

@@ -116,6 +116,13 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Header list of an HTTP/2 request, in bytes.
     pub header_bytes: u32,
+    /// Token requests of one peer each second; 0 is no limit. An IPv6 peer is its /64.
+    pub requests_per_second_per_peer: u32,
+    /// Token requests of one authenticated client each second; 0 is no limit.
+    pub requests_per_second_per_client: u32,
+    /// Failed authentications of one client ID from one peer each second, with bursts of ten times as many; 0 is
+    /// no limit.
+    pub failures_per_second: u32,
     /// A connection older than this is asked to go (GOAWAY), so that clients spread over replicas.
     pub connection_age: Duration,
     /// After a signal to stop, requests under way have this long to end.
@@ -125,13 +132,23 @@ pub struct Limits {
 impl Limits {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let second = Duration::from_secs(1);
+        let default = Self::default();
         let limits = Self {
-            connections: section.within("connections", 10_000, 1..=1_000_000),
-            handshake_timeout: section.within("handshake_timeout", second * 10, second..=second * 60),
-            streams_per_connection: section.within("streams_per_connection", 1_000, 1..=100_000),
-            header_bytes: section.within("header_bytes", 16 * 1024, 1024..=1024 * 1024),
-            connection_age: section.within("connection_age", second * 3600, second * 10..=second * 86_400 * 7),
-            drain_deadline: section.within("drain_deadline", second * 30, Duration::ZERO..=second * 600),
+            connections: section.within("connections", default.connections, 1..=1_000_000),
+            handshake_timeout: section.within("handshake_timeout", default.handshake_timeout, second..=second * 60),
+            streams_per_connection: section.within(
+                "streams_per_connection",
+                default.streams_per_connection,
+                1..=100_000,
+            ),
+            header_bytes: section.within("header_bytes", default.header_bytes, 1024..=1024 * 1024),
+            requests_per_second_per_peer: section
+                .or("requests_per_second_per_peer", default.requests_per_second_per_peer),
+            requests_per_second_per_client: section
+                .or("requests_per_second_per_client", default.requests_per_second_per_client),
+            failures_per_second: section.or("failures_per_second", default.failures_per_second),
+            connection_age: section.within("connection_age", default.connection_age, second * 10..=second * 604_800),
+            drain_deadline: section.within("drain_deadline", default.drain_deadline, Duration::ZERO..=second * 600),
         };
         section.finish();
         limits
@@ -146,6 +163,9 @@ impl Default for Limits {
             handshake_timeout: second * 10,
             streams_per_connection: 1_000,
             header_bytes: 16 * 1024,
+            requests_per_second_per_peer: 100_000,
+            requests_per_second_per_client: 50_000,
+            failures_per_second: 10,
             connection_age: second * 3600,
             drain_deadline: second * 30,
         }

@@ -169,6 +169,22 @@ impl<'m> Section<'m> {
         self.secret_file(key_file, &file?)
     }
 
+    /// The content of the file that a setting names, which must be given.
+    pub(super) fn secret_in(&mut self, key: &'static str) -> Option<SecretString> {
+        let file = self.required_file(key)?;
+        self.secret_file(key, &file)
+    }
+
+    /// A setting that is right here, whoever reads it.
+    pub(super) fn known(&mut self, key: &'static str) {
+        self.known.push(key);
+    }
+
+    /// Whether the setting stands in the file, not in the environment.
+    pub(super) fn is_in_file(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|node| matches!(node.place, Place::File { .. }))
+    }
+
     fn secret_file(&self, key: &'static str, file: &Path) -> Option<SecretString> {
         match std::fs::read_to_string(file) {
             Ok(text) if !text.trim().is_empty() => Some(SecretString::from(text.trim().to_owned())),

@@ -12,10 +12,11 @@ use crate::{
         registry::ClientRegistry,
         secret::{Pepper, Peppers},
     },
-    config::{Config, IssuerUrl, Secrets},
+    config::{Config, IssuerUrl, Limits, Secrets},
     feed::{Feed, FeedSettings},
     issuer::{Issuer, Parts, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
+    limit::{LimitSettings, Rate},
     revocation::RevocationRegistry,
     store::{KeyStore, Store},
 };
@@ -124,5 +125,17 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Settings {
     settings.terms.token_bytes_max = config.tokens.header_bytes;
     // A verifier that fetches at this interval holds every key before its first use.
     settings.key_set_max_age = settings.key_set_max_age.min(config.keys.visibility_period / 2);
+    settings.limits = limits(&config.limits);
     settings
+}
+
+fn limits(limits: &Limits) -> LimitSettings {
+    let rate = |per_second, burst| (per_second > 0).then(|| Rate::per_second(per_second, burst));
+    let (peer, client) = (limits.requests_per_second_per_peer, limits.requests_per_second_per_client);
+    LimitSettings {
+        peer: rate(peer, peer),
+        client: rate(client, client),
+        failure: rate(limits.failures_per_second, limits.failures_per_second.saturating_mul(10)),
+        ..LimitSettings::default()
+    }
 }
