@@ -42,14 +42,21 @@ pub(super) enum Place {
     Known(Url),
     /// Found by the issuer's metadata, and looked for again when it stops answering.
     Discovered {
-        issuer: Url,
+        issuer: Issuer,
         metadata: ArcSwapOption<Metadata>,
     },
 }
 
+/// An issuer by its identifier: as it was given, which is what it is compared by, and as a URL.
+#[derive(Debug)]
+pub(super) struct Issuer {
+    pub(super) identifier: String,
+    pub(super) url: Url,
+}
+
 impl Place {
-    pub(super) fn discovered(issuer: Url) -> Self {
-        Self::Discovered { issuer, metadata: ArcSwapOption::empty() }
+    pub(super) fn discovered(identifier: String, url: Url) -> Self {
+        Self::Discovered { issuer: Issuer { identifier, url }, metadata: ArcSwapOption::empty() }
     }
 }
 

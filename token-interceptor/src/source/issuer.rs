@@ -150,17 +150,17 @@ impl IssuerBuilder {
                 IssuerTransport::Grpc(GrpcIssuer::new(endpoint.connect_lazy()))
             }
             Reach::TokenEndpoint(url) => {
-                let endpoint = parse(&url)?;
-                IssuerTransport::Http(Box::new(self.http(&endpoint, Place::Known)?))
+                let url = parse(&url)?;
+                IssuerTransport::Http(Box::new(self.http(&url, Place::Known(url.clone()))?))
             }
-            Reach::Discovery(issuer) => {
-                let issuer = parse(&issuer)?;
-                IssuerTransport::Http(Box::new(self.http(&issuer, Place::discovered)?))
+            Reach::Discovery(identifier) => {
+                let url = parse(&identifier)?;
+                IssuerTransport::Http(Box::new(self.http(&url, Place::discovered(identifier, url.clone()))?))
             }
         })
     }
 
-    fn http(self, url: &Url, place: impl FnOnce(Url) -> Place) -> Result<HttpIssuer, SourceConfigError> {
+    fn http(self, url: &Url, place: Place) -> Result<HttpIssuer, SourceConfigError> {
         let client = match self.http_client {
             Some(client) => client,
             None => {
@@ -173,7 +173,7 @@ impl IssuerBuilder {
         client.check(url)?;
         Ok(HttpIssuer {
             client,
-            place: place(url.clone()),
+            place,
             audience_parameter: self.audience_parameter,
             secret_in: self.secret_in,
             clock: self.clock,

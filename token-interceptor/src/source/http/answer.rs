@@ -76,7 +76,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Option<(Refusal, String)> {
 }
 
 /// The characters that RFC 6749 section 5.2 allows in an error: nothing that could forge a line of a log.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let allowed = |c: &char| matches!(c, ' '..='!' | '#'..='[' | ']'..='~');
     text.chars().filter(allowed).take(DESCRIPTION_CHARS_MAX).collect()
 }

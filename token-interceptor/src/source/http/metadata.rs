@@ -9,6 +9,8 @@ use crate::{
     source::{SourceError, credential::SecretIn},
 };
 
+use super::{Issuer, answer::printable};
+
 /// What is needed of an issuer's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Metadata {
@@ -18,9 +20,9 @@ pub(in crate::source) struct Metadata {
 }
 
 /// Reads the metadata from either of the two well-known places.
-pub(super) async fn discover(client: &HttpClient, issuer: &Url) -> Result<Metadata, SourceError> {
+pub(super) async fn discover(client: &HttpClient, issuer: &Issuer) -> Result<Metadata, SourceError> {
     let mut failure = None;
-    for place in [inserted(issuer, "oauth-authorization-server"), appended(issuer, "openid-configuration")] {
+    for place in [inserted(&issuer.url, "oauth-authorization-server"), appended(&issuer.url, "openid-configuration")] {
         let answer = match client.get(&place).await {
             Ok(answer) if answer.status.is_success() => read(&answer.body, issuer),
             Ok(answer) => Err(SourceError::unavailable(format!("{place} answered {}", answer.status))),
@@ -48,17 +50,21 @@ fn appended(issuer: &Url, name: &str) -> Url {
     place
 }
 
-fn read(body: &[u8], issuer: &Url) -> Result<Metadata, SourceError> {
+fn read(body: &[u8], issuer: &Issuer) -> Result<Metadata, SourceError> {
     let members = json::object(body).map_err(SourceError::unavailable)?;
     let text = |name: &str| members.get(name).and_then(serde_json::Value::as_str);
-    // RFC 8414 section 3.3: another issuer's metadata would have our credentials sent to another's endpoint.
+    // RFC 8414 section 3.3, to the letter: another issuer's metadata would have this client's credentials sent
+    // to another's endpoint.
     let named = text("issuer").unwrap_or_default();
-    if named.trim_end_matches('/') != issuer.as_str().trim_end_matches('/') {
-        return Err(SourceError::unavailable("the metadata are another issuer's"));
+    if named != issuer.identifier {
+        let named = printable(named);
+        return Err(SourceError::unavailable(format!("the metadata are those of another issuer: {named:?}")));
     }
-    let token_endpoint = text("token_endpoint").and_then(|endpoint| Url::parse(endpoint).ok());
+    let endpoint = text("token_endpoint").and_then(|endpoint| Url::parse(endpoint).ok());
+    // An issuer that is reached over TLS has no reason to be sent secrets without.
+    let endpoint = endpoint.filter(|endpoint| endpoint.scheme() == "https" || issuer.url.scheme() == "http");
     let token_endpoint =
-        token_endpoint.ok_or_else(|| SourceError::unavailable("the metadata name no token endpoint"))?;
+        endpoint.ok_or_else(|| SourceError::unavailable("the metadata name no usable token endpoint"))?;
     let methods = members.get("token_endpoint_auth_methods_supported").and_then(serde_json::Value::as_array);
     let offers = |method: &str| methods.is_some_and(|methods| methods.iter().any(|offered| offered == method));
     // RFC 8414 section 2: client_secret_basic where nothing is said.
@@ -75,6 +81,10 @@ mod tests {
         Url::parse(url).unwrap()
     }
 
+    fn issuer(identifier: &str) -> Issuer {
+        Issuer { identifier: identifier.to_owned(), url: url(identifier) }
+    }
+
     #[test]
     fn the_two_well_known_places() {
         let (plain, tenant) = (url("https://a.example"), url("https://a.example/tenant/"));
@@ -88,7 +98,7 @@ mod tests {
 
     #[test]
     fn reads_the_endpoint_and_how_a_secret_is_sent() {
-        let issuer = url("https://a.example");
+        let issuer = issuer("https://a.example");
         let body = |methods: &str| {
             format!(r#"{{"issuer":"https://a.example","token_endpoint":"https://a.example/t"{methods}}}"#)
         };
@@ -108,18 +118,18 @@ mod tests {
 
     #[test]
     fn rejects_another_issuers_metadata() {
-        for named in ["https://b.example", "https://a.example.b", "https://a.example/x", ""] {
+        for named in ["https://b.example", "https://a.example/", "https://a.example.b", "https://a.example/x", ""] {
             let body = format!(r#"{{"issuer":"{named}","token_endpoint":"https://b.example/t"}}"#);
-            assert!(read(body.as_bytes(), &url("https://a.example")).is_err(), "{named}");
+            assert!(read(body.as_bytes(), &issuer("https://a.example")).is_err(), "{named}");
         }
     }
 
     #[test]
-    fn rejects_metadata_that_name_no_endpoint() {
+    fn rejects_metadata_that_name_no_usable_endpoint() {
         for body in
             [r#"{"issuer":"https://a.example"}"#, "[]", "", r#"{"issuer":"https://a.example","token_endpoint":3}"#]
         {
-            assert!(read(body.as_bytes(), &url("https://a.example")).is_err(), "{body}");
+            assert!(read(body.as_bytes(), &issuer("https://a.example")).is_err(), "{body}");
         }
     }
 }
