@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "token/v1/error_reason.proto",
         "token/v1/token_service.proto",
         "token/v1/trust_service.proto",
+        "token/admin/v1/audit_service.proto",
         "token/admin/v1/client_service.proto",
         "token/admin/v1/key_service.proto",
     ];

@@ -1,6 +1,7 @@
 //! What operators do to clients and keys: checked, stored, on record. The same for gRPC and for the commands
 //! that work on the store directly.
 
+mod audit;
 mod check;
 mod clients;
 mod credentials;
@@ -10,6 +11,7 @@ mod operator;
 mod page;
 mod revocations;
 
+pub use audit::{AuditAdmin, AuditPage};
 pub use clients::{AdminRules, ClientAdmin, ClientUpdate, CreatedClient, Page};
 pub use credentials::{AddedCredential, NewCredential, NewCredentialKind};
 pub use draft::{ClientDraft, ClientField, GrantDraft};

@@ -1,5 +1,6 @@
 //! The gRPC face. One file per service; a handler decodes, hands over to the domain line, and encodes.
 
+pub mod audit;
 pub mod clients;
 pub mod keys;
 mod operator;

@@ -21,7 +21,9 @@ use async_trait::async_trait;
 
 pub use change::{Change, ChangeKind};
 pub use location::{StoreLocation, StoreLocationError};
-pub use record::{AdminRecord, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey, StoredKey};
+pub use record::{
+    AdminRecord, AdminRecordFilter, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey, StoredKey,
+};
 
 use crate::client::{Client, ClientId};
 
@@ -159,12 +161,18 @@ pub trait ChangeLog: Send + Sync {
 /// Who changed what, for as long as the operator keeps it.
 #[async_trait]
 pub trait AdminAuditStore: Send + Sync {
-    /// Reads at most `limit` records, the newest first, beginning before the record with number `before`.
+    /// Reads at most `limit` records that fit `filter`, the newest first, beginning before the record with number
+    /// `before`.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn admin_records(&self, before: Option<u64>, limit: u32) -> Result<Vec<(u64, AdminRecord)>, StoreError>;
+    async fn admin_records(
+        &self,
+        filter: &AdminRecordFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, AdminRecord)>, StoreError>;
 }
 
 /// All of it.

@@ -23,6 +23,9 @@ use crate::{
 /// How often a change without an etag is tried again because somebody else was faster.
 const ATTEMPTS: u32 = 5;
 
+/// What a page of clients answers.
+const QUESTION: &str = "clients";
+
 /// What the server allows at the most.
 #[derive(Clone, Copy, Debug)]
 pub struct AdminRules {
@@ -139,15 +142,12 @@ impl ClientAdmin {
     ///
     /// [`AdminError::Invalid`] for a negative size or a token that was not handed out here; the store's.
     pub async fn list(&self, page_size: i32, page_token: &str) -> Result<Page, AdminError> {
-        let (size, after) = (page::size(page_size)?, page::after(page_token)?);
-        // One more than asked for tells whether there is a next page.
-        let mut clients = self.store.clients(after.as_ref(), size + 1).await?;
-        let more = clients.len() > usize::try_from(size).unwrap_or(usize::MAX);
-        if more {
-            clients.pop();
-        }
-        let last = clients.last().filter(|_| more);
-        Ok(Page { next_page_token: last.map(|client| page::token(&client.id)).unwrap_or_default(), clients })
+        let size = page::size(page_size)?;
+        let after =
+            page::after(QUESTION, page_token)?.map(|last| ClientId::try_from(last).map_err(|_| page::foreign()));
+        let mut clients = self.store.clients(after.transpose()?.as_ref(), size + 1).await?;
+        let next = page::cut(&mut clients, size).map(|last| page::token(QUESTION, last.id.as_str()));
+        Ok(Page { next_page_token: next.unwrap_or_default(), clients })
     }
 
     /// Changes a client. AIP-134.

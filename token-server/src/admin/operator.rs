@@ -24,11 +24,11 @@ impl Operator {
         }
     }
 
-    /// Somebody with access to the database itself, who could change anything anyhow. `name` goes into the
-    /// audit.
+    /// Somebody with access to the database itself, who could change anything anyhow. Stands as `local:name` in
+    /// the audit.
     #[must_use]
     pub fn local(name: &str) -> Self {
-        Self { name: name.to_owned(), request_id: None, scopes: None }
+        Self { name: format!("local:{name}"), request_id: None, scopes: None }
     }
 
     pub(super) fn record(

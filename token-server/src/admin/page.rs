@@ -1,9 +1,8 @@
-//! Page tokens. AIP-158: opaque; what was not handed out here is refused.
+//! Page tokens. AIP-158: opaque; what was not handed out here, for the same question, is refused.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::AdminError;
-use crate::client::ClientId;
 
 const SIZE_DEFAULT: u32 = 50;
 const SIZE_MAX: u32 = 1000;
@@ -17,24 +16,44 @@ pub(super) fn size(asked: i32) -> Result<u32, AdminError> {
     }
 }
 
-/// The token of the page after `last`.
-pub(super) fn token(last: &ClientId) -> String {
-    let text = last.as_str();
-    URL_SAFE_NO_PAD.encode([&crc32fast::hash(text.as_bytes()).to_be_bytes(), text.as_bytes()].concat())
+/// Leaves the first `size` items, of one more that was read; returns the last of them where there is more.
+pub(super) fn cut<T>(items: &mut Vec<T>, size: u32) -> Option<&T> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let more = items.len() > size;
+    items.truncate(size);
+    items.last().filter(|_| more)
+}
+
+/// The token of the page after `last`, in answer to `question`.
+pub(super) fn token(question: &str, last: &str) -> String {
+    URL_SAFE_NO_PAD.encode([&checksum(question, last.as_bytes()), last.as_bytes()].concat())
 }
 
 /// What the page begins after; `None` for the first page.
-pub(super) fn after(token: &str) -> Result<Option<ClientId>, AdminError> {
+pub(super) fn after(question: &str, token: &str) -> Result<Option<String>, AdminError> {
     if token.is_empty() {
         return Ok(None);
     }
     let read = || {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (checksum, text) = bytes.split_first_chunk::<4>()?;
-        let intact = crc32fast::hash(text).to_be_bytes() == *checksum;
-        ClientId::try_from(std::str::from_utf8(text).ok()?).ok().filter(|_| intact)
+        let (sum, last) = bytes.split_first_chunk::<4>()?;
+        let last = std::str::from_utf8(last).ok()?;
+        (checksum(question, last.as_bytes()) == *sum).then(|| last.to_owned())
     };
-    read().map(Some).ok_or_else(|| AdminError::invalid("page_token", "it is not one that was handed out here"))
+    read().map(Some).ok_or_else(foreign)
+}
+
+/// What is wrong with a token that was not handed out here for this question.
+pub(super) fn foreign() -> AdminError {
+    AdminError::invalid("page_token", "it is not one that was handed out here for the same question")
+}
+
+fn checksum(question: &str, last: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(question.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(last);
+    hasher.finalize().to_be_bytes()
 }
 
 #[cfg(test)]
@@ -44,10 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_leads_back_to_its_client() {
-        let id = ClientId::try_from("orders 1").unwrap();
-        assert_eq!(after(&token(&id)).unwrap(), Some(id));
-        assert_eq!(after("").unwrap(), None);
+    fn a_token_leads_back_to_its_place_for_the_same_question_alone() {
+        let token = token("clients", "orders 1");
+        assert_eq!(after("clients", &token).unwrap().as_deref(), Some("orders 1"));
+        assert!(after("records", &token).is_err());
+        assert_eq!(after("clients", "").unwrap(), None);
     }
 
     #[test]
@@ -56,18 +76,26 @@ mod tests {
         assert!(size(-1).is_err());
     }
 
+    #[test]
+    fn there_is_a_next_page_only_where_more_was_read() {
+        let mut items = vec![1, 2, 3];
+        assert_eq!(cut(&mut items, 2), Some(&2));
+        assert_eq!(items, [1, 2]);
+        assert_eq!(cut(&mut items, 2), None);
+    }
+
     proptest! {
         #[test]
         fn made_up_tokens_are_refused(text in ".{1,40}") {
-            prop_assert!(after(&text).is_err());
+            prop_assert!(after("clients", &text).is_err());
         }
 
         #[test]
         fn a_changed_token_is_refused(place in 0..14usize, other in "[A-Za-z0-9_-]") {
-            let mut text = token(&ClientId::try_from("orders").unwrap());
+            let mut text = token("clients", "orders");
             prop_assume!(text[place..=place] != other);
             text.replace_range(place..=place, &other);
-            prop_assert!(after(&text).is_err());
+            prop_assert!(after("clients", &text).is_err());
         }
     }
 }

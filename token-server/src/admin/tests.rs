@@ -18,7 +18,7 @@ use crate::{
     key::{KeyRotation, KeySettings, KeyState, Schedule, SealingKeys},
     key_material::KeyMaterial,
     revocation::RevocationRegistry,
-    store::{AdminRecord, ClientStore, KeyStore, RevocationTarget, Store, sqlite::SqliteStore},
+    store::{AdminRecord, AdminRecordFilter, ClientStore, KeyStore, RevocationTarget, Store, sqlite::SqliteStore},
 };
 
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Setting {
     }
 
     async fn last_record(&self) -> AdminRecord {
-        self.store.admin_records(None, 1).await.unwrap().remove(0).1
+        self.store.admin_records(&AdminRecordFilter::default(), None, 1).await.unwrap().remove(0).1
     }
 }
 
@@ -399,4 +399,23 @@ async fn revoking_a_clients_tokens_counts_to_the_end_of_the_second() {
     assert_eq!(registry.revoked()[&target].revoked_before, at(6), "never taken back");
     let error = admin.revoke_client_tokens(&setting.operator, "removed", Some(at(60))).await.unwrap_err();
     assert_eq!(fields(error), ["issued_before_time"]);
+}
+
+#[tokio::test]
+async fn records_are_read_in_pages_for_one_filter() {
+    let setting = Setting::new().await;
+    for name in ["a", "b", "c"] {
+        setting.create(&ClientDraft { client_id: name.to_owned(), ..ClientDraft::default() }).await.unwrap();
+    }
+    let audit = AuditAdmin::new(Arc::clone(&setting.store) as _);
+    let filter = AdminRecordFilter { actor: Some("admin".to_owned()), ..AdminRecordFilter::default() };
+    let resources = |page: AuditPage| page.records.into_iter().map(|(_, record)| record.resource).collect::<Vec<_>>();
+    let first = audit.list(&filter, 2, "").await.unwrap();
+    let token = first.next_page_token.clone();
+    assert_eq!(resources(first), ["c", "b"]);
+    let last = audit.list(&filter, 2, &token).await.unwrap();
+    assert!(last.next_page_token.is_empty());
+    assert_eq!(resources(last), ["a"]);
+    let other = AdminRecordFilter::default();
+    assert_eq!(fields(audit.list(&other, 2, &token).await.unwrap_err()), ["page_token"]);
 }

@@ -59,7 +59,7 @@ const ADMIN: Wanted = Wanted {
     id: "token-admin",
     display_name: "The command line: token-server client, token-server key",
     audience: "token.admin.v1",
-    scopes: &["clients.read", "clients.write", "keys.read", "keys.write"],
+    scopes: &["clients.read", "clients.write", "keys.read", "keys.write", "audit.read"],
     file: "admin.env",
     title: "What `token-server client` and `token-server key` authenticate with.",
     id_variable: "TOKEN_ADMIN_CLIENT_ID",

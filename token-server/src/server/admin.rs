@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use token_interceptor::{clock::Clock, revocation::Revocations};
-use token_proto::admin::v1::{client_service_server, key_service_server};
+use token_proto::admin::v1::{audit_service_server, client_service_server, key_service_server};
 use tonic::service::Routes;
 
 use super::{ServeError, guard::Guard};
 use crate::{
-    admin::{ClientAdmin, KeyAdmin, RevocationAdmin},
+    admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
     config::IssuerUrl,
     key::KeyRing,
-    service::{clients, keys},
+    service::{audit, clients, keys},
 };
 
 /// What the admin services do their work with.
@@ -20,6 +20,7 @@ pub(super) struct Parts {
     pub(super) clients: ClientAdmin,
     pub(super) keys: KeyAdmin,
     pub(super) revocations: RevocationAdmin,
+    pub(super) audit: AuditAdmin,
 }
 
 /// The services, reached only with a token that their annotations ask for.
@@ -30,8 +31,11 @@ pub(super) fn routes(
     revoked: Revocations,
     clock: Arc<dyn Clock>,
 ) -> Result<Router, ServeError> {
-    let services = [client_service_server::SERVICE_NAME, key_service_server::SERVICE_NAME];
+    let services =
+        [client_service_server::SERVICE_NAME, key_service_server::SERVICE_NAME, audit_service_server::SERVICE_NAME];
     let guard = Guard::new(issuer, ring, revoked, clock, &services)?;
-    let routes = Routes::new(clients::server(parts.clients, parts.revocations)).add_service(keys::server(parts.keys));
+    let routes = Routes::new(clients::server(parts.clients, parts.revocations))
+        .add_service(keys::server(parts.keys))
+        .add_service(audit::server(parts.audit));
     Ok(routes.into_axum_router().reset_fallback().layer(guard))
 }

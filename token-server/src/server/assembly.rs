@@ -7,7 +7,7 @@ use token_interceptor::clock::Clock;
 
 use super::{ServeError, admin};
 use crate::{
-    admin::{AdminRules, ClientAdmin, KeyAdmin, RevocationAdmin},
+    admin::{AdminRules, AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
     client::{
         registry::ClientRegistry,
         secret::{Pepper, Peppers},
@@ -80,6 +80,7 @@ pub(super) async fn assemble(
         clients: ClientAdmin::new(store.clone(), registry.clone(), peppers.clone(), Arc::clone(&clock), rules),
         keys: KeyAdmin::new(rotation.clone()),
         revocations: RevocationAdmin::new(revocations.clone(), Arc::clone(&clock), rules),
+        audit: AuditAdmin::new(store.clone()),
     };
     let admin = config
         .admin

@@ -19,7 +19,8 @@ use crate::store::ChangeLog;
 /// Services that answer from memory; the empty name stands for the server.
 const FROM_MEMORY: [&str; 3] = ["", "token.v1.TokenService", "token.v1.TrustService"];
 /// Services that need the store.
-const FROM_STORE: [&str; 2] = ["token.admin.v1.ClientService", "token.admin.v1.KeyService"];
+const FROM_STORE: [&str; 3] =
+    ["token.admin.v1.AuditService", "token.admin.v1.ClientService", "token.admin.v1.KeyService"];
 /// How often the store is asked whether it is there ...
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// ... and how long it may take to say so.

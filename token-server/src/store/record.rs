@@ -79,13 +79,28 @@ pub struct CredentialUse {
     pub time: SystemTime,
 }
 
+/// Which admin records are asked for; everything that is set must fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AdminRecordFilter {
+    /// By whom.
+    pub actor: Option<String>,
+    /// What was done.
+    pub action: Option<String>,
+    /// To what.
+    pub resource: Option<String>,
+    /// From this time on.
+    pub from: Option<SystemTime>,
+    /// Before this time.
+    pub until: Option<SystemTime>,
+}
+
 /// Who changed what: written in the transaction of the change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminRecord {
     /// When.
     #[serde(with = "crate::timestamp")]
     pub time: SystemTime,
-    /// The client ID of the caller, or `cli:<user>` for a change made offline.
+    /// The client ID of the caller, or `local:…` for somebody with access to the database itself.
     pub actor: String,
     /// What was done: the method's name, such as `CreateClient`.
     pub action: String,

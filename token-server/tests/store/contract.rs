@@ -14,8 +14,8 @@ use token_server::{
     },
     key_material::KeyMaterial,
     store::{
-        AdminRecord, Change, ChangeKind, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey, Store,
-        StoreError, StoredKey,
+        AdminRecord, AdminRecordFilter, Change, ChangeKind, CredentialUse, KeyTable, Revocation, RevocationTarget,
+        SealedKey, Store, StoreError, StoredKey,
     },
 };
 
@@ -48,6 +48,7 @@ macro_rules! contract {
             a_change_wakes_who_waits,
             an_audit_record_comes_with_its_change,
             audit_records_are_read_newest_first_in_pages,
+            audit_records_are_filtered,
             a_closed_store_is_unavailable,
         );
     };
@@ -304,7 +305,7 @@ pub(crate) async fn a_failed_change_leaves_no_trace(store: Shared) {
     let stale = KeyTable { version: 99, keys: vec![key("a")] };
     assert!(store.replace_keys(&stale, Some(&record("RotateSigningKey"))).await.is_err());
     assert_eq!(store.last_change().await.unwrap(), before);
-    assert!(store.admin_records(None, 10).await.unwrap().is_empty());
+    assert!(store.admin_records(&AdminRecordFilter::default(), None, 10).await.unwrap().is_empty());
     assert!(store.keys().await.unwrap().keys.is_empty());
 }
 
@@ -381,7 +382,13 @@ pub(crate) async fn an_audit_record_comes_with_its_change(store: Shared) {
     store.delete_client(&id("orders"), None, Some(&record("DeleteClient"))).await.unwrap();
     store.revoke(&token("jti", 10), Some(&record("RevokeToken"))).await.unwrap();
     store.replace_keys(&KeyTable::default(), Some(&record("RotateSigningKey"))).await.unwrap();
-    let records: Vec<_> = store.admin_records(None, 10).await.unwrap().into_iter().map(|(_, record)| record).collect();
+    let records: Vec<_> = store
+        .admin_records(&AdminRecordFilter::default(), None, 10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(_, record)| record)
+        .collect();
     let expected = ["RotateSigningKey", "RevokeToken", "DeleteClient", "UpdateClient", "CreateClient"].map(record);
     assert_eq!(records, expected);
 }
@@ -393,10 +400,31 @@ pub(crate) async fn audit_records_are_read_newest_first_in_pages(store: Shared) 
             .await
             .unwrap();
     }
-    let first = store.admin_records(None, 2).await.unwrap();
+    let first = store.admin_records(&AdminRecordFilter::default(), None, 2).await.unwrap();
     assert_eq!(first.iter().map(|(_, record)| record.resource.as_str()).collect::<Vec<_>>(), ["c", "b"]);
-    let rest = store.admin_records(Some(first[1].0), 2).await.unwrap();
+    let rest = store.admin_records(&AdminRecordFilter::default(), Some(first[1].0), 2).await.unwrap();
     assert_eq!(rest.iter().map(|(_, record)| record.resource.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+pub(crate) async fn audit_records_are_filtered(store: Shared) {
+    let records = [
+        AdminRecord { time: at(1), ..record("CreateClient") },
+        AdminRecord { time: at(2), actor: "other".to_owned(), ..record("UpdateClient") },
+        AdminRecord { time: at(3), resource: "billing".to_owned(), ..record("CreateClient") },
+    ];
+    for record in &records {
+        store.revoke(&token("jti", 10), Some(record)).await.unwrap();
+    }
+    let times = async |filter: AdminRecordFilter| -> Vec<SystemTime> {
+        let found = store.admin_records(&filter, None, 10).await.unwrap();
+        found.into_iter().map(|(_, record)| record.time).collect()
+    };
+    let all = AdminRecordFilter::default;
+    assert_eq!(times(all()).await, [at(3), at(2), at(1)]);
+    assert_eq!(times(AdminRecordFilter { actor: Some("other".to_owned()), ..all() }).await, [at(2)]);
+    assert_eq!(times(AdminRecordFilter { action: Some("CreateClient".to_owned()), ..all() }).await, [at(3), at(1)]);
+    assert_eq!(times(AdminRecordFilter { resource: Some("billing".to_owned()), ..all() }).await, [at(3)]);
+    assert_eq!(times(AdminRecordFilter { from: Some(at(2)), until: Some(at(3)), ..all() }).await, [at(2)]);
 }
 
 pub(crate) async fn a_closed_store_is_unavailable(store: Shared) {

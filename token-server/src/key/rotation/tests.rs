@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     feed::FeedSettings,
     key_material::KeyMaterial,
-    store::{Store, StoreError, sqlite::SqliteStore},
+    store::{AdminRecordFilter, Store, StoreError, sqlite::SqliteStore},
 };
 
 const VISIBILITY: Duration = Duration::from_secs(100);
@@ -176,7 +176,7 @@ async fn a_distrusted_key_signs_no_more_from_that_moment() {
     let state = |key_id: &str| published.keys.iter().find(|key| key.jwk.key_id() == key_id).unwrap().state;
     assert_eq!(state(&compromised), KeyState::Distrusted);
     assert!(!String::from_utf8(published.jwks_json.to_vec()).unwrap().contains(&compromised));
-    assert_eq!(setting.store.admin_records(None, 1).await.unwrap()[0].1.actor, "admin");
+    assert_eq!(setting.store.admin_records(&AdminRecordFilter::default(), None, 1).await.unwrap()[0].1.actor, "admin");
     assert!(matches!(rotation.distrust("nobody", None).await.unwrap_err(), KeyError::NotFound));
 }
 
@@ -184,7 +184,7 @@ async fn a_distrusted_key_signs_no_more_from_that_moment() {
 async fn an_automatic_rotation_is_in_the_admin_audit() {
     let setting = Setting::new(&[Algorithm::Es256]).await;
     let rotation = setting.start().await.unwrap();
-    let (_, record) = setting.store.admin_records(None, 1).await.unwrap().remove(0);
+    let (_, record) = setting.store.admin_records(&AdminRecordFilter::default(), None, 1).await.unwrap().remove(0);
     assert_eq!((record.actor.as_str(), record.resource), ("token-server", active(&rotation)));
 }
 

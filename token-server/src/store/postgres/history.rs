@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use super::{PostgresStore, failed};
 use crate::{
-    store::{AdminAuditStore, AdminRecord, Change, ChangeLog, StoreError, row},
+    store::{AdminAuditStore, AdminRecord, AdminRecordFilter, Change, ChangeLog, StoreError, row},
     timestamp::to_millis,
 };
 
@@ -55,14 +55,28 @@ impl ChangeLog for PostgresStore {
 
 #[async_trait]
 impl AdminAuditStore for PostgresStore {
-    async fn admin_records(&self, before: Option<u64>, limit: u32) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
-        let rows =
-            sqlx::query("SELECT number, document::text AS document FROM admin_audit WHERE number < $1 ORDER BY number DESC LIMIT $2")
-                .bind(before.map_or(i64::MAX, row::signed))
-                .bind(i64::from(limit))
-                .fetch_all(&self.pool)
-                .await
-                .map_err(failed)?;
+    async fn admin_records(
+        &self,
+        filter: &AdminRecordFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT number, document::text AS document FROM admin_audit
+             WHERE number < $1 AND ($2 IS NULL OR actor = $2) AND ($3 IS NULL OR action = $3)
+                 AND ($4 IS NULL OR resource = $4) AND time >= $5 AND time < $6
+             ORDER BY number DESC LIMIT $7",
+        )
+        .bind(before.map_or(i64::MAX, row::signed))
+        .bind(&filter.actor)
+        .bind(&filter.action)
+        .bind(&filter.resource)
+        .bind(filter.from.map_or(0, to_millis))
+        .bind(filter.until.map_or(i64::MAX, to_millis))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
         let read = |found: &PgRow| {
             let number = found.try_get("number").map_err(failed)?;
             row::admin_record(number, found.try_get("document").map_err(failed)?)

@@ -7,7 +7,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteStore, failed};
 use crate::{
-    store::{AdminAuditStore, AdminRecord, Change, ChangeLog, StoreError, row},
+    store::{AdminAuditStore, AdminRecord, AdminRecordFilter, Change, ChangeLog, StoreError, row},
     timestamp::to_millis,
 };
 
@@ -55,14 +55,28 @@ impl ChangeLog for SqliteStore {
 
 #[async_trait]
 impl AdminAuditStore for SqliteStore {
-    async fn admin_records(&self, before: Option<u64>, limit: u32) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
-        let rows =
-            sqlx::query("SELECT number, document FROM admin_audit WHERE number < ?1 ORDER BY number DESC LIMIT ?2")
-                .bind(before.map_or(i64::MAX, row::signed))
-                .bind(limit)
-                .fetch_all(&self.readers)
-                .await
-                .map_err(failed)?;
+    async fn admin_records(
+        &self,
+        filter: &AdminRecordFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT number, document FROM admin_audit
+             WHERE number < ?1 AND (?2 IS NULL OR actor = ?2) AND (?3 IS NULL OR action = ?3)
+                 AND (?4 IS NULL OR resource = ?4) AND time >= ?5 AND time < ?6
+             ORDER BY number DESC LIMIT ?7",
+        )
+        .bind(before.map_or(i64::MAX, row::signed))
+        .bind(&filter.actor)
+        .bind(&filter.action)
+        .bind(&filter.resource)
+        .bind(filter.from.map_or(0, to_millis))
+        .bind(filter.until.map_or(i64::MAX, to_millis))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?;
         let read = |found: &SqliteRow| {
             let number = found.try_get("number").map_err(failed)?;
             row::admin_record(number, found.try_get("document").map_err(failed)?)

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use token_server::{
     client::{Client, ClientId},
     store::{
-        AdminAuditStore, AdminRecord, Change, ChangeLog, ClientStore, CredentialUse, KeyStore, KeyTable, Revocation,
-        RevocationStore, RevocationTarget, Store, StoreError,
+        AdminAuditStore, AdminRecord, AdminRecordFilter, Change, ChangeLog, ClientStore, CredentialUse, KeyStore,
+        KeyTable, Revocation, RevocationStore, RevocationTarget, Store, StoreError,
     },
 };
 
@@ -154,7 +154,12 @@ impl ChangeLog for MemoryStore {
 
 #[async_trait]
 impl AdminAuditStore for MemoryStore {
-    async fn admin_records(&self, _: Option<u64>, _: u32) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
+    async fn admin_records(
+        &self,
+        _: &AdminRecordFilter,
+        _: Option<u64>,
+        _: u32,
+    ) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
         self.read(Vec::new())
     }
 }
