@@ -20,9 +20,11 @@ import inventory.v1.InventoryServiceGrpc;
 import inventory.v1.InventoryServiceGrpc.InventoryServiceBlockingStub;
 import io.grpc.Status;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** The Rust example application, called from Java through the call credentials. */
 class InventoryTest {
@@ -46,6 +48,17 @@ class InventoryTest {
     var item = service.listItems(ListItemsRequest.getDefaultInstance()).next().getItem();
     var answer = service.getItem(GetItemRequest.newBuilder().setSku(item.getSku()).build());
     assertEquals(item, answer.getItem());
+    assertEquals(env("TOKEN_CLIENT_ID"), answer.getAskedBy());
+  }
+
+  @Test
+  void aTokenFileOfTheAgentIsGoodForACall(@TempDir Path folder) throws IOException, InterruptedException {
+    Path file = folder.resolve("inventory.jwt");
+    var agent =
+        new ProcessBuilder(env("TOKEN_SERVER"), "agent", "--once", "--token", "inventory=" + file).inheritIO();
+    assertEquals(0, agent.start().waitFor());
+    var service = inventory("INVENTORY").withCallCredentials(new TokenFileCredentials(file));
+    var answer = service.getItem(GetItemRequest.newBuilder().setSku("sp-1").build());
     assertEquals(env("TOKEN_CLIENT_ID"), answer.getAskedBy());
   }
 

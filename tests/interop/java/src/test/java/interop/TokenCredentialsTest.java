@@ -11,12 +11,8 @@ import com.google.protobuf.util.Durations;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
 import interop.TokenCredentials.Moment;
-import io.grpc.Attributes;
-import io.grpc.CallCredentials;
 import io.grpc.Context;
 import io.grpc.InsecureChannelCredentials;
-import io.grpc.Metadata;
-import io.grpc.MethodDescriptor;
 import io.grpc.SecurityLevel;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
@@ -32,7 +28,6 @@ import java.util.concurrent.CompletionException;
 import org.junit.jupiter.api.Test;
 import token.v1.IssueTokenResponse;
 import token.v1.Token;
-import token.v1.TokenServiceGrpc;
 
 /** What the call credentials promise, with a fake issuer and a clock that stands still. */
 class TokenCredentialsTest {
@@ -256,13 +251,10 @@ class TokenCredentialsTest {
   void refusesAPlaintextConnection() {
     first();
     for (SecurityLevel level : new SecurityLevel[] {SecurityLevel.NONE, SecurityLevel.INTEGRITY}) {
-      var applied = new Applied();
-      credentials.applyRequestMetadata(new Call(level), Runnable::run, applied);
-      assertEquals(Status.Code.UNAUTHENTICATED, applied.failure.getCode());
+      assertEquals(Status.Code.UNAUTHENTICATED, Applied.by(credentials, level).failure());
     }
-    var applied = new Applied();
-    credentials.applyRequestMetadata(new Call(SecurityLevel.PRIVACY_AND_INTEGRITY), Runnable::run, applied);
-    assertTrue(applied.metadata.containsKey(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER)));
+    var encrypted = Applied.by(credentials, SecurityLevel.PRIVACY_AND_INTEGRITY);
+    assertEquals("Bearer token-1", encrypted.header());
     assertThrows(
         IllegalArgumentException.class,
         () -> TokenCredentials.connect("localhost:1", InsecureChannelCredentials.create(), "a", "b", "c"));
@@ -272,48 +264,5 @@ class TokenCredentialsTest {
   void printsNeitherSecretNorToken() {
     first();
     assertFalse(credentials.toString().contains("token-1"));
-  }
-
-  private static final class Applied extends CallCredentials.MetadataApplier {
-    private Metadata metadata;
-    private Status failure;
-
-    @Override
-    public void apply(Metadata headers) {
-      metadata = headers;
-    }
-
-    @Override
-    public void fail(Status status) {
-      failure = status;
-    }
-  }
-
-  private static final class Call extends CallCredentials.RequestInfo {
-    private final SecurityLevel level;
-
-    Call(SecurityLevel level) {
-      this.level = level;
-    }
-
-    @Override
-    public MethodDescriptor<?, ?> getMethodDescriptor() {
-      return TokenServiceGrpc.getIssueTokenMethod();
-    }
-
-    @Override
-    public SecurityLevel getSecurityLevel() {
-      return level;
-    }
-
-    @Override
-    public String getAuthority() {
-      return "localhost";
-    }
-
-    @Override
-    public Attributes getTransportAttrs() {
-      return Attributes.EMPTY;
-    }
   }
 }

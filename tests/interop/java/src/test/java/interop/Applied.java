@@ -1,0 +1,70 @@
+package interop;
+
+import io.grpc.Attributes;
+import io.grpc.CallCredentials;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.SecurityLevel;
+import io.grpc.Status;
+import token.v1.TokenServiceGrpc;
+
+/** What call credentials made of one call. */
+final class Applied extends CallCredentials.MetadataApplier {
+  private Metadata metadata;
+  private Status failure;
+
+  /** Asks for a call on a connection of that kind. */
+  static Applied by(CallCredentials credentials, SecurityLevel level) {
+    var applied = new Applied();
+    credentials.applyRequestMetadata(new Call(level), Runnable::run, applied);
+    return applied;
+  }
+
+  /** The header that the call is sent with, or null. */
+  String header() {
+    return metadata == null ? null : metadata.get(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER));
+  }
+
+  /** What the call fails with, or null. */
+  Status.Code failure() {
+    return failure == null ? null : failure.getCode();
+  }
+
+  @Override
+  public void apply(Metadata headers) {
+    metadata = headers;
+  }
+
+  @Override
+  public void fail(Status status) {
+    failure = status;
+  }
+
+  private static final class Call extends CallCredentials.RequestInfo {
+    private final SecurityLevel level;
+
+    Call(SecurityLevel level) {
+      this.level = level;
+    }
+
+    @Override
+    public MethodDescriptor<?, ?> getMethodDescriptor() {
+      return TokenServiceGrpc.getIssueTokenMethod();
+    }
+
+    @Override
+    public SecurityLevel getSecurityLevel() {
+      return level;
+    }
+
+    @Override
+    public String getAuthority() {
+      return "localhost";
+    }
+
+    @Override
+    public Attributes getTransportAttrs() {
+      return Attributes.EMPTY;
+    }
+  }
+}

@@ -1,0 +1,21 @@
+"""The same call credentials under asyncio."""
+
+import asyncio
+
+import grpc
+
+from stubs import inventory_pb2, inventory_pb2_grpc
+from world import CA_FILE, CLIENT_ID, INVENTORY, read, tokens
+
+
+def test_many_calls_under_asyncio_share_their_credentials():
+    async def calls():
+        credentials = grpc.composite_channel_credentials(
+            grpc.ssl_channel_credentials(read(CA_FILE)), grpc.metadata_call_credentials(tokens())
+        )
+        async with grpc.aio.secure_channel(INVENTORY, credentials) as channel:
+            inventory = inventory_pb2_grpc.InventoryServiceStub(channel)
+            request = inventory_pb2.GetItemRequest(sku="sp-1")
+            return await asyncio.gather(*(inventory.GetItem(request, timeout=10) for _ in range(100)))
+
+    assert {answer.asked_by for answer in asyncio.run(calls())} == {CLIENT_ID}
