@@ -6,4 +6,5 @@ mod admin;
 mod application;
 mod harness;
 mod keys;
+mod private_key;
 mod walk;
