@@ -74,10 +74,10 @@ impl CachedVerifier {
         now: SystemTime,
     ) -> Result<Arc<Seen>, Obstacle> {
         if let Some(seen) = self.seen.as_ref().and_then(|cache| cache.get(&Presented(token.expose()))) {
-            match self.verifier.still_good(&seen.verified, &seen.grounds, audience, now) {
-                Some(Ok(())) => return Ok(seen),
-                Some(Err(error)) => return Err(self.refuse(token, error)),
-                None => {}
+            match self.verifier.is_still_good(&seen.verified, &seen.grounds, audience, now) {
+                Ok(true) => return Ok(seen),
+                Ok(false) => {}
+                Err(error) => return Err(self.refuse(token, error)),
             }
         }
         let (verified, grounds) = self.verifier.attempt(token, audience, now)?;
@@ -89,9 +89,10 @@ impl CachedVerifier {
         Ok(seen)
     }
 
-    /// A token for another audience stays: it is good where it belongs.
+    /// A token for another audience stays: it is good where it belongs. So does one that nobody can judge now.
     fn refuse(&self, token: UnverifiedToken<'_>, error: VerifyError) -> Obstacle {
         if !error.is_audience_mismatch()
+            && !error.is_transient()
             && let Some(cache) = &self.seen
         {
             cache.remove(&Presented(token.expose()));

@@ -3,9 +3,19 @@
 //! RFC 7517 section 5. A key that cannot be used is skipped, alone; a set is replaced as a whole; whoever
 //! verifies reads a snapshot and never waits.
 
-pub(crate) mod fetch;
-pub(crate) mod remote;
 pub(crate) mod schedule;
+
+mod task;
+
+mod held;
+
+pub(crate) mod fetch;
+
+pub(crate) mod remote;
+
+pub(crate) mod pushed;
+
+pub(crate) mod source;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 

@@ -28,6 +28,8 @@ pub mod danger;
 
 pub mod http_client;
 
+pub mod destination;
+
 pub mod error;
 
 pub mod token;
@@ -53,8 +55,6 @@ pub mod layer;
 pub mod interceptor;
 
 // The client side.
-
-pub mod destination;
 
 pub mod source;
 

@@ -13,6 +13,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use prost_types::Timestamp;
+use token_proto::v1::{self, revocation::Target};
 
 use crate::{clock::numeric_date, token::VerifiedToken};
 
@@ -53,23 +55,43 @@ impl Revocations {
     /// Revokes the token with this `jti`. `forget_at`: when the token has expired.
     pub fn revoke_token(&self, token_id: impl Into<String>, forget_at: SystemTime) {
         self.change(|entries| {
-            entries.tokens.insert(token_id.into(), numeric_date(forget_at));
+            entries.tokens.insert(token_id.into(), rounded_up(forget_at));
         });
     }
 
     /// Revokes every token of this client with an `iat` before `issued_before`. `forget_at`: when the last of
     /// them has expired.
     pub fn revoke_client(&self, client_id: impl Into<String>, issued_before: SystemTime, forget_at: SystemTime) {
-        let (issued_before, forget) = (numeric_date(issued_before), numeric_date(forget_at));
+        let entry = ClientEntry { issued_before: rounded_up(issued_before), forget: rounded_up(forget_at) };
+        self.change(|entries| entries.add_client(client_id.into(), entry));
+    }
+
+    /// Takes in what an issuer pushed: all at once, in place of everything before where `replace` is true.
+    pub(crate) fn apply(&self, replace: bool, revocations: &[v1::Revocation]) {
+        let nothing_to_replace = !replace || self.is_empty();
+        if revocations.is_empty() && nothing_to_replace {
+            return;
+        }
         self.change(|entries| {
-            let entry = entries.clients.entry(client_id.into()).or_insert(ClientEntry { issued_before, forget });
-            entry.issued_before = entry.issued_before.max(issued_before);
-            entry.forget = entry.forget.max(forget);
+            if replace {
+                *entries = Entries::default();
+            }
+            for revocation in revocations {
+                entries.add(revocation);
+            }
         });
+    }
+
+    fn is_empty(&self) -> bool {
+        let entries = self.0.entries.load();
+        entries.tokens.is_empty() && entries.clients.is_empty()
     }
 
     /// Drops what no token needs any more at `now`.
     pub fn forget(&self, now: SystemTime) {
+        if self.is_empty() {
+            return;
+        }
         let now = numeric_date(now);
         self.change(|entries| {
             entries.tokens.retain(|_, forget| *forget > now);
@@ -98,4 +120,38 @@ impl Revocations {
         self.0.entries.store(Arc::new(entries));
         self.0.version.fetch_add(1, Ordering::AcqRel);
     }
+}
+
+impl Entries {
+    fn add(&mut self, revocation: &v1::Revocation) {
+        // Without a time to forget it is kept for good: too much is refused then, never too little.
+        let forget = time(revocation.forget_time).unwrap_or(Forget::MAX);
+        match &revocation.target {
+            Some(Target::TokenId(token_id)) => {
+                self.tokens.insert(token_id.clone(), forget);
+            }
+            Some(Target::ClientId(client_id)) => {
+                let issued_before = time(revocation.issued_before_time).unwrap_or(u64::MAX);
+                self.add_client(client_id.clone(), ClientEntry { issued_before, forget });
+            }
+            None => {}
+        }
+    }
+
+    /// The later of two revocations holds.
+    fn add_client(&mut self, client_id: String, entry: ClientEntry) {
+        let held = self.clients.entry(client_id).or_insert(entry);
+        held.issued_before = held.issued_before.max(entry.issued_before);
+        held.forget = held.forget.max(entry.forget);
+    }
+}
+
+fn time(timestamp: Option<Timestamp>) -> Option<u64> {
+    SystemTime::try_from(timestamp?).ok().map(rounded_up)
+}
+
+/// In whole seconds, as tokens count: a token of the second in which its client was revoked is revoked.
+fn rounded_up(time: SystemTime) -> u64 {
+    let part = time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.subsec_nanos() > 0);
+    numeric_date(time).saturating_add(u64::from(part))
 }

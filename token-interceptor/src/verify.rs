@@ -8,7 +8,9 @@
 mod builder;
 mod claims;
 mod issuer;
+mod issuer_channel;
 pub mod jws;
+mod trusted_issuer;
 
 use std::{
     sync::{
@@ -19,15 +21,16 @@ use std::{
 };
 
 pub use builder::{BuildError, VerifierBuilder};
-pub use issuer::TrustedIssuer;
+pub use issuer_channel::IssuerChannel;
+pub use trusted_issuer::TrustedIssuer;
 
 use crate::{
     clock::{Clock, numeric_date},
     error::{Unverified, VerifyError},
-    key_set::schedule::UnknownKey,
+    key_set::{schedule::UnknownKey, source::Lookup},
     token::{Claims, UnverifiedToken, VerifiedToken},
 };
-use issuer::{Issuer, Lookup};
+use issuer::Issuer;
 use jws::Jws;
 
 /// What a caller is told to wait when a key is being fetched and the caller cannot wait here.
@@ -59,7 +62,7 @@ pub(crate) enum Obstacle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyWait {
     issuer: usize,
-    fetches: u64,
+    news: u64,
 }
 
 /// What a verdict rests on, beside the token and the time.
@@ -128,8 +131,8 @@ impl Verifier {
     /// Waits until the fetch has ended that may bring a key.
     pub(crate) async fn key_arrives(&self, wait: KeyWait) -> Result<(), VerifyError> {
         let Some(issuer) = self.0.issuers.get(wait.issuer) else { return Ok(()) };
-        let fetched = issuer.fetched_since(wait.fetches).await;
-        fetched.map_err(|retry_after| Unverified::KeyUnavailable { retry_after }.into())
+        let news = issuer.keys.news_since(wait.news).await;
+        news.map_err(|retry_after| Unverified::KeyUnavailable { retry_after }.into())
     }
 
     /// Every check, from the top to the bottom.
@@ -144,17 +147,16 @@ impl Verifier {
         }
         let jws = Jws::parse(token.expose())?;
         let (index, issuer) = self.issuer(claims::text(&jws.claims, "iss")?)?;
-        if !issuer.algorithms.contains(&jws.algorithm) {
-            return Err(Unverified::AlgorithmNotAllowed.into());
-        }
+        issuer.check_algorithm(jws.algorithm)?;
+        issuer.check_fresh()?;
         // Read before the keys and the revocations themselves: what changes meanwhile is seen next time.
-        let wait = KeyWait { issuer: index, fetches: issuer.fetches() };
+        let wait = KeyWait { issuer: index, news: issuer.keys.news() };
         let grounds = Grounds {
             issuer: index,
-            key_version: issuer.key_version(),
+            key_version: issuer.keys.version(),
             revocation_version: issuer.revocations.version().into(),
         };
-        let key = match issuer.key(jws.key_id.as_deref(), jws.algorithm) {
+        let key = match issuer.keys.find(jws.key_id.as_deref(), jws.algorithm) {
             Lookup::Key(key) => key,
             Lookup::OtherAlgorithm => return Err(Unverified::AlgorithmNotAllowed.into()),
             Lookup::Unknown(UnknownKey::Wait) => return Err(Obstacle::KeyOnItsWay(wait)),
@@ -166,9 +168,7 @@ impl Verifier {
         if !key.verifies(jws.signed, &jws.signature) {
             return Err(Unverified::SignatureInvalid.into());
         }
-        if !jws.token_type.is_some_and(|token_type| issuer.accepts_type(&token_type)) {
-            return Err(Unverified::TypeNotAllowed.into());
-        }
+        issuer.check_type(jws.token_type.as_deref())?;
         let claims = claims::check(jws.claims, Arc::clone(&issuer.id))?;
         issuer.check_audience(&claims, audience)?;
         self.check_times(&claims, now)?;
@@ -179,32 +179,30 @@ impl Verifier {
         Ok((verified, grounds))
     }
 
-    /// Whether a token that was verified before is still good, for `audience`, at `now`. `None` where its
-    /// issuer's keys have changed: then it has to be verified anew.
-    pub(crate) fn still_good(
+    /// Checks what may have changed since `verified` was: freshness, audience, times, revocation. `false` where
+    /// the issuer's keys have changed: then the token has to be verified anew.
+    pub(crate) fn is_still_good(
         &self,
         verified: &VerifiedToken,
         grounds: &Grounds,
         audience: &str,
         now: SystemTime,
-    ) -> Option<Result<(), VerifyError>> {
-        let issuer = self.0.issuers.get(grounds.issuer)?;
-        if issuer.key_version() != grounds.key_version {
-            return None;
+    ) -> Result<bool, VerifyError> {
+        let Some(issuer) = self.0.issuers.get(grounds.issuer) else { return Ok(false) };
+        if issuer.keys.version() != grounds.key_version {
+            return Ok(false);
         }
-        let claims = verified.checked();
-        let checked = issuer.check_audience(claims, audience).and_then(|()| self.check_times(claims, now));
-        if checked.is_err() {
-            return Some(checked);
-        }
+        issuer.check_fresh()?;
+        issuer.check_audience(verified.checked(), audience)?;
+        self.check_times(verified.checked(), now)?;
         let revocation_version = issuer.revocations.version();
         if grounds.revocation_version.load(Ordering::Acquire) != revocation_version {
             if issuer.revocations.revokes(verified) {
-                return Some(Err(Unverified::Revoked.into()));
+                return Err(Unverified::Revoked.into());
             }
             grounds.revocation_version.store(revocation_version, Ordering::Release);
         }
-        Some(Ok(()))
+        Ok(true)
     }
 
     /// RFC 9068 section 4: exactly one of the trusted ones.
@@ -228,27 +226,6 @@ impl Verifier {
             return Err(Unverified::IssuedInFuture.into());
         }
         Ok(())
-    }
-}
-
-impl Issuer {
-    /// RFC 7515 section 4.1.9: a media type, case-insensitive, `application/` left out or not.
-    fn accepts_type(&self, token_type: &str) -> bool {
-        const PREFIX: &str = "application/";
-        let short = match token_type.split_at_checked(PREFIX.len()) {
-            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
-            Some(_) | None => token_type,
-        };
-        self.token_types.iter().any(|accepted| accepted.eq_ignore_ascii_case(short))
-    }
-
-    fn check_audience(&self, claims: &Claims, audience: &str) -> Result<(), VerifyError> {
-        let allowed = self.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
-        if allowed && claims.audiences().any(|one| one == audience) {
-            Ok(())
-        } else {
-            Err(Unverified::AudienceMismatch.into())
-        }
     }
 }
 

@@ -525,3 +525,16 @@ mod key_sets {
         verify(&verifier, &token.sign_with(second.key() as &SigningKey)).unwrap();
     }
 }
+
+#[test]
+fn plaintext_to_another_machine_is_refused_before_anything_is_sent() {
+    let refused = |trusted: TrustedIssuer| Verifier::builder().issuer(trusted).build().is_err();
+    let endpoint = || tonic::transport::Endpoint::from_static("http://issuer.example");
+    assert!(refused(TrustedIssuer::discover("http://issuer.example").unwrap()));
+    assert!(refused(TrustedIssuer::jwks(ISSUER, "http://issuer.example/keys").unwrap()));
+    assert!(refused(TrustedIssuer::grpc(ISSUER, endpoint()).unwrap()));
+    assert!(refused(TrustedIssuer::watch(ISSUER, endpoint()).unwrap()));
+    for issuer in ["https://issuer.example?x", "https://issuer.example#x", "issuer.example", "ftp://issuer.example"] {
+        assert!(refused(TrustedIssuer::discover(issuer).unwrap()), "{issuer}");
+    }
+}

@@ -68,7 +68,7 @@ impl VerifierBuilder {
         }
         let mut issuers = Vec::with_capacity(self.issuers.len());
         for issuer in self.issuers {
-            let issuer = issuer.build()?;
+            let issuer = issuer.build(&self.clock)?;
             if issuers.iter().any(|other: &super::Issuer| other.id == issuer.id) {
                 return Err(BuildError::new(&issuer.id, "the issuer is named twice"));
             }

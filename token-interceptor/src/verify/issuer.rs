@@ -1,274 +1,57 @@
-//! Whom a verifier trusts, for which audiences and algorithms, and where the keys come from.
+//! A trusted issuer at work: what of its tokens is accepted.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tonic::transport::Channel;
-use url::Url;
-
-use super::BuildError;
 use crate::{
-    danger,
-    http_client::HttpClient,
-    key_set::{
-        Found, KeySet,
-        fetch::{Documents, FetchKeys, FromDiscovery, FromJwks, FromTrustService},
-        remote::{Freshness, RemoteKeySet},
-        schedule::UnknownKey,
-    },
+    error::{Unverified, VerifyError},
+    key_set::source::KeySource,
     revocation::Revocations,
-    signature::{Algorithm, VerifyingKey},
+    signature::Algorithm,
+    token::Claims,
 };
 
-/// A key set is fetched again when it is this old, unless told otherwise.
-const MAX_AGE: Duration = Duration::from_secs(300);
-/// Between two fetches for unknown keys, unless told otherwise.
-const COOLDOWN: Duration = Duration::from_secs(5);
-
-/// An issuer whose tokens are accepted, by its exact identifier.
-///
-/// Without further choices: for whatever audience the called method names, signed by any algorithm of
-/// [`Algorithm::ALL`], of type `at+jwt`.
-#[derive(Clone, Debug)]
-pub struct TrustedIssuer {
-    issuer: Arc<str>,
-    keys: KeysFrom,
-    freshness: Freshness,
-    http: Option<HttpClient>,
-    plaintext: Option<danger::AllowPlaintext>,
-    audiences: Option<BTreeSet<String>>,
-    algorithms: Vec<Algorithm>,
-    token_types: Vec<String>,
-    revocations: Revocations,
-}
-
-#[derive(Clone, Debug)]
-enum KeysFrom {
-    Discovery,
-    Jwks(Url),
-    TrustService(Channel),
-    Fixed(Arc<KeySet>),
-}
-
-impl TrustedIssuer {
-    /// An issuer that is found by its metadata: OpenID Connect Discovery, or RFC 8414.
-    ///
-    /// `issuer` is its identifier, an `https` URL without query and fragment, and is compared byte for byte:
-    /// with the `issuer` of the metadata and with the `iss` of every token.
-    ///
-    /// # Errors
-    ///
-    /// When `issuer` is not such a URL.
-    pub fn discover(issuer: &str) -> Result<Self, BuildError> {
-        Self::new(issuer, KeysFrom::Discovery)
-    }
-
-    /// An issuer whose JWK Set is at `url`.
-    ///
-    /// # Errors
-    ///
-    /// When `issuer` is empty or `url` is not a URL.
-    pub fn jwks(issuer: &str, url: &str) -> Result<Self, BuildError> {
-        let url = Url::parse(url).map_err(|_| BuildError::new(issuer, "the key set's URL is not a URL"))?;
-        Self::new(issuer, KeysFrom::Jwks(url))
-    }
-
-    /// A token server, by its `token.v1.TrustService`. The channel decides whom it speaks to: use TLS.
-    ///
-    /// # Errors
-    ///
-    /// When `issuer` is empty.
-    pub fn grpc(issuer: &str, channel: Channel) -> Result<Self, BuildError> {
-        Self::new(issuer, KeysFrom::TrustService(channel))
-    }
-
-    /// An issuer with keys that do not change.
-    ///
-    /// # Errors
-    ///
-    /// When `issuer` is empty.
-    pub fn fixed(issuer: &str, keys: KeySet) -> Result<Self, BuildError> {
-        Self::new(issuer, KeysFrom::Fixed(Arc::new(keys)))
-    }
-
-    fn new(issuer: &str, keys: KeysFrom) -> Result<Self, BuildError> {
-        if issuer.is_empty() {
-            return Err(BuildError::new(issuer, "the issuer identifier is empty"));
-        }
-        Ok(Self {
-            issuer: issuer.into(),
-            keys,
-            freshness: Freshness { max_age: MAX_AGE, cooldown: COOLDOWN },
-            http: None,
-            plaintext: None,
-            audiences: None,
-            algorithms: Algorithm::ALL.to_vec(),
-            token_types: vec!["at+jwt".to_owned()],
-            revocations: Revocations::new(),
-        })
-    }
-
-    /// Accepts its tokens for these audiences only, whatever a method's policy names.
-    #[must_use]
-    pub fn audiences<T: Into<String>>(mut self, audiences: impl IntoIterator<Item = T>) -> Self {
-        self.audiences = Some(audiences.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// Accepts these algorithms only.
-    #[must_use]
-    pub fn algorithms(mut self, algorithms: &[Algorithm]) -> Self {
-        self.algorithms = algorithms.to_vec();
-        self
-    }
-
-    /// Accepts this `typ` beside `at+jwt`, for an issuer that does not follow RFC 9068 section 2.1. Make sure
-    /// that nothing else which the issuer signs, such as an ID token, could be taken for an access token.
-    #[must_use]
-    pub fn also_accept_type(mut self, token_type: impl Into<String>) -> Self {
-        self.token_types.push(token_type.into());
-        self
-    }
-
-    /// Fetches the key set again once it is this old. Default: 5 minutes.
-    #[must_use]
-    pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.freshness.max_age = max_age;
-        self
-    }
-
-    /// Lets at least this pass between fetches that unknown keys cause. Default: 5 seconds.
-    #[must_use]
-    pub fn cooldown(mut self, cooldown: Duration) -> Self {
-        self.freshness.cooldown = cooldown;
-        self
-    }
-
-    /// Fetches over this client: with roots of one's own, or other limits.
-    #[must_use]
-    pub fn http_client(mut self, http: HttpClient) -> Self {
-        self.http = Some(http);
-        self
-    }
-
-    /// Allows an `http` issuer on any host; see [`danger::AllowPlaintext`].
-    #[must_use]
-    pub fn plaintext(mut self, allow: danger::AllowPlaintext) -> Self {
-        self.plaintext = Some(allow);
-        self
-    }
-
-    /// Refuses the tokens that `revocations` names.
-    #[must_use]
-    pub fn revocations(mut self, revocations: Revocations) -> Self {
-        self.revocations = revocations;
-        self
-    }
-
-    pub(super) fn build(self) -> Result<Issuer, BuildError> {
-        let keys = match &self.keys {
-            KeysFrom::Fixed(keys) => Keys::Fixed(Arc::clone(keys)),
-            KeysFrom::TrustService(channel) => {
-                self.remote(FromTrustService { issuer: Arc::clone(&self.issuer), channel: channel.clone() })
-            }
-            KeysFrom::Jwks(url) => {
-                let http = self.checked_client(url)?;
-                self.remote(FromJwks { http, url: url.clone() })
-            }
-            KeysFrom::Discovery => {
-                let fault = |fault| BuildError::new(&self.issuer, fault);
-                let url = Url::parse(&self.issuer).map_err(|_| fault("the issuer is not a URL"))?;
-                if url.query().is_some() || url.fragment().is_some() {
-                    return Err(fault("the issuer has a query or a fragment (RFC 8414 section 2)"));
-                }
-                let (http, documents) = (self.checked_client(&url)?, Documents::of(&url));
-                self.remote(FromDiscovery { http, issuer: Arc::clone(&self.issuer), documents })
-            }
-        };
-        Ok(Issuer {
-            id: self.issuer,
-            keys,
-            audiences: self.audiences,
-            algorithms: self.algorithms,
-            token_types: self.token_types,
-            revocations: self.revocations,
-        })
-    }
-
-    fn remote(&self, fetcher: impl FetchKeys) -> Keys {
-        Keys::Remote(RemoteKeySet::new(Arc::clone(&self.issuer), Box::new(fetcher), self.freshness))
-    }
-
-    fn checked_client(&self, url: &Url) -> Result<HttpClient, BuildError> {
-        let fault = |error: crate::http_client::HttpError| BuildError::new(&self.issuer, error.to_string());
-        let http = match (&self.http, self.plaintext) {
-            (Some(http), _) => http.clone(),
-            (None, Some(allow)) => HttpClient::builder().plaintext(allow).build().map_err(fault)?,
-            (None, None) => HttpClient::builder().build().map_err(fault)?,
-        };
-        http.check(url).map_err(fault)?;
-        Ok(http)
-    }
-}
+/// What a caller is told to wait once pushed trust is too old.
+const RETRY_AFTER_STALE: Duration = Duration::from_secs(5);
 
 /// A trusted issuer at work.
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) id: Arc<str>,
-    keys: Keys,
+    pub(super) keys: KeySource,
     pub(super) audiences: Option<BTreeSet<String>>,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) token_types: Vec<String>,
     pub(super) revocations: Revocations,
 }
 
-#[derive(Debug)]
-enum Keys {
-    Fixed(Arc<KeySet>),
-    Remote(RemoteKeySet),
-}
-
-/// Where a token's `kid` and `alg` lead.
-pub(super) enum Lookup {
-    Key(Arc<VerifyingKey>),
-    OtherAlgorithm,
-    Unknown(UnknownKey),
-}
-
 impl Issuer {
-    /// Changes whenever a token that was good may be good no more for want of its key.
-    pub(super) fn key_version(&self) -> u64 {
-        match &self.keys {
-            Keys::Fixed(_) => 0,
-            Keys::Remote(remote) => remote.version(),
+    /// Whether what is known of this issuer may still be relied on.
+    pub(super) fn check_fresh(&self) -> Result<(), VerifyError> {
+        if self.keys.is_stale() {
+            return Err(Unverified::KeyUnavailable { retry_after: RETRY_AFTER_STALE }.into());
         }
+        Ok(())
     }
 
-    pub(super) fn key(&self, key_id: Option<&str>, algorithm: Algorithm) -> Lookup {
-        let found = match &self.keys {
-            Keys::Fixed(keys) => keys.find(key_id, algorithm),
-            Keys::Remote(remote) => remote.held().map_or(Found::Absent, |keys| keys.find(key_id, algorithm)),
+    pub(super) fn check_algorithm(&self, algorithm: Algorithm) -> Result<(), VerifyError> {
+        if self.algorithms.contains(&algorithm) { Ok(()) } else { Err(Unverified::AlgorithmNotAllowed.into()) }
+    }
+
+    /// RFC 7515 section 4.1.9: a media type, case-insensitive, `application/` left out or not.
+    pub(super) fn check_type(&self, token_type: Option<&str>) -> Result<(), VerifyError> {
+        const PREFIX: &str = "application/";
+        let token_type = token_type.ok_or(Unverified::TypeNotAllowed)?;
+        let short = match token_type.split_at_checked(PREFIX.len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+            Some(_) | None => token_type,
         };
-        match (found, &self.keys) {
-            (Found::Key(key), _) => Lookup::Key(key),
-            (Found::OtherAlgorithm, _) => Lookup::OtherAlgorithm,
-            (Found::Absent, Keys::Fixed(_)) => Lookup::Unknown(UnknownKey::Refuse),
-            (Found::Absent, Keys::Remote(remote)) => Lookup::Unknown(remote.unknown_key()),
-        }
+        let accepted = self.token_types.iter().any(|accepted| accepted.eq_ignore_ascii_case(short));
+        if accepted { Ok(()) } else { Err(Unverified::TypeNotAllowed.into()) }
     }
 
-    /// How many fetches have ended so far.
-    pub(super) fn fetches(&self) -> u64 {
-        match &self.keys {
-            Keys::Fixed(_) => 0,
-            Keys::Remote(remote) => remote.fetches(),
-        }
-    }
-
-    /// Waits for a fetch that ends after the first `fetches`.
-    pub(super) async fn fetched_since(&self, fetches: u64) -> Result<(), Duration> {
-        match &self.keys {
-            Keys::Fixed(_) => Ok(()),
-            Keys::Remote(remote) => remote.fetched_since(fetches).await,
-        }
+    pub(super) fn check_audience(&self, claims: &Claims, audience: &str) -> Result<(), VerifyError> {
+        let allowed = self.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
+        let meant = claims.audiences().any(|one| one == audience);
+        if allowed && meant { Ok(()) } else { Err(Unverified::AudienceMismatch.into()) }
     }
 }

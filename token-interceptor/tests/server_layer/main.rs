@@ -9,3 +9,5 @@ mod http_issuer;
 mod floods;
 mod key_sets;
 mod network;
+mod pushed;
+mod trust_service;

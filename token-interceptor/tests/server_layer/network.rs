@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::Stream;
 use http::{Request, Response};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
@@ -23,7 +24,11 @@ use token_interceptor::{
 };
 use token_proto::policy::Requirement;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::{Code, Status, body::Body};
+use tonic::{
+    Code, Status,
+    body::Body,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt as _;
 use tower::{Layer as _, ServiceExt as _};
 
@@ -52,15 +57,7 @@ pub(crate) fn simulate_with<F>(
 ) where
     F: Future<Output = ()> + 'static,
 {
-    let tick = if duration > Duration::from_secs(600) { Duration::from_millis(100) } else { Duration::from_millis(1) };
-    let mut sim = turmoil::Builder::new()
-        .simulation_duration(duration)
-        .tick_duration(tick)
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(1))
-        .enable_tokio_io()
-        .rng_seed(7)
-        .build();
+    let mut sim = simulation(duration);
     let issuer = HttpIssuer::new("http://issuer".to_owned(), "", Metadata::OpenId);
     let served = issuer.clone();
     sim.host("issuer", move || {
@@ -83,22 +80,40 @@ pub(crate) fn simulate_with<F>(
     sim.run().unwrap();
 }
 
+/// A network on which every message takes a millisecond.
+pub(crate) fn simulation(duration: Duration) -> turmoil::Sim<'static> {
+    let tick = if duration > Duration::from_secs(600) { Duration::from_millis(100) } else { Duration::from_millis(1) };
+    turmoil::Builder::new()
+        .simulation_duration(duration)
+        .tick_duration(tick)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(1))
+        .enable_tokio_io()
+        .rng_seed(7)
+        .build()
+}
+
 impl World {
     /// One call through the layer; the handler answers at once.
     pub(crate) async fn call(&self, token: &str) -> Result<(), Status> {
-        let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
-        let mut request = Request::new(Body::empty());
-        let headers = request.headers_mut();
-        headers.insert("content-type", "application/grpc".parse().unwrap());
-        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-        let response = self.layer.layer(inner).oneshot(request).await.unwrap();
-        Status::from_header_map(response.headers()).map_or(Ok(()), Err)
+        call(&self.layer, token).await
     }
 
     /// A token that names a key which the issuer may or may not have.
     pub(crate) fn token_of_key(&self, key_id: &str) -> String {
         self.issuer.signer.token().header("kid", key_id).sign()
     }
+}
+
+/// One call through `layer`; the handler answers at once.
+pub(crate) async fn call(layer: &AuthorizationLayer, token: &str) -> Result<(), Status> {
+    let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+    let mut request = Request::new(Body::empty());
+    let headers = request.headers_mut();
+    headers.insert("content-type", "application/grpc".parse().unwrap());
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let response = layer.layer(inner).oneshot(request).await.unwrap();
+    Status::from_header_map(response.headers()).map_or(Ok(()), Err)
 }
 
 /// The reason of a refusal.
@@ -119,6 +134,25 @@ async fn connect(uri: http::Uri) -> io::Result<TokioIo<Io>> {
     Ok(TokioIo::new(Io(turmoil::net::TcpStream::connect((host, 80)).await?)))
 }
 
+/// A lazy gRPC channel to a host of the simulation, with the keepalive that the library sets on its own.
+pub(crate) fn channel(host: &'static str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{host}"))
+        .unwrap()
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5));
+    endpoint.connect_with_connector_lazy(tower::service_fn(|uri| Box::pin(connect(uri))))
+}
+
+/// What a host of the simulation listens on.
+pub(crate) async fn connections() -> io::Result<impl Stream<Item = io::Result<Io>>> {
+    let listener = turmoil::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80)).await?;
+    Ok(futures_util::stream::unfold(listener, |listener| async {
+        let accepted = listener.accept().await.map(|(stream, _)| Io(stream));
+        Some((accepted, listener))
+    }))
+}
+
 struct Listener(turmoil::net::TcpListener);
 
 impl axum::serve::Listener for Listener {
@@ -135,12 +169,18 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-struct Io(turmoil::net::TcpStream);
+pub(crate) struct Io(turmoil::net::TcpStream);
 
 impl Connection for Io {
     fn connected(&self) -> Connected {
         Connected::new()
     }
+}
+
+impl tonic::transport::server::Connected for Io {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
 }
 
 impl AsyncRead for Io {

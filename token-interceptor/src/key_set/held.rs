@@ -1,0 +1,102 @@
+//! The set that is held, its version, and the calls that wait for a newer one.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::{sync::watch, time::timeout};
+
+use super::KeySet;
+
+/// A call waits this long for its key at most, then reads UNAVAILABLE.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+/// More calls than this do not wait for keys of one issuer: a flood must not fill the memory.
+const WAITING_MAX: usize = 1024;
+/// What a caller is told to wait when the news itself takes too long.
+const RETRY_AFTER_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) issuer: Arc<str>,
+    keys: ArcSwapOption<KeySet>,
+    /// Rises whenever the held set becomes another one.
+    version: AtomicU64,
+    /// How often there was news: a fetch that ended, a message that came.
+    news: watch::Sender<u64>,
+    waiting: AtomicUsize,
+}
+
+impl Held {
+    pub(super) fn new(issuer: Arc<str>) -> Self {
+        Self {
+            issuer,
+            keys: ArcSwapOption::empty(),
+            version: AtomicU64::new(0),
+            news: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// `None` before the first set.
+    pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
+        self.keys.load_full()
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub(super) fn hold(&self, set: KeySet) {
+        if self.keys.load().as_ref().is_some_and(|held| held.is_same(&set)) {
+            return;
+        }
+        tracing::info!(issuer = &*self.issuer, keys = set.len(), skipped = set.skipped(), "a new key set is held");
+        self.keys.store(Some(Arc::new(set)));
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Wakes the calls that wait: what they wait for may have come.
+    pub(super) fn tell(&self) {
+        self.news.send_modify(|news| *news += 1);
+    }
+
+    /// How often there was news so far: for [`Held::news_since`].
+    pub(super) fn news(&self) -> u64 {
+        *self.news.borrow()
+    }
+
+    /// Waits for news that came after the first `news`.
+    ///
+    /// # Errors
+    ///
+    /// With the time to wait, when none comes soon or too many calls wait already.
+    pub(super) async fn news_since(&self, news: u64) -> Result<(), Duration> {
+        let _place = Place::take(&self.waiting).ok_or(RETRY_AFTER_WAIT)?;
+        let mut receiver = self.news.subscribe();
+        match timeout(WAIT_MAX, receiver.wait_for(|latest| *latest > news)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(RETRY_AFTER_WAIT),
+        }
+    }
+}
+
+/// One of the calls that wait.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,40 @@
+//! A background task that ends with its owner, and begins anew should its runtime have ended before.
+
+use std::{
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{runtime::Handle, task::AbortHandle};
+
+#[derive(Debug, Default)]
+pub(super) struct Task(Mutex<Option<AbortHandle>>);
+
+impl Task {
+    /// Starts `work` unless it runs. Outside a runtime nothing happens: the next call, from within one, does.
+    pub(super) fn ensure<F>(&self, work: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut task = lock(&self.0);
+        if task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            *task = Some(runtime.spawn(work()).abort_handle());
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(task) = lock(&self.0).take() {
+            task.abort();
+        }
+    }
+}
+
+/// Nothing is left half-done under the locks of this module and its neighbours, so a panic spoils nothing.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,251 @@
+//! Whom a verifier trusts, for which audiences and algorithms, and where the keys come from.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tonic::transport::Channel;
+use url::Url;
+
+use super::{BuildError, issuer::Issuer, issuer_channel::IssuerChannel};
+use crate::{
+    clock::Clock,
+    danger,
+    http_client::HttpClient,
+    key_set::{
+        KeySet,
+        fetch::{Documents, FetchKeys, FromDiscovery, FromJwks, FromTrustService},
+        pushed::{Push, PushedTrust},
+        remote::{Freshness, RemoteKeySet},
+        source::KeySource,
+    },
+    revocation::Revocations,
+    signature::Algorithm,
+};
+
+/// A key set is fetched again when it is this old, unless told otherwise.
+const MAX_AGE: Duration = Duration::from_secs(300);
+/// Between two fetches for unknown keys, unless told otherwise.
+const COOLDOWN: Duration = Duration::from_secs(5);
+
+/// Pushed trust serves this long after its stream was lost, unless told otherwise.
+const STALE_AFTER: Duration = Duration::from_secs(3600);
+
+/// An issuer whose tokens are accepted, by its exact identifier.
+///
+/// Without further choices: for whatever audience the called method names, signed by any algorithm of
+/// [`Algorithm::ALL`], of type `at+jwt`.
+#[derive(Clone, Debug)]
+pub struct TrustedIssuer {
+    issuer: Arc<str>,
+    keys: KeysFrom,
+    freshness: Freshness,
+    stale_after: Duration,
+    http: Option<HttpClient>,
+    plaintext: Option<danger::AllowPlaintext>,
+    audiences: Option<BTreeSet<String>>,
+    algorithms: Vec<Algorithm>,
+    token_types: Vec<String>,
+    revocations: Revocations,
+}
+
+#[derive(Clone, Debug)]
+enum KeysFrom {
+    Discovery,
+    Jwks(Url),
+    TrustService(IssuerChannel),
+    TrustStream(IssuerChannel),
+    Fixed(Arc<KeySet>),
+}
+
+impl TrustedIssuer {
+    /// An issuer that is found by its metadata: OpenID Connect Discovery, or RFC 8414.
+    ///
+    /// `issuer` is its identifier, an `https` URL without query and fragment, and is compared byte for byte:
+    /// with the `issuer` of the metadata and with the `iss` of every token.
+    ///
+    /// # Errors
+    ///
+    /// When `issuer` is not such a URL.
+    pub fn discover(issuer: &str) -> Result<Self, BuildError> {
+        Self::new(issuer, KeysFrom::Discovery)
+    }
+
+    /// An issuer whose JWK Set is at `url`.
+    ///
+    /// # Errors
+    ///
+    /// When `issuer` is empty or `url` is not a URL.
+    pub fn jwks(issuer: &str, url: &str) -> Result<Self, BuildError> {
+        let url = Url::parse(url).map_err(|_| BuildError::new(issuer, "the key set's URL is not a URL"))?;
+        Self::new(issuer, KeysFrom::Jwks(url))
+    }
+
+    /// A token server, by its `token.v1.TrustService`, asked again and again.
+    ///
+    /// # Errors
+    ///
+    /// When `issuer` is empty.
+    pub fn grpc(issuer: &str, server: impl Into<IssuerChannel>) -> Result<Self, BuildError> {
+        Self::new(issuer, KeysFrom::TrustService(server.into()))
+    }
+
+    /// A token server that pushes its keys and revocations: `token.v1.TrustService.WatchTrust`. A new key is
+    /// held before its first use, a revocation enforced within a second. A channel of one's own needs a
+    /// keepalive, or a connection that is gone is not noticed.
+    ///
+    /// # Errors
+    ///
+    /// When `issuer` is empty.
+    pub fn watch(issuer: &str, server: impl Into<IssuerChannel>) -> Result<Self, BuildError> {
+        Self::new(issuer, KeysFrom::TrustStream(server.into()))
+    }
+
+    /// An issuer with keys that do not change.
+    ///
+    /// # Errors
+    ///
+    /// When `issuer` is empty.
+    pub fn fixed(issuer: &str, keys: KeySet) -> Result<Self, BuildError> {
+        Self::new(issuer, KeysFrom::Fixed(Arc::new(keys)))
+    }
+
+    fn new(issuer: &str, keys: KeysFrom) -> Result<Self, BuildError> {
+        if issuer.is_empty() {
+            return Err(BuildError::new(issuer, "the issuer identifier is empty"));
+        }
+        Ok(Self {
+            issuer: issuer.into(),
+            keys,
+            stale_after: STALE_AFTER,
+            freshness: Freshness { max_age: MAX_AGE, cooldown: COOLDOWN },
+            http: None,
+            plaintext: None,
+            audiences: None,
+            algorithms: Algorithm::ALL.to_vec(),
+            token_types: vec!["at+jwt".to_owned()],
+            revocations: Revocations::new(),
+        })
+    }
+
+    /// Accepts its tokens for these audiences only, whatever a method's policy names.
+    #[must_use]
+    pub fn audiences<T: Into<String>>(mut self, audiences: impl IntoIterator<Item = T>) -> Self {
+        self.audiences = Some(audiences.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Accepts these algorithms only.
+    #[must_use]
+    pub fn algorithms(mut self, algorithms: &[Algorithm]) -> Self {
+        self.algorithms = algorithms.to_vec();
+        self
+    }
+
+    /// Accepts this `typ` beside `at+jwt`, for an issuer that does not follow RFC 9068 section 2.1. Make sure
+    /// that nothing else which the issuer signs, such as an ID token, could be taken for an access token.
+    #[must_use]
+    pub fn also_accept_type(mut self, token_type: impl Into<String>) -> Self {
+        self.token_types.push(token_type.into());
+        self
+    }
+
+    /// Fetches the key set again once it is this old. Default: 5 minutes.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.freshness.max_age = max_age;
+        self
+    }
+
+    /// Lets at least this pass between fetches that unknown keys cause. Default: 5 seconds.
+    #[must_use]
+    pub fn cooldown(mut self, cooldown: Duration) -> Self {
+        self.freshness.cooldown = cooldown;
+        self
+    }
+
+    /// For [`TrustedIssuer::watch`]: accepts nothing once the stream was lost for so long, as revocations may
+    /// have been missed. Default: one hour.
+    #[must_use]
+    pub fn stale_after(mut self, stale_after: Duration) -> Self {
+        self.stale_after = stale_after;
+        self
+    }
+
+    /// Fetches over this client: with roots of one's own, or other limits.
+    #[must_use]
+    pub fn http_client(mut self, http: HttpClient) -> Self {
+        self.http = Some(http);
+        self
+    }
+
+    /// Allows an `http` issuer on any host; see [`danger::AllowPlaintext`].
+    #[must_use]
+    pub fn plaintext(mut self, allow: danger::AllowPlaintext) -> Self {
+        self.plaintext = Some(allow);
+        self
+    }
+
+    /// Refuses the tokens that `revocations` names.
+    #[must_use]
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
+    pub(super) fn build(self, clock: &Arc<dyn Clock>) -> Result<Issuer, BuildError> {
+        let keys = match &self.keys {
+            KeysFrom::TrustStream(channel) => {
+                let push = Push {
+                    channel: self.connect(channel)?,
+                    revocations: self.revocations.clone(),
+                    stale_after: self.stale_after,
+                    clock: Arc::clone(clock),
+                };
+                KeySource::Pushed(PushedTrust::new(Arc::clone(&self.issuer), push))
+            }
+            KeysFrom::Fixed(keys) => KeySource::Fixed(Arc::clone(keys)),
+            KeysFrom::TrustService(channel) => {
+                self.remote(FromTrustService { issuer: Arc::clone(&self.issuer), channel: self.connect(channel)? })
+            }
+            KeysFrom::Jwks(url) => {
+                let http = self.checked_client(url)?;
+                self.remote(FromJwks { http, url: url.clone() })
+            }
+            KeysFrom::Discovery => {
+                let fault = |fault| BuildError::new(&self.issuer, fault);
+                let url = Url::parse(&self.issuer).map_err(|_| fault("the issuer is not a URL"))?;
+                if url.query().is_some() || url.fragment().is_some() {
+                    return Err(fault("the issuer has a query or a fragment (RFC 8414 section 2)"));
+                }
+                let (http, documents) = (self.checked_client(&url)?, Documents::of(&url));
+                self.remote(FromDiscovery { http, issuer: Arc::clone(&self.issuer), documents })
+            }
+        };
+        Ok(Issuer {
+            id: self.issuer,
+            keys,
+            audiences: self.audiences,
+            algorithms: self.algorithms,
+            token_types: self.token_types,
+            revocations: self.revocations,
+        })
+    }
+
+    fn connect(&self, server: &IssuerChannel) -> Result<Channel, BuildError> {
+        server.connect(self.plaintext).map_err(|fault| BuildError::new(&self.issuer, fault))
+    }
+
+    fn remote(&self, fetcher: impl FetchKeys) -> KeySource {
+        KeySource::Remote(RemoteKeySet::new(Arc::clone(&self.issuer), Box::new(fetcher), self.freshness))
+    }
+
+    fn checked_client(&self, url: &Url) -> Result<HttpClient, BuildError> {
+        let fault = |error: crate::http_client::HttpError| BuildError::new(&self.issuer, error.to_string());
+        let http = match (&self.http, self.plaintext) {
+            (Some(http), _) => http.clone(),
+            (None, Some(allow)) => HttpClient::builder().plaintext(allow).build().map_err(fault)?,
+            (None, None) => HttpClient::builder().build().map_err(fault)?,
+        };
+        http.check(url).map_err(fault)?;
+        Ok(http)
+    }
+}

@@ -1,0 +1,204 @@
+//! Trust that is pushed: keys before their first use, revocations within a second, and what an outage does.
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use token_interceptor::{
+    clock::Clock as _,
+    layer::AuthorizationLayer,
+    test_util::TestIssuer,
+    verify::{TrustedIssuer, Verifier},
+};
+use token_proto::{
+    policy::Requirement,
+    v1::{KeyState, Revocation, WatchTrustResponse, revocation::Target, trust_service_server::TrustServiceServer},
+};
+use tokio::time::sleep;
+use tonic::{Status, transport::Server};
+
+use crate::{
+    network::{call, channel, connections, reason, retry_after, simulation},
+    trust_service::{Trust, key},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+struct World {
+    issuer: TestIssuer,
+    trust: Trust,
+    layer: AuthorizationLayer,
+}
+
+impl World {
+    async fn call(&self, token: &str) -> Result<(), Status> {
+        call(&self.layer, token).await
+    }
+
+    fn revoke(&self, target: Target, issued_before: SystemTime) {
+        let forget_time = Some((issued_before + MINUTE * 60).into());
+        let revocation =
+            Revocation { target: Some(target), issued_before_time: Some(issued_before.into()), forget_time };
+        self.trust.push(WatchTrustResponse { revocations: vec![revocation], ..Default::default() });
+    }
+}
+
+fn simulate<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let mut sim = simulation(duration);
+    let issuer = TestIssuer::new("https://issuer.example");
+    let trust = Trust::new(issuer.issuer(), vec![key(&issuer, KeyState::Active)]);
+    let served = trust.clone();
+    sim.host("issuer", move || {
+        let trust = TrustServiceServer::new(served.clone());
+        async move {
+            Server::builder().add_service(trust).serve_with_incoming(connections().await?).await?;
+            Ok(())
+        }
+    });
+    sim.client("service", async move {
+        let trusted = TrustedIssuer::watch(issuer.issuer(), channel("issuer"))?.stale_after(10 * MINUTE);
+        let clock: Arc<dyn token_interceptor::clock::Clock> = issuer.clock();
+        let verifier = Verifier::builder().issuer(trusted).clock(clock).build()?;
+        let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
+        test(World { issuer, trust, layer }).await;
+        Ok(())
+    });
+    sim.run().unwrap();
+}
+
+#[test]
+fn the_first_call_waits_for_the_first_snapshot() {
+    simulate(MINUTE, |world| async move {
+        world.call(&world.issuer.token().sign()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_rotated_key_is_held_before_its_first_use_and_a_distrusted_one_dropped_at_once() {
+    simulate(MINUTE, |world| async move {
+        let (old, rotated) = (world.issuer.token().sign(), world.issuer.rotated());
+        world.call(&old).await.unwrap();
+        assert_eq!(reason(world.call(&rotated.token().sign()).await), "TOKEN_KEY_UNKNOWN");
+        world.trust.push(WatchTrustResponse { keys: vec![key(&rotated, KeyState::Pending)], ..Default::default() });
+        sleep(SECOND / 10).await;
+        world.call(&rotated.token().sign()).await.unwrap();
+        let distrusted = vec![key(&world.issuer, KeyState::Distrusted)];
+        world.trust.push(WatchTrustResponse { keys: distrusted, ..Default::default() });
+        sleep(SECOND / 10).await;
+        assert_eq!(reason(world.call(&old).await), "TOKEN_KEY_UNKNOWN");
+        let removed_key_ids = vec![rotated.key_id()];
+        world.trust.push(WatchTrustResponse { removed_key_ids, ..Default::default() });
+        sleep(SECOND / 10).await;
+        assert_eq!(reason(world.call(&rotated.token().sign()).await), "TOKEN_KEY_UNKNOWN");
+    });
+}
+
+#[test]
+fn a_revocation_is_enforced_within_a_second_also_for_tokens_seen_before() {
+    simulate(MINUTE, |world| async move {
+        let (one, other) = (world.issuer.token().claim("jti", "t1").sign(), world.issuer.token().sign());
+        world.call(&one).await.unwrap();
+        world.call(&other).await.unwrap();
+        world.revoke(Target::TokenId("t1".to_owned()), world.issuer.clock().now());
+        sleep(SECOND / 10).await;
+        assert_eq!(reason(world.call(&one).await), "TOKEN_REVOKED");
+        world.call(&other).await.unwrap();
+        world.revoke(Target::ClientId("orders".to_owned()), world.issuer.clock().now() + SECOND);
+        sleep(SECOND / 10).await;
+        assert_eq!(reason(world.call(&other).await), "TOKEN_REVOKED");
+        world.issuer.clock().advance(SECOND);
+        world.call(&world.issuer.token().sign()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_lost_stream_is_taken_up_where_it_ended() {
+    simulate(5 * MINUTE, |world| async move {
+        let good = world.issuer.token().claim("jti", "t1").sign();
+        world.call(&good).await.unwrap();
+        turmoil::partition("service", "issuer");
+        world.revoke(Target::TokenId("t1".to_owned()), world.issuer.clock().now());
+        sleep(MINUTE).await;
+        world.call(&good).await.unwrap();
+        retry_after(world.call(&world.issuer.token().header("kid", "unknown").sign()).await);
+        turmoil::repair("service", "issuer");
+        sleep(MINUTE).await;
+        assert_eq!(reason(world.call(&good).await), "TOKEN_REVOKED");
+        assert!(world.trust.resumed_from().contains(&"0".to_owned()), "{:?}", world.trust.resumed_from());
+    });
+}
+
+#[test]
+fn after_the_configured_age_nothing_is_accepted_until_the_stream_is_back() {
+    simulate(20 * MINUTE, |world| async move {
+        let good = world.issuer.token().sign();
+        world.call(&good).await.unwrap();
+        turmoil::partition("service", "issuer");
+        sleep(9 * MINUTE).await;
+        world.call(&good).await.unwrap();
+        sleep(2 * MINUTE).await;
+        retry_after(world.call(&good).await);
+        retry_after(world.call(&world.issuer.token().sign()).await);
+        turmoil::repair("service", "issuer");
+        sleep(MINUTE).await;
+        world.call(&good).await.unwrap();
+    });
+}
+
+#[test]
+fn a_trust_service_of_another_issuer_is_not_believed() {
+    let mut sim = simulation(MINUTE);
+    let issuer = TestIssuer::new("https://issuer.example");
+    let trust = Trust::new("https://other.example", vec![key(&issuer, KeyState::Active)]);
+    sim.host("issuer", move || {
+        let trust = TrustServiceServer::new(trust.clone());
+        async move {
+            Server::builder().add_service(trust).serve_with_incoming(connections().await?).await?;
+            Ok(())
+        }
+    });
+    sim.client("service", async move {
+        for trusted in [
+            TrustedIssuer::watch(issuer.issuer(), channel("issuer"))?,
+            TrustedIssuer::grpc(issuer.issuer(), channel("issuer"))?,
+        ] {
+            let verifier = Verifier::builder().issuer(trusted).clock(issuer.clock()).build()?;
+            let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
+            retry_after(call(&layer, &issuer.token().sign()).await);
+        }
+        Ok(())
+    });
+    sim.run().unwrap();
+}
+
+#[test]
+fn keys_can_be_listed_in_place_of_pushed() {
+    let mut sim = simulation(MINUTE);
+    let issuer = TestIssuer::new("https://issuer.example");
+    let distrusted = issuer.rotated();
+    let keys = vec![key(&issuer, KeyState::Active), key(&distrusted, KeyState::Distrusted)];
+    let trust = Trust::new(issuer.issuer(), keys);
+    sim.host("issuer", move || {
+        let trust = TrustServiceServer::new(trust.clone());
+        async move {
+            Server::builder().add_service(trust).serve_with_incoming(connections().await?).await?;
+            Ok(())
+        }
+    });
+    sim.client("service", async move {
+        let trusted = TrustedIssuer::grpc(issuer.issuer(), channel("issuer"))?;
+        let verifier = Verifier::builder().issuer(trusted).clock(issuer.clock()).build()?;
+        let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
+        call(&layer, &issuer.token().sign()).await.unwrap();
+        assert_eq!(reason(call(&layer, &distrusted.token().sign()).await), "TOKEN_KEY_UNKNOWN");
+        Ok(())
+    });
+    sim.run().unwrap();
+}

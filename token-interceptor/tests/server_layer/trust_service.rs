@@ -1,0 +1,103 @@
+//! A `TrustService` that pushes what the test says.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::Stream;
+use token_interceptor::test_util::TestIssuer;
+use token_proto::v1::{
+    self, GetIssuerRequest, GetIssuerResponse, ListKeysRequest, ListKeysResponse, WatchTrustRequest,
+    WatchTrustResponse, trust_service_server::TrustService,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// Shared between the test and its server.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    issuer: String,
+    /// What a watcher that knows nothing is sent first.
+    snapshot: WatchTrustResponse,
+    version: u64,
+    watchers: Vec<mpsc::UnboundedSender<Result<WatchTrustResponse, Status>>>,
+    /// What each watcher said it holds.
+    resumed_from: Vec<String>,
+}
+
+impl Trust {
+    pub(crate) fn new(issuer: &str, keys: Vec<v1::Key>) -> Self {
+        let snapshot = WatchTrustResponse { snapshot: true, version: "0".to_owned(), keys, ..Default::default() };
+        let (version, watchers, resumed_from) = (0, Vec::new(), Vec::new());
+        Self(Arc::new(Mutex::new(State { issuer: issuer.to_owned(), snapshot, version, watchers, resumed_from })))
+    }
+
+    /// Pushes a change to whoever watches, and keeps it for whoever comes.
+    pub(crate) fn push(&self, mut delta: WatchTrustResponse) {
+        let mut state = self.0.lock().unwrap();
+        state.version += 1;
+        delta.version = state.version.to_string();
+        let snapshot = &mut state.snapshot;
+        snapshot.version.clone_from(&delta.version);
+        for key in &delta.keys {
+            snapshot.keys.retain(|held| held.key_id != key.key_id);
+        }
+        snapshot.keys.extend(delta.keys.iter().cloned());
+        snapshot.keys.retain(|key| !delta.removed_key_ids.contains(&key.key_id));
+        snapshot.revocations.extend(delta.revocations.iter().cloned());
+        state.watchers.retain(|watcher| watcher.send(Ok(delta.clone())).is_ok());
+    }
+
+    pub(crate) fn resumed_from(&self) -> Vec<String> {
+        self.0.lock().unwrap().resumed_from.clone()
+    }
+}
+
+/// A key in some state of its life.
+pub(crate) fn key(issuer: &TestIssuer, state: v1::KeyState) -> v1::Key {
+    let jwk = issuer.key().public_jwk().to_json();
+    v1::Key { key_id: issuer.key_id(), jwk, state: state.into(), ..Default::default() }
+}
+
+#[tonic::async_trait]
+impl TrustService for Trust {
+    async fn get_issuer(&self, _: Request<GetIssuerRequest>) -> Result<Response<GetIssuerResponse>, Status> {
+        let issuer = self.0.lock().unwrap().issuer.clone();
+        Ok(Response::new(GetIssuerResponse { issuer: Some(v1::Issuer { issuer, ..Default::default() }) }))
+    }
+
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+        let keys = self.0.lock().unwrap().snapshot.keys.clone();
+        Ok(Response::new(ListKeysResponse { keys, max_age: None }))
+    }
+
+    type WatchTrustStream = Pin<Box<dyn Stream<Item = Result<WatchTrustResponse, Status>> + Send>>;
+
+    async fn watch_trust(
+        &self,
+        request: Request<WatchTrustRequest>,
+    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        let since_version = request.into_inner().since_version;
+        let mut state = self.0.lock().unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let nothing_new = WatchTrustResponse { version: state.snapshot.version.clone(), ..Default::default() };
+        let first = if since_version == nothing_new.version { nothing_new } else { state.snapshot.clone() };
+        state.resumed_from.push(since_version);
+        let _ = sender.send(Ok(first));
+        state.watchers.push(sender.clone());
+        let version = state.snapshot.version.clone();
+        tokio::spawn(async move {
+            let heartbeat = WatchTrustResponse { version, ..Default::default() };
+            while sender.send(Ok(heartbeat.clone())).is_ok() {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))))
+    }
+}
