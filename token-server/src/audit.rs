@@ -5,7 +5,13 @@
 
 use std::fmt;
 
-use crate::{client::Audience, client::Scope, error::IssueError, mint::IssuedToken, origin::Origin};
+use crate::{
+    client::{Audience, Scope},
+    error::IssueError,
+    grant::OnBehalf,
+    mint::IssuedToken,
+    origin::Origin,
+};
 
 /// The target that the events go to.
 pub const TARGET: &str = "audit";
@@ -31,6 +37,11 @@ impl<'a> Decision<'a> {
         client_id.clone_into(&mut self.client_id);
     }
 
+    /// What it turns out to be.
+    pub(crate) fn is(&mut self, operation: &'static str) {
+        self.operation = operation;
+    }
+
     /// What is being decided.
     pub(crate) fn operation(&self) -> &'static str {
         self.operation
@@ -38,11 +49,15 @@ impl<'a> Decision<'a> {
 
     /// A token was issued.
     pub(crate) fn issued(&self, token: &IssuedToken) {
+        let on_behalf = token.on_behalf();
         tracing::info!(
             target: TARGET,
             operation = self.operation,
             outcome = "granted",
             client_id = %Claimed(&self.client_id),
+            subject = on_behalf.map(OnBehalf::subject),
+            subject_jti = on_behalf.map(OnBehalf::subject_token_id),
+            act = on_behalf.and_then(OnBehalf::act).map(tracing::field::display),
             jti = token.token_id(),
             audience = %Joined(token.audiences(), Audience::as_str),
             scope = %Joined(token.scopes(), Scope::as_str),

@@ -11,15 +11,17 @@ use token_proto::v1;
 
 use crate::{
     client::{
-        basic,
+        GrantType, basic,
         presented::{Parts, PresentedClient},
     },
     error::IssueError,
-    grant::{self, RequestedAccess, RequestedAudience, client_credentials},
+    grant::{self, RequestedAccess, RequestedAudience, client_credentials, token_exchange},
 };
 
-/// `grant_type` of RFC 6749 section 4.4.2.
-pub(crate) const CLIENT_CREDENTIALS: &str = "client_credentials";
+/// The type of the tokens that are issued. RFC 8693 section 3.
+pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// What an access token of this issuer also is. RFC 8693 section 3.
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// A request for a token: who asks, and for what.
 #[derive(Debug)]
@@ -35,7 +37,8 @@ pub(crate) struct TokenQuestion {
     pub(crate) token: SecretString,
 }
 
-/// The parameters of a request to the token endpoint, as they were sent. RFC 6749 section 4.4.2.
+/// The parameters of a request to the token endpoint, as they were sent. RFC 6749 section 4.4.2, RFC 8693 section
+/// 2.1.
 #[derive(Default)]
 pub(crate) struct TokenForm {
     pub(crate) grant_type: String,
@@ -45,6 +48,17 @@ pub(crate) struct TokenForm {
     pub(crate) scope: Option<String>,
     pub(crate) lifetime: Option<String>,
     pub(crate) redirect_uri: Option<String>,
+    pub(crate) exchange: ExchangeForm,
+}
+
+/// Those of its parameters that token exchange adds.
+#[derive(Default)]
+pub(crate) struct ExchangeForm {
+    pub(crate) subject_token: Option<String>,
+    pub(crate) subject_token_type: Option<String>,
+    pub(crate) actor_token: Option<String>,
+    pub(crate) actor_token_type: Option<String>,
+    pub(crate) requested_token_type: Option<String>,
 }
 
 /// The parameters of client authentication, as they were sent. RFC 6749 section 2.3.1, RFC 7521 section 4.2.
@@ -81,23 +95,72 @@ pub(crate) fn issue_token(request: v1::IssueTokenRequest, headers: &HeaderMap) -
 
 /// `POST /oauth/token`.
 pub(crate) fn token_form(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, IssueError> {
-    let TokenForm { grant_type, client, audience, resource, scope, lifetime, redirect_uri } = form;
-    if grant_type != CLIENT_CREDENTIALS {
-        return Err(IssueError::UnsupportedGrantType);
-    }
+    let TokenForm { grant_type, client, audience, resource, scope, lifetime, redirect_uri, exchange } = form;
+    let grant_type = GrantType::from_name(&grant_type).ok_or(IssueError::UnsupportedGrantType)?;
     let names = audience.into_iter().map(RequestedAudience::Name);
     let resources = resource.into_iter().map(RequestedAudience::Resource);
+    let access = RequestedAccess {
+        audiences: names.chain(resources).collect(),
+        scopes: scope.map(|scope| scope.split(' ').map(str::to_owned).collect()).unwrap_or_default(),
+        lifetime: lifetime.as_deref().map(lifetime_of_form).transpose()?,
+    };
+    let grant = match grant_type {
+        GrantType::ClientCredentials => {
+            grant::Request::ClientCredentials(client_credentials::Request { access, redirect_uri })
+        }
+        GrantType::TokenExchange => grant::Request::TokenExchange(exchange_of_form(exchange, access)?),
+    };
+    Ok(TokenRequest { client: client_of_form(client, headers)?, grant })
+}
+
+/// `TokenService.ExchangeToken`.
+pub(crate) fn exchange_token(
+    request: v1::ExchangeTokenRequest,
+    headers: &HeaderMap,
+) -> Result<TokenRequest, IssueError> {
+    let v1::ExchangeTokenRequest { client, subject, actor, requested_token_type, audiences, scopes, lifetime } =
+        request;
+    let token = |token: v1::SecurityToken| {
+        let v1::SecurityToken { value, r#type } = token;
+        (present(value), present(r#type))
+    };
+    let (subject_token, subject_token_type) = subject.map(token).unwrap_or_default();
+    let (actor_token, actor_token_type) = actor.map(token).unwrap_or_default();
+    let requested_token_type = present(requested_token_type);
+    let form = ExchangeForm { subject_token, subject_token_type, actor_token, actor_token_type, requested_token_type };
+    let access = RequestedAccess {
+        audiences: audiences.into_iter().map(RequestedAudience::Name).collect(),
+        scopes,
+        lifetime: lifetime.map(lifetime_of_message).transpose()?,
+    };
     Ok(TokenRequest {
-        client: client_of_form(client, headers)?,
-        grant: grant::Request::ClientCredentials(client_credentials::Request {
-            access: RequestedAccess {
-                audiences: names.chain(resources).collect(),
-                scopes: scope.map(|scope| scope.split(' ').map(str::to_owned).collect()).unwrap_or_default(),
-                lifetime: lifetime.as_deref().map(lifetime_of_form).transpose()?,
-            },
-            redirect_uri,
-        }),
+        client: client_of_message(client, headers)?,
+        grant: grant::Request::TokenExchange(exchange_of_form(form, access)?),
     })
+}
+
+/// RFC 8693 section 2.1.
+fn exchange_of_form(form: ExchangeForm, access: RequestedAccess) -> Result<token_exchange::Request, IssueError> {
+    let ExchangeForm { subject_token, subject_token_type, actor_token, actor_token_type, requested_token_type } = form;
+    let subject = subject_token.ok_or(IssueError::invalid_request("subject_token is missing."))?;
+    check_token_type(subject_token_type.as_deref(), "subject_token_type is missing.")?;
+    if actor_token.is_some() {
+        check_token_type(actor_token_type.as_deref(), "actor_token_type is missing.")?;
+    } else if actor_token_type.is_some() {
+        return Err(IssueError::invalid_request("actor_token_type is there without actor_token."));
+    }
+    if requested_token_type.is_some() {
+        check_token_type(requested_token_type.as_deref(), "")?;
+    }
+    Ok(token_exchange::Request { access, subject: subject.into(), actor: actor_token.map(SecretString::from) })
+}
+
+fn check_token_type(kind: Option<&str>, missing: &'static str) -> Result<(), IssueError> {
+    match kind {
+        None => Err(IssueError::invalid_request(missing)),
+        Some(ACCESS_TOKEN | JWT) => Ok(()),
+        Some(_) => Err(IssueError::invalid_request("Only access tokens of this issuer are exchanged.")),
+    }
 }
 
 /// `TokenService.IntrospectToken`.
@@ -194,7 +257,7 @@ mod tests {
 
     fn form() -> TokenForm {
         TokenForm {
-            grant_type: CLIENT_CREDENTIALS.into(),
+            grant_type: "client_credentials".into(),
             client: ClientForm {
                 client_id: Some("orders".into()),
                 client_secret: Some("s".into()),

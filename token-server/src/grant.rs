@@ -5,10 +5,12 @@
 
 mod access;
 pub mod client_credentials;
+pub mod token_exchange;
 
 use std::{sync::Arc, time::Duration};
 
 pub use access::{RequestedAccess, RequestedAudience};
+pub use token_exchange::OnBehalf;
 
 use crate::client::{Audience, Client, Scope};
 
@@ -17,6 +19,19 @@ use crate::client::{Audience, Client, Scope};
 pub enum Request {
     /// RFC 6749 section 4.4.
     ClientCredentials(client_credentials::Request),
+    /// RFC 8693.
+    TokenExchange(token_exchange::Request),
+}
+
+impl Request {
+    /// What the record calls it.
+    #[must_use]
+    pub(crate) const fn operation(&self) -> &'static str {
+        match self {
+            Self::ClientCredentials(_) => "issue_token",
+            Self::TokenExchange(_) => "exchange_token",
+        }
+    }
 }
 
 /// What may be put into a token.
@@ -25,6 +40,7 @@ pub struct Authorization {
     client: Arc<Client>,
     access: Access,
     lifetime: Option<Duration>,
+    on_behalf: Option<Box<OnBehalf>>,
 }
 
 /// Audiences and scopes that were granted: at least one of each.
@@ -44,7 +60,13 @@ impl Authorization {
     /// `sub`. RFC 9068 section 2.2: the client itself where no resource owner is involved.
     #[must_use]
     pub fn subject(&self) -> &str {
-        self.client.id.as_str()
+        self.on_behalf.as_ref().map_or(self.client.id.as_str(), |on_behalf| on_behalf.subject())
+    }
+
+    /// For whom the token stands, where that is not the client.
+    #[must_use]
+    pub fn on_behalf(&self) -> Option<&OnBehalf> {
+        self.on_behalf.as_deref()
     }
 
     /// `aud`: at least one, none twice.
@@ -66,7 +88,7 @@ impl Authorization {
     }
 
     /// What was granted, by value: the token has been made.
-    pub(crate) fn into_access(self) -> (Vec<Audience>, Vec<Scope>) {
-        (self.access.audiences, self.access.scopes)
+    pub(crate) fn into_parts(self) -> (Vec<Audience>, Vec<Scope>, Option<Box<OnBehalf>>) {
+        (self.access.audiences, self.access.scopes, self.on_behalf)
     }
 }

@@ -4,6 +4,7 @@
 //! [`crate::mint`] → [`crate::audit`]. Each stage takes the value of the one before; nothing on the way writes
 //! to the store.
 
+mod exchange;
 mod introspect;
 mod revoke;
 mod user_info;
@@ -27,7 +28,7 @@ use crate::{
     },
     convert::{TokenQuestion, TokenRequest},
     error::IssueError,
-    grant::{self, Authorization, client_credentials},
+    grant::{self, Authorization, client_credentials, token_exchange},
     key::KeyRing,
     limit::{LimitSettings, Limits},
     metadata::Metadata,
@@ -202,9 +203,10 @@ impl Issuer {
     ) -> Result<IssuedToken, IssueError> {
         self.limits.peer(origin.peer())?;
         let TokenRequest { client, grant } = read.await?;
+        decision.is(grant.operation());
         decision.claimed_by(client.claimed_id());
         let client = self.authenticate(origin, &client).await?;
-        let authorization = authorize(client, &grant)?;
+        let authorization = self.authorize(client, &grant).await?;
         self.mint(authorization)
     }
 
@@ -237,6 +239,20 @@ impl Issuer {
         Ok(client)
     }
 
+    /// What the client gets.
+    async fn authorize(
+        &self,
+        client: AuthenticatedClient,
+        grant: &grant::Request,
+    ) -> Result<Authorization, IssueError> {
+        match grant {
+            grant::Request::ClientCredentials(request) => client_credentials::authorize(client, request),
+            grant::Request::TokenExchange(request) => {
+                token_exchange::authorize(client, request, self.parties(request).await?)
+            }
+        }
+    }
+
     fn mint(&self, authorization: Authorization) -> Result<IssuedToken, IssueError> {
         let entropy = Entropy::draw(&self.random)?;
         mint::mint(authorization, &self.settings.terms, &self.keys.default_signer(), entropy, self.clock.now())
@@ -252,10 +268,4 @@ fn refused(decision: &Decision<'_>, error: &IssueError) {
     let (operation, reason) = (decision.operation(), error.reason().as_reason());
     counter!(REQUESTS, "operation" => operation, "outcome" => "refused", "reason" => reason).increment(1);
     decision.refused(error);
-}
-
-fn authorize(client: AuthenticatedClient, grant: &grant::Request) -> Result<Authorization, IssueError> {
-    match grant {
-        grant::Request::ClientCredentials(request) => client_credentials::authorize(client, request),
-    }
 }

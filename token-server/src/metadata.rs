@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 use token_interceptor::signature::Algorithm;
 
+use crate::client::GrantType;
+
 /// Where each endpoint is, below the issuer identifier.
 pub mod path {
     /// RFC 6749 section 3.2.
@@ -26,7 +28,10 @@ pub mod path {
 }
 
 /// Grants that the token endpoint takes.
-const GRANT_TYPES: &[&str] = &["client_credentials"];
+const GRANT_TYPES: [&str; GrantType::ALL.len()] = {
+    let [first, second] = GrantType::ALL;
+    [first.name(), second.name()]
+};
 /// How clients may authenticate.
 const CLIENT_AUTHENTICATION_METHODS: &[&str] = &["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
@@ -77,7 +82,7 @@ impl Metadata {
     /// Grants that are offered, by their OAuth names.
     #[must_use]
     pub fn grant_types(&self) -> &'static [&'static str] {
-        GRANT_TYPES
+        &GRANT_TYPES
     }
 
     /// Methods of client authentication that are offered, by their OAuth names.

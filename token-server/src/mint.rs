@@ -20,7 +20,7 @@ pub use claims::is_reserved;
 use crate::{
     client::{Audience, Scope},
     error::IssueError,
-    grant::Authorization,
+    grant::{Authorization, OnBehalf},
     key::Signer,
 };
 
@@ -55,12 +55,16 @@ impl Terms {
         }
     }
 
-    /// What was asked for or is usual, capped by client and server, in whole seconds.
-    fn lifetime(&self, authorization: &Authorization) -> Duration {
+    /// What was asked for or is usual, capped by client, server and the tokens that this one is made from, in whole
+    /// seconds.
+    fn lifetime(&self, authorization: &Authorization, now: SystemTime) -> Duration {
         let cap = authorization.client().token_lifetime.unwrap_or(self.lifetime_max).min(self.lifetime_max);
         let usual = authorization.client().token_lifetime.unwrap_or(self.lifetime_default);
         let lifetime = authorization.lifetime().unwrap_or(usual).min(cap).max(LIFETIME_MIN);
-        Duration::from_secs(lifetime.as_secs())
+        let left = authorization
+            .on_behalf()
+            .map_or(u64::MAX, |on_behalf| numeric_date(on_behalf.not_after()).saturating_sub(numeric_date(now)));
+        Duration::from_secs(lifetime.as_secs().min(left))
     }
 
     fn token_bytes_max(&self, audiences: &[Audience]) -> usize {
@@ -100,6 +104,7 @@ pub struct IssuedToken {
     token_id: String,
     audiences: Vec<Audience>,
     scopes: Vec<Scope>,
+    on_behalf: Option<Box<OnBehalf>>,
     issued_at: SystemTime,
     expires_in: Duration,
     refresh_after: Duration,
@@ -134,6 +139,12 @@ impl IssuedToken {
     #[must_use]
     pub fn scopes(&self) -> &[Scope] {
         &self.scopes
+    }
+
+    /// For whom it stands, where that is not the client that it was issued to.
+    #[must_use]
+    pub fn on_behalf(&self) -> Option<&OnBehalf> {
+        self.on_behalf.as_deref()
     }
 
     /// When it was issued, by the issuer's clock.
@@ -180,7 +191,7 @@ pub fn mint(
     entropy: Entropy,
     now: SystemTime,
 ) -> Result<IssuedToken, IssueError> {
-    let expires_in = terms.lifetime(&authorization);
+    let expires_in = terms.lifetime(&authorization, now);
     let token_id = URL_SAFE_NO_PAD.encode(entropy.token_id);
     let claims = claims::Claims {
         issuer: &terms.issuer,
@@ -195,12 +206,13 @@ pub fn mint(
     if value.len() > bytes_max {
         return Err(IssueError::TokenTooLarge { bytes: value.len(), bytes_max });
     }
-    let (audiences, scopes) = authorization.into_access();
+    let (audiences, scopes, on_behalf) = authorization.into_parts();
     Ok(IssuedToken {
         value,
         token_id,
         audiences,
         scopes,
+        on_behalf,
         issued_at: now,
         expires_in,
         refresh_after: refresh_after(expires_in, entropy.jitter),

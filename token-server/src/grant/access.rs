@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use super::Access;
 use crate::{
-    client::{Audience, Client, Grant, Scope},
+    client::{Audience, Grant, Scope},
     error::IssueError,
 };
 
@@ -35,27 +35,27 @@ pub enum RequestedAudience {
     Resource(String),
 }
 
-/// Decides what of `requested` the client gets.
+/// Decides what of `requested` somebody gets who may have `grants`.
 ///
 /// A token is good at each of its audiences with all of its scopes (RFC 8707 section 2: "the cartesian product
 /// of all the scopes at all the target services"). So with several audiences a scope must be registered at each
 /// one: otherwise `read`, registered at one resource server, would open another that knows the same word.
-pub(super) fn authorize(client: &Client, requested: &RequestedAccess) -> Result<Access, IssueError> {
-    let grants = audiences(client, &requested.audiences)?;
+pub(super) fn authorize(grants: &[Grant], requested: &RequestedAccess) -> Result<Access, IssueError> {
+    let grants = audiences(grants, &requested.audiences)?;
     let scopes = scopes(&grants, &requested.scopes)?;
     let audiences = grants.iter().map(|grant| grant.audience.clone()).collect();
     Ok(Access { audiences, scopes })
 }
 
-fn audiences<'a>(client: &'a Client, requested: &[RequestedAudience]) -> Result<Vec<&'a Grant>, IssueError> {
-    if client.grants.is_empty() {
+fn audiences<'a>(granted: &'a [Grant], requested: &[RequestedAudience]) -> Result<Vec<&'a Grant>, IssueError> {
+    if granted.is_empty() {
         return Err(IssueError::ClientNotAuthorized("The client is not registered for any audience."));
     }
     if requested.is_empty() {
-        return match client.grants.as_slice() {
+        return match granted {
             [only] => Ok(vec![only]),
             several => Err(IssueError::InvalidTarget(Cow::Owned(format!(
-                "The client is registered for several audiences; name one of: {}.",
+                "There are several audiences to choose from; name one of: {}.",
                 list(several.iter().map(|grant| &grant.audience))
             )))),
         };
@@ -65,7 +65,8 @@ fn audiences<'a>(client: &'a Client, requested: &[RequestedAudience]) -> Result<
     }
     let mut grants: Vec<&Grant> = Vec::with_capacity(requested.len());
     for audience in requested {
-        let grant = client.grant(audience.name()?).ok_or_else(|| audience.refused())?;
+        let name = audience.name()?;
+        let grant = granted.iter().find(|grant| grant.audience.as_str() == name).ok_or_else(|| audience.refused())?;
         if !grants.iter().any(|known| known.audience == grant.audience) {
             grants.push(grant);
         }
@@ -88,7 +89,7 @@ impl RequestedAudience {
     fn refused(&self) -> IssueError {
         let (Self::Name(name) | Self::Resource(name)) = self;
         IssueError::InvalidTarget(match Audience::try_from(name.as_str()) {
-            Ok(audience) => Cow::Owned(format!("The client is not registered for the audience {audience}.")),
+            Ok(audience) => Cow::Owned(format!("The client may not have the audience {audience}.")),
             Err(_) => Cow::Borrowed("An audience is malformed."),
         })
     }
@@ -136,10 +137,9 @@ fn registered<'a>(grants: &[&'a Grant], name: &str) -> Result<&'a Scope, IssueEr
 
 fn unregistered(grant: &Grant, name: &str) -> IssueError {
     IssueError::InvalidScope(match Scope::try_from(name) {
-        Ok(scope) => Cow::Owned(format!(
-            "The client is not registered for the scope {scope} at the audience {}.",
-            grant.audience
-        )),
+        Ok(scope) => {
+            Cow::Owned(format!("The client may not have the scope {scope} at the audience {}.", grant.audience))
+        }
         Err(_) => Cow::Borrowed("A scope is malformed."),
     })
 }
@@ -158,7 +158,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::client::ClientId;
+    use crate::client::{Client, ClientId};
 
     fn grant(audience: &str, scopes: &[&str], defaults: &[&str]) -> Grant {
         let set = |names: &[&str]| names.iter().map(|name| Scope::try_from(*name).unwrap()).collect();
@@ -177,7 +177,7 @@ mod tests {
             scopes: scopes.iter().map(|name| (*name).to_owned()).collect(),
             lifetime: None,
         };
-        let access = authorize(client, &requested)?;
+        let access = authorize(&client.grants, &requested)?;
         Ok((
             access.audiences.iter().map(ToString::to_string).collect(),
             access.scopes.iter().map(ToString::to_string).collect(),
@@ -261,7 +261,7 @@ mod tests {
                 audiences: vec![RequestedAudience::Resource(uri.to_owned())],
                 ..RequestedAccess::default()
             };
-            authorize(&client, &requested)
+            authorize(&client.grants, &requested)
         };
         assert!(ask("https://api.example/v1").is_ok());
         for uri in ["inventory", "/v1", "https://api.example/v1#x", "", "https://other.example"] {

@@ -1,7 +1,10 @@
 //! The client credentials grant. RFC 6749 section 4.4.
 
 use super::{Authorization, RequestedAccess, access};
-use crate::{client::authenticate::AuthenticatedClient, error::IssueError};
+use crate::{
+    client::{GrantType, authenticate::AuthenticatedClient},
+    error::IssueError,
+};
 
 /// What the request asks for.
 #[derive(Debug, Default)]
@@ -20,12 +23,15 @@ pub struct Request {
 /// not registered.
 pub fn authorize(client: AuthenticatedClient, request: &Request) -> Result<Authorization, IssueError> {
     let client = client.into_client();
+    if !client.may_use(GrantType::ClientCredentials) {
+        return Err(IssueError::ClientNotAuthorized("The client is not registered for client credentials."));
+    }
     if let Some(uri) = &request.redirect_uri {
         // Simple string comparison: RFC 6749 section 3.1.2.3, RFC 9700 section 2.1.
         if !client.redirect_uris.contains(uri) {
             return Err(IssueError::invalid_request("redirect_uri is not registered for the client."));
         }
     }
-    let access = access::authorize(&client, &request.access)?;
-    Ok(Authorization { client, access, lifetime: request.access.lifetime })
+    let access = access::authorize(&client.grants, &request.access)?;
+    Ok(Authorization { client, access, lifetime: request.access.lifetime, on_behalf: None })
 }

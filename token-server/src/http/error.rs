@@ -59,7 +59,8 @@ pub(super) fn wrong_method(allow: HeaderValue, origin: &Origin) -> Response<Body
 
 fn status_and_code(error: &IssueError) -> (StatusCode, &'static str) {
     match error {
-        IssueError::InvalidRequest(_) | IssueError::TokenTooLarge { .. } => {
+        // RFC 8693 section 2.2.2 asks for this code also where the subject or the actor token is not good.
+        IssueError::InvalidRequest(_) | IssueError::InvalidGrant(_) | IssueError::TokenTooLarge { .. } => {
             (StatusCode::BAD_REQUEST, "invalid_request")
         }
         IssueError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
@@ -68,7 +69,6 @@ fn status_and_code(error: &IssueError) -> (StatusCode, &'static str) {
         IssueError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
         IssueError::InvalidScope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
         IssueError::InvalidTarget(_) => (StatusCode::BAD_REQUEST, "invalid_target"),
-        IssueError::InvalidGrant(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
         IssueError::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
         IssueError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
         IssueError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),

@@ -1,6 +1,6 @@
 //! The claims of an access token, written once, straight into the bytes that are signed.
 //!
-//! RFC 9068 section 2.2; RFC 8693 section 4.3 for `client_id`; `nbf` is absent: a token is good from the moment
+//! RFC 9068 section 2.2; RFC 8693 section 4 for `act` and `client_id`; `nbf` is absent: a token is good from the moment
 //! that it is issued, and a verifier with a slow clock would refuse it.
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -70,9 +70,21 @@ impl Serialize for Claims<'_> {
         claims.serialize_entry("jti", self.token_id)?;
         claims.serialize_entry("client_id", client.id.as_str())?;
         claims.serialize_entry("scope", &Joined(self.authorization.scopes()))?;
-        // Refused when the client is registered; checked here again, where it counts.
-        for (name, value) in client.claims.iter().filter(|(name, _)| !is_reserved(name)) {
-            claims.serialize_entry(name, value)?;
+        match self.authorization.on_behalf() {
+            // Refused when the client is registered; checked here again, where it counts.
+            None => {
+                for (name, value) in client.claims.iter().filter(|(name, _)| !is_reserved(name)) {
+                    claims.serialize_entry(name, value)?;
+                }
+            }
+            Some(on_behalf) => {
+                if let Some(act) = on_behalf.act() {
+                    claims.serialize_entry("act", act)?;
+                }
+                for (name, value) in on_behalf.claims().iter().filter(|(name, _)| !is_reserved(name)) {
+                    claims.serialize_entry(name, value)?;
+                }
+            }
         }
         claims.end()
     }

@@ -17,8 +17,6 @@ use crate::{
 
 /// `token_type` of RFC 6750.
 const BEARER: &str = "Bearer";
-/// RFC 8693 section 3.
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// The service, ready to be added to a router.
 #[must_use]
@@ -50,9 +48,13 @@ impl token_service_server::TokenService for TokenService {
 
     async fn exchange_token(
         &self,
-        _: Request<v1::ExchangeTokenRequest>,
+        request: Request<v1::ExchangeTokenRequest>,
     ) -> Result<Response<v1::ExchangeTokenResponse>, Status> {
-        Err(status::not_offered())
+        let (origin, headers, message) = split(request);
+        let issued = self.issuer.issue(&origin, async { convert::exchange_token(message, &headers) }).await;
+        let token = issued.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
+        let server_time = Some(token.issued_at().into());
+        Ok(echo(v1::ExchangeTokenResponse { token: Some(encode(token)), server_time }, &origin))
     }
 
     async fn introspect_token(
@@ -99,7 +101,7 @@ fn split<T>(request: Request<T>) -> (Origin, HeaderMap, T) {
 fn encode(token: IssuedToken) -> v1::Token {
     v1::Token {
         token_type: BEARER.to_owned(),
-        issued_token_type: ACCESS_TOKEN.to_owned(),
+        issued_token_type: convert::ACCESS_TOKEN.to_owned(),
         expires_in: prost_types::Duration::try_from(token.expires_in()).ok(),
         refresh_after: prost_types::Duration::try_from(token.refresh_after()).ok(),
         expire_time: Some(token.expire_time().into()),

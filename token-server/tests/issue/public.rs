@@ -41,7 +41,10 @@ async fn rfc_8414_section_2_metadata_lists_exactly_what_works() {
     assert_eq!(document["token_endpoint"], "https://issuer.example/oauth/token");
     assert_eq!(document["jwks_uri"], "https://issuer.example/jwks.json");
     assert_eq!(document["response_types_supported"], json!([]));
-    assert_eq!(document["grant_types_supported"], json!(["client_credentials"]));
+    assert_eq!(
+        document["grant_types_supported"],
+        json!(["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"])
+    );
     let methods = &document["token_endpoint_auth_methods_supported"];
     assert_eq!(methods, &json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]));
     let algorithms = &document["token_endpoint_auth_signing_alg_values_supported"];

@@ -15,7 +15,7 @@ use token_interceptor::{
 };
 use token_server::{
     client::{
-        Client, Credential, CredentialKind, Grant, PublicKeyJwk,
+        Client, Credential, CredentialKind, Grant, GrantType, PublicKeyJwk,
         registry::ClientRegistry,
         secret::{ClientSecret, Pepper, Peppers},
     },
@@ -55,6 +55,7 @@ impl Clock for TestClock {
 pub(crate) struct World {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) store: Arc<MemoryStore>,
+    pub(crate) registry: ClientRegistry,
     pub(crate) clock: Arc<TestClock>,
     /// Of the client `orders`.
     pub(crate) secret: String,
@@ -82,8 +83,9 @@ pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
     let mut settings = Settings::new(ISSUER);
     settings.limits = LimitSettings::unlimited();
     change(&mut settings);
+    let registry = ClientRegistry::new(Arc::clone(&store) as _);
     let parts = Parts {
-        registry: ClientRegistry::new(Arc::clone(&store) as _),
+        registry: registry.clone(),
         peppers,
         keys: KeyRing::fixed(key(), vec![]),
         revocations: RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap(),
@@ -92,6 +94,7 @@ pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
     World {
         issuer: Arc::new(issuer),
         store,
+        registry,
         clock,
         secret: secret.expose().to_owned(),
         signing_key: Arc::new(key()),
@@ -137,6 +140,34 @@ fn clients(peppers: &Peppers, secret: &ClientSecret) -> Vec<Client> {
         },
         Client { claims: BTreeMap::from([("long".to_owned(), "x".repeat(5000))]), ..client("oversize") },
         client("odd id:+%"),
+    ]
+    .into_iter()
+    .chain(exchangers(&client))
+    .collect()
+}
+
+fn exchangers(client: &impl Fn(&str) -> Client) -> Vec<Client> {
+    let grants = vec![
+        grant("inventory", &["inventory.read", "inventory.write"], &[]),
+        grant("warehouse", &["warehouse.read", "warehouse.write"], &[]),
+        grant("billing", &["billing.read"], &[]),
+    ];
+    let exchanger = |id: &str| Client {
+        grants: grants.clone(),
+        grant_types: [GrantType::TokenExchange].into(),
+        claims: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
+        ..client(id)
+    };
+    let caller = vec![
+        grant("inventory", &["inventory.read", "inventory.write"], &["inventory.read"]),
+        grant("warehouse", &["warehouse.read"], &[]),
+        grant("ledger", &["ledger.read"], &[]),
+    ];
+    vec![
+        Client { grants: caller, ..client("caller") },
+        exchanger("exchanger"),
+        Client { grants: vec![grant("inventory", &["inventory.read"], &[])], ..exchanger("second-exchanger") },
+        Client { may_impersonate: true, ..exchanger("impersonator") },
     ]
 }
 

@@ -20,7 +20,7 @@ use token_server::{
 
 #[derive(Debug)]
 pub(crate) struct MemoryStore {
-    clients: BTreeMap<ClientId, Client>,
+    clients: Mutex<BTreeMap<ClientId, Client>>,
     writes: AtomicUsize,
     reads: AtomicUsize,
     out_of_reach: AtomicBool,
@@ -30,12 +30,17 @@ pub(crate) struct MemoryStore {
 impl MemoryStore {
     pub(crate) fn new(clients: Vec<Client>) -> Self {
         Self {
-            clients: clients.into_iter().map(|client| (client.id.clone(), client)).collect(),
+            clients: Mutex::new(clients.into_iter().map(|client| (client.id.clone(), client)).collect()),
             writes: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             out_of_reach: AtomicBool::new(false),
             revocations: Mutex::default(),
         }
+    }
+
+    /// Changes a client behind the caches' back.
+    pub(crate) fn change(&self, id: &str, change: impl FnOnce(&mut Client)) {
+        change(self.clients.lock().unwrap().get_mut(id).unwrap());
     }
 
     pub(crate) fn writes(&self) -> usize {
@@ -76,11 +81,11 @@ impl Store for MemoryStore {
 #[async_trait]
 impl ClientStore for MemoryStore {
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
-        self.read(self.clients.get(id).cloned())
+        self.read(self.clients.lock().unwrap().get(id).cloned())
     }
 
     async fn clients(&self, _: Option<&ClientId>, _: u32) -> Result<Vec<Client>, StoreError> {
-        self.read(self.clients.values().cloned().collect())
+        self.read(self.clients.lock().unwrap().values().cloned().collect())
     }
 
     async fn create_client(&self, client: &Client, _: Option<&AdminRecord>) -> Result<Client, StoreError> {

@@ -1,0 +1,276 @@
+//! Token exchange, RFC 8693: section by section, over both faces.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use token_proto::v1;
+use tonic::Code;
+
+use crate::support::{
+    World,
+    calls::{Answer, claims, grpc, message, post, reason},
+    world,
+};
+
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+
+/// A request of `exchanger` on behalf of `caller`, for the defaults.
+fn request(world: &World, client_id: &str, subject: &str) -> v1::ExchangeTokenRequest {
+    let token = |value: &str| v1::SecurityToken { value: value.to_owned(), r#type: ACCESS_TOKEN.to_owned() };
+    v1::ExchangeTokenRequest {
+        client: message(client_id, &world.secret).client,
+        subject: Some(token(subject)),
+        audiences: vec!["inventory".to_owned()],
+        ..v1::ExchangeTokenRequest::default()
+    }
+}
+
+async fn issue(world: &World, client_id: &str, scopes: &[&str]) -> v1::Token {
+    let mut request = message(client_id, &world.secret);
+    request.audiences = vec!["inventory".to_owned()];
+    request.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    grpc(world).issue_token(request).await.unwrap().into_inner().token.unwrap()
+}
+
+async fn over_grpc(world: &World, request: v1::ExchangeTokenRequest) -> Result<v1::Token, (Code, String)> {
+    let answer = grpc(world).exchange_token(request).await.map_err(|status| reason(&status))?;
+    Ok(answer.into_inner().token.unwrap())
+}
+
+/// The same request as a form.
+async fn over_http(world: &World, request: &v1::ExchangeTokenRequest) -> Answer {
+    let client = request.client.clone().unwrap();
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", GRANT).append_pair("client_id", &client.client_id);
+    form.append_pair("client_secret", &world.secret);
+    for (name, token) in [("subject_token", &request.subject), ("actor_token", &request.actor)] {
+        if let Some(token) = token {
+            form.append_pair(name, &token.value).append_pair(&format!("{name}_type"), &token.r#type);
+        }
+    }
+    form.append_pair("requested_token_type", &request.requested_token_type);
+    form.extend_pairs(request.audiences.iter().map(|audience| ("audience", audience)));
+    form.append_pair("scope", &request.scopes.join(" "));
+    form.extend_pairs(request.lifetime.map(|lifetime| ("lifetime", lifetime.seconds.to_string())));
+    post(world, &form.finish()).await
+}
+
+/// Granted by both faces, with equal claims but for those that differ in every token.
+async fn granted(world: &World, request: v1::ExchangeTokenRequest) -> std::collections::BTreeMap<String, Value> {
+    let http = over_http(world, &request).await;
+    assert_eq!(http.status, 200, "{}", String::from_utf8_lossy(&http.body));
+    let mut http = claims(world, http.json()["access_token"].as_str().unwrap());
+    let mut grpc = claims(world, &over_grpc(world, request).await.unwrap().value);
+    http.remove("jti");
+    grpc.remove("jti");
+    assert_eq!(grpc, http, "the faces differ");
+    grpc
+}
+
+/// Refused by both faces for the same reason.
+async fn refused(world: &World, request: v1::ExchangeTokenRequest, code: Code, why: &str, oauth: (u16, &str)) {
+    let http = over_http(world, &request).await;
+    assert_eq!(http.error(), (oauth.0, oauth.1.to_owned()), "{why}");
+    assert_eq!(http.json()["reason"], why);
+    assert_eq!(over_grpc(world, request).await.unwrap_err(), (code, why.to_owned()));
+}
+
+#[tokio::test]
+async fn rfc_8693_section_4_1_delegation_keeps_the_subject_and_names_the_actor() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await;
+    let claims = granted(&world, request(&world, "exchanger", &subject.value)).await;
+    assert_eq!(claims["sub"], "caller");
+    assert_eq!(claims["client_id"], "exchanger");
+    assert_eq!(claims["act"], json!({"sub": "exchanger"}));
+    assert_eq!(claims["scope"], "inventory.read");
+    assert_eq!(claims["aud"], "inventory");
+}
+
+#[tokio::test]
+async fn rfc_8693_section_4_1_actors_before_are_inside() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await;
+    let first = over_grpc(&world, request(&world, "exchanger", &subject.value)).await.unwrap();
+    let claims = granted(&world, request(&world, "second-exchanger", &first.value)).await;
+    assert_eq!(claims["sub"], "caller");
+    assert_eq!(claims["act"], json!({"sub": "second-exchanger", "act": {"sub": "exchanger"}}));
+}
+
+#[tokio::test]
+async fn delegation_without_end_is_refused() {
+    let world = world().await;
+    let mut token = issue(&world, "caller", &[]).await.value;
+    for _ in 0..5 {
+        token = over_grpc(&world, request(&world, "exchanger", &token)).await.unwrap().value;
+    }
+    let last = request(&world, "exchanger", &token);
+    refused(&world, last, Code::InvalidArgument, "INVALID_GRANT", (400, "invalid_request")).await;
+}
+
+#[tokio::test]
+async fn rfc_8693_section_2_1_actor_token_names_another_actor() {
+    let world = world().await;
+    let (subject, actor) = (issue(&world, "caller", &[]).await, issue(&world, "short", &[]).await);
+    let actor = Some(v1::SecurityToken { value: actor.value, r#type: ACCESS_TOKEN.to_owned() });
+    let claims =
+        granted(&world, v1::ExchangeTokenRequest { actor, ..request(&world, "exchanger", &subject.value) }).await;
+    assert_eq!(claims["act"], json!({"sub": "short"}));
+    // The actor's token lives a minute, and the new one no longer.
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+}
+
+#[tokio::test]
+async fn rfc_8693_section_1_1_impersonation_only_where_the_client_may() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await;
+    let claims = granted(&world, request(&world, "impersonator", &subject.value)).await;
+    assert_eq!(claims["sub"], "caller");
+    assert!(!claims.contains_key("act"));
+    // Those who acted before stay on record.
+    let delegated = over_grpc(&world, request(&world, "exchanger", &subject.value)).await.unwrap();
+    let claims = granted(&world, request(&world, "impersonator", &delegated.value)).await;
+    assert_eq!(claims["act"], json!({"sub": "exchanger"}));
+}
+
+#[tokio::test]
+async fn only_a_client_that_is_registered_for_it_exchanges() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await;
+    let by_orders = request(&world, "orders", &subject.value);
+    refused(&world, by_orders, Code::PermissionDenied, "CLIENT_NOT_AUTHORIZED", (400, "unauthorized_client")).await;
+    // And the other way round: a client of token exchange alone gets no token of its own.
+    let own = grpc(&world).issue_token(message("exchanger", &world.secret)).await.unwrap_err();
+    assert_eq!(reason(&own), (Code::PermissionDenied, "CLIENT_NOT_AUTHORIZED".to_owned()));
+}
+
+#[tokio::test]
+async fn scopes_only_narrow() {
+    let world = world().await;
+    let wide = issue(&world, "caller", &["inventory.read", "inventory.write"]).await;
+    let narrow = issue(&world, "caller", &["inventory.read"]).await;
+    let asking = |subject: &v1::Token, scope: &str| v1::ExchangeTokenRequest {
+        scopes: vec![scope.to_owned()],
+        ..request(&world, "exchanger", &subject.value)
+    };
+    assert_eq!(granted(&world, asking(&wide, "inventory.write")).await["scope"], "inventory.write");
+    // Beyond the subject token, and beyond the client's registration.
+    for (subject, client, scope) in
+        [(&narrow, "exchanger", "inventory.write"), (&wide, "second-exchanger", "inventory.write")]
+    {
+        let beyond =
+            v1::ExchangeTokenRequest { client: message(client, &world.secret).client, ..asking(subject, scope) };
+        refused(&world, beyond, Code::InvalidArgument, "INVALID_SCOPE", (400, "invalid_scope")).await;
+    }
+    let common = granted(&world, request(&world, "exchanger", &wide.value)).await;
+    assert_eq!(common["scope"], "inventory.read inventory.write");
+}
+
+#[tokio::test]
+async fn another_audience_only_where_subject_and_client_are_both_registered() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await;
+    let asking = |audience: &str| v1::ExchangeTokenRequest {
+        audiences: vec![audience.to_owned()],
+        ..request(&world, "exchanger", &subject.value)
+    };
+    let claims = granted(&world, asking("warehouse")).await;
+    assert_eq!((&claims["aud"], &claims["scope"]), (&json!("warehouse"), &json!("warehouse.read")));
+    // `billing` is the exchanger's alone, `ledger` the subject's alone.
+    for audience in ["billing", "ledger", "nowhere"] {
+        refused(&world, asking(audience), Code::InvalidArgument, "INVALID_TARGET", (400, "invalid_target")).await;
+    }
+}
+
+#[tokio::test]
+async fn the_new_token_never_outlives_the_subject_token() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await;
+    world.clock.advance(Duration::from_secs(200));
+    let lifetime = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+    let claims =
+        granted(&world, v1::ExchangeTokenRequest { lifetime, ..request(&world, "exchanger", &subject.value) }).await;
+    assert_eq!(claims["exp"].as_i64().unwrap(), subject.expire_time.unwrap().seconds);
+}
+
+#[tokio::test]
+async fn the_subjects_claims_travel_and_the_clients_do_not_join_them() {
+    let world = world().await;
+    let subject = issue(&world, "with-claims", &[]).await;
+    let claims = granted(&world, request(&world, "exchanger", &subject.value)).await;
+    assert_eq!(claims["department"], "sales \"north\"");
+    assert!(!claims.contains_key("team"), "the exchanger's own");
+}
+
+/// RFC 8693 section 2.2.2: `invalid_request`.
+#[tokio::test]
+async fn rfc_8693_section_2_2_2_a_token_that_is_not_good_is_not_exchanged() {
+    let world = world().await;
+    let good = issue(&world, "caller", &[]).await;
+    let revoked = issue(&world, "caller", &[]).await;
+    let revoke =
+        v1::RevokeTokenRequest { client: message("caller", &world.secret).client, token: revoked.value.clone() };
+    grpc(&world).revoke_token(revoke).await.unwrap();
+    let foreign = issue(&crate::support::world().await, "caller", &[]).await;
+    for bad in ["x", "a.b.c", &revoked.value, &foreign.value] {
+        let subject = request(&world, "exchanger", bad);
+        refused(&world, subject, Code::InvalidArgument, "INVALID_GRANT", (400, "invalid_request")).await;
+        let actor = Some(v1::SecurityToken { value: bad.to_owned(), r#type: ACCESS_TOKEN.to_owned() });
+        let actor = v1::ExchangeTokenRequest { actor, ..request(&world, "exchanger", &good.value) };
+        refused(&world, actor, Code::InvalidArgument, "INVALID_GRANT", (400, "invalid_request")).await;
+    }
+    world.clock.advance(Duration::from_secs(300));
+    let expired = request(&world, "exchanger", &good.value);
+    refused(&world, expired, Code::InvalidArgument, "INVALID_GRANT", (400, "invalid_request")).await;
+}
+
+#[tokio::test]
+async fn rfc_8693_section_2_1_required_parameters_and_types() {
+    let world = world().await;
+    let good = request(&world, "exchanger", &issue(&world, "caller", &[]).await.value);
+    let typed = |kind: &str| Some(v1::SecurityToken { r#type: kind.to_owned(), ..good.subject.clone().unwrap() });
+    for bad in [
+        v1::ExchangeTokenRequest { subject: None, ..good.clone() },
+        v1::ExchangeTokenRequest { subject: typed(""), ..good.clone() },
+        v1::ExchangeTokenRequest { subject: typed(ID_TOKEN), ..good.clone() },
+        v1::ExchangeTokenRequest { actor: typed(""), ..good.clone() },
+        v1::ExchangeTokenRequest { requested_token_type: ID_TOKEN.to_owned(), ..good.clone() },
+    ] {
+        refused(&world, bad, Code::InvalidArgument, "INVALID_REQUEST", (400, "invalid_request")).await;
+    }
+    let lone_type = Some(v1::SecurityToken { value: String::new(), r#type: ACCESS_TOKEN.to_owned() });
+    let lone_type = v1::ExchangeTokenRequest { actor: lone_type, ..good };
+    refused(&world, lone_type, Code::InvalidArgument, "INVALID_REQUEST", (400, "invalid_request")).await;
+}
+
+#[tokio::test]
+async fn rfc_8693_section_2_2_1_answer_names_the_type_of_the_token() {
+    let world = world().await;
+    let request = request(&world, "exchanger", &issue(&world, "caller", &[]).await.value);
+    let answer = over_http(&world, &request).await;
+    assert_eq!(answer.json()["issued_token_type"], ACCESS_TOKEN);
+    assert_eq!(answer.json()["token_type"], "Bearer");
+    assert_eq!(over_grpc(&world, request).await.unwrap().issued_token_type, ACCESS_TOKEN);
+}
+
+#[tokio::test]
+async fn exchange_is_authenticated() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await;
+    let client = message("exchanger", "wrong").client;
+    let request = v1::ExchangeTokenRequest { client, ..request(&world, "exchanger", &subject.value) };
+    let expected = (Code::Unauthenticated, "CLIENT_AUTHENTICATION_FAILED".to_owned());
+    assert_eq!(over_grpc(&world, request).await.unwrap_err(), expected);
+}
+
+#[tokio::test]
+async fn a_disabled_subject_is_not_acted_for() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await;
+    world.store.change("caller", |client| client.disabled = true);
+    world.registry.forget(&"caller".try_into().unwrap());
+    let request = request(&world, "exchanger", &subject.value);
+    refused(&world, request, Code::InvalidArgument, "INVALID_GRANT", (400, "invalid_request")).await;
+}
