@@ -4,6 +4,7 @@
 //! that output can be piped. What went wrong ends with what to do next; the exit code says of which kind it was.
 
 mod agent;
+mod backup;
 mod client;
 mod connection;
 mod dev;
@@ -13,6 +14,7 @@ mod inspect;
 mod key;
 mod output;
 mod serve;
+mod signals;
 mod token;
 
 use std::process::ExitCode;
@@ -61,6 +63,7 @@ enum Command {
     Client(client::Client),
     Key(key::Key),
     Inspect(inspect::Inspect),
+    Backup(backup::Backup),
 }
 
 /// Runs the command that the process's arguments name.
@@ -86,6 +89,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Client(client) => client.run(output),
         Command::Key(key) => key.run(output),
         Command::Inspect(inspect) => inspect.run(output),
+        Command::Backup(backup) => backup.run(output),
     }
 }
 

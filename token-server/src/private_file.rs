@@ -41,17 +41,31 @@ pub(crate) fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> io::Res
     written
 }
 
+/// Makes an empty file for the owner alone, for somebody else to fill.
+///
+/// # Errors
+///
+/// When it exists, or cannot be made.
+pub(crate) fn reserve(path: &Path) -> io::Result<()> {
+    create(path, 0o600).map(drop)
+}
+
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     // One that an earlier process of the same number left behind.
     let _ = fs::remove_file(path);
+    let mut file = create(path, mode)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    let mut file = options.open(path)?;
+    let file = options.open(path)?;
     // The process's umask may have taken bits away that the caller asked for.
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-    file.write_all(content)?;
-    file.sync_all()
+    Ok(file)
 }

@@ -11,13 +11,14 @@ use token_interceptor::{
     refresh::FreshToken,
     source::{TokenRequest, TokenSource},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     connection::{Connection, Role},
     failure::{Failure, Kind},
     output::{Output, note},
-    runtime, token,
+    runtime,
+    signals::{Asked, Signals},
+    token,
 };
 use crate::private_file;
 
@@ -132,9 +133,7 @@ async fn write_once(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
 }
 
 async fn keep_fresh(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::failed("cannot listen for signals", error));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut signals = Signals::listen()?;
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     // Also the first time: whoever starts after this process finds the files as soon as they can be had.
     for each in kept.iter_mut() {
@@ -142,8 +141,7 @@ async fn keep_fresh(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
     }
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            asked = signals.next() => if asked == Asked::Stop { return Ok(()) },
             _ = looks.tick() => {}
         }
         for each in kept.iter_mut() {

@@ -10,6 +10,7 @@ use super::{
     output::Output,
     runtime,
     serve::{announce_stop, cannot_start, start_telemetry, until_stopped},
+    signals::Signals,
 };
 use crate::development::{Development, DevelopmentError, RunningDevelopment};
 
@@ -43,10 +44,11 @@ impl Dev {
         let development = Development::open(&self.state_dir, self.port).map_err(not_usable)?;
         let _writers = start_telemetry(development.config())?;
         runtime()?.block_on(async {
+            let mut signals = Signals::listen()?;
             let running = development.start().await.map_err(not_usable)?;
             tell(&running, &self.state_dir, output)?;
             announce_stop();
-            until_stopped(&running.server).await?;
+            until_stopped(&running.server, &mut signals).await;
             running.server.shutdown().await;
             Ok(())
         })

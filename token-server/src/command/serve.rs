@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     failure::{Failure, Kind},
     output::{Output, note},
     runtime,
+    signals::{Asked, Signals},
 };
 use crate::{
     config::Config,
@@ -46,9 +46,10 @@ impl Serve {
         }
         let _writers = start_telemetry(&config)?;
         runtime()?.block_on(async {
+            let mut signals = Signals::listen()?;
             let running = Running::start(config).await.map_err(cannot_start)?;
             tracing::info!(address = %running.local_addr(), issuer = %running.issuer(), "serving");
-            until_stopped(&running).await?;
+            until_stopped(&running, &mut signals).await;
             running.shutdown().await;
             tracing::info!("stopped");
             Ok(())
@@ -69,17 +70,9 @@ pub(super) fn start_telemetry(config: &Config) -> Result<Writers, Failure> {
 }
 
 /// Waits for SIGTERM or SIGINT; on SIGHUP looks at the certificates.
-pub(super) async fn until_stopped(running: &Running) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::failed("cannot listen for signals", error));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => running.reload_certificates(),
-        }
+pub(super) async fn until_stopped(running: &Running, signals: &mut Signals) {
+    while signals.next().await == Asked::Reload {
+        running.reload_certificates();
     }
 }
 

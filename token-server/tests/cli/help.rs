@@ -5,7 +5,7 @@ use crate::harness::run;
 #[test]
 fn help_of_each_command_has_examples() {
     let home = tempfile::tempdir().unwrap();
-    for command in ["dev", "serve", "token", "agent", "client", "key", "inspect"] {
+    for command in ["dev", "serve", "token", "agent", "client", "key", "inspect", "backup"] {
         let ran = run(home.path(), &[command, "--help"]);
         assert_eq!(ran.code, 0, "{command}");
         assert!(ran.stdout.contains("Examples:"), "{command}: {}", ran.stdout);

@@ -10,6 +10,7 @@
 
 mod admin;
 mod agent;
+mod backup;
 mod dev;
 mod harness;
 mod help;
