@@ -120,7 +120,7 @@ fn answers_that_are_no_key_set_leave_the_held_one_as_it_is() {
 
 #[test]
 fn the_task_ends_with_the_last_handle() {
-    simulate(10 * MINUTE, |world| async move {
+    simulate(20 * MINUTE, |world| async move {
         world.call(&world.issuer.signer.token().sign()).await.unwrap();
         let issuer = world.issuer.clone();
         drop(world);
