@@ -56,6 +56,24 @@ impl SqliteStore {
         Ok(Self { writer, readers, committed: Notify::new() })
     }
 
+    /// Copies the database, as it is at this moment, into a new file (readable by its owner alone), while others
+    /// read and write. The copy is a store like any other; to restore is to put it where the server expects its
+    /// file, while no server runs on it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when there is something at `path`; [`StoreError::Unavailable`] when it
+    /// cannot be written.
+    pub async fn back_up(&self, path: &Path) -> Result<(), StoreError> {
+        if path.exists() {
+            return Err(StoreError::AlreadyExists);
+        }
+        let text = path.to_str().ok_or_else(|| StoreError::unavailable("the path is not valid UTF-8"))?;
+        create_private(path).map_err(StoreError::unavailable)?;
+        sqlx::query("VACUUM INTO ?1").bind(text).execute(&self.writer).await.map_err(failed)?;
+        std::fs::File::open(path).and_then(|copy| copy.sync_all()).map_err(StoreError::unavailable)
+    }
+
     /// A store that ends with its process.
     ///
     /// # Errors

@@ -1,10 +1,14 @@
 //! SQLite: the contract, in a file and in memory, and what only a file can show.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 use token_server::{
-    client::{Client, ClientId},
+    client::{Client, ClientId, registry::ClientRegistry},
+    feed::{Feed, FeedSettings},
     store::{ClientStore as _, Store, StoreError, sqlite::SqliteStore},
 };
 
@@ -95,5 +99,56 @@ async fn only_the_owner_can_read_the_files() {
     assert!(files.len() >= 2, "database and journal");
     for file in files {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+    }
+}
+
+/// What `token-server client create --offline` does beside a server: another process on the same file.
+#[tokio::test]
+async fn a_change_by_another_process_is_in_effect_within_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token-server.db");
+    let (server, command) =
+        (Arc::new(SqliteStore::open(&path).await.unwrap()), SqliteStore::open(&path).await.unwrap());
+    let feed = Feed::start(Arc::clone(&server) as _, FeedSettings::default()).await.unwrap();
+    let registry = ClientRegistry::new(server);
+    registry.follow(&feed);
+    assert!(registry.find(&orders().id).await.unwrap().is_none(), "and remembered as unknown");
+    command.create_client(&orders(), None).await.unwrap();
+    let acknowledged = Instant::now();
+    while registry.find(&orders().id).await.unwrap().is_none() {
+        assert!(acknowledged.elapsed() < Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_made_while_others_write_is_a_store_of_one_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&folder.path().join("token-server.db")).await.unwrap());
+    let created = store.create_client(&orders(), None).await.unwrap();
+    let writer = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for n in 0..50 {
+                let id = ClientId::try_from(format!("client-{n:02}")).unwrap();
+                store.create_client(&Client { id, ..orders() }, None).await.unwrap();
+            }
+        }
+    });
+    let copy = folder.path().join("copy.db");
+    store.back_up(&copy).await.unwrap();
+    writer.await.unwrap();
+    let restored = SqliteStore::open(&copy).await.unwrap();
+    assert_eq!(restored.client(&created.id).await.unwrap(), Some(created));
+    let names: Vec<_> = restored.clients(None, 100).await.unwrap().into_iter().map(|client| client.id).collect();
+    let written = names.iter().filter(|name| name.as_str().starts_with("client-")).count();
+    for n in 0..written {
+        assert!(names.contains(&ClientId::try_from(format!("client-{n:02}")).unwrap()), "{n} of {written}");
+    }
+    assert!(matches!(store.back_up(&copy).await.unwrap_err(), StoreError::AlreadyExists));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

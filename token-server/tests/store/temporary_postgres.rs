@@ -3,11 +3,12 @@
 
 use std::{
     env, fs,
+    io::Write as _,
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
-        OnceLock,
+        Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -23,7 +24,7 @@ pub(crate) struct TemporaryPostgres {
     owner: Option<(u32, u32)>,
     databases: AtomicU32,
     /// Ends, and takes the server with it, when its standard input closes: with this process.
-    _guard: Child,
+    guard: Mutex<Child>,
 }
 
 /// An empty database of its own for one test.
@@ -38,6 +39,12 @@ impl TemporaryPostgres {
     pub(crate) fn get() -> Option<&'static Self> {
         static SERVER: OnceLock<Option<TemporaryPostgres>> = OnceLock::new();
         SERVER.get_or_init(Self::start).as_ref()
+    }
+
+    /// A server beside that one, to be killed.
+    #[allow(dead_code, reason = "not every test program kills it")]
+    pub(crate) fn of_its_own() -> Option<&'static Self> {
+        Some(Box::leak(Box::new(Self::start()?)))
     }
 
     /// Makes an empty database.
@@ -67,14 +74,36 @@ impl TemporaryPostgres {
         if let Some((user, group)) = owner {
             std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
         }
-        let guard = guard(&folder, &binaries, owner);
-        let server = Self { folder, binaries, owner, databases: AtomicU32::new(0), _guard: guard };
+        let guard = Mutex::new(guard(&folder, &binaries, owner));
+        let server = Self { folder, binaries, owner, databases: AtomicU32::new(0), guard };
+        server.await_ready();
+        Some(server)
+    }
+
+    fn await_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !server.psql("postgres", "SELECT 1").status.success() {
-            assert!(Instant::now() < deadline, "PostgreSQL does not start: see {}/log", server.folder.display());
+        while !self.psql("postgres", "SELECT 1").status.success() {
+            assert!(Instant::now() < deadline, "PostgreSQL does not start: see {}/log", self.folder.display());
+            self.order("start");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Some(server)
+    }
+
+    /// `kill -9`.
+    #[allow(dead_code, reason = "not every test program kills it")]
+    pub(crate) fn kill(&self) {
+        self.order("kill");
+    }
+
+    /// After [`TemporaryPostgres::kill`].
+    #[allow(dead_code, reason = "not every test program kills it")]
+    pub(crate) fn start_again(&self) {
+        self.await_ready();
+    }
+
+    fn order(&self, order: &str) {
+        let mut guard = self.guard.lock().unwrap();
+        writeln!(guard.stdin.as_mut().unwrap(), "{order}").unwrap();
     }
 }
 
@@ -87,14 +116,23 @@ impl Database {
     }
 }
 
-/// A shell that makes and runs the server until its standard input closes, and then cleans up.
+/// A shell that makes and runs the server, does what it is told, and cleans up when its standard input closes.
 fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>) -> Child {
     const SCRIPT: &str = r#"
+        start() {
+            "$1/postgres" -D "$2/data" -c listen_addresses= -c unix_socket_directories="$2" -c fsync=off \
+                -c full_page_writes=off -c max_connections=400 >>"$2/log" 2>&1 </dev/null &
+            server=$!
+        }
         "$1/initdb" -D "$2/data" -U test -A trust -E UTF8 --no-sync --locale=C >"$2/log" 2>&1 || exit 1
-        "$1/postgres" -D "$2/data" -c listen_addresses= -c unix_socket_directories="$2" -c fsync=off \
-            -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 >>"$2/log" 2>&1 </dev/null &
-        read -r _
-        kill -QUIT $!
+        start "$@"
+        while read -r order; do
+            case $order in
+                kill) kill -KILL $server ;;
+                start) kill -0 $server 2>/dev/null || start "$@" ;;
+            esac
+        done
+        kill -QUIT $server
         wait
         rm -rf "$2"
     "#;

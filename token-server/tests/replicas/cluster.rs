@@ -1,0 +1,250 @@
+//! Three servers over one database, and ways to speak to each.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tempfile::TempDir;
+use token_interceptor::clock::SystemClock;
+use token_proto::{
+    admin::v1::{self as admin, client_service_client::ClientServiceClient, key_service_client::KeyServiceClient},
+    v1::{
+        self, client_authentication::Credential, token_service_client::TokenServiceClient,
+        trust_service_client::TrustServiceClient,
+    },
+};
+use token_server::{
+    admin::{ADMIN_AUDIENCE, AdminRules, ClientAdmin, ClientDraft, GrantDraft, Operator},
+    client::{
+        registry::ClientRegistry,
+        secret::{Pepper, Peppers},
+    },
+    key_material::KeyMaterial,
+    store::{Store, StoreLocation},
+};
+use tonic::{
+    Request, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+
+use crate::temporary_postgres::{Database, TemporaryPostgres};
+
+/// Sealing key and pepper of every replica.
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+/// In effect everywhere: what the design promises.
+pub(crate) const EVERYWHERE: Duration = Duration::from_secs(1);
+
+/// Who a client is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+/// Three servers over one database.
+pub(crate) struct Cluster {
+    pub(crate) replicas: [Replica; 3],
+    pub(crate) root: Identity,
+    pub(crate) database: Database,
+    _folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts the replicas at the same moment, on an empty database; `None` where there is no PostgreSQL.
+    pub(crate) async fn start() -> Option<Self> {
+        Some(Self::start_on(TemporaryPostgres::get()?).await)
+    }
+
+    /// The same, on that server.
+    pub(crate) async fn start_on(postgres: &'static TemporaryPostgres) -> Self {
+        let database = postgres.database();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("key"), KEY).unwrap();
+        let ports = free_ports();
+        let replicas = ports.map(|port| Replica::start(&folder, &database.url, port, ports[0]));
+        for replica in &replicas {
+            replica.await_ready().await;
+        }
+        let root = root(&database.url).await;
+        Self { replicas, root, database, _folder: folder }
+    }
+
+    /// Registers a client at `replica`, which may ask for `inventory.read` at `inventory`.
+    pub(crate) async fn create(&self, replica: usize, id: &str) -> Result<Identity, Status> {
+        let mut clients = self.replicas[replica].clients(&self.root).await?;
+        let grants = vec![admin::Grant {
+            audience: "inventory".to_owned(),
+            scopes: vec!["inventory.read".to_owned()],
+            default_scopes: vec!["inventory.read".to_owned()],
+        }];
+        let client = Some(admin::Client { client_id: id.to_owned(), grants, ..admin::Client::default() });
+        let created = clients.create_client(admin::CreateClientRequest { client, validate_only: false }).await?;
+        Ok(Identity { id: id.to_owned(), secret: created.into_inner().client_secret })
+    }
+}
+
+/// One server, as a process.
+pub(crate) struct Replica {
+    command: Command,
+    child: Option<Child>,
+    channel: Channel,
+}
+
+impl Replica {
+    fn start(folder: &TempDir, database: &str, port: u16, issuer_port: u16) -> Self {
+        let key = folder.path().join("key").display().to_string();
+        let log = folder.path().join(format!("{port}.log"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_token-server"));
+        command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(File::create(log).unwrap());
+        for (name, value) in [
+            ("ISSUER__URL", format!("http://127.0.0.1:{issuer_port}").as_str()),
+            ("LISTEN__ADDRESS", &format!("127.0.0.1:{port}")),
+            ("STORE__URL", database),
+            ("KEYS__SEALING_KEY_FILE", &key),
+            ("SECRETS__PEPPER_FILE", &key),
+            ("ADMIN__ENABLED", "true"),
+        ] {
+            command.env(format!("TOKEN_SERVER__{name}"), value);
+        }
+        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+        let channel = endpoint.connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(10)).connect_lazy();
+        let child = Some(command.spawn().unwrap());
+        Self { command, child, channel }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    pub(crate) async fn start_again(&mut self) {
+        self.child = Some(self.command.spawn().unwrap());
+        self.await_ready().await;
+    }
+
+    async fn await_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.key_ids().await.is_err() {
+            assert!(Instant::now() < deadline, "the replica does not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The published keys.
+    pub(crate) async fn key_ids(&self) -> Result<Vec<String>, Status> {
+        let keys = TrustServiceClient::new(self.channel.clone()).list_keys(v1::ListKeysRequest {}).await?;
+        Ok(keys.into_inner().keys.into_iter().map(|key| key.key_id).collect())
+    }
+
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel.clone())
+    }
+
+    /// A token for `inventory`.
+    pub(crate) async fn token(&self, client: &Identity) -> Result<String, Status> {
+        issue(&mut self.tokens(), client, "inventory").await
+    }
+
+    /// The admin API of this replica, with a token of this replica.
+    pub(crate) async fn clients(&self, by: &Identity) -> Result<ClientServiceClient<Guarded>, Status> {
+        Ok(ClientServiceClient::new(self.guarded(by).await?))
+    }
+
+    pub(crate) async fn keys(&self, by: &Identity) -> Result<KeyServiceClient<Guarded>, Status> {
+        Ok(KeyServiceClient::new(self.guarded(by).await?))
+    }
+
+    async fn guarded(&self, by: &Identity) -> Result<Guarded, Status> {
+        let bearer = Bearer(issue(&mut self.tokens(), by, ADMIN_AUDIENCE).await?);
+        Ok(InterceptedService::new(self.channel.clone(), bearer))
+    }
+
+    pub(crate) async fn is_active(&self, by: &Identity, token: &str) -> Result<bool, Status> {
+        let request = v1::IntrospectTokenRequest { client: Some(authentication(by)), token: token.to_owned() };
+        Ok(self.tokens().introspect_token(request).await?.into_inner().active)
+    }
+
+    pub(crate) async fn revoke(&self, by: &Identity, token: &str) -> Result<(), Status> {
+        let request = v1::RevokeTokenRequest { client: Some(authentication(by)), token: token.to_owned() };
+        self.tokens().revoke_token(request).await.map(drop)
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub(crate) type Guarded = InterceptedService<Channel, Bearer>;
+
+/// Adds a bearer token.
+#[derive(Clone)]
+pub(crate) struct Bearer(String);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", format!("Bearer {}", self.0).parse().unwrap());
+        Ok(request)
+    }
+}
+
+pub(crate) async fn issue(
+    tokens: &mut TokenServiceClient<Channel>,
+    client: &Identity,
+    audience: &str,
+) -> Result<String, Status> {
+    let request = v1::IssueTokenRequest {
+        client: Some(authentication(client)),
+        audiences: vec![audience.to_owned()],
+        ..v1::IssueTokenRequest::default()
+    };
+    Ok(tokens.issue_token(request).await?.into_inner().token.unwrap().value)
+}
+
+fn authentication(client: &Identity) -> v1::ClientAuthentication {
+    let credential = Some(Credential::ClientSecret(client.secret.clone()));
+    v1::ClientAuthentication { client_id: client.id.clone(), credential }
+}
+
+/// Waits until it is so; fails when it takes longer than a change may take to be in effect everywhere.
+pub(crate) async fn within_a_second(what: &str, holds: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < EVERYWHERE, "{what}: not within {EVERYWHERE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Taken at once, so that no two are alike.
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// The first client, which somebody with access to the database registers.
+async fn root(database: &str) -> Identity {
+    let store: Arc<dyn Store> = StoreLocation::parse(database).unwrap().open().await.unwrap();
+    let peppers = Peppers::new(Pepper::new(&KeyMaterial::parse(KEY).unwrap()), vec![]);
+    let rules = AdminRules { token_lifetime_max: Duration::from_secs(3600) };
+    let registry = ClientRegistry::new(store.clone());
+    let clients = ClientAdmin::new(store.clone(), registry, peppers, SystemClock::shared(), rules);
+    let scopes = ["clients.read", "clients.write", "keys.read", "keys.write"].map(str::to_owned).to_vec();
+    let grant = GrantDraft { audience: ADMIN_AUDIENCE.to_owned(), scopes: scopes.clone(), default_scopes: scopes };
+    let draft = ClientDraft { client_id: "root".to_owned(), grants: vec![grant], ..ClientDraft::default() };
+    let created = clients.create(&Operator::local("test"), &draft, false).await.unwrap();
+    assert!(created.client.create_time > SystemTime::UNIX_EPOCH);
+    store.close().await;
+    Identity { id: "root".to_owned(), secret: created.secret.unwrap().expose().to_owned() }
+}

@@ -1,0 +1,18 @@
+//! Several servers over one PostgreSQL, each a process of its own, some of them killed.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "clippy's exception for tests does not reach what they share"
+)]
+
+mod cluster;
+mod kills;
+mod load;
+mod together;
+#[path = "../store/temporary_postgres.rs"]
+mod temporary_postgres;
