@@ -40,7 +40,9 @@ async fn metrics() -> BTreeSet<String> {
         stream.read_to_string(&mut shown).await.unwrap();
     }
     let name = |line: &str| line.split(['{', ' ']).next().unwrap().to_owned();
-    shown.lines().filter(|line| line.starts_with("token_server_")).map(name).collect()
+    let shown = shown.lines().filter(|line| line.starts_with("token_server_")).map(name);
+    // A histogram is spoken of by its name as well as by those of its series.
+    shown.flat_map(|name| [name.trim_end_matches("_bucket").to_owned(), name]).collect()
 }
 
 fn mentioned(text: &str) -> BTreeSet<String> {
@@ -134,6 +136,45 @@ fn kubernetes_manifests_fit_the_program() {
     }
     // Kubernetes reads YAML 1.1, where this is octal.
     assert_eq!(text.matches("secretName:").count(), text.matches("defaultMode: 0440").count());
+}
+
+#[test]
+fn replicas_share_a_store_and_drain_one_after_another() {
+    let text = read("kubernetes/postgres.yaml");
+    let deployment = &documents(&text)[0];
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["env"][0]["name"].as_str(), Some("TOKEN_SERVER__STORE__URL"));
+    let number = |value: &Yaml<'_>| Duration::from_secs(value.as_integer().unwrap().try_into().unwrap());
+    let pause = number(&container["lifecycle"]["preStop"]["sleep"]["seconds"]);
+    assert!(number(&pod["terminationGracePeriodSeconds"]) > pause + Limits::default().drain_deadline);
+    assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"].as_integer(), Some(0));
+    assert_eq!(text.matches("secretName:").count(), text.matches("defaultMode: 0440").count());
+}
+
+/// Settings, commands and metrics that the operator's handbook speaks of.
+#[tokio::test]
+async fn handbook_speaks_of_what_there_is() {
+    let handbook = include_str!("../docs/operations.md");
+    let example = read("token-server.toml");
+    for (section, settings) in [
+        ("keys", ["sealing_key_file", "previous_sealing_key_files", "rotation_period", "visibility_period"].as_slice()),
+        ("store", &["staleness_max", "cached_clients"]),
+        ("listen", &["operations_address", "danger_plaintext"]),
+        ("limits", &["drain_deadline"]),
+        ("secrets", &["pepper_file", "previous_pepper_files"]),
+    ] {
+        let of_section = example.split(&format!("[{section}]\n")).nth(1).unwrap().split("\n[").next().unwrap();
+        for setting in settings {
+            assert!(handbook.contains(setting) && of_section.contains(setting), "[{section}] {setting}");
+        }
+    }
+    let missing: Vec<_> = mentioned(handbook).difference(&metrics().await).cloned().collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    for link in handbook.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(link);
+        assert!(path.exists(), "{link}");
+    }
 }
 
 #[test]
