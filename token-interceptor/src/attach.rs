@@ -3,7 +3,7 @@
 //! | stage | module |
 //! |---|---|
 //! | policy of the called service → what to ask for | [`demand`] |
-//! | one token for each thing asked for, shared | [`tokens`], [`crate::refresh`] |
+//! | one token for each thing asked for, shared | [`routes`], [`tokens`], [`crate::refresh`] |
 //! | token → header → call → (refused: renew once, replay once) | [`service`] |
 //! | what may be sent twice, and when | [`replay`], [`deadline`] |
 //! | a stream that ends with its token | [`watched`] |
@@ -28,34 +28,37 @@
 //! | `token_client_clock_skew_seconds` | how far the issuer's clock is ahead |
 
 mod answer;
+#[cfg(feature = "grpc-crate")]
+mod call_credentials;
 mod deadline;
 mod demand;
 mod interceptor;
 mod on_behalf;
 mod replay;
+mod routes;
 mod service;
 mod tokens;
 mod watched;
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use http::{Request, header::AUTHORIZATION};
 use token_proto::policy::MethodPolicy;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    caller::Caller,
     clock::{Clock, SystemClock},
     danger,
     destination::{Destination, PlaintextRefused},
     refresh::FreshToken,
-    source::{SubjectToken, TokenRequest, TokenSource},
-    status::Answer,
+    source::{TokenRequest, TokenSource},
 };
+#[cfg(feature = "grpc-crate")]
+pub use call_credentials::TokenCallCredentials;
 use demand::Demands;
 pub use demand::UnknownMethod;
 pub use interceptor::TokenInterceptor;
 pub use on_behalf::{CarryCaller, CarryCallerLayer, CarryingBody, CarryingFuture, current_caller};
+use routes::Routes;
 pub use service::Attach;
 use tokens::Tokens;
 pub use watched::Watched;
@@ -87,15 +90,9 @@ pub struct TokenLayer {
     every_call: Option<TokenRequest>,
     routes: Arc<Routes>,
     destination: Option<Destination>,
+    plaintext_allowed: bool,
     wait_max: Duration,
     on_behalf: bool,
-}
-
-/// Which token each path gets, resolved when the layer is built.
-#[derive(Default)]
-struct Routes {
-    by_path: HashMap<Arc<str>, Option<FreshToken>>,
-    otherwise: Option<FreshToken>,
 }
 
 impl TokenLayer {
@@ -107,6 +104,7 @@ impl TokenLayer {
             every_call: None,
             routes: Arc::default(),
             destination: None,
+            plaintext_allowed: false,
             wait_max: WAIT_MAX,
             on_behalf: false,
         }
@@ -155,7 +153,8 @@ impl TokenLayer {
 
     /// Calls on behalf of whom the program serves: each call that needs a token gets one in exchange for the
     /// caller's (RFC 8693), so the source must be one that exchanges, such as
-    /// [`TokenExchange`](crate::source::TokenExchange). The caller is the [`Caller`] in the extensions of the
+    /// [`TokenExchange`](crate::source::TokenExchange). The caller is the
+    /// [`Caller`](crate::caller::Caller) in the extensions of the
     /// outgoing request, or else the one that [`CarryCallerLayer`] carries.
     ///
     /// Without a caller such a call fails: with the program's own token, somebody might do through it what they
@@ -179,8 +178,8 @@ impl TokenLayer {
 
     /// Sends tokens wherever the calls go; see [`danger::AllowPlaintext`].
     #[must_use]
-    pub fn any_destination(mut self, danger: danger::AllowPlaintext) -> Self {
-        self.destination = Some(Destination::allowed(danger));
+    pub fn any_destination(mut self, _: danger::AllowPlaintext) -> Self {
+        self.plaintext_allowed = true;
         self
     }
 
@@ -190,17 +189,15 @@ impl TokenLayer {
     ///
     /// When the endpoint is plaintext to anything but this machine.
     pub fn connect_lazy(&self, endpoint: &Endpoint) -> Result<Attach<Channel>, PlaintextRefused> {
-        let layer = match self.destination {
-            Some(_) => self.clone(),
-            None => self.clone().destination(endpoint.uri())?,
-        };
+        let layer = self.clone();
+        let layer = if layer.plaintext_allowed { layer } else { layer.destination(endpoint.uri())? };
         Ok(Attach::new(endpoint.connect_lazy(), layer))
     }
 
     /// A tonic `Interceptor` that attaches one token to every call and never waits.
     #[must_use]
     pub fn interceptor(&self, request: TokenRequest) -> TokenInterceptor {
-        TokenInterceptor::new(self.tokens.standing(request), self.destination.is_some())
+        TokenInterceptor::new(self.tokens.standing(request), self.destination.is_some() || self.plaintext_allowed)
     }
 
     /// One of the layer's tokens by itself: for what is not a gRPC call.
@@ -209,43 +206,16 @@ impl TokenLayer {
         self.tokens.standing(request)
     }
 
+    /// The layer's tokens for the `grpc` crate.
+    #[cfg(feature = "grpc-crate")]
+    #[must_use]
+    pub fn call_credentials(&self) -> TokenCallCredentials {
+        TokenCallCredentials::new(self.clone())
+    }
+
     fn resolved(mut self) -> Self {
-        let tokens = &self.tokens;
-        self.routes = Arc::new(Routes {
-            by_path: self
-                .demands
-                .iter()
-                .map(|(path, request)| (Arc::clone(path), request.clone().map(|request| tokens.standing(request))))
-                .collect(),
-            otherwise: self.every_call.clone().map(|request| tokens.standing(request)),
-        });
+        self.routes = Arc::new(Routes::resolve(&self.demands, self.every_call.as_ref(), &self.tokens));
         self
-    }
-
-    /// The token that a call gets; none where it needs none, or brings its own.
-    fn token_for<B>(&self, request: &Request<B>) -> Result<Option<FreshToken>, Answer> {
-        let Some(token) = self.demanded(request) else { return Ok(None) };
-        if request.headers().contains_key(AUTHORIZATION) {
-            return Ok(None);
-        }
-        // A client that was made with an origin says where it goes; otherwise the program must have said.
-        if self.destination.is_none() && Destination::of(request.uri()).is_err() {
-            return Err(answer::destination_unknown());
-        }
-        if !self.on_behalf {
-            return Ok(Some(token));
-        }
-        let caller = request.extensions().get::<Caller>().cloned().or_else(current_caller);
-        let caller = caller.ok_or_else(answer::no_caller)?;
-        let subject = SubjectToken::new(caller.bearer().expose());
-        Ok(Some(self.tokens.occasional(&token.request().clone().on_behalf_of(subject))))
-    }
-
-    fn demanded<B>(&self, request: &Request<B>) -> Option<FreshToken> {
-        match request.extensions().get::<TokenRequest>() {
-            Some(asked_for) => Some(self.tokens.occasional(asked_for)),
-            None => self.routes.by_path.get(request.uri().path()).unwrap_or(&self.routes.otherwise).clone(),
-        }
     }
 }
 

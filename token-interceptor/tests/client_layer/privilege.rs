@@ -64,6 +64,24 @@ fn a_single_call_may_ask_for_something_else() {
 }
 
 #[test]
+fn a_token_that_must_be_young_is_replaced_before_it_is_old() {
+    simulate(Duration::from_secs(60), |world| async move {
+        world.issuer.lifetime(3600, 1800);
+        let young = TokenRequest::for_audience("inventory").with_max_age(Some(Duration::from_secs(10)));
+        for _ in 0..60 {
+            let mut request = Request::new(GetItemRequest::default());
+            request.extensions_mut().insert(young.clone());
+            world.client.clone().get_item(request).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let pauses = world.issuer.pauses();
+        // Between 65 and 80 % of the ten seconds.
+        let in_time = |pause: &Duration| (Duration::from_millis(6500)..Duration::from_millis(8100)).contains(pause);
+        assert!(pauses.len() >= 3 && pauses.iter().all(in_time), "{pauses:?}");
+    });
+}
+
+#[test]
 fn a_scope_that_the_issuer_does_not_grant_is_named_and_costs_only_what_demands_it() {
     simulate(Duration::from_secs(20), |world| async move {
         let mut client = world.client.clone();
@@ -99,6 +117,14 @@ fn plaintext_to_another_machine_is_refused_before_a_byte_leaves() {
         assert_eq!(status.code(), Code::FailedPrecondition);
         let mut client = InventoryServiceClient::with_origin(
             tokens.layer(channel("inventory")),
+            "http://inventory:50051".parse().unwrap(),
+        );
+        assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
+        // What is known to be safe is that place, and no other.
+        let safe = tokens.clone().destination(&"https://inventory".parse().unwrap()).unwrap();
+        assert!(safe.connect_lazy(&tonic::transport::Endpoint::from_static("http://inventory:50051")).is_err());
+        let mut client = InventoryServiceClient::with_origin(
+            safe.layer(channel("inventory")),
             "http://inventory:50051".parse().unwrap(),
         );
         assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);

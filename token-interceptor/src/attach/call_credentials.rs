@@ -1,0 +1,144 @@
+//! For the `grpc` crate, where that takes tonic's place: the layer's tokens as its `CallCredentials`.
+//!
+//! The crate is a preview ("not recommended for any production use"), so this stands behind the feature
+//! `grpc-crate` and may change with it.
+
+use std::time::Duration;
+
+use grpc::{
+    StatusCodeError, StatusError,
+    credentials::call::{CallCredentials, CallDetails, ClientConnectionSecurityInfo},
+    metadata::{AsciiMetadataValue, MetadataMap},
+};
+use tokio::time::timeout;
+use tonic::Code;
+
+use super::{TokenLayer, answer};
+use crate::{attach::current_caller, refresh::FreshToken, source::AccessToken, status::Answer};
+
+/// Attaches the token that the called method demands to every call of a `grpc` channel.
+///
+/// The channel itself sees to it that no token leaves in plaintext: it asks for a security level that only TLS
+/// has. Nothing is replayed, as call credentials do not see answers.
+#[derive(Clone, Debug)]
+pub struct TokenCallCredentials(TokenLayer);
+
+impl TokenCallCredentials {
+    pub(super) fn new(layer: TokenLayer) -> Self {
+        Self(layer)
+    }
+
+    fn token_for(&self, details: &CallDetails) -> Result<Option<FreshToken>, Answer> {
+        let service = details.service_url().rsplit('/').next().unwrap_or_default();
+        let path = format!("/{service}/{}", details.method_name());
+        let Some(token) = self.0.routes.of(&path) else { return Ok(None) };
+        self.0.own_or_callers(token.clone(), current_caller).map(Some)
+    }
+}
+
+#[async_trait::async_trait]
+impl CallCredentials for TokenCallCredentials {
+    async fn get_metadata(
+        &self,
+        details: &CallDetails,
+        _security: &ClientConnectionSecurityInfo,
+        metadata: &mut MetadataMap,
+    ) -> Result<(), StatusError> {
+        let Some(token) = self.token_for(details).map_err(status)? else { return Ok(()) };
+        let token = obtained(&token, self.0.wait_max).await.map_err(status)?;
+        let value = AsciiMetadataValue::try_from(token.header().as_bytes());
+        let mut value = value.map_err(|_| StatusError::new(StatusCodeError::Internal, "the token cannot be sent"))?;
+        value.set_sensitive(true);
+        metadata.insert("authorization", value);
+        Ok(())
+    }
+}
+
+async fn obtained(token: &FreshToken, wait_max: Duration) -> Result<AccessToken, Answer> {
+    match timeout(wait_max, token.get()).await {
+        Ok(Ok(token)) => Ok(token),
+        Ok(Err(error)) => Err(answer::no_token(&error)),
+        Err(_) => Err(answer::too_slow()),
+    }
+}
+
+/// The crate's own status has no details: code and sentence.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the answers of this side have these codes and no others")]
+fn status(answer: Answer) -> StatusError {
+    let status = answer.into_status();
+    let code = match status.code() {
+        Code::Unauthenticated => StatusCodeError::Unauthenticated,
+        Code::PermissionDenied => StatusCodeError::PermissionDenied,
+        Code::Unavailable => StatusCodeError::Unavailable,
+        Code::FailedPrecondition => StatusCodeError::FailedPrecondition,
+        Code::InvalidArgument => StatusCodeError::InvalidArgument,
+        _ => StatusCodeError::Internal,
+    };
+    StatusError::new(code, status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{borrow::Cow, sync::Arc};
+
+    use grpc::{attributes::Attributes, credentials::SecurityLevel};
+    use token_proto::policy::{Access, MethodPolicy, Requirement};
+
+    use super::*;
+    use crate::source::{IssuedToken, Refusal, SourceError, TokenRequest, TokenSource};
+
+    /// Names the scopes in the token; refuses to grant `write`.
+    struct Echo;
+
+    #[async_trait::async_trait]
+    impl TokenSource for Echo {
+        async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+            let scopes = request.scope_parameter();
+            if scopes == "write" {
+                return Err(SourceError::refused(Refusal::Scope, "no"));
+            }
+            let token = AccessToken::new(&scopes).map_err(SourceError::unavailable)?;
+            Ok(IssuedToken::new(token, Duration::from_secs(300)))
+        }
+    }
+
+    fn method(path: &'static str, scope: Option<&'static str>) -> MethodPolicy {
+        let require = |scope| {
+            let all_scopes: Cow<'static, [Cow<'static, str>]> = vec![Cow::Borrowed(scope)].into();
+            Access::Require(Requirement { all_scopes, ..Requirement::any_token() })
+        };
+        MethodPolicy { path: path.into(), audience: "a".into(), access: scope.map_or(Access::Public, require) }
+    }
+
+    async fn metadata(method_name: &str) -> Result<Option<String>, StatusError> {
+        let table = [method("/a.S/Read", Some("read")), method("/a.S/Write", Some("write")), method("/a.S/Open", None)];
+        let credentials = TokenLayer::new(Echo).policy(&table).call_credentials();
+        let credentials: Arc<dyn CallCredentials> = Arc::new(credentials);
+        let security = ClientConnectionSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity, Attributes::new());
+        let details = CallDetails::new("https://a.example/a.S", method_name);
+        let mut metadata = MetadataMap::new();
+        credentials.get_metadata(&details, &security, &mut metadata).await?;
+        Ok(metadata.get("authorization").map(|value| {
+            assert!(value.is_sensitive());
+            value.to_str().to_owned()
+        }))
+    }
+
+    #[tokio::test]
+    async fn attaches_what_the_method_demands() {
+        assert_eq!(metadata("Read").await.unwrap().as_deref(), Some("Bearer read"));
+        assert_eq!(metadata("Open").await.unwrap(), None);
+        assert_eq!(metadata("Unknown").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_fails_the_call_with_its_code() {
+        assert_eq!(metadata("Write").await.unwrap_err().code(), StatusCodeError::PermissionDenied);
+    }
+
+    #[test]
+    fn asks_for_a_channel_with_privacy() {
+        let credentials = TokenLayer::new(Echo).call_credentials();
+        assert_eq!(credentials.minimum_channel_security_level(), SecurityLevel::PrivacyAndIntegrity);
+    }
+}
