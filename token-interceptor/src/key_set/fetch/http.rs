@@ -31,8 +31,8 @@ pub(crate) struct FromDiscovery {
 /// Where an issuer's metadata may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Documents {
-    openid: Url,
-    oauth: Url,
+    pub(crate) openid: Url,
+    pub(crate) oauth: Url,
 }
 
 /// The two members that matter, of the many that both documents have.

@@ -6,6 +6,7 @@ use url::Url;
 use crate::{
     http_client::HttpClient,
     json,
+    key_set::fetch::Documents,
     source::{SourceError, credential::SecretIn},
 };
 
@@ -22,7 +23,8 @@ pub(in crate::source) struct Metadata {
 /// Reads the metadata from either of the two well-known places.
 pub(super) async fn discover(client: &HttpClient, issuer: &Issuer) -> Result<Metadata, SourceError> {
     let mut failure = None;
-    for place in [inserted(&issuer.url, "oauth-authorization-server"), appended(&issuer.url, "openid-configuration")] {
+    let Documents { openid, oauth } = Documents::of(&issuer.url);
+    for place in [oauth, openid] {
         let answer = match client.get(&place).await {
             Ok(answer) if answer.status.is_success() => read(&answer.body, issuer),
             Ok(answer) => Err(SourceError::unavailable(format!("{place} answered {}", answer.status))),
@@ -34,20 +36,6 @@ pub(super) async fn discover(client: &HttpClient, issuer: &Issuer) -> Result<Met
         }
     }
     Err(failure.unwrap_or_else(|| SourceError::unavailable("no metadata")))
-}
-
-/// RFC 8414 section 3.1: between host and path.
-fn inserted(issuer: &Url, name: &str) -> Url {
-    let mut place = issuer.clone();
-    place.set_path(&format!("/.well-known/{name}{}", issuer.path().trim_end_matches('/')));
-    place
-}
-
-/// OpenID Connect Discovery section 4: after the path.
-fn appended(issuer: &Url, name: &str) -> Url {
-    let mut place = issuer.clone();
-    place.set_path(&format!("{}/.well-known/{name}", issuer.path().trim_end_matches('/')));
-    place
 }
 
 fn read(body: &[u8], issuer: &Issuer) -> Result<Metadata, SourceError> {
@@ -83,17 +71,6 @@ mod tests {
 
     fn issuer(identifier: &str) -> Issuer {
         Issuer { identifier: identifier.to_owned(), url: url(identifier) }
-    }
-
-    #[test]
-    fn the_two_well_known_places() {
-        let (plain, tenant) = (url("https://a.example"), url("https://a.example/tenant/"));
-        let oauth = |issuer: &Url| inserted(issuer, "oauth-authorization-server").to_string();
-        let openid = |issuer: &Url| appended(issuer, "openid-configuration").to_string();
-        assert_eq!(oauth(&plain), "https://a.example/.well-known/oauth-authorization-server");
-        assert_eq!(oauth(&tenant), "https://a.example/.well-known/oauth-authorization-server/tenant");
-        assert_eq!(openid(&plain), "https://a.example/.well-known/openid-configuration");
-        assert_eq!(openid(&tenant), "https://a.example/tenant/.well-known/openid-configuration");
     }
 
     #[test]
