@@ -1,31 +1,23 @@
-//! The issuer with everything on: durable SQLite, change feed, limits, metrics, the audit stream.
+//! The issuer as it is deployed, everything on: durable SQLite, change feed, limits, metrics, log and audit stream.
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{Arc, OnceLock},
     time::SystemTime,
 };
 
-use token_interceptor::{
-    clock::{Clock as _, SystemClock},
-    signature::{Algorithm, SigningKey},
-};
+use token_interceptor::clock::{Clock as _, SystemClock};
 use token_server::{
     client::{
         Client, Credential, CredentialKind, Grant,
-        registry::ClientRegistry,
         secret::{ClientSecret, Pepper, Peppers},
     },
-    feed::{Feed, FeedSettings},
-    http,
-    issuer::{Issuer, Parts, Settings},
-    key::KeyRing,
-    key_material::KeyMaterial,
-    revocation::RevocationRegistry,
-    service,
-    store::{ClientStore as _, sqlite::SqliteStore},
+    config::Config,
+    server::Running,
+    store::{ClientStore as _, Store as _, sqlite::SqliteStore},
+    telemetry,
 };
-use tonic::{service::Routes, transport::Server};
 
 pub(crate) const CLIENT_ID: &str = "orders";
 
@@ -53,43 +45,56 @@ fn client(peppers: &Peppers, now: SystemTime) -> Client {
     client
 }
 
-async fn issuer(directory: &std::path::Path) -> (Arc<Issuer>, Feed) {
-    let store = Arc::new(SqliteStore::open(&directory.join("issuer.db")).await.unwrap());
-    let peppers = Peppers::new(Pepper::new(&KeyMaterial::generate().unwrap()), vec![]);
-    store.create_client(&client(&peppers, SystemClock.now()), None).await.unwrap();
-    let feed = Feed::start(Arc::clone(&store) as _, FeedSettings::default()).await.unwrap();
-    let registry = ClientRegistry::new(store.clone());
-    registry.follow(&feed);
-    let revocations = RevocationRegistry::start(store, SystemClock::shared()).await.unwrap();
-    revocations.follow(&feed);
-    let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
-    let keys = KeyRing::fixed(SigningKey::from_der(Algorithm::Es256, &der).unwrap(), vec![]);
-    let settings = Settings::new("https://issuer.example");
-    let parts = Parts { registry, peppers, keys, revocations };
-    (Arc::new(Issuer::new(settings, parts, SystemClock::shared())), feed)
+/// One worker, as the floors have.
+fn config(folder: &Path) -> Config {
+    let key = "0123456789abcdef".repeat(4);
+    for name in ["sealing.key", "pepper.key"] {
+        std::fs::write(folder.join(name), &key).unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(folder.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let folder = folder.display();
+    let text = format!(
+        r#"
+        [issuer]
+        url = "http://127.0.0.1:8080"
+        [listen]
+        address = "127.0.0.1:0"
+        threads = 1
+        [store]
+        url = "sqlite://{folder}/issuer.db"
+        [keys]
+        sealing_key_file = "{folder}/sealing.key"
+        [secrets]
+        pepper_file = "{folder}/pepper.key"
+        [telemetry]
+        audit = "{folder}/audit.log"
+        "#
+    );
+    Config::read(Some((Path::new("bench.toml"), &text)), []).unwrap()
 }
 
-/// Serves until the process ends, on a thread and a runtime of its own.
+async fn register(config: &Config, folder: &Path) {
+    let store = SqliteStore::open(&folder.join("issuer.db")).await.unwrap();
+    let peppers = Peppers::new(Pepper::new(&config.secrets.pepper), vec![]);
+    store.create_client(&client(&peppers, SystemClock.now()), None).await.unwrap();
+    store.close().await;
+}
+
+/// Serves until the process ends.
 pub(crate) fn start() -> SocketAddr {
-    let log = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
-    tracing_subscriber::fmt().json().with_writer(std::sync::Mutex::new(log)).init();
-    metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().unwrap();
     let (tell, address) = std::sync::mpsc::channel();
-    std::thread::Builder::new()
-        .name("issuer".to_owned())
-        .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let directory = tempfile::tempdir().unwrap();
-                let (issuer, _feed) = issuer(directory.path()).await;
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-                tell.send(listener.local_addr().unwrap()).unwrap();
-                let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-                let grpc = Routes::new(service::token::server(Arc::clone(&issuer)));
-                let routes = grpc.into_axum_router().merge(http::router(issuer)).with_state(());
-                Server::builder().accept_http1(true).serve_with_incoming(Routes::from(routes), incoming).await
-            })
-        })
-        .unwrap();
+    let serve = async move {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let config = config(folder.path());
+        let _writers = telemetry::init(&config.telemetry).unwrap();
+        register(&config, folder.path()).await;
+        let running = Running::start(config).await.unwrap();
+        tell.send(running.local_addr()).unwrap();
+        std::future::pending::<()>().await;
+        drop((running, folder));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::Builder::new().name("background".to_owned()).spawn(move || runtime.block_on(serve)).unwrap();
     address.recv().unwrap()
 }

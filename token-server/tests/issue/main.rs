@@ -13,6 +13,7 @@ mod support;
 
 mod assertion;
 mod audit;
+mod coverage;
 mod exchange;
 mod faces;
 mod grpc;
