@@ -7,4 +7,5 @@ mod application;
 mod harness;
 mod keys;
 mod private_key;
+mod trust;
 mod walk;

@@ -1,0 +1,77 @@
+//! Verifiers that the issuer keeps informed: what it takes back is refused within a second.
+
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret as _;
+use token_interceptor::{
+    error::VerifyError,
+    token::UnverifiedToken,
+    verify::{TrustedIssuer, Verifier},
+};
+use token_proto::{
+    admin::v1::{DistrustSigningKeyRequest, ListSigningKeysRequest, key_service_client::KeyServiceClient},
+    v1::{self, ErrorReason},
+};
+
+use crate::harness::Issuer;
+
+async fn verify(verifier: &Verifier, token: &str) -> Result<(), VerifyError> {
+    verifier.verify_with_fetch(UnverifiedToken::new(token), "inventory", verifier.now()).await.map(drop)
+}
+
+fn watching(issuer: &Issuer) -> Verifier {
+    let trusted = TrustedIssuer::watch(issuer.url(), issuer.endpoint()).unwrap();
+    Verifier::builder().issuer(trusted).build().unwrap()
+}
+
+/// Until the verifier refuses the token; at most a second.
+async fn refused_within_a_second(verifier: &Verifier, token: &str) -> VerifyError {
+    let start = Instant::now();
+    loop {
+        match verify(verifier, token).await {
+            Err(error) => return error,
+            Ok(()) => assert!(start.elapsed() < Duration::from_secs(1), "still accepted after a second"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_by_a_connected_verifier_within_a_second() {
+    let issuer = Issuer::start().await;
+    let verifier = watching(&issuer);
+    let (one, other) =
+        (issuer.token_of(issuer.example(), "inventory").await, issuer.token_of(issuer.example(), "inventory").await);
+    verify(&verifier, &one).await.unwrap();
+    let request = v1::RevokeTokenRequest {
+        client: Some(v1::ClientAuthentication {
+            client_id: issuer.example().id.clone(),
+            credential: Some(v1::client_authentication::Credential::ClientSecret(
+                issuer.example().secret.expose_secret().to_owned(),
+            )),
+        }),
+        token: one.clone(),
+    };
+    let mut tokens = v1::token_service_client::TokenServiceClient::new(issuer.channel());
+    tokens.revoke_token(request).await.unwrap();
+    assert_eq!(refused_within_a_second(&verifier, &one).await.reason(), ErrorReason::TokenRevoked);
+    verify(&verifier, &other).await.unwrap();
+    issuer.stop().await;
+}
+
+#[tokio::test]
+async fn a_distrusted_keys_tokens_are_refused_by_a_connected_verifier_within_a_second() {
+    let issuer = Issuer::start().await;
+    let verifier = watching(&issuer);
+    let token = issuer.token_of(issuer.example(), "inventory").await;
+    verify(&verifier, &token).await.unwrap();
+    let mut keys = KeyServiceClient::new(issuer.tokens(issuer.admin()).connect_lazy(&issuer.endpoint()).unwrap());
+    for key in keys.list_signing_keys(ListSigningKeysRequest {}).await.unwrap().into_inner().keys {
+        keys.distrust_signing_key(DistrustSigningKeyRequest { key_id: key.key_id }).await.unwrap();
+    }
+    assert_eq!(refused_within_a_second(&verifier, &token).await.reason(), ErrorReason::TokenKeyUnknown);
+    // Its successor is held before anybody could ask.
+    let successor = issuer.token_of(issuer.example(), "inventory").await;
+    verify(&verifier, &successor).await.unwrap();
+    issuer.stop().await;
+}
