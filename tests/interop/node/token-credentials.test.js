@@ -14,12 +14,13 @@ class World {
   requests = []
   asked = 0
   issued = 0
+  jitter = 1
   credentials = new TokenCredentials(
     () => {
       this.asked += 1
       return new Promise((resolve, reject) => this.requests.push({ resolve, reject }))
     },
-    { clock: () => this.now, jitter: () => 1 },
+    { clock: () => this.now, jitter: () => this.jitter },
   )
 
   pass(ms) {
@@ -174,6 +175,26 @@ test('backoff ends at thirty seconds', async () => {
   assert.equal(world.asked, 70)
 })
 
+test('backoff begins anew after a token', async () => {
+  const world = new World()
+  for (let i = 0; i < 5; i++) {
+    const call = world.refuses(UNAVAILABLE, 'UNAVAILABLE')
+    await world.answer(failed(UNAVAILABLE))
+    await call
+    world.pass(30_000)
+  }
+  const first = world.header()
+  await world.answer()
+  await first
+  world.pass(300_000)
+  const call = world.refuses(UNAVAILABLE, 'UNAVAILABLE')
+  await world.answer(failed(UNAVAILABLE))
+  await call
+  world.pass(100)
+  world.header().catch(() => {})
+  assert.equal(world.asked, 8)
+})
+
 test('honours RetryInfo', async () => {
   const world = new World()
   const call = world.refuses(UNAVAILABLE, 'RESOURCE_EXHAUSTED')
@@ -190,6 +211,7 @@ test('honours RetryInfo', async () => {
 test('a wrong secret is named and remembered for a second', async () => {
   const world = new World()
   const reason = 'CLIENT_AUTHENTICATION_FAILED'
+  world.jitter = 0
   const call = world.refuses(UNAUTHENTICATED, reason)
   await world.answer(failed(UNAUTHENTICATED, { ErrorInfo: { domain: 'token.v1', reason } }))
   await call

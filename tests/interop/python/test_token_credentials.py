@@ -43,7 +43,8 @@ class World:
         self.requests: list[concurrent.futures.Future] = []
         self.asked = 0
         self.issued = 0
-        self.credentials = TokenCredentials(self.issue, lambda: self.now, lambda: 1.0)
+        self.jitter = 1.0
+        self.credentials = TokenCredentials(self.issue, lambda: self.now, lambda: self.jitter)
 
     def issue(self):
         self.asked += 1
@@ -189,6 +190,21 @@ def test_backoff_ends_at_thirty_seconds(world):
     assert world.asked == 70
 
 
+def test_backoff_begins_anew_after_a_token(world):
+    for _ in range(5):
+        world.call()
+        world.answer(UNAVAILABLE)
+        world.advance(30)
+    world.call()
+    world.answer()
+    world.advance(300)
+    world.call()
+    world.answer(UNAVAILABLE)
+    world.advance(0.1001)
+    assert world.call() == []
+    assert world.asked == 8
+
+
 def test_honours_retry_info(world):
     world.call()
     retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=7))
@@ -201,6 +217,7 @@ def test_honours_retry_info(world):
 
 
 def test_a_wrong_secret_is_named_and_remembered_for_a_second(world):
+    world.jitter = 0.0
     outcome = world.call()
     info = error_details_pb2.ErrorInfo(domain="token.v1", reason="CLIENT_AUTHENTICATION_FAILED")
     world.answer(Failed(grpc.StatusCode.UNAUTHENTICATED, info))

@@ -26,6 +26,8 @@ type world struct {
 	now     instant
 	asked   chan struct{}
 	answers chan error
+	jitter  float64
+	total   int // requests so far
 	issued  int
 }
 
@@ -34,11 +36,15 @@ func start() (*world, *Credentials) {
 		now:     instant{0, time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)},
 		asked:   make(chan struct{}, 1000),
 		answers: make(chan error),
+		jitter:  1,
 	}
-	return w, newCredentials(w.fetch, w.clock, func() float64 { return 1 })
+	return w, newCredentials(w.fetch, w.clock, func() float64 { return w.jitter })
 }
 
 func (w *world) fetch(context.Context) (*tokenv1.Token, error) {
+	w.mutex.Lock()
+	w.total++
+	w.mutex.Unlock()
 	w.asked <- struct{}{}
 	if err := <-w.answers; err != nil {
 		return nil, err
@@ -209,6 +215,36 @@ func TestBackoffEndsAtThirtySeconds(t *testing.T) {
 		go w.answer(c, failure(codes.Unavailable))
 		expectFailure(t, c, codes.Unavailable, "Unavailable")
 	}
+	if w.total != 70 {
+		t.Fatal("requests were held back for longer:", w.total)
+	}
+}
+
+func TestBackoffBeginsAnewAfterAToken(t *testing.T) {
+	w, c := start()
+	for range 5 {
+		w.pass(30 * time.Second)
+		go w.answer(c, failure(codes.Unavailable))
+		expectFailure(t, c, codes.Unavailable, "Unavailable")
+	}
+	w.pass(30 * time.Second)
+	w.firstToken(t, c)
+	w.pass(300 * time.Second)
+	go w.answer(c, failure(codes.Unavailable))
+	expectFailure(t, c, codes.Unavailable, "Unavailable")
+	w.pass(100 * time.Millisecond)
+	go w.answer(c, nil)
+	expect(t, c, "Bearer token-2")
+}
+
+func TestATokenThatExpiredOnItsWayIsNotUsed(t *testing.T) {
+	w, c := start()
+	go func() {
+		<-w.asked
+		w.pass(301 * time.Second)
+		w.answers <- nil
+	}()
+	expectFailure(t, c, codes.Unavailable, "expired on its way")
 }
 
 func TestHonoursRetryInfo(t *testing.T) {
@@ -225,6 +261,7 @@ func TestHonoursRetryInfo(t *testing.T) {
 
 func TestAWrongSecretIsNamedAndRememberedForASecond(t *testing.T) {
 	w, c := start()
+	w.jitter = 0
 	go w.answer(c, failure(codes.Unauthenticated,
 		&errdetails.ErrorInfo{Domain: "token.v1", Reason: "CLIENT_AUTHENTICATION_FAILED"}))
 	expectFailure(t, c, codes.Unauthenticated, "CLIENT_AUTHENTICATION_FAILED")

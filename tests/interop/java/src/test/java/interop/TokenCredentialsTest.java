@@ -33,10 +33,11 @@ import token.v1.Token;
 class TokenCredentialsTest {
   private Moment now = new Moment(0, Instant.parse("2026-11-24T12:00:00Z"));
   private final Queue<StreamObserver<IssueTokenResponse>> requests = new ArrayDeque<>();
+  private double jitter = 1;
   private int asked;
   private int issued;
   private boolean cancelled;
-  private final TokenCredentials credentials = new TokenCredentials(this::ask, () -> now, () -> 1.0);
+  private final TokenCredentials credentials = new TokenCredentials(this::ask, () -> now, () -> jitter);
 
   private synchronized void ask(StreamObserver<IssueTokenResponse> request) {
     asked++;
@@ -200,6 +201,22 @@ class TokenCredentialsTest {
   }
 
   @Test
+  void backoffBeginsAnewAfterAToken() {
+    for (int i = 0; i < 5; i++) {
+      credentials.header();
+      fail(Status.Code.UNAVAILABLE);
+      pass(30_000);
+    }
+    first();
+    pass(300_000);
+    credentials.header();
+    fail(Status.Code.UNAVAILABLE);
+    pass(100);
+    credentials.header();
+    assertEquals(8, asked);
+  }
+
+  @Test
   void honoursRetryInfo() {
     credentials.header();
     fail(
@@ -216,6 +233,7 @@ class TokenCredentialsTest {
   @Test
   void aWrongSecretIsNamedAndRememberedForASecond() {
     String reason = "CLIENT_AUTHENTICATION_FAILED";
+    jitter = 0;
     var call = credentials.header();
     fail(
         Status.Code.UNAUTHENTICATED,
