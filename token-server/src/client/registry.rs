@@ -16,7 +16,7 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::uses::Uses;
 use super::{Client, ClientId};
@@ -29,6 +29,8 @@ use crate::{
 pub const CLIENTS_MAX: usize = 10_000;
 /// IDs known not to exist.
 const UNKNOWN_MAX: usize = 10_000;
+/// A store that takes longer to answer is out of reach.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// After the store has failed, misses fail without asking it again for this long.
 const OUTAGE_MEMORY: Duration = Duration::from_secs(1);
 /// How often use of credentials is written down.
@@ -91,6 +93,7 @@ impl ClientRegistry {
     pub async fn find(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
         let shared = &*self.0;
         if !shared.current.load(Ordering::Acquire) {
+            shared.outage()?;
             return shared.read(id).await;
         }
         if let Some(client) = shared.known.get(id) {
@@ -149,7 +152,8 @@ impl Shared {
     }
 
     async fn read(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
-        let read = self.store.client(id).await;
+        let read = timeout(PATIENCE, self.store.client(id)).await;
+        let read = read.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)));
         if let Err(error) = &read
             && error.is_transient()
         {

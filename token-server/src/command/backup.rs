@@ -1,9 +1,8 @@
 //! `token-server backup`: a copy of the SQLite store while the server runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 
 use super::{
     failure::Failure,
@@ -11,7 +10,7 @@ use super::{
     runtime,
     serve::load,
 };
-use crate::{private_file, store::StoreLocation};
+use crate::store::{StoreError, StoreLocation, sqlite::SqliteStore};
 
 /// Writes a consistent copy of the SQLite store to a new file, also while the server runs.
 ///
@@ -39,24 +38,13 @@ impl Backup {
         let StoreLocation::Sqlite(store) = &config.store.location else {
             return Err(Failure::usage("the store is PostgreSQL").next("back it up with pg_dump --format=custom"));
         };
-        private_file::reserve(&self.to).map_err(|error| {
-            Failure::usage(format!("cannot make the new file {}", self.to.display())).because(error)
+        runtime()?.block_on(SqliteStore::back_up(store, &self.to)).map_err(|error| {
+            if matches!(error, StoreError::AlreadyExists) {
+                return Failure::usage(format!("there is something at {} already", self.to.display()));
+            }
+            Failure::failed(format!("{} cannot be copied", store.display()), error)
         })?;
-        let copied = runtime()?.block_on(copy(store, &self.to));
-        if let Err(error) = copied {
-            // What is there is no backup.
-            let _ = std::fs::remove_file(&self.to);
-            return Err(Failure::failed(format!("{} cannot be copied", store.display()), error));
-        }
         note(format_args!("{} is a copy of {}.", self.to.display(), store.display()));
         Ok(())
     }
-}
-
-/// One read transaction: what is committed meanwhile is not in the copy, and nothing is half in it.
-async fn copy(store: &Path, to: &Path) -> Result<(), sqlx::Error> {
-    let options = SqliteConnectOptions::new().filename(store).read_only(true);
-    let mut connection = options.disable_statement_logging().connect().await?;
-    sqlx::query("VACUUM INTO ?1").bind(to.to_string_lossy().into_owned()).execute(&mut connection).await?;
-    connection.close().await
 }

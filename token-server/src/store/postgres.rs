@@ -23,8 +23,8 @@ use super::{AdminRecord, ChangeKind, Store, StoreError, row};
 
 /// Connections of one replica, one of which listens.
 const CONNECTIONS_MAX: u32 = 8;
-/// How long a call waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a call waits for a connection: one that is down is tried again and again for as long.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the database works on one statement, and waits for one lock, in its own notation.
 const STATEMENT_TIMEOUT: &str = "5s";
 /// Which advisory lock orders the changes: the word "token" as a number.

@@ -12,13 +12,14 @@ use std::{borrow::Cow, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
-    SqlStr, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    ConnectOptions as _, Connection as _, SqlStr, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Notify;
 
 use super::{AdminRecord, ChangeKind, Store, StoreError, row};
+use crate::private_file;
 
 /// Connections that read. Reads come from cache misses and from the admin API alone.
 const READERS_MAX: u32 = 4;
@@ -56,22 +57,25 @@ impl SqliteStore {
         Ok(Self { writer, readers, committed: Notify::new() })
     }
 
-    /// Copies the database, as it is at this moment, into a new file (readable by its owner alone), while others
-    /// read and write. The copy is a store like any other; to restore is to put it where the server expects its
-    /// file, while no server runs on it.
+    /// Copies the database file `from`, as it is at this moment, into the new file `to` (readable by its owner
+    /// alone), while others read and write. The copy is a store like any other; to restore is to put it where
+    /// the server expects its file, while no server runs on it.
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyExists`] when there is something at `path`; [`StoreError::Unavailable`] when it
-    /// cannot be written.
-    pub async fn back_up(&self, path: &Path) -> Result<(), StoreError> {
-        if path.exists() {
-            return Err(StoreError::AlreadyExists);
+    /// [`StoreError::AlreadyExists`] when there is something at `to`; [`StoreError::Unavailable`] when `from`
+    /// cannot be read or `to` cannot be written. Nothing is left at `to` then.
+    pub async fn back_up(from: &Path, to: &Path) -> Result<(), StoreError> {
+        private_file::reserve(to).map_err(|error| {
+            let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+            if exists { StoreError::AlreadyExists } else { StoreError::unavailable(error) }
+        })?;
+        let copied = copy(from, to).await;
+        if copied.is_err() {
+            // What is there is no backup.
+            let _ = std::fs::remove_file(to);
         }
-        let text = path.to_str().ok_or_else(|| StoreError::unavailable("the path is not valid UTF-8"))?;
-        create_private(path).map_err(StoreError::unavailable)?;
-        sqlx::query("VACUUM INTO ?1").bind(text).execute(&self.writer).await.map_err(failed)?;
-        std::fs::File::open(path).and_then(|copy| copy.sync_all()).map_err(StoreError::unavailable)
+        copied
     }
 
     /// A store that ends with its process.
@@ -125,6 +129,17 @@ async fn log_change(connection: &mut SqliteConnection, kind: &ChangeKind) -> Res
         .fetch_one(connection)
         .await
         .map_err(failed)
+}
+
+/// One read transaction: what is committed meanwhile is not in the copy, and nothing is half in it.
+async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let to_text = to.to_str().ok_or_else(|| StoreError::unavailable("the path is not valid UTF-8"))?;
+    let options = SqliteConnectOptions::new().filename(from).read_only(true).busy_timeout(PATIENCE);
+    let mut connection = options.connect().await.map_err(failed)?;
+    sqlx::query("VACUUM INTO ?1").bind(to_text).execute(&mut connection).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    // SQLite does not see to it that the copy is on disk.
+    std::fs::File::open(to).and_then(|copy| copy.sync_all()).map_err(StoreError::unavailable)
 }
 
 fn pool(connections_max: u32) -> SqlitePoolOptions {

@@ -124,7 +124,8 @@ async fn a_change_by_another_process_is_in_effect_within_a_second() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_made_while_others_write_is_a_store_of_one_moment() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::open(&folder.path().join("token-server.db")).await.unwrap());
+    let path = folder.path().join("token-server.db");
+    let store = Arc::new(SqliteStore::open(&path).await.unwrap());
     let created = store.create_client(&orders(), None).await.unwrap();
     let writer = tokio::spawn({
         let store = Arc::clone(&store);
@@ -136,7 +137,7 @@ async fn a_copy_made_while_others_write_is_a_store_of_one_moment() {
         }
     });
     let copy = folder.path().join("copy.db");
-    store.back_up(&copy).await.unwrap();
+    SqliteStore::back_up(&path, &copy).await.unwrap();
     writer.await.unwrap();
     let restored = SqliteStore::open(&copy).await.unwrap();
     assert_eq!(restored.client(&created.id).await.unwrap(), Some(created));
@@ -145,7 +146,10 @@ async fn a_copy_made_while_others_write_is_a_store_of_one_moment() {
     for n in 0..written {
         assert!(names.contains(&ClientId::try_from(format!("client-{n:02}")).unwrap()), "{n} of {written}");
     }
-    assert!(matches!(store.back_up(&copy).await.unwrap_err(), StoreError::AlreadyExists));
+    assert!(matches!(SqliteStore::back_up(&path, &copy).await.unwrap_err(), StoreError::AlreadyExists));
+    let nothing = folder.path().join("nothing.db");
+    assert!(SqliteStore::back_up(&folder.path().join("missing.db"), &nothing).await.unwrap_err().is_transient());
+    assert!(!nothing.exists(), "what is there would be taken for a backup");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;

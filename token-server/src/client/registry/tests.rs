@@ -330,6 +330,18 @@ async fn a_failing_store_is_asked_once_a_second_and_not_by_everybody() {
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_answer_is_out_of_reach() {
+    let store = Instrumented::new().await;
+    let registry = registry(&store);
+    let _never_opened = store.close_gate();
+    let asked = tokio::spawn(async move { registry.find(&id("orders")).await });
+    store.arrived.notified().await;
+    tokio::time::pause();
+    tokio::time::advance(PATIENCE).await;
+    assert!(asked.await.unwrap().unwrap_err().is_transient());
+}
+
+#[tokio::test]
 async fn uses_are_collected_to_the_minute_and_written_once() {
     let store = Instrumented::new().await;
     let registry = registry(&store);
