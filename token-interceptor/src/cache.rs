@@ -62,10 +62,6 @@ impl CachedVerifier {
         &self.verifier
     }
 
-    pub(crate) fn into_verifier(self) -> Verifier {
-        self.verifier
-    }
-
     /// As [`Verifier::verify`], for a token that may have been seen before.
     pub(crate) fn verify(
         &self,

@@ -5,36 +5,32 @@
 //! (`Server::builder().layer(…)`) or an axum router alike: what speaks gRPC gets a gRPC status, everything
 //! else 401, 403 or 503 with a challenge and a small JSON object.
 
+mod decision;
+
 mod body;
+
 mod future;
 
 use std::{
     borrow::Cow,
     mem,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
-    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
-use metrics::Counter;
-use token_proto::policy::{Requirement, StreamExpiry};
-use tonic::body::Body;
+use http::{Request, Response};
+use token_proto::policy::Requirement;
 use tower::{BoxError, Layer, Service};
 
-use body::Guard;
+use decision::{Decision, Rules, Shared};
+
 pub use body::GuardedBody;
 pub use future::ResponseFuture;
 
 use crate::{
-    bearer::bearer,
-    cache::CachedVerifier,
-    caller::Caller,
-    error::Denied,
-    policy::{self, Demand, Policy, TokenDemand},
-    status::Answer,
-    verify::{KeyWait, Obstacle, Verifier},
+    policy::{Policy, TokenDemand},
+    verify::{KeyWait, Verifier},
 };
 
 /// Memory for tokens that were verified before, unless told otherwise: some 20,000 of them.
@@ -53,66 +49,27 @@ pub struct Authorization<S> {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Shared {
-    tokens: CachedVerifier,
-    rules: Rules,
-    allowed: OnceLock<Counter>,
-}
-
-#[derive(Debug)]
-enum Rules {
-    /// What the path says.
-    ByMethod(Policy),
-    /// The same for every request.
-    Same(TokenDemand),
-}
-
-/// What becomes of a request.
-enum Decision {
-    /// The method is open: whatever came with the request was not looked at.
-    Open,
-    Allowed(Caller, Ends),
-    Denied(Denied),
-}
-
-/// What ends when the token does.
-#[derive(Clone, Copy)]
-enum Ends {
-    /// Nothing: authorized once, when the call began.
-    Nothing,
-    /// The response, if it still goes on.
-    Response,
-    /// The call, answered or not: its client sends a stream.
-    Call,
-}
-
 impl AuthorizationLayer {
     /// Demands of each method what `policy` says; what it does not name is denied, token or no token.
     #[must_use]
     pub fn new(verifier: Verifier, policy: Policy) -> Self {
-        Self::with(verifier, Rules::ByMethod(policy), CACHE_BYTES_MAX)
+        Self::with(verifier, Rules::ByMethod(policy))
     }
 
     /// Demands the same of every request: for HTTP routes, whose paths no `.proto` declares.
     #[must_use]
     pub fn requiring(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
-        Self::with(verifier, Rules::Same(TokenDemand::new(audience.into(), requirement)), CACHE_BYTES_MAX)
+        Self::with(verifier, Rules::Same(TokenDemand::new(audience.into(), requirement)))
     }
 
     /// Spends this much memory on tokens that were verified before; 0 verifies every token anew.
     #[must_use]
     pub fn cache_bytes_max(self, cache_bytes_max: u64) -> Self {
-        match Arc::try_unwrap(self.0) {
-            Ok(shared) => Self::with(shared.tokens.into_verifier(), shared.rules, cache_bytes_max),
-            // A layer that is in use already keeps what it has.
-            Err(shared) => Self(shared),
-        }
+        Self(Arc::new(self.0.with_cache(cache_bytes_max)))
     }
 
-    fn with(verifier: Verifier, rules: Rules, cache_bytes_max: u64) -> Self {
-        let tokens = CachedVerifier::new(verifier, cache_bytes_max);
-        Self(Arc::new(Shared { tokens, rules, allowed: OnceLock::new() }))
+    fn with(verifier: Verifier, rules: Rules) -> Self {
+        Self(Arc::new(Shared::new(verifier, Arc::new(rules), CACHE_BYTES_MAX)))
     }
 }
 
@@ -167,7 +124,7 @@ where
 {
     let mut decision = Decision::Denied(wait.given_up().into());
     for _ in 0..FETCHES_AWAITED_MAX {
-        if let Err(error) = shared.tokens.verifier().key_arrives(wait).await {
+        if let Err(error) = shared.verifier().key_arrives(wait).await {
             decision = Decision::Denied(error.into());
             break;
         }
@@ -180,124 +137,4 @@ where
         }
     }
     shared.enter(decision, &mut service, request).await
-}
-
-impl Shared {
-    /// Decides, unless the token's key has to be waited for.
-    fn decide<B>(&self, request: &Request<B>) -> Result<Decision, KeyWait> {
-        let demand = match &self.rules {
-            Rules::Same(demand) => demand,
-            Rules::ByMethod(policy) => match policy.demand(request.uri().path()) {
-                Ok(Demand::Token(demand)) => demand,
-                Ok(Demand::Open) => return Ok(Decision::Open),
-                Err(denied) => return Ok(Decision::Denied(denied)),
-            },
-        };
-        match self.authorize(demand, request.headers(), self.now()) {
-            Ok(caller) => Ok(Decision::Allowed(caller, demand.ends())),
-            Err(Verdict::Denied(denied)) => Ok(Decision::Denied(denied)),
-            Err(Verdict::Wait(wait)) => Err(wait),
-        }
-    }
-
-    fn authorize(&self, demand: &TokenDemand, headers: &HeaderMap, now: SystemTime) -> Result<Caller, Verdict> {
-        let token = bearer(headers)?;
-        let seen = self.tokens.verify(token, &demand.audience, now)?;
-        policy::check(&demand.requirement, &seen.verified, now, self.leeway())?;
-        Ok(Caller::new(seen))
-    }
-
-    /// Lets the request through to `service`, or answers in its place.
-    fn enter<S, B, RB>(
-        self: &Arc<Self>,
-        decision: Decision,
-        service: &mut S,
-        mut request: Request<B>,
-    ) -> ResponseFuture<S::Future, RB, S::Error>
-    where
-        S: Service<Request<B>, Response = Response<RB>>,
-        RB: http_body::Body<Data = Bytes>,
-        RB::Error: Into<BoxError>,
-    {
-        let grpc = is_grpc(request.headers());
-        match decision {
-            Decision::Open => ResponseFuture::open(service.call(request)),
-            Decision::Allowed(caller, ends) => {
-                self.count_allowed();
-                let span =
-                    tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let guard = || Guard::new(Arc::clone(self), caller.clone(), grpc);
-                let (guard, until_answered) = match ends {
-                    Ends::Nothing => (None, false),
-                    Ends::Response => (Some(guard()), false),
-                    Ends::Call => (Some(guard()), true),
-                };
-                request.extensions_mut().insert(caller);
-                let future = span.in_scope(|| service.call(request));
-                ResponseFuture::guarded(future, guard, until_answered, span)
-            }
-            Decision::Denied(denied) => self.refuse(&denied, grpc),
-        }
-    }
-
-    fn refuse<F, RB, E>(&self, denied: &Denied, grpc: bool) -> ResponseFuture<F, RB, E> {
-        ResponseFuture::refused(self.answer(denied, grpc))
-    }
-
-    fn answer(&self, denied: &Denied, grpc: bool) -> Response<Body> {
-        tracing::debug!(reason = denied.label(), detail = %denied, "a call is refused");
-        metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
-        let answer = Answer::from(denied);
-        if grpc { answer.into_status().into_http() } else { answer.into_http() }
-    }
-
-    fn now(&self) -> SystemTime {
-        self.tokens.verifier().now()
-    }
-
-    fn leeway(&self) -> Duration {
-        self.tokens.verifier().leeway()
-    }
-
-    /// The counter is looked up once: a program installs its recorder before it serves.
-    fn count_allowed(&self) {
-        self.allowed
-            .get_or_init(|| metrics::counter!("token_decisions_total", "outcome" => "allowed", "reason" => "ok"))
-            .increment(1);
-    }
-}
-
-impl TokenDemand {
-    fn ends(&self) -> Ends {
-        match self.requirement.stream_expiry {
-            StreamExpiry::Allow => Ends::Nothing,
-            StreamExpiry::Close if self.client_streaming => Ends::Call,
-            StreamExpiry::Close => Ends::Response,
-        }
-    }
-}
-
-/// Why a request is not let through, at least not yet.
-enum Verdict {
-    Denied(Denied),
-    Wait(KeyWait),
-}
-
-impl From<Denied> for Verdict {
-    fn from(denied: Denied) -> Self {
-        Self::Denied(denied)
-    }
-}
-
-impl From<Obstacle> for Verdict {
-    fn from(obstacle: Obstacle) -> Self {
-        match obstacle {
-            Obstacle::Refused(error) => Self::Denied(error.into()),
-            Obstacle::KeyOnItsWay(wait) => Self::Wait(wait),
-        }
-    }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

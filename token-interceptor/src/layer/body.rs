@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 use tonic::body::Body;
 use tower::BoxError;
 
-use super::Shared;
+use super::decision::Shared;
 use crate::{
     caller::Caller,
     error::{Denied, Unverified, VerifyError},

@@ -1,0 +1,191 @@
+//! What becomes of a request: each step in order, every way out an answer.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use metrics::Counter;
+use token_proto::policy::StreamExpiry;
+use tonic::body::Body;
+use tower::{BoxError, Service};
+
+use super::{ResponseFuture, body::Guard};
+use crate::{
+    bearer::bearer,
+    cache::CachedVerifier,
+    caller::Caller,
+    error::Denied,
+    policy::{self, Demand, Policy, TokenDemand},
+    status::Answer,
+    verify::{KeyWait, Obstacle, Verifier},
+};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    tokens: CachedVerifier,
+    rules: Arc<Rules>,
+    allowed: OnceLock<Counter>,
+}
+
+#[derive(Debug)]
+pub(super) enum Rules {
+    /// What the path says.
+    ByMethod(Policy),
+    /// The same for every request.
+    Same(TokenDemand),
+}
+
+/// What becomes of a request.
+pub(super) enum Decision {
+    /// The method is open: whatever came with the request was not looked at.
+    Open,
+    Allowed(Caller, Ends),
+    Denied(Denied),
+}
+
+/// What ends when the token does.
+#[derive(Clone, Copy)]
+pub(super) enum Ends {
+    /// Nothing: authorized once, when the call began.
+    Nothing,
+    /// The response, if it still goes on.
+    Response,
+    /// The call, answered or not: its client sends a stream.
+    Call,
+}
+
+impl Shared {
+    pub(super) fn new(verifier: Verifier, rules: Arc<Rules>, cache_bytes_max: u64) -> Self {
+        Self { tokens: CachedVerifier::new(verifier, cache_bytes_max), rules, allowed: OnceLock::new() }
+    }
+
+    /// The same, remembering more or less.
+    pub(super) fn with_cache(&self, cache_bytes_max: u64) -> Self {
+        Self::new(self.verifier().clone(), Arc::clone(&self.rules), cache_bytes_max)
+    }
+
+    pub(super) fn verifier(&self) -> &Verifier {
+        self.tokens.verifier()
+    }
+
+    /// Decides, unless the token's key has to be waited for.
+    pub(super) fn decide<B>(&self, request: &Request<B>) -> Result<Decision, KeyWait> {
+        let demand = match &*self.rules {
+            Rules::Same(demand) => demand,
+            Rules::ByMethod(policy) => match policy.demand(request.uri().path()) {
+                Ok(Demand::Token(demand)) => demand,
+                Ok(Demand::Open) => return Ok(Decision::Open),
+                Err(denied) => return Ok(Decision::Denied(denied)),
+            },
+        };
+        match self.authorize(demand, request.headers(), self.now()) {
+            Ok(caller) => Ok(Decision::Allowed(caller, demand.ends())),
+            Err(Verdict::Denied(denied)) => Ok(Decision::Denied(denied)),
+            Err(Verdict::Wait(wait)) => Err(wait),
+        }
+    }
+
+    fn authorize(&self, demand: &TokenDemand, headers: &HeaderMap, now: SystemTime) -> Result<Caller, Verdict> {
+        let token = bearer(headers)?;
+        let seen = self.tokens.verify(token, &demand.audience, now)?;
+        policy::check(&demand.requirement, &seen.verified, now, self.leeway())?;
+        Ok(Caller::new(seen))
+    }
+
+    /// Lets the request through to `service`, or answers in its place.
+    pub(super) fn enter<S, B, RB>(
+        self: &Arc<Self>,
+        decision: Decision,
+        service: &mut S,
+        mut request: Request<B>,
+    ) -> ResponseFuture<S::Future, RB, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<RB>>,
+        RB: http_body::Body<Data = Bytes>,
+        RB::Error: Into<BoxError>,
+    {
+        let grpc = is_grpc(request.headers());
+        match decision {
+            Decision::Open => ResponseFuture::open(service.call(request)),
+            Decision::Allowed(caller, ends) => {
+                self.count_allowed();
+                let span =
+                    tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
+                let guard = || Guard::new(Arc::clone(self), caller.clone(), grpc);
+                let (guard, until_answered) = match ends {
+                    Ends::Nothing => (None, false),
+                    Ends::Response => (Some(guard()), false),
+                    Ends::Call => (Some(guard()), true),
+                };
+                request.extensions_mut().insert(caller);
+                let future = span.in_scope(|| service.call(request));
+                ResponseFuture::guarded(future, guard, until_answered, span)
+            }
+            Decision::Denied(denied) => self.refuse(&denied, grpc),
+        }
+    }
+
+    fn refuse<F, RB, E>(&self, denied: &Denied, grpc: bool) -> ResponseFuture<F, RB, E> {
+        ResponseFuture::refused(self.answer(denied, grpc))
+    }
+
+    pub(super) fn answer(&self, denied: &Denied, grpc: bool) -> Response<Body> {
+        tracing::debug!(reason = denied.label(), detail = %denied, "a call is refused");
+        metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
+        let answer = Answer::from(denied);
+        if grpc { answer.into_status().into_http() } else { answer.into_http() }
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        self.verifier().now()
+    }
+
+    pub(super) fn leeway(&self) -> Duration {
+        self.verifier().leeway()
+    }
+
+    /// The counter is looked up once: a program installs its recorder before it serves.
+    fn count_allowed(&self) {
+        self.allowed
+            .get_or_init(|| metrics::counter!("token_decisions_total", "outcome" => "allowed", "reason" => "ok"))
+            .increment(1);
+    }
+}
+
+impl TokenDemand {
+    fn ends(&self) -> Ends {
+        match self.requirement.stream_expiry {
+            StreamExpiry::Allow => Ends::Nothing,
+            StreamExpiry::Close if self.client_streaming => Ends::Call,
+            StreamExpiry::Close => Ends::Response,
+        }
+    }
+}
+
+/// Why a request is not let through, at least not yet.
+enum Verdict {
+    Denied(Denied),
+    Wait(KeyWait),
+}
+
+impl From<Denied> for Verdict {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<Obstacle> for Verdict {
+    fn from(obstacle: Obstacle) -> Self {
+        match obstacle {
+            Obstacle::Refused(error) => Self::Denied(error.into()),
+            Obstacle::KeyOnItsWay(wait) => Self::Wait(wait),
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
