@@ -1,8 +1,13 @@
-//! `token-server serve`: mistakes at once, plaintext refused.
+//! `token-server serve`: mistakes at once, plaintext refused, signals obeyed.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, ChildStderr, Command, Stdio},
+};
 
-use crate::harness::run;
+use crate::harness::{Ran, program, run};
 
 /// A configuration that works, on loopback in plaintext.
 pub(crate) fn config(folder: &Path) -> String {
@@ -66,4 +71,98 @@ fn missing_file_is_named() {
     let ran = run(home.path(), &["serve", "--config", "nowhere.toml"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("nowhere.toml"), "{}", ran.stderr);
+}
+
+/// A server by a configuration, ended when dropped.
+struct Serving {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    issuer: String,
+}
+
+impl Serving {
+    fn start(home: &Path) -> Self {
+        let mut command = program(home);
+        command.args(["serve", "--config", "a.toml"]).env("TOKEN_SERVER__TELEMETRY__LOG_FORMAT", "json");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let serving = line_with(&mut log, "\"serving\"");
+        let serving: serde_json::Value = serde_json::from_str(&serving).unwrap();
+        Self { child, log, issuer: serving["issuer"].as_str().unwrap().to_owned() }
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn line_with(log: &mut BufReader<ChildStderr>, expected: &str) -> String {
+    let mut lines = String::new();
+    loop {
+        let mut line = String::new();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "ended without {expected}: {lines}");
+        if line.contains(expected) {
+            return line;
+        }
+        lines.push_str(&line);
+    }
+}
+
+#[test]
+fn serves_by_a_configuration_until_it_is_told_to_stop() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("a.toml"), config(home.path())).unwrap();
+    let create =
+        ["client", "create", "orders", "--offline", "--config", "a.toml", "--grant", "inventory=read", "--json"];
+    let created = run(home.path(), &create);
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    let created: serde_json::Value = serde_json::from_str(&created.stdout).unwrap();
+
+    let mut serving = Serving::start(home.path());
+    let mut command = program(home.path());
+    command.env("TOKEN_CLIENT_ID", "orders").env("TOKEN_CLIENT_SECRET", created["client_secret"].as_str().unwrap());
+    command.args(["token", "--audience", "inventory", "--issuer", &serving.issuer]);
+    let token: Ran = command.output().unwrap().into();
+    assert_eq!(token.code, 0, "{}", token.stderr);
+    let token = run(home.path(), &["inspect", "--json", token.stdout.trim()]);
+    let token: serde_json::Value = serde_json::from_str(&token.stdout).unwrap();
+    assert_eq!(token["claims"]["iss"], serving.issuer.as_str());
+
+    serving.signal("-TERM");
+    line_with(&mut serving.log, "\"stopped\"");
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+    // The audit stream has standard output to itself, and every line of it is written before the end.
+    let mut audit = String::new();
+    serving.child.stdout.take().unwrap().read_to_string(&mut audit).unwrap();
+    let audit: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let issued = audit.iter().find(|line| line["outcome"] == "granted").unwrap();
+    assert_eq!(issued["jti"], token["claims"]["jti"]);
+}
+
+#[test]
+fn hang_up_reloads_certificates_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().display();
+    let certify = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        fs::write(home.path().join("tls.crt"), certificate.pem()).unwrap();
+        fs::write(home.path().join("tls.key"), key.serialize_pem()).unwrap();
+    };
+    certify();
+    let tls = format!(
+        "[tls]\ncertificate = \"{folder}/tls.crt\"\nprivate_key = \"{folder}/tls.key\"\nreload_interval = \"1day\"\n"
+    );
+    fs::write(home.path().join("a.toml"), config(home.path()) + &tls).unwrap();
+    let mut serving = Serving::start(home.path());
+    certify();
+    serving.signal("-HUP");
+    line_with(&mut serving.log, "TLS certificates reloaded");
 }
