@@ -44,7 +44,7 @@ static POLICY: &[MethodPolicy] = token_proto::include_policy!();
 
 /// The end of `--help`.
 const METHODS: &str = "\
-Methods, over gRPC in plaintext (HTTP/2 with prior knowledge), on loopback; both take google.protobuf.Empty:
+Methods, over gRPC in plaintext on loopback; the first two take google.protobuf.Empty:
   /protected.v1.ProtectedService/Ping    unary
   /protected.v1.ProtectedService/Watch   server streaming: a message every 0.2 s for a minute; ends
                                          with TOKEN_EXPIRED when the token does

@@ -4,6 +4,17 @@
 //! out of each is an answer of `status`. The layer goes around a tonic server
 //! (`Server::builder().layer(…)`) or an axum router alike: what speaks gRPC gets a gRPC status, everything
 //! else 401, 403 or 503 with a challenge and a small JSON object.
+//!
+//! What an operator sees: a span `authorized` at level info around each call, with `client_id` and `jti`; why a
+//! call was refused, at level debug; and, over the `metrics` facade, whose recorder the program installs before
+//! it serves:
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `token_decisions_total` | `outcome`: allowed, denied; `reason`: the check that failed, of a closed set |
+//! | `token_key_set_fetches_total` | `issuer`; `outcome`: ok, failed, timed_out |
+//! | `token_trust_age_seconds` | `issuer`: since when nothing was pushed |
+//! | `token_trust_streams_lost_total` | `issuer` |
 
 mod decision;
 

@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -10,7 +9,7 @@ use token_interceptor::{
     clock::Clock as _,
     layer::AuthorizationLayer,
     test_util::TestIssuer,
-    verify::{TrustedIssuer, Verifier},
+    verify::{BuildError, TrustedIssuer, Verifier},
 };
 use token_proto::{
     policy::Requirement,
@@ -47,6 +46,22 @@ impl World {
     }
 }
 
+/// A layer that trusts `issuer`, by its clock.
+fn layer(trusted: TrustedIssuer, issuer: &TestIssuer) -> Result<AuthorizationLayer, BuildError> {
+    let verifier = Verifier::builder().issuer(trusted).clock(issuer.clock()).build()?;
+    Ok(AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token()))
+}
+
+fn serve(sim: &mut turmoil::Sim<'_>, trust: Trust) {
+    sim.host("issuer", move || {
+        let trust = TrustServiceServer::new(trust.clone());
+        async move {
+            Server::builder().add_service(trust).serve_with_incoming(connections().await?).await?;
+            Ok(())
+        }
+    });
+}
+
 fn simulate<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
 where
     F: Future<Output = ()> + 'static,
@@ -54,19 +69,10 @@ where
     let mut sim = simulation(duration);
     let issuer = TestIssuer::new("https://issuer.example");
     let trust = Trust::new(issuer.issuer(), vec![key(&issuer, KeyState::Active)]);
-    let served = trust.clone();
-    sim.host("issuer", move || {
-        let trust = TrustServiceServer::new(served.clone());
-        async move {
-            Server::builder().add_service(trust).serve_with_incoming(connections().await?).await?;
-            Ok(())
-        }
-    });
+    serve(&mut sim, trust.clone());
     sim.client("service", async move {
         let trusted = TrustedIssuer::watch(issuer.issuer(), channel("issuer"))?.stale_after(10 * MINUTE);
-        let clock: Arc<dyn token_interceptor::clock::Clock> = issuer.clock();
-        let verifier = Verifier::builder().issuer(trusted).clock(clock).build()?;
-        let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
+        let layer = layer(trusted, &issuer)?;
         test(World { issuer, trust, layer }).await;
         Ok(())
     });
@@ -157,21 +163,13 @@ fn a_trust_service_of_another_issuer_is_not_believed() {
     let mut sim = simulation(MINUTE);
     let issuer = TestIssuer::new("https://issuer.example");
     let trust = Trust::new("https://other.example", vec![key(&issuer, KeyState::Active)]);
-    sim.host("issuer", move || {
-        let trust = TrustServiceServer::new(trust.clone());
-        async move {
-            Server::builder().add_service(trust).serve_with_incoming(connections().await?).await?;
-            Ok(())
-        }
-    });
+    serve(&mut sim, trust);
     sim.client("service", async move {
         for trusted in [
             TrustedIssuer::watch(issuer.issuer(), channel("issuer"))?,
             TrustedIssuer::grpc(issuer.issuer(), channel("issuer"))?,
         ] {
-            let verifier = Verifier::builder().issuer(trusted).clock(issuer.clock()).build()?;
-            let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
-            retry_after(call(&layer, &issuer.token().sign()).await);
+            retry_after(call(&layer(trusted, &issuer)?, &issuer.token().sign()).await);
         }
         Ok(())
     });
@@ -185,17 +183,10 @@ fn keys_can_be_listed_in_place_of_pushed() {
     let distrusted = issuer.rotated();
     let keys = vec![key(&issuer, KeyState::Active), key(&distrusted, KeyState::Distrusted)];
     let trust = Trust::new(issuer.issuer(), keys);
-    sim.host("issuer", move || {
-        let trust = TrustServiceServer::new(trust.clone());
-        async move {
-            Server::builder().add_service(trust).serve_with_incoming(connections().await?).await?;
-            Ok(())
-        }
-    });
+    serve(&mut sim, trust);
     sim.client("service", async move {
         let trusted = TrustedIssuer::grpc(issuer.issuer(), channel("issuer"))?;
-        let verifier = Verifier::builder().issuer(trusted).clock(issuer.clock()).build()?;
-        let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
+        let layer = layer(trusted, &issuer)?;
         call(&layer, &issuer.token().sign()).await.unwrap();
         assert_eq!(reason(call(&layer, &distrusted.token().sign()).await), "TOKEN_KEY_UNKNOWN");
         Ok(())
