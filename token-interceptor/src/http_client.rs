@@ -4,6 +4,7 @@
 //! plaintext are whoever's who sits between. A redirect is answered as it is, never followed: the other end
 //! does not choose whom this process talks to.
 
+mod addresses;
 mod error;
 mod tls;
 
@@ -25,6 +26,7 @@ use url::{Host, Url};
 pub use error::HttpError;
 
 use crate::danger;
+use addresses::Resolver;
 use error::Kind;
 
 /// Longest wait for an answer and its body, unless the builder says otherwise.
@@ -46,6 +48,7 @@ pub struct HttpClient {
     timeout: Duration,
     body_bytes_max: usize,
     plaintext_allowed: bool,
+    public_only: bool,
 }
 
 /// Choices for an [`HttpClient`].
@@ -54,6 +57,7 @@ pub struct HttpClientBuilder {
     timeout: Duration,
     body_bytes_max: usize,
     plaintext_allowed: bool,
+    public_only: bool,
     extra_roots_pem: Vec<u8>,
 }
 
@@ -76,6 +80,7 @@ impl HttpClient {
             timeout: TIMEOUT,
             body_bytes_max: BODY_BYTES_MAX,
             plaintext_allowed: false,
+            public_only: false,
             extra_roots_pem: Vec::new(),
         }
     }
@@ -84,12 +89,15 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// When the scheme is another, there is no host, the URL carries user information, or it is plaintext
-    /// to a host that is not loopback and that was not allowed.
+    /// When the scheme is another, there is no host, the URL carries user information, it is plaintext to a
+    /// host that is not loopback and that was not allowed, or the host is an address that may not be used.
     pub fn check(&self, url: &Url) -> Result<(), HttpError> {
         let host = url.host().ok_or(Kind::UnusableUrl)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Kind::UnusableUrl.into());
+        }
+        if self.public_only && is_inside(&host) {
+            return Err(Kind::AddressRefused.into());
         }
         match url.scheme() {
             "https" => Ok(()),
@@ -183,13 +191,21 @@ impl HttpClientBuilder {
         self
     }
 
+    /// Connects to addresses of the public Internet alone: for URLs that come from elsewhere, which could lead
+    /// to services that only this machine can reach. Not for [`HttpClientBuilder::build_on`].
+    #[must_use]
+    pub fn public_addresses_only(mut self) -> Self {
+        self.public_only = true;
+        self
+    }
+
     /// Builds the client. Nothing is connected yet.
     ///
     /// # Errors
     ///
     /// When the extra roots are not certificates in PEM.
     pub fn build(self) -> Result<HttpClient, HttpError> {
-        let connector = tls::connector(&self.extra_roots_pem)?;
+        let connector = tls::connector(&self.extra_roots_pem, Resolver::new(self.public_only))?;
         Ok(self.build_on(connector))
     }
 
@@ -212,7 +228,17 @@ impl HttpClientBuilder {
             timeout: self.timeout,
             body_bytes_max: self.body_bytes_max,
             plaintext_allowed: self.plaintext_allowed,
+            public_only: self.public_only,
         }
+    }
+}
+
+/// An address that is not public; a name is looked at once it has been resolved.
+fn is_inside(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(_) => false,
+        Host::Ipv4(address) => !addresses::is_public(IpAddr::V4(*address)),
+        Host::Ipv6(address) => !addresses::is_public(IpAddr::V6(*address)),
     }
 }
 

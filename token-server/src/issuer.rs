@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::{
     audit::Decision,
     client::{
-        assertion::Assertions,
+        assertion::{Assertions, Reach},
         authenticate::{AuthenticatedClient, Means, authenticate},
         presented::PresentedClient,
         registry::ClientRegistry,
@@ -53,13 +53,20 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// How long verifiers may keep a key set; less than a key is published before it signs.
     pub key_set_max_age: Duration,
+    /// Where a client's `jwks_uri` may lead.
+    pub reach: Reach,
 }
 
 impl Settings {
     /// The defaults of an issuer of that identifier.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
-        Self { terms: Terms::new(issuer), limits: LimitSettings::default(), key_set_max_age: Duration::from_secs(300) }
+        Self {
+            terms: Terms::new(issuer),
+            limits: LimitSettings::default(),
+            key_set_max_age: Duration::from_secs(300),
+            reach: Reach::Public,
+        }
     }
 }
 
@@ -104,7 +111,11 @@ impl Issuer {
         );
         Self {
             limits: Limits::new(settings.limits),
-            clients: Means { registry, peppers, assertions: Assertions::new(Arc::clone(&settings.terms.issuer)) },
+            clients: Means {
+                registry,
+                peppers,
+                assertions: Assertions::new(Arc::clone(&settings.terms.issuer), settings.reach),
+            },
             settings,
             keys,
             revocations,

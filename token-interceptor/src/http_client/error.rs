@@ -12,6 +12,7 @@ pub struct HttpError(Kind);
 pub(super) enum Kind {
     UnusableUrl,
     PlaintextRefused,
+    AddressRefused,
     UnusableRequest,
     UnusableRoots,
     TimedOut,
@@ -28,6 +29,7 @@ impl HttpError {
             Kind::TimedOut | Kind::Exchange(_) | Kind::BodyBroken(_) => true,
             Kind::UnusableUrl
             | Kind::PlaintextRefused
+            | Kind::AddressRefused
             | Kind::UnusableRequest
             | Kind::UnusableRoots
             | Kind::BodyTooLarge => false,
@@ -58,6 +60,7 @@ impl fmt::Display for HttpError {
         f.write_str(match self.0 {
             Kind::UnusableUrl => "the URL is not an https URL with a host and without user information",
             Kind::PlaintextRefused => "plaintext http is refused to hosts other than loopback",
+            Kind::AddressRefused => "the URL leads to an address that is not of the public Internet",
             Kind::UnusableRequest => "the request cannot be encoded",
             Kind::UnusableRoots => "the extra roots are not certificates in PEM",
             Kind::TimedOut => "no whole answer came in time",
@@ -75,6 +78,7 @@ impl Error for HttpError {
             Kind::BodyBroken(error) => Some(&**error),
             Kind::UnusableUrl
             | Kind::PlaintextRefused
+            | Kind::AddressRefused
             | Kind::UnusableRequest
             | Kind::UnusableRoots
             | Kind::TimedOut

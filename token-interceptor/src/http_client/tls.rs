@@ -9,17 +9,21 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::{
     HttpError, TIMEOUT,
+    addresses::Resolver,
     error::Kind::{self, UnusableRoots},
 };
 
-pub(super) fn connector(extra_roots_pem: &[u8]) -> Result<HttpsConnector<HttpConnector>, HttpError> {
+pub(super) fn connector(
+    extra_roots_pem: &[u8],
+    resolver: Resolver,
+) -> Result<HttpsConnector<HttpConnector<Resolver>>, HttpError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| UnusableRoots)?
         .with_root_certificates(roots(extra_roots_pem)?)
         .with_no_client_auth();
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(TIMEOUT));

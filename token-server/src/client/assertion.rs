@@ -7,6 +7,7 @@
 //! is nobody's. So an unknown client costs what a bad signature costs.
 
 mod dummy;
+mod remote;
 mod replay;
 
 use std::{
@@ -19,7 +20,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use token_interceptor::{clock::numeric_date, signature::VerifyingKey, verify::jws::Jws};
 
-use super::{Client, Credential, CredentialKind};
+pub use remote::Reach;
+
+use super::{Client, CredentialKind};
 use crate::error::{AuthenticationFailure, IssueError};
 
 /// No assertion lives longer.
@@ -75,32 +78,41 @@ pub struct Assertions {
     issuer: Arc<str>,
     replays: replay::Replays,
     dummies: dummy::DummyKeys,
+    remote: remote::RemoteKeys,
 }
 
 impl Assertions {
-    /// For assertions that are made out to `issuer`.
+    /// For assertions that are made out to `issuer`. `reach` is where clients' own URLs may lead.
     #[must_use]
-    pub fn new(issuer: Arc<str>) -> Self {
-        Self { issuer, replays: replay::Replays::default(), dummies: dummy::DummyKeys::default() }
+    pub fn new(issuer: Arc<str>, reach: Reach) -> Self {
+        Self {
+            issuer,
+            replays: replay::Replays::default(),
+            dummies: dummy::DummyKeys::default(),
+            remote: remote::RemoteKeys::new(reach),
+        }
     }
 
-    /// The ID of the credential that the assertion is signed with. `client` is whoever is registered under the
-    /// claimed ID, if anybody.
+    /// The ID of the credential that the assertion is signed with, where its key is registered as one. `client` is
+    /// whoever is registered under the claimed ID, if anybody.
     ///
     /// # Errors
     ///
     /// [`IssueError::ClientAuthenticationFailed`] for whatever does not fit.
-    pub(super) fn verify(
+    pub(super) async fn verify(
         &self,
         assertion: &UnverifiedAssertion,
         client: Option<&Client>,
         now: SystemTime,
-    ) -> Result<String, IssueError> {
+    ) -> Result<Option<String>, IssueError> {
         let jws = Jws::parse(assertion.text.expose_secret()).map_err(|_| refused("it is malformed"))?;
-        let credential = client.and_then(|client| candidate(client, &jws, now));
-        let key = credential.map_or_else(|| self.dummies.key(jws.algorithm), |(_, key)| Some(key));
+        let candidate = match client {
+            Some(client) => self.candidate(client, &jws, now).await,
+            None => None,
+        };
+        let key = candidate.as_ref().map_or_else(|| self.dummies.key(jws.algorithm), |candidate| Some(candidate.key()));
         let verifies = key.is_some_and(|key| key.verifies(jws.signed, &jws.signature));
-        let credential = credential.ok_or(refused("no live key of the client fits"))?.0;
+        let candidate = candidate.ok_or(refused("no live key of the client fits"))?;
         if !verifies {
             return Err(refused("the signature is not valid"));
         }
@@ -109,7 +121,16 @@ impl Assertions {
         let token_id = text(&jws.claims, "jti").ok_or(refused("it has no jti"))?;
         // The last check: only an assertion that is good in every other way is used up.
         self.replays.use_once(&assertion.client_id, token_id, expires + LEEWAY.as_secs(), numeric_date(now))?;
-        Ok(credential.id.clone())
+        Ok(candidate.credential_id())
+    }
+
+    /// The one key that the assertion can be signed with: a registered one, or one at the client's `jwks_uri`.
+    async fn candidate<'a>(&self, client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidate<'a>> {
+        if let Some(registered) = registered(client, jws, now) {
+            return Some(registered);
+        }
+        let uri = client.jwks_uri.as_deref().filter(|_| !client.disabled)?;
+        self.remote.find(uri, jws).await.map(Candidate::Fetched)
     }
 
     /// The `exp`.
@@ -137,22 +158,49 @@ impl Assertions {
     }
 }
 
-/// The one credential that the assertion can be signed with: by `kid` where it has one, by algorithm otherwise.
-/// More than one is none: trying several would take longer for a client that exists.
-fn candidate<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<(&'a Credential, &'a VerifyingKey)> {
-    let mut fitting = client.credentials.iter().filter(|credential| credential.is_live(now)).filter_map(|credential| {
+/// A key that an assertion can be signed with.
+enum Candidate<'a> {
+    Registered(&'a str, &'a VerifyingKey),
+    Fetched(Arc<VerifyingKey>),
+}
+
+impl Candidate<'_> {
+    fn key(&self) -> &VerifyingKey {
+        match self {
+            Self::Registered(_, key) => key,
+            Self::Fetched(key) => key,
+        }
+    }
+
+    fn credential_id(&self) -> Option<String> {
+        match self {
+            Self::Registered(id, _) => Some((*id).to_owned()),
+            Self::Fetched(_) => None,
+        }
+    }
+}
+
+/// The one live key among the client's credentials. More than one that fits is none: trying several would take
+/// longer for a client that exists.
+fn registered<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidate<'a>> {
+    let live = client.credentials.iter().filter(|credential| credential.is_live(now));
+    let mut fitting = live.filter_map(|credential| {
         let CredentialKind::PublicKey(jwk) = &credential.kind else { return None };
-        let key = jwk.key();
-        let named = match (&jws.key_id, key.key_id()) {
-            (Some(wanted), Some(key_id)) => wanted == key_id,
-            (None, _) | (Some(_), None) => true,
-        };
-        (named && key.algorithm() == jws.algorithm).then_some((credential, key))
+        fits(jwk.key(), jws).then_some(Candidate::Registered(&credential.id, jwk.key()))
     });
     match (fitting.next(), fitting.next()) {
         (Some(only), None) => Some(only),
         (Some(_), Some(_)) | (None, _) => None,
     }
+}
+
+/// By `kid` where both have one, and by algorithm.
+fn fits(key: &VerifyingKey, jws: &Jws<'_>) -> bool {
+    let named = match (&jws.key_id, key.key_id()) {
+        (Some(wanted), Some(key_id)) => wanted == key_id,
+        (None, _) | (Some(_), None) => true,
+    };
+    named && key.algorithm() == jws.algorithm
 }
 
 /// RFC 8725 section 3.11: an access token, or whatever else the client signs, is not taken for an assertion.

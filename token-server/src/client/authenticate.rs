@@ -61,17 +61,23 @@ pub async fn authenticate(
             let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
             let matched = means.peppers.find_match(secret.expose_secret(), credentials, now).await;
             let matched = matched.map(|credential| credential.id.clone());
-            decide(client, matched, now)?
+            let (client, credential_id) = decide(client, matched, now)?;
+            (client, Some(credential_id))
         }
         PresentedClient::Assertion(assertion) => {
-            let verified = means.assertions.verify(assertion, client.as_deref(), now);
+            let verified = means.assertions.verify(assertion, client.as_deref(), now).await;
             match client {
                 Some(client) if !client.disabled => (client, verified?),
-                nobody => decide(nobody, None, now)?,
+                nobody => {
+                    let (client, credential_id) = decide(nobody, None, now)?;
+                    (client, Some(credential_id))
+                }
             }
         }
     };
-    means.registry.credential_used(&client.id, &credential_id, now);
+    if let Some(credential_id) = credential_id {
+        means.registry.credential_used(&client.id, &credential_id, now);
+    }
     Ok(AuthenticatedClient { client })
 }
 

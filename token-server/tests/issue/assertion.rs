@@ -2,8 +2,12 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use token_interceptor::signature::{Algorithm, SigningKey};
+use token_interceptor::{
+    danger::AllowPlaintext,
+    signature::{Algorithm, SigningKey},
+};
 use token_proto::v1::{self, client_authentication::Credential};
+use token_server::client::assertion::Reach;
 use tonic::Code;
 
 use crate::support::{
@@ -198,4 +202,53 @@ async fn an_assertion_beside_a_secret_is_two_methods() {
     let assertion = sign(&world.client_key, &good("with-key"));
     let parameters = format!("&client_id=with-key&client_secret={}", world.secret);
     assert_eq!(over_http(&world, &parameters, &assertion).await, 400);
+}
+
+/// A client's own server, with its key set.
+async fn key_server(key_set: String) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let answer = axum::routing::get(async move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        key_set
+    });
+    let router = axum::Router::new().route("/jwks.json", answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}/jwks.json"), asked)
+}
+
+async fn world_with_key_server(reach: Reach) -> (World, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let world = crate::support::world_with(|settings| settings.reach = reach).await;
+    let key_set = format!(r#"{{"keys":[{}]}}"#, world.client_key.public_jwk().to_json());
+    let (uri, asked) = key_server(key_set).await;
+    world.store.change("with-key", |client| {
+        client.credentials.clear();
+        client.jwks_uri = Some(uri);
+    });
+    (world, asked)
+}
+
+/// RFC 7591 section 2, `jwks_uri`.
+#[tokio::test]
+async fn keys_are_fetched_from_the_clients_jwks_uri_and_kept() {
+    let (world, asked) = world_with_key_server(Reach::Anywhere(AllowPlaintext)).await;
+    for _ in 0..3 {
+        assert!(over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.is_ok());
+    }
+    // Keys that nobody published do not cause fetches without end.
+    for n in 0..5 {
+        refused(&world, "unknown kid", |header, _| header["kid"] = json!(n.to_string())).await;
+    }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_jwks_uri_that_leads_inside_is_not_followed() {
+    let (world, asked) = world_with_key_server(Reach::Public).await;
+    let expected = (Code::Unauthenticated, "CLIENT_AUTHENTICATION_FAILED".to_owned());
+    let assertion = sign(&world.client_key, &good("with-key"));
+    assert_eq!(over_grpc(&world, "", &assertion).await.unwrap_err(), expected);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
