@@ -78,9 +78,7 @@ impl RemoteKeys {
     /// The one key at `uri` that `jws` can be signed with, as among registered keys.
     pub(super) async fn find(&self, uri: &str, jws: &Jws<'_>) -> Option<Arc<VerifyingKey>> {
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::default());
-        let held = match self.sets.get_or_insert_with(uri, fresh) {
-            Ok(held) => held,
-        };
+        let Ok(held) = self.sets.get_or_insert_with(uri, fresh);
         let mut held = held.lock().await;
         let now = Instant::now();
         let found = held.find(jws);
