@@ -1,7 +1,9 @@
 //! `token-server client`: registers clients and changes what they may ask for.
 
 mod changes;
+mod declared;
 mod offline;
+mod plan;
 mod show;
 
 use std::{
@@ -23,6 +25,8 @@ use super::{
     serve::load,
 };
 use changes::Changes;
+use declared::File;
+use plan::Plan;
 
 /// Registers clients, and changes what they may ask for.
 #[derive(Debug, Args)]
@@ -34,6 +38,8 @@ Examples:
   token-server client add-secret orders --overlap 1day
   token-server client remove-credential orders 73ff28c615d7d75d
   token-server client revoke-tokens orders
+  token-server client export > clients.toml      # edit, keep under version control, then
+  token-server client plan --file clients.toml; token-server client apply --file clients.toml --prune
   token-server client create token-admin --offline --config token-server.toml \
                      --grant token.admin.v1=clients.read,clients.write,keys.read,keys.write
 
@@ -89,6 +95,18 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Shows what `apply` would change: + new, ~ changed, - removed.
+    Plan(FromFile),
+    /// Makes the clients what a file declares; prints new clients' secrets, this once.
+    Apply {
+        #[command(flatten)]
+        from: FromFile,
+        /// Do not ask before a client is removed.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Writes the clients as such a file; secrets are not in it.
+    Export,
     /// Removes a secret or key of a client at once.
     RemoveCredential {
         /// The client.
@@ -130,6 +148,16 @@ struct Update {
 }
 
 #[derive(Debug, Args)]
+struct FromFile {
+    /// A TOML file that declares clients, as `export` writes it.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Removes clients that are not in the file.
+    #[arg(long)]
+    prune: bool,
+}
+
+#[derive(Debug, Args)]
 struct AddSecret {
     /// The client.
     id: String,
@@ -158,7 +186,22 @@ impl Client {
                 let answer = admin().await?.clients().create_client(request).await?.into_inner();
                 show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
             }
-            Command::List => list(&admin().await?, json, output).await,
+            Command::List => show::clients(&every(&admin().await?).await?, json, output),
+            Command::Plan(from) => {
+                let (_, plan) = from.plan(&connection).await?;
+                plan.show(output)
+            }
+            Command::Apply { from, yes } => {
+                let (admin, plan) = from.plan(&connection).await?;
+                if plan.is_empty() {
+                    return plan.show(output);
+                }
+                if plan.removes() {
+                    sure(yes, "Clients that are not declared are removed. Go on?")?;
+                }
+                plan.apply(&admin, output).await
+            }
+            Command::Export => plan::export(every(&admin().await?).await?, output),
             Command::Show { id } => {
                 let answer =
                     admin().await?.clients().get_client(GetClientRequest { client_id: id }).await?.into_inner();
@@ -264,8 +307,18 @@ async fn add_key(admin: &Admin, id: String, jwk: &Path, json: bool, output: &mut
     show::added(&id, &answer.credential.unwrap_or_default(), "", json, output)
 }
 
+impl FromFile {
+    async fn plan(&self, connection: &Connection) -> Result<(Admin, Plan), Failure> {
+        let declared = File::read(&self.file)?;
+        let target = connection.resolve(Role::Admin)?;
+        let admin = target.admin().await?;
+        let plan = Plan::new(&declared, every(&admin).await?, self.prune, &target.client_id)?;
+        Ok((admin, plan))
+    }
+}
+
 /// Every page.
-async fn list(admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+async fn every(admin: &Admin) -> Result<Vec<proto::Client>, Failure> {
     let mut clients = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -274,7 +327,7 @@ async fn list(admin: &Admin, json: bool, output: &mut Output) -> Result<(), Fail
         clients.extend(page.clients);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return show::clients(&clients, json, output);
+            return Ok(clients);
         }
     }
 }

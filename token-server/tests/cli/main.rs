@@ -11,6 +11,7 @@
 mod admin;
 mod agent;
 mod backup;
+mod declared;
 mod dev;
 mod harness;
 mod help;

@@ -1,0 +1,118 @@
+//! `client plan`, `client apply`, `client export`: from the clients there are to those that a file declares.
+
+use std::collections::BTreeMap;
+
+use token_proto::admin::v1::{Client, CreateClientRequest, DeleteClientRequest, UpdateClientRequest};
+
+use super::declared::{Declared, File};
+use crate::command::{
+    connection::Admin,
+    failure::Failure,
+    output::{Output, note},
+};
+
+/// One change.
+#[derive(Debug)]
+enum Step {
+    Create(Client),
+    /// The fields in which it differs, and the etag that it was read with: nobody's change is undone unseen.
+    Update {
+        client: Client,
+        paths: Vec<String>,
+    },
+    Delete {
+        id: String,
+        etag: String,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) struct Plan(Vec<Step>);
+
+impl Plan {
+    /// Compares. With `prune`, clients that are not declared go, `own` (which the command authenticates as) excepted.
+    pub(super) fn new(declared: &File, there: Vec<Client>, prune: bool, own: &str) -> Result<Self, Failure> {
+        let mut there: BTreeMap<_, _> = there.into_iter().map(|client| (client.client_id.clone(), client)).collect();
+        let mut steps = Vec::new();
+        for wanted in &declared.clients {
+            let Some(client) = there.remove(&wanted.id) else {
+                steps.push(Step::Create(wanted.to_proto()?));
+                continue;
+            };
+            let etag = client.etag.clone();
+            let paths = wanted.differences(&Declared::from(client));
+            if !paths.is_empty() {
+                steps.push(Step::Update { client: Client { etag, ..wanted.to_proto()? }, paths });
+            }
+        }
+        if prune {
+            if there.remove(own).is_some() {
+                note(format_args!("{own} is not declared, and stays: this command authenticates as it."));
+            }
+            steps.extend(there.into_values().map(|client| Step::Delete { id: client.client_id, etag: client.etag }));
+        }
+        Ok(Self(steps))
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a client would be removed.
+    pub(super) fn removes(&self) -> bool {
+        self.0.iter().any(|step| matches!(step, Step::Delete { .. }))
+    }
+
+    /// One line for each change.
+    pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
+        for step in &self.0 {
+            output.line(match step {
+                Step::Create(client) => format!("+ {}", client.client_id),
+                Step::Update { client, paths } => format!("~ {}: {}", client.client_id, paths.join(", ")),
+                Step::Delete { id, .. } => format!("- {id}"),
+            })?;
+        }
+        if self.is_empty() {
+            note("The clients are as the file declares them.");
+        }
+        Ok(())
+    }
+
+    /// Does it, in order; what fails ends it, and what was done stays. New clients' secrets go to the output.
+    pub(super) async fn apply(self, admin: &Admin, output: &mut Output) -> Result<(), Failure> {
+        for step in self.0 {
+            let mut clients = admin.clients();
+            match step {
+                Step::Create(client) => {
+                    let id = client.client_id.clone();
+                    let request = CreateClientRequest { client: Some(client), validate_only: false };
+                    let answer = clients.create_client(request).await?.into_inner();
+                    output.line(format_args!("+ {id}  secret {}", answer.client_secret))?;
+                }
+                Step::Update { client, paths } => {
+                    let line = format!("~ {}: {}", client.client_id, paths.join(", "));
+                    let update_mask = Some(prost_types::FieldMask { paths });
+                    let request = UpdateClientRequest { client: Some(client), update_mask, validate_only: false };
+                    clients.update_client(request).await?;
+                    output.line(line)?;
+                }
+                Step::Delete { id, etag } => {
+                    clients.delete_client(DeleteClientRequest { client_id: id.clone(), etag }).await?;
+                    output.line(format_args!("- {id}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The clients there are, as a file that declares them.
+pub(super) fn export(there: Vec<Client>, output: &mut Output) -> Result<(), Failure> {
+    let file = File { clients: there.into_iter().map(Declared::from).collect() };
+    output.line(
+        "# Clients of token-server: `token-server client apply --file` makes them so. Secrets are not in it.\n",
+    )?;
+    Ok(output.line(file.to_toml()?.trim_end())?)
+}

@@ -1,0 +1,85 @@
+//! Clients declared in a file: export, plan, apply.
+
+use std::fs;
+
+use crate::harness::{Dev, run};
+
+const DECLARED: &str = r#"
+[[client]]
+id = "billing"
+name = "Billing"
+token_lifetime = "10m"
+labels = { team = "pay" }
+
+[[client.grant]]
+audience = "inventory"
+scopes = ["inventory.write", "inventory.read"]
+default_scopes = ["inventory.read"]
+
+[[client]]
+id = "orders"
+name = "Orders"
+
+[[client.grant]]
+audience = "inventory"
+scopes = ["inventory.read"]
+"#;
+
+#[test]
+fn file_is_planned_applied_and_then_holds() {
+    let dev = Dev::start();
+    fs::write(dev.home.path().join("clients.toml"), DECLARED).unwrap();
+    let plan = dev.run(&["client", "plan", "--file", "clients.toml"]);
+    assert_eq!(plan.code, 0, "{}", plan.stderr);
+    assert_eq!(plan.stdout, "+ billing\n~ orders: display_name\n");
+
+    let applied = dev.run(&["client", "apply", "--file", "clients.toml"]);
+    assert_eq!(applied.code, 0, "{}", applied.stderr);
+    assert!(applied.stdout.starts_with("+ billing  secret tks_"), "{}", applied.stdout);
+    let again = dev.run(&["client", "plan", "--file", "clients.toml"]);
+    assert_eq!(again.stdout, "", "{}", again.stderr);
+    let shown = dev.run(&["client", "show", "billing"]);
+    assert!(shown.stdout.contains("without a scope named: inventory.read\n"), "{}", shown.stdout);
+}
+
+#[test]
+fn what_is_exported_declares_what_there_is() {
+    let dev = Dev::start();
+    fs::write(dev.home.path().join("clients.toml"), DECLARED).unwrap();
+    assert_eq!(dev.run(&["client", "apply", "--file", "clients.toml"]).code, 0);
+    let exported = dev.run(&["client", "export"]);
+    assert!(!exported.stdout.contains("tks_"), "{}", exported.stdout);
+    fs::write(dev.home.path().join("exported.toml"), exported.stdout).unwrap();
+    let plan = dev.run(&["client", "plan", "--file", "exported.toml", "--prune"]);
+    assert_eq!((plan.code, plan.stdout.as_str()), (0, ""), "{}", plan.stderr);
+}
+
+#[test]
+fn pruning_asks_first_and_never_removes_who_it_acts_as() {
+    let dev = Dev::start();
+    fs::write(dev.home.path().join("none.toml"), "").unwrap();
+    let plan = dev.run(&["client", "plan", "--file", "none.toml", "--prune"]);
+    assert_eq!(plan.stdout, "- orders\n");
+    assert!(plan.stderr.contains("token-admin is not declared, and stays"), "{}", plan.stderr);
+    assert_eq!(dev.run(&["client", "apply", "--file", "none.toml", "--prune"]).code, 2, "asks first");
+    assert_eq!(dev.run(&["client", "show", "orders"]).code, 0);
+    assert_eq!(dev.run(&["client", "apply", "--file", "none.toml", "--prune", "--yes"]).code, 0);
+    assert_eq!(dev.run(&["client", "show", "orders"]).code, 5);
+    assert_eq!(dev.run(&["client", "show", "token-admin"]).code, 0);
+}
+
+#[test]
+fn mistakes_in_the_file_are_told_with_their_line() {
+    let home = tempfile::tempdir().unwrap();
+    for (text, expected) in [
+        ("[[client]]\nid = \"a\"\nscops = []\n", "line 3"),
+        ("[[client]]\nid = \"a\"\n[[client]]\nid = \"a\"\n", "twice"),
+        ("[[client]]\nname = \"a\"\n", "has no id"),
+        ("[[client]]\nid = \"a\"\nsecret = \"tks_x\"\n", "unknown field `secret`"),
+    ] {
+        fs::write(home.path().join("clients.toml"), text).unwrap();
+        let ran = run(home.path(), &["client", "plan", "--file", "clients.toml"]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
+    }
+}
