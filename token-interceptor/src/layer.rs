@@ -41,6 +41,7 @@ pub use future::ResponseFuture;
 
 use crate::{
     policy::{Policy, TokenDemand},
+    protected_resource::ProtectedResource,
     verify::{KeyWait, Verifier},
 };
 
@@ -77,6 +78,12 @@ impl AuthorizationLayer {
     #[must_use]
     pub fn cache_bytes_max(self, cache_bytes_max: u64) -> Self {
         Self(Arc::new(self.0.with_cache(cache_bytes_max)))
+    }
+
+    /// Says in every challenge where the service's own metadata are: RFC 9728 section 5.1.
+    #[must_use]
+    pub fn resource(self, resource: &ProtectedResource) -> Self {
+        Self(Arc::new(self.0.with_resource(resource.metadata_url().as_str())))
     }
 
     fn with(verifier: Verifier, rules: Rules) -> Self {

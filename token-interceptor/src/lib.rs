@@ -12,6 +12,7 @@
 //! | tokens that were seen before | `cache` | |
 //! | who calls, for handlers | [`caller`] | |
 //! | what a caller is told | [`error`], [`status`] | [`error`], [`status`] |
+//! | what a service says about itself | [`protected_resource`] | |
 //! | around a server or a router | [`layer`], [`interceptor`] | |
 //! | where credentials may be sent | | [`destination`] |
 //! | where tokens come from | | [`source`] |
@@ -49,6 +50,8 @@ mod cache;
 pub mod caller;
 
 pub mod status;
+
+pub mod protected_resource;
 
 pub mod layer;
 

@@ -7,7 +7,7 @@ mod served;
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     time::{Duration, SystemTime},
 };
@@ -153,6 +153,19 @@ impl Policy {
             }
         }
         PolicyError::or(faults, self)
+    }
+
+    /// Every scope that some method demands, or takes for enough.
+    #[must_use]
+    pub fn scopes(&self) -> BTreeSet<&str> {
+        let demands = self.methods.values().filter_map(|demand| match demand {
+            Demand::Open => None,
+            Demand::Token(demand) => Some(&demand.requirement),
+        });
+        demands
+            .flat_map(|requirement| requirement.all_scopes.iter().chain(requirement.any_scopes.iter()))
+            .map(|scope| &**scope)
+            .collect()
     }
 
     /// What the method at `path` demands.

@@ -3,7 +3,7 @@
 //! Code, stable reason and fixed sentence; `google.rpc.ErrorInfo` and, where waiting helps, `RetryInfo`; a
 //! `www-authenticate` challenge by RFC 6750 section 3, in gRPC as metadata.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
@@ -23,13 +23,14 @@ pub struct Answer {
     /// Space-separated, as in RFC 6750 section 3.
     scope: Option<String>,
     retry_after: Option<Duration>,
+    resource_metadata: Option<Arc<str>>,
 }
 
 impl Answer {
     /// An answer with a reason and the fixed sentence that explains it.
     #[must_use]
     pub const fn new(reason: ErrorReason, sentence: &'static str) -> Self {
-        Self { reason, sentence, scope: None, retry_after: None }
+        Self { reason, sentence, scope: None, retry_after: None, resource_metadata: None }
     }
 
     /// Names the scopes that are missing.
@@ -43,6 +44,13 @@ impl Answer {
     #[must_use]
     pub const fn retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// Says in the challenge where the service's metadata are: RFC 9728 section 5.1.
+    #[must_use]
+    pub(crate) fn resource_metadata(mut self, url: Option<Arc<str>>) -> Self {
+        self.resource_metadata = url;
         self
     }
 
@@ -93,16 +101,17 @@ impl Answer {
 
     /// RFC 6750 section 3.1; `None` where the way in is not a better token.
     fn challenge(&self) -> Option<HeaderValue> {
-        let challenge = match row(self.reason).oauth_error {
-            _ if self.reason == ErrorReason::CredentialsMissing => "Bearer".to_owned(),
-            "invalid_token" => format!(r#"Bearer error="invalid_token", error_description="{}""#, self.sentence),
-            "insufficient_scope" => {
-                let scope = self.scope.as_deref().unwrap_or_default();
-                format!(r#"Bearer error="insufficient_scope", scope="{scope}""#)
+        let mut parameters = match row(self.reason).oauth_error {
+            _ if self.reason == ErrorReason::CredentialsMissing => Vec::new(),
+            error @ "invalid_token" => vec![("error", error), ("error_description", self.sentence)],
+            error @ "insufficient_scope" => {
+                vec![("error", error), ("scope", self.scope.as_deref().unwrap_or_default())]
             }
             _ => return None,
         };
-        HeaderValue::try_from(challenge).ok()
+        parameters.extend(self.resource_metadata.as_deref().map(|url| ("resource_metadata", url)));
+        let parameters: Vec<String> = parameters.iter().map(|(name, value)| format!(r#"{name}="{value}""#)).collect();
+        HeaderValue::try_from(format!("Bearer {}", parameters.join(", ")).trim_end()).ok()
     }
 }
 

@@ -92,6 +92,11 @@ impl Verifier {
         self.0.leeway
     }
 
+    /// The issuers that are trusted, by their identifiers.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.0.issuers.iter().map(|issuer| &*issuer.id)
+    }
+
     /// Verifies `token` for `audience` at `now`. Does not wait: where the key is not held yet the error is
     /// transient, and a fetch begins.
     ///

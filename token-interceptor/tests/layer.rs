@@ -19,7 +19,7 @@ use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use token_interceptor::{
     caller::Caller, interceptor::AuthorizationInterceptor, layer::AuthorizationLayer, policy::Policy,
-    revocation::Revocations, test_util::TestIssuer, verify::Verifier,
+    protected_resource::ProtectedResource, revocation::Revocations, test_util::TestIssuer, verify::Verifier,
 };
 use token_proto::policy::{Access, MethodPolicy, Requirement, StreamExpiry};
 use tokio_stream::{Stream, StreamExt as _};
@@ -336,6 +336,22 @@ mod http_routes {
         let answer = ask(&issuer, "read", Some(format!("Bearer {token}"))).await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(to_bytes(answer.into_body(), 100).await.unwrap(), "orders");
+    }
+
+    #[tokio::test]
+    async fn rfc_9728_section_5_1_challenges_say_where_the_metadata_are() {
+        let issuer = TestIssuer::new("https://issuer.example");
+        let resource = ProtectedResource::new("https://api.example/v1").unwrap();
+        let layer = AuthorizationLayer::requiring(issuer.verifier(), "inventory", Requirement::any_token())
+            .resource(&resource)
+            .cache_bytes_max(0);
+        let router = Router::new().route("/", get(|| async {})).layer(layer);
+        let request = http::Request::get("/").body(axum::body::Body::empty()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(
+            answer.headers()["www-authenticate"],
+            r#"Bearer resource_metadata="https://api.example/.well-known/oauth-protected-resource/v1""#
+        );
     }
 
     #[tokio::test]

@@ -27,6 +27,9 @@ use crate::{
 pub(super) struct Shared {
     tokens: CachedVerifier,
     rules: Arc<Rules>,
+    cache_bytes_max: u64,
+    /// Where a caller learns whom to ask for a token.
+    resource_metadata: Option<Arc<str>>,
     allowed: OnceLock<Counter>,
 }
 
@@ -59,12 +62,19 @@ pub(super) enum Ends {
 
 impl Shared {
     pub(super) fn new(verifier: Verifier, rules: Arc<Rules>, cache_bytes_max: u64) -> Self {
-        Self { tokens: CachedVerifier::new(verifier, cache_bytes_max), rules, allowed: OnceLock::new() }
+        let tokens = CachedVerifier::new(verifier, cache_bytes_max);
+        Self { tokens, rules, cache_bytes_max, resource_metadata: None, allowed: OnceLock::new() }
     }
 
     /// The same, remembering more or less.
     pub(super) fn with_cache(&self, cache_bytes_max: u64) -> Self {
-        Self::new(self.verifier().clone(), Arc::clone(&self.rules), cache_bytes_max)
+        let fresh = Self::new(self.verifier().clone(), Arc::clone(&self.rules), cache_bytes_max);
+        Self { resource_metadata: self.resource_metadata.clone(), ..fresh }
+    }
+
+    /// The same, naming its metadata.
+    pub(super) fn with_resource(&self, metadata_url: &str) -> Self {
+        Self { resource_metadata: Some(metadata_url.into()), ..self.with_cache(self.cache_bytes_max) }
     }
 
     pub(super) fn verifier(&self) -> &Verifier {
@@ -135,7 +145,7 @@ impl Shared {
     pub(super) fn answer(&self, denied: &Denied, grpc: bool) -> Response<Body> {
         tracing::debug!(reason = denied.label(), detail = %denied, "a call is refused");
         metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
-        let answer = Answer::from(denied);
+        let answer = Answer::from(denied).resource_metadata(self.resource_metadata.clone());
         if grpc { answer.into_status().into_http() } else { answer.into_http() }
     }
 

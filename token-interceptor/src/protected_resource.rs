@@ -1,0 +1,107 @@
+//! What a protected service says about itself: OAuth 2.0 Protected Resource Metadata, RFC 9728.
+//!
+//! A client that knows nothing but the service's address learns from it whom to ask for a token and which
+//! scopes there are; every refusal of the [layer](crate::layer::AuthorizationLayer::resource) says where.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::{policy::Policy, verify::Verifier};
+
+/// A service that demands tokens, by its resource identifier.
+#[derive(Clone, Debug)]
+pub struct ProtectedResource {
+    resource: Arc<str>,
+    metadata_url: Url,
+}
+
+/// The resource identifier is not an `https` URL without fragment, or has no host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a resource identifier is an https URL with a host and without a fragment (RFC 9728 section 1.2)")]
+pub struct UnusableResource;
+
+impl ProtectedResource {
+    /// The service at `resource`, an `https` URL: what clients call it by.
+    ///
+    /// # Errors
+    ///
+    /// When it is not such a URL.
+    pub fn new(resource: &str) -> Result<Self, UnusableResource> {
+        let mut metadata_url = Url::parse(resource).map_err(|_| UnusableResource)?;
+        if metadata_url.scheme() != "https" || metadata_url.host().is_none() || metadata_url.fragment().is_some() {
+            return Err(UnusableResource);
+        }
+        // RFC 9728 section 3.1: between host and path.
+        let path = metadata_url.path().trim_end_matches('/').to_owned();
+        metadata_url.set_path(&format!("/.well-known/oauth-protected-resource{path}"));
+        Ok(Self { resource: resource.into(), metadata_url })
+    }
+
+    /// Where the metadata are expected. Serve [`ProtectedResource::metadata`] there, to anybody.
+    #[must_use]
+    pub fn metadata_url(&self) -> &Url {
+        &self.metadata_url
+    }
+
+    /// The metadata, as JSON: the issuers that `verifier` trusts, the scopes that `policy` knows. RFC 9728
+    /// section 2.
+    #[must_use]
+    pub fn metadata(&self, verifier: &Verifier, policy: &Policy) -> Value {
+        json!({
+            "resource": &*self.resource,
+            "authorization_servers": verifier.issuers().collect::<Vec<_>>(),
+            "scopes_supported": policy.scopes(),
+            "bearer_methods_supported": ["header"],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use token_proto::policy::{Access, MethodPolicy, Requirement};
+
+    use super::*;
+    use crate::test_util::TestIssuer;
+
+    #[test]
+    fn rfc_9728_section_3_1_metadata_stand_between_host_and_path() {
+        for (resource, url) in [
+            ("https://api.example", "https://api.example/.well-known/oauth-protected-resource"),
+            ("https://api.example/", "https://api.example/.well-known/oauth-protected-resource"),
+            ("https://api.example:8443/a/b", "https://api.example:8443/.well-known/oauth-protected-resource/a/b"),
+            ("https://api.example/a?k=v", "https://api.example/.well-known/oauth-protected-resource/a?k=v"),
+        ] {
+            assert_eq!(ProtectedResource::new(resource).unwrap().metadata_url().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn rfc_9728_section_1_2_resource_identifiers_are_https_without_fragment() {
+        for resource in ["http://api.example", "https://api.example#x", "inventory", ""] {
+            assert_eq!(ProtectedResource::new(resource).unwrap_err(), UnusableResource, "{resource}");
+        }
+    }
+
+    #[test]
+    fn rfc_9728_section_2_metadata_name_issuers_and_scopes() {
+        let issuer = TestIssuer::new("https://issuer.example");
+        let method = |path: &'static str, scope: &'static str| MethodPolicy {
+            path: path.into(),
+            audience: "inventory".into(),
+            access: Access::Require(Requirement { all_scopes: vec![scope.into()].into(), ..Requirement::any_token() }),
+        };
+        let policy = Policy::new(&[method("/a.B/C", "write"), method("/a.B/D", "read"), method("/a.B/E", "read")]);
+        let resource = ProtectedResource::new("https://api.example").unwrap();
+        assert_eq!(
+            resource.metadata(&issuer.verifier(), &policy.unwrap()),
+            json!({
+                "resource": "https://api.example",
+                "authorization_servers": ["https://issuer.example"],
+                "scopes_supported": ["read", "write"],
+                "bearer_methods_supported": ["header"],
+            })
+        );
+    }
+}
