@@ -112,3 +112,12 @@ fn a_mistake_in_a_proto_names_file_and_line() {
     let error = result.unwrap_err();
     assert!(error.contains("shop.proto") && error.contains('6'), "{error}");
 }
+
+#[test]
+fn an_undeclared_method_is_a_build_warning() {
+    let other = "a_service_without_annotations_takes_its_name_as_audience_and_is_undeclared";
+    let this = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(this).args(["--exact", other, "--nocapture"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("cargo::warning=/shop.v1.Shop/Read declares no"), "{printed}");
+}

@@ -1,6 +1,8 @@
 //! The contract keeps its promises: annotations reach the descriptor set and the table, secrets never print.
 
-use token_proto::{POLICY, policy::Access, v1};
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use token_proto::{POLICY, admin, policy::Access, v1};
 
 #[test]
 fn every_method_declares_a_policy() {
@@ -8,6 +10,40 @@ fn every_method_declares_a_policy() {
     for method in POLICY {
         assert_ne!(method.access, Access::Undeclared, "{}", method.path);
     }
+}
+
+#[test]
+fn the_exported_descriptor_set_keeps_the_annotations() {
+    let read = token_proto::policy::from_descriptor_set(token_proto::FILE_DESCRIPTOR_SET).unwrap();
+    assert_eq!(read, POLICY);
+}
+
+/// `(token.auth.v1.sensitive) = true`, as it stands in the files.
+fn sensitive_fields() -> usize {
+    let files = ["token_service", "trust_service", "error_reason"].map(|name| format!("token/v1/{name}"));
+    let admin = ["client_service", "key_service"].map(|name| format!("token/admin/v1/{name}"));
+    let read = |name| std::fs::read_to_string(format!("{}/{name}.proto", token_proto::PROTO_INCLUDE)).unwrap();
+    files.into_iter().chain(admin).map(|name| read(name).matches("sensitive) = true").count()).sum()
+}
+
+#[test]
+fn debug_of_every_sensitive_field_is_censored() {
+    let s = || "swordfish".to_owned();
+    let assertion = v1::ClientAssertion { r#type: String::new(), value: s() };
+    let printed = [
+        format!("{:?}", v1::client_authentication::Credential::ClientSecret(s())),
+        format!("{assertion:?}"),
+        format!("{:?}", v1::Token { value: s(), ..Default::default() }),
+        format!("{:?}", v1::SecurityToken { value: s(), ..Default::default() }),
+        format!("{:?}", v1::IntrospectTokenRequest { token: s(), ..Default::default() }),
+        format!("{:?}", v1::RevokeTokenRequest { token: s(), ..Default::default() }),
+        format!("{:?}", admin::v1::CreateClientResponse { client_secret: s(), ..Default::default() }),
+        format!("{:?}", admin::v1::AddCredentialResponse { client_secret: s(), ..Default::default() }),
+    ];
+    for text in &printed {
+        assert!(!text.contains("swordfish") && text.contains("[redacted]"), "{text}");
+    }
+    assert_eq!(printed.len(), sensitive_fields(), "a sensitive field is not in this test");
 }
 
 #[test]

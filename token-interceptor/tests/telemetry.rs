@@ -9,7 +9,7 @@ use std::{
     fmt::Write as _,
     io,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -74,7 +74,12 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
+/// A second dispatcher, alive as long as the program. With one alone, an event's first thread decides for all
+/// threads whether it is ever recorded; and other tests' threads have no subscriber.
+static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+
 fn capture() -> (Vec<String>, String) {
+    LazyLock::force(&SECOND);
     let captured = Captured::default();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(captured.clone())

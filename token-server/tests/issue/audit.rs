@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use serde_json::{Map, Value};
@@ -50,7 +50,12 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
+/// A second dispatcher, alive as long as the program. With one alone, an event's first thread decides for all
+/// threads whether it is ever recorded; and other tests' threads have no subscriber.
+static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+
 fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&SECOND);
     let captured = Captured::default();
     let subscriber =
         tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();

@@ -1,0 +1,7 @@
+//! What a dependent's build script is told: where the annotations are, for compilers other than the helper's.
+
+#[test]
+fn dependents_are_told_where_the_annotations_are() {
+    let annotations = std::path::Path::new(env!("ANNOTATIONS_INCLUDE")).join("token/auth/v1/annotations.proto");
+    assert!(annotations.is_file(), "{}", annotations.display());
+}
