@@ -1,4 +1,4 @@
-//! The reduced form: a tonic [`Interceptor`](tonic::service::Interceptor) for one service.
+//! The reduced form: a tonic [`Interceptor`] for one service.
 //!
 //! A server's interceptor does not see which method is called, and cannot wait. So it demands the same of
 //! every method, and a token whose key is not held yet reads UNAVAILABLE until the fetch that it caused has

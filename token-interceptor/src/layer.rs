@@ -1,7 +1,7 @@
 //! The server side: the request path, from the header fields to the handler.
 //!
-//! `policy` → `bearer` → `cache` (→ `verify`) → requirement → [`Caller`] in the extensions → handler; the way
-//! out of each is an answer of `status`. The layer goes around a tonic server
+//! `policy` → `bearer` → `cache` (→ `verify`) → requirement → [`Caller`](crate::caller::Caller) in the extensions
+//! → handler; the way out of each is an answer of `status`. The layer goes around a tonic server
 //! (`Server::builder().layer(…)`) or an axum router alike: what speaks gRPC gets a gRPC status, everything
 //! else 401, 403 or 503 with a challenge and a small JSON object.
 //!

@@ -1,6 +1,6 @@
 //! Why a request to the issuer was refused: one closed type for both faces.
 //!
-//! Outward it becomes a gRPC status in [`crate::service::status`] and OAuth JSON in [`crate::http::error`],
+//! Outward it becomes a gRPC status in [`crate::service::status`] and OAuth JSON in `crate::http::error`,
 //! and only there. Inward it carries the chain of causes, for the log alone.
 
 use std::{borrow::Cow, fmt, time::Duration};
