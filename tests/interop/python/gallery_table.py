@@ -14,7 +14,7 @@ def table() -> str:
     rows = [
         ["forgery", *record, "why it must be refused"],
         ["---"] * (len(record) + 2),
-        ["accepted of " + str(len(forgeries)), *(str(len(accepted)) for accepted in record.values()), ""],
+        ["accepted in all", *(str(len(accepted)) for accepted in record.values()), ""],
     ]
     for forgery in forgeries:
         marks = ["accepts" if forgery["name"] in accepted else "" for accepted in record.values()]

@@ -9,7 +9,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/MicahParks/keyfunc/v3"
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 func read(t *testing.T, path string, into any) {
@@ -45,6 +47,7 @@ func TestAcceptsWhatIsOnRecord(t *testing.T) {
 
 	for name, verify := range map[string]func(context.Context, string) error{
 		"go-oidc":              func(ctx context.Context, token string) error { _, err := library.Verify(ctx, token); return err },
+		"golang-jwt":           golangJWT(t, gallery.Issuer, gallery.Audience, gallery.JWKS),
 		"go-oidc, verifier.go": func(ctx context.Context, token string) error { _, err := verifier.Verify(ctx, token); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,5 +66,31 @@ func TestAcceptsWhatIsOnRecord(t *testing.T) {
 				t.Errorf("accepted: %q", accepted)
 			}
 		})
+	}
+}
+
+func golangJWT(t *testing.T, issuer, audience string, jwks []byte) func(context.Context, string) error {
+	t.Helper()
+	// keyfunc takes no key set with a kty that it does not know, against RFC 7517 section 5.
+	var set struct {
+		Keys []map[string]any `json:"keys"`
+	}
+	if err := json.Unmarshal(jwks, &set); err != nil {
+		t.Fatal(err)
+	}
+	set.Keys = slices.DeleteFunc(set.Keys, func(key map[string]any) bool { return key["kty"] == "unheard-of" })
+	known, err := json.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := keyfunc.NewJWKSetJSON(known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser := jwt.NewParser(jwt.WithIssuer(issuer), jwt.WithAudience(audience),
+		jwt.WithValidMethods([]string{"ES256"}), jwt.WithExpirationRequired())
+	return func(_ context.Context, token string) error {
+		_, err := parser.Parse(token, keys.Keyfunc)
+		return err
 	}
 }
