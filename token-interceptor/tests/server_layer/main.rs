@@ -7,6 +7,7 @@
 mod http_issuer;
 
 mod floods;
+mod jwks;
 mod key_sets;
 mod network;
 mod pushed;
