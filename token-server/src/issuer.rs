@@ -265,8 +265,15 @@ impl Issuer {
     }
 
     fn mint(&self, authorization: Authorization) -> Result<IssuedToken, IssueError> {
+        let terms = &self.settings.terms;
+        let signer = match terms.algorithm(authorization.audiences())? {
+            None => self.keys.default_signer(),
+            Some(algorithm) => self.keys.signer(algorithm).ok_or_else(|| {
+                IssueError::Internal(format!("an audience takes {algorithm}, for which there is no key").into())
+            })?,
+        };
         let entropy = Entropy::draw(&self.random)?;
-        mint::mint(authorization, &self.settings.terms, &self.keys.default_signer(), entropy, self.clock.now())
+        mint::mint(authorization, terms, &signer, entropy, self.clock.now())
     }
 }
 

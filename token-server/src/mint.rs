@@ -13,7 +13,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::rand::SecureRandom;
-use token_interceptor::clock::numeric_date;
+use token_interceptor::{clock::numeric_date, signature::Algorithm};
 
 pub use claims::is_reserved;
 
@@ -40,6 +40,9 @@ pub struct Terms {
     pub token_bytes_max: usize,
     /// The same, for audiences that take another length.
     pub token_bytes_max_by_audience: BTreeMap<Audience, usize>,
+    /// Audiences that take tokens of one algorithm only, for want of another in their libraries. All others get
+    /// the default one.
+    pub algorithm_by_audience: BTreeMap<Audience, Algorithm>,
 }
 
 impl Terms {
@@ -52,6 +55,7 @@ impl Terms {
             lifetime_max: Duration::from_secs(3600),
             token_bytes_max: 4096,
             token_bytes_max_by_audience: BTreeMap::new(),
+            algorithm_by_audience: BTreeMap::new(),
         }
     }
 
@@ -65,6 +69,20 @@ impl Terms {
             .on_behalf()
             .map_or(u64::MAX, |on_behalf| numeric_date(on_behalf.not_after()).saturating_sub(numeric_date(now)));
         Duration::from_secs(lifetime.as_secs().min(left))
+    }
+
+    /// The algorithm for these audiences; `None` is the default one.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_target` when no algorithm suits them all.
+    pub(crate) fn algorithm(&self, audiences: &[Audience]) -> Result<Option<Algorithm>, IssueError> {
+        let mut wanted = audiences.iter().filter_map(|audience| self.algorithm_by_audience.get(audience));
+        let first = wanted.next().copied();
+        if wanted.any(|other| Some(*other) != first) {
+            return Err(IssueError::InvalidTarget("The audiences take tokens of different algorithms.".into()));
+        }
+        Ok(first)
     }
 
     fn token_bytes_max(&self, audiences: &[Audience]) -> usize {

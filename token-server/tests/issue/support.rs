@@ -70,6 +70,11 @@ pub(crate) async fn world() -> World {
 }
 
 pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
+    world_of(vec![], change).await
+}
+
+/// With further signing keys beside the default one.
+pub(crate) async fn world_of(others: Vec<SigningKey>, change: impl FnOnce(&mut Settings)) -> World {
     let peppers = Peppers::new(Pepper::new(&KeyMaterial::from_bytes([7; 32])), vec![]);
     let secret = ClientSecret::generate().unwrap();
     let client_key = SigningKey::from_der(Algorithm::Es256, &SigningKey::generate_pkcs8(Algorithm::Es256).unwrap());
@@ -87,7 +92,7 @@ pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
     let parts = Parts {
         registry: registry.clone(),
         peppers,
-        keys: KeyRing::fixed(key(), vec![]),
+        keys: KeyRing::fixed(key(), others),
         revocations: RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap(),
     };
     let issuer = Issuer::new(settings, parts, Arc::clone(&clock) as _);

@@ -3,7 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use token_interceptor::signature::{Algorithm, SigningKey};
 use token_proto::v1;
+use token_server::client::Audience;
 
 use crate::support::{
     World,
@@ -136,4 +138,33 @@ async fn time_is_the_injected_clock() {
     world.clock.advance(Duration::from_secs(1000));
     let after = claims(&world, &issue(&world, message_of_orders(&world)).await.value);
     assert_eq!(after["iat"].as_i64().unwrap() - before["iat"].as_i64().unwrap(), 1000);
+}
+
+#[tokio::test]
+async fn an_audience_may_take_another_algorithm_than_the_default() {
+    let key = || {
+        let der = SigningKey::generate_pkcs8(Algorithm::EdDsa).unwrap();
+        SigningKey::from_der(Algorithm::EdDsa, &der).unwrap()
+    };
+    let world = crate::support::world_of(vec![key()], |settings| {
+        let audience = |name: &str| Audience::try_from(name).unwrap();
+        settings.terms.algorithm_by_audience = [
+            (audience("inventory"), Algorithm::EdDsa),
+            (audience("https://a.example/api"), Algorithm::Es256),
+            (audience("https://b.example/api"), Algorithm::EdDsa),
+        ]
+        .into();
+    })
+    .await;
+    let token = issue(&world, message_of_orders(&world)).await;
+    let header = URL_SAFE_NO_PAD.decode(token.value.split('.').next().unwrap()).unwrap();
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+    assert_eq!(header["alg"], "EdDSA");
+    // No token suits both.
+    let request = v1::IssueTokenRequest {
+        audiences: vec!["https://a.example/api".into(), "https://b.example/api".into()],
+        ..message("several", &world.secret)
+    };
+    let status = grpc(&world).issue_token(request).await.unwrap_err();
+    assert!(status.message().contains("different algorithms"), "{}", status.message());
 }
