@@ -12,7 +12,7 @@ test:
 # What only optional features have tests for, and the fuzz targets, which are a workspace of their own.
 test-optional:
     cargo test -p token-interceptor --features grpc-crate --lib call_credentials
-    cargo check --manifest-path token-interceptor/fuzz/Cargo.toml --target-dir target/fuzz
+    cargo check --manifest-path token-interceptor/fuzz/Cargo.toml --target-dir target
 
 # Format, clippy, documentation: no warnings.
 lint: fmt clippy doc

@@ -1,0 +1,19 @@
+//! The issuer's reading of `application/x-www-form-urlencoded`: never a panic, and what it reads is what a
+//! writer of the same text would have meant.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../../token-server/src/form.rs"]
+mod form;
+
+fuzz_target!(|body: &[u8]| {
+    let Ok(pairs) = form::pairs(body).collect::<Result<Vec<_>, _>>() else { return };
+    // Written again and read again, it is the same.
+    let mut written = url::form_urlencoded::Serializer::new(String::new());
+    written.extend_pairs(&pairs);
+    let written = written.finish();
+    let again = form::pairs(written.as_bytes()).collect::<Result<Vec<_>, _>>();
+    assert_eq!(again.as_ref(), Ok(&pairs), "{written}");
+});
