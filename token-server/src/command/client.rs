@@ -4,17 +4,15 @@ mod changes;
 mod declared;
 mod offline;
 mod plan;
+mod requests;
 mod show;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use token_proto::admin::v1::{
     self as proto, AddCredentialRequest, CreateClientRequest, Credential, DeleteClientRequest, GetClientRequest,
-    ListClientsRequest, RemoveCredentialRequest, RevokeClientTokensRequest, UpdateClientRequest,
+    ListClientsRequest, RemoveCredentialRequest, RevokeClientTokensRequest,
 };
 
 use super::{
@@ -22,11 +20,8 @@ use super::{
     failure::Failure,
     output::{Output, confirm, note},
     runtime,
-    serve::load,
 };
-use changes::Changes;
-use declared::File;
-use plan::Plan;
+use requests::{AddSecret, Create, FromFile, Update};
 
 /// Registers clients, and changes what they may ask for.
 #[derive(Debug, Args)]
@@ -119,56 +114,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-struct Create {
-    /// The client's ID; without one, the issuer makes one up.
-    id: Option<String>,
-    #[command(flatten)]
-    changes: Changes,
-    /// Works on the store of this configuration, without a server: for the first client of an installation.
-    #[arg(long, requires = "config")]
-    offline: bool,
-    /// The server's configuration.
-    #[arg(long, value_name = "FILE", requires = "offline")]
-    config: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct Update {
-    /// The client.
-    id: String,
-    #[command(flatten)]
-    changes: Changes,
-    /// Refuse tokens to it.
-    #[arg(long, conflicts_with = "enable")]
-    disable: bool,
-    /// Give it tokens again.
-    #[arg(long)]
-    enable: bool,
-}
-
-#[derive(Debug, Args)]
-struct FromFile {
-    /// A TOML file that declares clients, as `export` writes it.
-    #[arg(long, value_name = "FILE")]
-    file: PathBuf,
-    /// Removes clients that are not in the file.
-    #[arg(long)]
-    prune: bool,
-}
-
-#[derive(Debug, Args)]
-struct AddSecret {
-    /// The client.
-    id: String,
-    /// The client's other secrets expire this long from now; without it they stay.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    overlap: Option<Duration>,
-    /// The new secret expires this long from now.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    expires_in: Option<Duration>,
-}
-
 impl Client {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         runtime()?.block_on(self.call(output))
@@ -250,53 +195,6 @@ pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
     Err(Failure::usage("nothing was changed").next("confirm with --yes where there is no terminal to ask on"))
 }
 
-impl Create {
-    fn client(self) -> Result<proto::Client, Failure> {
-        let mut client = proto::Client { client_id: self.id.unwrap_or_default(), ..Default::default() };
-        self.changes.apply(&mut client)?;
-        if client.grants.is_empty() {
-            note("Without --grant AUDIENCE=SCOPE the client can ask for nothing yet.");
-        }
-        Ok(client)
-    }
-
-    async fn offline(self, json: bool, output: &mut Output) -> Result<(), Failure> {
-        let config = load(self.config.as_deref())?;
-        let answer = offline::create(&config, self.client()?).await?;
-        show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
-    }
-}
-
-impl Update {
-    fn request(self) -> Result<UpdateClientRequest, Failure> {
-        let mut client = proto::Client { client_id: self.id, ..Default::default() };
-        let mut paths = self.changes.apply(&mut client)?;
-        if self.disable || self.enable {
-            client.disabled = self.disable;
-            paths.push("disabled".to_owned());
-        }
-        if paths.is_empty() {
-            let nothing = Failure::usage("there is nothing to change");
-            return Err(nothing.next("`token-server client update --help` shows what can be"));
-        }
-        let update_mask = Some(prost_types::FieldMask { paths });
-        Ok(UpdateClientRequest { client: Some(client), update_mask, validate_only: false })
-    }
-}
-
-impl AddSecret {
-    async fn run(self, admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
-        let expire_time = self.expires_in.map(|lifetime| (changes::now() + lifetime).into());
-        let request = AddCredentialRequest {
-            client_id: self.id.clone(),
-            credential: Some(Credential { expire_time, ..Default::default() }),
-            overlap: self.overlap.map(changes::duration).transpose()?,
-        };
-        let answer = admin.clients().add_credential(request).await?.into_inner();
-        show::added(&self.id, &answer.credential.unwrap_or_default(), &answer.client_secret, json, output)
-    }
-}
-
 async fn add_key(admin: &Admin, id: String, jwk: &Path, json: bool, output: &mut Output) -> Result<(), Failure> {
     let jwk = std::fs::read_to_string(jwk)
         .map_err(|error| Failure::usage(format!("cannot read {}", jwk.display())).because(error))?;
@@ -305,16 +203,6 @@ async fn add_key(admin: &Admin, id: String, jwk: &Path, json: bool, output: &mut
     let request = AddCredentialRequest { client_id: id.clone(), credential, overlap: None };
     let answer = admin.clients().add_credential(request).await?.into_inner();
     show::added(&id, &answer.credential.unwrap_or_default(), "", json, output)
-}
-
-impl FromFile {
-    async fn plan(&self, connection: &Connection) -> Result<(Admin, Plan), Failure> {
-        let declared = File::read(&self.file)?;
-        let target = connection.resolve(Role::Admin)?;
-        let admin = target.admin().await?;
-        let plan = Plan::new(&declared, every(&admin).await?, self.prune, &target.client_id)?;
-        Ok((admin, plan))
-    }
 }
 
 /// Every page.

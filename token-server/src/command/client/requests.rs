@@ -1,0 +1,127 @@
+//! The arguments of `client create`, `update`, `add-secret` and `apply`, and the requests that they make.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use token_proto::admin::v1::{self as proto, AddCredentialRequest, Credential, UpdateClientRequest};
+
+use super::{
+    changes::{self, Changes},
+    declared::File,
+    every, offline,
+    plan::Plan,
+    show,
+};
+use crate::command::{
+    connection::{Admin, Connection, Role},
+    failure::Failure,
+    output::{Output, note},
+    serve::load,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// The client's ID; without one, the issuer makes one up.
+    id: Option<String>,
+    #[command(flatten)]
+    changes: Changes,
+    /// Works on the store of this configuration, without a server: for the first client of an installation.
+    #[arg(long, requires = "config")]
+    pub(super) offline: bool,
+    /// The server's configuration.
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Update {
+    /// The client.
+    id: String,
+    #[command(flatten)]
+    changes: Changes,
+    /// Refuse tokens to it.
+    #[arg(long, conflicts_with = "enable")]
+    disable: bool,
+    /// Give it tokens again.
+    #[arg(long)]
+    enable: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FromFile {
+    /// A TOML file that declares clients, as `export` writes it.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Removes clients that are not in the file.
+    #[arg(long)]
+    prune: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddSecret {
+    /// The client.
+    id: String,
+    /// The client's other secrets expire this long from now; without it they stay.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    overlap: Option<Duration>,
+    /// The new secret expires this long from now.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    expires_in: Option<Duration>,
+}
+
+impl Create {
+    pub(super) fn client(self) -> Result<proto::Client, Failure> {
+        let mut client = proto::Client { client_id: self.id.unwrap_or_default(), ..Default::default() };
+        self.changes.apply(&mut client)?;
+        if client.grants.is_empty() {
+            note("Without --grant AUDIENCE=SCOPE the client can ask for nothing yet.");
+        }
+        Ok(client)
+    }
+
+    pub(super) async fn offline(self, json: bool, output: &mut Output) -> Result<(), Failure> {
+        let config = load(self.config.as_deref())?;
+        let answer = offline::create(&config, self.client()?).await?;
+        show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
+    }
+}
+
+impl Update {
+    pub(super) fn request(self) -> Result<UpdateClientRequest, Failure> {
+        let mut client = proto::Client { client_id: self.id, ..Default::default() };
+        let mut paths = self.changes.apply(&mut client)?;
+        if self.disable || self.enable {
+            client.disabled = self.disable;
+            paths.push("disabled".to_owned());
+        }
+        if paths.is_empty() {
+            let nothing = Failure::usage("there is nothing to change");
+            return Err(nothing.next("`token-server client update --help` shows what can be"));
+        }
+        let update_mask = Some(prost_types::FieldMask { paths });
+        Ok(UpdateClientRequest { client: Some(client), update_mask, validate_only: false })
+    }
+}
+
+impl AddSecret {
+    pub(super) async fn run(self, admin: &Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+        let expire_time = self.expires_in.map(|lifetime| (changes::now() + lifetime).into());
+        let request = AddCredentialRequest {
+            client_id: self.id.clone(),
+            credential: Some(Credential { expire_time, ..Default::default() }),
+            overlap: self.overlap.map(changes::duration).transpose()?,
+        };
+        let answer = admin.clients().add_credential(request).await?.into_inner();
+        show::added(&self.id, &answer.credential.unwrap_or_default(), &answer.client_secret, json, output)
+    }
+}
+
+impl FromFile {
+    pub(super) async fn plan(&self, connection: &Connection) -> Result<(Admin, Plan), Failure> {
+        let declared = File::read(&self.file)?;
+        let target = connection.resolve(Role::Admin)?;
+        let admin = target.admin().await?;
+        let plan = Plan::new(&declared, every(&admin).await?, self.prune, &target.client_id)?;
+        Ok((admin, plan))
+    }
+}
