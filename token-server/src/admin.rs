@@ -43,7 +43,7 @@ pub enum AdminError {
     #[error("{0}")]
     Precondition(String),
     /// The operator would hand out more than the operator may do.
-    #[error("The client may ask for scopes of the admin API that you do not have yourself.")]
+    #[error("The client may ask for scopes of the admin API that your own token does not have: {}.", missing.join(" "))]
     BeyondOwnScopes {
         /// What the operator lacks.
         missing: Vec<String>,

@@ -201,10 +201,10 @@ impl ClientAdmin {
             if expected.is_some_and(|revision| revision != client.revision) {
                 return Err(AdminError::EtagMismatch);
             }
-            how.by.expect_may_hand_out(&client)?;
+            let before = client.clone();
             let now = timestamp::stored(self.clock.now());
             let (result, detail) = edit(&mut client, now)?;
-            how.by.expect_may_hand_out(&client)?;
+            how.by.expect_may_change(&before, &client)?;
             if how.validate_only {
                 return Ok((client, result));
             }

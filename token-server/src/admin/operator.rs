@@ -48,6 +48,18 @@ impl Operator {
         }
     }
 
+    /// A change that touches neither what a client can do nor how it proves who it is, such as to its name, hands
+    /// out nothing.
+    pub(super) fn expect_may_change(&self, before: &Client, after: &Client) -> Result<(), AdminError> {
+        let harmless =
+            Client { display_name: before.display_name.clone(), labels: before.labels.clone(), ..after.clone() };
+        if harmless == *before {
+            return Ok(());
+        }
+        self.expect_may_hand_out(before)?;
+        self.expect_may_hand_out(after)
+    }
+
     /// Nobody may make, change or get credentials of a client that can do more to this server than they can:
     /// `clients.write` would otherwise be every scope there is.
     pub(super) fn expect_may_hand_out(&self, client: &Client) -> Result<(), AdminError> {

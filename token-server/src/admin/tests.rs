@@ -324,6 +324,8 @@ async fn nobody_hands_out_more_of_the_admin_api_than_they_have() {
     let chief = ClientDraft { client_id: "chief".to_owned(), ..may_ask_admin_api_for("keys.write") };
     setting.admin.create(&root, &chief, false).await.unwrap();
     beyond(setting.admin.add_credential(&setting.operator, "chief", &SECRET, None).await.unwrap_err());
+    let named = ClientDraft { display_name: "Chief".to_owned(), ..chief };
+    setting.update(named, &[ClientField::DisplayName], "").await.unwrap();
     let lesser = ClientDraft { client_id: "chief".to_owned(), ..orders() };
     beyond(setting.update(lesser, &[ClientField::Grants], "").await.unwrap_err());
 }

@@ -10,6 +10,7 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use token_interceptor::source::TokenRequest;
 use token_proto::admin::v1::{
     self as proto, AddCredentialRequest, CreateClientRequest, Credential, DeleteClientRequest, GetClientRequest,
     ListClientsRequest, RemoveCredentialRequest, RevokeClientTokensRequest,
@@ -21,6 +22,7 @@ use super::{
     output::{Output, confirm, note},
     runtime,
 };
+use crate::admin::ADMIN_AUDIENCE;
 use requests::{AddSecret, Create, FromFile, Update};
 
 /// Registers clients, and changes what they may ask for.
@@ -126,9 +128,10 @@ impl Client {
             Command::Create(create) if create.offline => create.offline(json, output).await,
             // What is wrong with the arguments is told before anybody is spoken to.
             Command::Create(create) => {
-                let client = Some(create.client()?);
-                let request = CreateClientRequest { client, validate_only: false };
-                let answer = admin().await?.clients().create_client(request).await?.into_inner();
+                let client = create.client()?;
+                let scopes = handed_out(&client);
+                let request = CreateClientRequest { client: Some(client), validate_only: false };
+                let answer = admin().await?.clients().create_client(with_scopes(request, scopes)).await?.into_inner();
                 show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
             }
             Command::List => show::clients(&every(&admin().await?).await?, json, output),
@@ -154,7 +157,8 @@ impl Client {
             }
             Command::Update(update) => {
                 let request = update.request()?;
-                let answer = admin().await?.clients().update_client(request).await?.into_inner();
+                let scopes = request.client.as_ref().map(handed_out).unwrap_or_default();
+                let answer = admin().await?.clients().update_client(with_scopes(request, scopes)).await?.into_inner();
                 show::client(&answer.client.unwrap_or_default(), json, output)
             }
             Command::Delete { id, yes } => {
@@ -185,6 +189,22 @@ impl Client {
             }
         }
     }
+}
+
+/// Scopes of the admin API that `client` is to have: whoever gives them must have them.
+fn handed_out(client: &proto::Client) -> Vec<String> {
+    let grants = client.grants.iter().filter(|grant| grant.audience == ADMIN_AUDIENCE);
+    grants.flat_map(|grant| grant.scopes.iter().cloned()).collect()
+}
+
+/// A call whose token has these scopes too, beside what the method demands.
+fn with_scopes<T>(message: T, mut scopes: Vec<String>) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if !scopes.is_empty() {
+        scopes.push("clients.write".to_owned());
+        request.extensions_mut().insert(TokenRequest::for_audience(ADMIN_AUDIENCE).with_scopes(scopes));
+    }
+    request
 }
 
 /// What cannot be undone is asked about.

@@ -106,6 +106,16 @@ fn example_client_may_not_use_the_admin_api() {
 }
 
 #[test]
+fn a_client_of_the_admin_api_is_made_by_one_that_may_do_as_much_and_by_no_other() {
+    let dev = Dev::start();
+    let ran = dev.run(&["client", "create", "deputy", "--grant", "token.admin.v1=keys.write,clients.read"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(dev.run(&["client", "update", "deputy", "--name", "Deputy"]).code, 0);
+    let ran = dev.run(&["client", "create", "second", "--grant", "token.admin.v1=root"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+}
+
+#[test]
 fn wrong_arguments_name_the_right_form() {
     let home = tempfile::tempdir().unwrap();
     for (arguments, expected) in [

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use token_proto::admin::v1::{Client, CreateClientRequest, DeleteClientRequest, UpdateClientRequest};
 
-use super::declared::{Declared, File};
+use super::{
+    declared::{Declared, File},
+    handed_out, with_scopes,
+};
 use crate::command::{
     connection::Admin,
     failure::Failure,
@@ -86,16 +89,16 @@ impl Plan {
             let mut clients = admin.clients();
             match step {
                 Step::Create(client) => {
-                    let id = client.client_id.clone();
+                    let (id, scopes) = (client.client_id.clone(), handed_out(&client));
                     let request = CreateClientRequest { client: Some(client), validate_only: false };
-                    let answer = clients.create_client(request).await?.into_inner();
+                    let answer = clients.create_client(with_scopes(request, scopes)).await?.into_inner();
                     output.line(format_args!("+ {id}  secret {}", answer.client_secret))?;
                 }
                 Step::Update { client, paths } => {
                     let line = format!("~ {}: {}", client.client_id, paths.join(", "));
-                    let update_mask = Some(prost_types::FieldMask { paths });
+                    let (update_mask, scopes) = (Some(prost_types::FieldMask { paths }), handed_out(&client));
                     let request = UpdateClientRequest { client: Some(client), update_mask, validate_only: false };
-                    clients.update_client(request).await?;
+                    clients.update_client(with_scopes(request, scopes)).await?;
                     output.line(line)?;
                 }
                 Step::Delete { id, etag } => {
