@@ -12,6 +12,7 @@ test:
 # What only optional features have tests for, and the fuzz targets, which are a workspace of their own.
 test-optional:
     cargo test -p token-interceptor --features grpc-crate --lib call_credentials
+    cargo test -p token-interceptor --features rsa-generation --lib signature
     cargo check --manifest-path token-interceptor/fuzz/Cargo.toml --target-dir target
 
 # Format, clippy, documentation: no warnings.
@@ -33,6 +34,10 @@ deny:
 # Known vulnerabilities: needs the advisory database from the network.
 advisories:
     cargo deny --config .deny.toml check advisories
+
+# The example application against a fresh issuer: allowed, denied, renewed.
+example:
+    tests/interop/with-issuer cargo run --quiet -p token-interceptor --example orders -- --seconds 6
 
 # Clients and servers of another world against a running issuer: go, java, node, python, browser, reflection.
 interop language:

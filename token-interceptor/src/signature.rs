@@ -86,7 +86,7 @@ pub enum KeyError {
     /// The JWK is not one that signatures are verified with.
     #[error("the JWK cannot verify signatures: {0}")]
     UnusableJwk(&'static str),
-    /// RSA keys are imported, not generated, without the means of another library.
+    /// RSA keys are imported, not generated, without the feature `rsa-generation`.
     #[error("{0} keys cannot be generated here; import one from PEM")]
     CannotGenerate(Algorithm),
     /// The library refused to sign.

@@ -176,6 +176,7 @@ fn names_a_key_that_is_none() {
     assert!(error.contains("has 2 mistakes") && !error.contains("swordfish"), "{error}");
 }
 
+#[cfg(not(feature = "rsa-generation"))]
 #[test]
 fn rsa_without_an_imported_key_says_how_to_get_one() {
     let folder = tempfile::tempdir().unwrap();

@@ -32,17 +32,27 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// For the RSA algorithms, which `ring` does not generate, and where the system has no randomness.
+    /// For the RSA algorithms without the feature `rsa-generation`, as `ring` does not generate their keys; and
+    /// where the system has no randomness.
     pub fn generate_pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let random = SystemRandom::new();
         let document = match algorithm {
             Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &random),
             Algorithm::Es384 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &random),
             Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
-            Algorithm::Rs256 | Algorithm::Ps256 => return Err(KeyError::CannotGenerate(algorithm)),
+            Algorithm::Rs256 | Algorithm::Ps256 => return generate_rsa_pkcs8(algorithm),
         };
         let document = document.map_err(|_| KeyError::SigningFailed)?;
         Ok(Zeroizing::new(document.as_ref().to_vec()))
+    }
+
+    /// Whether [`SigningKey::generate_pkcs8`] can make keys of this algorithm.
+    #[must_use]
+    pub fn generates(algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => true,
+            Algorithm::Rs256 | Algorithm::Ps256 => cfg!(feature = "rsa-generation"),
+        }
     }
 
     /// Reads a private key from PKCS#8 DER (for RSA also PKCS#1 DER).
@@ -108,6 +118,23 @@ impl SigningKey {
     }
 }
 
+/// 3072 bits: as strong as P-256. NIST SP 800-57 part 1, table 2.
+#[cfg(feature = "rsa-generation")]
+fn generate_rsa_pkcs8(_: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    use aws_lc_rs::{
+        encoding::{AsDer as _, Pkcs8V1Der},
+        rsa::{KeyPair, KeySize},
+    };
+    let pair = KeyPair::generate(KeySize::Rsa3072).map_err(|_| KeyError::SigningFailed)?;
+    let document: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| KeyError::SigningFailed)?;
+    Ok(Zeroizing::new(document.as_ref().to_vec()))
+}
+
+#[cfg(not(feature = "rsa-generation"))]
+fn generate_rsa_pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    Err(KeyError::CannotGenerate(algorithm))
+}
+
 fn rsa(der: &[u8]) -> Result<RsaKeyPair, ring::error::KeyRejected> {
     RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der))
 }
@@ -127,5 +154,30 @@ impl JwtSigner for SigningKey {
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_made_signs_and_what_cannot_says_so() {
+        for algorithm in Algorithm::ALL {
+            match SigningKey::generate_pkcs8(algorithm) {
+                Ok(der) => {
+                    assert!(SigningKey::generates(algorithm));
+                    let key = SigningKey::from_der(algorithm, &der).unwrap();
+                    let jwk = crate::json::object(key.public_jwk().to_json().as_bytes()).unwrap();
+                    let public = crate::signature::VerifyingKey::from_jwk(&jwk).unwrap();
+                    assert!(public.verifies(b"message", &key.sign_bytes(b"message").unwrap()), "{algorithm}");
+                    assert!(!public.verifies(b"another", &key.sign_bytes(b"message").unwrap()), "{algorithm}");
+                }
+                Err(error) => {
+                    assert_eq!(error, KeyError::CannotGenerate(algorithm));
+                    assert!(!SigningKey::generates(algorithm));
+                }
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use token_interceptor::signature::Algorithm;
+use token_interceptor::signature::{Algorithm, SigningKey};
 
 use super::reader::Section;
 use crate::{client::registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMaterial, store::StoreLocation};
@@ -121,11 +121,10 @@ fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], import: &[I
         section.reject("algorithms", "there must be one at least".to_owned(), "ES256, EdDSA, ES384, RS256, PS256");
     }
     for algorithm in algorithms {
-        let rsa = matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256);
-        if rsa && !import.iter().any(|key| key.algorithm() == *algorithm) {
+        if !SigningKey::generates(*algorithm) && !import.iter().any(|key| key.algorithm() == *algorithm) {
             section.reject(
                 "algorithms",
-                format!("{algorithm} needs an RSA key, which is not generated here"),
+                format!("{algorithm} needs an RSA key, which this build does not generate"),
                 &format!(
                     "import one: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out rsa.pem, then \
                      [[keys.import]] algorithm = \"{algorithm}\", file = \"rsa.pem\""

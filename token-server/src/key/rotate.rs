@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use token_interceptor::signature::Algorithm;
+use token_interceptor::signature::{Algorithm, SigningKey};
 
 use super::KeyState;
 use crate::store::StoredKey;
@@ -93,7 +93,7 @@ impl Schedule {
         let removals = keys.iter().filter_map(|key| {
             // An imported key stays, as its own tombstone: it is still listed where it was imported from.
             let gone = self.place(keys, key, now).verify_until.is_some_and(|until| until <= now);
-            (gone && generates(key.algorithm)).then(|| Step::Remove { key_id: key.key_id.clone() })
+            (gone && SigningKey::generates(key.algorithm)).then(|| Step::Remove { key_id: key.key_id.clone() })
         });
         additions.chain(removals).collect()
     }
@@ -104,13 +104,13 @@ impl Schedule {
             (Some(active), None) => {
                 let due = active.sign_after + self.period;
                 // An imported key signs until the operator imports another.
-                (generates(algorithm) && due <= now + self.visibility)
+                (SigningKey::generates(algorithm) && due <= now + self.visibility)
                     .then(|| Step::Generate { algorithm, sign_after: due.max(now + self.visibility) })
             }
             (Some(_), Some(_)) => None,
             // Nothing to sign with: the first start, or the active key was distrusted.
             (None, Some(next)) => Some(Step::Promote { key_id: next.key_id.clone(), sign_after: now }),
-            (None, None) => generates(algorithm).then_some(Step::Generate { algorithm, sign_after: now }),
+            (None, None) => SigningKey::generates(algorithm).then_some(Step::Generate { algorithm, sign_after: now }),
         }
     }
 
@@ -130,15 +130,6 @@ impl Schedule {
     #[must_use]
     pub fn import_time(&self, keys: &[StoredKey], algorithm: Algorithm, now: SystemTime) -> SystemTime {
         if self.active(keys, algorithm, now).is_some() { now + self.visibility } else { now }
-    }
-}
-
-/// Whether keys of `algorithm` can be made here; RSA keys are imported.
-#[must_use]
-pub fn generates(algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => true,
-        Algorithm::Rs256 | Algorithm::Ps256 => false,
     }
 }
 
@@ -269,8 +260,9 @@ mod tests {
         assert_eq!(place.verify_until, Some(at(1000 + RETENTION)));
     }
 
+    #[cfg(not(feature = "rsa-generation"))]
     #[test]
-    fn imported_keys_are_neither_made_nor_removed_here() {
+    fn keys_that_cannot_be_made_here_are_neither_made_nor_removed() {
         let rs256 = schedule(&[Algorithm::Rs256]);
         assert_eq!(rs256.due(&[], at(0)), []);
         assert_eq!(rs256.due(&[rsa(key("a", 0))], at(9999)), []);
