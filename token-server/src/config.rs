@@ -25,7 +25,9 @@ pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
 pub use telemetry::{AuditTarget, LogFormat, Telemetry};
-pub use tokens::{IssuerUrl, Tokens};
+pub use tokens::{AudienceRules, IssuerUrl, Tokens};
+
+use token_interceptor::signature::Algorithm;
 
 use reader::Section;
 use source::{PREFIX, Table};
@@ -105,7 +107,9 @@ impl Config {
         let store = Store::read(root.section("store"));
         let keys = Keys::read(root.section("keys"));
         let secrets = Secrets::read(root.section("secrets"));
-        let tokens = Tokens::read(root.section("tokens"));
+        // Where the keys are mistaken, an audience's algorithm is not held against them.
+        let algorithms = keys.as_ref().map_or(Algorithm::ALL.to_vec(), |keys| keys.algorithms.clone());
+        let tokens = Tokens::read(root.section("tokens"), &algorithms);
         let limits = Limits::read(root.section("limits"));
         let admin = Admin::read(root.section("admin"));
         let telemetry = Telemetry::read(root.section("telemetry"));

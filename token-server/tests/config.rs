@@ -49,10 +49,11 @@ fn example_file_is_valid_and_shows_the_defaults() {
         .flat_map(|line| [line, "\n"])
         .collect();
     let spelt_out = read(&uncommented.replace("\"RS256\"", "\"ES256\""), &[]).unwrap();
-    assert_eq!(spelt_out.keys.import.len(), 1);
+    assert_eq!((spelt_out.keys.import.len(), spelt_out.tokens.audiences.len()), (1, 1));
     let comparable = |config: &Config| {
         let mut config = config.clone();
         config.keys.import.clear();
+        config.tokens.audiences.clear();
         format!("{config:?}")
     };
     assert_eq!(comparable(&as_it_is), comparable(&spelt_out));
@@ -213,4 +214,13 @@ fn password_of_the_store_is_kept_out_of_the_file_and_of_messages() {
         text.replace(&format!("url = \"{sqlite}\""), &format!("url_file = \"{}/store-url\"", folder.path().display()));
     let config = read(&by_file, &[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn audience_with_an_algorithm_that_has_no_key_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path()) + "[[tokens.audience]]\nname = \"a b\"\nalgorithm = \"EdDSA\"\n";
+    let error = read(&text, &[]).unwrap_err().to_string();
+    assert!(error.contains("tokens.audience.algorithm: there is no key for EdDSA"), "{error}");
+    assert!(error.contains("tokens.audience.name:") && error.contains("2 mistakes"), "{error}");
 }

@@ -2,9 +2,16 @@
 
 use std::{fmt, time::Duration};
 
+use token_interceptor::signature::Algorithm;
 use url::Url;
 
 use super::reader::Section;
+use crate::client::Audience;
+
+/// The longest token, unless the operator says otherwise.
+const HEADER_BYTES: usize = 4096;
+/// What an operator may say.
+const HEADER_BYTES_RANGE: std::ops::RangeInclusive<usize> = 512..=65_536;
 
 /// An issuer identifier: an https URL without query or fragment (RFC 8414 section 2). For loopback, http too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,16 +87,39 @@ pub struct Tokens {
     pub maximum_lifetime: Duration,
     /// A token that would be longer than this is refused, so that it never breaks a proxy's header limit.
     pub header_bytes: usize,
+    /// `[[tokens.audience]]`: audiences with rules of their own.
+    pub audiences: Vec<AudienceRules>,
+    /// Fetch clients' keys (`jwks_uri`) from anywhere, private networks and plaintext included. Whoever may
+    /// register a client can then make this server speak to hosts that only it can reach.
+    pub danger_jwks_uri_anywhere: bool,
+}
+
+/// What holds for the tokens of one audience.
+#[derive(Clone, Debug)]
+pub struct AudienceRules {
+    /// The audience.
+    pub name: Audience,
+    /// The algorithm that its tokens are signed with, where it is not the default one.
+    pub algorithm: Option<Algorithm>,
+    /// The longest token that it takes.
+    pub header_bytes: usize,
 }
 
 impl Tokens {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    /// `algorithms` are those that there are keys for.
+    pub(super) fn read(mut section: Section<'_>, algorithms: &[Algorithm]) -> Self {
         let second = Duration::from_secs(1);
         let range = second * 10..=second * 86_400;
+        let header_bytes = section.within("header_bytes", HEADER_BYTES, HEADER_BYTES_RANGE);
+        let audiences = section.sections("audience").into_iter();
+        let audiences =
+            audiences.filter_map(|audience| AudienceRules::read(audience, algorithms, header_bytes)).collect();
         let tokens = Self {
             default_lifetime: section.within("default_lifetime", second * 300, range.clone()),
             maximum_lifetime: section.within("maximum_lifetime", second * 3600, range),
-            header_bytes: section.within("header_bytes", 4096, 512..=65_536),
+            header_bytes,
+            audiences,
+            danger_jwks_uri_anywhere: section.or("danger_jwks_uri_anywhere", false),
         };
         if tokens.default_lifetime > tokens.maximum_lifetime {
             let problem = "it is longer than maximum_lifetime".to_owned();
@@ -100,9 +130,35 @@ impl Tokens {
     }
 }
 
+impl AudienceRules {
+    /// `None` only where a mistake has been recorded.
+    fn read(mut section: Section<'_>, algorithms: &[Algorithm], header_bytes: usize) -> Option<Self> {
+        let name: Option<String> = section.required("name");
+        let algorithm: Option<Algorithm> = section.optional("algorithm");
+        let header_bytes = section.within("header_bytes", header_bytes, HEADER_BYTES_RANGE);
+        if let Some(algorithm) = algorithm
+            && !algorithms.contains(&algorithm)
+        {
+            section.reject("algorithm", format!("there is no key for {algorithm}"), "one of [keys] algorithms");
+        }
+        let name = name.and_then(|name| {
+            let parsed = Audience::try_from(name.as_str());
+            parsed.map_err(|error| section.reject("name", error.to_string(), "an audience, as in `aud`")).ok()
+        });
+        section.finish();
+        Some(Self { name: name?, algorithm, header_bytes })
+    }
+}
+
 impl Default for Tokens {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
-        Self { default_lifetime: minute * 5, maximum_lifetime: minute * 60, header_bytes: 4096 }
+        Self {
+            default_lifetime: minute * 5,
+            maximum_lifetime: minute * 60,
+            header_bytes: HEADER_BYTES,
+            audiences: Vec::new(),
+            danger_jwks_uri_anywhere: false,
+        }
     }
 }

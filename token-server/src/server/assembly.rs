@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use token_interceptor::clock::Clock;
+use token_interceptor::{clock::Clock, danger::AllowPlaintext};
 
 use super::{ServeError, admin};
 use crate::{
     admin::{AdminRules, AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
     client::{
+        assertion::Reach,
         registry::ClientRegistry,
         secret::{Pepper, Peppers},
     },
@@ -124,6 +125,15 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Settings {
     settings.terms.lifetime_default = config.tokens.default_lifetime;
     settings.terms.lifetime_max = config.tokens.maximum_lifetime;
     settings.terms.token_bytes_max = config.tokens.header_bytes;
+    for audience in &config.tokens.audiences {
+        settings.terms.token_bytes_max_by_audience.insert(audience.name.clone(), audience.header_bytes);
+        if let Some(algorithm) = audience.algorithm {
+            settings.terms.algorithm_by_audience.insert(audience.name.clone(), algorithm);
+        }
+    }
+    if config.tokens.danger_jwks_uri_anywhere {
+        settings.reach = Reach::Anywhere(AllowPlaintext);
+    }
     // A verifier that fetches at this interval holds every key before its first use.
     settings.key_set_max_age = settings.key_set_max_age.min(config.keys.visibility_period / 2);
     settings.limits = limits(&config.limits);
