@@ -8,6 +8,7 @@
 //! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
 //! | the admin services, behind this project's own layer | `admin`, `guard` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
+//! | gRPC messages that cannot be read | `framing` |
 //! | health, metrics | `health`, `timing`, `operations` |
 //! | stopping | `drain` |
 
@@ -17,6 +18,7 @@ mod assembly;
 mod connection;
 mod drain;
 mod error;
+mod framing;
 mod guard;
 mod health;
 mod operations;

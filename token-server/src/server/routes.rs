@@ -13,7 +13,7 @@ use token_proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
-use super::{ServeError, drain::EndOnDrain, health::Health, timing::Timing};
+use super::{ServeError, drain::EndOnDrain, framing::Framing, health::Health, timing::Timing};
 use crate::{
     http as oauth,
     issuer::Issuer,
@@ -50,8 +50,8 @@ pub(super) fn routes(
     if let Some(admin) = admin {
         grpc = grpc.merge(admin);
     }
-    // On the gRPC routes alone: everywhere else it answers 400 to ordinary HTTP/1.1 requests.
-    let grpc = grpc.layer(GrpcWebLayer::new());
+    // On the gRPC routes alone: everywhere else the first answers 400 to ordinary HTTP/1.1 requests.
+    let grpc = grpc.layer((GrpcWebLayer::new(), Framing));
     let mut router = grpc.merge(oauth::router(issuer)).layer(Timing::new());
     if let Some(operations) = extras.operations {
         router = router.merge(operations);

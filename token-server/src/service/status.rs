@@ -62,6 +62,13 @@ pub fn not_offered() -> Status {
     Status::unimplemented("This issuer does not offer the method.")
 }
 
+/// The status of a message that never reached a handler, because it cannot be read.
+#[must_use]
+pub fn unreadable_message(origin: &Origin) -> Status {
+    const SENTENCE: &str = "The message is not the Protobuf that the method takes, is framed wrongly, or is too long.";
+    with_reason(Code::InvalidArgument, ErrorReason::InvalidRequest, SENTENCE, origin, None)
+}
+
 fn code(error: &IssueError) -> Code {
     match error {
         IssueError::InvalidRequest(_)

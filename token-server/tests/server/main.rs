@@ -9,6 +9,7 @@
 )]
 
 mod drain;
+mod framing;
 mod harness;
 mod limits;
 mod port;
