@@ -69,7 +69,8 @@ fn has_password(url: &str) -> bool {
 /// `[keys]`: signing keys.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    /// Algorithms to hold a key for; tokens are signed with the first unless their audience asks otherwise.
+    /// Algorithms to hold a key for. Tokens are signed with the first; the keys of the others are published too, so
+    /// that another can become the first when every verifier holds its key.
     pub algorithms: Vec<Algorithm>,
     /// How long a key signs before the next one takes over.
     pub rotation_period: Duration,
