@@ -21,6 +21,13 @@ fn example(folder: &Path) -> String {
     EXAMPLE.replace("/etc/token-server", folder.to_str().unwrap())
 }
 
+/// The example with a key to bring in.
+fn with_import(folder: &Path, algorithm: &str, pem: &str) -> String {
+    let file = folder.join("import.pem");
+    fs::write(&file, pem).unwrap();
+    format!("{}\n[[keys.import]]\nalgorithm = \"{algorithm}\"\nfile = \"{}\"\n", example(folder), file.display())
+}
+
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config::read(Some((Path::new("a.toml"), text)), variables)
@@ -82,7 +89,12 @@ url = "mysql://user@db/tokens"
 [limts]
 connections = 5
 "#;
-    let error = read(text, &[("TOKEN_SERVER__LIMITS__CONNECTIONS", "many")]).unwrap_err();
+    let variables = [
+        ("TOKEN_SERVER__LIMITS__CONNECTIONS", "many"),
+        ("TOKEN_SERVER__STORE__URL", "mysql://user:hunter2@db/tokens"),
+        ("TOKEN_SERVER__SECRETS__PEPPER", "hunter2-is-no-key"),
+    ];
+    let error = read(text, &variables).unwrap_err();
     let all = shown(&error).join("\n");
     for expected in [
         r#"a.toml:3:1: issuer.url: "http://tokens.example.com" is not https"#,
@@ -91,15 +103,18 @@ connections = 5
         "a.toml:10:1: tokens.maximum_lifetime: 3600 has no unit",
         "a.toml:11:1: tokens.header_bytes: 1 is out of range\n    allowed: from 512 to 65536",
         r#"a.toml:14:3: telemetry.audit: "somewhere" is not a place for the audit stream"#,
-        "a.toml:17:1: store.url: it is not the URL of a store known here",
+        "TOKEN_SERVER__STORE__URL: store.url: it is not the URL of a store known here",
         r#"a.toml:19:2: limts: there is no such section; did you mean "limits"?"#,
         r#"TOKEN_SERVER__LIMITS__CONNECTIONS: limits.connections: "many" is not a whole number"#,
         "not set: keys.sealing_key_file: it is missing",
-        "not set: secrets.pepper_file: it is missing",
+        "TOKEN_SERVER__SECRETS__PEPPER: secrets.pepper: not a 256-bit key",
     ] {
         assert!(all.contains(expected), "{expected}\nnot in\n{all}");
     }
-    assert!(!all.contains("hunter2"), "{all}");
+    // What is refused may still be a secret.
+    for shown in [&all, &error.to_string(), &format!("{error:?}")] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
     assert!(error.to_string().starts_with("the configuration has 11 mistakes:"), "{error}");
 }
 
@@ -128,6 +143,38 @@ fn variables_override_the_file() {
     assert!(config.admin.reflection);
     assert_eq!(config.telemetry.log_format, LogFormat::Json);
     assert_eq!(config.telemetry.audit, AuditTarget::File("/var/log/audit.json".into()));
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let key = "c".repeat(64);
+    let variables = [
+        ("TOKEN_SERVER__ISSUER__URL", "https://tokens.example.com"),
+        ("TOKEN_SERVER__LISTEN__ADDRESS", "127.0.0.1:8443"),
+        ("TOKEN_SERVER__STORE__URL", "postgres://user:hunter2@db/tokens"),
+        ("TOKEN_SERVER__KEYS__SEALING_KEY", &key),
+        ("TOKEN_SERVER__SECRETS__PEPPER", &key),
+        ("TOKEN_SERVER__LIMITS__CONNECTIONS", "7"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::read(None, variables.clone()).unwrap();
+    assert_eq!(config.issuer.as_str(), "https://tokens.example.com");
+    assert_eq!(config.listen.address, "127.0.0.1:8443".parse().unwrap());
+    assert_eq!(config.keys.sealing_key.bytes(), &[0xcc; 32]);
+    assert_eq!(config.limits.connections, 7);
+    assert!(config.tls.is_none() && !format!("{config:?}").contains("hunter2"));
+
+    // Each that has no default is needed, and says how it may be given.
+    for (left_out, setting) in [
+        ("TOKEN_SERVER__ISSUER__URL", "issuer.url"),
+        ("TOKEN_SERVER__STORE__URL", "store.url"),
+        ("TOKEN_SERVER__KEYS__SEALING_KEY", "keys.sealing_key_file"),
+        ("TOKEN_SERVER__SECRETS__PEPPER", "secrets.pepper_file"),
+    ] {
+        let error = Config::read(None, variables.clone().into_iter().filter(|(name, _)| name != left_out)).unwrap_err();
+        assert_eq!(shown(&error).len(), 1, "{error}");
+        assert!(error.to_string().contains(&format!("not set: {setting}: it is missing")), "{error}");
+    }
 }
 
 #[test]
@@ -183,6 +230,36 @@ fn rsa_without_an_imported_key_says_how_to_get_one() {
     let folder = tempfile::tempdir().unwrap();
     let error = read(&example(folder.path()), &[("TOKEN_SERVER__KEYS__ALGORITHMS", "RS256")]).unwrap_err();
     assert!(error.to_string().contains("openssl genpkey -algorithm RSA"), "{error}");
+}
+
+#[test]
+fn an_rsa_key_is_imported_in_either_pem_form() {
+    let folder = tempfile::tempdir().unwrap();
+    for pem in [
+        include_str!("data/public-test-key-rsa-2048.pkcs8.pem"),
+        include_str!("data/public-test-key-rsa-2048.pkcs1.pem"),
+    ] {
+        for algorithm in ["RS256", "PS256"] {
+            let text = with_import(folder.path(), algorithm, pem);
+            let config = read(&text, &[("TOKEN_SERVER__KEYS__ALGORITHMS", algorithm)]).unwrap();
+            let imported = config.keys.import.iter().map(|key| key.algorithm().name()).collect::<Vec<_>>();
+            assert_eq!(imported, [algorithm]);
+        }
+    }
+}
+
+#[test]
+fn an_import_of_another_kind_is_refused_and_says_what_is_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let rsa = include_str!("data/public-test-key-rsa-2048.pkcs8.pem");
+    let labelled = |label: &str| rsa.replace("PRIVATE KEY", label);
+    for pem in ["PUBLIC KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "CERTIFICATE"].map(labelled) {
+        let error = read(&with_import(folder.path(), "RS256", &pem), &[]).unwrap_err().to_string();
+        assert!(error.contains("keys.import.file: not a private key in PEM"), "{error}");
+        assert!(error.contains("a private key for RS256 in PEM (PKCS#8)"), "{error}");
+    }
+    let error = read(&with_import(folder.path(), "ES256", rsa), &[]).unwrap_err().to_string();
+    assert!(error.contains("keys.import.file: the key is not a usable ES256 key"), "{error}");
 }
 
 #[test]

@@ -2,7 +2,12 @@
 
 use std::{fs, net::SocketAddr, path::Path};
 
+use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
+use token_proto::v1::{
+    ClientAuthentication, IssueTokenRequest, client_authentication::Credential,
+    token_service_client::TokenServiceClient,
+};
 use token_server::{
     config::Config,
     development::{Development, RunningDevelopment},
@@ -12,7 +17,10 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{
+    Request, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
 
 /// A configuration in plaintext on loopback, with everything in `folder`.
 pub(crate) fn config(folder: &Path) -> Config {
@@ -55,6 +63,23 @@ pub(crate) async fn channel(dev: &RunningDevelopment) -> Channel {
     let ca = Certificate::from_pem(fs::read(&dev.ca_file).unwrap());
     let endpoint = Endpoint::from_shared(dev.server.issuer().as_str().to_owned()).unwrap();
     endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca)).unwrap().connect().await.unwrap()
+}
+
+/// A token by `client_secret`, for the client's defaults.
+pub(crate) async fn issue(dev: &RunningDevelopment, id: &str, secret: &str) -> Result<String, Status> {
+    let credential = Some(Credential::ClientSecret(secret.to_owned()));
+    let client = Some(ClientAuthentication { client_id: id.to_owned(), credential });
+    let request = IssueTokenRequest { client, ..IssueTokenRequest::default() };
+    let answer = TokenServiceClient::new(channel(dev).await).issue_token(request).await?;
+    Ok(answer.into_inner().token.unwrap().value)
+}
+
+/// A request to the admin API, of whoever may do everything.
+pub(crate) async fn as_admin<T>(dev: &RunningDevelopment, message: T) -> Request<T> {
+    let token = issue(dev, &dev.admin.id, dev.admin.secret.expose_secret()).await.unwrap();
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
 }
 
 /// Sends a request as it is written, and reads to the end of the connection.

@@ -8,9 +8,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod algorithms;
+mod credentials;
 mod drain;
 mod framing;
 mod harness;
 mod limits;
 mod port;
+mod rotation;
 mod tls;
