@@ -87,6 +87,25 @@ fn secret_is_replaced_without_an_outage() {
 }
 
 #[test]
+fn a_secret_is_added_with_an_end_and_its_last_use_is_shown_after_a_restart() {
+    let mut dev = Dev::start();
+    let added = json(&dev.run(&["client", "add-secret", "orders", "--expires-in", "1h", "--json"]));
+    let secret = added["client_secret"].as_str().unwrap();
+    assert!(added["expire_time"].is_string() && added["last_used_time"].is_null(), "{added}");
+    assert_eq!(token(&dev, "orders", secret, &["--audience", "inventory"]).code, 0);
+    assert_eq!(dev.stop("-TERM").code, 0);
+
+    dev.start_again("0");
+    let shown = json(&dev.run(&["client", "show", "orders", "--json"]));
+    let credentials = shown["credentials"].as_array().unwrap();
+    let used = credentials.iter().find(|credential| credential["credential_id"] == added["credential_id"]).unwrap();
+    assert_eq!(used["expire_time"], added["expire_time"]);
+    assert!(used["last_used_time"].is_string(), "{used}");
+    let words = dev.run(&["client", "show", "orders"]).stdout;
+    assert!(words.contains(", expires ") && words.contains(", last used "), "{words}");
+}
+
+#[test]
 fn public_key_is_registered_from_a_file() {
     let dev = Dev::start();
     let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","alg":"EdDSA"}"#;
