@@ -12,16 +12,24 @@ mod program;
 
 use std::{
     io::{BufRead as _, BufReader},
-    process::{Command, Stdio},
+    path::Path,
+    process::{Child, Command, Stdio},
     time::{Duration, SystemTime},
 };
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use http_issuer::{HttpIssuer, Keys, Metadata};
-use program::protected::{WatchResponse, protected_service_client::ProtectedServiceClient};
+use program::protected::{
+    WatchResponse, protected_service_client::ProtectedServiceClient, protected_service_server::SERVICE_NAME,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use token_interceptor::{clock::Clock, test_util::TestIssuer};
 use tokio::net::TcpListener;
-use tonic::{Code, Request, Status, Streaming, transport::Channel};
+use tonic::{
+    Code, Request, Status, Streaming,
+    service::Routes,
+    transport::{Channel, Identity, Server, ServerTlsConfig, server::TcpIncoming},
+};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
@@ -46,6 +54,16 @@ impl Program {
     async fn ping(&self, token: &str) -> Result<String, Status> {
         let mut client = ProtectedServiceClient::new(self.channel.clone());
         Ok(client.ping(with(token)).await?.into_inner().client_id)
+    }
+
+    /// The token becomes good within ten seconds.
+    async fn lets_in(&self, token: &str) {
+        let let_in = tokio::time::timeout(Duration::from_secs(10), async {
+            while self.ping(token).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let_in.await.unwrap();
     }
 
     async fn watch(&self, token: &str) -> Result<Streaming<WatchResponse>, Status> {
@@ -120,12 +138,7 @@ async fn starts_while_the_issuer_is_down_and_recovers() {
     let issuer = HttpIssuer::serve(listener, "", Metadata::OpenId);
     set_to_now(&issuer.signer);
     let token = issuer.signer.token().sign();
-    let recovered = tokio::time::timeout(Duration::from_secs(10), async {
-        while program.ping(&token).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    });
-    recovered.await.unwrap();
+    program.lets_in(&token).await;
 }
 
 #[tokio::test]
@@ -229,21 +242,113 @@ async fn undeclared_and_oddly_spelled_paths_reach_nothing() {
     }
 }
 
-/// The only test that needs a process of its own.
+#[tokio::test]
+async fn plaintext_to_another_host_is_refused_unless_it_is_named_insecure() {
+    // Not a loopback address to whoever reads it, and yet this machine to whoever connects.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://0.0.0.0:{}", listener.local_addr().unwrap().port());
+    let issuer = HttpIssuer::new(base, "", Metadata::OpenId);
+    let router = issuer.router();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    set_to_now(&issuer.signer);
+
+    let arguments = ["protected_server", "--listen", "127.0.0.1:0", "--audience", "inventory", "--issuer"];
+    let arguments = program::Arguments::parse_from(arguments.into_iter().chain([issuer.identifier()]));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = program::serve(&arguments, listener, std::future::pending()).await.unwrap_err();
+    assert!(refused.to_string().contains("plaintext"), "{refused}");
+
+    let program = Program::start(&[issuer.identifier()], &["--insecure-issuer"]).await;
+    assert_eq!(program.ping(&issuer.signer.token().sign()).await.unwrap(), "orders");
+    assert_eq!(program.ping("x").await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[test]
+fn help_names_the_path_of_every_method() {
+    let help = program::Arguments::command().render_long_help().to_string();
+    let methods: &[token_proto::policy::MethodPolicy] = token_proto::include_policy!();
+    let mut count = 0;
+    for method in methods.iter().filter(|method| method.path.starts_with(&format!("/{SERVICE_NAME}/"))) {
+        assert!(help.contains(&*method.path), "{help}");
+        count += 1;
+    }
+    assert_eq!(count, 2);
+    assert!(help.contains("/grpc.health.v1.Health/Check"), "{help}");
+}
+
+/// The program in a process of its own, ready; ended by its drop if by nothing else.
+struct Process {
+    child: Child,
+    address: String,
+}
+
+impl Process {
+    fn start(issuer: &str, environment: &[(&str, &Path)]) -> Self {
+        let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/protected_server");
+        if !program.exists() {
+            // Only where these tests alone are run: `cargo test` builds the examples first.
+            let build = ["build", "--quiet", "--package", "token-interceptor", "--example", "protected_server"];
+            assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
+        }
+        let arguments = ["--listen", "127.0.0.1:0", "--audience", "inventory", "--issuer", issuer];
+        let mut command = Command::new(program);
+        command.args(arguments).envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let address = ready.trim_end().strip_prefix("ready: listening on ").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn client(&self) -> Program {
+        Program { channel: Channel::from_shared(format!("http://{}", self.address)).unwrap().connect_lazy() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn says_when_it_is_ready_and_ends_on_sigterm() {
-    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/protected_server");
-    if !program.exists() {
-        // Only where this test alone is run: `cargo test` builds the examples first.
-        let build = ["build", "--quiet", "--package", "token-interceptor", "--example", "protected_server"];
-        assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
-    }
-    let arguments = ["--listen", "127.0.0.1:0", "--audience", "inventory", "--issuer", "http://127.0.0.1:1"];
-    let mut child = Command::new(program).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut ready = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    assert!(ready.starts_with("ready: listening on 127.0.0.1:"), "{ready}");
-    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    let mut process = Process::start("http://127.0.0.1:1", &[]);
+    assert!(process.address.starts_with("127.0.0.1:"), "{}", process.address);
+    let kill = Command::new("kill").args(["-TERM", &process.child.id().to_string()]).status();
     assert!(kill.unwrap().success());
-    assert!(child.wait().unwrap().success());
+    assert!(process.child.wait().unwrap().success());
+}
+
+/// A CA's certificate, and an identity that it vouches for as `localhost`; both PEM.
+fn authority() -> (String, Identity) {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    let (issuer, key) = (Issuer::new(params, key), KeyPair::generate().unwrap());
+    let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    (pem, Identity::from_pem(leaf.pem(), key.serialize_pem()))
+}
+
+#[tokio::test]
+async fn an_https_issuer_is_trusted_by_the_certificates_of_ssl_cert_file_alone() {
+    let (ca, identity) = authority();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let base = format!("https://localhost:{}", incoming.local_addr().unwrap().port());
+    let issuer = HttpIssuer::new(base, "", Metadata::OpenId);
+    set_to_now(&issuer.signer);
+    let mut server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+    tokio::spawn(server.add_routes(Routes::from(issuer.router())).serve_with_incoming(incoming));
+
+    let folder = tempfile::tempdir().unwrap();
+    let (trusted, other) = (folder.path().join("ca.pem"), folder.path().join("other.pem"));
+    std::fs::write(&trusted, ca).unwrap();
+    std::fs::write(&other, authority().0).unwrap();
+    let token = issuer.signer.token().sign();
+    let process = Process::start(issuer.identifier(), &[("SSL_CERT_FILE", trusted.as_path())]);
+    process.client().lets_in(&token).await;
+    let process = Process::start(issuer.identifier(), &[("SSL_CERT_FILE", other.as_path())]);
+    assert_eq!(reason(&process.client().ping(&token).await.unwrap_err()), "TRUST_UNAVAILABLE");
 }
