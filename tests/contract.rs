@@ -1,6 +1,6 @@
 //! The contract keeps its promises: annotations reach the descriptor set and the table, secrets never print.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use token_proto::{POLICY, admin, policy::Access, v1};
 
@@ -74,4 +74,35 @@ fn every_error_reason_is_documented() {
         count += 1;
     }
     assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), count, "a row names a reason that is none");
+}
+
+/// What the comment of every reason in the `.proto` begins with, in the order of the file.
+fn commented_codes() -> Vec<(String, String)> {
+    let mut codes = Vec::new();
+    let mut comment = Vec::new();
+    for line in include_str!("../proto/token/v1/error_reason.proto").lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("// ") {
+            comment.push(text);
+        } else if let Some(name) = line.strip_prefix("ERROR_REASON_").and_then(|rest| rest.split(' ').next()) {
+            codes.push((name.to_owned(), comment.join(" ")));
+            comment.clear();
+        } else {
+            comment.clear();
+        }
+    }
+    codes
+}
+
+#[test]
+fn the_contract_and_the_errors_page_name_the_same_codes() {
+    let page = include_str!("../token-server/docs/errors.md");
+    for (reason, comment) in commented_codes().into_iter().filter(|(reason, _)| reason != "UNSPECIFIED") {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{reason}` |"))).unwrap();
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let oauth = cells[4].split('`').nth(1).unwrap();
+        let codes = format!("{}, {oauth}", cells[2]);
+        let rest = comment.strip_prefix(&codes).unwrap_or_else(|| panic!("{reason}: {comment:?} is not {codes}"));
+        assert!(!rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'), "{reason}: {comment}");
+    }
+    assert!(commented_codes().len() > 20);
 }

@@ -199,14 +199,15 @@ fn row(reason: ErrorReason) -> Row {
         ErrorReason::CallerNotAllowed | ErrorReason::TokenTooOld | ErrorReason::MethodNotDeclared => {
             (Code::PermissionDenied, StatusCode::FORBIDDEN, "access_denied")
         }
-        ErrorReason::ClientNotAuthorized => (Code::PermissionDenied, StatusCode::FORBIDDEN, "unauthorized_client"),
-        ErrorReason::InvalidRequest | ErrorReason::TokenTooLarge => {
+        // RFC 6749 section 5.2: every error of the token endpoint is a 400, but for a failed authentication.
+        ErrorReason::ClientNotAuthorized => (Code::PermissionDenied, StatusCode::BAD_REQUEST, "unauthorized_client"),
+        // RFC 8693 section 2.2.2 asks for invalid_request also where the subject or the actor token is not good.
+        ErrorReason::InvalidRequest | ErrorReason::InvalidGrant | ErrorReason::TokenTooLarge => {
             (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_request")
         }
         ErrorReason::InvalidScope => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_scope"),
         ErrorReason::InvalidTarget => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_target"),
         ErrorReason::UnsupportedGrantType => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "unsupported_grant_type"),
-        ErrorReason::InvalidGrant => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_grant"),
         ErrorReason::RateLimited => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
         ErrorReason::TrustUnavailable | ErrorReason::IssuerUnavailable => {
             (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
@@ -279,5 +280,31 @@ mod tests {
         let http = Answer::from(&Denied::from(VerifyError(Unverified::SignatureInvalid))).into_http();
         assert_eq!(http.status(), 401);
         assert_eq!(http.headers()["cache-control"], "no-store");
+    }
+
+    /// The first word in backquotes of a cell.
+    fn quoted(cell: &str) -> &str {
+        cell.split('`').nth(1).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn the_errors_page_says_what_is_answered() {
+        let page = include_str!("../../token-server/docs/errors.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let mut told = 0;
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let reason = format!("ERROR_REASON_{}", quoted(cells[1]));
+            let answer = Answer::new(ErrorReason::from_str_name(&reason).unwrap(), "a sentence");
+            let code = format!("{:?}", answer.clone().into_status().code());
+            assert!(cells[2].replace('_', "").eq_ignore_ascii_case(&code), "{row} is answered with {code}");
+            let http = answer.into_http();
+            assert_eq!(http.status().as_str(), cells[3], "{row}");
+            let body = http_body_util::BodyExt::collect(http.into_body()).await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["error"], quoted(cells[4]), "{row}");
+            told += 1;
+        }
+        assert!(told > 20, "{told} rows are not the whole page");
     }
 }
