@@ -3,19 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
+#[path = "support/recorder.rs"]
+mod recorder;
+
 use std::{
-    collections::BTreeMap,
     convert::Infallible,
-    fmt::Write as _,
     io,
-    sync::{
-        Arc, LazyLock, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use http::{Request, Response};
-use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use recorder::Measured;
 use token_interceptor::{layer::AuthorizationLayer, test_util::TestIssuer};
 use token_proto::policy::Requirement;
 use tonic::body::Body;
@@ -110,51 +109,12 @@ fn no_token_and_no_part_of_one_is_ever_logged() {
     }
 }
 
-/// Counts by name and labels.
-#[derive(Default)]
-struct Counts(Mutex<BTreeMap<String, Arc<Count>>>);
-
-#[derive(Default)]
-struct Count(AtomicU64);
-
-impl CounterFn for Count {
-    fn increment(&self, value: u64) {
-        self.0.fetch_add(value, Ordering::Relaxed);
-    }
-
-    fn absolute(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-}
-
-impl Recorder for Counts {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        let mut name = key.name().to_owned();
-        for label in key.labels() {
-            write!(name, " {}={}", label.key(), label.value()).unwrap();
-        }
-        Counter::from_arc(Arc::clone(self.0.lock().unwrap().entry(name).or_default()))
-    }
-
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
-
 #[test]
 fn decisions_are_counted_by_closed_reason() {
-    let counts = Counts::default();
-    metrics::with_local_recorder(&counts, calls);
-    let counts = counts.0.into_inner().unwrap();
-    let counts: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), count.0.load(Ordering::Relaxed))).collect();
+    let measured = Measured::default();
+    metrics::with_local_recorder(&measured, calls);
+    let counts = measured.counts();
+    let counts: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
     assert_eq!(
         counts,
         [

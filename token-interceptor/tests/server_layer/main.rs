@@ -6,6 +6,10 @@
 #[path = "../support/http_issuer.rs"]
 mod http_issuer;
 
+#[allow(dead_code, reason = "each test uses a part of it")]
+#[path = "../support/recorder.rs"]
+mod recorder;
+
 mod floods;
 mod jwks;
 mod key_sets;

@@ -20,6 +20,7 @@ use tonic::{Status, transport::Server};
 
 use crate::{
     network::{call, channel, connections, reason, retry_after, simulation},
+    recorder::Measured,
     trust_service::{Trust, key},
 };
 
@@ -139,6 +140,31 @@ fn a_lost_stream_is_taken_up_where_it_ended() {
         assert_eq!(reason(world.call(&good).await), "TOKEN_REVOKED");
         assert!(world.trust.resumed_from().contains(&"0".to_owned()), "{:?}", world.trust.resumed_from());
     });
+}
+
+#[test]
+fn an_operator_sees_a_lost_stream_and_how_old_the_trust_is() {
+    const LOST: &str = "token_trust_streams_lost_total issuer=https://issuer.example";
+    const AGE: &str = "token_trust_age_seconds issuer=https://issuer.example";
+    let measured = Measured::default();
+    let seen = measured.clone();
+    let test = |world: World| async move {
+        world.call(&world.issuer.token().sign()).await.unwrap();
+        sleep(MINUTE).await;
+        assert_eq!(seen.count(LOST), 0);
+        assert!(seen.gauge(AGE).unwrap() <= 11.0, "a heartbeat comes every ten seconds: {:?}", seen.gauge(AGE));
+        turmoil::partition("service", "issuer");
+        sleep(2 * MINUTE).await;
+        assert!(seen.count(LOST) >= 1);
+        assert!(seen.gauge(AGE).unwrap() >= 100.0, "{:?}", seen.gauge(AGE));
+        turmoil::repair("service", "issuer");
+        sleep(MINUTE).await;
+        let lost = seen.count(LOST);
+        assert!(seen.gauge(AGE).unwrap() <= 11.0, "{:?}", seen.gauge(AGE));
+        sleep(MINUTE).await;
+        assert_eq!(seen.count(LOST), lost);
+    };
+    metrics::with_local_recorder(&measured, || simulate(11 * MINUTE, test));
 }
 
 #[test]
