@@ -37,7 +37,10 @@ pub(crate) fn read(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
             policies.push(MethodPolicy {
                 path: Cow::Owned(format!("/{}/{}", service.full_name(), method.name())),
                 audience: Cow::Owned(declared.audience.clone()),
-                access: extensions.of_method(&method)?.unwrap_or_else(|| declared.default.clone()),
+                access: extensions
+                    .of_method(&method)?
+                    .unwrap_or_else(|| declared.default.clone())
+                    .for_client_streaming(method.is_client_streaming()),
             });
         }
     }

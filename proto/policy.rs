@@ -48,10 +48,27 @@ pub struct Requirement {
 /// What becomes of an open stream when its token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamExpiry {
-    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`.
+    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`, once the call was answered.
     Close,
+    /// The call ends so, answered or not: its client sends a stream, for as long as it likes.
+    CloseUnanswered,
     /// The stream goes on: it was authorized when it began.
     Allow,
+}
+
+impl Access {
+    /// The same, of a method whose client sends a stream or not: such a call is not left open past its token,
+    /// unless it may be.
+    #[must_use]
+    pub fn for_client_streaming(mut self, client_streaming: bool) -> Self {
+        if let Self::Require(requirement) = &mut self
+            && client_streaming
+            && requirement.stream_expiry == StreamExpiry::Close
+        {
+            requirement.stream_expiry = StreamExpiry::CloseUnanswered;
+        }
+        self
+    }
 }
 
 impl Requirement {

@@ -57,6 +57,26 @@ fn one_call_writes_messages_policy_and_descriptors() {
 }
 
 #[test]
+fn the_table_says_which_calls_end_with_their_token_before_they_are_answered() {
+    let (dir, result) = compile(
+        r#"service Shop {
+            option (token.auth.v1.service) = {default_requirement: {}};
+            rpc Upload(stream M) returns (M);
+            rpc Follow(M) returns (stream M);
+            rpc Keep(stream M) returns (M) { option (token.auth.v1.method).require = {
+                stream_expiry: STREAM_EXPIRY_ALLOW }; }
+        }"#,
+        build::configure(),
+    );
+    result.unwrap();
+    let table = generated(dir.path(), "token_policy.rs");
+    let row = |method: &str| table.lines().find(|line| line.contains(method)).unwrap().to_owned();
+    assert!(row("/Upload").contains("StreamExpiry::CloseUnanswered "), "{table}");
+    assert!(row("/Follow").contains("StreamExpiry::Close "), "{table}");
+    assert!(row("/Keep").contains("StreamExpiry::Allow "), "{table}");
+}
+
+#[test]
 fn a_sensitive_field_of_an_application_is_not_printed() {
     let (dir, result) = compile("", build::configure());
     result.unwrap();

@@ -39,6 +39,7 @@ fn render_requirement(requirement: &Requirement, root: &str) -> String {
     );
     let stream_expiry = match requirement.stream_expiry {
         StreamExpiry::Close => "Close",
+        StreamExpiry::CloseUnanswered => "CloseUnanswered",
         StreamExpiry::Allow => "Allow",
     };
     format!(

@@ -47,7 +47,8 @@ pub(crate) enum Demand {
 pub(crate) struct TokenDemand {
     pub(crate) audience: Cow<'static, str>,
     pub(crate) requirement: Requirement,
-    /// The client sends a stream, for as long as it likes. Known only after [`Policy::serves`].
+    /// The client sends a stream, for as long as it likes: what [`Policy::serves`] learnt. A table that was made
+    /// of annotations says so by itself.
     pub(crate) client_streaming: bool,
 }
 
@@ -131,9 +132,9 @@ impl Policy {
         self
     }
 
-    /// Holds the policy against what is served, for a server to refuse to start over a mistake. It also learns
-    /// here which methods take a stream from their client: only those are ended with their token before they
-    /// have answered.
+    /// Holds the policy against what is served, for a server to refuse to start over a mistake. Of a table that
+    /// was written by hand it also learns here which methods take a stream from their client, and so are ended
+    /// with their token before they have answered.
     ///
     /// `descriptor_set` is what `token_proto::include_descriptor_set!` made; `services` are the full names of
     /// the services that the server serves (`NamedService::NAME`).

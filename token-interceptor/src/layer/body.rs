@@ -26,8 +26,10 @@ use crate::{
     error::{Denied, Unverified, VerifyError},
 };
 
-/// The clock is looked at again after this long at the latest, should it have been set or stood still.
-const DOZE_MAX: Duration = Duration::from_secs(30);
+/// The clock is looked at again after this long at the latest: the machine may have been suspended, or its
+/// clock set, and no stream may outlive its token by more than this. The price is one look at two clocks per
+/// second for each stream that has nothing to send.
+const DOZE_MAX: Duration = Duration::from_secs(1);
 
 /// When a call has to end.
 pub(super) struct Guard {

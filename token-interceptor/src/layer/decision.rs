@@ -169,6 +169,7 @@ impl TokenDemand {
     fn ends(&self) -> Ends {
         match self.requirement.stream_expiry {
             StreamExpiry::Allow => Ends::Nothing,
+            StreamExpiry::CloseUnanswered => Ends::Call,
             StreamExpiry::Close if self.client_streaming => Ends::Call,
             StreamExpiry::Close => Ends::Response,
         }
