@@ -15,9 +15,11 @@
 mod clock;
 mod gallery;
 mod issuer;
+mod source;
 mod token;
 
 pub use clock::FakeClock;
 pub use gallery::{Forgery, Gallery, Good, assert_refuses_all_forgeries, gallery};
 pub use issuer::TestIssuer;
+pub use source::TestSource;
 pub use token::TokenBuilder;

@@ -18,8 +18,9 @@ use inventory::{
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use token_interceptor::{
-    caller::Caller, interceptor::AuthorizationInterceptor, layer::AuthorizationLayer, policy::Policy,
-    protected_resource::ProtectedResource, revocation::Revocations, test_util::TestIssuer, verify::Verifier,
+    attach::TokenLayer, caller::Caller, interceptor::AuthorizationInterceptor, layer::AuthorizationLayer,
+    policy::Policy, protected_resource::ProtectedResource, revocation::Revocations, test_util::TestIssuer,
+    verify::Verifier,
 };
 use token_proto::policy::{Access, MethodPolicy, Requirement, StreamExpiry};
 use tokio_stream::{Stream, StreamExt as _};
@@ -228,13 +229,38 @@ async fn a_stream_ends_within_a_second_of_its_tokens_expiry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_stream_ends_within_a_second_of_a_jump_of_the_clock_past_its_tokens_expiry() {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let inner = tower::service_fn(|_: http::Request<Body>| async {
+        let frames = tokio_stream::pending::<Result<Frame<Bytes>, Status>>();
+        Ok::<_, Infallible>(http::Response::new(StreamBody::new(frames)))
+    });
+    let service = AuthorizationLayer::requiring(issuer.verifier(), "inventory", Requirement::any_token()).layer(inner);
+    let mut request = http::Request::new(Body::empty());
+    request.headers_mut().insert("authorization", format!("Bearer {}", issuer.token().sign()).parse().unwrap());
+    request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    let mut body = std::pin::pin!(service.oneshot(request).await.unwrap().into_body());
+    tokio::time::timeout(Duration::from_millis(1500), body.frame()).await.unwrap_err();
+    // As after a night's sleep: the day has moved on, and monotonic time has not.
+    issuer.clock().advance(Duration::from_secs(8 * 3600));
+    let jump = tokio::time::Instant::now();
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert!(jump.elapsed() <= Duration::from_secs(1), "{:?}", jump.elapsed());
+    assert_eq!(reason(&Status::from_header_map(&trailers).unwrap()).1, "TOKEN_EXPIRED");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_goes_on_where_the_annotation_allows_it() {
     assert_eq!(end_of_stream(StreamExpiry::Allow).await, None);
 }
 
-/// A call that its handler never answers, over a simulated hour: whether it ends, and when.
-async fn end_of_call(client_streaming: bool) -> Option<(Duration, Status)> {
-    let issuer = TestIssuer::new("https://issuer.example");
+/// A table of one method, written by hand.
+fn upload(access: Access) -> Policy {
+    Policy::new(&[MethodPolicy { path: "/Files/Upload".into(), audience: "inventory".into(), access }]).unwrap()
+}
+
+/// The same, held against descriptors that say whether the client sends a stream.
+fn upload_as_described(client_streaming: bool) -> Policy {
     let method = MethodDescriptorProto {
         name: Some("Upload".to_owned()),
         client_streaming: Some(client_streaming),
@@ -243,9 +269,12 @@ async fn end_of_call(client_streaming: bool) -> Option<(Duration, Status)> {
     let service = ServiceDescriptorProto { name: Some("Files".to_owned()), method: vec![method], ..Default::default() };
     let file = FileDescriptorProto { service: vec![service], ..Default::default() };
     let descriptors = FileDescriptorSet { file: vec![file] }.encode_to_vec();
-    let access = Access::Require(Requirement::any_token());
-    let policy = Policy::new(&[MethodPolicy { path: "/Files/Upload".into(), audience: "inventory".into(), access }]);
-    let policy = policy.unwrap().serves(&descriptors, &["Files"]).unwrap();
+    upload(Access::Require(Requirement::any_token())).serves(&descriptors, &["Files"]).unwrap()
+}
+
+/// A call that its handler never answers, over a simulated hour: whether it ends, and when.
+async fn end_of_call(policy: Policy) -> Option<(Duration, Status)> {
+    let issuer = TestIssuer::new("https://issuer.example");
     let inner = tower::service_fn(|_: http::Request<Body>| pending::<Result<http::Response<Body>, Infallible>>());
     let service = AuthorizationLayer::new(issuer.verifier(), policy).layer(inner);
     let mut request = http::Request::post("/Files/Upload").body(Body::empty()).unwrap();
@@ -265,14 +294,26 @@ async fn end_of_call(client_streaming: bool) -> Option<(Duration, Status)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_client_streams_ends_with_its_token_before_it_is_answered() {
-    let (after, status) = end_of_call(true).await.unwrap();
-    assert!((65..=66).contains(&after.as_secs()), "{after:?}");
-    assert_eq!(reason(&status), (Code::Unauthenticated, "TOKEN_EXPIRED".into()));
+    // Known from the annotations' table alone, and from the descriptors alone.
+    let annotated = Access::Require(Requirement::any_token()).for_client_streaming(true);
+    for policy in [upload(annotated), upload_as_described(true)] {
+        let (after, status) = end_of_call(policy).await.unwrap();
+        assert!((65..=66).contains(&after.as_secs()), "{after:?}");
+        assert_eq!(reason(&status), (Code::Unauthenticated, "TOKEN_EXPIRED".into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_client_streams_goes_on_where_the_annotation_allows_it() {
+    let allowed = Requirement { stream_expiry: StreamExpiry::Allow, ..Requirement::any_token() };
+    assert!(end_of_call(upload(Access::Require(allowed).for_client_streaming(true))).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_unary_call_that_takes_its_time_is_not_cut_off() {
-    assert!(end_of_call(false).await.is_none());
+    let annotated = Access::Require(Requirement::any_token()).for_client_streaming(false);
+    assert!(end_of_call(upload(annotated)).await.is_none());
+    assert!(end_of_call(upload_as_described(false)).await.is_none());
 }
 
 #[tokio::test]
@@ -295,6 +336,21 @@ async fn callers_and_age_are_limited_where_the_method_says_so() {
     served.issuer.clock().advance(Duration::from_secs(66));
     let status = served.client.get_item(with(&shop, GetItemRequest::default())).await.unwrap_err();
     assert_eq!(reason(&status), (Code::PermissionDenied, "TOKEN_TOO_OLD".into()));
+}
+
+#[tokio::test]
+async fn an_applications_client_layer_takes_its_tokens_from_the_test_issuer() {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let tokens = TokenLayer::new(issuer.source().client("shop")).policy(&policy());
+    let tokens = tokens.destination(&"http://127.0.0.1".parse().unwrap()).unwrap();
+    let authorization = AuthorizationLayer::new(issuer.verifier(), Policy::new(&policy()).unwrap());
+    let service = tokens.layer(authorization.layer(InventoryServiceServer::new(Inventory)));
+    let mut client = InventoryServiceClient::new(service);
+    assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap().into_inner().asked_by, "shop");
+    client.delete_item(DeleteItemRequest::default()).await.unwrap();
+    // An hour later by the issuer's clock: the server refuses the token, and the layer fetches another.
+    issuer.clock().advance(Duration::from_secs(3600));
+    assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap().into_inner().asked_by, "shop");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FakeClock, TokenBuilder};
+use super::{FakeClock, TestSource, TokenBuilder};
 use crate::{
     clock::{Clock, numeric_date},
     key_set::KeySet,
@@ -88,6 +88,39 @@ impl TestIssuer {
     pub fn verifier(&self) -> Verifier {
         let builder = Verifier::builder().issuer(self.trusted()).clock(self.clock());
         builder.build().expect("one issuer with fixed keys")
+    }
+
+    /// Where an application's [`TokenLayer`](crate::attach::TokenLayer) takes its tokens from: both layers in one
+    /// process, and no issuer to start.
+    ///
+    /// ```
+    /// use token_interceptor::{
+    ///     attach::TokenLayer, caller::Caller, layer::AuthorizationLayer, policy::Policy, test_util::TestIssuer,
+    /// };
+    /// # use std::convert::Infallible;
+    /// # use tonic::body::Body;
+    /// # use tower::{ServiceBuilder, ServiceExt as _};
+    /// # static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::POLICY;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let issuer = TestIssuer::new("https://issuer.example");
+    /// let tokens = TokenLayer::new(issuer.source()).policy(POLICY).destination(&"http://localhost".parse()?)?;
+    /// let authorization = AuthorizationLayer::new(issuer.verifier(), Policy::new(POLICY)?);
+    /// // Or: tokens.connect_lazy(&endpoint), and Server::builder().layer(authorization).
+    /// let service = ServiceBuilder::new().layer(tokens).layer(authorization).service_fn(
+    ///     |request: http::Request<Body>| async move {
+    ///         let caller = request.extensions().get::<Caller>().map(|caller| caller.client_id().to_owned());
+    ///         assert_eq!(caller.as_deref(), Some("orders"));
+    ///         Ok::<_, Infallible>(http::Response::new(Body::empty()))
+    ///     },
+    /// );
+    /// let call = http::Request::post("/token.admin.v1.ClientService/GetClient").body(Body::empty())?;
+    /// assert!(!service.oneshot(call).await?.headers().contains_key("grpc-status"));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn source(&self) -> TestSource {
+        TestSource::new(self.clone())
     }
 
     /// A good token to begin with: of client `orders` for audience `inventory`, issued now, for five minutes.
