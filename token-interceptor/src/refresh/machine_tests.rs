@@ -1,3 +1,5 @@
+//! What [`Machine`] promises: behaviour by behaviour, and then all of it under any order of events.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -287,86 +289,121 @@ fn moves() -> impl Strategy<Value = Move> {
     ]
 }
 
+/// A machine, what the test knows about it, and a source that answers when the test says so.
+struct Trial {
+    bench: Bench,
+    in_flight: Option<Now>,
+    /// The source must not be asked before this.
+    quiet_until: Instant,
+    /// When the newest token must no longer be used.
+    ends: Option<Now>,
+}
+
+impl Trial {
+    fn new(keep: Keep) -> Self {
+        let bench = Bench::keeping(keep);
+        let quiet_until = bench.now.monotonic;
+        Self { bench, in_flight: None, quiet_until, ends: None }
+    }
+
+    /// Makes the move, and says what the machine gets to hear of it.
+    fn make(&mut self, step: &Move) -> Event {
+        match *step {
+            Move::Pass(millis) => {
+                self.bench.now.monotonic += Duration::from_millis(millis);
+                self.bench.now.wall += Duration::from_millis(millis);
+            }
+            Move::Suspend(millis) => self.bench.now.wall += Duration::from_millis(millis),
+            Move::SetBack(millis) => self.bench.now.wall -= Duration::from_millis(millis),
+            Move::Use => self.bench.machine.mark_used(),
+            Move::Want => return Event::Wanted,
+            Move::RejectCurrent => return Event::Rejected(self.bench.machine.generation()),
+            Move::RejectAny(generation) => {
+                return Event::Rejected(generation.min(self.bench.machine.generation()));
+            }
+            Move::Answer { expires_in, refresh_after } => return self.answer(expires_in, refresh_after),
+            Move::Unavailable(retry_after) => return self.fail(false, retry_after),
+            Move::Refuse(retry_after) => return self.fail(true, retry_after),
+        }
+        Event::Woke
+    }
+
+    fn answer(&mut self, expires_in: u64, refresh_after: Option<u64>) -> Event {
+        let Some(asked_at) = self.in_flight.take() else { return Event::Woke };
+        let expires_in = Duration::from_millis(expires_in);
+        self.ends = Some(asked_at.plus(expires_in));
+        self.quiet_until = self.bench.now.monotonic;
+        Event::Fetched(Fetched { asked_at, expires_in, refresh_after: refresh_after.map(Duration::from_millis) })
+    }
+
+    fn fail(&mut self, refused: bool, retry_after: Option<u64>) -> Event {
+        if self.in_flight.take().is_none() {
+            return Event::Woke;
+        }
+        let retry_after = retry_after.map(Duration::from_millis);
+        let floor = if refused { secs(1) } else { backoff::PAUSE_MIN };
+        let asked = retry_after.unwrap_or_default().min(secs(300));
+        self.quiet_until = self.bench.now.monotonic + floor.max(asked);
+        Event::Failed(Failed { refused, retry_after })
+    }
+
+    /// One request at a time, none before its time, no token past its end, no busy loop.
+    fn check(&mut self, event: Event, draw: f64) -> Result<(), TestCaseError> {
+        let had = self.bench.machine.held();
+        let next = self.bench.machine.handle(event, self.bench.now, draw);
+        let (held, now) = (self.bench.machine.held(), self.bench.now);
+        let suspended = had.is_some_and(|had| now.monotonic < had.expires_at.monotonic) && held.is_none();
+        if suspended {
+            self.quiet_until = now.monotonic;
+        }
+        if next.fetch {
+            prop_assert!(self.in_flight.is_none(), "two at once");
+            prop_assert!(now.monotonic >= self.quiet_until, "before its time");
+            self.in_flight = Some(now);
+        }
+        prop_assert_eq!(self.bench.machine.in_flight(), self.in_flight.is_some());
+        if let Some(held) = held {
+            prop_assert!(!now.has_reached(held.expires_at), "past its end");
+            prop_assert_eq!(Some(held.expires_at), self.ends);
+            prop_assert!(next.wake.is_some_and(|wake| wake <= held.expires_at.monotonic), "sleeps through its end");
+        }
+        prop_assert!(next.wake.is_none_or(|wake| wake > now.monotonic), "a busy loop");
+        Ok(())
+    }
+
+    /// A call wants a token, the source is well again: a token within the longest pause.
+    fn recovers(mut self) -> Result<(), TestCaseError> {
+        for _ in 0..4 {
+            if self.bench.machine.held().is_some() {
+                break;
+            }
+            let mut next = self.bench.tell(Event::Wanted);
+            if !next.fetch && self.in_flight.is_none() {
+                let pause = self.bench.wake_in(next);
+                prop_assert!(pause <= secs(301));
+                next = self.bench.pass(pause);
+            }
+            if next.fetch || self.in_flight.take().is_some() {
+                self.bench.fetched();
+            }
+        }
+        prop_assert!(self.bench.machine.held().is_some());
+        Ok(())
+    }
+}
+
 proptest! {
-    /// Whatever happens in whatever order: one request at a time, none before its time, no token past its end,
-    /// no busy loop, and always a way forward.
+    /// Whatever happens in whatever order.
     #[test]
     fn keeps_its_promises(
         keep in prop_oneof![Just(Keep::Always), Just(Keep::WhileUsed)],
         moves in prop::collection::vec((moves(), 0.0..1.0_f64), 1..200),
     ) {
-        let mut bench = Bench::keeping(keep);
-        let mut in_flight: Option<Now> = None;
-        let mut quiet_until = bench.now.monotonic;
-        let mut ends: Option<Now> = None;
+        let mut trial = Trial::new(keep);
         for (step, draw) in moves {
-            let event = match step {
-                Move::Pass(millis) => {
-                    bench.now.monotonic += Duration::from_millis(millis);
-                    bench.now.wall += Duration::from_millis(millis);
-                    Event::Woke
-                }
-                Move::Suspend(millis) => { bench.now.wall += Duration::from_millis(millis); Event::Woke }
-                Move::SetBack(millis) => { bench.now.wall -= Duration::from_millis(millis); Event::Woke }
-                Move::Want => Event::Wanted,
-                Move::RejectCurrent => Event::Rejected(bench.machine.generation()),
-                Move::RejectAny(generation) => Event::Rejected(generation.min(bench.machine.generation())),
-                Move::Use => { bench.machine.mark_used(); Event::Woke }
-                Move::Answer { expires_in, refresh_after } => match in_flight.take() {
-                    Some(asked_at) => {
-                        let expires_in = Duration::from_millis(expires_in);
-                        ends = Some(asked_at.plus(expires_in));
-                        quiet_until = bench.now.monotonic;
-                        Event::Fetched(Fetched { asked_at, expires_in, refresh_after: refresh_after.map(Duration::from_millis) })
-                    }
-                    None => Event::Woke,
-                },
-                Move::Unavailable(retry_after) | Move::Refuse(retry_after) => match in_flight.take() {
-                    Some(_) => {
-                        let refused = matches!(step, Move::Refuse(_));
-                        let retry_after = retry_after.map(Duration::from_millis);
-                        let floor = if refused { secs(1) } else { backoff::PAUSE_MIN };
-                        let asked = retry_after.unwrap_or_default().min(secs(300));
-                        quiet_until = bench.now.monotonic + floor.max(asked);
-                        Event::Failed(Failed { refused, retry_after })
-                    }
-                    None => Event::Woke,
-                },
-            };
-            let had = bench.machine.held();
-            let next = bench.machine.handle(event, bench.now, draw);
-            let suspended = had.is_some_and(|held| bench.now.monotonic < held.expires_at.monotonic)
-                && bench.machine.held().is_none();
-            if suspended {
-                quiet_until = bench.now.monotonic;
-            }
-            if next.fetch {
-                prop_assert!(in_flight.is_none(), "two at once");
-                prop_assert!(bench.now.monotonic >= quiet_until, "before its time");
-                in_flight = Some(bench.now);
-            }
-            prop_assert_eq!(bench.machine.in_flight(), in_flight.is_some());
-            if let Some(held) = bench.machine.held() {
-                prop_assert!(!bench.now.has_reached(held.expires_at), "past its end");
-                prop_assert_eq!(Some(held.expires_at), ends);
-                prop_assert!(next.wake.is_some_and(|wake| wake <= held.expires_at.monotonic), "sleeps through its end");
-            }
-            if let Some(wake) = next.wake {
-                prop_assert!(wake > bench.now.monotonic, "a busy loop");
-            }
+            let event = trial.make(&step);
+            trial.check(event, draw)?;
         }
-        // The way forward: a call wants a token, the source is well again; a token within the longest pause.
-        for _ in 0..4 {
-            if bench.machine.held().is_some() { break; }
-            let mut next = bench.tell(Event::Wanted);
-            if !next.fetch && in_flight.is_none() {
-                prop_assert!(bench.wake_in(next) <= secs(301));
-                next = bench.pass(bench.wake_in(next));
-            }
-            if next.fetch || in_flight.take().is_some() {
-                bench.fetched();
-            }
-        }
-        prop_assert!(bench.machine.held().is_some());
+        trial.recovers()?;
     }
 }
