@@ -203,6 +203,7 @@ mod tests {
     struct FakeLog {
         changes: Mutex<Vec<Change>>,
         broken: Mutex<bool>,
+        purged: Mutex<Vec<Duration>>,
         wake: Notify,
     }
 
@@ -235,7 +236,8 @@ mod tests {
             Ok(after.take(limit.try_into().unwrap()).cloned().collect())
         }
 
-        async fn purge_changes(&self, _: Duration) -> Result<u64, StoreError> {
+        async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {
+            self.purged.lock().unwrap().push(age);
             Ok(0)
         }
 
@@ -331,6 +333,15 @@ mod tests {
         }
         sleep(Duration::from_secs(5)).await;
         assert_eq!(events.next().await, Some(Event::Resync));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_is_purged_of_what_nobody_can_still_be_missing() {
+        let log = Arc::new(FakeLog::default());
+        let (_feed, _events) = start(&log).await;
+        sleep(PURGE_INTERVAL * 3 + Duration::from_secs(60)).await;
+        assert_eq!(*log.purged.lock().unwrap(), [KEPT; 3]);
+        assert!(KEPT > PURGE_MARGIN, "who was away for less has missed nothing");
     }
 
     #[tokio::test(start_paused = true)]
