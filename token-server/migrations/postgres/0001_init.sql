@@ -20,6 +20,7 @@ CREATE TABLE signing_key (
     create_time    bigint NOT NULL,
     sign_after     bigint NOT NULL,
     distrust_time  bigint,
+    imported       boolean NOT NULL,
     sealing_key_id text   NOT NULL,
     sealed         bytea  NOT NULL
 );

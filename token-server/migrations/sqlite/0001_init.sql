@@ -22,6 +22,8 @@ CREATE TABLE signing_key (
     create_time    INTEGER NOT NULL,
     sign_after     INTEGER NOT NULL,
     distrust_time  INTEGER,
+    -- 0 or 1: made elsewhere.
+    imported       INTEGER NOT NULL,
     sealing_key_id TEXT    NOT NULL,
     sealed         BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -91,9 +91,10 @@ impl Schedule {
     pub fn due(&self, keys: &[StoredKey], now: SystemTime) -> Vec<Step> {
         let additions = self.algorithms.iter().filter_map(|algorithm| self.addition(keys, *algorithm, now));
         let removals = keys.iter().filter_map(|key| {
-            // An imported key stays, as its own tombstone: it is still listed where it was imported from.
+            // An imported key stays, as its own tombstone: it is still listed where it was imported from, and
+            // would come back, a distrusted one too.
             let gone = self.place(keys, key, now).verify_until.is_some_and(|until| until <= now);
-            (gone && SigningKey::generates(key.algorithm)).then(|| Step::Remove { key_id: key.key_id.clone() })
+            (gone && !key.imported).then(|| Step::Remove { key_id: key.key_id.clone() })
         });
         additions.chain(removals).collect()
     }
@@ -187,6 +188,7 @@ mod tests {
             create_time: at(0),
             sign_after: at(sign_after),
             distrust_time: None,
+            imported: false,
             sealed: SealedKey { sealing_key_id: String::new(), bytes: Vec::new() },
         }
     }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     fn rsa(key: StoredKey) -> StoredKey {
-        StoredKey { algorithm: Algorithm::Rs256, ..key }
+        StoredKey { algorithm: Algorithm::Rs256, imported: true, ..key }
     }
 
     fn generate(sign_after: u64) -> Step {
@@ -269,6 +271,14 @@ mod tests {
         assert_eq!(rs256.due(&[rsa(key("a", 0)), rsa(key("b", 10))], at(9999)), []);
         assert_eq!(rs256.import_time(&[], Algorithm::Rs256, at(5)), at(5));
         assert_eq!(rs256.import_time(&[rsa(key("a", 0))], Algorithm::Rs256, at(5)), at(5 + VISIBILITY));
+    }
+
+    #[test]
+    fn an_imported_key_is_never_removed_whatever_its_algorithm() {
+        let imported = |name, sign_after| StoredKey { imported: true, ..key(name, sign_after) };
+        let keys = [imported("a", 0), imported("b", 10), distrusted(imported("c", 20), 30)];
+        let due = es256().due(&keys, at(500));
+        assert_eq!(due, [], "{due:?}");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct StoredKey {
     pub sign_after: SystemTime,
     /// When it was found compromised, where it was.
     pub distrust_time: Option<SystemTime>,
+    /// Whether it was made elsewhere, and is listed in the configuration.
+    pub imported: bool,
     /// The private key, sealed.
     pub sealed: SealedKey,
 }

@@ -129,6 +129,7 @@ fn key(name: &str) -> StoredKey {
         create_time: at(0),
         sign_after: at(10),
         distrust_time: None,
+        imported: false,
         sealed: SealedKey { sealing_key_id: "s".to_owned(), bytes: vec![0, 1, 255] },
     }
 }
@@ -273,7 +274,10 @@ pub(crate) async fn uses_go_with_their_credential(store: Shared) {
 
 pub(crate) async fn keys_read_back_as_they_were_written(store: Shared) {
     assert_eq!(store.keys().await.unwrap(), KeyTable::default());
-    let keys = vec![key("a"), StoredKey { distrust_time: Some(at(3)), algorithm: Algorithm::Ps256, ..key("b") }];
+    let keys = vec![
+        key("a"),
+        StoredKey { distrust_time: Some(at(3)), algorithm: Algorithm::Ps256, imported: true, ..key("b") },
+    ];
     let version = store.replace_keys(&KeyTable { version: 0, keys: keys.clone() }, None).await.unwrap();
     assert_eq!(store.keys().await.unwrap(), KeyTable { version, keys: keys.clone() });
     let fewer = KeyTable { version, keys: keys[1..].to_vec() };

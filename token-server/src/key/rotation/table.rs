@@ -89,7 +89,7 @@ impl Keys {
             let sign_after = self.schedule.import_time(table, import.algorithm, now);
             let key = self.stored(import.algorithm, &import.der, now, sign_after)?;
             match table.iter().find(|known| known.key_id == key.key_id) {
-                None => table.push(key),
+                None => table.push(StoredKey { imported: true, ..key }),
                 Some(known) if known.algorithm == key.algorithm => {}
                 // RFC 8725 section 3.1, and the seal, bind a key to its algorithm.
                 Some(_) => return Err(KeyError::Reused { key_id: key.key_id }),
@@ -107,7 +107,7 @@ impl Keys {
     ) -> Result<StoredKey, KeyError> {
         let key_id = SigningKey::from_der(algorithm, der)?.public_jwk().key_id().to_owned();
         let sealed = self.sealing.seal(&key_id, algorithm, der)?;
-        Ok(StoredKey { key_id, algorithm, create_time, sign_after, distrust_time: None, sealed })
+        Ok(StoredKey { key_id, algorithm, create_time, sign_after, distrust_time: None, imported: false, sealed })
     }
 
     /// Seals under the current sealing key what is still under an older one, so that it can be dropped.

@@ -205,6 +205,20 @@ async fn imported_keys_follow_one_another_in_the_order_of_the_list() {
     assert_eq!(setting.start().await.unwrap().ring().published().keys.len(), 2, "imported once");
 }
 
+/// It is still listed in the configuration when the server starts again.
+#[tokio::test]
+async fn an_imported_key_that_was_distrusted_never_comes_back() {
+    let mut setting = Setting::new(&[Algorithm::Es256]).await;
+    setting.settings.imported = vec![imported(Algorithm::Es256)];
+    let rotation = setting.start().await.unwrap();
+    let compromised = active(&rotation);
+    rotation.distrust(&compromised, None).await.unwrap();
+    setting.clock.advance(Duration::from_secs(500));
+    let again = setting.start().await.unwrap();
+    assert_ne!(active(&again), compromised);
+    assert!(again.ring().published().keys.iter().all(|key| key.jwk.key_id() != compromised));
+}
+
 #[tokio::test]
 async fn keys_are_sealed_again_under_a_new_sealing_key() {
     let mut setting = Setting::new(&[Algorithm::Es256]).await;

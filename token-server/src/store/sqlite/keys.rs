@@ -16,7 +16,7 @@ impl KeyStore for SqliteStore {
         let mut transaction = self.readers.begin().await.map_err(failed)?;
         let version = version(&mut transaction).await?;
         let rows = sqlx::query(
-            "SELECT key_id, algorithm, create_time, sign_after, distrust_time, sealing_key_id, sealed
+            "SELECT key_id, algorithm, create_time, sign_after, distrust_time, imported, sealing_key_id, sealed
              FROM signing_key ORDER BY key_id",
         )
         .fetch_all(&mut *transaction)
@@ -54,14 +54,15 @@ async fn version(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
 async fn write(connection: &mut SqliteConnection, key: &StoredKey) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO signing_key
-             (key_id, algorithm, create_time, sign_after, distrust_time, sealing_key_id, sealed)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             (key_id, algorithm, create_time, sign_after, distrust_time, imported, sealing_key_id, sealed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )
     .bind(&key.key_id)
     .bind(key.algorithm.name())
     .bind(to_millis(key.create_time))
     .bind(to_millis(key.sign_after))
     .bind(key.distrust_time.map(to_millis))
+    .bind(key.imported)
     .bind(&key.sealed.sealing_key_id)
     .bind(&key.sealed.bytes)
     .execute(connection)
@@ -78,6 +79,7 @@ fn read(found: &SqliteRow) -> Result<StoredKey, StoreError> {
         create_time: time("create_time")?,
         sign_after: time("sign_after")?,
         distrust_time: found.try_get::<Option<i64>, _>("distrust_time").map_err(failed)?.map(from_millis),
+        imported: found.try_get("imported").map_err(failed)?,
         sealed: SealedKey {
             sealing_key_id: found.try_get("sealing_key_id").map_err(failed)?,
             bytes: found.try_get("sealed").map_err(failed)?,
