@@ -50,8 +50,15 @@ impl fmt::Debug for ImportedKey {
 #[cfg(test)]
 mod tests {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use token_interceptor::{json, signature::VerifyingKey};
 
     use super::*;
+
+    /// One key, in both forms that OpenSSL writes. See `tests/data/README.md`.
+    const RSA: [&[u8]; 2] = [
+        include_bytes!("../../tests/data/public-test-key-rsa-2048.pkcs8.pem"),
+        include_bytes!("../../tests/data/public-test-key-rsa-2048.pkcs1.pem"),
+    ];
 
     fn pem(label: &str, der: &[u8]) -> String {
         format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
@@ -68,9 +75,39 @@ mod tests {
     }
 
     #[test]
+    fn an_rsa_key_of_either_pem_form_signs_what_its_published_key_verifies() {
+        for (algorithm, other) in [(Algorithm::Rs256, Algorithm::Ps256), (Algorithm::Ps256, Algorithm::Rs256)] {
+            for pem in RSA {
+                let key = |algorithm| {
+                    let imported = ImportedKey::from_pem(algorithm, pem).unwrap();
+                    SigningKey::from_der(algorithm, &imported.der).unwrap()
+                };
+                let jwk = json::object(key(algorithm).public_jwk().to_json().as_bytes()).unwrap();
+                assert_eq!((jwk["kty"].as_str(), jwk["alg"].as_str()), (Some("RSA"), Some(algorithm.name())));
+                let published = VerifyingKey::from_jwk(&jwk).unwrap();
+                let signature = key(algorithm).sign_bytes(b"message").unwrap();
+                assert!(published.verifies(b"message", &signature), "{algorithm}");
+                assert!(!published.verifies(b"massage", &signature), "{algorithm}");
+                assert!(!published.verifies(b"message", &key(other).sign_bytes(b"message").unwrap()), "{algorithm}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_rsa_key_is_none_for_other_algorithms() {
+        for algorithm in [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa] {
+            for pem in RSA {
+                assert!(matches!(ImportedKey::from_pem(algorithm, pem), Err(KeyError::Signature(_))), "{algorithm}");
+            }
+        }
+    }
+
+    #[test]
     fn rejects_what_is_no_private_key() {
         let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
-        for text in ["", "hello", &pem("PUBLIC KEY", &der), &pem("EC PRIVATE KEY", &der)] {
+        let labels = ["PUBLIC KEY", "RSA PUBLIC KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "CERTIFICATE"];
+        let others = labels.map(|label| pem(label, &der));
+        for text in ["", "hello"].into_iter().chain(others.iter().map(String::as_str)) {
             assert!(
                 matches!(ImportedKey::from_pem(Algorithm::Es256, text.as_bytes()), Err(KeyError::NotPem)),
                 "{text}"
