@@ -121,6 +121,9 @@ impl fmt::Display for AuthenticationFailure {
     }
 }
 
+/// When to come back after a failure of ours.
+pub(crate) const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 impl IssueError {
     /// `invalid_request` with a fixed sentence.
     pub(crate) const fn invalid_request(sentence: &'static str) -> Self {
@@ -142,6 +145,25 @@ impl IssueError {
             Self::RateLimited { .. } => ErrorReason::RateLimited,
             Self::Unavailable(_) => ErrorReason::IssuerUnavailable,
             Self::Internal(_) => ErrorReason::Internal,
+        }
+    }
+
+    /// When the caller may try again; none where trying again changes nothing.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER),
+            Self::InvalidRequest(_)
+            | Self::ClientAuthenticationFailed(_)
+            | Self::ClientNotAuthorized(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope(_)
+            | Self::InvalidTarget(_)
+            | Self::InvalidGrant(_)
+            | Self::TokenTooLarge { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::Internal(_) => None,
         }
     }
 

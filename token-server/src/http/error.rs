@@ -14,9 +14,6 @@ use serde::Serialize;
 use super::body::never_cached;
 use crate::{error::IssueError, origin::Origin};
 
-/// When to come back after a failure of ours.
-const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
-
 #[derive(Serialize)]
 struct OAuthError<'a> {
     error: &'static str,
@@ -42,7 +39,7 @@ pub(super) fn response(error: &IssueError, origin: &Origin, challenge: &HeaderVa
         // RFC 9110 section 15.5.2: every 401 has one.
         headers.insert(WWW_AUTHENTICATE, challenge.clone());
     }
-    if let Some(after) = retry_after(error) {
+    if let Some(after) = error.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
     }
     response
@@ -72,23 +69,6 @@ fn status_and_code(error: &IssueError) -> (StatusCode, &'static str) {
         IssueError::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
         IssueError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
         IssueError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
-    }
-}
-
-fn retry_after(error: &IssueError) -> Option<Duration> {
-    match error {
-        IssueError::RateLimited { retry_after } => Some(*retry_after),
-        IssueError::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER),
-        IssueError::InvalidRequest(_)
-        | IssueError::ClientAuthenticationFailed(_)
-        | IssueError::ClientNotAuthorized(_)
-        | IssueError::UnsupportedGrantType
-        | IssueError::InvalidScope(_)
-        | IssueError::InvalidTarget(_)
-        | IssueError::InvalidGrant(_)
-        | IssueError::TokenTooLarge { .. }
-        | IssueError::BodyTooLarge { .. }
-        | IssueError::Internal(_) => None,
     }
 }
 

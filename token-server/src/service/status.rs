@@ -17,15 +17,12 @@ use crate::{
     origin::{Origin, REQUEST_ID},
 };
 
-/// When to come back after a failure of ours.
-const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
-
 pub(super) use admin::of_admin_error;
 
 /// The status of a refused request. `challenge` is the `www-authenticate` of a failed client authentication.
 #[must_use]
 pub fn of_issue_error(error: &IssueError, origin: &Origin, challenge: &HeaderValue) -> Status {
-    let mut status = with_reason(code(error), error.reason(), &error.to_string(), origin, retry_after(error));
+    let mut status = with_reason(code(error), error.reason(), &error.to_string(), origin, error.retry_after());
     if let IssueError::ClientAuthenticationFailed(_) = error {
         let mut metadata = status.metadata().clone().into_headers();
         metadata.insert(WWW_AUTHENTICATE, challenge.clone());
@@ -83,22 +80,5 @@ fn code(error: &IssueError) -> Code {
         IssueError::RateLimited { .. } => Code::ResourceExhausted,
         IssueError::Unavailable(_) => Code::Unavailable,
         IssueError::Internal(_) => Code::Internal,
-    }
-}
-
-fn retry_after(error: &IssueError) -> Option<Duration> {
-    match error {
-        IssueError::RateLimited { retry_after } => Some(*retry_after),
-        IssueError::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER),
-        IssueError::InvalidRequest(_)
-        | IssueError::ClientAuthenticationFailed(_)
-        | IssueError::ClientNotAuthorized(_)
-        | IssueError::UnsupportedGrantType
-        | IssueError::InvalidScope(_)
-        | IssueError::InvalidTarget(_)
-        | IssueError::InvalidGrant(_)
-        | IssueError::TokenTooLarge { .. }
-        | IssueError::BodyTooLarge { .. }
-        | IssueError::Internal(_) => None,
     }
 }

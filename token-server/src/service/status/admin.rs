@@ -6,9 +6,10 @@ use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::ErrorDetails;
 
-use super::{UNAVAILABLE_RETRY_AFTER, with_details};
+use super::with_details;
 use crate::{
     admin::{AdminError, FieldViolation},
+    error::UNAVAILABLE_RETRY_AFTER,
     error_chain,
     origin::Origin,
 };
