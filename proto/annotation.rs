@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor, ServiceDescriptor, Value};
 
-use crate::policy::{Access, MethodPolicy, Requirement, StreamExpiry};
+use crate::policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry};
 
 /// Why there is no usable policy.
 pub struct Error(pub(crate) String);
@@ -37,10 +37,8 @@ pub(crate) fn read(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
             policies.push(MethodPolicy {
                 path: Cow::Owned(format!("/{}/{}", service.full_name(), method.name())),
                 audience: Cow::Owned(declared.audience.clone()),
-                access: extensions
-                    .of_method(&method)?
-                    .unwrap_or_else(|| declared.default.clone())
-                    .for_client_streaming(method.is_client_streaming()),
+                access: extensions.of_method(&method)?.unwrap_or_else(|| declared.default.clone()),
+                kind: MethodKind::new(method.is_client_streaming(), method.is_server_streaming()),
             });
         }
     }

@@ -17,6 +17,21 @@ pub struct MethodPolicy {
     pub audience: Cow<'static, str>,
     /// Who may call.
     pub access: Access,
+    /// Which sides of a call send a stream.
+    pub kind: MethodKind,
+}
+
+/// Which sides of a call send a stream, in gRPC's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MethodKind {
+    /// One message each way.
+    Unary,
+    /// One message is answered by a stream.
+    ServerStreaming,
+    /// A stream is answered by one message.
+    ClientStreaming,
+    /// A stream each way.
+    BidirectionalStreaming,
 }
 
 /// Who may call a method.
@@ -48,26 +63,29 @@ pub struct Requirement {
 /// What becomes of an open stream when its token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamExpiry {
-    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`, once the call was answered.
+    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`; where its client sends one, so does a call that
+    /// was not answered yet.
     Close,
-    /// The call ends so, answered or not: its client sends a stream, for as long as it likes.
-    CloseUnanswered,
     /// The stream goes on: it was authorized when it began.
     Allow,
 }
 
-impl Access {
-    /// The same, of a method whose client sends a stream or not: such a call is not left open past its token,
-    /// unless it may be.
+impl MethodKind {
+    /// Of which sides send a stream.
     #[must_use]
-    pub fn for_client_streaming(mut self, client_streaming: bool) -> Self {
-        if let Self::Require(requirement) = &mut self
-            && client_streaming
-            && requirement.stream_expiry == StreamExpiry::Close
-        {
-            requirement.stream_expiry = StreamExpiry::CloseUnanswered;
+    pub const fn new(client_streaming: bool, server_streaming: bool) -> Self {
+        match (client_streaming, server_streaming) {
+            (false, false) => Self::Unary,
+            (false, true) => Self::ServerStreaming,
+            (true, false) => Self::ClientStreaming,
+            (true, true) => Self::BidirectionalStreaming,
         }
-        self
+    }
+
+    /// Whether the client sends a stream, for as long as it likes.
+    #[must_use]
+    pub const fn is_client_streaming(self) -> bool {
+        matches!(self, Self::ClientStreaming | Self::BidirectionalStreaming)
     }
 }
 

@@ -57,13 +57,13 @@ fn one_call_writes_messages_policy_and_descriptors() {
 }
 
 #[test]
-fn the_table_says_which_calls_end_with_their_token_before_they_are_answered() {
+fn the_table_says_which_sides_of_a_call_send_a_stream() {
     let (dir, result) = compile(
         r#"service Shop {
             option (token.auth.v1.service) = {default_requirement: {}};
             rpc Upload(stream M) returns (M);
             rpc Follow(M) returns (stream M);
-            rpc Keep(stream M) returns (M) { option (token.auth.v1.method).require = {
+            rpc Keep(M) returns (M) { option (token.auth.v1.method).require = {
                 stream_expiry: STREAM_EXPIRY_ALLOW }; }
         }"#,
         build::configure(),
@@ -71,9 +71,9 @@ fn the_table_says_which_calls_end_with_their_token_before_they_are_answered() {
     result.unwrap();
     let table = generated(dir.path(), "token_policy.rs");
     let row = |method: &str| table.lines().find(|line| line.contains(method)).unwrap().to_owned();
-    assert!(row("/Upload").contains("StreamExpiry::CloseUnanswered "), "{table}");
-    assert!(row("/Follow").contains("StreamExpiry::Close "), "{table}");
-    assert!(row("/Keep").contains("StreamExpiry::Allow "), "{table}");
+    assert!(row("/Upload").contains("MethodKind::ClientStreaming "), "{table}");
+    assert!(row("/Follow").contains("MethodKind::ServerStreaming "), "{table}");
+    assert!(row("/Keep").contains("StreamExpiry::Allow ") && row("/Keep").contains("MethodKind::Unary "), "{table}");
 }
 
 #[test]

@@ -17,9 +17,11 @@ pub(super) fn render(policies: &[MethodPolicy], root: &str) -> String {
         };
         let _ = writeln!(
             text,
-            "    {root}::policy::MethodPolicy {{ path: {}, audience: {}, access: {access} }},",
+            "    {root}::policy::MethodPolicy {{ path: {}, audience: {}, access: {access}, \
+             kind: {root}::policy::MethodKind::{:?} }},",
             borrowed(&policy.path),
             borrowed(&policy.audience),
+            policy.kind,
         );
     }
     text.push(']');
@@ -39,7 +41,6 @@ fn render_requirement(requirement: &Requirement, root: &str) -> String {
     );
     let stream_expiry = match requirement.stream_expiry {
         StreamExpiry::Close => "Close",
-        StreamExpiry::CloseUnanswered => "CloseUnanswered",
         StreamExpiry::Allow => "Allow",
     };
     format!(

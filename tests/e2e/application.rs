@@ -11,12 +11,12 @@ use token_interceptor::{
     verify::{TrustedIssuer, Verifier},
 };
 use token_proto::{
-    POLICY,
+    FILE_DESCRIPTOR_SET, POLICY,
     admin::v1::{
         DistrustSigningKeyRequest, DistrustSigningKeyResponse, ListSigningKeysRequest, ListSigningKeysResponse,
         RotateSigningKeyRequest, RotateSigningKeyResponse,
         key_service_client::KeyServiceClient,
-        key_service_server::{KeyService, KeyServiceServer},
+        key_service_server::{KeyService, KeyServiceServer, SERVICE_NAME},
     },
     v1::Key,
 };
@@ -63,7 +63,7 @@ impl KeyService for WhoCalled {
 async fn serve(issuer: &Issuer) -> Endpoint {
     let trusted = TrustedIssuer::discover(issuer.url()).unwrap().http_client(issuer.http());
     let verifier = Verifier::builder().issuer(trusted).build().unwrap();
-    let policy = Policy::new(POLICY).unwrap();
+    let policy = Policy::new(POLICY).unwrap().serves(FILE_DESCRIPTOR_SET, &[SERVICE_NAME]).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder()

@@ -5,7 +5,7 @@ use http::Request;
 use http_body_util::Full;
 use token_proto::{
     POLICY,
-    policy::{Access, MethodPolicy},
+    policy::{Access, MethodKind, MethodPolicy},
 };
 use tonic::{Code, Status, body::Body, transport::Channel};
 use tower::{Service as _, ServiceExt as _};
@@ -93,7 +93,12 @@ async fn what_the_contract_does_not_know_is_denied_whatever_the_token() {
     let mut channel = issuer.channel();
     let token = issuer.token_of(issuer.admin(), "token.admin.v1").await;
     for path in ["/token.admin.v1.ClientService/Nothing", "/token.admin.v1.ClientService//ListClients"] {
-        let method = MethodPolicy { path: path.into(), audience: "".into(), access: Access::Undeclared };
+        let method = MethodPolicy {
+            path: path.into(),
+            audience: "".into(),
+            access: Access::Undeclared,
+            kind: MethodKind::Unary,
+        };
         let status = call(&mut channel, &method, Some(&token)).await.expect("refused at once");
         assert_ne!(status.code(), Code::Ok, "{path}");
     }

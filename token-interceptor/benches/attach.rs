@@ -28,7 +28,7 @@ use token_interceptor::{
     refresh::FreshToken,
     source::{StaticToken, TokenRequest},
 };
-use token_proto::policy::{Access, MethodPolicy, Requirement};
+use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 use tonic::{GrpcMethod, body::Body};
 use tower::{Layer as _, Service};
 
@@ -67,8 +67,12 @@ impl Bench {
         // As long as an ES256 access token usually is.
         let value = "e".repeat(600);
         let requirement = Requirement { all_scopes: vec!["inventory.read".into()].into(), ..Requirement::any_token() };
-        let method =
-            MethodPolicy { path: PATH.into(), audience: "inventory".into(), access: Access::Require(requirement) };
+        let method = MethodPolicy {
+            path: PATH.into(),
+            audience: "inventory".into(),
+            access: Access::Require(requirement),
+            kind: MethodKind::Unary,
+        };
         let layer = TokenLayer::new(StaticToken::new(&value).unwrap())
             .policy(&[method])
             .any_destination(danger::AllowPlaintext);

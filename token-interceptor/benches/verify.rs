@@ -23,6 +23,7 @@ use http::{HeaderValue, Request, Response};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, KeyPair as _, UnparsedPublicKey};
 use token_interceptor::{
     clock::SystemClock,
+    danger,
     layer::{Authorization, AuthorizationLayer},
     policy::Policy,
     signature::{Algorithm, SigningKey},
@@ -30,7 +31,7 @@ use token_interceptor::{
     token::UnverifiedToken,
     verify::Verifier,
 };
-use token_proto::policy::{Access, MethodPolicy, Requirement};
+use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 use tonic::body::Body;
 use tower::{Layer as _, Service};
 
@@ -72,9 +73,14 @@ impl Bench {
         let builder = Verifier::builder().issuer(issuer.trusted()).clock(SystemClock::shared());
         let verifier = builder.build().unwrap();
         let requirement = Requirement { all_scopes: vec!["inventory.read".into()].into(), ..Requirement::any_token() };
-        let method =
-            MethodPolicy { path: PATH.into(), audience: "inventory".into(), access: Access::Require(requirement) };
-        let layer = AuthorizationLayer::new(verifier.clone(), Policy::new(&[method]).unwrap());
+        let method = MethodPolicy {
+            path: PATH.into(),
+            audience: "inventory".into(),
+            access: Access::Require(requirement),
+            kind: MethodKind::Unary,
+        };
+        let policy = Policy::new(&[method]).unwrap().unchecked(danger::UncheckedPolicy);
+        let layer = AuthorizationLayer::new(verifier.clone(), policy);
         let pair = ring::signature::EcdsaKeyPair::from_pkcs8(
             &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING,
             &der,

@@ -14,7 +14,7 @@ use token_interceptor::{
     caller::Caller,
     danger::AllowPlaintext,
     layer::AuthorizationLayer,
-    policy::Policy,
+    policy::{Policy, ServedPolicy},
     verify::{TrustedIssuer, Verifier},
 };
 use token_proto::policy::MethodPolicy;
@@ -154,7 +154,7 @@ fn verifier(arguments: &Arguments) -> anyhow::Result<Verifier> {
 }
 
 /// The annotations of this service, with the audience of the command line.
-fn policy(audience: &str) -> anyhow::Result<Policy> {
+fn policy(audience: &str) -> anyhow::Result<ServedPolicy> {
     let prefix = format!("/{SERVICE_NAME}/");
     let methods = POLICY.iter().filter(|method| method.path.starts_with(&prefix));
     let methods: Vec<MethodPolicy> =

@@ -13,3 +13,9 @@
 /// something else: a mesh, a socket in the file system, a simulated network.
 #[derive(Clone, Copy, Debug)]
 pub struct AllowPlaintext;
+
+/// Enforces a policy that nobody has held against what is served
+/// ([`Policy::unchecked`](crate::policy::Policy::unchecked)): a method that was forgotten is still denied, but the
+/// server starts, and those who call it are the first to know.
+#[derive(Clone, Copy, Debug)]
+pub struct UncheckedPolicy;

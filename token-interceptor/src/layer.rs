@@ -31,7 +31,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use token_proto::policy::Requirement;
+use token_proto::policy::{MethodKind, Requirement};
 use tower::{BoxError, Layer, Service};
 
 use decision::{Decision, Rules, Shared};
@@ -40,7 +40,7 @@ pub use body::GuardedBody;
 pub use future::ResponseFuture;
 
 use crate::{
-    policy::{Policy, TokenDemand},
+    policy::{ServedPolicy, TokenDemand},
     protected_resource::ProtectedResource,
     verify::{KeyWait, Verifier},
 };
@@ -64,14 +64,16 @@ pub struct Authorization<S> {
 impl AuthorizationLayer {
     /// Demands of each method what `policy` says; what it does not name is denied, token or no token.
     #[must_use]
-    pub fn new(verifier: Verifier, policy: Policy) -> Self {
+    pub fn new(verifier: Verifier, policy: ServedPolicy) -> Self {
         Self::with(verifier, Rules::ByMethod(policy))
     }
 
     /// Demands the same of every request: for HTTP routes, whose paths no `.proto` declares.
     #[must_use]
     pub fn requiring(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
-        Self::with(verifier, Rules::Same(TokenDemand::new(audience.into(), requirement)))
+        // HTTP has no kinds of methods; a response that goes on ends with its token.
+        let demand = TokenDemand { audience: audience.into(), requirement, kind: MethodKind::ServerStreaming };
+        Self::with(verifier, Rules::Same(demand))
     }
 
     /// Spends this much memory on tokens that were verified before; 0 verifies every token anew.

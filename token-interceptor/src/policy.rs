@@ -13,12 +13,14 @@ use std::{
 };
 
 use quick_cache::DefaultHashBuilder;
-use token_proto::policy::{Access, MethodPolicy, Requirement};
+use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 
 use served::Described;
+pub use served::ServedPolicy;
 
 use crate::{
     clock::numeric_date,
+    danger,
     error::{Denial, Denied},
     token::VerifiedToken,
 };
@@ -47,15 +49,7 @@ pub(crate) enum Demand {
 pub(crate) struct TokenDemand {
     pub(crate) audience: Cow<'static, str>,
     pub(crate) requirement: Requirement,
-    /// The client sends a stream, for as long as it likes: what [`Policy::serves`] learnt. A table that was made
-    /// of annotations says so by itself.
-    pub(crate) client_streaming: bool,
-}
-
-impl TokenDemand {
-    pub(crate) fn new(audience: Cow<'static, str>, requirement: Requirement) -> Self {
-        Self { audience, requirement, client_streaming: false }
-    }
+    pub(crate) kind: MethodKind,
 }
 
 impl Policy {
@@ -88,7 +82,11 @@ impl Policy {
                     if method.audience.is_empty() {
                         faults.push(format!("{}: has no audience", method.path));
                     }
-                    Demand::Token(Box::new(TokenDemand::new(method.audience.clone(), requirement.clone())))
+                    Demand::Token(Box::new(TokenDemand {
+                        audience: method.audience.clone(),
+                        requirement: requirement.clone(),
+                        kind: method.kind,
+                    }))
                 }
             };
             if !is_method_path(&method.path) {
@@ -132,28 +130,28 @@ impl Policy {
         self
     }
 
-    /// Holds the policy against what is served, for a server to refuse to start over a mistake. Of a table that
-    /// was written by hand it also learns here which methods take a stream from their client, and so are ended
-    /// with their token before they have answered.
+    /// Holds the policy against what is served, for a server to refuse to start over a mistake.
     ///
-    /// `descriptor_set` is what `token_proto::include_descriptor_set!` made; `services` are the full names of
-    /// the services that the server serves (`NamedService::NAME`).
+    /// `descriptor_set` is what `token_proto::include_descriptor_set!` made (of several, their bytes one after the
+    /// other); `services` are the full names of the services that the server serves (`NamedService::NAME`).
     ///
     /// # Errors
     ///
-    /// When a served method has no policy, a policy has no method, or a service is not described. The error
-    /// names every fault.
-    pub fn serves(mut self, descriptor_set: &[u8], services: &[&str]) -> Result<Self, PolicyError> {
-        let Some(described) = Described::decode(descriptor_set) else {
-            return PolicyError::or(vec!["the descriptor set cannot be decoded".to_owned()], self);
-        };
-        let faults = described.faults(self.methods.keys().map(|path| &**path), services);
-        for (path, demand) in &mut self.methods {
-            if let Demand::Token(demand) = demand {
-                demand.client_streaming = described.is_client_streaming(path);
-            }
-        }
-        PolicyError::or(faults, self)
+    /// When a served method has no policy, a policy has no method or one of another kind, or a service is not
+    /// described. The error names every fault.
+    pub fn serves(self, descriptor_set: &[u8], services: &[&str]) -> Result<ServedPolicy, PolicyError> {
+        let faults = Described::decode(descriptor_set).map_or_else(
+            || vec!["the descriptor set cannot be decoded".to_owned()],
+            |described| described.faults(&self, services),
+        );
+        PolicyError::or(faults, ServedPolicy(self))
+    }
+
+    /// Enforces the policy as it is, for a server that has no descriptors: a method without a policy is then found
+    /// out by its callers, who are denied.
+    #[must_use]
+    pub fn unchecked(self, _: danger::UncheckedPolicy) -> ServedPolicy {
+        ServedPolicy(self)
     }
 
     /// Every scope that some method demands, or takes for enough.
@@ -180,7 +178,7 @@ impl Policy {
 pub struct PolicyError(Vec<String>);
 
 impl PolicyError {
-    fn or(faults: Vec<String>, policy: Policy) -> Result<Policy, Self> {
+    fn or<P>(faults: Vec<String>, policy: P) -> Result<P, Self> {
         if faults.is_empty() { Ok(policy) } else { Err(Self(faults)) }
     }
 

@@ -60,7 +60,7 @@ impl ProtectedResource {
 
 #[cfg(test)]
 mod tests {
-    use token_proto::policy::{Access, MethodPolicy, Requirement};
+    use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 
     use super::*;
     use crate::test_util::TestIssuer;
@@ -91,6 +91,7 @@ mod tests {
             path: path.into(),
             audience: "inventory".into(),
             access: Access::Require(Requirement { all_scopes: vec![scope.into()].into(), ..Requirement::any_token() }),
+            kind: MethodKind::Unary,
         };
         let policy = Policy::new(&[method("/a.B/C", "write"), method("/a.B/D", "read"), method("/a.B/E", "read")]);
         let resource = ProtectedResource::new("https://api.example").unwrap();

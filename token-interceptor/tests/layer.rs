@@ -18,11 +18,18 @@ use inventory::{
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use token_interceptor::{
-    attach::TokenLayer, caller::Caller, interceptor::AuthorizationInterceptor, layer::AuthorizationLayer,
-    policy::Policy, protected_resource::ProtectedResource, revocation::Revocations, test_util::TestIssuer,
+    attach::TokenLayer,
+    caller::Caller,
+    danger,
+    interceptor::AuthorizationInterceptor,
+    layer::AuthorizationLayer,
+    policy::{Policy, PolicyError, ServedPolicy},
+    protected_resource::ProtectedResource,
+    revocation::Revocations,
+    test_util::TestIssuer,
     verify::Verifier,
 };
-use token_proto::policy::{Access, MethodPolicy, Requirement, StreamExpiry};
+use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
     Code, Request, Response, Status,
@@ -254,26 +261,26 @@ async fn a_stream_goes_on_where_the_annotation_allows_it() {
     assert_eq!(end_of_stream(StreamExpiry::Allow).await, None);
 }
 
-/// A table of one method, written by hand.
-fn upload(access: Access) -> Policy {
-    Policy::new(&[MethodPolicy { path: "/Files/Upload".into(), audience: "inventory".into(), access }]).unwrap()
-}
-
-/// The same, held against descriptors that say whether the client sends a stream.
-fn upload_as_described(client_streaming: bool) -> Policy {
-    let method = MethodDescriptorProto {
+/// A service of one method, as it is declared and as it is described.
+fn upload(declared: MethodKind, requirement: Requirement, described: MethodKind) -> Result<ServedPolicy, PolicyError> {
+    let access = Access::Require(requirement);
+    let method = MethodPolicy { path: "/Files/Upload".into(), audience: "inventory".into(), access, kind: declared };
+    let described = MethodDescriptorProto {
         name: Some("Upload".to_owned()),
-        client_streaming: Some(client_streaming),
+        client_streaming: Some(described.is_client_streaming()),
+        server_streaming: Some(matches!(described, MethodKind::ServerStreaming | MethodKind::BidirectionalStreaming)),
         ..Default::default()
     };
-    let service = ServiceDescriptorProto { name: Some("Files".to_owned()), method: vec![method], ..Default::default() };
+    let service =
+        ServiceDescriptorProto { name: Some("Files".to_owned()), method: vec![described], ..Default::default() };
     let file = FileDescriptorProto { service: vec![service], ..Default::default() };
     let descriptors = FileDescriptorSet { file: vec![file] }.encode_to_vec();
-    upload(Access::Require(Requirement::any_token())).serves(&descriptors, &["Files"]).unwrap()
+    Policy::new(&[method]).unwrap().serves(&descriptors, &["Files"])
 }
 
 /// A call that its handler never answers, over a simulated hour: whether it ends, and when.
-async fn end_of_call(policy: Policy) -> Option<(Duration, Status)> {
+async fn end_of_call(kind: MethodKind, requirement: Requirement) -> Option<(Duration, Status)> {
+    let policy = upload(kind, requirement, kind).unwrap();
     let issuer = TestIssuer::new("https://issuer.example");
     let inner = tower::service_fn(|_: http::Request<Body>| pending::<Result<http::Response<Body>, Infallible>>());
     let service = AuthorizationLayer::new(issuer.verifier(), policy).layer(inner);
@@ -294,10 +301,8 @@ async fn end_of_call(policy: Policy) -> Option<(Duration, Status)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_client_streams_ends_with_its_token_before_it_is_answered() {
-    // Known from the annotations' table alone, and from the descriptors alone.
-    let annotated = Access::Require(Requirement::any_token()).for_client_streaming(true);
-    for policy in [upload(annotated), upload_as_described(true)] {
-        let (after, status) = end_of_call(policy).await.unwrap();
+    for kind in [MethodKind::ClientStreaming, MethodKind::BidirectionalStreaming] {
+        let (after, status) = end_of_call(kind, Requirement::any_token()).await.unwrap();
         assert!((65..=66).contains(&after.as_secs()), "{after:?}");
         assert_eq!(reason(&status), (Code::Unauthenticated, "TOKEN_EXPIRED".into()));
     }
@@ -306,14 +311,14 @@ async fn a_call_whose_client_streams_ends_with_its_token_before_it_is_answered()
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_client_streams_goes_on_where_the_annotation_allows_it() {
     let allowed = Requirement { stream_expiry: StreamExpiry::Allow, ..Requirement::any_token() };
-    assert!(end_of_call(upload(Access::Require(allowed).for_client_streaming(true))).await.is_none());
+    assert!(end_of_call(MethodKind::ClientStreaming, allowed).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_unary_call_that_takes_its_time_is_not_cut_off() {
-    let annotated = Access::Require(Requirement::any_token()).for_client_streaming(false);
-    assert!(end_of_call(upload(annotated)).await.is_none());
-    assert!(end_of_call(upload_as_described(false)).await.is_none());
+    for kind in [MethodKind::Unary, MethodKind::ServerStreaming] {
+        assert!(end_of_call(kind, Requirement::any_token()).await.is_none(), "{kind:?}");
+    }
 }
 
 #[tokio::test]
@@ -343,7 +348,8 @@ async fn an_applications_client_layer_takes_its_tokens_from_the_test_issuer() {
     let issuer = TestIssuer::new("https://issuer.example");
     let tokens = TokenLayer::new(issuer.source().client("shop")).policy(&policy());
     let tokens = tokens.destination(&"http://127.0.0.1".parse().unwrap()).unwrap();
-    let authorization = AuthorizationLayer::new(issuer.verifier(), Policy::new(&policy()).unwrap());
+    let served = Policy::new(&policy()).unwrap().serves(DESCRIPTORS, &[SERVICE_NAME]).unwrap();
+    let authorization = AuthorizationLayer::new(issuer.verifier(), served);
     let service = tokens.layer(authorization.layer(InventoryServiceServer::new(Inventory)));
     let mut client = InventoryServiceClient::new(service);
     assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap().into_inner().asked_by, "shop");
@@ -465,6 +471,20 @@ mod policies {
     }
 
     #[test]
+    fn a_method_that_is_of_another_kind_than_declared_is_an_error() {
+        let kinds = [
+            MethodKind::Unary,
+            MethodKind::ServerStreaming,
+            MethodKind::ClientStreaming,
+            MethodKind::BidirectionalStreaming,
+        ];
+        for (declared, described) in kinds.into_iter().flat_map(|kind| kinds.map(|other| (kind, other))) {
+            let outcome = upload(declared, Requirement::any_token(), described);
+            assert_eq!(outcome.is_ok(), declared == described, "{declared:?} {described:?}");
+        }
+    }
+
+    #[test]
     fn a_service_that_is_not_described_is_an_error() {
         assert!(faults(&policy(), &[SERVICE_NAME, "shop.v1.Till"])[0].contains("shop.v1.Till"));
         assert!(Policy::new(&policy()).unwrap().serves(b"\xff", &[SERVICE_NAME]).is_err());
@@ -485,6 +505,7 @@ mod policies {
     #[tokio::test]
     async fn health_is_open_and_reflection_is_not_unless_opened() {
         let layer = |policy: Policy| {
+            let policy = policy.unchecked(danger::UncheckedPolicy);
             let issuer = TestIssuer::new("https://issuer.example");
             let inner = tower::service_fn(|_: http::Request<axum::body::Body>| async {
                 Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))

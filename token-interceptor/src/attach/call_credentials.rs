@@ -31,7 +31,7 @@ impl TokenCallCredentials {
     fn token_for(&self, details: &CallDetails) -> Result<Option<FreshToken>, Answer> {
         let service = details.service_url().rsplit('/').next().unwrap_or_default();
         let path = format!("/{service}/{}", details.method_name());
-        let Some(token) = self.0.routes.of(&path) else { return Ok(None) };
+        let Some(token) = &self.0.routes.of(&path).token else { return Ok(None) };
         self.0.own_or_callers(token.clone(), current_caller).map(Some)
     }
 }
@@ -82,7 +82,7 @@ mod tests {
     use std::{borrow::Cow, sync::Arc};
 
     use grpc::{attributes::Attributes, credentials::SecurityLevel};
-    use token_proto::policy::{Access, MethodPolicy, Requirement};
+    use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 
     use super::*;
     use crate::source::{IssuedToken, Refusal, SourceError, TokenRequest, TokenSource};
@@ -107,7 +107,8 @@ mod tests {
             let all_scopes: Cow<'static, [Cow<'static, str>]> = vec![Cow::Borrowed(scope)].into();
             Access::Require(Requirement { all_scopes, ..Requirement::any_token() })
         };
-        MethodPolicy { path: path.into(), audience: "a".into(), access: scope.map_or(Access::Public, require) }
+        let access = scope.map_or(Access::Public, require);
+        MethodPolicy { path: path.into(), audience: "a".into(), access, kind: MethodKind::Unary }
     }
 
     async fn metadata(method_name: &str) -> Result<Option<String>, StatusError> {

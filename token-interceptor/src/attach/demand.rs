@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use token_proto::policy::{Access, MethodPolicy, Requirement};
+use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 
 use crate::source::TokenRequest;
 
@@ -16,9 +16,17 @@ pub struct UnknownMethod {
     pattern: String,
 }
 
-/// From a method's path to what its calls need; none where they need no token.
+/// From a method's path to what its calls need.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Demands(HashMap<Arc<str>, Option<TokenRequest>>);
+pub(super) struct Demands(HashMap<Arc<str>, Demand>);
+
+/// What the calls of one method need.
+#[derive(Clone, Debug)]
+pub(super) struct Demand {
+    /// None where they need no token.
+    pub(super) request: Option<TokenRequest>,
+    pub(super) kind: MethodKind,
+}
 
 impl Demands {
     /// Each method by itself: a token that opens it and nothing else.
@@ -28,16 +36,16 @@ impl Demands {
             let request = match &method.access {
                 // A token is not shown to whom nobody has said that it is for.
                 Access::Undeclared | Access::Public => None,
-                Access::Require(requirement) => Some(demand(&method.audience, requirement)),
+                Access::Require(requirement) => Some(asked_for(&method.audience, requirement)),
             };
-            self.0.insert(path.into(), request);
+            self.0.insert(path.into(), Demand { request, kind: method.kind });
         }
     }
 
     /// The methods that `patterns` name share one token for each audience, with the scopes of all of them.
     pub(super) fn share(&mut self, patterns: &[&str]) -> Result<(), UnknownMethod> {
         let demanding =
-            |pattern: &&&str| self.iter().any(|(path, request)| request.is_some() && matches(pattern, path));
+            |pattern: &&&str| self.iter().any(|(path, demand)| demand.request.is_some() && matches(pattern, path));
         if let Some(unknown) = patterns.iter().find(|pattern| !demanding(pattern)) {
             return Err(UnknownMethod { pattern: (*unknown).to_owned() });
         }
@@ -57,10 +65,10 @@ impl Demands {
 
     fn named(&mut self, patterns: &[&str]) -> impl Iterator<Item = &mut TokenRequest> {
         let named = move |path: &str| patterns.iter().any(|pattern| matches(pattern, path));
-        self.0.iter_mut().filter(move |(path, _)| named(path)).filter_map(|(_, request)| request.as_mut())
+        self.0.iter_mut().filter(move |(path, _)| named(path)).filter_map(|(_, demand)| demand.request.as_mut())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Option<TokenRequest>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Demand)> {
         self.0.iter()
     }
 }
@@ -72,7 +80,7 @@ fn matches(pattern: &str, path: &str) -> bool {
 
 /// Exactly what the method demands. Of scopes of which any one will do, the first: the others would be asked
 /// for in vain.
-fn demand(audience: &str, requirement: &Requirement) -> TokenRequest {
+fn asked_for(audience: &str, requirement: &Requirement) -> TokenRequest {
     let all: BTreeSet<&str> = requirement.all_scopes.iter().map(AsRef::as_ref).collect();
     let any = requirement.any_scopes.first().map(AsRef::as_ref);
     let met = requirement.any_scopes.iter().any(|scope| all.contains(scope.as_ref()));
@@ -87,7 +95,7 @@ mod tests {
     use super::*;
 
     fn method(path: &'static str, audience: &'static str, access: Access) -> MethodPolicy {
-        MethodPolicy { path: path.into(), audience: audience.into(), access }
+        MethodPolicy { path: path.into(), audience: audience.into(), access, kind: MethodKind::Unary }
     }
 
     fn require(all: &'static [Cow<'static, str>], any: &'static [Cow<'static, str>]) -> Access {
@@ -113,7 +121,7 @@ mod tests {
     }
 
     fn asked(demands: &Demands, path: &str) -> Option<String> {
-        demands.0.get(path)?.as_ref().map(ToString::to_string)
+        demands.0.get(path)?.request.as_ref().map(ToString::to_string)
     }
 
     #[test]
@@ -158,6 +166,6 @@ mod tests {
         let requirement = Requirement { max_token_age: Some(Duration::from_secs(30)), ..Requirement::any_token() };
         let mut demands = Demands::default();
         demands.of_policy(&[method("/a.S/Young", "a", Access::Require(requirement))]);
-        assert_eq!(demands.0["/a.S/Young"].as_ref().unwrap().max_age(), Some(Duration::from_secs(30)));
+        assert_eq!(demands.0["/a.S/Young"].request.as_ref().unwrap().max_age(), Some(Duration::from_secs(30)));
     }
 }

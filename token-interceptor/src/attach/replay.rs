@@ -1,8 +1,8 @@
 //! What may be sent twice, and when.
 //!
 //! Once more, at most, and only where the first attempt provably did nothing: the callee's own layer refused
-//! the token before the handler ran (a trailers-only answer with this project's reason), and the request is
-//! one message that is still at hand.
+//! the token before the handler ran (a trailers-only answer with this project's reason), the method is unary, and
+//! its one message is still at hand. Streams are never replayed.
 
 use std::{
     pin::{Pin, pin},
@@ -30,22 +30,27 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// For what is sent once, whatever becomes of it.
+    pub(super) fn once(body: Body) -> Self {
+        Self { body, replay: None }
+    }
+
     /// Looks at the body without waiting: a single message is there at once, a stream is not.
     pub(super) fn look_at(mut body: Body) -> Result<Self, Status> {
         let first = match poll(&mut body) {
-            Poll::Pending => return Ok(Self { body, replay: None }),
-            Poll::Ready(None) => return Ok(Self { body: Body::empty(), replay: None }),
+            Poll::Pending => return Ok(Self::once(body)),
+            Poll::Ready(None) => return Ok(Self::once(Body::empty())),
             Poll::Ready(Some(Err(status))) => return Err(status),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         let Some(message) = first.data_ref().filter(|data| is_one_message(data)).cloned() else {
-            return Ok(Self { body: after(first, body), replay: None });
+            return Ok(Self::once(after(first, body)));
         };
         match poll(&mut body) {
             Poll::Ready(None) => Ok(Self { body: one_message(message.clone()), replay: Some(message) }),
             Poll::Ready(Some(Err(status))) => Err(status),
-            Poll::Ready(Some(Ok(second))) => Ok(Self { body: after(first, after(second, body)), replay: None }),
-            Poll::Pending => Ok(Self { body: after(first, body), replay: None }),
+            Poll::Ready(Some(Ok(second))) => Ok(Self::once(after(first, after(second, body)))),
+            Poll::Pending => Ok(Self::once(after(first, body))),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use http::{Request, header::AUTHORIZATION};
+use token_proto::policy::MethodKind;
 
 use super::{TokenLayer, answer, demand::Demands, on_behalf::current_caller, tokens::Tokens};
 use crate::{
@@ -17,35 +18,55 @@ use crate::{
 /// From a method's path to its token.
 #[derive(Default)]
 pub(super) struct Routes {
-    by_path: HashMap<Arc<str>, Option<FreshToken>>,
-    otherwise: Option<FreshToken>,
+    by_path: HashMap<Arc<str>, Route>,
+    otherwise: Route,
+}
+
+/// What a call gets.
+#[derive(Clone, Default)]
+pub(super) struct Route {
+    /// None: the method needs no token, or nobody has said what it demands.
+    pub(super) token: Option<FreshToken>,
+    /// The policy says that the method takes one message and answers with one. What nobody has described may be a
+    /// stream.
+    pub(super) unary: bool,
+}
+
+/// The token that a call carries.
+pub(super) struct Carried {
+    pub(super) token: FreshToken,
+    pub(super) unary: bool,
 }
 
 impl Routes {
     pub(super) fn resolve(demands: &Demands, every_call: Option<&TokenRequest>, tokens: &Tokens) -> Self {
         let token = |request: &TokenRequest| tokens.standing(request.clone());
-        let by_path = demands.iter().map(|(path, request)| (Arc::clone(path), request.as_ref().map(token)));
-        Self { by_path: by_path.collect(), otherwise: every_call.map(token) }
+        let by_path = demands.iter().map(|(path, demand)| {
+            let unary = demand.kind == MethodKind::Unary;
+            (Arc::clone(path), Route { token: demand.request.as_ref().map(token), unary })
+        });
+        Self { by_path: by_path.collect(), otherwise: Route { token: every_call.map(token), unary: false } }
     }
 
-    /// None: the method needs no token, or nobody has said what it demands.
-    pub(super) fn of(&self, path: &str) -> Option<&FreshToken> {
-        self.by_path.get(path).unwrap_or(&self.otherwise).as_ref()
+    pub(super) fn of(&self, path: &str) -> &Route {
+        self.by_path.get(path).unwrap_or(&self.otherwise)
     }
 }
 
 impl TokenLayer {
     /// The token that a call gets; none where it needs none, or brings its own.
-    pub(super) fn token_for<B>(&self, request: &Request<B>) -> Result<Option<FreshToken>, Answer> {
+    pub(super) fn token_for<B>(&self, request: &Request<B>) -> Result<Option<Carried>, Answer> {
+        let route = self.routes.of(request.uri().path());
         let token = match request.extensions().get::<TokenRequest>() {
             Some(asked_for) => Some(self.tokens.occasional(asked_for)),
-            None => self.routes.of(request.uri().path()).cloned(),
+            None => route.token.clone(),
         };
         let Some(token) = token.filter(|_| !request.headers().contains_key(AUTHORIZATION)) else { return Ok(None) };
         if !self.may_go_to(request.uri()) {
             return Err(answer::destination_unknown());
         }
-        self.own_or_callers(token, || request.extensions().get::<Caller>().cloned().or_else(current_caller)).map(Some)
+        let caller = || request.extensions().get::<Caller>().cloned().or_else(current_caller);
+        Ok(Some(Carried { token: self.own_or_callers(token, caller)?, unary: route.unary }))
     }
 
     /// A request that says where it goes is held to that, whatever the program said of the channel.

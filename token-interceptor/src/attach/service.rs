@@ -16,6 +16,7 @@ use super::{
     TokenLayer, answer,
     deadline::Deadline,
     replay::{self, Outgoing},
+    routes::Carried,
     watched::{Sent, Watched},
 };
 use crate::refresh::{FreshToken, Ready};
@@ -48,8 +49,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let token = match self.layer.token_for(&request) {
-            Ok(Some(token)) => token,
+        let Carried { token, unary } = match self.layer.token_for(&request) {
+            Ok(Some(carried)) => carried,
             Ok(None) => {
                 let call = self.inner.call(request);
                 return Box::pin(async move { Ok(call.await?.map(|body| Watched::new(body, None))) });
@@ -62,13 +63,15 @@ where
         // The instance that was asked whether it is ready goes with the call.
         let next = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, next);
-        let call = Call { inner, source: Waiting { token, wait_max: self.layer.wait_max } };
+        let call = Call { inner, unary, source: Waiting { token, wait_max: self.layer.wait_max } };
         Box::pin(call.run(request))
     }
 }
 
 struct Call<S> {
     inner: S,
+    /// Streams are never sent twice.
+    unary: bool,
     source: Waiting,
 }
 
@@ -95,7 +98,8 @@ where
         let Ready { token, generation } = ready;
         request.headers_mut().insert(AUTHORIZATION, token.into_header());
         let (head, body) = request.into_parts();
-        let Outgoing { body, replay } = match Outgoing::look_at(body) {
+        let outgoing = if self.unary { Outgoing::look_at(body) } else { Ok(Outgoing::once(body)) };
+        let Outgoing { body, replay } = match outgoing {
             Ok(outgoing) => outgoing,
             Err(status) => return Ok(status.into_http()),
         };

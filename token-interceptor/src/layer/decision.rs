@@ -18,7 +18,7 @@ use crate::{
     cache::CachedVerifier,
     caller::Caller,
     error::Denied,
-    policy::{self, Demand, Policy, TokenDemand},
+    policy::{self, Demand, ServedPolicy, TokenDemand},
     status::Answer,
     verify::{KeyWait, Obstacle, Verifier},
 };
@@ -36,7 +36,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Rules {
     /// What the path says.
-    ByMethod(Policy),
+    ByMethod(ServedPolicy),
     /// The same for every request.
     Same(TokenDemand),
 }
@@ -169,8 +169,7 @@ impl TokenDemand {
     fn ends(&self) -> Ends {
         match self.requirement.stream_expiry {
             StreamExpiry::Allow => Ends::Nothing,
-            StreamExpiry::CloseUnanswered => Ends::Call,
-            StreamExpiry::Close if self.client_streaming => Ends::Call,
+            StreamExpiry::Close if self.kind.is_client_streaming() => Ends::Call,
             StreamExpiry::Close => Ends::Response,
         }
     }

@@ -1,12 +1,34 @@
 //! The policy held against the descriptors of what is served.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+use token_proto::policy::MethodKind;
 
-/// The methods that a descriptor set describes, and whether the client of each sends a stream.
-pub(super) struct Described(HashMap<String, bool>);
+use super::{Demand, Policy};
+use crate::error::Denied;
+
+/// A policy that was held against what is served: the only kind that a server layer takes, so that a server with a
+/// mistake in it does not start. [`Policy::serves`] makes one.
+#[derive(Clone, Debug)]
+pub struct ServedPolicy(pub(super) Policy);
+
+impl ServedPolicy {
+    /// What was declared.
+    #[must_use]
+    pub fn declared(&self) -> &Policy {
+        &self.0
+    }
+
+    /// What the method at `path` demands.
+    pub(crate) fn demand(&self, path: &str) -> Result<&Demand, Denied> {
+        self.0.demand(path)
+    }
+}
+
+/// The methods that a descriptor set describes.
+pub(super) struct Described(HashMap<String, MethodKind>);
 
 impl Described {
     /// `None` where the bytes are no descriptor set.
@@ -18,20 +40,16 @@ impl Described {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}{dot}{}/{}", file.package(), service.name(), method.name());
-                    methods.insert(path, method.client_streaming());
+                    methods.insert(path, MethodKind::new(method.client_streaming(), method.server_streaming()));
                 }
             }
         }
         Some(Self(methods))
     }
 
-    pub(super) fn is_client_streaming(&self, path: &str) -> bool {
-        self.0.get(path).copied().unwrap_or(false)
-    }
-
-    /// Every disagreement between `declared` paths and the `services` that are served.
-    pub(super) fn faults<'a>(&self, declared: impl Iterator<Item = &'a str>, services: &[&str]) -> Vec<String> {
-        let declared: HashSet<&str> = declared.collect();
+    /// Every disagreement between what is `declared` and the `services` that are served.
+    pub(super) fn faults(&self, declared: &Policy, services: &[&str]) -> Vec<String> {
+        let declared = &declared.methods;
         let mut faults = BTreeSet::new();
         for service in services {
             let prefix = format!("/{service}/");
@@ -39,13 +57,19 @@ impl Described {
             if methods.is_empty() {
                 faults.insert(format!("{service}: the descriptor set does not describe it"));
             }
-            for path in methods.into_iter().filter(|path| !declared.contains(path.as_str())) {
+            for path in methods.into_iter().filter(|path| !declared.contains_key(path.as_str())) {
                 faults.insert(format!("{path}: is served without a policy, so nobody could call it"));
             }
         }
-        for path in declared.iter().filter(|path| !path.starts_with("/grpc.health.v1.Health/")) {
-            if !self.0.contains_key(*path) {
+        for (path, demand) in declared.iter().filter(|(path, _)| !path.starts_with("/grpc.health.v1.Health/")) {
+            let Some(described) = self.0.get(&**path) else {
                 faults.insert(format!("{path}: has a policy, but there is no such method"));
+                continue;
+            };
+            if let Demand::Token(demand) = demand
+                && demand.kind != *described
+            {
+                faults.insert(format!("{path}: is {:?} in the policy, {described:?} as it is served", demand.kind));
             }
         }
         faults.into_iter().collect()

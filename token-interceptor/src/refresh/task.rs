@@ -14,9 +14,10 @@ use super::{
 };
 use crate::source::{AccessToken, IssuedToken, SourceError};
 
-/// After this long an attempt has failed. Longer than a stall that an issuer may recover from by itself:
-/// asking again would only add to its queue. Dead connections are noticed sooner, by keepalive.
-const ATTEMPT_MAX: Duration = Duration::from_secs(35);
+/// After this long an attempt has failed. A stall of 30 s is sat out, since asking again would only add to the
+/// issuer's queue; and an issuer that recovers while an attempt hangs is asked again no later than that. Dead
+/// connections are noticed sooner, by keepalive.
+const ATTEMPT_MAX: Duration = Duration::from_millis(30_500);
 
 type Answer = Result<IssuedToken, SourceError>;
 

@@ -21,8 +21,9 @@ use crate::{
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// HTTP/1.1 has no pings: this is how long a dead connection goes unnoticed.
-const HTTP_MAX: Duration = Duration::from_secs(20);
+/// HTTP/1.1 has no pings: this is how long a dead connection goes unnoticed. As long as an attempt to get a token
+/// may take, which is the shorter bound.
+const HTTP_MAX: Duration = Duration::from_secs(31);
 
 /// How an issuer is reached.
 #[derive(Clone)]

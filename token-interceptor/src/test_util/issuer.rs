@@ -101,11 +101,13 @@ impl TestIssuer {
     /// # use tonic::body::Body;
     /// # use tower::{ServiceBuilder, ServiceExt as _};
     /// # static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::POLICY;
+    /// # static DESCRIPTOR_SET: &[u8] = token_proto::FILE_DESCRIPTOR_SET;
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let issuer = TestIssuer::new("https://issuer.example");
     /// let tokens = TokenLayer::new(issuer.source()).policy(POLICY).destination(&"http://localhost".parse()?)?;
-    /// let authorization = AuthorizationLayer::new(issuer.verifier(), Policy::new(POLICY)?);
+    /// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["token.v1.TokenService"])?;
+    /// let authorization = AuthorizationLayer::new(issuer.verifier(), policy);
     /// // Or: tokens.connect_lazy(&endpoint), and Server::builder().layer(authorization).
     /// let service = ServiceBuilder::new().layer(tokens).layer(authorization).service_fn(
     ///     |request: http::Request<Body>| async move {

@@ -17,9 +17,9 @@ use tower::Layer as _;
 use crate::{
     callee::Callee,
     inventory::{
-        self as pb, POLICY,
+        self as pb, DESCRIPTOR_SET, POLICY,
         inventory_service_client::InventoryServiceClient,
-        inventory_service_server::{InventoryService, InventoryServiceServer},
+        inventory_service_server::{InventoryService, InventoryServiceServer, SERVICE_NAME},
     },
     issuer::Issuer,
     network::{Client, channel, connections, host},
@@ -68,8 +68,9 @@ async fn serve_shop(users: Arc<TestIssuer>) -> turmoil::Result {
     let source = TokenExchange::new("shop", "tks_shop", issuer)?;
     let tokens = TokenLayer::new(source).policy(POLICY).on_behalf_of_caller().any_destination(danger::AllowPlaintext);
     let shop = Shop(InventoryServiceClient::new(tokens.layer(channel("inventory"))));
+    let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &[SERVICE_NAME])?;
     Server::builder()
-        .layer(AuthorizationLayer::new(users.verifier(), Policy::new(POLICY)?))
+        .layer(AuthorizationLayer::new(users.verifier(), policy))
         .layer(CarryCallerLayer)
         .add_service(InventoryServiceServer::new(shop))
         .serve_with_incoming(connections().await?)

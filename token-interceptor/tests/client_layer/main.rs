@@ -30,4 +30,6 @@ pub mod inventory {
     tonic::include_proto!("inventory.v1");
     /// What its methods demand.
     pub static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::include_policy!();
+    /// How it describes itself.
+    pub static DESCRIPTOR_SET: &[u8] = token_proto::include_descriptor_set!();
 }

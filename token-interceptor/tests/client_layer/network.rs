@@ -105,12 +105,17 @@ pub fn host(sim: &mut turmoil::Sim<'_>) -> (Arc<Issuer>, Arc<Callee>) {
 impl World {
     fn new(issuer: Arc<Issuer>, callee: Arc<Callee>) -> Self {
         let clock = Arc::new(SimClock::new());
-        let reach = IssuerBuilder::grpc_channel(channel("issuer"), danger::AllowPlaintext);
-        let source = ClientCredentials::new("orders", "tks_secret", reach).unwrap();
         let shared: Arc<dyn Clock> = clock.clone();
-        let tokens = TokenLayer::new(source).policy(POLICY).clock(shared).any_destination(danger::AllowPlaintext);
+        let tokens = Self::without_policy().policy(POLICY).clock(shared);
         let client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
         Self { issuer, callee, clock, tokens, client }
+    }
+
+    /// The layer of a program that knows no policy.
+    pub fn without_policy() -> TokenLayer {
+        let reach = IssuerBuilder::grpc_channel(channel("issuer"), danger::AllowPlaintext);
+        let source = ClientCredentials::new("orders", "tks_secret", reach).unwrap();
+        TokenLayer::new(source).any_destination(danger::AllowPlaintext)
     }
 }
 

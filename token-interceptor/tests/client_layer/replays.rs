@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use token_interceptor::source::TokenRequest;
 use token_proto::v1::ErrorReason;
 use tokio::time::sleep;
 use tonic::{Code, Request};
+use tower::Layer as _;
 
 use crate::{
     callee::Verdict,
-    inventory::{GetItemRequest, ListItemsRequest},
+    inventory::{GetItemRequest, ListItemsRequest, inventory_service_client::InventoryServiceClient},
     issuer::Behaviour,
-    network::simulate,
+    network::{World, channel, simulate},
     outages::call,
 };
 
@@ -99,6 +101,35 @@ fn a_large_request_is_not_replayed_and_its_failure_renews_the_token() {
         assert_eq!(world.callee.attempts().len(), 1);
         sleep(Duration::from_millis(100)).await;
         call(world.client.clone()).await.0.unwrap();
+        assert_eq!(world.issuer.requests(), 2);
+    });
+}
+
+#[test]
+fn a_stream_that_is_refused_before_it_began_is_not_replayed_and_its_failure_renews_the_token() {
+    simulate(Duration::from_secs(20), |world| async move {
+        world.callee.set(Verdict::Refuse(ErrorReason::TokenRevoked));
+        let refused = world.client.clone().list_items(ListItemsRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        assert_eq!((world.callee.attempts().len(), world.callee.handled()), (1, 0));
+        sleep(Duration::from_millis(100)).await;
+        world.client.clone().list_items(ListItemsRequest {}).await.unwrap();
+        assert_eq!(world.callee.tokens(), [Some("token-1".into()), Some("token-2".into())]);
+        assert_eq!(world.issuer.requests(), 2);
+    });
+}
+
+#[test]
+fn what_no_policy_describes_may_be_a_stream_and_is_not_replayed() {
+    simulate(Duration::from_secs(20), |world| async move {
+        world.callee.set(Verdict::Refuse(ErrorReason::TokenRevoked));
+        let request = TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]);
+        let tokens = World::without_policy().every_call(request);
+        let mut client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
+        client.get_item(GetItemRequest::default()).await.unwrap_err();
+        assert_eq!(world.callee.attempts().len(), 1);
+        sleep(Duration::from_millis(100)).await;
+        client.get_item(GetItemRequest::default()).await.unwrap();
         assert_eq!(world.issuer.requests(), 2);
     });
 }

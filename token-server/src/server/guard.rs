@@ -13,7 +13,7 @@ use token_interceptor::{
     clock::Clock,
     key_set::KeySet,
     layer::AuthorizationLayer,
-    policy::Policy,
+    policy::{Policy, ServedPolicy},
     revocation::Revocations,
     verify::{TrustedIssuer, Verifier},
 };
@@ -42,7 +42,7 @@ struct Shared {
 struct Trusted {
     issuer: IssuerUrl,
     revoked: Revocations,
-    policy: Policy,
+    policy: ServedPolicy,
     clock: Arc<dyn Clock>,
 }
 
