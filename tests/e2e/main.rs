@@ -4,8 +4,10 @@
 
 mod admin;
 mod application;
+mod chain;
 mod harness;
 mod keys;
 mod private_key;
+mod service;
 mod trust;
 mod walk;
