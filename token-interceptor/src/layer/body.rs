@@ -1,11 +1,13 @@
 //! A response that ends when the token does.
 //!
 //! A call is authorized once, when it begins; but a stream may go on for hours, and nobody would notice that
-//! its token has expired meanwhile. So a response that is still going on at `exp` plus leeway
-//! ends with TOKEN_EXPIRED. The first frame of data always passes: a unary answer that took its time is not
-//! a stream. A call whose client sends a stream ends before it is answered, too.
+//! its token has expired meanwhile, or was revoked. So a response that is still going on at `exp` plus leeway
+//! ends with TOKEN_EXPIRED, and one whose token or key was taken back with that reason, within a second. The first
+//! frame of data always passes: a unary answer that took its time is not a stream. A call whose client sends a
+//! stream ends before it is answered, too. That nobody can judge the token at the moment ends nothing.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -27,15 +29,19 @@ use crate::{
 };
 
 /// The clock is looked at again after this long at the latest: the machine may have been suspended, or its
-/// clock set, and no stream may outlive its token by more than this. The price is one look at two clocks per
-/// second for each stream that has nothing to send.
+/// clock set, and no stream may outlive its token by more than this. The price is one look at two clocks, and at
+/// the verified token, per second for each stream.
 const DOZE_MAX: Duration = Duration::from_secs(1);
+/// A stream that is never idle looks at its token no more often than this.
+const LOOK_APART: Duration = Duration::from_millis(500);
 
 /// When a call has to end.
 pub(super) struct Guard {
     shared: Arc<Shared>,
     caller: Caller,
+    audience: Cow<'static, str>,
     grpc: bool,
+    looked_at: SystemTime,
     /// Only a call that has to be waited for needs one.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -89,7 +95,10 @@ where
             }
             StateProjection::Inner { body, guard, began } => match body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match guard {
-                    Some(guard) if frame.is_data() && *began && guard.left().is_none() => guard.end(),
+                    Some(guard) if frame.is_data() && *began => match guard.look() {
+                        Ok(_) => return Poll::Ready(Some(Ok(frame))),
+                        Err(denied) => guard.end(&denied),
+                    },
                     Some(_) | None => {
                         *began = true;
                         return Poll::Ready(Some(Ok(frame)));
@@ -99,8 +108,8 @@ where
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     let Some(guard) = guard else { return Poll::Pending };
-                    ready!(guard.poll_expired(cx));
-                    guard.end()
+                    let denied = ready!(guard.poll_ended(cx));
+                    guard.end(&denied)
                 }
             },
         };
@@ -126,22 +135,32 @@ where
 }
 
 impl Guard {
-    pub(super) fn new(shared: Arc<Shared>, caller: Caller, grpc: bool) -> Self {
-        Self { shared, caller, grpc, timer: None }
+    pub(super) fn new(shared: Arc<Shared>, caller: Caller, audience: Cow<'static, str>, grpc: bool) -> Self {
+        let looked_at = shared.now();
+        Self { shared, caller, audience, grpc, looked_at, timer: None }
     }
 
-    /// How long the token has left, by the clock of the day; `None` once it has expired.
-    fn left(&self) -> Option<Duration> {
-        let now: SystemTime = self.shared.now();
-        let end = self.caller.expires_at().checked_add(self.shared.leeway())?;
-        end.duration_since(now).ok().filter(|left| !left.is_zero())
+    /// How long the call may go on before the next look; or why it may not.
+    fn look(&mut self) -> Result<Duration, Denied> {
+        let now = self.shared.now();
+        let end = self.caller.expires_at().checked_add(self.shared.leeway());
+        let left = end.and_then(|end| end.duration_since(now).ok()).filter(|left| !left.is_zero());
+        let left = left.ok_or_else(|| VerifyError::from(Unverified::Expired))?;
+        // By the clock of the day, which may have been set back.
+        if now.duration_since(self.looked_at).map_or(true, |since| since >= LOOK_APART) {
+            self.looked_at = now;
+            self.shared.check_again(&self.caller, &self.audience, now)?;
+        }
+        Ok(left.min(DOZE_MAX))
     }
 
-    /// Ready once the token has expired.
-    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready once the token is good no more.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Denied> {
         loop {
-            let Some(left) = self.left() else { return Poll::Ready(()) };
-            let doze = left.min(DOZE_MAX);
+            let doze = match self.look() {
+                Ok(doze) => doze,
+                Err(denied) => return Poll::Ready(denied),
+            };
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(doze)));
             ready!(timer.as_mut().poll(cx));
             timer.as_mut().reset(tokio::time::Instant::now() + doze);
@@ -149,22 +168,18 @@ impl Guard {
     }
 
     /// The answer to a call that has none yet.
-    pub(super) fn refuse(&self) -> Response<Body> {
-        self.shared.answer(&expired(), self.grpc)
+    pub(super) fn refuse(&self, denied: &Denied) -> Response<Body> {
+        self.shared.answer(denied, self.grpc)
     }
 
     /// The end of the stream: trailers in gRPC, in HTTP a body that breaks off.
-    fn end(&self) -> Result<Frame<Bytes>, BoxError> {
-        let answer = self.refuse();
+    fn end(&self, denied: &Denied) -> Result<Frame<Bytes>, BoxError> {
+        let answer = self.refuse(denied);
         if !self.grpc {
-            return Err(expired().into());
+            return Err(denied.to_string().into());
         }
         let mut trailers = answer.into_parts().0.headers;
         trailers.remove(CONTENT_TYPE);
         Ok(Frame::trailers(trailers))
     }
-}
-
-fn expired() -> Denied {
-    VerifyError::from(Unverified::Expired).into()
 }

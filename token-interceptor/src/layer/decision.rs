@@ -1,6 +1,7 @@
 //! What becomes of a request: each step in order, every way out an answer.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
@@ -17,7 +18,7 @@ use crate::{
     bearer::bearer,
     cache::CachedVerifier,
     caller::Caller,
-    error::Denied,
+    error::{Denied, VerifyError},
     policy::{self, Demand, ServedPolicy, TokenDemand},
     status::Answer,
     verify::{KeyWait, Obstacle, Verifier},
@@ -45,7 +46,7 @@ pub(super) enum Rules {
 pub(super) enum Decision {
     /// The method is open: whatever came with the request was not looked at.
     Open,
-    Allowed(Caller, Ends),
+    Allowed(Caller, Cow<'static, str>, Ends),
     Denied(Denied),
 }
 
@@ -92,7 +93,7 @@ impl Shared {
             },
         };
         match self.authorize(demand, request.headers(), self.now()) {
-            Ok(caller) => Ok(Decision::Allowed(caller, demand.ends())),
+            Ok(caller) => Ok(Decision::Allowed(caller, demand.audience.clone(), demand.ends())),
             Err(Verdict::Denied(denied)) => Ok(Decision::Denied(denied)),
             Err(Verdict::Wait(wait)) => Err(wait),
         }
@@ -103,6 +104,15 @@ impl Shared {
         let seen = self.tokens.verify(token, &demand.audience, now)?;
         policy::check(&demand.requirement, &seen.verified, now, self.leeway())?;
         Ok(Caller::new(seen))
+    }
+
+    /// Whether the token of a call that goes on is still good: expired, revoked, its key taken back. That nobody can
+    /// say at the moment is not the caller's fault.
+    pub(super) fn check_again(&self, caller: &Caller, audience: &str, now: SystemTime) -> Result<(), VerifyError> {
+        match self.tokens.verify(caller.bearer(), audience, now) {
+            Err(Obstacle::Refused(error)) if !error.is_transient() => Err(error),
+            Ok(_) | Err(Obstacle::Refused(_) | Obstacle::KeyOnItsWay(_)) => Ok(()),
+        }
     }
 
     /// Lets the request through to `service`, or answers in its place.
@@ -120,11 +130,11 @@ impl Shared {
         let grpc = is_grpc(request.headers());
         match decision {
             Decision::Open => ResponseFuture::open(service.call(request)),
-            Decision::Allowed(caller, ends) => {
+            Decision::Allowed(caller, audience, ends) => {
                 self.count_allowed();
                 let span =
                     tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let guard = || Guard::new(Arc::clone(self), caller.clone(), grpc);
+                let guard = || Guard::new(Arc::clone(self), caller.clone(), audience, grpc);
                 let (guard, until_answered) = match ends {
                     Ends::Nothing => (None, false),
                     Ends::Response => (Some(guard()), false),

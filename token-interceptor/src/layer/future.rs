@@ -67,8 +67,8 @@ where
                     );
                 }
                 let Some(guard) = guard.as_mut().filter(|_| *until_answered) else { return Poll::Pending };
-                ready!(guard.poll_expired(cx));
-                Poll::Ready(Ok(guard.refuse().map(GuardedBody::refused)))
+                let denied = ready!(guard.poll_ended(cx));
+                Poll::Ready(Ok(guard.refuse(&denied).map(GuardedBody::refused)))
             }
             StateProjection::Refused { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(GuardedBody::refused))),
