@@ -114,7 +114,18 @@ impl HttpClient {
     /// When the URL is refused ([`HttpClient::check`]), no answer came in time, or the body is too large.
     /// An answer with an error status is not an error here.
     pub async fn get(&self, url: &Url) -> Result<HttpResponse, HttpError> {
-        self.exchange(url, Request::new(Full::default())).await
+        self.get_with(url, HeaderMap::new()).await
+    }
+
+    /// Fetches `url`, asking for JSON, with `headers` beside this client's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpClient::get`].
+    pub async fn get_with(&self, url: &Url, headers: HeaderMap) -> Result<HttpResponse, HttpError> {
+        let mut request = Request::new(Full::default());
+        *request.headers_mut() = headers;
+        self.exchange(url, request).await
     }
 
     /// Posts `fields` as a form (`application/x-www-form-urlencoded`).

@@ -5,12 +5,15 @@
 
 use std::fmt;
 
+use tracing::{Span, field::Empty};
+
 use crate::{
     client::{Audience, Scope},
     error::IssueError,
     grant::OnBehalf,
     mint::IssuedToken,
     origin::Origin,
+    trace,
 };
 
 /// The target that the events go to.
@@ -24,12 +27,37 @@ pub(crate) struct Decision<'a> {
     origin: &'a Origin,
     operation: &'static str,
     client_id: String,
+    span: Span,
 }
 
 impl<'a> Decision<'a> {
     /// A request has arrived.
     pub(crate) fn new(origin: &'a Origin, operation: &'static str) -> Self {
-        Self { origin, operation, client_id: String::new() }
+        let span = tracing::info_span!(
+            target: trace::TARGET,
+            "decision",
+            otel.name = operation,
+            operation = Empty,
+            client_id = Empty,
+            outcome = Empty,
+            reason = Empty,
+            jti = Empty,
+        );
+        Self { origin, operation, client_id: String::new(), span }
+    }
+
+    /// The same in a trace, where there is one.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    fn trace(&self, outcome: &'static str, reason: Option<&'static str>, token_id: Option<&str>) {
+        if self.span.is_disabled() {
+            return;
+        }
+        self.span.record("operation", self.operation).record("outcome", outcome);
+        self.span.record("client_id", tracing::field::display(Claimed(&self.client_id)));
+        self.span.record("reason", reason).record("jti", token_id);
     }
 
     /// Who says it is asking.
@@ -49,6 +77,7 @@ impl<'a> Decision<'a> {
 
     /// A token was issued.
     pub(crate) fn issued(&self, token: &IssuedToken) {
+        self.trace("granted", None, Some(token.token_id()));
         let on_behalf = token.on_behalf();
         tracing::info!(
             target: TARGET,
@@ -70,6 +99,7 @@ impl<'a> Decision<'a> {
     /// A question about a token was answered, or its revocation done. `token_id` is that of the token, where it
     /// was a good one.
     pub(crate) fn answered(&self, outcome: &'static str, token_id: Option<&str>) {
+        self.trace(outcome, None, token_id);
         tracing::info!(
             target: TARGET,
             operation = self.operation,
@@ -88,6 +118,7 @@ impl<'a> Decision<'a> {
         let (peer, request_id) = (self.origin.peer(), self.origin.request_id().as_str());
         let reason = error.reason().as_reason();
         let detail = error.detail();
+        self.trace("refused", Some(reason), None);
         match error {
             IssueError::Unavailable(_) | IssueError::Internal(_) => {
                 tracing::error!(target: TARGET, operation, outcome = "failed", %client_id, reason, detail, %peer, request_id);

@@ -24,7 +24,7 @@ use std::{cell::RefCell, path::Path};
 pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
-pub use telemetry::{AuditTarget, LogFormat, Telemetry};
+pub use telemetry::{AuditTarget, LogFormat, ResourceAttribute, Telemetry, Traces};
 pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 
 use token_interceptor::signature::Algorithm;

@@ -16,6 +16,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::SecretString;
 use token_interceptor::clock::Clock;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::{
     audit::Decision,
@@ -36,6 +37,7 @@ use crate::{
     origin::Origin,
     own_tokens::OwnTokens,
     revocation::RevocationRegistry,
+    trace,
 };
 
 pub(crate) use introspect::introspected;
@@ -195,7 +197,8 @@ impl Issuer {
         read: impl Future<Output = Result<TokenRequest, IssueError>>,
     ) -> Result<IssuedToken, IssueError> {
         let mut decision = Decision::new(origin, "issue_token");
-        let issued = self.decide(origin, read, &mut decision).await;
+        let span = decision.span().clone();
+        let issued = self.decide(origin, read, &mut decision).instrument(span).await;
         match &issued {
             Ok(token) => {
                 self.issued.increment(1);
@@ -241,7 +244,8 @@ impl Issuer {
         presented: &PresentedClient,
     ) -> Result<AuthenticatedClient, IssueError> {
         self.limits.attempt(origin.peer(), presented.claimed_id())?;
-        let client = authenticate(&self.clients, presented, self.clock.now()).await;
+        let span = tracing::info_span!(target: trace::TARGET, "authenticate client");
+        let client = authenticate(&self.clients, presented, self.clock.now()).instrument(span).await;
         if let Err(IssueError::ClientAuthenticationFailed(_)) = &client {
             self.limits.failed(origin.peer(), presented.claimed_id());
         }
@@ -273,6 +277,7 @@ impl Issuer {
             })?,
         };
         let entropy = Entropy::draw(&self.random)?;
+        let _span = tracing::info_span!(target: trace::TARGET, "mint token").entered();
         mint::mint(authorization, terms, &signer, entropy, self.clock.now())
     }
 }

@@ -23,13 +23,14 @@
 //! | the two faces | [`service`], [`http`] |
 //! | what is offered, for everybody to read | [`metadata`] |
 //! | every setting, with the place of every mistake | [`config`] |
-//! | log lines, the audit stream, metrics | [`telemetry`] |
+//! | log lines, the audit stream, metrics, traces | [`telemetry`] |
 //! | everything put together, on one port | [`server`] |
 //! | an issuer from nothing, for development and tests | [`development`] |
 //! | the command line | [`command`] |
 
 mod error_chain;
 mod private_file;
+mod trace;
 pub mod timestamp;
 pub mod key_material;
 mod form;

@@ -49,7 +49,8 @@ impl Origin {
 pub struct Peer(Option<IpAddr>);
 
 impl Peer {
-    fn of(extensions: &Extensions) -> Self {
+    /// Reads the address from what the transport said.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
         let address: Option<SocketAddr> = if let Some(plain) = extensions.get::<TcpConnectInfo>() {
             plain.remote_addr()
         } else {

@@ -9,7 +9,7 @@
 //! | the admin services, behind this project's own layer | `admin`, `guard` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
 //! | gRPC messages that cannot be read | `framing` |
-//! | health, metrics | `health`, `timing`, `operations` |
+//! | health, metrics, traces | `health`, `timing`, `spans`, `operations` |
 //! | stopping | `drain` |
 
 mod accept;
@@ -23,6 +23,7 @@ mod guard;
 mod health;
 mod operations;
 mod routes;
+mod spans;
 mod timing;
 mod tls;
 mod worker;
@@ -116,7 +117,8 @@ impl Running {
             None => (Some(probes), None),
         };
         let drain = EndOnDrain::new(phase.subscribe());
-        let extras = Extras { reflection: config.admin.reflection, operations: own, drain };
+        let (reflection, traced) = (config.admin.reflection, config.telemetry.traces.is_some());
+        let extras = Extras { reflection, traced, operations: own, drain };
         let routes = routes::routes(Arc::clone(&issuer), admin, &health, extras)?;
 
         let port = Port { routes, tls: tls.clone(), limits: config.limits.clone(), phase: phase.subscribe() };

@@ -1,9 +1,10 @@
-//! What the server tells about itself: log lines, the audit stream, metrics.
+//! What the server tells about itself: log lines, the audit stream, metrics, traces.
 //!
 //! Nothing here delays a request: lines are written by threads of their own. When those cannot keep up, log
 //! lines are dropped, and audit lines are waited for: a decision without a record is worse than a slow one.
 
 mod audit;
+mod traces;
 
 use std::{fs::OpenOptions, io, path::PathBuf, sync::OnceLock};
 
@@ -17,8 +18,10 @@ use tracing_subscriber::{
 use crate::{
     audit::TARGET,
     config::{AuditTarget, LogFormat, Telemetry},
+    trace,
 };
 use audit::AuditLines;
+use traces::Tracing;
 
 /// Upper bounds of latencies, in seconds: from a cache hit to a store that is stuck.
 const LATENCY_BUCKETS: [f64; 12] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
@@ -34,6 +37,9 @@ pub enum TelemetryError {
         /// Why.
         source: io::Error,
     },
+    /// The collector of spans cannot be addressed.
+    #[error("spans cannot be sent")]
+    Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Another subscriber is in place.
     #[error("logging is set up already")]
     SetUpAlready(#[from] tracing_subscriber::util::TryInitError),
@@ -44,13 +50,25 @@ pub enum TelemetryError {
 #[must_use = "dropped, nothing more is written"]
 pub struct Writers {
     _guards: Vec<WorkerGuard>,
+    tracing: Option<Tracing>,
 }
 
-/// Sends log lines and the audit stream where the configuration says, for the rest of the process's life.
+impl Writers {
+    /// Sends the spans that are left, within their deadline, and writes the lines that are left.
+    pub async fn close(self) {
+        if let Some(tracing) = self.tracing {
+            tracing.close().await;
+        }
+    }
+}
+
+/// Sends log lines, the audit stream and spans where the configuration says, for the rest of the process's life.
+/// Spans travel on the runtime that this is called on.
 ///
 /// # Errors
 ///
-/// When the audit file cannot be opened, or the process has a subscriber already.
+/// When the audit file cannot be opened, the collector's URL or certificate authority cannot be used, or the process
+/// has a subscriber already.
 pub fn init(settings: &Telemetry) -> Result<Writers, TelemetryError> {
     let mut guards = Vec::new();
     let mut keep = |(writer, guard): (NonBlocking, WorkerGuard)| {
@@ -65,8 +83,10 @@ pub fn init(settings: &Telemetry) -> Result<Writers, TelemetryError> {
         AuditTarget::File(path) => Some(keep(lines(open(path)?, false))),
     };
     let audit = audit.map(|writer| AuditLines::new(writer).with_filter(filter_fn(|event| event.target() == TARGET)));
-    tracing_subscriber::registry().with(log).with(audit).try_init()?;
-    Ok(Writers { _guards: guards })
+    let tracing = settings.traces.as_ref().map(Tracing::start).transpose().map_err(TelemetryError::Traces)?;
+    let spans = tracing.as_ref().map(Tracing::layer);
+    tracing_subscriber::registry().with(log).with(audit).with(spans).try_init()?;
+    Ok(Writers { _guards: guards, tracing })
 }
 
 fn lines(writer: impl io::Write + Send + 'static, lossy: bool) -> (NonBlocking, WorkerGuard) {
@@ -77,8 +97,8 @@ fn log<S>(settings: &Telemetry, writer: NonBlocking) -> Box<dyn Layer<S> + Send 
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    // The audit stream has its own place, and this is not it.
-    let filter = EnvFilter::new(format!("{},{TARGET}=off", settings.log_filter));
+    // The audit stream and spans have their own places, and this is not it.
+    let filter = EnvFilter::new(format!("{},{TARGET}=off,{}=off", settings.log_filter, trace::TARGET));
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match settings.log_format {
         LogFormat::Text => layer.with_ansi(false).with_filter(filter).boxed(),
@@ -125,10 +145,12 @@ fn describe() {
         "From a request's head to its answer's."
     );
     describe_counter!("token_server_audit_lines_lost_total", "Audit lines that could not be written.");
+    describe_counter!("token_server_spans_lost_total", "Spans that the collector did not take.");
     describe_gauge!("token_server_store_reachable", "1 while the store answers, 0 while it does not.");
     gauge!("token_server_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("token_server_connections").set(0.0);
     // Counted from 0, so that the first one is an increase.
     counter!("token_server_audit_lines_lost_total").absolute(0);
     counter!("token_server_tls_handshakes_failed_total").absolute(0);
+    counter!("token_server_spans_lost_total").absolute(0);
 }

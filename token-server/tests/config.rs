@@ -42,15 +42,13 @@ fn example_file_is_valid_and_shows_the_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let text = example(folder.path());
     let as_it_is = read(&text, &[]).unwrap();
+    // What has no default, or one that depends on the machine.
+    let unset = ["client_ca", "threads", "endpoint", "certificate_authority", "resource_attributes"];
     let uncommented: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
             // Prose begins with a space, a setting does not.
-            Some(setting)
-                if !setting.starts_with(' ') && !setting.contains("client_ca") && !setting.contains("threads") =>
-            {
-                setting
-            }
+            Some(setting) if !setting.starts_with(' ') && !unset.iter().any(|unset| setting.contains(unset)) => setting,
             _ => line,
         })
         .flat_map(|line| [line, "\n"])
@@ -300,4 +298,34 @@ fn audience_with_an_algorithm_that_has_no_key_is_a_mistake() {
     let error = read(&text, &[]).unwrap_err().to_string();
     assert!(error.contains("tokens.audience.algorithm: there is no key for EdDSA"), "{error}");
     assert!(error.contains("tokens.audience.name:") && error.contains("2 mistakes"), "{error}");
+}
+
+#[test]
+fn spans_go_nowhere_unless_a_collector_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path());
+    assert!(read(&text, &[]).unwrap().telemetry.traces.is_none());
+    let endpoint = ("TOKEN_SERVER__TELEMETRY__TRACES__ENDPOINT", "http://127.0.0.1:4317");
+    let attributes = ("TOKEN_SERVER__TELEMETRY__TRACES__RESOURCE_ATTRIBUTES", "service.namespace=tokens, a=b");
+    let traces = read(&text, &[endpoint, attributes]).unwrap().telemetry.traces.unwrap();
+    assert!((traces.sampling_ratio - 0.01).abs() < f64::EPSILON);
+    assert_eq!(traces.flush_deadline, Duration::from_secs(5));
+    let pairs: Vec<_> =
+        traces.resource_attributes.iter().map(|pair| (pair.key.as_str(), pair.value.as_str())).collect();
+    assert_eq!(pairs, [("service.namespace", "tokens"), ("a", "b")]);
+    let ratio = |ratio| ("TOKEN_SERVER__TELEMETRY__TRACES__SAMPLING_RATIO", ratio);
+    assert!(read(&text, &[endpoint, ratio("1")]).is_ok());
+    for (name, value, problem) in [
+        ("SAMPLING_RATIO", "1.5", "out of range"),
+        ("SAMPLING_RATIO", "NaN", "out of range"),
+        ("SAMPLING_RATIO", "some", "is not a number"),
+        ("ENDPOINT", "127.0.0.1:4317", "is not a URL"),
+        ("ENDPOINT", "ftp://collector", "neither http nor https"),
+        ("ENDPOINT", "http://me:secret@collector", "do not belong into a URL"),
+        ("RESOURCE_ATTRIBUTES", "production", "key=value"),
+    ] {
+        let error = read(&text, &[(&format!("TOKEN_SERVER__TELEMETRY__TRACES__{name}"), value)]).unwrap_err();
+        let shown = shown(&error).join("\n");
+        assert!(shown.contains(problem) && !shown.contains("secret"), "{name} {value}: {shown}");
+    }
 }

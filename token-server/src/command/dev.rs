@@ -42,14 +42,15 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let development = Development::open(&self.state_dir, self.port).map_err(not_usable)?;
-        let _writers = start_telemetry(development.config())?;
         runtime()?.block_on(async {
+            let writers = start_telemetry(development.config())?;
             let mut signals = Signals::listen()?;
             let running = development.start().await.map_err(not_usable)?;
             tell(&running, &self.state_dir, output)?;
             announce_stop();
             until_stopped(&running.server, &mut signals).await;
             running.server.shutdown().await;
+            writers.close().await;
             Ok(())
         })
     }

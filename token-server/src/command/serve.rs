@@ -44,14 +44,15 @@ impl Serve {
         if self.check {
             return Ok(output.line("The configuration is good.")?);
         }
-        let _writers = start_telemetry(&config)?;
         runtime()?.block_on(async {
+            let writers = start_telemetry(&config)?;
             let mut signals = Signals::listen()?;
             let running = Running::start(config).await.map_err(cannot_start)?;
             tracing::info!(address = %running.local_addr(), issuer = %running.issuer(), "serving");
             until_stopped(&running, &mut signals).await;
             running.shutdown().await;
             tracing::info!("stopped");
+            writers.close().await;
             Ok(())
         })
     }
@@ -64,7 +65,7 @@ pub(super) fn load(file: Option<&std::path::Path>) -> Result<Config, Failure> {
     })
 }
 
-/// Sends logs and the audit stream where the configuration says.
+/// Sends logs, the audit stream and spans where the configuration says.
 pub(super) fn start_telemetry(config: &Config) -> Result<Writers, Failure> {
     telemetry::init(&config.telemetry).map_err(|error| Failure::failed("cannot write logs", error))
 }

@@ -261,7 +261,7 @@ macro_rules! shown_as_written {
         }
     )*};
 }
-shown_as_written!(u32, u64, usize);
+shown_as_written!(u32, u64, usize, f64);
 
 impl fmt::Debug for Section<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,9 +19,12 @@ pub(super) trait Setting: Sized {
 fn text<'v>(value: &'v Value, kind: &str) -> Result<&'v str, String> {
     match value {
         Value::Text(text) | Value::Variable(text) => Ok(text),
-        Value::Integer(_) | Value::Boolean(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => {
-            Err(format!("{} is not {kind}", describe(value)))
-        }
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Other(_) => Err(format!("{} is not {kind}", describe(value))),
     }
 }
 
@@ -30,6 +33,7 @@ pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::Text(text) | Value::Variable(text) => format!("{text:?}"),
         Value::Integer(number) => format!("the integer {number}"),
+        Value::Float(number) => format!("the number {number}"),
         Value::Boolean(flag) => format!("the boolean {flag}"),
         Value::List(_) => "a list".to_owned(),
         Value::Table(_) => "a section".to_owned(),
@@ -68,6 +72,7 @@ impl Setting for bool {
             Value::Text(_)
             | Value::Variable(_)
             | Value::Integer(_)
+            | Value::Float(_)
             | Value::List(_)
             | Value::Table(_)
             | Value::Other(_) => Err(format!("{} is neither true nor false", describe(value))),
@@ -82,9 +87,28 @@ impl Setting for u64 {
         let number = match value {
             Value::Integer(number) => Self::try_from(*number).ok(),
             Value::Variable(text) => text.parse().ok(),
-            Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => None,
+            Value::Text(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::List(_)
+            | Value::Table(_)
+            | Value::Other(_) => None,
         };
         number.ok_or_else(|| format!("{} is not a whole number", describe(value)))
+    }
+}
+
+impl Setting for f64 {
+    const ALLOWED: &'static str = "a number";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let number = match value {
+            Value::Float(number) => Some(*number),
+            Value::Integer(number) => i32::try_from(*number).ok().map(Self::from),
+            Value::Variable(text) => text.parse().ok(),
+            Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => None,
+        };
+        number.ok_or_else(|| format!("{} is not a number", describe(value)))
     }
 }
 
@@ -149,9 +173,12 @@ impl<T: Setting> Setting for Vec<T> {
                 .filter(|item| !item.is_empty())
                 .map(|item| T::read(&Value::Variable(item.to_owned())))
                 .collect(),
-            Value::Text(_) | Value::Integer(_) | Value::Boolean(_) | Value::Table(_) | Value::Other(_) => {
-                Err(format!("{} is not a list", describe(value)))
-            }
+            Value::Text(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Table(_)
+            | Value::Other(_) => Err(format!("{} is not a list", describe(value))),
         }
     }
 }

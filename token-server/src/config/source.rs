@@ -23,6 +23,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    Float(f64),
     Boolean(bool),
     List(Vec<Node>),
     Table(Table),
@@ -106,7 +107,10 @@ impl Places<'_> {
                     .collect(),
             ),
             DeValue::Table(table) => Value::Table(self.table(table)),
-            DeValue::Float(_) => Value::Other("float"),
+            DeValue::Float(number) => match number.as_str().parse() {
+                Ok(number) => Value::Float(number),
+                Err(_) => Value::Other("float"),
+            },
             DeValue::Datetime(_) => Value::Other("datetime"),
         }
     }

@@ -1,12 +1,19 @@
 //! `[telemetry]`: what the server tells about itself.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
+
+use url::Url;
 
 use super::{
     reader::Section,
     setting::{Setting, describe},
     source::Value,
 };
+
+/// One in a hundred: enough to see where time goes.
+const SAMPLING_RATIO: f64 = 0.01;
+const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
+const FLUSH_DEADLINE_MAX: Duration = Duration::from_secs(60);
 
 /// `[telemetry]`.
 #[derive(Clone, Debug)]
@@ -17,11 +24,18 @@ pub struct Telemetry {
     pub log_filter: String,
     /// Where the audit stream goes, one JSON object a line.
     pub audit: AuditTarget,
+    /// Where spans go, by OTLP; absent: nothing is traced.
+    pub traces: Option<Traces>,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log_format: LogFormat::Text, log_filter: "info".to_owned(), audit: AuditTarget::StandardOutput }
+        Self {
+            log_format: LogFormat::Text,
+            log_filter: "info".to_owned(),
+            audit: AuditTarget::StandardOutput,
+            traces: None,
+        }
     }
 }
 
@@ -47,6 +61,30 @@ pub enum AuditTarget {
     File(PathBuf),
 }
 
+/// `[telemetry.traces]`: spans, by OTLP over gRPC.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// The collector: `http://` or `https://`, host and port.
+    pub endpoint: Url,
+    /// Roots, as PEM, that the collector's certificate is verified against in place of the machine's own.
+    pub certificate_authority: Option<Vec<u8>>,
+    /// Of the requests whose caller does not trace, this part is traced.
+    pub sampling_ratio: f64,
+    /// What is said about this process beside its name and version.
+    pub resource_attributes: Vec<ResourceAttribute>,
+    /// What is left when the server stops may take this long to send.
+    pub flush_deadline: Duration,
+}
+
+/// An attribute of the process that spans come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceAttribute {
+    /// Its key, as in `service.namespace`.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
 impl Telemetry {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let default = Self::default();
@@ -58,9 +96,59 @@ impl Telemetry {
             log_format: section.or("log_format", default.log_format),
             log_filter,
             audit: section.or("audit", default.audit),
+            traces: Traces::read(section.section("traces")),
         };
         section.finish();
         telemetry
+    }
+}
+
+impl Traces {
+    fn read(mut section: Section<'_>) -> Option<Self> {
+        let endpoint: Option<CollectorUrl> = section.optional("endpoint");
+        let file = section.file("certificate_authority");
+        let read = |path: PathBuf| {
+            let read = std::fs::read(&path);
+            read.map_err(|error| section.reject("certificate_authority", error.to_string(), "a PEM file")).ok()
+        };
+        let certificate_authority = file.and_then(read);
+        let sampling_ratio = section.within("sampling_ratio", SAMPLING_RATIO, 0.0..=1.0);
+        let resource_attributes = section.or("resource_attributes", Vec::new());
+        let flush_deadline = section.within("flush_deadline", FLUSH_DEADLINE, Duration::ZERO..=FLUSH_DEADLINE_MAX);
+        section.finish();
+        let CollectorUrl(endpoint) = endpoint?;
+        Some(Self { endpoint, certificate_authority, sampling_ratio, resource_attributes, flush_deadline })
+    }
+}
+
+/// The URL of a collector.
+struct CollectorUrl(Url);
+
+impl Setting for CollectorUrl {
+    const ALLOWED: &'static str = r#"a URL in quotes, such as "http://127.0.0.1:4317""#;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = String::read(value)?;
+        let url = Url::parse(&text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+        match url.scheme() {
+            "http" | "https" if url.username().is_empty() && url.password().is_none() => Ok(Self(url)),
+            "http" | "https" => Err("credentials do not belong into a URL".to_owned()),
+            scheme => Err(format!("{scheme:?} is neither http nor https")),
+        }
+    }
+}
+
+impl Setting for ResourceAttribute {
+    const ALLOWED: &'static str = r#"a list of "key=value", such as ["deployment.environment.name=production"]"#;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = String::read(value)?;
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                Ok(Self { key: key.trim().to_owned(), value: value.trim().to_owned() })
+            }
+            Some(_) | None => Err(format!("{text:?} is not of the form key=value")),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use token_interceptor::token::VerifiedToken;
+use tracing::Instrument as _;
 
 use super::{Issuer, answered, refused};
 use crate::{audit::Decision, client::Client, convert::TokenQuestion, error::IssueError, origin::Origin};
@@ -24,7 +25,8 @@ impl Issuer {
         read: impl Future<Output = Result<TokenQuestion, IssueError>>,
     ) -> Result<Option<VerifiedToken>, IssueError> {
         let mut decision = Decision::new(origin, "introspect_token");
-        let answer = self.inspect(origin, read, &mut decision).await;
+        let span = decision.span().clone();
+        let answer = self.inspect(origin, read, &mut decision).instrument(span).await;
         match &answer {
             Ok(Some(token)) => answered(&decision, "active", Some(token.token_id())),
             Ok(None) => answered(&decision, "inactive", None),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
+use tracing::Instrument as _;
 
 use super::{Issuer, answered, refused};
 use crate::{
@@ -28,7 +29,8 @@ impl Issuer {
         read: impl Future<Output = Result<TokenQuestion, IssueError>>,
     ) -> Result<(), IssueError> {
         let mut decision = Decision::new(origin, "revoke_token");
-        let revoked = self.put_on_list(origin, read, &mut decision).await;
+        let span = decision.span().clone();
+        let revoked = self.put_on_list(origin, read, &mut decision).instrument(span).await;
         match &revoked {
             Ok(Some(token_id)) => answered(&decision, "revoked", Some(token_id)),
             Ok(None) => answered(&decision, "nothing_to_revoke", None),

@@ -13,7 +13,7 @@ use token_proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
-use super::{ServeError, drain::EndOnDrain, framing::Framing, health::Health, timing::Timing};
+use super::{ServeError, drain::EndOnDrain, framing::Framing, health::Health, spans::Spans, timing::Timing};
 use crate::{
     http as oauth,
     issuer::Issuer,
@@ -25,6 +25,8 @@ use crate::{
 pub(super) struct Extras {
     /// Server reflection.
     pub(super) reflection: bool,
+    /// A span for each request.
+    pub(super) traced: bool,
     /// Metrics and health over HTTP, where they have no port of their own.
     pub(super) operations: Option<Router>,
     /// Whoever stops the server, stops what would never end.
@@ -53,6 +55,9 @@ pub(super) fn routes(
     // On the gRPC routes alone: everywhere else the first answers 400 to ordinary HTTP/1.1 requests.
     let grpc = grpc.layer((GrpcWebLayer::new(), Framing));
     let mut router = grpc.merge(oauth::router(issuer)).layer(Timing::new());
+    if extras.traced {
+        router = router.layer(Spans);
+    }
     if let Some(operations) = extras.operations {
         router = router.merge(operations);
     }

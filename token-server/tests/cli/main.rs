@@ -18,3 +18,4 @@ mod help;
 mod inspect;
 mod serve;
 mod token;
+mod traces;

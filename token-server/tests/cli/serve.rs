@@ -74,15 +74,21 @@ fn missing_file_is_named() {
 }
 
 /// A server by a configuration, ended when dropped.
-struct Serving {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    issuer: String,
+pub(crate) struct Serving {
+    pub(crate) child: Child,
+    pub(crate) log: BufReader<ChildStderr>,
+    pub(crate) issuer: String,
 }
 
 impl Serving {
-    fn start(home: &Path) -> Self {
+    pub(crate) fn start(home: &Path) -> Self {
+        Self::start_with(home, &[])
+    }
+
+    /// With variables beside those that every run has.
+    pub(crate) fn start_with(home: &Path, variables: &[(&str, &str)]) -> Self {
         let mut command = program(home);
+        command.envs(variables.iter().copied());
         command.args(["serve", "--config", "a.toml"]).env("TOKEN_SERVER__TELEMETRY__LOG_FORMAT", "json");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
@@ -91,7 +97,7 @@ impl Serving {
         Self { child, log, issuer: serving["issuer"].as_str().unwrap().to_owned() }
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
     }
 }
@@ -103,7 +109,7 @@ impl Drop for Serving {
     }
 }
 
-fn line_with(log: &mut BufReader<ChildStderr>, expected: &str) -> String {
+pub(crate) fn line_with(log: &mut BufReader<ChildStderr>, expected: &str) -> String {
     let mut lines = String::new();
     loop {
         let mut line = String::new();

@@ -17,9 +17,10 @@ use token_interceptor::{
     danger::AllowPlaintext, http_client::HttpClient, json, signature::VerifyingKey, verify::jws::Jws,
 };
 use tokio::{sync::Mutex, time::Instant};
+use tracing::Instrument as _;
 use url::Url;
 
-use crate::error_chain;
+use crate::{error_chain, trace};
 
 /// Key sets that are kept.
 const SETS_MAX: usize = 1_000;
@@ -98,7 +99,9 @@ impl RemoteKeys {
     async fn fetch(&self, uri: &str) -> Result<Vec<Arc<VerifyingKey>>, String> {
         let http = self.http().ok_or("there is no HTTP client")?;
         let url = Url::parse(uri).map_err(|error| error.to_string())?;
-        let answer = http.get(&url).await.map_err(|error| error_chain::of(&error))?;
+        let span = tracing::info_span!(target: trace::TARGET, "fetch keys", otel.kind = "client", server.address = url.host_str());
+        let fetching = http.get_with(&url, trace::callee(&span)).instrument(span);
+        let answer = fetching.await.map_err(|error| error_chain::of(&error))?;
         if answer.status != http::StatusCode::OK {
             return Err(format!("status {}", answer.status));
         }
