@@ -77,6 +77,18 @@ test('oauth4webapi: reads introspection, revocation and private_key_jwt strictly
   assert.equal((await introspect()).active, false)
 })
 
+test('oauth4webapi: an exchanged token names its subject and its actor', async () => {
+  const server = orders.serverMetadata()
+  const me = { client_id: keyed }
+  const { access_token: subject } = await client.clientCredentialsGrant(orders, { audience })
+  const parameters = new URLSearchParams({ audience, subject_token: subject, subject_token_type: accessToken })
+  const proof = oauth.PrivateKeyJwt(key)
+  const answer = await oauth.genericTokenEndpointRequest(server, me, proof, exchange, parameters)
+  const exchanged = await oauth.processGenericTokenEndpointResponse(server, me, answer)
+  const claims = decodeJwt(exchanged.access_token)
+  assert.deepEqual([claims.sub, claims.client_id, claims.act.sub], [id, keyed, keyed])
+})
+
 test('simple-oauth2: revokes its token', async () => {
   const tokens = await new ClientCredentials({
     client: { id, secret },

@@ -66,6 +66,26 @@ def test_requests_oauthlib_gets_a_token_that_pyjwt_accepts(metadata):
     assert claims_of(token["access_token"], metadata)["aud"] == AUDIENCE
 
 
+def test_requests_oauthlib_calls_with_its_token_and_revokes_it(metadata):
+    client = BackendApplicationClient(client_id=CLIENT_ID)
+    session = RequestsOAuth2Session(client=client)
+    session.fetch_token(
+        metadata["token_endpoint"], client_secret=CLIENT_SECRET, audience=AUDIENCE, verify=CA_FILE
+    )
+    userinfo = f"{ISSUER}/userinfo"
+    assert session.get(userinfo, verify=CA_FILE, timeout=10).json()["sub"] == CLIENT_ID
+    address, headers, form = client.prepare_token_revocation_request(
+        metadata["revocation_endpoint"], session.token["access_token"]
+    )
+    revoked = requests.post(
+        address, data=form, headers=headers, auth=(CLIENT_ID, CLIENT_SECRET), verify=CA_FILE, timeout=10
+    )
+    assert revoked.status_code == 200
+    refused = session.get(userinfo, verify=CA_FILE, timeout=10)
+    assert refused.status_code == 401
+    assert 'error="invalid_token"' in refused.headers["www-authenticate"]
+
+
 def test_a_wrong_secret_is_invalid_client(metadata):
     answer = requests.post(
         metadata["token_endpoint"],

@@ -1,0 +1,150 @@
+package interop;
+
+import static interop.World.env;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.nimbusds.jose.JWSAlgorithm;
+import com.nimbusds.jose.jwk.Curve;
+import com.nimbusds.jose.jwk.ECKey;
+import com.nimbusds.jose.jwk.gen.ECKeyGenerator;
+import com.nimbusds.jwt.SignedJWT;
+import com.nimbusds.oauth2.sdk.AuthorizationGrant;
+import com.nimbusds.oauth2.sdk.ClientCredentialsGrant;
+import com.nimbusds.oauth2.sdk.Scope;
+import com.nimbusds.oauth2.sdk.TokenIntrospectionRequest;
+import com.nimbusds.oauth2.sdk.TokenIntrospectionResponse;
+import com.nimbusds.oauth2.sdk.TokenIntrospectionSuccessResponse;
+import com.nimbusds.oauth2.sdk.TokenRequest;
+import com.nimbusds.oauth2.sdk.TokenResponse;
+import com.nimbusds.oauth2.sdk.TokenRevocationRequest;
+import com.nimbusds.oauth2.sdk.as.AuthorizationServerMetadata;
+import com.nimbusds.oauth2.sdk.auth.ClientAuthentication;
+import com.nimbusds.oauth2.sdk.auth.ClientSecretBasic;
+import com.nimbusds.oauth2.sdk.auth.JWTAuthenticationClaimsSet;
+import com.nimbusds.oauth2.sdk.auth.PrivateKeyJWT;
+import com.nimbusds.oauth2.sdk.auth.Secret;
+import com.nimbusds.oauth2.sdk.http.HTTPRequest;
+import com.nimbusds.oauth2.sdk.id.Audience;
+import com.nimbusds.oauth2.sdk.id.ClientID;
+import com.nimbusds.oauth2.sdk.id.Issuer;
+import com.nimbusds.oauth2.sdk.token.AccessToken;
+import com.nimbusds.oauth2.sdk.token.BearerAccessToken;
+import com.nimbusds.oauth2.sdk.token.TokenTypeURI;
+import com.nimbusds.oauth2.sdk.tokenexchange.TokenExchangeGrant;
+import com.nimbusds.openid.connect.sdk.UserInfoRequest;
+import com.nimbusds.openid.connect.sdk.UserInfoResponse;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Introspection, revocation, private_key_jwt, token exchange and user info, as Nimbus' client does them. */
+class OAuthSurfaceTest {
+  private static final ClientID KEYED = new ClientID("keyed-by-nimbus");
+  private static AuthorizationServerMetadata issuer;
+  private static ECKey key;
+
+  /** A client that has a key pair in place of a secret, and may exchange tokens. */
+  @BeforeAll
+  static void register(@TempDir Path folder) throws Exception {
+    HTTPRequest.setDefaultSSLSocketFactory(World.sockets());
+    issuer = AuthorizationServerMetadata.resolve(new Issuer(env("TOKEN_ISSUER")));
+    key = new ECKeyGenerator(Curve.P_256).generate();
+    Path jwk = Files.writeString(folder.resolve("public.jwk"), key.toPublicJWK().toJSONString());
+    manage(
+        "create", KEYED.getValue(), "--grant", World.AUDIENCE + "=inventory.read",
+        "--grant-type", "client_credentials", "--grant-type", "urn:ietf:params:oauth:grant-type:token-exchange");
+    manage("add-key", KEYED.getValue(), "--jwk", jwk.toString());
+  }
+
+  private static void manage(String... words) throws IOException, InterruptedException {
+    var command = new java.util.ArrayList<>(java.util.List.of(env("TOKEN_SERVER"), "client"));
+    command.addAll(java.util.List.of(words));
+    assertEquals(0, new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(
+        ProcessBuilder.Redirect.DISCARD).start().waitFor());
+  }
+
+  private static ClientAuthentication orders() {
+    return new ClientSecretBasic(
+        new ClientID(env("TOKEN_CLIENT_ID")), new Secret(env("TOKEN_CLIENT_SECRET")));
+  }
+
+  /** RFC 7523 as RFC 10070 has it: the audience is the issuer itself, not the endpoint. Each is good once. */
+  private static ClientAuthentication keyed() throws Exception {
+    var claims = new JWTAuthenticationClaimsSet(KEYED, new Audience(env("TOKEN_ISSUER")));
+    return new PrivateKeyJWT(claims, JWSAlgorithm.ES256, key.toPrivateKey(), null, null);
+  }
+
+  private static AccessToken token(ClientAuthentication client, AuthorizationGrant grant) throws Exception {
+    var request = new TokenRequest.Builder(issuer.getTokenEndpointURI(), client, grant)
+        .scope(new Scope("inventory.read"))
+        .customParameter("audience", World.AUDIENCE)
+        .build();
+    return TokenResponse.parse(request.toHTTPRequest().send()).toSuccessResponse().getTokens().getAccessToken();
+  }
+
+  private static TokenIntrospectionSuccessResponse introspect(AccessToken token) throws Exception {
+    var request = new TokenIntrospectionRequest(issuer.getIntrospectionEndpointURI(), orders(), token);
+    return TokenIntrospectionResponse.parse(request.toHTTPRequest().send()).toSuccessResponse();
+  }
+
+  @Test
+  void aTokenIsActiveUntilItIsRevoked() throws Exception {
+    var token = token(orders(), new ClientCredentialsGrant());
+    var active = introspect(token);
+    assertTrue(active.isActive());
+    assertEquals(env("TOKEN_CLIENT_ID"), active.getClientID().getValue());
+    assertEquals(new Scope("inventory.read"), active.getScope());
+    var revocation = new TokenRevocationRequest(issuer.getRevocationEndpointURI(), orders(), token);
+    assertEquals(200, revocation.toHTTPRequest().send().getStatusCode());
+    assertFalse(introspect(token).isActive());
+  }
+
+  @Test
+  void whatIsNoTokenIsInactiveAndRevokedWithoutComplaint() throws Exception {
+    var nothing = new BearerAccessToken("no-token");
+    assertFalse(introspect(nothing).isActive());
+    var revocation = new TokenRevocationRequest(issuer.getRevocationEndpointURI(), orders(), nothing);
+    assertEquals(200, revocation.toHTTPRequest().send().getStatusCode());
+  }
+
+  @Test
+  void aKeyPairProvesAClient() throws Exception {
+    var claims = SignedJWT.parse(token(keyed(), new ClientCredentialsGrant()).getValue()).getJWTClaimsSet();
+    assertEquals(KEYED.getValue(), claims.getStringClaim("client_id"));
+  }
+
+  @Test
+  void anAssertionIsGoodOnce() throws Exception {
+    var assertion = keyed();
+    token(assertion, new ClientCredentialsGrant());
+    var request = new TokenRequest.Builder(issuer.getTokenEndpointURI(), assertion, new ClientCredentialsGrant())
+        .customParameter("audience", World.AUDIENCE)
+        .build();
+    var again = TokenResponse.parse(request.toHTTPRequest().send()).toErrorResponse();
+    assertEquals("invalid_client", again.getErrorObject().getCode());
+  }
+
+  @Test
+  void anExchangedTokenNamesItsSubjectAndItsActor() throws Exception {
+    var subject = token(orders(), new ClientCredentialsGrant());
+    var exchanged = token(keyed(), new TokenExchangeGrant(subject, TokenTypeURI.ACCESS_TOKEN));
+    assertEquals(TokenTypeURI.ACCESS_TOKEN, exchanged.getIssuedTokenType());
+    var claims = SignedJWT.parse(exchanged.getValue()).getJWTClaimsSet();
+    assertEquals(env("TOKEN_CLIENT_ID"), claims.getSubject());
+    assertEquals(KEYED.getValue(), claims.getJSONObjectClaim("act").get("sub"));
+  }
+
+  @Test
+  void userInfoKnowsTheSubject() throws Exception {
+    var metadata = com.nimbusds.openid.connect.sdk.op.OIDCProviderMetadata.resolve(new Issuer(env("TOKEN_ISSUER")));
+    var token = new BearerAccessToken(token(orders(), new ClientCredentialsGrant()).getValue());
+    var answer = UserInfoResponse.parse(
+        new UserInfoRequest(metadata.getUserInfoEndpointURI(), token).toHTTPRequest().send());
+    assertEquals(env("TOKEN_CLIENT_ID"), answer.toSuccessResponse().getUserInfo().getSubject().getValue());
+  }
+}
