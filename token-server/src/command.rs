@@ -4,8 +4,10 @@
 //! that output can be piped. What went wrong ends with what to do next; the exit code says of which kind it was.
 
 mod agent;
+mod audit;
 mod backup;
 mod client;
+mod completions;
 mod connection;
 mod dev;
 mod explain;
@@ -62,8 +64,10 @@ enum Command {
     Agent(agent::Agent),
     Client(client::Client),
     Key(key::Key),
+    Audit(audit::Audit),
     Inspect(inspect::Inspect),
     Backup(backup::Backup),
+    Completions(completions::Completions),
 }
 
 /// Runs the command that the process's arguments name.
@@ -88,8 +92,10 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Agent(agent) => agent.run(output),
         Command::Client(client) => client.run(output),
         Command::Key(key) => key.run(output),
+        Command::Audit(audit) => audit.run(output),
         Command::Inspect(inspect) => inspect.run(output),
         Command::Backup(backup) => backup.run(output),
+        Command::Completions(completions) => completions.run(output),
     }
 }
 

@@ -10,7 +10,10 @@ use token_interceptor::{
 };
 use token_proto::{
     POLICY,
-    admin::v1::{client_service_client::ClientServiceClient, key_service_client::KeyServiceClient},
+    admin::v1::{
+        audit_service_client::AuditServiceClient, client_service_client::ClientServiceClient,
+        key_service_client::KeyServiceClient,
+    },
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tower::Layer as _;
@@ -188,5 +191,9 @@ impl Admin {
 
     pub(super) fn keys(&self) -> KeyServiceClient<Attach<Channel>> {
         KeyServiceClient::new(self.channel.clone())
+    }
+
+    pub(super) fn audit(&self) -> AuditServiceClient<Attach<Channel>> {
+        AuditServiceClient::new(self.channel.clone())
     }
 }

@@ -206,3 +206,33 @@ fn first_client_is_made_on_the_store_itself() {
     assert_eq!(bad.code, 2, "{}", bad.stderr);
     assert_eq!(run(home.path(), &["client", "create", "b", "--offline"]).code, 2);
 }
+
+#[test]
+fn changes_are_listed_with_filters_and_in_pages() {
+    let dev = Dev::start();
+    for client in ["first", "second"] {
+        assert_eq!(dev.run(&["client", "create", client, "--grant", "inventory=read"]).code, 0);
+    }
+    assert_eq!(dev.run(&["client", "update", "second", "--disable"]).code, 0);
+    let second = json(&dev.run(&["audit", "list", "--resource", "second", "--since", "1h", "--json"]));
+    let actions: Vec<_> = second["records"].as_array().unwrap().iter().map(|record| &record["action"]).collect();
+    assert_eq!(actions, ["UpdateClient", "CreateClient"]);
+    assert_eq!(second["records"][0]["detail"], "disabled");
+    assert!(second["records"][0]["request_id"].as_str().is_some_and(|id| !id.is_empty()));
+
+    let page = ["audit", "list", "--action", "CreateClient", "--page-size", "1", "--json"];
+    let first = json(&dev.run(&page));
+    assert_eq!(first["records"][0]["resource"], "second");
+    let token = first["next_page_token"].as_str().unwrap();
+    let next = json(&dev.run(&[&page[..], &["--page-token", token]].concat()));
+    assert_eq!(next["records"][0]["resource"], "first");
+    let none = json(&dev.run(&["audit", "list", "--until", "1h", "--json"]));
+    assert_eq!(none["records"].as_array().unwrap().len(), 0);
+
+    let table = dev.run(&["audit", "list", "--page-size", "1"]);
+    assert!(table.stdout.starts_with("NUMBER") && table.stdout.contains("UpdateClient"), "{}", table.stdout);
+    assert!(table.stderr.contains("--page-token"), "{}", table.stderr);
+    let every = dev.run(&["audit", "list", "--all", "--action", "CreateClient"]);
+    assert!(every.stdout.contains("first") && every.stdout.contains("second"), "{}", every.stdout);
+    assert_eq!(dev.run(&["audit", "list", "--page-token", "made-up"]).code, 2);
+}

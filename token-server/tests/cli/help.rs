@@ -5,7 +5,7 @@ use crate::harness::run;
 #[test]
 fn help_of_each_command_has_examples() {
     let home = tempfile::tempdir().unwrap();
-    for command in ["dev", "serve", "token", "agent", "client", "key", "inspect", "backup"] {
+    for command in ["dev", "serve", "token", "agent", "client", "key", "audit", "inspect", "backup", "completions"] {
         let ran = run(home.path(), &[command, "--help"]);
         assert_eq!(ran.code, 0, "{command}");
         assert!(ran.stdout.contains("Examples:"), "{command}: {}", ran.stdout);
@@ -40,4 +40,26 @@ fn secrets_have_no_argument_of_their_own() {
     let home = tempfile::tempdir().unwrap();
     let help = run(home.path(), &["token", "--help"]).stdout;
     assert!(help.contains("--client-secret-file") && !help.contains("--client-secret "), "{help}");
+}
+
+#[test]
+fn completions_know_every_command() {
+    let home = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(home.path(), &["completions", shell]);
+        assert_eq!(script.code, 0, "{shell}");
+        for command in ["serve", "client", "audit", "--page-token", "--since"] {
+            assert!(script.stdout.contains(command.trim_start_matches('-')), "{shell} {command}");
+        }
+    }
+    let bash = run(home.path(), &["completions", "bash"]).stdout;
+    let script = home.path().join("completions.bash");
+    std::fs::write(&script, bash).unwrap();
+    let asked = format!(
+        "source {}; COMP_WORDS=(token-server aud); COMP_CWORD=1; _token__server token-server aud token-server; \
+         echo \"${{COMPREPLY[@]}}\"",
+        script.display()
+    );
+    let answer = std::process::Command::new("bash").args(["-c", &asked]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "audit", "{answer:?}");
 }

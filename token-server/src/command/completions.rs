@@ -1,0 +1,26 @@
+//! `token-server completions`: what a shell needs to complete the command line.
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::{Arguments, failure::Failure, output::Output};
+
+/// Prints completions for a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  source <(token-server completions bash)
+  token-server completions zsh > ~/.zfunc/_token-server
+  token-server completions fish > ~/.config/fish/completions/token-server.fish")]
+pub(super) struct Completions {
+    /// Which shell.
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "token-server", &mut script);
+        Ok(output.line(String::from_utf8_lossy(&script).trim_end())?)
+    }
+}
