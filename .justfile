@@ -39,6 +39,10 @@ advisories:
 example:
     tests/interop/with-issuer cargo run --quiet -p token-interceptor --example orders -- --seconds 6
 
+# What is shipped for operators, read by the linters of those who will read it.
+deploy:
+    token-server/deploy/check
+
 # Clients and servers of another world against a running issuer: go, java, node, python, browser, reflection.
 interop language:
     tests/interop/{{language}}/run

@@ -214,7 +214,7 @@ fn unit_file_checks_the_configuration_and_waits_for_the_drain() {
 #[test]
 fn image_runs_as_nobody_and_serves() {
     let dockerfile = read("Dockerfile");
-    assert!(dockerfile.contains("USER nonroot"));
+    assert!(dockerfile.contains("USER 65532:65532"));
     let command = dockerfile.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();
     let command: Vec<String> = serde_json::from_str(command).unwrap();
     assert_eq!(command[..2], ["serve", "--config"]);
