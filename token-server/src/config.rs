@@ -7,9 +7,10 @@
 //! |---|---|
 //! | `source` | file and variables → one tree of values that know their place |
 //! | `setting`, `reader` | values → types, sections, ranges; unknown settings |
-//! | `listen`, `keys`, `tokens`, `telemetry` | the sections |
+//! | `listen`, `keys`, `tokens`, `ext_authz`, `telemetry` | the sections |
 //! | `mistake` | what is reported |
 
+mod ext_authz;
 mod keys;
 mod listen;
 mod mistake;
@@ -21,6 +22,8 @@ mod tokens;
 
 use std::{cell::RefCell, path::Path};
 
+pub use ext_authz::ExtAuthz;
+pub(crate) use ext_authz::{declared_in, policy_of};
 pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
@@ -53,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[ext_authz]`; absent: off.
+    pub ext_authz: Option<ExtAuthz>,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
 }
@@ -112,6 +117,7 @@ impl Config {
         let tokens = Tokens::read(root.section("tokens"), &algorithms);
         let limits = Limits::read(root.section("limits"));
         let admin = Admin::read(root.section("admin"));
+        let ext_authz = ExtAuthz::read(root.has("ext_authz"), root.section("ext_authz"), tls.is_absent());
         let telemetry = Telemetry::read(root.section("telemetry"));
         root.refuse_unknown();
         Some(Self {
@@ -124,6 +130,7 @@ impl Config {
             tokens,
             limits,
             admin,
+            ext_authz,
             telemetry,
         })
     }

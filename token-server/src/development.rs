@@ -127,6 +127,7 @@ impl Development {
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
             admin: Admin { enabled: true, reflection: true },
+            ext_authz: None,
             telemetry: Telemetry { audit: AuditTarget::File(folder.join("audit.jsonl")), ..Telemetry::default() },
         };
         Ok(Self { folder, ca, config })

@@ -20,6 +20,7 @@
 //! | wire to domain | `convert` |
 //! | the whole line, stage after stage | [`issuer`] |
 //! | what operators do to clients and keys | [`admin`] |
+//! | Envoy's protocol, as far as it is spoken here | [`envoy`] |
 //! | the two faces | [`service`], [`http`] |
 //! | what is offered, for everybody to read | [`metadata`] |
 //! | every setting, with the place of every mistake | [`config`] |
@@ -50,6 +51,7 @@ mod convert;
 pub mod metadata;
 pub mod issuer;
 pub mod admin;
+pub mod envoy;
 pub mod service;
 pub mod http;
 pub mod config;

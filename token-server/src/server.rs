@@ -8,6 +8,7 @@
 //! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
 //! | the admin services, behind this project's own layer | `admin`, `guard` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
+//! | decisions for proxies, on a port of their own | `ext_authz` |
 //! | gRPC messages that cannot be read | `framing` |
 //! | health, metrics, traces | `health`, `timing`, `spans`, `operations` |
 //! | stopping | `drain` |
@@ -18,6 +19,7 @@ mod assembly;
 mod connection;
 mod drain;
 mod error;
+mod ext_authz;
 mod framing;
 mod guard;
 mod health;
@@ -71,11 +73,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 pub struct Running {
     address: SocketAddr,
     operations_address: Option<SocketAddr>,
+    ext_authz_address: Option<SocketAddr>,
     issuer_url: IssuerUrl,
     issuer: Arc<Issuer>,
     phase: watch::Sender<Phase>,
     health: Health,
-    tls: Option<Arc<ReloadingTls>>,
+    /// Of each port that has it.
+    tls: Vec<Arc<ReloadingTls>>,
     drain_deadline: Duration,
     workers: Vec<Worker>,
     accepting: JoinSet<()>,
@@ -103,12 +107,13 @@ impl Running {
         let metrics = telemetry::metrics();
         let (listener, address) = bind(config.listen.address)?;
         let operations = config.listen.operations_address.map(bind).transpose()?;
+        let asked = config.ext_authz.as_ref().map(|ext_authz| bind(ext_authz.address)).transpose()?;
         let issuer_url = config.issuer.at_port(address.port());
         let tls = config.tls.as_ref().map(ReloadingTls::load).transpose()?.map(Arc::new);
         let phase = watch::Sender::new(Phase::Serving);
         let health = Health::new();
 
-        let Assembly { issuer, admin, state } = assembly::assemble(&config, &issuer_url, clock).await?;
+        let Assembly { issuer, admin, ext_authz, state } = assembly::assemble(&config, &issuer_url, clock).await?;
         let probes = operations::probes(health.clone());
         let shown = operations::metrics(metrics.clone());
         let (own, beside) = match &operations {
@@ -121,12 +126,18 @@ impl Running {
         let extras = Extras { reflection, traced, operations: own, drain };
         let routes = routes::routes(Arc::clone(&issuer), admin, &health, extras)?;
 
-        let port = Port { routes, tls: tls.clone(), limits: config.limits.clone(), phase: phase.subscribe() };
-        let workers = (0..config.listen.threads.max(1)).map(|number| Worker::start(number, port.clone()));
-        let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServeError::internal)?;
-        let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept::accept(listener, config.limits.connections, desks));
+        let port = Port { routes, tls: tls.clone(), limits: config.limits.clone(), phase: phase.subscribe() };
+        let mut workers = serve(listener, &port, config.listen.threads, &mut accepting)?;
+        let mut tls: Vec<_> = tls.into_iter().collect();
+        let mut ext_authz_address = None;
+        if let (Some(settings), Some((listener, address)), Some(routes)) = (&config.ext_authz, asked, ext_authz) {
+            let own = ext_authz::tls(&config, settings)?.map(Arc::new);
+            tls.extend(own.clone());
+            let port = Port { routes, tls: own, ..port };
+            workers.extend(serve(listener, &port, config.listen.threads, &mut accepting)?);
+            ext_authz_address = Some(address);
+        }
 
         let mut background = JoinSet::new();
         background.spawn(async move {
@@ -136,7 +147,7 @@ impl Running {
             }
         });
         background.spawn(health.clone().watch_store(state.store()));
-        if let Some(tls) = &tls {
+        for tls in &tls {
             background.spawn(Arc::clone(tls).watch());
         }
         let operations_address = operations.as_ref().map(|(_, address)| *address);
@@ -148,6 +159,7 @@ impl Running {
         Ok(Self {
             address,
             operations_address,
+            ext_authz_address,
             issuer_url,
             issuer,
             phase,
@@ -173,6 +185,12 @@ impl Running {
         self.operations_address
     }
 
+    /// Where proxies ask for decisions, where that is on.
+    #[must_use]
+    pub fn ext_authz_addr(&self) -> Option<SocketAddr> {
+        self.ext_authz_address
+    }
+
     /// The issuer identifier.
     #[must_use]
     pub fn issuer(&self) -> &IssuerUrl {
@@ -187,7 +205,7 @@ impl Running {
 
     /// Looks at the certificate files now, without waiting for the next interval.
     pub fn reload_certificates(&self) {
-        if let Some(tls) = &self.tls {
+        for tls in &self.tls {
             tls.reload_and_report();
         }
     }
@@ -221,6 +239,20 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let listener = accept::bind(address);
     let bound = listener.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
     bound.map_err(|source| ServeError::bind(address, source))
+}
+
+/// Workers for a port, and the acceptor that gives them their connections.
+fn serve(
+    listener: TcpListener,
+    port: &Port,
+    threads: usize,
+    accepting: &mut JoinSet<()>,
+) -> Result<Vec<Worker>, ServeError> {
+    let workers = (0..threads.max(1)).map(|number| Worker::start(number, port.clone()));
+    let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServeError::internal)?;
+    let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
+    accepting.spawn(accept::accept(listener, port.limits.connections, desks));
+    Ok(workers)
 }
 
 async fn serve_operations(listener: TcpListener, router: Router) {

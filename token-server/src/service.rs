@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod clients;
+pub mod ext_authz;
 pub mod keys;
 mod operator;
 pub mod status;

@@ -7,7 +7,7 @@ use token_interceptor::{clock::Clock, revocation::Revocations};
 use token_proto::admin::v1::{audit_service_server, client_service_server, key_service_server};
 use tonic::service::Routes;
 
-use super::{ServeError, guard::Guard};
+use super::{ServeError, guard::{Guard, own_policy}};
 use crate::{
     admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
     config::IssuerUrl,
@@ -33,7 +33,7 @@ pub(super) fn routes(
 ) -> Result<Router, ServeError> {
     let services =
         [client_service_server::SERVICE_NAME, key_service_server::SERVICE_NAME, audit_service_server::SERVICE_NAME];
-    let guard = Guard::new(issuer, ring, revoked, clock, &services)?;
+    let guard = Guard::new(issuer, ring, revoked, clock, own_policy(&services)?)?;
     let routes = Routes::new(clients::server(parts.clients, parts.revocations))
         .add_service(keys::server(parts.keys))
         .add_service(audit::server(parts.audit));

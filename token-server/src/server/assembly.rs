@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use token_interceptor::{clock::Clock, danger::AllowPlaintext};
 
-use super::{ServeError, admin};
+use super::{ServeError, admin, ext_authz, guard::Guard};
 use crate::{
     admin::{AdminRules, AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
     client::{
@@ -30,6 +30,8 @@ pub(super) struct Assembly {
     pub(super) issuer: Arc<Issuer>,
     /// The admin services behind their guard, where they are on.
     pub(super) admin: Option<Router>,
+    /// Decisions for proxies, where they are on.
+    pub(super) ext_authz: Option<Router>,
     pub(super) state: State,
 }
 
@@ -87,9 +89,14 @@ pub(super) async fn assemble(
         .admin
         .enabled
         .then(|| admin::routes(parts, issuer_url, &keys, revocations.verifying().clone(), Arc::clone(&clock)));
+    let ext_authz = config.ext_authz.as_ref().map(|ext_authz| {
+        let (revoked, policy) = (revocations.verifying().clone(), ext_authz.policy.clone());
+        let guard = Guard::new(issuer_url, &keys, revoked, Arc::clone(&clock), policy)?;
+        Ok::<_, ServeError>(ext_authz::routes(&guard))
+    });
     let state = State { store, registry: registry.clone(), _following: (feed, rotation, revocations.clone()) };
     let issuer = Issuer::new(self::settings(config, issuer_url), Parts { registry, peppers, keys, revocations }, clock);
-    Ok(Assembly { issuer: Arc::new(issuer), admin: admin.transpose()?, state })
+    Ok(Assembly { issuer: Arc::new(issuer), admin: admin.transpose()?, ext_authz: ext_authz.transpose()?, state })
 }
 
 /// What operators' changes must keep to.

@@ -1,4 +1,5 @@
-//! The project's own server layer around its own admin services, with the keys of this process: no network.
+//! The project's own server layer with the keys of this process and its revocations: no network. Around its own admin
+//! services, and where proxies ask.
 
 use std::{
     convert::Infallible,
@@ -54,21 +55,25 @@ struct Current {
 }
 
 impl Guard {
-    /// Guards `services`, all of whose methods must declare what they demand.
+    /// Lets through what `policy` lets through.
     pub(super) fn new(
         issuer: &IssuerUrl,
         keys: &KeyRing,
         revoked: Revocations,
         clock: Arc<dyn Clock>,
-        services: &[&str],
+        policy: Policy,
     ) -> Result<Self, ServeError> {
-        let declared: Vec<_> = POLICY.iter().filter(|method| is_of(&method.path, services)).cloned().collect();
-        let policy = Policy::new(&declared).map_err(ServeError::internal)?.without_public_health();
-        let policy = policy.serves(FILE_DESCRIPTOR_SET, services).map_err(ServeError::internal)?;
         let trusted = Trusted { issuer: issuer.clone(), revoked, policy, clock };
         let current = ArcSwap::from_pointee(trusted.with(keys.published())?);
         Ok(Self(Arc::new(Shared { trusted, keys: keys.clone(), current })))
     }
+}
+
+/// What this project's own `services` demand, all of whose methods must say so.
+pub(super) fn own_policy(services: &[&str]) -> Result<Policy, ServeError> {
+    let declared: Vec<_> = POLICY.iter().filter(|method| is_of(&method.path, services)).cloned().collect();
+    let policy = Policy::new(&declared).map_err(ServeError::internal)?.without_public_health();
+    policy.serves(FILE_DESCRIPTOR_SET, services).map_err(ServeError::internal)
 }
 
 fn is_of(path: &str, services: &[&str]) -> bool {
@@ -136,7 +141,7 @@ where
                 Ok(mut guarded) => Ok(guarded.call(request).await?.map(Body::new)),
                 // Fails closed.
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the admin services cannot be guarded");
+                    tracing::error!(error = &error as &dyn std::error::Error, "nothing can be decided, so everything is refused");
                     Ok(crate::service::status::not_offered().into_http())
                 }
             }

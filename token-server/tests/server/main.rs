@@ -11,6 +11,7 @@
 mod algorithms;
 mod credentials;
 mod drain;
+mod ext_authz;
 mod framing;
 mod harness;
 mod limits;

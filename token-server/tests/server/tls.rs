@@ -16,10 +16,10 @@ use tokio_rustls::TlsConnector;
 use crate::harness::config;
 
 /// A CA of the test's own.
-struct Ca(Issuer<'static, KeyPair>, String);
+pub(crate) struct Ca(Issuer<'static, KeyPair>, String);
 
 impl Ca {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -27,8 +27,12 @@ impl Ca {
         Self(Issuer::new(params, key), pem)
     }
 
+    pub(crate) fn pem(&self) -> &str {
+        &self.1
+    }
+
     /// Certificate and key for localhost.
-    fn leaf(&self) -> (String, String) {
+    pub(crate) fn leaf(&self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())

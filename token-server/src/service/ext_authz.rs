@@ -1,0 +1,99 @@
+//! `envoy.service.auth.v3.Authorization`: a proxy's question about a request, answered by the layer that guards tonic
+//! services, so with its verdict and in its words: for servers in languages that have no layer of ours.
+//!
+//! The question becomes the request that it is about, the request goes through the layer, and what comes out of it
+//! becomes the answer. Every answer is a decision: an RPC that fails would let the request through wherever the proxy
+//! is told to let failures pass (`failure_mode_allow`).
+
+mod answer;
+mod question;
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use token_interceptor::caller::Caller;
+use tonic::Status;
+use tower::{BoxError, Layer, Service, ServiceExt as _};
+
+use crate::envoy::service::auth::v3::{CheckRequest, CheckResponse, authorization_server};
+use question::Question;
+
+/// The head of a request, and whatever of the body the filter is told to send along.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The service, ready to be added to a router; `layer` decides.
+#[must_use]
+pub fn server<L>(layer: &L) -> authorization_server::AuthorizationServer<ExtAuthz<L::Service>>
+where
+    L: Layer<Admission>,
+    ExtAuthz<L::Service>: authorization_server::Authorization,
+{
+    authorization_server::AuthorizationServer::new(ExtAuthz::new(layer.layer(Admission)))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Decides as the layer around [`Admission`] does.
+#[derive(Clone, Debug)]
+pub struct ExtAuthz<G> {
+    gate: G,
+}
+
+impl<G> ExtAuthz<G> {
+    /// `gate`: [`Admission`] behind a layer.
+    #[must_use]
+    pub fn new(gate: G) -> Self {
+        Self { gate }
+    }
+}
+
+#[tonic::async_trait]
+impl<G, B> authorization_server::Authorization for ExtAuthz<G>
+where
+    G: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    G::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    async fn check(&self, request: tonic::Request<CheckRequest>) -> Result<tonic::Response<CheckResponse>, Status> {
+        let Question { request, claimed } = Question::of(request.into_inner());
+        let Ok(response) = self.gate.clone().oneshot(request).await;
+        let (head, body) = response.into_parts();
+        let answer = match head.extensions.get::<Admitted>() {
+            Some(Admitted(caller)) => answer::admitted(caller.as_ref(), &claimed),
+            // The layer's own answers are whole when they are made.
+            None => answer::denied(&head, &body.collect().await.map(|body| body.to_bytes()).unwrap_or_default()),
+        };
+        Ok(tonic::Response::new(answer))
+    }
+}
+
+/// What a layer guards here: it says that it was reached, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Admission;
+
+/// In the extensions of an answer that came from [`Admission`] alone; without a caller where the method is open.
+#[derive(Clone)]
+struct Admitted(Option<Caller>);
+
+impl Service<Request<Body>> for Admission {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(Admitted(request.extensions().get::<Caller>().cloned()));
+        ready(Ok(response))
+    }
+}
