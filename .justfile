@@ -43,7 +43,7 @@ example:
 deploy:
     token-server/deploy/check
 
-# Clients and servers of another world against a running issuer: go, java, node, python, browser, reflection.
+# Clients and servers of another world against a running issuer: go, java, node, python, browser, reflection, envoy.
 interop language:
     tests/interop/{{language}}/run
 

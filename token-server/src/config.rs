@@ -22,8 +22,8 @@ mod tokens;
 
 use std::{cell::RefCell, path::Path};
 
+pub(crate) use ext_authz::Declared;
 pub use ext_authz::ExtAuthz;
-pub(crate) use ext_authz::{declared_in, policy_of};
 pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};

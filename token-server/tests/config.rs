@@ -1,6 +1,6 @@
 //! The configuration: every mistake at once, each with its place, what is wrong and what is allowed.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, time::Duration};
 
@@ -16,6 +16,7 @@ fn example(folder: &Path) -> String {
     for name in ["sealing.key", "pepper.key"] {
         fs::write(folder.join(name), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
     }
+    fs::write(folder.join("inventory.binpb"), token_proto::FILE_DESCRIPTOR_SET).unwrap();
     // An EC key in the place of the RSA key, which takes long to make.
     fs::write(folder.join("rsa.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     EXAMPLE.replace("/etc/token-server", folder.to_str().unwrap())
@@ -55,10 +56,12 @@ fn example_file_is_valid_and_shows_the_defaults() {
         .collect();
     let spelt_out = read(&uncommented.replace("\"RS256\"", "\"ES256\""), &[]).unwrap();
     assert_eq!((spelt_out.keys.import.len(), spelt_out.tokens.audiences.len()), (1, 1));
+    assert!(as_it_is.ext_authz.is_none() && spelt_out.ext_authz.is_some());
     let comparable = |config: &Config| {
         let mut config = config.clone();
         config.keys.import.clear();
         config.tokens.audiences.clear();
+        config.ext_authz = None;
         format!("{config:?}")
     };
     assert_eq!(comparable(&as_it_is), comparable(&spelt_out));
@@ -328,4 +331,42 @@ fn spans_go_nowhere_unless_a_collector_is_named() {
         let shown = shown(&error).join("\n");
         assert!(shown.contains(problem) && !shown.contains("secret"), "{name} {value}: {shown}");
     }
+}
+
+/// The mistakes in a section `[ext_authz]`, with files of the test's own in the place of `/etc/token-server`.
+fn ext_authz(section: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("garbage.binpb"), [0xff; 8]).unwrap();
+    fs::write(folder.path().join("empty.binpb"), "").unwrap();
+    let section = section.replace("/etc/token-server", folder.path().to_str().unwrap());
+    let text = format!("{}\n[ext_authz]\n{section}", example(folder.path()));
+    read(&text, &[]).map_or_else(|error| shown(&error), |_| Vec::new())
+}
+
+#[test]
+fn decisions_for_proxies_are_for_loopback_or_for_certified_proxies() {
+    let files = r#"descriptor_sets = ["/etc/token-server/inventory.binpb"]"#;
+    let client_ca = r#"client_ca = "/etc/token-server/client-ca.pem""#;
+    for good in ["127.0.0.1:9191", "[::1]:9191"] {
+        assert_eq!(ext_authz(&format!("address = \"{good}\"\n{files}")), [""; 0]);
+    }
+    assert_eq!(ext_authz(&format!("address = \"0.0.0.0:9191\"\n{client_ca}\n{files}")), [""; 0]);
+    let open = ext_authz(&format!("address = \"0.0.0.0:9191\"\n{files}")).join("\n");
+    assert!(open.contains("ext_authz.address: 0.0.0.0:9191 is not loopback, and there is no client_ca"), "{open}");
+}
+
+#[test]
+fn decisions_for_proxies_need_descriptor_sets_with_a_policy() {
+    for (files, problem) in [
+        ("", "it names no file"),
+        (r#""/etc/token-server/none.binpb""#, "none.binpb: No such file"),
+        (r#""/etc/token-server/garbage.binpb""#, "garbage.binpb: not a usable descriptor set"),
+        (r#""/etc/token-server/empty.binpb""#, "empty.binpb: no service in it has token.auth.v1 annotations"),
+    ] {
+        let mistakes = ext_authz(&format!("address = \"127.0.0.1:9191\"\ndescriptor_sets = [{files}]"));
+        assert!(mistakes.len() == 1 && mistakes[0].contains("ext_authz.descriptor_sets"), "{mistakes:?}");
+        assert!(mistakes[0].contains(problem), "{mistakes:?}");
+    }
+    let missing = ext_authz("").join("\n");
+    assert!(missing.contains("ext_authz.address: it is missing") && missing.contains("descriptor_sets"), "{missing}");
 }

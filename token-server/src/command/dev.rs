@@ -1,6 +1,9 @@
 //! `token-server dev`: an issuer from nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use secrecy::ExposeSecret as _;
@@ -12,10 +15,15 @@ use super::{
     serve::{announce_stop, cannot_start, start_telemetry, until_stopped},
     signals::Signals,
 };
-use crate::development::{Development, DevelopmentError, RunningDevelopment};
+use crate::{
+    config::{Declared, ExtAuthz},
+    development::{Development, DevelopmentError, RunningDevelopment},
+};
 
 /// The port of a development issuer.
 const PORT: u16 = 8443;
+/// The port that a local Envoy asks at.
+const EXT_AUTHZ_PORT: u16 = 9191;
 
 /// Serves tokens on https://localhost:8443 from nothing: for development, and to see how it works.
 ///
@@ -27,6 +35,7 @@ const PORT: u16 = 8443;
 Examples:
   token-server dev
   token-server dev --port 0 --state-dir /tmp/issuer     # any free port
+  token-server dev --ext-authz inventory.binpb          # decides for Envoy as well
   rm -r .token-server                                   # forget everything
 
 For other machines, and to keep: token-server serve --help")]
@@ -37,11 +46,18 @@ pub(super) struct Dev {
     /// Where everything is kept.
     #[arg(long, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
     state_dir: PathBuf,
+    /// Decide for Envoy (ext_authz) by the annotations in this descriptor set; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    ext_authz: Vec<PathBuf>,
+    /// Where on 127.0.0.1 Envoy asks, in plaintext; 0 takes a free port
+    #[arg(long, value_name = "PORT", default_value_t = EXT_AUTHZ_PORT, requires = "ext_authz")]
+    ext_authz_port: u16,
 }
 
 impl Dev {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let development = Development::open(&self.state_dir, self.port).map_err(not_usable)?;
+        let mut development = Development::open(&self.state_dir, self.port).map_err(not_usable)?;
+        development.config_mut().ext_authz = self.ext_authz()?;
         runtime()?.block_on(async {
             let writers = start_telemetry(development.config())?;
             let mut signals = Signals::listen()?;
@@ -53,6 +69,15 @@ impl Dev {
             writers.close().await;
             Ok(())
         })
+    }
+
+    fn ext_authz(&self) -> Result<Option<ExtAuthz>, Failure> {
+        if self.ext_authz.is_empty() {
+            return Ok(None);
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ext_authz_port));
+        let declared = Declared::read(&self.ext_authz).map_err(Failure::usage)?;
+        Ok(Some(ExtAuthz { address, client_ca: None, policy: declared.policy }))
     }
 }
 
@@ -109,6 +134,9 @@ More clients:
         id = example.id,
         env = example.env_file.display(),
     ))?;
+    if let Some(address) = server.ext_authz_addr() {
+        output.line(format_args!("Decisions for Envoy (ext_authz), in plaintext:\n  {address}\n"))?;
+    }
     Ok(())
 }
 

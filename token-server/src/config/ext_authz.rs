@@ -1,11 +1,8 @@
 //! `[ext_authz]`: decisions for Envoy, by the policy that descriptor sets carry.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
-use token_interceptor::policy::Policy;
+use token_interceptor::policy::{Policy, ServedPolicy};
 use token_proto::policy::{Access, MethodPolicy, from_descriptor_set};
 
 use super::reader::Section;
@@ -19,7 +16,7 @@ pub struct ExtAuthz {
     /// Roots, as PEM, of the proxies' certificates; the server's own certificate is that of `[tls]`. Absent: plaintext.
     pub client_ca: Option<PathBuf>,
     /// What the annotations in `descriptor_sets` demand.
-    pub policy: Policy,
+    pub policy: ServedPolicy,
 }
 
 impl ExtAuthz {
@@ -31,7 +28,7 @@ impl ExtAuthz {
         let address: Option<SocketAddr> = section.required("address");
         let client_ca = section.file("client_ca");
         let files: Vec<PathBuf> = section.required("descriptor_sets").unwrap_or_default();
-        let policy = policy_of(&files).map_err(|problem| {
+        let declared = Declared::read(&files).map_err(|problem| {
             let allowed = "files of `buf build -o FILE` or `protoc --include_imports --descriptor_set_out=FILE`, with \
                            services whose methods all say what they demand";
             section.reject("descriptor_sets", problem, allowed);
@@ -48,48 +45,52 @@ impl ExtAuthz {
             section.reject("address", problem, "a loopback address, or client_ca = \"/path/to/proxies-ca.pem\"");
         }
         section.finish();
-        Some(Self { address: address?, client_ca, policy: policy.ok()? })
+        Some(Self { address: address?, client_ca, policy: declared.ok()?.policy })
     }
 }
 
-/// The policy of every service that says what it demands, in every file.
-///
-/// # Errors
-///
-/// In words: what is wrong with the first file that cannot be used.
-pub(crate) fn policy_of(files: &[PathBuf]) -> Result<Policy, String> {
-    let mut policy = Policy::new(&[]).map_err(|error| error.to_string())?;
-    if files.is_empty() {
-        return Err("it names no file".to_owned());
-    }
-    for file in files {
-        let table = declared_in(file)?;
-        policy = policy.and(&table).map_err(|error| format!("{}: {error}", file.display()))?;
-    }
-    Ok(policy)
+/// What descriptor sets declare.
+pub(crate) struct Declared {
+    /// What every method demands of every service of which at least one method says so: then all must.
+    pub(crate) policy: ServedPolicy,
 }
 
-/// The methods of every service in the file of which at least one says what it demands; then all must.
-///
-/// # Errors
-///
-/// As [`policy_of`].
-pub(crate) fn declared_in(file: &Path) -> Result<Vec<MethodPolicy>, String> {
-    let encoded = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let mut table = from_descriptor_set(&encoded).map_err(|error| format!("{}: {error}", file.display()))?;
-    let declares = |method: &MethodPolicy| method.access != Access::Undeclared;
-    let services: Vec<String> = table.iter().filter(|method| declares(method)).map(service).collect();
-    table.retain(|method| services.contains(&service(method)));
-    if table.is_empty() {
-        return Err(format!("{}: no service in it has token.auth.v1 annotations", file.display()));
-    }
-    match table.iter().find(|method| !declares(method)) {
-        Some(method) => Err(format!("{}: {} does not say what it demands", file.display(), method.path)),
-        None => Ok(table),
+impl Declared {
+    /// Reads the files: encoded descriptor sets with their imports.
+    ///
+    /// # Errors
+    ///
+    /// In words, with every fault of the first file or of the policy that cannot be used.
+    pub(crate) fn read(files: &[PathBuf]) -> Result<Self, String> {
+        let (mut table, mut encoded) = (Vec::new(), Vec::new());
+        for file in files {
+            let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let methods = from_descriptor_set(&bytes).map_err(|error| format!("{}: {error}", file.display()))?;
+            let services = annotated(&methods);
+            if services.is_empty() {
+                return Err(format!("{}: no service in it has token.auth.v1 annotations", file.display()));
+            }
+            table.extend(methods.into_iter().filter(|method| services.contains(service(method))));
+            encoded.extend(bytes);
+        }
+        let services = annotated(&table);
+        if services.is_empty() {
+            return Err("it names no file".to_owned());
+        }
+        let served: Vec<&str> = services.iter().map(String::as_str).collect();
+        let policy = Policy::new(&table).and_then(|policy| policy.serves(&encoded, &served));
+        let policy = policy.map_err(|error| error.to_string())?;
+        Ok(Self { policy })
     }
 }
 
-/// `/package.Service/`.
-fn service(method: &MethodPolicy) -> String {
-    method.path.rsplit_once('/').map_or_else(String::new, |(service, _)| format!("{service}/"))
+/// The services of which at least one method says what it demands.
+fn annotated(methods: &[MethodPolicy]) -> BTreeSet<String> {
+    let declared = methods.iter().filter(|method| method.access != Access::Undeclared);
+    declared.map(|method| service(method).to_owned()).collect()
+}
+
+/// `package.Service`.
+fn service(method: &MethodPolicy) -> &str {
+    method.path.trim_start_matches('/').rsplit_once('/').map_or("", |(service, _)| service)
 }

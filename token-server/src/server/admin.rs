@@ -7,7 +7,10 @@ use token_interceptor::{clock::Clock, revocation::Revocations};
 use token_proto::admin::v1::{audit_service_server, client_service_server, key_service_server};
 use tonic::service::Routes;
 
-use super::{ServeError, guard::{Guard, own_policy}};
+use super::{
+    ServeError,
+    guard::{Guard, own_policy},
+};
 use crate::{
     admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
     config::IssuerUrl,

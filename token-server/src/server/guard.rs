@@ -61,7 +61,7 @@ impl Guard {
         keys: &KeyRing,
         revoked: Revocations,
         clock: Arc<dyn Clock>,
-        policy: Policy,
+        policy: ServedPolicy,
     ) -> Result<Self, ServeError> {
         let trusted = Trusted { issuer: issuer.clone(), revoked, policy, clock };
         let current = ArcSwap::from_pointee(trusted.with(keys.published())?);
@@ -70,7 +70,7 @@ impl Guard {
 }
 
 /// What this project's own `services` demand, all of whose methods must say so.
-pub(super) fn own_policy(services: &[&str]) -> Result<Policy, ServeError> {
+pub(super) fn own_policy(services: &[&str]) -> Result<ServedPolicy, ServeError> {
     let declared: Vec<_> = POLICY.iter().filter(|method| is_of(&method.path, services)).cloned().collect();
     let policy = Policy::new(&declared).map_err(ServeError::internal)?.without_public_health();
     policy.serves(FILE_DESCRIPTOR_SET, services).map_err(ServeError::internal)
@@ -141,7 +141,10 @@ where
                 Ok(mut guarded) => Ok(guarded.call(request).await?.map(Body::new)),
                 // Fails closed.
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "nothing can be decided, so everything is refused");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "nothing can be decided, so everything is refused"
+                    );
                     Ok(crate::service::status::not_offered().into_http())
                 }
             }

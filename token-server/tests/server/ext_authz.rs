@@ -9,14 +9,15 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use token_interceptor::{
+    danger::UncheckedPolicy,
     key_set::KeySet,
     layer::AuthorizationLayer,
-    policy::Policy,
+    policy::{Policy, ServedPolicy},
     test_util::TestIssuer,
     verify::{TrustedIssuer, Verifier},
 };
 use token_proto::{
-    policy::{Access, MethodPolicy, Requirement, from_descriptor_set},
+    policy::{Access, MethodKind, MethodPolicy, Requirement, from_descriptor_set},
     v1::{
         ClientAuthentication, IssueTokenRequest, RevokeTokenRequest, client_authentication::Credential,
         token_service_client::TokenServiceClient,
@@ -66,8 +67,12 @@ fn table() -> Vec<MethodPolicy> {
     table
 }
 
+fn policy() -> ServedPolicy {
+    Policy::new(&table()).unwrap().serves(&descriptor_set(), &["inventory.v1.InventoryService"]).unwrap()
+}
+
 fn layer(verifier: Verifier) -> AuthorizationLayer {
-    AuthorizationLayer::new(verifier, Policy::new(&table()).unwrap())
+    AuthorizationLayer::new(verifier, policy())
 }
 
 fn grpc(path: &str, headers: &[(&str, &str)]) -> HttpRequest {
@@ -193,8 +198,10 @@ async fn every_forged_token_is_refused_and_for_its_own_reason() {
         path: GET_ITEM.into(),
         audience: "inventory".into(),
         access: Access::Require(Requirement::any_token()),
+        kind: MethodKind::Unary,
     };
-    let service = service(&AuthorizationLayer::new(verifier, Policy::new(&[any]).unwrap()));
+    let policy = Policy::new(&[any]).unwrap().unchecked(UncheckedPolicy);
+    let service = service(&AuthorizationLayer::new(verifier, policy));
     let ask = |token: &Value| {
         let bearer = format!("Bearer {}", token.as_str().unwrap());
         grpc(GET_ITEM, &[("authorization", &bearer)])
@@ -206,7 +213,12 @@ async fn every_forged_token_is_refused_and_for_its_own_reason() {
     assert!(forgeries.len() > 100);
     for forgery in forgeries {
         let (code, reason, _) = verdict(&headers(&denied(decide(&service, ask(&forgery["token"])).await)));
-        assert_eq!((code, &*reason), (Code::Unauthenticated, forgery["reason"].as_str().unwrap()), "{}", forgery["name"]);
+        assert_eq!(
+            (code, &*reason),
+            (Code::Unauthenticated, forgery["reason"].as_str().unwrap()),
+            "{}",
+            forgery["name"]
+        );
     }
 }
 
@@ -254,7 +266,7 @@ async fn what_speaks_http_is_answered_as_rfc_6750_has_it() {
 
 /// An issuer that decides for the example application.
 async fn issuer(change: impl FnOnce(&mut ExtAuthz)) -> (TempDir, RunningDevelopment) {
-    let policy = Policy::new(&table()).unwrap();
+    let policy = policy();
     development(|config| {
         let mut own = ExtAuthz { address: "127.0.0.1:0".parse().unwrap(), client_ca: None, policy };
         change(&mut own);
@@ -308,7 +320,7 @@ async fn an_issuer_decides_about_its_own_tokens_until_they_are_revoked() {
     let unknown = reason(ask(&proxy, "/token.v1.TokenService/IssueToken", Some(&token)).await);
     assert_eq!(unknown, (Code::PermissionDenied, "METHOD_NOT_DECLARED".to_owned(), 403));
 
-    let request = RevokeTokenRequest { client: Some(example(&dev)), token: token.clone(), ..Default::default() };
+    let request = RevokeTokenRequest { client: Some(example(&dev)), token: token.clone() };
     let mut tokens = TokenServiceClient::new(channel(&dev).await);
     tokens.revoke_token(request).await.unwrap();
     let revoked = reason(ask(&proxy, GET_ITEM, Some(&token)).await);

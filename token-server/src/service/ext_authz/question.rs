@@ -46,7 +46,9 @@ fn fields(http: &HttpRequest) -> Vec<(&str, &[u8])> {
         Some(map) => map
             .headers
             .iter()
-            .map(|field| (&*field.key, if field.raw_value.is_empty() { field.value.as_bytes() } else { &field.raw_value }))
+            .map(|field| {
+                (&*field.key, if field.raw_value.is_empty() { field.value.as_bytes() } else { &field.raw_value })
+            })
             .collect(),
         None => http.headers.iter().map(|(name, value)| (&**name, value.as_bytes())).collect(),
     }
