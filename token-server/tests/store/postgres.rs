@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use token_server::{
     client::{Client, ClientId, registry::ClientRegistry},
     feed::{Feed, FeedSettings},
@@ -33,7 +34,8 @@ async fn by_notice(store: &Arc<PostgresStore>) -> Feed {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_replicas_can_start_on_a_new_database_at_once() {
     let Some(server) = TemporaryPostgres::get() else { return };
-    let url = server.database().url;
+    let database = server.database();
+    let url = &database.url;
     let start = || {
         let url = url.clone();
         tokio::spawn(async move { PostgresStore::open(&url).await.map(drop) })
@@ -41,6 +43,7 @@ async fn several_replicas_can_start_on_a_new_database_at_once() {
     for task in (0..6).map(|_| start()).collect::<Vec<_>>() {
         task.await.unwrap().unwrap();
     }
+    assert_eq!(database.query("SELECT count(*) = max(version) FROM _sqlx_migrations WHERE success"), "t", "each once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,4 +117,47 @@ async fn sequence_numbers_become_visible_in_their_order() {
 async fn a_database_out_of_reach_is_unavailable() {
     let error = PostgresStore::open("postgres://u@127.0.0.1:1/none").await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
+}
+
+/// A certificate authority, and a certificate of its for `localhost` with its key; all PEM.
+fn authority() -> (String, String, String) {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let root = params.self_signed(&key).unwrap().pem();
+    let authority = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    (root, leaf.pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_by_tls_must_show_a_certificate_for_its_name_by_an_authority_that_is_trusted() {
+    let (root, certificate, key) = authority();
+    let Some((server, port)) = TemporaryPostgres::with_tls(&certificate, &key) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (trusted, other) = (folder.path().join("trusted.pem"), folder.path().join("other.pem"));
+    std::fs::write(&trusted, root).unwrap();
+    std::fs::write(&other, authority().0).unwrap();
+    let database = server.database();
+    let open = async |host: &str, parameters: &str| {
+        PostgresStore::open(&format!("postgres://test@{host}:{port}/{}?{parameters}", database.name)).await
+    };
+    let root = |file: &std::path::Path| format!("sslmode=verify-full&sslrootcert={}", file.display());
+
+    let store = open("localhost", &root(&trusted)).await.unwrap();
+    store.create_client(&orders(), None).await.unwrap();
+    let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                     WHERE application_name = 'token-server'";
+    assert_eq!(database.query(encrypted), "t");
+
+    for (host, parameters, why) in [
+        ("localhost", root(&other), "another authority"),
+        ("127.0.0.1", root(&trusted), "a certificate for another name"),
+        ("localhost", "sslmode=verify-full".to_owned(), "an authority that the world does not know"),
+        ("localhost", "sslmode=disable".to_owned(), "plaintext to a server that takes none"),
+    ] {
+        let error = open(host, &parameters).await.expect_err(why);
+        assert!(error.is_transient(), "{why}: {error:?}");
+    }
 }

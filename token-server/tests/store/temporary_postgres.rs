@@ -4,7 +4,10 @@
 use std::{
     env, fs,
     io::Write as _,
-    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
@@ -23,6 +26,8 @@ pub(crate) struct TemporaryPostgres {
     binaries: PathBuf,
     owner: Option<(u32, u32)>,
     databases: AtomicU32,
+    /// Names the socket, too.
+    port: u16,
     /// Ends, and takes the server with it, when its standard input closes: with this process.
     guard: Mutex<Child>,
 }
@@ -30,7 +35,7 @@ pub(crate) struct TemporaryPostgres {
 /// An empty database of its own for one test.
 pub(crate) struct Database {
     server: &'static TemporaryPostgres,
-    name: String,
+    pub(crate) name: String,
     pub(crate) url: String,
 }
 
@@ -47,6 +52,20 @@ impl TemporaryPostgres {
         Some(Box::leak(Box::new(Self::start()?)))
     }
 
+    /// A server beside that one that takes nothing but TLS on a loopback port: it, and that port.
+    #[allow(dead_code, reason = "not every test program connects by TLS")]
+    pub(crate) fn with_tls(certificate_pem: &str, key_pem: &str) -> Option<(&'static Self, u16)> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let files = [
+            ("tls.crt", certificate_pem),
+            ("tls.key", key_pem),
+            ("hba", "local all all trust\nhostssl all all 127.0.0.1/32 trust\n"),
+        ];
+        let settings = ["listen_addresses=127.0.0.1", "ssl=on", "ssl_cert_file=../tls.crt", "ssl_key_file=../tls.key"];
+        let settings = settings.into_iter().chain(["hba_file=hba"]).map(str::to_owned).collect();
+        Some((Box::leak(Box::new(Self::start_with(&files, port, settings)?)), port))
+    }
+
     /// Makes an empty database.
     pub(crate) fn database(&'static self) -> Database {
         let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
@@ -59,10 +78,16 @@ impl TemporaryPostgres {
     fn psql(&self, database: &str, sql: &str) -> Output {
         let mut psql = as_owner(&self.binaries.join("psql"), self.owner, &self.folder);
         psql.args(["-X", "-q", "-t", "-A", "-U", "test", "-d", database, "-c", sql]).arg("-h").arg(&self.folder);
+        psql.args(["-p", &self.port.to_string()]);
         psql.output().unwrap()
     }
 
     fn start() -> Option<Self> {
+        Self::start_with(&[], 5432, vec!["listen_addresses=".to_owned()])
+    }
+
+    /// With these files in its folder, and these settings.
+    fn start_with(files: &[(&str, &str)], port: u16, mut settings: Vec<String>) -> Option<Self> {
         let Some(binaries) = binaries() else {
             let demanded = env::var_os(REQUIRE).is_some() || env::var_os("CI").is_some();
             assert!(!demanded, "no PostgreSQL binaries: install the package postgresql");
@@ -71,11 +96,18 @@ impl TemporaryPostgres {
         };
         let folder = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
         let owner = unprivileged();
-        if let Some((user, group)) = owner {
-            std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
+        for (name, content) in files {
+            fs::write(folder.join(name), content).unwrap();
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
-        let guard = Mutex::new(guard(&folder, &binaries, owner));
-        let server = Self { folder, binaries, owner, databases: AtomicU32::new(0), guard };
+        if let Some((user, group)) = owner {
+            for path in files.iter().map(|(name, _)| folder.join(name)).chain([folder.clone()]) {
+                std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
+            }
+        }
+        settings.push(format!("port={port}"));
+        let guard = Mutex::new(guard(&folder, &binaries, owner, &settings));
+        let server = Self { folder, binaries, owner, databases: AtomicU32::new(0), port, guard };
         server.await_ready();
         Some(server)
     }
@@ -117,11 +149,13 @@ impl Database {
 }
 
 /// A shell that makes and runs the server, does what it is told, and cleans up when its standard input closes.
-fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>) -> Child {
+fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>, settings: &[String]) -> Child {
     const SCRIPT: &str = r#"
         start() {
-            "$1/postgres" -D "$2/data" -c listen_addresses= -c unix_socket_directories="$2" -c fsync=off \
-                -c full_page_writes=off -c max_connections=400 >>"$2/log" 2>&1 </dev/null &
+            binaries=$1 folder=$2
+            shift 2
+            "$binaries/postgres" -D "$folder/data" -c unix_socket_directories="$folder" -c fsync=off \
+                -c full_page_writes=off -c max_connections=400 "$@" >>"$folder/log" 2>&1 </dev/null &
             server=$!
         }
         "$1/initdb" -D "$2/data" -U test -A trust -E UTF8 --no-sync --locale=C >"$2/log" 2>&1 || exit 1
@@ -138,6 +172,7 @@ fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>) -> Child {
     "#;
     let mut shell = as_owner(Path::new("/bin/sh"), owner, folder);
     shell.args(["-c", SCRIPT, "sh"]).arg(binaries).arg(folder);
+    shell.args(settings.iter().flat_map(|setting| ["-c", setting]));
     // A terminal's interrupt must reach the tests and not the shell, which has to clean up after them.
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     shell.spawn().unwrap()
