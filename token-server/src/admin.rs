@@ -9,6 +9,7 @@ mod draft;
 mod keys;
 mod operator;
 mod page;
+mod registrations;
 mod revocations;
 
 pub use audit::{AuditAdmin, AuditPage};
@@ -17,6 +18,7 @@ pub use credentials::{AddedCredential, NewCredential, NewCredentialKind};
 pub use draft::{ClientDraft, ClientField, GrantDraft};
 pub use keys::KeyAdmin;
 pub use operator::Operator;
+pub use registrations::{RegisteredClient, SelfRegistration};
 pub use revocations::RevocationAdmin;
 
 use crate::{key::KeyError, store::StoreError};

@@ -28,6 +28,8 @@ pub(crate) struct Decision<'a> {
     operation: &'static str,
     client_id: String,
     span: Span,
+    /// The name of an initial access token.
+    registered_with: Option<String>,
 }
 
 impl<'a> Decision<'a> {
@@ -43,7 +45,7 @@ impl<'a> Decision<'a> {
             reason = Empty,
             jti = Empty,
         );
-        Self { origin, operation, client_id: String::new(), span }
+        Self { origin, operation, client_id: String::new(), span, registered_with: None }
     }
 
     /// The same in a trace, where there is one.
@@ -63,6 +65,11 @@ impl<'a> Decision<'a> {
     /// Who says it is asking.
     pub(crate) fn claimed_by(&mut self, client_id: &str) {
         client_id.clone_into(&mut self.client_id);
+    }
+
+    /// Which initial access token was shown.
+    pub(crate) fn registered_with(&mut self, name: &str) {
+        self.registered_with = Some(name.to_owned());
     }
 
     /// What it turns out to be.
@@ -106,6 +113,7 @@ impl<'a> Decision<'a> {
             outcome,
             client_id = %Claimed(&self.client_id),
             jti = token_id,
+            registered_with = self.registered_with.as_deref(),
             peer = %self.origin.peer(),
             request_id = self.origin.request_id().as_str(),
         );

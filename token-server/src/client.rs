@@ -1,9 +1,11 @@
 //! Clients: who may ask for tokens, for what, and with which credentials. RFC 6749 section 2.
 
+mod authentication_method;
 mod grant_type;
 mod name;
 mod public_key;
 pub mod secret;
+mod registration;
 pub mod registry;
 pub(crate) mod basic;
 pub mod assertion;
@@ -17,9 +19,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use authentication_method::AuthenticationMethod;
 pub use grant_type::GrantType;
 pub use name::{Audience, ClientId, NameError, Scope};
 pub use public_key::{PublicKeyError, PublicKeyJwk};
+pub use registration::{Registration, RegistrationDetails};
 pub use secret::SecretHash;
 
 use crate::timestamp;
@@ -60,9 +64,9 @@ pub struct Client {
     /// Whether exchanged tokens may stand for the subject alone. RFC 8693 section 1.1.
     #[serde(default)]
     pub may_impersonate: bool,
-    /// What the client manages its own registration with, where it has registered itself. RFC 7592 section 2.
+    /// How the client manages its own registration, where it has registered itself. RFC 7592 section 2.
     #[serde(default)]
-    pub registration: Option<SecretHash>,
+    pub registration: Option<Registration>,
     /// For operators' own bookkeeping.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

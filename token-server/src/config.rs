@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `source` | file and variables → one tree of values that know their place |
 //! | `setting`, `reader` | values → types, sections, ranges; unknown settings |
-//! | `listen`, `keys`, `tokens`, `ext_authz`, `telemetry` | the sections |
+//! | `listen`, `keys`, `tokens`, `ext_authz`, `registration`, `telemetry` | the sections |
 //! | `mistake` | what is reported |
 
 mod ext_authz;
@@ -15,6 +15,7 @@ mod keys;
 mod listen;
 mod mistake;
 mod reader;
+mod registration;
 mod setting;
 mod source;
 mod telemetry;
@@ -32,6 +33,7 @@ pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 
 use token_interceptor::signature::Algorithm;
 
+use crate::registration::RegistrationSettings;
 use reader::Section;
 use source::{PREFIX, Table};
 
@@ -58,6 +60,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[ext_authz]`; absent: off.
     pub ext_authz: Option<ExtAuthz>,
+    /// `[registration]`; absent where clients may not register themselves.
+    pub registration: Option<RegistrationSettings>,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
 }
@@ -118,6 +122,7 @@ impl Config {
         let limits = Limits::read(root.section("limits"));
         let admin = Admin::read(root.section("admin"));
         let ext_authz = ExtAuthz::read(root.has("ext_authz"), root.section("ext_authz"), tls.is_absent());
+        let registration = registration::read(root.section("registration"));
         let telemetry = Telemetry::read(root.section("telemetry"));
         root.refuse_unknown();
         Some(Self {
@@ -131,6 +136,7 @@ impl Config {
             limits,
             admin,
             ext_authz,
+            registration,
             telemetry,
         })
     }

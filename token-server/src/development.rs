@@ -5,6 +5,7 @@
 mod clients;
 mod env_file;
 mod local_ca;
+mod registration;
 
 use std::{
     io,
@@ -128,6 +129,7 @@ impl Development {
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
             admin: Admin { enabled: true, reflection: true },
             ext_authz: None,
+            registration: Some(registration::settings(&folder)?),
             telemetry: Telemetry { audit: AuditTarget::File(folder.join("audit.jsonl")), ..Telemetry::default() },
         };
         Ok(Self { folder, ca, config })

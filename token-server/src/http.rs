@@ -7,6 +7,7 @@ mod error;
 mod introspect;
 mod parameters;
 mod public;
+mod register;
 mod revoke;
 mod token;
 mod user_info;
@@ -21,7 +22,8 @@ use axum::{
 };
 use http::HeaderValue;
 
-use crate::{client::basic, issuer::Issuer, metadata::path, origin::Origin};
+use crate::{client::basic, issuer::Issuer, metadata::path, origin::Origin, registration::Registrar};
+use register::Registering;
 
 /// What the endpoints share.
 #[derive(Clone)]
@@ -34,14 +36,20 @@ struct Shared {
 /// Every endpoint of the issuer over HTTP.
 ///
 /// Where the issuer identifier has a path, the endpoints are found below it and at the root alike, so that it
-/// does not matter whether a proxy in front takes the path away.
-pub fn router(issuer: Arc<Issuer>) -> Router {
+/// does not matter whether a proxy in front takes the path away. Clients may register themselves where there is a
+/// `registrar`.
+pub fn router(issuer: Arc<Issuer>, registrar: Option<Arc<Registrar>>) -> Router {
     let identifier = issuer.metadata().issuer;
     let shared = Shared { issuer, challenge: basic::challenge(&identifier) };
-    let mut router = endpoints();
+    let registering = registrar.map(|registrar| Registering { registrar, shared: shared.clone() });
+    let all = || match &registering {
+        Some(registering) => endpoints().merge(registration(registering.clone())),
+        None => endpoints(),
+    };
+    let mut router = all();
     if let Some(prefix) = path_of(&identifier) {
         router = router
-            .nest(&prefix, endpoints())
+            .nest(&prefix, all())
             // RFC 8414 section 3.1: the well-known part goes before the issuer's path.
             .route(&format!("{}{prefix}", path::OAUTH_METADATA), document(routing::get(public::oauth_metadata)));
     }
@@ -57,6 +65,21 @@ fn endpoints() -> Router<Shared> {
         .route(path::JWKS, document(routing::get(public::jwks)))
         .route(path::OAUTH_METADATA, document(routing::get(public::oauth_metadata)))
         .route(path::OPENID_CONFIGURATION, document(routing::get(public::openid_configuration)))
+}
+
+/// RFC 7591 section 3, RFC 7592 section 2.
+fn registration(registering: Registering) -> Router<Shared> {
+    const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, DELETE, OPTIONS");
+    const ALLOW_POST: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
+    let register = routing::post(register::register)
+        .options(async || public::options(ALLOW_POST))
+        .fallback(async |request: Request| wrong_method(&request, ALLOW_POST));
+    let manage = routing::get(register::read)
+        .put(register::update)
+        .delete(register::delete)
+        .options(async || public::options(ALLOW))
+        .fallback(async |request: Request| wrong_method(&request, ALLOW));
+    Router::new().route(path::REGISTRATION, register).route(path::REGISTERED, manage).with_state(registering)
 }
 
 /// For programs with credentials, none of which is a web page: no CORS.

@@ -57,6 +57,8 @@ pub struct Settings {
     pub key_set_max_age: Duration,
     /// Where a client's `jwks_uri` may lead.
     pub reach: Reach,
+    /// Whether clients may register themselves, for the metadata to say so.
+    pub registration: bool,
 }
 
 impl Settings {
@@ -68,6 +70,7 @@ impl Settings {
             limits: LimitSettings::default(),
             key_set_max_age: Duration::from_secs(300),
             reach: Reach::Public,
+            registration: false,
         }
     }
 }
@@ -138,7 +141,8 @@ impl Issuer {
                 algorithms.push(key.algorithm);
             }
         }
-        Metadata::new(&self.settings.terms.issuer, self.settings.terms.lifetime_max, algorithms)
+        let metadata = Metadata::new(&self.settings.terms.issuer, self.settings.terms.lifetime_max, algorithms);
+        if self.settings.registration { metadata.with_registration() } else { metadata }
     }
 
     /// The signing keys.
@@ -282,12 +286,12 @@ impl Issuer {
     }
 }
 
-fn answered(decision: &Decision<'_>, outcome: &'static str, token_id: Option<&str>) {
+pub(crate) fn answered(decision: &Decision<'_>, outcome: &'static str, token_id: Option<&str>) {
     counter!(REQUESTS, "operation" => decision.operation(), "outcome" => outcome, "reason" => "").increment(1);
     decision.answered(outcome, token_id);
 }
 
-fn refused(decision: &Decision<'_>, error: &IssueError) {
+pub(crate) fn refused(decision: &Decision<'_>, error: &IssueError) {
     let (operation, reason) = (decision.operation(), error.reason().as_reason());
     counter!(REQUESTS, "operation" => operation, "outcome" => "refused", "reason" => reason).increment(1);
     decision.refused(error);

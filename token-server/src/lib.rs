@@ -21,6 +21,7 @@
 //! | the whole line, stage after stage | [`issuer`] |
 //! | what operators do to clients and keys | [`admin`] |
 //! | Envoy's protocol, as far as it is spoken here | [`envoy`] |
+//! | clients that register themselves | [`registration`] |
 //! | the two faces | [`service`], [`http`] |
 //! | what is offered, for everybody to read | [`metadata`] |
 //! | every setting, with the place of every mistake | [`config`] |
@@ -52,6 +53,7 @@ pub mod metadata;
 pub mod issuer;
 pub mod admin;
 pub mod envoy;
+pub mod registration;
 pub mod service;
 pub mod http;
 pub mod config;

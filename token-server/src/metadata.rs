@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use token_interceptor::signature::Algorithm;
 
-use crate::client::GrantType;
+use crate::client::{AuthenticationMethod, GrantType};
 
 /// Where each endpoint is, below the issuer identifier.
 pub mod path {
@@ -19,6 +19,10 @@ pub mod path {
     pub const REVOCATION: &str = "/oauth/revoke";
     /// OpenID Connect Core section 5.3.
     pub const USER_INFO: &str = "/userinfo";
+    /// RFC 7591 section 3.
+    pub const REGISTRATION: &str = "/oauth/register";
+    /// RFC 7592 section 2: below it, by client ID.
+    pub const REGISTERED: &str = "/oauth/register/{client_id}";
     /// RFC 7517 section 5.
     pub const JWKS: &str = "/jwks.json";
     /// RFC 8414 section 3.
@@ -33,7 +37,10 @@ const GRANT_TYPES: [&str; GrantType::ALL.len()] = {
     [first.name(), second.name()]
 };
 /// How clients may authenticate.
-const CLIENT_AUTHENTICATION_METHODS: &[&str] = &["client_secret_basic", "client_secret_post", "private_key_jwt"];
+const CLIENT_AUTHENTICATION_METHODS: [&str; AuthenticationMethod::ALL.len()] = {
+    let [first, second, third] = AuthenticationMethod::ALL;
+    [first.name(), second.name(), third.name()]
+};
 
 /// What client assertions may be signed with.
 const ASSERTION_ALGORITHMS: [&str; Algorithm::ALL.len()] = {
@@ -54,6 +61,8 @@ pub struct Metadata {
     pub revocation_endpoint: String,
     /// Where the bearer of a token learns about its subject.
     pub userinfo_endpoint: String,
+    /// Where clients register themselves, where they may.
+    pub registration_endpoint: Option<String>,
     /// Where the keys are.
     pub jwks_uri: String,
     /// No token lives longer.
@@ -73,10 +82,18 @@ impl Metadata {
             introspection_endpoint: at(path::INTROSPECTION),
             revocation_endpoint: at(path::REVOCATION),
             userinfo_endpoint: at(path::USER_INFO),
+            registration_endpoint: None,
             jwks_uri: at(path::JWKS),
             lifetime_max,
             signing_algorithms,
         }
+    }
+
+    /// The same, where clients may register themselves.
+    #[must_use]
+    pub fn with_registration(self) -> Self {
+        let registration = format!("{}{}", self.issuer.trim_end_matches('/'), path::REGISTRATION);
+        Self { registration_endpoint: Some(registration), ..self }
     }
 
     /// Grants that are offered, by their OAuth names.
@@ -88,7 +105,7 @@ impl Metadata {
     /// Methods of client authentication that are offered, by their OAuth names.
     #[must_use]
     pub fn client_authentication_methods(&self) -> &'static [&'static str] {
-        CLIENT_AUTHENTICATION_METHODS
+        &CLIENT_AUTHENTICATION_METHODS
     }
 
     /// The document of RFC 8414.
@@ -99,6 +116,7 @@ impl Metadata {
             token_endpoint: &self.token_endpoint,
             introspection_endpoint: &self.introspection_endpoint,
             revocation_endpoint: &self.revocation_endpoint,
+            registration_endpoint: self.registration_endpoint.as_deref(),
             jwks_uri: &self.jwks_uri,
             response_types_supported: [],
             grant_types_supported: self.grant_types(),
@@ -130,6 +148,8 @@ pub(crate) struct OAuthDocument<'a> {
     token_endpoint: &'a str,
     introspection_endpoint: &'a str,
     revocation_endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_endpoint: Option<&'a str>,
     jwks_uri: &'a str,
     /// Empty and still there: it is required, and there is no authorization endpoint.
     response_types_supported: [&'static str; 0],

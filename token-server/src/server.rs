@@ -113,7 +113,8 @@ impl Running {
         let phase = watch::Sender::new(Phase::Serving);
         let health = Health::new();
 
-        let Assembly { issuer, admin, ext_authz, state } = assembly::assemble(&config, &issuer_url, clock).await?;
+        let Assembly { issuer, admin, ext_authz, registrar, state } =
+            assembly::assemble(&config, &issuer_url, clock).await?;
         let probes = operations::probes(health.clone());
         let shown = operations::metrics(metrics.clone());
         let (own, beside) = match &operations {
@@ -123,7 +124,7 @@ impl Running {
         };
         let drain = EndOnDrain::new(phase.subscribe());
         let (reflection, traced) = (config.admin.reflection, config.telemetry.traces.is_some());
-        let extras = Extras { reflection, traced, operations: own, drain };
+        let extras = Extras { reflection, traced, operations: own, registrar, drain };
         let routes = routes::routes(Arc::clone(&issuer), admin, &health, extras)?;
 
         let mut accepting = JoinSet::new();

@@ -57,6 +57,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
     let spelt_out = read(&uncommented.replace("\"RS256\"", "\"ES256\""), &[]).unwrap();
     assert_eq!((spelt_out.keys.import.len(), spelt_out.tokens.audiences.len()), (1, 1));
     assert!(as_it_is.ext_authz.is_none() && spelt_out.ext_authz.is_some());
+    assert!(spelt_out.registration.is_none());
     let comparable = |config: &Config| {
         let mut config = config.clone();
         config.keys.import.clear();
@@ -65,6 +66,67 @@ fn example_file_is_valid_and_shows_the_defaults() {
         format!("{config:?}")
     };
     assert_eq!(comparable(&as_it_is), comparable(&spelt_out));
+}
+
+/// A configuration in which clients may register themselves, with lines of one's own in the token's section.
+fn registering(folder: &Path, token: &str, grant: &str) -> String {
+    let example = example(folder).replace("[registration]", "[registration]\nenabled = true");
+    format!(
+        "{example}\n[[registration.initial_access_token]]\n{token}\n\
+         [[registration.initial_access_token.grant]]\n{grant}\n"
+    )
+}
+
+const TOKEN: &str = r#"name = "ci"
+sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+expires = "2030-01-31T00:00:00Z"
+authentication_methods = ["private_key_jwt"]"#;
+const GRANT: &str = r#"audience = "inventory"
+scopes = ["inventory.read"]"#;
+
+#[test]
+fn clients_register_themselves_only_where_the_operator_says_how() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(read(&example(folder.path()), &[]).unwrap().registration.is_none());
+    let settings = read(&registering(folder.path(), TOKEN, GRANT), &[]).unwrap().registration.unwrap();
+    assert_eq!((settings.tokens.len(), settings.clients_per_hour), (1, 100));
+    // Prepared, and not on yet.
+    let off = registering(folder.path(), TOKEN, GRANT).replace("enabled = true", "enabled = false");
+    assert!(read(&off, &[]).unwrap().registration.is_none());
+}
+
+#[test]
+fn an_initial_access_token_that_says_too_little_or_too_much_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("initial.token");
+    fs::write(&file, "short").unwrap();
+    let short = TOKEN.replace(
+        "sha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"",
+        &format!("token_file = {:?}", file.to_str().unwrap()),
+    );
+    let without = |line: &str| TOKEN.lines().filter(|text| !text.starts_with(line)).collect::<Vec<_>>().join("\n");
+    let cases = [
+        (without("name"), GRANT.to_owned(), "name: it is missing"),
+        (without("sha256"), GRANT.to_owned(), "sha256: it is missing"),
+        (without("expires"), GRANT.to_owned(), "expires: it is missing"),
+        (without("authentication_methods"), GRANT.to_owned(), "authentication_methods: it is missing"),
+        (short, GRANT.to_owned(), "token_file: the token is so short that it could be guessed"),
+        (TOKEN.replace("e3b0", "zzzz"), GRANT.to_owned(), "sha256: it is not a SHA-256 in hexadecimal digits"),
+        (TOKEN.replace("\"private_key_jwt\"", ""), GRANT.to_owned(), "authentication_methods: there must be one"),
+        (TOKEN.replace("private_key_jwt", "none"), GRANT.to_owned(), "\"none\" is not a method of client"),
+        (TOKEN.replace("2030-01-31T00:00:00Z", "soon"), GRANT.to_owned(), "expires: \"soon\" is not a time"),
+        (TOKEN.to_owned(), GRANT.replace("inventory\"", "token.admin.v1\""), "grant.audience: no client registers"),
+        (TOKEN.to_owned(), format!("{GRANT}\ndefault_scopes = [\"x\"]"), "\"x\" is not among the scopes"),
+        (TOKEN.to_owned(), "audience = \"inventory\"".to_owned(), "grant.scopes: it is missing"),
+    ];
+    for (token, grant, expected) in cases {
+        let error = read(&registering(folder.path(), &token, &grant), &[]).unwrap_err();
+        let all = shown(&error).join("\n");
+        assert!(all.contains(expected), "{expected}:\n{all}");
+    }
+    let nobody = example(folder.path()).replace("[registration]", "[registration]\nenabled = true");
+    let all = shown(&read(&nobody, &[]).unwrap_err()).join("\n");
+    assert!(all.contains("registration.enabled: nobody could register"), "{all}");
 }
 
 #[test]

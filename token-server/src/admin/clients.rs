@@ -37,7 +37,7 @@ pub struct AdminRules {
 #[derive(Clone)]
 pub struct ClientAdmin {
     store: Arc<dyn ClientStore>,
-    registry: ClientRegistry,
+    pub(super) registry: ClientRegistry,
     pub(super) peppers: Peppers,
     pub(super) clock: Arc<dyn Clock>,
     rules: AdminRules,
@@ -107,13 +107,8 @@ impl ClientAdmin {
         draft: &ClientDraft,
         validate_only: bool,
     ) -> Result<CreatedClient, AdminError> {
-        let id =
-            if draft.client_id.is_empty() { generate_id()? } else { client_id(&draft.client_id, "client.client_id")? };
         let now = timestamp::stored(self.clock.now());
-        let mut client = Client::new(id, now);
-        let mut check = Check::new(&self.rules);
-        draft.write(&ClientField::ALL, &mut client, &mut check);
-        check.finish()?;
+        let mut client = self.drafted(draft, now)?;
         by.expect_may_hand_out(&client)?;
         if validate_only {
             let taken = self.store.client(&client.id).await?.is_some();
@@ -121,10 +116,36 @@ impl ClientAdmin {
         }
         let (credential, secret) = credentials::new_secret(&self.peppers, now)?;
         client.credentials.push(credential);
-        let record = by.record(now, "CreateClient", client.id.as_str(), String::new());
-        let client = self.store.create_client(&client, Some(&record)).await?;
-        self.registry.forget(&client.id);
+        let client = self.add(&client, &by.record(now, "CreateClient", client.id.as_str(), "")).await?;
         Ok(CreatedClient { client, secret: Some(secret) })
+    }
+
+    /// A client without credentials, as the draft says; of a new ID where it names none.
+    pub(super) fn drafted(&self, draft: &ClientDraft, now: SystemTime) -> Result<Client, AdminError> {
+        let id =
+            if draft.client_id.is_empty() { generate_id()? } else { client_id(&draft.client_id, "client.client_id")? };
+        let mut client = Client::new(id, now);
+        self.write(draft, &ClientField::ALL, &mut client)?;
+        Ok(client)
+    }
+
+    /// Writes `fields` of the draft into the client, where all of them keep the rules.
+    pub(super) fn write(
+        &self,
+        draft: &ClientDraft,
+        fields: &[ClientField],
+        client: &mut Client,
+    ) -> Result<(), AdminError> {
+        let mut check = Check::new(&self.rules);
+        draft.write(fields, client, &mut check);
+        check.finish()
+    }
+
+    /// Puts a new client into the store.
+    pub(super) async fn add(&self, client: &Client, record: &AdminRecord) -> Result<Client, AdminError> {
+        let client = self.store.create_client(client, Some(record)).await?;
+        self.registry.forget(&client.id);
+        Ok(client)
     }
 
     /// Reads one client.
@@ -162,9 +183,12 @@ impl ClientAdmin {
         let edit = Edit { by, action: "UpdateClient", etag, validate_only: *validate_only };
         let (client, ()) = self
             .change(&id, &edit, |client, _| {
-                let mut check = Check::new(&self.rules);
-                draft.write(fields, client, &mut check);
-                check.finish()?;
+                self.write(draft, fields, client)?;
+                if fields.contains(&ClientField::Grants)
+                    && let Some(registration) = &mut client.registration
+                {
+                    registration.grants_set_by_operator = true;
+                }
                 let names: Vec<_> = fields.iter().map(|field| field.name()).collect();
                 Ok(((), names.join(" ")))
             })
@@ -181,9 +205,18 @@ impl ClientAdmin {
     pub async fn delete(&self, by: &Operator, id: &str, etag: &str) -> Result<(), AdminError> {
         let id = client_id(id, "client_id")?;
         let revision = if etag.is_empty() { None } else { Some(revision_of(etag)?) };
-        let record = by.record(self.clock.now(), "DeleteClient", id.as_str(), String::new());
-        self.store.delete_client(&id, revision, Some(&record)).await?;
-        self.registry.forget(&id);
+        self.remove(&id, revision, &by.record(self.clock.now(), "DeleteClient", id.as_str(), "")).await
+    }
+
+    /// Takes a client out of the store; with `revision`, only at that one.
+    pub(super) async fn remove(
+        &self,
+        id: &ClientId,
+        revision: Option<u64>,
+        record: &AdminRecord,
+    ) -> Result<(), AdminError> {
+        self.store.delete_client(id, revision, Some(record)).await?;
+        self.registry.forget(id);
         Ok(())
     }
 

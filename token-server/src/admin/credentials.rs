@@ -97,7 +97,7 @@ impl ClientAdmin {
         removed.await.map(drop)
     }
 
-    fn make(&self, new: &NewCredential, now: SystemTime) -> Result<AddedCredential, AdminError> {
+    pub(super) fn make(&self, new: &NewCredential, now: SystemTime) -> Result<AddedCredential, AdminError> {
         if new.expire_time.is_some_and(|expires| expires <= now) {
             return Err(AdminError::invalid("credential.expire_time", "it is past"));
         }

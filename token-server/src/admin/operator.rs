@@ -24,6 +24,12 @@ impl Operator {
         }
     }
 
+    /// A client that registers itself with the initial access token of that name: it hands out nothing of the admin
+    /// API, whatever that token allows. Stands as `registration:name` in the audit.
+    pub fn registration(name: &str, request_id: &str) -> Self {
+        Self::caller(&format!("registration:{name}"), [], request_id)
+    }
+
     /// Somebody with access to the database itself, who could change anything anyhow. Stands as `local:name` in
     /// the audit.
     #[must_use]

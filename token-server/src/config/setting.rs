@@ -1,10 +1,15 @@
 //! The kinds of value that a setting takes.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use token_interceptor::signature::Algorithm;
 
 use super::source::Value;
+use crate::client::{AuthenticationMethod, GrantType};
 
 /// A type that a setting can have.
 pub(super) trait Setting: Sized {
@@ -157,6 +162,33 @@ impl Setting for Algorithm {
     fn read(value: &Value) -> Result<Self, String> {
         let text = text(value, "an algorithm")?;
         Self::from_name(text).ok_or_else(|| format!("{text:?} is not an algorithm known here"))
+    }
+}
+
+impl Setting for AuthenticationMethod {
+    const ALLOWED: &'static str = "private_key_jwt, client_secret_basic, client_secret_post";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = text(value, "a method of client authentication")?;
+        Self::from_name(text).ok_or_else(|| format!("{text:?} is not a method of client authentication known here"))
+    }
+}
+
+impl Setting for GrantType {
+    const ALLOWED: &'static str = "client_credentials, urn:ietf:params:oauth:grant-type:token-exchange";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = text(value, "a grant")?;
+        Self::from_name(text).ok_or_else(|| format!("{text:?} is not a grant known here"))
+    }
+}
+
+impl Setting for SystemTime {
+    const ALLOWED: &'static str = r#"a time in quotes, such as "2027-01-31T00:00:00Z""#;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = text(value, "a time in quotes")?;
+        humantime::parse_rfc3339(text).map_err(|error| format!("{text:?} is not a time: {error}"))
     }
 }
 

@@ -10,6 +10,7 @@ use http::{
     header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
+use token_proto::v1::ErrorReason;
 
 use super::body::never_cached;
 use crate::{error::IssueError, origin::Origin};
@@ -26,15 +27,8 @@ struct OAuthError<'a> {
 /// The answer to a refused request. `challenge` is the `WWW-Authenticate` of a 401.
 pub(super) fn response(error: &IssueError, origin: &Origin, challenge: &HeaderValue) -> Response<Body> {
     let (status, code) = status_and_code(error);
-    let body = OAuthError {
-        error: code,
-        error_description: describe(&error.to_string()),
-        reason: error.reason().as_reason(),
-        request_id: origin.request_id().as_str(),
-    };
-    let mut response = (status, Json(body)).into_response();
+    let mut response = shaped(status, code, &error.to_string(), error.reason(), origin);
     let headers = response.headers_mut();
-    never_cached(headers, origin);
     if status == StatusCode::UNAUTHORIZED {
         // RFC 9110 section 15.5.2: every 401 has one.
         headers.insert(WWW_AUTHENTICATE, challenge.clone());
@@ -42,6 +36,30 @@ pub(super) fn response(error: &IssueError, origin: &Origin, challenge: &HeaderVa
     if let Some(after) = error.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
     }
+    response
+}
+
+/// The answer to a client that cannot be registered as it wants to be. RFC 7591 section 3.2.2.
+pub(super) fn metadata_refused(code: &'static str, description: &str, origin: &Origin) -> Response<Body> {
+    shaped(StatusCode::BAD_REQUEST, code, description, ErrorReason::InvalidRequest, origin)
+}
+
+/// The answer to a client that may not do with its registration what it wants to. RFC 7592 section 2.2.
+pub(super) fn registration_forbidden(sentence: &str, origin: &Origin) -> Response<Body> {
+    shaped(StatusCode::FORBIDDEN, "access_denied", sentence, ErrorReason::CallerNotAllowed, origin)
+}
+
+fn shaped(
+    status: StatusCode,
+    error: &'static str,
+    description: &str,
+    reason: ErrorReason,
+    origin: &Origin,
+) -> Response<Body> {
+    let request_id = origin.request_id().as_str();
+    let body = OAuthError { error, error_description: describe(description), reason: reason.as_reason(), request_id };
+    let mut response = (status, Json(body)).into_response();
+    never_cached(response.headers_mut(), origin);
     response
 }
 

@@ -6,6 +6,7 @@
 use serde_json::Value;
 use token_interceptor::json;
 
+use super::body::NOT_AN_OBJECT;
 use crate::{
     convert::{ClientForm, TokenQuestionForm},
     error::IssueError,
@@ -25,9 +26,7 @@ impl Parameters {
 
     /// Reads a body of type `application/json`: an object of strings, numbers and lists of strings.
     pub(super) fn from_json(body: &[u8]) -> Result<Self, IssueError> {
-        let object = json::object(body).map_err(|_| {
-            IssueError::invalid_request("The body is not one JSON object, or a member occurs twice in it.")
-        })?;
+        let object = json::object(body).map_err(|_| IssueError::invalid_request(NOT_AN_OBJECT))?;
         let mut pairs = Vec::with_capacity(object.len());
         for (name, value) in object {
             match value {

@@ -18,6 +18,7 @@ use crate::{
     issuer::{Issuer, Parts, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
     limit::{LimitSettings, Rate},
+    registration::Registrar,
     revocation::RevocationRegistry,
     store::{KeyStore, Store},
 };
@@ -32,6 +33,8 @@ pub(super) struct Assembly {
     pub(super) admin: Option<Router>,
     /// Decisions for proxies, where they are on.
     pub(super) ext_authz: Option<Router>,
+    /// Clients that register themselves, where they may.
+    pub(super) registrar: Option<Arc<Registrar>>,
     pub(super) state: State,
 }
 
@@ -79,10 +82,12 @@ pub(super) async fn assemble(
     revocations.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
     let rules = rules(config);
+    let clients = ClientAdmin::new(store.clone(), registry.clone(), peppers.clone(), Arc::clone(&clock), rules);
+    let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock), rules);
     let parts = admin::Parts {
-        clients: ClientAdmin::new(store.clone(), registry.clone(), peppers.clone(), Arc::clone(&clock), rules),
+        clients: clients.clone(),
         keys: KeyAdmin::new(rotation.clone()),
-        revocations: RevocationAdmin::new(revocations.clone(), Arc::clone(&clock), rules),
+        revocations: revoking.clone(),
         audit: AuditAdmin::new(store.clone()),
     };
     let admin = config
@@ -95,8 +100,13 @@ pub(super) async fn assemble(
         Ok::<_, ServeError>(ext_authz::routes(&guard))
     });
     let state = State { store, registry: registry.clone(), _following: (feed, rotation, revocations.clone()) };
-    let issuer = Issuer::new(self::settings(config, issuer_url), Parts { registry, peppers, keys, revocations }, clock);
-    Ok(Assembly { issuer: Arc::new(issuer), admin: admin.transpose()?, ext_authz: ext_authz.transpose()?, state })
+    let parts = Parts { registry, peppers, keys, revocations };
+    let issuer = Arc::new(Issuer::new(self::settings(config, issuer_url), parts, Arc::clone(&clock)));
+    let registrar = config
+        .registration
+        .clone()
+        .map(|settings| Arc::new(Registrar::new(settings, Arc::clone(&issuer), clients, revoking, clock)));
+    Ok(Assembly { issuer, admin: admin.transpose()?, ext_authz: ext_authz.transpose()?, registrar, state })
 }
 
 /// What operators' changes must keep to.
@@ -144,6 +154,7 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Settings {
     // A verifier that fetches at this interval holds every key before its first use.
     settings.key_set_max_age = settings.key_set_max_age.min(config.keys.visibility_period / 2);
     settings.limits = limits(&config.limits);
+    settings.registration = config.registration.is_some();
     settings
 }
 

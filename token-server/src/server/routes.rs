@@ -17,6 +17,7 @@ use super::{ServeError, drain::EndOnDrain, framing::Framing, health::Health, spa
 use crate::{
     http as oauth,
     issuer::Issuer,
+    registration::Registrar,
     service::{status, token, trust},
 };
 
@@ -29,6 +30,8 @@ pub(super) struct Extras {
     pub(super) traced: bool,
     /// Metrics and health over HTTP, where they have no port of their own.
     pub(super) operations: Option<Router>,
+    /// Clients that register themselves, where they may.
+    pub(super) registrar: Option<Arc<Registrar>>,
     /// Whoever stops the server, stops what would never end.
     pub(super) drain: EndOnDrain,
 }
@@ -54,7 +57,7 @@ pub(super) fn routes(
     }
     // On the gRPC routes alone: everywhere else the first answers 400 to ordinary HTTP/1.1 requests.
     let grpc = grpc.layer((GrpcWebLayer::new(), Framing));
-    let mut router = grpc.merge(oauth::router(issuer)).layer(Timing::new());
+    let mut router = grpc.merge(oauth::router(issuer, extras.registrar)).layer(Timing::new());
     if extras.traced {
         router = router.layer(Spans);
     }

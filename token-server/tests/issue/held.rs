@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::http::{HeaderName, Method, Request, StatusCode, header};
 use axum::body::Body;
 use serde_json::{Map, Value};
+use token_interceptor::clock::Clock as _;
 use token_proto::v1;
 use tonic::{Code, metadata::MetadataValue};
 
@@ -87,6 +88,27 @@ async fn rfc_7662_section_2_2_what_is_no_good_token_is_inactive() {
     }
     world.clock.advance(Duration::from_secs(300));
     assert!(introspect(&world, "orders", &token).await.is_none(), "expired");
+}
+
+/// By an operator: every token that the client was issued before a time, and none after.
+#[tokio::test]
+async fn every_token_of_a_client_issued_before_a_time_is_inactive_at_once() {
+    let world = world().await;
+    let (old, other) = (issue(&world, "orders").await.value, issue(&world, "short").await.value);
+    world.clock.advance(Duration::from_secs(10));
+    let later = issue(&world, "orders").await.value;
+    let before = world.clock.now() - Duration::from_secs(5);
+    let operator = token_server::admin::Operator::local("test");
+    let counted = world.revoking.revoke_client_tokens(&operator, "orders", Some(before)).await.unwrap();
+    assert!(counted >= before && counted < before + Duration::from_secs(1));
+    assert!(introspect(&world, "auditor", &old).await.is_none(), "issued before");
+    assert!(introspect(&world, "auditor", &later).await.is_some(), "issued after");
+    assert!(introspect(&world, "auditor", &other).await.is_some(), "another client's");
+    world.revoking.revoke_client_tokens(&operator, "orders", None).await.unwrap();
+    assert!(introspect(&world, "auditor", &later).await.is_none(), "issued before now");
+    let records = world.store.records();
+    assert!(records.iter().all(|record| record.action == "RevokeClientTokens" && record.actor == "local:test"));
+    assert_eq!(records.len(), 2);
 }
 
 /// Section 4: a caller that may not know learns nothing.

@@ -22,6 +22,7 @@ mod hostile;
 mod http;
 mod limits;
 mod public;
+mod registration;
 mod resilience;
 mod token;
 mod trust;

@@ -1,6 +1,7 @@
 //! An issuer over a store in memory, and clients for both of its faces.
 
 pub(crate) mod calls;
+pub(crate) mod registration;
 pub(crate) mod store;
 
 use std::{
@@ -14,6 +15,7 @@ use token_interceptor::{
     signature::{Algorithm, SigningKey},
 };
 use token_server::{
+    admin::{AdminRules, ClientAdmin, RevocationAdmin},
     client::{
         Client, Credential, CredentialKind, Grant, GrantType, PublicKeyJwk,
         registry::ClientRegistry,
@@ -23,6 +25,7 @@ use token_server::{
     key::KeyRing,
     key_material::KeyMaterial,
     limit::LimitSettings,
+    registration::Registrar,
     revocation::RevocationRegistry,
 };
 
@@ -62,6 +65,11 @@ pub(crate) struct World {
     pub(crate) signing_key: Arc<SigningKey>,
     /// Of the client `with-key`.
     pub(crate) client_key: SigningKey,
+    /// What operators change clients with.
+    pub(crate) admin: ClientAdmin,
+    pub(crate) revoking: RevocationAdmin,
+    /// Where `Settings::registration` says so.
+    pub(crate) registrar: Option<Arc<Registrar>>,
 }
 
 /// An issuer with the clients of [`clients`] and no limits.
@@ -89,15 +97,23 @@ pub(crate) async fn world_of(others: Vec<SigningKey>, change: impl FnOnce(&mut S
     settings.limits = LimitSettings::unlimited();
     change(&mut settings);
     let registry = ClientRegistry::new(Arc::clone(&store) as _);
-    let parts = Parts {
-        registry: registry.clone(),
-        peppers,
-        keys: KeyRing::fixed(key(), others),
-        revocations: RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap(),
-    };
-    let issuer = Issuer::new(settings, parts, Arc::clone(&clock) as _);
+    let revocations = RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap();
+    let rules = AdminRules { token_lifetime_max: settings.terms.lifetime_max };
+    let admin =
+        ClientAdmin::new(Arc::clone(&store) as _, registry.clone(), peppers.clone(), Arc::clone(&clock) as _, rules);
+    let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock) as _, rules);
+    let parts = Parts { registry: registry.clone(), peppers, keys: KeyRing::fixed(key(), others), revocations };
+    let registering = settings.registration;
+    let issuer = Arc::new(Issuer::new(settings, parts, Arc::clone(&clock) as _));
+    let registrar = registering.then(|| {
+        let (issuer, clock) = (Arc::clone(&issuer), Arc::clone(&clock));
+        Arc::new(Registrar::new(registration::settings(), issuer, admin.clone(), revoking.clone(), clock))
+    });
     World {
-        issuer: Arc::new(issuer),
+        issuer,
+        admin,
+        revoking,
+        registrar,
         store,
         registry,
         clock,

@@ -9,7 +9,8 @@ use std::{
 use token_interceptor::signature::Algorithm;
 use token_server::{
     client::{
-        Audience, Client, ClientId, Credential, CredentialKind, Grant, GrantType, Scope, SecretHash,
+        Audience, AuthenticationMethod, Client, ClientId, Credential, CredentialKind, Grant, GrantType, Registration,
+        RegistrationDetails, Scope, SecretHash,
         secret::{ClientSecret, Pepper, Peppers},
     },
     key_material::KeyMaterial,
@@ -106,7 +107,17 @@ fn full(text: &str) -> Client {
     client.grant_types = GrantType::ALL.into();
     client.jwks_uri = Some("https://orders.example/jwks.json".to_owned());
     client.may_impersonate = true;
-    client.registration = Some(SecretHash::Argon2id { phc: "$argon2id$".to_owned() });
+    client.registration = Some(Registration {
+        token: SecretHash::Argon2id { phc: "$argon2id$".to_owned() },
+        details: RegistrationDetails {
+            registered_with: "ci".to_owned(),
+            authentication_method: AuthenticationMethod::PrivateKeyJwt,
+            client_uri: None,
+            software_id: Some("orders".to_owned()),
+            software_version: Some("1.2".to_owned()),
+        },
+        grants_set_by_operator: true,
+    });
     client.labels = [("team".to_owned(), "warehouse".to_owned())].into();
     client
 }

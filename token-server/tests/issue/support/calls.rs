@@ -42,7 +42,7 @@ impl Answer {
 }
 
 pub(crate) async fn send(world: &World, request: Request<Body>) -> Answer {
-    let response = router(Arc::clone(&world.issuer)).oneshot(request).await.unwrap();
+    let response = router(Arc::clone(&world.issuer), world.registrar.clone()).oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     Answer { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes().to_vec() }
 }

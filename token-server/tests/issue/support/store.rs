@@ -25,6 +25,7 @@ pub(crate) struct MemoryStore {
     reads: AtomicUsize,
     out_of_reach: AtomicBool,
     revocations: Mutex<BTreeMap<RevocationTarget, Revocation>>,
+    records: Mutex<Vec<AdminRecord>>,
 }
 
 impl MemoryStore {
@@ -35,7 +36,13 @@ impl MemoryStore {
             reads: AtomicUsize::new(0),
             out_of_reach: AtomicBool::new(false),
             revocations: Mutex::default(),
+            records: Mutex::default(),
         }
+    }
+
+    /// Who changed what, as it was stored with the changes.
+    pub(crate) fn records(&self) -> Vec<AdminRecord> {
+        self.records.lock().unwrap().clone()
     }
 
     /// Changes a client behind the caches' back.
@@ -88,16 +95,36 @@ impl ClientStore for MemoryStore {
         self.read(self.clients.lock().unwrap().values().cloned().collect())
     }
 
-    async fn create_client(&self, client: &Client, _: Option<&AdminRecord>) -> Result<Client, StoreError> {
-        self.write(client.clone())
+    async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
+        self.write(())?;
+        let client = Client { revision: 1, ..client.clone() };
+        self.clients.lock().unwrap().insert(client.id.clone(), client.clone());
+        self.records.lock().unwrap().extend(audit.cloned());
+        Ok(client)
     }
 
-    async fn update_client(&self, client: &Client, _: Option<&AdminRecord>) -> Result<Client, StoreError> {
-        self.write(client.clone())
+    async fn update_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
+        self.write(())?;
+        let mut clients = self.clients.lock().unwrap();
+        let known = clients.get_mut(&client.id).ok_or(StoreError::NotFound)?;
+        if known.revision != client.revision {
+            return Err(StoreError::RevisionMismatch);
+        }
+        *known = Client { revision: client.revision + 1, ..client.clone() };
+        self.records.lock().unwrap().extend(audit.cloned());
+        Ok(known.clone())
     }
 
-    async fn delete_client(&self, _: &ClientId, _: Option<u64>, _: Option<&AdminRecord>) -> Result<(), StoreError> {
-        self.write(())
+    async fn delete_client(
+        &self,
+        id: &ClientId,
+        _: Option<u64>,
+        audit: Option<&AdminRecord>,
+    ) -> Result<(), StoreError> {
+        self.write(())?;
+        self.clients.lock().unwrap().remove(id).ok_or(StoreError::NotFound)?;
+        self.records.lock().unwrap().extend(audit.cloned());
+        Ok(())
     }
 
     async fn credentials_used(&self, _: &[CredentialUse]) -> Result<(), StoreError> {
@@ -118,8 +145,9 @@ impl KeyStore for MemoryStore {
 
 #[async_trait]
 impl RevocationStore for MemoryStore {
-    async fn revoke(&self, revocation: &Revocation, _: Option<&AdminRecord>) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
         self.write(())?;
+        self.records.lock().unwrap().extend(audit.cloned());
         self.revocations.lock().unwrap().insert(revocation.target.clone(), revocation.clone());
         Ok(())
     }

@@ -1,0 +1,194 @@
+//! Clients that register themselves, and manage their own registration. RFC 7591, RFC 7592.
+//!
+//! The same checks, the same store and the same record of changes as for clients that an operator registers; what
+//! differs is who decides: [`crate::registration`].
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    AdminError, ClientAdmin, ClientDraft, ClientField, NewCredential, NewCredentialKind, Operator, clients::Edit,
+};
+use crate::{
+    client::{
+        AuthenticationMethod, Client, ClientId, Credential, CredentialKind, Registration, RegistrationDetails,
+        secret::ClientSecret,
+    },
+    timestamp,
+};
+
+/// What a client says about itself when it changes its registration. Everything else is the operators'.
+const FIELDS: [ClientField; 5] = [
+    ClientField::DisplayName,
+    ClientField::Grants,
+    ClientField::RedirectUris,
+    ClientField::GrantTypes,
+    ClientField::JwksUri,
+];
+
+/// A client as it wants to be registered, within what it may be.
+#[derive(Clone, Debug)]
+pub struct SelfRegistration {
+    /// What it is to be; its ID is the server's choice.
+    pub draft: ClientDraft,
+    /// Public JWKs, as JSON.
+    pub keys: Vec<String>,
+    /// What is kept beside.
+    pub details: RegistrationDetails,
+    /// Keys, or secrets at once, at the most.
+    pub credentials_max: usize,
+    /// How long a secret made for it is good.
+    pub secret_lifetime: Option<Duration>,
+}
+
+/// A registration that was made or changed.
+#[derive(Debug)]
+pub struct RegisteredClient {
+    /// As it is stored.
+    pub client: Client,
+    /// A new secret, to be shown once.
+    pub secret: Option<ClientSecret>,
+    /// The registration access token from now on, to be shown once.
+    pub token: ClientSecret,
+}
+
+impl ClientAdmin {
+    /// Registers a client that registers itself.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`], [`AdminError::BeyondOwnScopes`], the store's.
+    pub async fn register(&self, by: &Operator, wanted: &SelfRegistration) -> Result<RegisteredClient, AdminError> {
+        let now = timestamp::stored(self.clock.now());
+        let mut client = self.drafted(&wanted.draft, now)?;
+        let (secret, token) = self.prove(&mut client, wanted, now)?;
+        by.expect_may_hand_out(&client)?;
+        let client = self.add(&client, &by.record(now, "RegisterClient", client.id.as_str(), "")).await?;
+        Ok(RegisteredClient { client, secret, token })
+    }
+
+    /// The client of that ID, where `token` is its registration access token. An ID that nobody has costs what a
+    /// wrong token costs.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`] for whatever does not fit, the store's.
+    pub async fn registered(&self, id: &str, token: &str) -> Result<Arc<Client>, AdminError> {
+        let client = match ClientId::try_from(id) {
+            Ok(id) => self.registry.find(&id).await?,
+            Err(_) => None,
+        };
+        let hash = client.as_ref().and_then(|client| client.registration.as_ref()).map(|known| &known.token);
+        let matches = self.peppers.matches_any(token, hash);
+        client.filter(|_| matches).ok_or(AdminError::NotFound("client"))
+    }
+
+    /// Changes the registration of the client whose registration access token is `token`, and that token with it.
+    /// `wanted` says what the client may become from what it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of `wanted`; [`AdminError::Invalid`], [`AdminError::NotFound`] where the token is another by now, the
+    /// store's.
+    pub async fn update_registration(
+        &self,
+        by: &Operator,
+        id: &ClientId,
+        token: &str,
+        wanted: impl Fn(&Client) -> Result<SelfRegistration, AdminError> + Send + Sync,
+    ) -> Result<RegisteredClient, AdminError> {
+        let edit = Edit { by, action: "UpdateRegistration", etag: "", validate_only: false };
+        let changed = self.change(id, &edit, |client, now| {
+            self.expect_registered(client, token)?;
+            let wanted = wanted(client)?;
+            self.write(&wanted.draft, &FIELDS, client)?;
+            Ok((self.prove(client, &wanted, now)?, String::new()))
+        });
+        let (client, (secret, token)) = changed.await?;
+        Ok(RegisteredClient { client, secret, token })
+    }
+
+    /// Removes the client. RFC 7592 section 2.3.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::NotFound`], the store's.
+    pub async fn delete_registration(&self, by: &Operator, id: &ClientId) -> Result<(), AdminError> {
+        self.remove(id, None, &by.record(self.clock.now(), "DeleteRegistration", id.as_str(), "")).await
+    }
+
+    /// Again by what the store holds: of two changes with one token, one is made.
+    fn expect_registered(&self, client: &Client, token: &str) -> Result<(), AdminError> {
+        let known = client.registration.as_ref().map(|known| &known.token);
+        if self.peppers.matches_any(token, known) { Ok(()) } else { Err(AdminError::NotFound("client")) }
+    }
+
+    /// Gives the client what it proves itself with from now on: to the issuer, and to this module.
+    fn prove(
+        &self,
+        client: &mut Client,
+        wanted: &SelfRegistration,
+        now: SystemTime,
+    ) -> Result<(Option<ClientSecret>, ClientSecret), AdminError> {
+        client.credentials.retain(|credential| credential.is_live(now));
+        let secret = match wanted.details.authentication_method {
+            AuthenticationMethod::PrivateKeyJwt => {
+                client.credentials = self.keys(&client.credentials, wanted, now)?;
+                None
+            }
+            AuthenticationMethod::ClientSecretBasic | AuthenticationMethod::ClientSecretPost => {
+                client.credentials.retain(|credential| matches!(credential.kind, CredentialKind::Secret(_)));
+                self.secret(&mut client.credentials, wanted, now)?
+            }
+        };
+        let token = ClientSecret::generate()?;
+        let before = client.registration.take();
+        client.registration = Some(Registration {
+            token: self.peppers.hash(&token),
+            details: wanted.details.clone(),
+            grants_set_by_operator: before.is_some_and(|before| before.grants_set_by_operator),
+        });
+        Ok((secret, token))
+    }
+
+    /// The keys, each as the credential that it is already.
+    fn keys(
+        &self,
+        before: &[Credential],
+        wanted: &SelfRegistration,
+        now: SystemTime,
+    ) -> Result<Vec<Credential>, AdminError> {
+        if wanted.keys.len() > wanted.credentials_max {
+            let rule = format!("at most {} keys", wanted.credentials_max);
+            return Err(AdminError::invalid("jwks", rule));
+        }
+        let make = |jwk: &String| {
+            let new = NewCredential { kind: NewCredentialKind::PublicKey(jwk.clone()), expire_time: None };
+            let made = self.make(&new, now)?.credential;
+            Ok(before.iter().find(|known| known.kind == made.kind).cloned().unwrap_or(made))
+        };
+        wanted.keys.iter().map(make).collect()
+    }
+
+    /// A new secret where there is none, or none that lasts: one that has less than half of its life before it is
+    /// joined by the next.
+    fn secret(
+        &self,
+        credentials: &mut Vec<Credential>,
+        wanted: &SelfRegistration,
+        now: SystemTime,
+    ) -> Result<Option<ClientSecret>, AdminError> {
+        let soon = now + wanted.secret_lifetime.unwrap_or_default() / 2;
+        if credentials.iter().any(|credential| credential.is_live(soon)) {
+            return Ok(None);
+        }
+        let expire_time = wanted.secret_lifetime.map(|lifetime| now + lifetime);
+        let made = self.make(&NewCredential { kind: NewCredentialKind::Secret, expire_time }, now)?;
+        credentials.push(made.credential);
+        let beyond = credentials.len().saturating_sub(wanted.credentials_max);
+        credentials.drain(..beyond);
+        Ok(made.secret)
+    }
+}

@@ -1,0 +1,43 @@
+//! Clients register themselves with a development issuer too, with the token in `initial-access.token`.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use super::{DevelopmentError, key_file};
+use crate::{
+    admin::GrantDraft,
+    client::{AuthenticationMethod, ClientId, GrantType},
+    registration::{InitialAccessToken, InitialAccessTokens, RegistrationSettings, Template, TokenHash},
+};
+
+const TOKEN_FILE: &str = "initial-access.token";
+/// 2100-01-01: the folder is for one person, and on one machine.
+const EXPIRES_AFTER_1970: Duration = Duration::from_secs(4_102_444_800);
+
+/// What the token in `folder` registers: clients like the example.
+pub(super) fn settings(folder: &Path) -> Result<RegistrationSettings, DevelopmentError> {
+    let path = folder.join(TOKEN_FILE);
+    let foreign = || DevelopmentError::Foreign { path: path.clone() };
+    let token = key_file(&path)?.to_text();
+    let scopes = vec!["inventory.read".to_owned()];
+    let template = Template {
+        grants: vec![GrantDraft { audience: "inventory".to_owned(), scopes: scopes.clone(), default_scopes: scopes }],
+        grant_types: GrantType::ALL.to_vec(),
+        authentication_methods: AuthenticationMethod::ALL.to_vec(),
+        credentials_max: 4,
+        secret_lifetime: None,
+    };
+    let token = InitialAccessToken {
+        name: ClientId::try_from("development").map_err(|_| foreign())?,
+        hash: TokenHash::of(&token).ok_or_else(foreign)?,
+        expire_time: SystemTime::UNIX_EPOCH + EXPIRES_AFTER_1970,
+        template,
+    };
+    Ok(RegistrationSettings {
+        tokens: InitialAccessTokens::new(vec![token]),
+        requests_per_minute_per_peer: 100_000,
+        clients_per_hour: 100_000,
+    })
+}

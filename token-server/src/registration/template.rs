@@ -1,0 +1,95 @@
+//! What a client may become that registers itself: its own words only narrow it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    admin::{AdminError, ClientDraft, GrantDraft, SelfRegistration},
+    client::{AuthenticationMethod, Client, GrantType, RegistrationDetails},
+};
+
+use super::metadata::Wanted;
+
+/// What an initial access token registers, at the most. What is not named is not allowed.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// What a client may ask for; one that names no scope gets all of it.
+    pub grants: Vec<GrantDraft>,
+    /// The grants that it may use.
+    pub grant_types: Vec<GrantType>,
+    /// How it may authenticate.
+    pub authentication_methods: Vec<AuthenticationMethod>,
+    /// Keys, or secrets at once, of one client.
+    pub credentials_max: usize,
+    /// How long a secret is good; for ever where `None`.
+    pub secret_lifetime: Option<Duration>,
+}
+
+impl Template {
+    /// What the client is to be, where that is allowed. `most` is what it may ask for.
+    pub(super) fn admit(
+        &self,
+        wanted: Wanted,
+        most: &[GrantDraft],
+        registered_with: &str,
+    ) -> Result<SelfRegistration, AdminError> {
+        let method = wanted.authentication_method;
+        if !self.authentication_methods.contains(&method) {
+            let allowed: Vec<_> = self.authentication_methods.iter().map(|method| method.name()).collect();
+            let rule = format!("{method} is not allowed; allowed: {}", allowed.join(", "));
+            return Err(AdminError::invalid("token_endpoint_auth_method", rule));
+        }
+        let has_keys = !wanted.keys.is_empty() || wanted.jwks_uri.is_some();
+        if (method == AuthenticationMethod::PrivateKeyJwt) != has_keys {
+            return Err(AdminError::invalid("jwks", "jwks or jwks_uri belong to private_key_jwt, and it to them"));
+        }
+        for grant_type in &wanted.grant_types {
+            if !self.grant_types.contains(grant_type) {
+                return Err(AdminError::invalid("grant_types", format!("{grant_type} is not allowed")));
+            }
+        }
+        let draft = ClientDraft {
+            display_name: wanted.client_name.unwrap_or_default(),
+            grants: narrowed(most, wanted.scopes.as_deref())?,
+            redirect_uris: wanted.redirect_uris,
+            grant_types: wanted.grant_types.iter().map(|grant_type| grant_type.name().to_owned()).collect(),
+            jwks_uri: wanted.jwks_uri.unwrap_or_default(),
+            ..ClientDraft::default()
+        };
+        let details = RegistrationDetails {
+            registered_with: registered_with.to_owned(),
+            authentication_method: method,
+            client_uri: wanted.client_uri,
+            software_id: wanted.software_id,
+            software_version: wanted.software_version,
+        };
+        let (credentials_max, secret_lifetime) = (self.credentials_max, self.secret_lifetime);
+        Ok(SelfRegistration { draft, keys: wanted.keys, details, credentials_max, secret_lifetime })
+    }
+}
+
+/// At each audience the scopes that are asked for; an audience where none of them is known is left out.
+fn narrowed(most: &[GrantDraft], scopes: Option<&[String]>) -> Result<Vec<GrantDraft>, AdminError> {
+    let Some(scopes) = scopes else { return Ok(most.to_vec()) };
+    let known: BTreeSet<&String> = most.iter().flat_map(|grant| &grant.scopes).collect();
+    if let Some(beyond) = scopes.iter().find(|scope| !known.contains(scope)) {
+        return Err(AdminError::invalid("scope", format!("{beyond} is not allowed")));
+    }
+    let keep = |from: &[String]| from.iter().filter(|scope| scopes.contains(scope)).cloned().collect::<Vec<_>>();
+    let narrowed = most.iter().map(|grant| GrantDraft {
+        audience: grant.audience.clone(),
+        scopes: keep(&grant.scopes),
+        default_scopes: keep(&grant.default_scopes),
+    });
+    Ok(narrowed.filter(|grant| !grant.scopes.is_empty()).collect())
+}
+
+/// What the client may ask for now, as a draft.
+pub(super) fn drafts(client: &Client) -> Vec<GrantDraft> {
+    let texts = |scopes: &BTreeSet<_>| scopes.iter().map(ToString::to_string).collect();
+    let draft = |grant: &crate::client::Grant| GrantDraft {
+        audience: grant.audience.to_string(),
+        scopes: texts(&grant.scopes),
+        default_scopes: texts(&grant.default_scopes),
+    };
+    client.grants.iter().map(draft).collect()
+}
