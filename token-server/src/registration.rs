@@ -19,6 +19,7 @@ use http::HeaderMap;
 use serde_json::{Map, Value};
 use token_interceptor::{bearer::bearer, clock::Clock, error::Denied, status::Answer};
 use token_proto::v1::ErrorReason;
+use tracing::Instrument as _;
 
 pub use initial::{InitialAccessToken, InitialAccessTokens, TokenHash};
 pub use template::Template;
@@ -101,7 +102,8 @@ impl Registrar {
         read: impl Future<Output = Body>,
     ) -> Result<Told, RegistrationError> {
         let mut decision = Decision::new(asked.origin, "register_client");
-        let registered = self.add(asked, read, &mut decision).await;
+        let span = decision.span().clone();
+        let registered = self.add(asked, read, &mut decision).instrument(span).await;
         on_record(&decision, "registered", registered)
     }
 
@@ -131,7 +133,8 @@ impl Registrar {
     /// When its registration access token is not shown.
     pub(crate) async fn read(&self, asked: Asked<'_>, id: &str) -> Result<Told, RegistrationError> {
         let mut decision = Decision::new(asked.origin, "read_registration");
-        let told = self.proved(asked, id, &mut decision).await;
+        let span = decision.span().clone();
+        let told = self.proved(asked, id, &mut decision).instrument(span).await;
         let told = told.map(|(client, token)| Told::read(Client::clone(&client), &token, self.uri()));
         on_record(&decision, "told", told)
     }
@@ -148,7 +151,8 @@ impl Registrar {
         read: impl Future<Output = Body>,
     ) -> Result<Told, RegistrationError> {
         let mut decision = Decision::new(asked.origin, "update_registration");
-        let updated = self.replace(asked, id, read, &mut decision).await;
+        let span = decision.span().clone();
+        let updated = self.replace(asked, id, read, &mut decision).instrument(span).await;
         on_record(&decision, "updated", updated)
     }
 
@@ -185,6 +189,7 @@ impl Registrar {
     /// When its registration access token is not shown.
     pub(crate) async fn delete(&self, asked: Asked<'_>, id: &str) -> Result<(), RegistrationError> {
         let mut decision = Decision::new(asked.origin, "delete_registration");
+        let span = decision.span().clone();
         let deleted = async {
             let (client, _) = self.proved(asked, id, &mut decision).await?;
             let by = Operator::caller(client.id.as_str(), [], asked.origin.request_id().as_str());
@@ -192,7 +197,7 @@ impl Registrar {
             self.revocations.revoke_client_tokens(&by, client.id.as_str(), None).await?;
             Ok(self.clients.delete_registration(&by, &client.id).await?)
         };
-        let deleted = deleted.await;
+        let deleted = deleted.instrument(span).await;
         on_record(&decision, "deleted", deleted)
     }
 
