@@ -1,6 +1,6 @@
 //! Verifiers that the issuer keeps informed: what it takes back is refused within a second.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use secrecy::ExposeSecret as _;
 use token_interceptor::{
@@ -9,7 +9,10 @@ use token_interceptor::{
     verify::{TrustedIssuer, Verifier},
 };
 use token_proto::{
-    admin::v1::{DistrustSigningKeyRequest, ListSigningKeysRequest, key_service_client::KeyServiceClient},
+    admin::v1::{
+        DistrustSigningKeyRequest, ListSigningKeysRequest, RevokeClientTokensRequest,
+        key_service_client::KeyServiceClient,
+    },
     v1::{self, ErrorReason},
 };
 
@@ -43,20 +46,50 @@ async fn a_revoked_token_is_refused_by_a_connected_verifier_within_a_second() {
     let (one, other) =
         (issuer.token_of(issuer.example(), "inventory").await, issuer.token_of(issuer.example(), "inventory").await);
     verify(&verifier, &one).await.unwrap();
-    let request = v1::RevokeTokenRequest {
-        client: Some(v1::ClientAuthentication {
-            client_id: issuer.example().id.clone(),
-            credential: Some(v1::client_authentication::Credential::ClientSecret(
-                issuer.example().secret.expose_secret().to_owned(),
-            )),
-        }),
-        token: one.clone(),
-    };
+    let request = v1::RevokeTokenRequest { client: Some(orders(&issuer)), token: one.clone() };
     let mut tokens = v1::token_service_client::TokenServiceClient::new(issuer.channel());
     tokens.revoke_token(request).await.unwrap();
     assert_eq!(refused_within_a_second(&verifier, &one).await.reason(), ErrorReason::TokenRevoked);
     verify(&verifier, &other).await.unwrap();
     issuer.stop().await;
+}
+
+#[tokio::test]
+async fn every_token_of_a_client_is_refused_within_a_second_of_its_revocation_by_an_operator() {
+    let issuer = Issuer::start().await;
+    let verifier = watching(&issuer);
+    let tokens =
+        [issuer.token_of(issuer.example(), "inventory").await, issuer.token_of(issuer.example(), "inventory").await];
+    let others = issuer.token_of(issuer.admin(), "token.admin.v1").await;
+    verify(&verifier, &tokens[0]).await.unwrap();
+    let request = RevokeClientTokensRequest { client_id: issuer.example().id.clone(), issued_before_time: None };
+    let answer = issuer.clients_as(issuer.admin()).revoke_client_tokens(request).await.unwrap().into_inner();
+    for token in &tokens {
+        assert_eq!(refused_within_a_second(&verifier, token).await.reason(), ErrorReason::TokenRevoked);
+        assert!(!active(&issuer, token).await);
+    }
+    let admins = UnverifiedToken::new(&others);
+    verifier.verify_with_fetch(admins, "token.admin.v1", verifier.now()).await.expect("another client's");
+    // A token of the next second is good.
+    let until = SystemTime::try_from(answer.issued_before_time.unwrap()).unwrap();
+    tokio::time::sleep(until.duration_since(SystemTime::now()).unwrap_or_default()).await;
+    let fresh = issuer.token_of(issuer.example(), "inventory").await;
+    verify(&verifier, &fresh).await.unwrap();
+    assert!(active(&issuer, &fresh).await);
+    issuer.stop().await;
+}
+
+/// As `IntrospectToken` says.
+async fn active(issuer: &Issuer, token: &str) -> bool {
+    let request = v1::IntrospectTokenRequest { client: Some(orders(issuer)), token: token.to_owned() };
+    let mut tokens = v1::token_service_client::TokenServiceClient::new(issuer.channel());
+    tokens.introspect_token(request).await.unwrap().into_inner().active
+}
+
+fn orders(issuer: &Issuer) -> v1::ClientAuthentication {
+    let secret = issuer.example().secret.expose_secret().to_owned();
+    let credential = Some(v1::client_authentication::Credential::ClientSecret(secret));
+    v1::ClientAuthentication { client_id: issuer.example().id.clone(), credential }
 }
 
 #[tokio::test]

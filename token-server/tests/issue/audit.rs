@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, LazyLock, Mutex},
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use token_proto::v1;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{
@@ -88,6 +89,38 @@ async fn each_decision_leaves_one_event() {
         assert_eq!(event["operation"], "issue_token");
         assert!(event.contains_key("peer") && event.contains_key("request_id"));
     }
+}
+
+/// Each token of the chain is named by the next event, so the whole way can be followed backwards.
+#[tokio::test]
+async fn each_hop_of_an_exchanged_token_is_on_record() {
+    let world = world().await;
+    let (captured, _guard) = capture();
+    let mut request = message("caller", &world.secret);
+    request.audiences = vec!["inventory".to_owned()];
+    let own = grpc(&world).issue_token(request).await.unwrap().into_inner().token.unwrap();
+    let mut token = own.clone();
+    for client_id in ["exchanger", "second-exchanger"] {
+        let subject = v1::SecurityToken {
+            value: token.value,
+            r#type: "urn:ietf:params:oauth:token-type:access_token".to_owned(),
+        };
+        let request = v1::ExchangeTokenRequest {
+            client: message(client_id, &world.secret).client,
+            subject: Some(subject),
+            audiences: vec!["inventory".to_owned()],
+            ..v1::ExchangeTokenRequest::default()
+        };
+        token = grpc(&world).exchange_token(request).await.unwrap().into_inner().token.unwrap();
+    }
+    let [issued, first, second] = captured.audit().try_into().unwrap();
+    assert_eq!((&issued["client_id"], &issued["jti"]), (&json!("caller"), &json!(own.token_id)));
+    assert_eq!(first["operation"], "exchange_token");
+    assert_eq!((&first["client_id"], &first["subject"]), (&json!("exchanger"), &json!("caller")));
+    assert_eq!((&first["subject_jti"], &first["act"]), (&issued["jti"], &json!(r#"{"sub":"exchanger"}"#)));
+    assert_eq!((&second["client_id"], &second["subject"]), (&json!("second-exchanger"), &json!("caller")));
+    assert_eq!((&second["subject_jti"], &second["jti"]), (&first["jti"], &json!(token.token_id)));
+    assert_eq!(second["act"], r#"{"act":{"sub":"exchanger"},"sub":"second-exchanger"}"#);
 }
 
 #[tokio::test]
