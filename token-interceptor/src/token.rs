@@ -39,8 +39,8 @@ impl fmt::Debug for UnverifiedToken<'_> {
 #[derive(Clone)]
 pub struct VerifiedToken(Arc<Claims>);
 
-/// Claims whose types are checked: `iss sub client_id aud exp iat jti` are there, `scope` and `act` are of
-/// their type where they are there.
+/// Claims whose types are checked: `iss sub client_id aud exp iat jti` are there (of an identity token `iss sub aud
+/// exp iat`), `scope` and `act` are of their type where they are there.
 pub(crate) struct Claims {
     pub(crate) issuer: Arc<str>,
     pub(crate) expires_at: u64,
@@ -80,13 +80,14 @@ impl VerifiedToken {
         self.0.text("sub")
     }
 
-    /// `client_id`: the client that the token was issued to.
+    /// `client_id`: the client that the token was issued to. Empty only where
+    /// [`TrustedIssuer::identity_tokens`](crate::verify::TrustedIssuer::identity_tokens) lets it be missing.
     #[must_use]
     pub fn client_id(&self) -> &str {
         self.0.text("client_id")
     }
 
-    /// `jti`: the token's own name, good for logs.
+    /// `jti`: the token's own name, good for logs. As [`VerifiedToken::client_id`] where it is missing.
     #[must_use]
     pub fn token_id(&self) -> &str {
         self.0.text("jti")

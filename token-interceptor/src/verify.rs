@@ -174,7 +174,7 @@ impl Verifier {
             return Err(Unverified::SignatureInvalid.into());
         }
         issuer.check_type(jws.token_type.as_deref())?;
-        let claims = claims::check(jws.claims, Arc::clone(&issuer.id))?;
+        let claims = claims::check(jws.claims, Arc::clone(&issuer.id), issuer.profile)?;
         issuer.check_audience(&claims, audience)?;
         self.check_times(&claims, now)?;
         let verified = VerifiedToken::new(claims);

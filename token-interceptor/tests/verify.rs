@@ -538,3 +538,26 @@ fn plaintext_to_another_machine_is_refused_before_anything_is_sent() {
         assert!(refused(TrustedIssuer::discover(issuer).unwrap()), "{issuer}");
     }
 }
+
+#[test]
+fn identity_tokens_need_no_client_id_and_no_jti_and_are_of_their_own_types_alone() {
+    let issuer = TestIssuer::new(ISSUER);
+    let trusting = |trusted: TrustedIssuer| Verifier::builder().issuer(trusted).clock(issuer.clock()).build().unwrap();
+    let verifier = trusting(issuer.trusted().identity_tokens(["JWT"]));
+    let good = || issuer.token().header("typ", "JWT").without_claim("client_id").without_claim("jti");
+    let verified = verify(&verifier, &good().sign()).unwrap();
+    assert_eq!((verified.subject(), verified.client_id(), verified.token_id()), ("orders", "", ""));
+    for (change, label) in [
+        (good().without_claim("sub"), "malformed"),
+        (good().claim("jti", 1), "malformed"),
+        (good().claim("client_id", ""), "malformed"),
+        (good().without_claim("iat"), "malformed"),
+        (good().header("typ", "at+jwt"), "type"),
+        (good().without_header("typ"), "type"),
+    ] {
+        assert_eq!(verify(&verifier, &change.sign()).unwrap_err(), label);
+    }
+    let untyped = trusting(issuer.trusted().identity_tokens(["JWT"]).untyped());
+    verify(&untyped, &good().without_header("typ").sign()).unwrap();
+    assert_eq!(verify(&untyped, &good().header("typ", "at+jwt").sign()).unwrap_err(), "type");
+}

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `source` | file and variables → one tree of values that know their place |
 //! | `setting`, `reader` | values → types, sections, ranges; unknown settings |
-//! | `listen`, `keys`, `tokens`, `ext_authz`, `registration`, `telemetry` | the sections |
+//! | `listen`, `keys`, `tokens`, `token_exchange`, `ext_authz`, `registration`, `telemetry` | the sections |
 //! | `mistake` | what is reported |
 
 mod ext_authz;
@@ -19,6 +19,7 @@ mod registration;
 mod setting;
 mod source;
 mod telemetry;
+mod token_exchange;
 mod tokens;
 
 use std::{cell::RefCell, path::Path};
@@ -29,6 +30,7 @@ pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
 pub use telemetry::{AuditTarget, LogFormat, ResourceAttribute, Telemetry, Traces};
+pub use token_exchange::TokenExchange;
 pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 
 use token_interceptor::signature::Algorithm;
@@ -54,6 +56,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// `[tokens]`.
     pub tokens: Tokens,
+    /// `[token_exchange]`.
+    pub token_exchange: TokenExchange,
     /// `[limits]`.
     pub limits: Limits,
     /// `[admin]`.
@@ -119,6 +123,7 @@ impl Config {
         // Where the keys are mistaken, an audience's algorithm is not held against them.
         let algorithms = keys.as_ref().map_or(Algorithm::ALL.to_vec(), |keys| keys.algorithms.clone());
         let tokens = Tokens::read(root.section("tokens"), &algorithms);
+        let token_exchange = TokenExchange::read(root.section("token_exchange"), issuer.as_ref());
         let limits = Limits::read(root.section("limits"));
         let admin = Admin::read(root.section("admin"));
         let ext_authz = ExtAuthz::read(root.has("ext_authz"), root.section("ext_authz"), tls.is_absent());
@@ -133,6 +138,7 @@ impl Config {
             keys: keys?,
             secrets: secrets?,
             tokens,
+            token_exchange,
             limits,
             admin,
             ext_authz,

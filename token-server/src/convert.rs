@@ -16,12 +16,11 @@ use crate::{
     },
     error::IssueError,
     grant::{self, RequestedAccess, RequestedAudience, client_credentials, token_exchange},
+    security_token::{SecurityToken, TokenType},
 };
 
 /// The type of the tokens that are issued. RFC 8693 section 3.
-pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// What an access token of this issuer also is. RFC 8693 section 3.
-const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+pub(crate) const ACCESS_TOKEN: &str = TokenType::AccessToken.name();
 
 /// A request for a token: who asks, and for what.
 #[derive(Debug)]
@@ -143,24 +142,31 @@ pub(crate) fn exchange_token(
 fn exchange_of_form(form: ExchangeForm, access: RequestedAccess) -> Result<token_exchange::Request, IssueError> {
     let ExchangeForm { subject_token, subject_token_type, actor_token, actor_token_type, requested_token_type } = form;
     let subject = subject_token.ok_or(IssueError::invalid_request("subject_token is missing."))?;
-    check_token_type(subject_token_type.as_deref(), "subject_token_type is missing.")?;
-    if actor_token.is_some() {
-        check_token_type(actor_token_type.as_deref(), "actor_token_type is missing.")?;
-    } else if actor_token_type.is_some() {
-        return Err(IssueError::invalid_request("actor_token_type is there without actor_token."));
+    let kind = token_type(subject_token_type.as_deref(), "subject_token_type is missing.")?;
+    let subject = SecurityToken { value: subject.into(), kind };
+    let actor = match (actor_token, actor_token_type) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            return Err(IssueError::invalid_request("actor_token_type is there without actor_token."));
+        }
+        (Some(actor), kind) => {
+            let kind = token_type(kind.as_deref(), "actor_token_type is missing.")?;
+            Some(SecurityToken { value: actor.into(), kind })
+        }
+    };
+    match requested_token_type.as_deref().map(TokenType::from_name) {
+        None | Some(Some(TokenType::AccessToken | TokenType::Jwt)) => {}
+        Some(Some(TokenType::IdToken) | None) => {
+            return Err(IssueError::invalid_request("Only access tokens are issued."));
+        }
     }
-    if requested_token_type.is_some() {
-        check_token_type(requested_token_type.as_deref(), "")?;
-    }
-    Ok(token_exchange::Request { access, subject: subject.into(), actor: actor_token.map(SecretString::from) })
+    Ok(token_exchange::Request { access, subject, actor })
 }
 
-fn check_token_type(kind: Option<&str>, missing: &'static str) -> Result<(), IssueError> {
-    match kind {
-        None => Err(IssueError::invalid_request(missing)),
-        Some(ACCESS_TOKEN | JWT) => Ok(()),
-        Some(_) => Err(IssueError::invalid_request("Only access tokens of this issuer are exchanged.")),
-    }
+fn token_type(name: Option<&str>, missing: &'static str) -> Result<TokenType, IssueError> {
+    let name = name.ok_or(IssueError::invalid_request(missing))?;
+    TokenType::from_name(name)
+        .ok_or(IssueError::invalid_request("Only access tokens, ID tokens and JWTs are exchanged."))
 }
 
 /// `TokenService.IntrospectToken`.

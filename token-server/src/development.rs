@@ -25,7 +25,10 @@ pub(crate) use env_file::read as read_env_file;
 pub use local_ca::LocalCaError;
 
 use crate::{
-    config::{Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls, Tokens},
+    config::{
+        Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls, TokenExchange,
+        Tokens,
+    },
     key_material::KeyMaterial,
     private_file,
     server::{Running, ServeError},
@@ -125,6 +128,7 @@ impl Development {
                 import: Vec::new(),
             },
             secrets: Secrets { pepper: key_file(&folder.join("pepper.key"))?, previous_peppers: Vec::new() },
+            token_exchange: TokenExchange::default(),
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
             admin: Admin { enabled: true, reflection: true },

@@ -29,6 +29,7 @@ use crate::{
     },
     convert::{TokenQuestion, TokenRequest},
     error::IssueError,
+    federation::Federation,
     grant::{self, Authorization, client_credentials, token_exchange},
     key::KeyRing,
     limit::{LimitSettings, Limits},
@@ -59,6 +60,8 @@ pub struct Settings {
     pub reach: Reach,
     /// Whether clients may register themselves, for the metadata to say so.
     pub registration: bool,
+    /// Whose tokens may be exchanged, beside this issuer's own.
+    pub federation: Federation,
 }
 
 impl Settings {
@@ -71,6 +74,7 @@ impl Settings {
             key_set_max_age: Duration::from_secs(300),
             reach: Reach::Public,
             registration: false,
+            federation: Federation::default(),
         }
     }
 }
@@ -267,7 +271,8 @@ impl Issuer {
         match grant {
             grant::Request::ClientCredentials(request) => client_credentials::authorize(client, request),
             grant::Request::TokenExchange(request) => {
-                token_exchange::authorize(client, request, self.parties(request).await?)
+                let parties = self.parties(client.id(), request).await?;
+                token_exchange::authorize(client, request, parties)
             }
         }
     }

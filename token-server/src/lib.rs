@@ -13,6 +13,7 @@
 //! | the signature; keys that rotate by themselves | [`key`] |
 //! | tokens that are good no more | [`revocation`] |
 //! | tokens of ours that come back | [`own_tokens`] |
+//! | tokens of others that may be exchanged for ours | [`security_token`], [`federation`] |
 //! | what the client gets, decided | [`grant`] |
 //! | the token, from claims to signature | [`mint`] |
 //! | how often it may ask | [`limit`] |
@@ -44,6 +45,8 @@ pub mod feed;
 pub mod key;
 pub mod revocation;
 pub mod own_tokens;
+pub mod security_token;
+pub mod federation;
 pub mod grant;
 pub mod mint;
 pub mod limit;

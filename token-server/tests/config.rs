@@ -58,11 +58,13 @@ fn example_file_is_valid_and_shows_the_defaults() {
     assert_eq!((spelt_out.keys.import.len(), spelt_out.tokens.audiences.len()), (1, 1));
     assert!(as_it_is.ext_authz.is_none() && spelt_out.ext_authz.is_some());
     assert!(spelt_out.registration.is_none());
+    assert_eq!(spelt_out.token_exchange.trusted_issuers.len(), 1);
     let comparable = |config: &Config| {
         let mut config = config.clone();
         config.keys.import.clear();
         config.tokens.audiences.clear();
         config.ext_authz = None;
+        config.token_exchange.trusted_issuers.clear();
         format!("{config:?}")
     };
     assert_eq!(comparable(&as_it_is), comparable(&spelt_out));
@@ -179,6 +181,80 @@ connections = 5
         assert!(!shown.contains("hunter2"), "{shown}");
     }
     assert!(error.to_string().starts_with("the configuration has 11 mistakes:"), "{error}");
+}
+
+/// The example, and an identity provider with `settings` beside what it must have.
+fn with_provider(folder: &Path, settings: &str) -> Result<Config, ConfigError> {
+    let provider = format!(
+        "[[token_exchange.trusted_issuer]]\nissuer = \"https://login.example\"\naudience = \"us\"\n\
+         clients = [\"gateway\"]\n{settings}\n"
+    );
+    read(&format!("{}\n{provider}", example(folder)), &[])
+}
+
+#[test]
+fn an_identity_provider_is_trusted_for_what_is_said_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "subject_prefixes = [\"a:\"]\nrequired_claims = { tenant = \"acme\", level = [1, 2], mfa = true }\n\
+                    grants = { inventory = [\"inventory.read\"] }";
+    let config = with_provider(folder.path(), settings).unwrap();
+    let [provider] = config.token_exchange.trusted_issuers.as_slice() else { unreachable!("one was configured") };
+    assert_eq!((provider.types.join(" ").as_str(), provider.untyped), ("JWT", false));
+    assert!(provider.subjects.allows("a:x") && !provider.subjects.allows("b"));
+    assert_eq!(provider.namespace.name("x"), "https://login.example#x");
+    assert_eq!(provider.required_claims.len(), 3);
+    assert!(provider.copied_claims.is_empty() && provider.grants.is_some());
+}
+
+#[test]
+fn mistakes_about_an_identity_provider_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let jwks = folder.path().join("jwks.json");
+    fs::write(&jwks, r#"{"keys":[]}"#).unwrap();
+    let jwks_file = format!("any_subject = true\njwks_file = \"{}\"", jwks.display());
+    for (settings, expected) in [
+        ("", "token_exchange.trusted_issuer.subjects: it is not said whose tokens may be exchanged"),
+        ("any_subject = true\nsubjects = [\"a\"]", "any_subject: it is said which subjects"),
+        ("any_subject = true\nsubject_template = \"x\"", "subject_template: \"x\" is not a beginning and then {sub}"),
+        (
+            "any_subject = true\ncopied_claims = [\"scope\"]",
+            "copied_claims: scope is a claim that only this server makes",
+        ),
+        (
+            "any_subject = true\nrequired_claims = { x = 1.5 }",
+            "required_claims.x: the number 1.5 is not the value of a claim",
+        ),
+        ("any_subject = true\nrequired_claims = { x = [] }", "required_claims.x: no value would do"),
+        ("any_subject = true\ngrants = { inventory = [\"a b\"] }", "grants: a scope is"),
+        ("any_subject = true\nalgorithms = []", "algorithms: there must be one at least"),
+        ("any_subject = true\njwks_uri = \"http://login.example/keys\"", "jwks_uri: keys cannot be fetched from"),
+        ("any_subject = true\njwks_uri = \"https://10.0.0.1/keys\"", "jwks_uri: keys cannot be fetched from"),
+        (&jwks_file, "jwks_file: there is no public signing key in it"),
+    ] {
+        let all = shown(&with_provider(folder.path(), settings).unwrap_err()).join("\n");
+        assert!(all.contains(expected), "{expected}\nnot in\n{all}");
+    }
+    let private = "any_subject = true\nprivate_addresses = true\njwks_uri = \"https://10.0.0.1/keys\"";
+    assert!(with_provider(folder.path(), private).is_ok());
+}
+
+#[test]
+fn two_identity_providers_never_share_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let second = |issuer: &str, template: &str| {
+        let second = format!(
+            "any_subject = true\nsubject_template = \"a{{sub}}\"\n[[token_exchange.trusted_issuer]]\n\
+             issuer = \"{issuer}\"\naudience = \"us\"\nclients = [\"gateway\"]\nany_subject = true\n\
+             subject_template = \"{template}\""
+        );
+        with_provider(folder.path(), &second).map_err(|error| shown(&error).join("\n"))
+    };
+    assert!(second("https://other.example", "b:{sub}").is_ok());
+    let overlapping = second("https://other.example", "ab:{sub}").unwrap_err();
+    assert!(overlapping.contains("a subject of another issuer could have the same name"), "{overlapping}");
+    for known in ["https://login.example", "https://tokens.example.com"] {
+        assert!(second(known, "b:{sub}").unwrap_err().contains("is trusted already"), "{known}");
+    }
 }
 
 #[test]

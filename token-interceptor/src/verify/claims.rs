@@ -1,7 +1,7 @@
 //! Claims and their types: RFC 9068 section 2.2, RFC 7519 section 4.1, RFC 8693 section 4.1.
 //!
 //! RFC 9068 requires `iss sub client_id aud exp iat jti`; a token without one of them, or with one of another
-//! type, is refused. Times are whole, non-negative numbers: a string or a fraction is what one parser reads
+//! type, is refused. An identity provider's own tokens are let off `client_id` and `jti`, and nothing else. Times are whole, non-negative numbers: a string or a fraction is what one parser reads
 //! and the next one rounds.
 
 use std::sync::Arc;
@@ -16,10 +16,24 @@ use crate::{
 /// The last second of the year 9999, as in `google.protobuf.Timestamp`: beyond it arithmetic goes wrong.
 const TIME_MAX: u64 = 253_402_300_799;
 
+/// Whom a token is from and what it is called: RFC 9068 section 2.2.
+const NAMES: [&str; 3] = ["sub", "client_id", "jti"];
+
+/// What of them a token must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Profile {
+    /// All: RFC 9068 section 2.2.
+    AccessToken,
+    /// `sub` alone, as in an ID token: OpenID Connect Core section 2.
+    Identity,
+}
+
 /// Checks every claim that has a meaning here.
-pub(super) fn check(members: Map<String, Value>, issuer: Arc<str>) -> Result<Claims, VerifyError> {
-    for name in ["sub", "client_id", "jti"] {
-        text(&members, name)?;
+pub(super) fn check(members: Map<String, Value>, issuer: Arc<str>, profile: Profile) -> Result<Claims, VerifyError> {
+    for name in NAMES {
+        if profile == Profile::AccessToken || name == "sub" || members.contains_key(name) {
+            text(&members, name)?;
+        }
     }
     match members.get("aud") {
         Some(Value::String(one)) if !one.is_empty() => {}

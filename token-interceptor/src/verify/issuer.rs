@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use super::claims::Profile;
 use crate::{
     error::{Unverified, VerifyError},
     key_set::source::KeySource,
@@ -21,6 +22,9 @@ pub(super) struct Issuer {
     pub(super) audiences: Option<BTreeSet<String>>,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) token_types: Vec<String>,
+    /// Whether a token without `typ` is accepted too.
+    pub(super) untyped: bool,
+    pub(super) profile: Profile,
     pub(super) revocations: Revocations,
 }
 
@@ -40,7 +44,9 @@ impl Issuer {
     /// RFC 7515 section 4.1.9: a media type, case-insensitive, `application/` left out or not.
     pub(super) fn check_type(&self, token_type: Option<&str>) -> Result<(), VerifyError> {
         const PREFIX: &str = "application/";
-        let token_type = token_type.ok_or(Unverified::TypeNotAllowed)?;
+        let Some(token_type) = token_type else {
+            return if self.untyped { Ok(()) } else { Err(Unverified::TypeNotAllowed.into()) };
+        };
         let short = match token_type.split_at_checked(PREFIX.len()) {
             Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
             Some(_) | None => token_type,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tonic::transport::Channel;
 use url::Url;
 
-use super::{BuildError, issuer::Issuer, issuer_channel::IssuerChannel};
+use super::{BuildError, claims::Profile, issuer::Issuer, issuer_channel::IssuerChannel};
 use crate::{
     clock::Clock,
     danger,
@@ -44,6 +44,8 @@ pub struct TrustedIssuer {
     audiences: Option<BTreeSet<String>>,
     algorithms: Vec<Algorithm>,
     token_types: Vec<String>,
+    untyped: bool,
+    profile: Profile,
     revocations: Revocations,
 }
 
@@ -122,6 +124,8 @@ impl TrustedIssuer {
             audiences: None,
             algorithms: Algorithm::ALL.to_vec(),
             token_types: vec!["at+jwt".to_owned()],
+            untyped: false,
+            profile: Profile::AccessToken,
             revocations: Revocations::new(),
         })
     }
@@ -145,6 +149,24 @@ impl TrustedIssuer {
     #[must_use]
     pub fn also_accept_type(mut self, token_type: impl Into<String>) -> Self {
         self.token_types.push(token_type.into());
+        self
+    }
+
+    /// Takes what the issuer says about a subject, such as its ID tokens (OpenID Connect Core section 2), in place
+    /// of access tokens: of these `typ` and no other, and `client_id` and `jti` may be missing. For whoever
+    /// exchanges them (RFC 8693); a resource server has no use for them.
+    #[must_use]
+    pub fn identity_tokens<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
+        self.token_types = types.into_iter().map(Into::into).collect();
+        self.profile = Profile::Identity;
+        self
+    }
+
+    /// Accepts tokens without `typ` too, for an issuer that writes none: nothing then tells its kinds of token
+    /// apart but their audience and claims.
+    #[must_use]
+    pub fn untyped(mut self) -> Self {
+        self.untyped = true;
         self
     }
 
@@ -226,6 +248,8 @@ impl TrustedIssuer {
             audiences: self.audiences,
             algorithms: self.algorithms,
             token_types: self.token_types,
+            untyped: self.untyped,
+            profile: self.profile,
             revocations: self.revocations,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     fmt,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -9,11 +10,12 @@ use std::{
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
+use token_interceptor::http_client::HttpClient;
 
 use super::{
     mistake::{Mistake, Place},
     setting::{Setting, describe},
-    source::{Table, Value},
+    source::{Node, Table, Value},
 };
 use crate::key_material::KeyMaterial;
 
@@ -66,6 +68,29 @@ impl<'m> Section<'m> {
             }
         }
         sections
+    }
+
+    /// Every member of a table whose names are the operator's own.
+    pub(super) fn table<T: Setting>(&mut self, key: &'static str) -> BTreeMap<String, T> {
+        let table = self.section(key);
+        let read = |(name, node): (&String, &Node)| match T::read(&node.value) {
+            Ok(value) => Some((name.clone(), value)),
+            Err(problem) => {
+                table.reject(name, problem, T::ALLOWED);
+                None
+            }
+        };
+        table.entries.iter().filter_map(read).collect()
+    }
+
+    /// The certificates in a file, as PEM, where one is given.
+    pub(super) fn roots(&mut self, key: &'static str) -> Option<Vec<u8>> {
+        let pem = std::fs::read(self.file(key)?).ok()?;
+        if HttpClient::builder().extra_roots_pem(pem.clone()).build().is_err() {
+            self.reject(key, "there is no certificate in it".to_owned(), "certificates in PEM");
+            return None;
+        }
+        Some(pem)
     }
 
     /// A setting that may be absent. `None` also where its value is a mistake.

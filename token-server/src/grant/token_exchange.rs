@@ -4,20 +4,24 @@
 //!   acted before inside. **Impersonation**, without a new actor, only where the client is registered for it.
 //! * Rights only narrow. A scope is granted at an audience when the exchanging client is registered for it there
 //!   *and* the subject has it: by the subject token where that is for the audience, otherwise by the subject's
-//!   own registration there. So neither a token nor a registration reaches further by being exchanged.
+//!   own registration there. So neither a token nor a registration reaches further by being exchanged. What a
+//!   subject of an identity provider has, the operator says beside the provider.
 //! * The new token never outlives the ones that it was made from.
 
-use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+mod parties;
 
-use secrecy::SecretString;
+use std::{collections::BTreeSet, time::SystemTime};
+
 use serde_json::{Map, Value};
-use token_interceptor::token::VerifiedToken;
+
+pub(crate) use parties::{Actor, Parties, Subject};
 
 use super::{Authorization, RequestedAccess, access};
 use crate::{
     client::{Client, Grant, GrantType, Scope, authenticate::AuthenticatedClient},
     error::IssueError,
-    mint::is_reserved,
+    federation::SubjectId,
+    security_token::SecurityToken,
 };
 
 /// Actors within one another, at the most: verifiers bound the depth of claims.
@@ -29,29 +33,21 @@ pub struct Request {
     /// Audiences, scopes, lifetime.
     pub access: RequestedAccess,
     /// On whose behalf.
-    pub subject: SecretString,
+    pub subject: SecurityToken,
     /// Who acts, where it is not the client itself.
-    pub actor: Option<SecretString>,
-}
-
-/// Who is behind the tokens of a request, verified.
-#[derive(Debug)]
-pub(crate) struct Parties {
-    pub(crate) subject: VerifiedToken,
-    /// The subject's own registration, where the subject is a client.
-    pub(crate) subject_client: Option<Arc<Client>>,
-    pub(crate) actor: Option<VerifiedToken>,
+    pub actor: Option<SecurityToken>,
 }
 
 /// For whom a token stands that is not the client that it was issued to.
 #[derive(Debug)]
 pub struct OnBehalf {
     subject: String,
+    foreign: Option<SubjectId>,
     /// `act`, as it goes into the token.
     act: Option<Value>,
     claims: Map<String, Value>,
     not_after: SystemTime,
-    subject_token_id: String,
+    subject_token_id: Option<String>,
 }
 
 impl OnBehalf {
@@ -59,6 +55,12 @@ impl OnBehalf {
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// `sub_id`: who the subject is at its identity provider, where it comes from one.
+    #[must_use]
+    pub fn foreign(&self) -> Option<&SubjectId> {
+        self.foreign.as_ref()
     }
 
     /// `act`: who acts, and within it who acted before. RFC 8693 section 4.1.
@@ -79,10 +81,10 @@ impl OnBehalf {
         self.not_after
     }
 
-    /// `jti` of the subject token, for the record.
+    /// `jti` of the subject token, for the record; some identity providers write none.
     #[must_use]
-    pub fn subject_token_id(&self) -> &str {
-        &self.subject_token_id
+    pub fn subject_token_id(&self) -> Option<&str> {
+        self.subject_token_id.as_deref()
     }
 }
 
@@ -101,7 +103,7 @@ pub(crate) fn authorize(
     if !client.may_use(GrantType::TokenExchange) {
         return Err(IssueError::ClientNotAuthorized("The client is not registered for token exchange."));
     }
-    let in_common = in_common(&client, &parties);
+    let in_common = in_common(&client, &parties.subject);
     if in_common.is_empty() {
         return Err(IssueError::InvalidTarget("Subject and client have no audience in common.".into()));
     }
@@ -110,60 +112,48 @@ pub(crate) fn authorize(
     Ok(Authorization { client, access, lifetime: request.access.lifetime, on_behalf: Some(Box::new(on_behalf)) })
 }
 
-/// What both may do, audience by audience. All of it is the default.
-fn in_common(client: &Client, parties: &Parties) -> Vec<Grant> {
+/// What both may do, audience by audience. Of a subject of ours all of it is the default; one that comes from
+/// elsewhere has asked for nothing yet, so the client's own defaults are.
+fn in_common(client: &Client, subject: &Subject) -> Vec<Grant> {
     let narrowed = client.grants.iter().map(|grant| {
-        let scopes: BTreeSet<Scope> =
-            grant.scopes.iter().filter(|scope| subject_has(parties, grant, scope)).cloned().collect();
-        Grant { audience: grant.audience.clone(), default_scopes: scopes.clone(), scopes }
+        let audience = grant.audience.as_str();
+        let may_have = |scopes: &BTreeSet<Scope>| -> BTreeSet<Scope> {
+            scopes.iter().filter(|scope| subject.may_have(audience, scope)).cloned().collect()
+        };
+        let scopes = may_have(&grant.scopes);
+        let default_scopes = if subject.is_ours() { scopes.clone() } else { may_have(&grant.default_scopes) };
+        Grant { audience: grant.audience.clone(), default_scopes, scopes }
     });
     narrowed.filter(|grant| !grant.scopes.is_empty()).collect()
 }
 
-fn subject_has(parties: &Parties, grant: &Grant, scope: &Scope) -> bool {
-    let audience = grant.audience.as_str();
-    if parties.subject.audiences().any(|known| known == audience) {
-        return parties.subject.has_scope(scope.as_str());
-    }
-    let registered = parties.subject_client.as_ref().and_then(|client| client.grant(audience));
-    registered.is_some_and(|grant| grant.scopes.contains(scope))
-}
-
 fn on_behalf(client: &Client, parties: Parties) -> Result<OnBehalf, IssueError> {
-    let Parties { subject, subject_client, actor } = parties;
-    if subject_client.is_some_and(|subject| subject.disabled) {
+    let Parties { subject, actor, issuer } = parties;
+    if subject.is_disabled() {
         return Err(IssueError::InvalidGrant("The subject is disabled."));
     }
-    let acting = match &actor {
-        Some(actor) => Some(actor.subject()),
+    let acting = match actor {
+        Some(actor) => Some(actor),
         None if client.may_impersonate => None,
-        None => Some(client.id.as_str()),
+        None => Some(Actor::client(client, issuer)),
     };
-    check_may_act(&subject, acting)?;
-    let before = subject.claims().get("act").cloned();
-    if acting.is_some() && subject.actors().len() >= ACTORS_MAX {
+    let ends = acting.as_ref().and_then(Actor::not_after);
+    let not_after = ends.map_or(subject.not_after(), |ends| ends.min(subject.not_after()));
+    subject.check_may_act(acting.as_ref())?;
+    if acting.is_some() && subject.actors() >= ACTORS_MAX {
         return Err(IssueError::InvalidGrant("The subject token has been delegated too often."));
     }
-    let not_after = actor.as_ref().map_or(subject.expires_at(), |actor| actor.expires_at().min(subject.expires_at()));
     Ok(OnBehalf {
-        subject: subject.subject().to_owned(),
-        act: match acting {
-            Some(acting) => Some(nested(acting, before)),
-            None => before,
+        subject: subject.name().to_owned(),
+        act: match &acting {
+            Some(acting) => Some(nested(acting.name(), subject.act())),
+            None => subject.act(),
         },
-        claims: subject.claims().iter().filter(|(name, _)| !is_reserved(name)).map(owned).collect(),
+        claims: subject.claims(),
         not_after,
-        subject_token_id: subject.token_id().to_owned(),
+        subject_token_id: subject.token_id().map(str::to_owned),
+        foreign: subject.into_foreign(),
     })
-}
-
-/// RFC 8693 section 4.4: where the subject token says who may act, nobody else may.
-fn check_may_act(subject: &VerifiedToken, acting: Option<&str>) -> Result<(), IssueError> {
-    let Some(may_act) = subject.claims().get("may_act") else { return Ok(()) };
-    if acting.is_some() && may_act.get("sub").and_then(Value::as_str) == acting {
-        return Ok(());
-    }
-    Err(IssueError::InvalidGrant("The subject token names another actor in may_act."))
 }
 
 /// RFC 8693 section 4.1: the current actor outside, those before it inside.
@@ -171,8 +161,4 @@ fn nested(acting: &str, before: Option<Value>) -> Value {
     let mut act = Map::from_iter([("sub".to_owned(), acting.into())]);
     act.extend(before.map(|before| ("act".to_owned(), before)));
     Value::Object(act)
-}
-
-fn owned((name, value): (&String, &Value)) -> (String, Value) {
-    (name.clone(), value.clone())
 }

@@ -1,6 +1,6 @@
 //! The claims of an access token, written once, straight into the bytes that are signed.
 //!
-//! RFC 9068 section 2.2; RFC 8693 section 4 for `act` and `client_id`; `nbf` is absent: a token is good from the moment
+//! RFC 9068 section 2.2; RFC 8693 section 4 for `act` and `client_id`; RFC 9493 for `sub_id`; `nbf` is absent: a token is good from the moment
 //! that it is issued, and a verifier with a slow clock would refuse it.
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use crate::grant::Authorization;
 
 /// Claims that only the issuer sets, because somebody decides on them. Sorted.
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 21] = [
     "acr",
     "act",
     "amr",
@@ -29,6 +29,7 @@ const RESERVED: [&str; 20] = [
     "scope",
     "sid",
     "sub",
+    "sub_id",
 ];
 
 /// Whether `claim` is one that a client's custom claims must not shadow.
@@ -78,6 +79,9 @@ impl Serialize for Claims<'_> {
                 }
             }
             Some(on_behalf) => {
+                if let Some(id) = on_behalf.foreign() {
+                    claims.serialize_entry("sub_id", &id.to_json())?;
+                }
                 if let Some(act) = on_behalf.act() {
                     claims.serialize_entry("act", act)?;
                 }

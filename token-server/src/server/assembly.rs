@@ -14,6 +14,7 @@ use crate::{
         secret::{Pepper, Peppers},
     },
     config::{Config, IssuerUrl, Limits, Secrets},
+    federation::Federation,
     feed::{Feed, FeedSettings},
     issuer::{Issuer, Parts, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
@@ -101,7 +102,7 @@ pub(super) async fn assemble(
     });
     let state = State { store, registry: registry.clone(), _following: (feed, rotation, revocations.clone()) };
     let parts = Parts { registry, peppers, keys, revocations };
-    let issuer = Arc::new(Issuer::new(self::settings(config, issuer_url), parts, Arc::clone(&clock)));
+    let issuer = Arc::new(Issuer::new(self::settings(config, issuer_url)?, parts, Arc::clone(&clock)));
     let registrar = config
         .registration
         .clone()
@@ -137,7 +138,7 @@ async fn keys(config: &Config, store: Arc<dyn KeyStore>, clock: Arc<dyn Clock>) 
     KeyRotation::start(store, sealing, settings, clock).await
 }
 
-fn settings(config: &Config, issuer_url: &IssuerUrl) -> Settings {
+fn settings(config: &Config, issuer_url: &IssuerUrl) -> Result<Settings, ServeError> {
     let mut settings = Settings::new(issuer_url.as_str());
     settings.terms.lifetime_default = config.tokens.default_lifetime;
     settings.terms.lifetime_max = config.tokens.maximum_lifetime;
@@ -153,9 +154,11 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Settings {
     }
     // A verifier that fetches at this interval holds every key before its first use.
     settings.key_set_max_age = settings.key_set_max_age.min(config.keys.visibility_period / 2);
+    settings.federation =
+        Federation::new(config.token_exchange.trusted_issuers.clone()).map_err(ServeError::internal)?;
     settings.limits = limits(&config.limits);
     settings.registration = config.registration.is_some();
-    settings
+    Ok(settings)
 }
 
 fn limits(limits: &Limits) -> LimitSettings {

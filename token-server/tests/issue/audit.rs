@@ -14,6 +14,10 @@ use crate::support::{
     calls::{basic, form, grpc, message, message_of_orders, post, post_as_orders, send},
     world,
 };
+use crate::{
+    exchange::{ACCESS_TOKEN, ID_TOKEN, over_grpc},
+    federation::{federated, request},
+};
 
 /// Keeps everything that is logged on this thread.
 #[derive(Clone, Default)]
@@ -121,6 +125,23 @@ async fn each_hop_of_an_exchanged_token_is_on_record() {
     assert_eq!((&second["client_id"], &second["subject"]), (&json!("second-exchanger"), &json!("caller")));
     assert_eq!((&second["subject_jti"], &second["jti"]), (&first["jti"], &json!(token.token_id)));
     assert_eq!(second["act"], r#"{"act":{"sub":"exchanger"},"sub":"second-exchanger"}"#);
+}
+
+#[tokio::test]
+async fn an_exchange_leaves_every_hop_on_record_and_where_the_subject_comes_from() {
+    let (world, provider) = federated(|_| ()).await;
+    let (captured, _guard) = capture();
+    let token = provider.token().claim("jti", "theirs").sign();
+    let first = over_grpc(&world, request(&world, "exchanger", &token, ID_TOKEN)).await.unwrap();
+    over_grpc(&world, request(&world, "second-exchanger", &first.value, ACCESS_TOKEN)).await.unwrap();
+    let events = captured.audit();
+    let of = |name: &str| events.iter().map(|event| event[name].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(of("operation"), ["exchange_token"; 2]);
+    assert_eq!(of("subject"), ["corporate:alice"; 2]);
+    assert_eq!(of("subject_issuer"), [provider.issuer(); 2]);
+    assert_eq!(of("subject_jti"), ["theirs", &first.token_id]);
+    assert_eq!(of("act"), [r#"{"sub":"exchanger"}"#, r#"{"act":{"sub":"exchanger"},"sub":"second-exchanger"}"#]);
+    assert!(!captured.text().contains(&token));
 }
 
 #[tokio::test]

@@ -13,11 +13,11 @@ use crate::support::{
 };
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+pub(crate) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+pub(crate) const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 
 /// A request of `exchanger` on behalf of `caller`, for the defaults.
-fn request(world: &World, client_id: &str, subject: &str) -> v1::ExchangeTokenRequest {
+pub(crate) fn request(world: &World, client_id: &str, subject: &str) -> v1::ExchangeTokenRequest {
     let token = |value: &str| v1::SecurityToken { value: value.to_owned(), r#type: ACCESS_TOKEN.to_owned() };
     v1::ExchangeTokenRequest {
         client: message(client_id, &world.secret).client,
@@ -34,13 +34,13 @@ async fn issue(world: &World, client_id: &str, scopes: &[&str]) -> v1::Token {
     grpc(world).issue_token(request).await.unwrap().into_inner().token.unwrap()
 }
 
-async fn over_grpc(world: &World, request: v1::ExchangeTokenRequest) -> Result<v1::Token, (Code, String)> {
+pub(crate) async fn over_grpc(world: &World, request: v1::ExchangeTokenRequest) -> Result<v1::Token, (Code, String)> {
     let answer = grpc(world).exchange_token(request).await.map_err(|status| reason(&status))?;
     Ok(answer.into_inner().token.unwrap())
 }
 
 /// The same request as a form.
-async fn over_http(world: &World, request: &v1::ExchangeTokenRequest) -> Answer {
+pub(crate) async fn over_http(world: &World, request: &v1::ExchangeTokenRequest) -> Answer {
     let client = request.client.clone().unwrap();
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", GRANT).append_pair("client_id", &client.client_id);
@@ -58,7 +58,10 @@ async fn over_http(world: &World, request: &v1::ExchangeTokenRequest) -> Answer 
 }
 
 /// Granted by both faces, with equal claims but for those that differ in every token.
-async fn granted(world: &World, request: v1::ExchangeTokenRequest) -> std::collections::BTreeMap<String, Value> {
+pub(crate) async fn granted(
+    world: &World,
+    request: v1::ExchangeTokenRequest,
+) -> std::collections::BTreeMap<String, Value> {
     let http = over_http(world, &request).await;
     assert_eq!(http.status, 200, "{}", String::from_utf8_lossy(&http.body));
     let mut http = claims(world, http.json()["access_token"].as_str().unwrap());
@@ -70,7 +73,13 @@ async fn granted(world: &World, request: v1::ExchangeTokenRequest) -> std::colle
 }
 
 /// Refused by both faces for the same reason.
-async fn refused(world: &World, request: v1::ExchangeTokenRequest, code: Code, why: &str, oauth: (u16, &str)) {
+pub(crate) async fn refused(
+    world: &World,
+    request: v1::ExchangeTokenRequest,
+    code: Code,
+    why: &str,
+    oauth: (u16, &str),
+) {
     let http = over_http(world, &request).await;
     assert_eq!(http.error(), (oauth.0, oauth.1.to_owned()), "{why}");
     assert_eq!(http.json()["reason"], why);

@@ -16,6 +16,7 @@ mod audit;
 mod coverage;
 mod exchange;
 mod faces;
+mod federation;
 mod grpc;
 mod held;
 mod hostile;

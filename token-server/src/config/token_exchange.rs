@@ -1,0 +1,224 @@
+//! `[token_exchange]`: identity providers whose tokens may be exchanged.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Algorithm};
+use url::Url;
+
+use super::{
+    reader::Section,
+    setting::{Setting, describe},
+    source::Value,
+    tokens::IssuerUrl,
+};
+use crate::{
+    client::{Audience, ClientId, Scope},
+    federation::{IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
+    mint::is_reserved,
+};
+
+/// A provider that has not answered by then is out of reach.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// `[token_exchange]`.
+#[derive(Clone, Debug, Default)]
+pub struct TokenExchange {
+    /// `[[token_exchange.trusted_issuer]]`.
+    pub trusted_issuers: Vec<IdentityProvider>,
+}
+
+impl TokenExchange {
+    /// `own` is this server's issuer identifier.
+    pub(super) fn read(mut section: Section<'_>, own: Option<&IssuerUrl>) -> Self {
+        let mut trusted_issuers: Vec<IdentityProvider> = Vec::new();
+        for mut issuer in section.sections("trusted_issuer") {
+            if let Some(provider) = provider(&mut issuer) {
+                check_apart(&issuer, &provider, &trusted_issuers, own);
+                trusted_issuers.push(provider);
+            }
+            issuer.finish();
+        }
+        section.finish();
+        Self { trusted_issuers }
+    }
+}
+
+/// Two providers, and this server, never speak for one another's subjects.
+fn check_apart(section: &Section<'_>, new: &IdentityProvider, known: &[IdentityProvider], own: Option<&IssuerUrl>) {
+    if own.is_some_and(|own| own.as_str() == new.issuer) || known.iter().any(|known| known.issuer == new.issuer) {
+        section.reject("issuer", format!("{:?} is trusted already", new.issuer), "each issuer once, and not this one");
+    }
+    if known.iter().any(|known| known.namespace.overlaps(&new.namespace)) {
+        let problem = "a subject of another issuer could have the same name".to_owned();
+        section.reject("subject_template", problem, "no beginning that another one continues");
+    }
+}
+
+/// `None` only where a mistake has been recorded.
+fn provider(section: &mut Section<'_>) -> Option<IdentityProvider> {
+    let issuer: Option<String> = section.required("issuer");
+    let audience: Option<String> = section.required("audience");
+    let keys = keys(section, issuer.as_deref());
+    let namespace = namespace(section, issuer.as_deref());
+    let provider = IdentityProvider {
+        types: section.or("types", vec!["JWT".to_owned()]),
+        untyped: !section.or("type_required", true),
+        algorithms: algorithms(section),
+        clients: names(section, "clients").into_iter().flatten().collect(),
+        subjects: subjects(section),
+        required_claims: required_claims(section),
+        copied_claims: copied_claims(section),
+        grants: grants(section),
+        issuer: issuer?,
+        audience: audience?,
+        keys: keys?,
+        namespace: namespace?,
+    };
+    if provider.clients.is_empty() {
+        section.reject("clients", "no client may exchange its tokens".to_owned(), "the IDs of one client or more");
+    }
+    Some(provider)
+}
+
+/// By discovery, unless the operator says otherwise.
+fn keys(section: &mut Section<'_>, issuer: Option<&str>) -> Option<ProviderKeys> {
+    let http = http_client(section);
+    let url: Option<String> = section.optional("jwks_uri");
+    let file = section.file("jwks_file");
+    if url.is_some() && section.has("jwks_file") {
+        section.reject("jwks_file", "there is a jwks_uri too".to_owned(), "one of the two, or neither for discovery");
+    }
+    if section.has("jwks_file") {
+        let document = std::fs::read(file?).ok()?;
+        let keys = KeySet::from_jwks(&document).ok().filter(|keys| !keys.is_empty());
+        if keys.is_none() {
+            let problem = "there is no public signing key in it".to_owned();
+            section.reject("jwks_file", problem, "a JWK Set (RFC 7517 section 5)");
+        }
+        return keys.map(ProviderKeys::Fixed);
+    }
+    let (setting, address) = if url.is_some() { ("jwks_uri", url.as_deref()) } else { ("issuer", issuer) };
+    let http = http?;
+    let usable = Url::parse(address?).is_ok_and(|url| http.check(&url).is_ok());
+    if !usable {
+        section.reject(
+            setting,
+            format!("keys cannot be fetched from {:?}", address.unwrap_or_default()),
+            "an https URL; on a private network only with private_addresses = true; or a jwks_file",
+        );
+        return None;
+    }
+    Some(url.map_or_else(|| ProviderKeys::Discovery(http.clone()), |url| ProviderKeys::Jwks(url, http.clone())))
+}
+
+/// Public addresses alone, unless the operator says otherwise: a provider's metadata choose where to go next.
+fn http_client(section: &mut Section<'_>) -> Option<HttpClient> {
+    let private = section.or("private_addresses", false);
+    let roots = section.roots("ca_file");
+    let builder = HttpClient::builder().timeout(TIMEOUT).extra_roots_pem(roots.unwrap_or_default());
+    let builder = if private { builder } else { builder.public_addresses_only() };
+    builder.build().ok()
+}
+
+fn namespace(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Namespace> {
+    // An issuer identifier has no fragment (RFC 8414 section 2), so this one is no other's.
+    let template = section.optional("subject_template").or_else(|| Some(format!("{}#{{sub}}", issuer?)))?;
+    let namespace = Namespace::parse(&template);
+    if namespace.is_none() {
+        let problem = format!("{template:?} is not a beginning and then {{sub}}");
+        section.reject("subject_template", problem, r#"printable ASCII and {sub} at the end, as in "corporate:{sub}""#);
+    }
+    namespace
+}
+
+fn algorithms(section: &mut Section<'_>) -> Vec<Algorithm> {
+    let algorithms = section.or("algorithms", Algorithm::ALL.to_vec());
+    if algorithms.is_empty() {
+        section.reject("algorithms", "there must be one at least".to_owned(), Algorithm::ALLOWED);
+    }
+    algorithms
+}
+
+fn subjects(section: &mut Section<'_>) -> SubjectRule {
+    let rule = SubjectRule {
+        exactly: section.or("subjects", Vec::new()).into_iter().collect(),
+        prefixes: section.or("subject_prefixes", Vec::new()),
+        any: section.or("any_subject", false),
+    };
+    let named = !rule.exactly.is_empty() || !rule.prefixes.is_empty();
+    if named == rule.any {
+        let problem = if named { "it is said which subjects" } else { "it is not said whose tokens may be exchanged" };
+        let setting = if named { "any_subject" } else { "subjects" };
+        section.reject(setting, problem.to_owned(), "subjects, subject_prefixes or both; or any_subject = true");
+    }
+    rule
+}
+
+fn required_claims(section: &mut Section<'_>) -> Vec<RequiredClaim> {
+    let claims = section.table::<AnyOf>("required_claims").into_iter();
+    claims.map(|(name, AnyOf(any_of))| RequiredClaim { name, any_of }).collect()
+}
+
+fn copied_claims(section: &mut Section<'_>) -> BTreeSet<String> {
+    let claims: BTreeSet<String> = section.or("copied_claims", Vec::new()).into_iter().collect();
+    if let Some(claim) = claims.iter().find(|claim| is_reserved(claim)) {
+        let problem = format!("{claim} is a claim that only this server makes");
+        section.reject("copied_claims", problem, "claims that no specification has given a meaning");
+    }
+    claims
+}
+
+/// `grants = { inventory = ["inventory.read"] }`.
+fn grants(section: &mut Section<'_>) -> Option<BTreeMap<Audience, BTreeSet<Scope>>> {
+    if !section.has("grants") {
+        section.known("grants");
+        return None;
+    }
+    let mut grants = BTreeMap::new();
+    for (audience, scopes) in section.table::<Vec<String>>("grants") {
+        let scopes: Result<BTreeSet<Scope>, _> = scopes.into_iter().map(Scope::try_from).collect();
+        match Audience::try_from(audience.as_str()).and_then(|audience| Ok((audience, scopes?))) {
+            Ok((audience, scopes)) => drop(grants.insert(audience, scopes)),
+            Err(error) => section.reject("grants", error.to_string(), "scopes by audience"),
+        }
+    }
+    Some(grants)
+}
+
+fn names(section: &mut Section<'_>, key: &'static str) -> Option<Vec<ClientId>> {
+    let names: Vec<String> = section.required(key)?;
+    let names: Result<Vec<ClientId>, _> = names.into_iter().map(ClientId::try_from).collect();
+    names.map_err(|error| section.reject(key, error.to_string(), "client IDs")).ok()
+}
+
+/// One value of a claim, or several of which any will do.
+struct AnyOf(Vec<serde_json::Value>);
+
+impl Setting for AnyOf {
+    const ALLOWED: &'static str = "text, a whole number, true or false; or a list of them, any of which will do";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let one = |value: &Value| match value {
+            Value::Text(text) => Ok(text.as_str().into()),
+            Value::Integer(number) => Ok((*number).into()),
+            Value::Boolean(flag) => Ok((*flag).into()),
+            Value::Float(_) | Value::Variable(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => {
+                Err(format!("{} is not the value of a claim", describe(value)))
+            }
+        };
+        match value {
+            Value::List(items) if items.is_empty() => Err("no value would do".to_owned()),
+            Value::List(items) => items.iter().map(|item| one(&item.value)).collect::<Result<_, _>>().map(Self),
+            Value::Text(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Variable(_)
+            | Value::Table(_)
+            | Value::Other(_) => Ok(Self(vec![one(value)?])),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Identity providers whose tokens may be exchanged for ours: OpenID Connect federation.
+//!
+//! RFC 8693 section 2.1 leaves to the server whose tokens it takes. Here a token counts only where everything does
+//! at once: issuer, key, algorithm and type (by the project's only verifier), the provider's audience, the rule for
+//! its subjects, the claims that it must make, and the client that brings it. What is not said is not allowed.
+//!
+//! A subject of one provider is never a subject of another, nor a client of ours: its name here begins with the
+//! provider's own [`Namespace`], and `sub_id` (RFC 9493 section 3.2.2) says where it comes from.
+
+mod provider;
+mod rules;
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use token_interceptor::{
+    error::VerifyError,
+    token::{UnverifiedToken, VerifiedToken},
+    verify::{BuildError, Verifier, jws::Jws},
+};
+
+pub use provider::{IdentityProvider, ProviderKeys};
+pub use rules::{Namespace, RequiredClaim, SubjectRule};
+
+use crate::{
+    client::ClientId,
+    error::IssueError,
+    security_token::{SecurityToken, TokenType},
+};
+
+/// The identity providers that are trusted. Clones share their keys.
+#[derive(Clone, Debug, Default)]
+pub struct Federation {
+    providers: BTreeMap<String, Arc<IdentityProvider>>,
+    /// `None`: nobody is trusted.
+    verifier: Option<Verifier>,
+}
+
+/// Who somebody is at an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectId {
+    /// The provider's issuer identifier.
+    pub issuer: String,
+    /// `sub`, as the provider writes it.
+    pub subject: String,
+}
+
+/// A token of an identity provider, with everything about it checked.
+#[derive(Debug)]
+pub(crate) struct ForeignToken {
+    pub(crate) token: VerifiedToken,
+    pub(crate) id: SubjectId,
+    pub(crate) provider: Arc<IdentityProvider>,
+}
+
+impl Federation {
+    /// Trusts these providers; their keys are fetched from now on, so this is for within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When one is named twice, or its keys must not be fetched from where it says.
+    pub fn new(providers: Vec<IdentityProvider>) -> Result<Self, BuildError> {
+        if providers.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut builder = Verifier::builder();
+        for provider in &providers {
+            builder = builder.issuer(provider.trusted()?);
+        }
+        let by_issuer = |provider: IdentityProvider| (provider.issuer.clone(), Arc::new(provider));
+        Ok(Self { verifier: Some(builder.build()?), providers: providers.into_iter().map(by_issuer).collect() })
+    }
+
+    /// The provider of that issuer identifier, where it is trusted.
+    pub(crate) fn provider(&self, issuer: &str) -> Option<&Arc<IdentityProvider>> {
+        self.providers.get(issuer)
+    }
+
+    /// Checks a token that `client` brings.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::InvalidGrant`] where any check fails; [`IssueError::Unavailable`] where the provider's keys
+    /// are out of reach, as the token may be a good one.
+    pub(crate) async fn verify(
+        &self,
+        client: &ClientId,
+        token: &SecurityToken,
+        now: SystemTime,
+    ) -> Result<ForeignToken, IssueError> {
+        let text = token.value.expose_secret();
+        let provider = named_issuer(text).and_then(|issuer| self.provider(&issuer)).cloned();
+        // Before anything is fetched. One answer for an unknown provider and for another client's.
+        let (Some(provider), Some(verifier)) = (provider, &self.verifier) else { return Err(NOT_TRUSTED) };
+        if !provider.clients.contains(client) {
+            return Err(NOT_TRUSTED);
+        }
+        if token.kind == TokenType::AccessToken {
+            return Err(IssueError::InvalidGrant("An access token must be one of this issuer."));
+        }
+        let verified = verifier.verify_with_fetch(UnverifiedToken::new(text), &provider.audience, now).await;
+        let verified = verified.map_err(refused)?;
+        // Leeway is for clocks that disagree; a token that is made from this one must not begin expired.
+        if now >= verified.expires_at() {
+            return Err(EXPIRED);
+        }
+        if token.kind == TokenType::IdToken {
+            provider.check_authorized_party(&verified)?;
+        }
+        provider.check_rules(&verified)?;
+        let id = SubjectId { issuer: provider.issuer.clone(), subject: verified.subject().to_owned() };
+        Ok(ForeignToken { token: verified, id, provider })
+    }
+}
+
+impl SubjectId {
+    /// As it stands in `sub_id`. RFC 9493 section 3.2.2.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({ "format": "iss_sub", "iss": self.issuer, "sub": self.subject })
+    }
+
+    /// From the `sub_id` of a token of ours.
+    pub(crate) fn of(token: &VerifiedToken) -> Option<Self> {
+        let id = token.claims().get("sub_id")?;
+        let text = |name: &str| Some(id.get(name)?.as_str()?.to_owned());
+        Some(Self { issuer: text("iss")?, subject: text("sub")? })
+    }
+}
+
+/// Who says to have issued the token: unverified, and enough to choose the verifier.
+pub(crate) fn named_issuer(token: &str) -> Option<String> {
+    Jws::parse(token).ok()?.claims.get("iss")?.as_str().map(str::to_owned)
+}
+
+const NOT_TRUSTED: IssueError = IssueError::InvalidGrant("The client may not exchange tokens of that issuer.");
+const EXPIRED: IssueError = IssueError::InvalidGrant("The token has expired.");
+
+/// What cannot be known is our failure and not the token's.
+fn refused(error: VerifyError) -> IssueError {
+    if error.is_transient() {
+        return IssueError::Unavailable(Box::new(error));
+    }
+    match error.label() {
+        "expired" => EXPIRED,
+        "audience" => IssueError::InvalidGrant("The token is for another audience."),
+        "key_unknown" => IssueError::InvalidGrant("The token's issuer does not publish its key."),
+        _ => IssueError::InvalidGrant("The token is not a good one."),
+    }
+}
