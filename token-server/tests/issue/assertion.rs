@@ -16,14 +16,14 @@ use crate::support::{
     start, world,
 };
 
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 fn now() -> u64 {
     start().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// A header and claims that are good; each call has its own `jti`.
-fn good(client_id: &str) -> (Value, Value) {
+pub(crate) fn good(client_id: &str) -> (Value, Value) {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
     let claims = json!({
@@ -32,7 +32,7 @@ fn good(client_id: &str) -> (Value, Value) {
     (json!({"alg": "ES256", "typ": "client-authentication+jwt"}), claims)
 }
 
-fn sign(key: &SigningKey, (header, claims): &(Value, Value)) -> String {
+pub(crate) fn sign(key: &SigningKey, (header, claims): &(Value, Value)) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(header), part(claims));
     let signature = key.sign_bytes(signed.as_bytes()).unwrap();
