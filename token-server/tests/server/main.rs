@@ -15,6 +15,7 @@ mod ext_authz;
 mod framing;
 mod harness;
 mod limits;
+mod mutated;
 mod port;
 mod rotation;
 mod tls;
