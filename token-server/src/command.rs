@@ -15,6 +15,7 @@ mod failure;
 mod inspect;
 mod key;
 mod output;
+mod policy;
 mod serve;
 mod signals;
 mod token;
@@ -66,6 +67,7 @@ enum Command {
     Key(key::Key),
     Audit(audit::Audit),
     Inspect(inspect::Inspect),
+    Policy(policy::Policy),
     Backup(backup::Backup),
     Completions(completions::Completions),
 }
@@ -94,6 +96,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Key(key) => key.run(output),
         Command::Audit(audit) => audit.run(output),
         Command::Inspect(inspect) => inspect.run(output),
+        Command::Policy(policy) => policy.run(output),
         Command::Backup(backup) => backup.run(output),
         Command::Completions(completions) => completions.run(output),
     }

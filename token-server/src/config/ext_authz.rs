@@ -51,7 +51,9 @@ impl ExtAuthz {
 
 /// What descriptor sets declare.
 pub(crate) struct Declared {
-    /// What every method demands of every service of which at least one method says so: then all must.
+    /// Every method of every service of which at least one method says what it demands.
+    pub(crate) table: Vec<MethodPolicy>,
+    /// The same, held against the services: all their methods say so.
     pub(crate) policy: ServedPolicy,
 }
 
@@ -62,7 +64,7 @@ impl Declared {
     ///
     /// In words, with every fault of the first file or of the policy that cannot be used.
     pub(crate) fn read(files: &[PathBuf]) -> Result<Self, String> {
-        let (mut table, mut encoded) = (Vec::new(), Vec::new());
+        let (mut table, mut encoded) = (Vec::<MethodPolicy>::new(), Vec::new());
         for file in files {
             let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
             let methods = from_descriptor_set(&bytes).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -70,7 +72,10 @@ impl Declared {
             if services.is_empty() {
                 return Err(format!("{}: no service in it has token.auth.v1 annotations", file.display()));
             }
-            table.extend(methods.into_iter().filter(|method| services.contains(service(method))));
+            // The same method may be in several files; where it is declared otherwise, the policy below finds fault.
+            let fresh = methods.into_iter().filter(|method| services.contains(service(method)));
+            let fresh: Vec<_> = fresh.filter(|method| !table.contains(method)).collect();
+            table.extend(fresh);
             encoded.extend(bytes);
         }
         let services = annotated(&table);
@@ -80,7 +85,7 @@ impl Declared {
         let served: Vec<&str> = services.iter().map(String::as_str).collect();
         let policy = Policy::new(&table).and_then(|policy| policy.serves(&encoded, &served));
         let policy = policy.map_err(|error| error.to_string())?;
-        Ok(Self { policy })
+        Ok(Self { table, policy })
     }
 }
 

@@ -16,6 +16,7 @@ mod dev;
 mod harness;
 mod help;
 mod inspect;
+mod policy;
 mod serve;
 mod token;
 mod traces;
