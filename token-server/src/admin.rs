@@ -14,7 +14,7 @@ mod revocations;
 
 pub use audit::{AuditAdmin, AuditPage};
 pub use clients::{AdminRules, ClientAdmin, ClientUpdate, CreatedClient, Page};
-pub use credentials::{AddedCredential, NewCredential, NewCredentialKind};
+pub use credentials::{AddedCredential, CREDENTIALS_MAX, NewCredential, NewCredentialKind};
 pub use draft::{ClientDraft, ClientField, GrantDraft};
 pub use keys::KeyAdmin;
 pub use operator::Operator;
@@ -84,6 +84,10 @@ impl From<StoreError> for AdminError {
             StoreError::NotFound => Self::NotFound("client"),
             StoreError::AlreadyExists => Self::AlreadyExists,
             StoreError::RevisionMismatch => Self::EtagMismatch,
+            StoreError::ReadOnly => Self::Precondition(
+                "Clients are declared in a file here, and nowhere else: change the file, and the server follows."
+                    .to_owned(),
+            ),
             StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Corrupt(_) => Self::Internal(error.into()),
         }

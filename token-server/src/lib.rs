@@ -25,6 +25,7 @@
 //! | clients that register themselves | [`registration`] |
 //! | the two faces | [`service`], [`http`] |
 //! | what is offered, for everybody to read | [`metadata`] |
+//! | clients as a file declares them | [`declared`] |
 //! | every setting, with the place of every mistake | [`config`] |
 //! | log lines, the audit stream, metrics, traces | [`telemetry`] |
 //! | everything put together, on one port | [`server`] |
@@ -59,6 +60,7 @@ pub mod envoy;
 pub mod registration;
 pub mod service;
 pub mod http;
+pub mod declared;
 pub mod config;
 pub mod telemetry;
 pub mod server;

@@ -5,6 +5,7 @@
 //! | configuration → store, keys, issuer, admin services | `assembly` |
 //! | TCP connections, bounded, to the worker that has the fewest | `accept` |
 //! | a thread per core | `worker` |
+//! | clients that a file declares | `declared` |
 //! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
 //! | the admin services, behind this project's own layer | `admin`, `guard` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
@@ -17,6 +18,7 @@ mod accept;
 mod admin;
 mod assembly;
 mod connection;
+mod declared;
 mod drain;
 mod error;
 mod ext_authz;
@@ -37,7 +39,7 @@ use futures_util::future::join_all;
 use token_interceptor::clock::{Clock, SystemClock};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-pub(crate) use assembly::{open_store, peppers, rules};
+pub(crate) use assembly::{check, open_store, peppers, rules};
 pub use error::ServeError;
 pub use tls::TlsError;
 
@@ -147,7 +149,7 @@ impl Running {
                 metrics.run_upkeep();
             }
         });
-        background.spawn(health.clone().watch_store(state.store()));
+        state.watch(&health, &mut background);
         for tls in &tls {
             background.spawn(Arc::clone(tls).watch());
         }
@@ -204,10 +206,14 @@ impl Running {
         self.workers.iter().map(|worker| worker.desk.connections()).collect()
     }
 
-    /// Looks at the certificate files now, without waiting for the next interval.
-    pub fn reload_certificates(&self) {
+    /// Looks at the certificate files, and at the file that declares the clients where there is one, without waiting
+    /// for the next interval.
+    pub fn reload(&self) {
         for tls in &self.tls {
             tls.reload_and_report();
+        }
+        if let Some(declared) = self.state.as_ref().and_then(State::declared) {
+            declared.wake();
         }
     }
 

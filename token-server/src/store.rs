@@ -5,6 +5,7 @@
 //! invented. The implementations pass one contract suite.
 
 mod change;
+mod declared;
 mod location;
 pub mod postgres;
 mod record;
@@ -20,7 +21,8 @@ use std::{
 use async_trait::async_trait;
 
 pub use change::{Change, ChangeKind};
-pub use location::{StoreLocation, StoreLocationError};
+pub use declared::DeclaredStore;
+pub use location::{StoreLocation, StoreLocationError, open_state};
 pub use record::{
     AdminRecord, AdminRecordFilter, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey, StoredKey,
 };
@@ -196,6 +198,9 @@ pub enum StoreError {
     /// It has changed since it was read.
     #[error("changed in the store since it was read")]
     RevisionMismatch,
+    /// Clients are declared in a file here: only there they change.
+    #[error("clients are declared in a file, and change there")]
+    ReadOnly,
     /// The store is out of reach, or cannot write. Nothing is known about what was asked.
     #[error("the store is not available")]
     Unavailable(#[source] Source),

@@ -146,6 +146,11 @@ fn describe() {
     );
     describe_counter!("token_server_audit_lines_lost_total", "Audit lines that could not be written.");
     describe_counter!("token_server_spans_lost_total", "Spans that the collector did not take.");
+    describe_gauge!("token_server_clients_file_usable", "1 while the file that declares the clients can be used.");
+    describe_counter!(
+        "token_server_clients_file_reloads_total",
+        "Looks at that file that found something, by outcome."
+    );
     describe_gauge!("token_server_store_reachable", "1 while the store answers, 0 while it does not.");
     gauge!("token_server_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("token_server_connections").set(0.0);
@@ -153,4 +158,9 @@ fn describe() {
     counter!("token_server_audit_lines_lost_total").absolute(0);
     counter!("token_server_tls_handshakes_failed_total").absolute(0);
     counter!("token_server_spans_lost_total").absolute(0);
+    // Where there is no such file, nothing is wrong with it.
+    gauge!("token_server_clients_file_usable").set(1.0);
+    for outcome in ["changed", "unusable"] {
+        counter!("token_server_clients_file_reloads_total", "outcome" => outcome).absolute(0);
+    }
 }

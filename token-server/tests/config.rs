@@ -44,12 +44,12 @@ fn example_file_is_valid_and_shows_the_defaults() {
     let text = example(folder.path());
     let as_it_is = read(&text, &[]).unwrap();
     // What has no default, or one that depends on the machine.
-    let unset = ["client_ca", "threads", "endpoint", "certificate_authority", "resource_attributes"];
+    let unset = ["client_ca", "#state", "threads", "endpoint", "certificate_authority", "resource_attributes"];
     let uncommented: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
             // Prose begins with a space, a setting does not.
-            Some(setting) if !setting.starts_with(' ') && !unset.iter().any(|unset| setting.contains(unset)) => setting,
+            Some(setting) if !setting.starts_with(' ') && !unset.iter().any(|unset| line.contains(unset)) => setting,
             _ => line,
         })
         .flat_map(|line| [line, "\n"])
@@ -507,4 +507,21 @@ fn decisions_for_proxies_need_descriptor_sets_with_a_policy() {
     }
     let missing = ext_authz("").join("\n");
     assert!(missing.contains("ext_authz.address: it is missing") && missing.contains("descriptor_sets"), "{missing}");
+}
+
+#[test]
+fn a_file_of_clients_says_where_keys_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path()).replace("sqlite:///var/lib/token-server/token-server.db", "file:///clients.toml");
+    let variable = |name: &str| format!("TOKEN_SERVER__STORE__{name}");
+    let (state, danger) = (variable("STATE"), variable("DANGER_STATE_IN_MEMORY"));
+    assert!(read(&text, &[(&state, "/state.db")]).is_ok());
+    assert!(read(&text, &[(&danger, "true")]).is_ok());
+    for both_or_none in [&[][..], &[(state.as_str(), "/state.db"), (danger.as_str(), "true")]] {
+        let error = read(&text, both_or_none).unwrap_err();
+        assert!(shown(&error)[0].contains("store.state: a file of clients has no place for signing keys"), "{error}");
+    }
+    let sqlite = example(folder.path());
+    assert!(shown(&read(&sqlite, &[(&state, "/state.db")]).unwrap_err())[0].contains("belongs to file://"));
+    assert!(shown(&read(&sqlite, &[(&danger, "true")]).unwrap_err())[0].contains("belongs to file://"));
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Credentials of one client, at the most: each secret and key is tried in turn.
-const CREDENTIALS_MAX: usize = 20;
+pub const CREDENTIALS_MAX: usize = 20;
 
 /// A credential to be added.
 #[derive(Clone, Debug)]

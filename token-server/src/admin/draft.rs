@@ -1,8 +1,11 @@
 //! A client as somebody wants it to be, not checked yet.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
-use super::check::Check;
+use super::{AdminError, AdminRules, check::Check, clients::client_id};
 use crate::client::Client;
 
 /// A client as somebody wants it to be.
@@ -128,6 +131,21 @@ impl ClientDraft {
     #[must_use]
     pub fn set_fields(&self) -> Vec<ClientField> {
         ClientField::ALL.into_iter().filter(|field| field.is_set(self)).collect()
+    }
+
+    /// The client, without credentials, where it keeps the rules.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`].
+    pub fn client(&self, rules: &AdminRules) -> Result<Client, AdminError> {
+        let id = client_id(&self.client_id, "id")?;
+        // A draft does not know when; whoever stores it does.
+        let mut client = Client::new(id, SystemTime::UNIX_EPOCH);
+        let mut check = Check::new(rules);
+        self.write(&ClientField::ALL, &mut client, &mut check);
+        check.finish()?;
+        Ok(client)
     }
 
     /// Writes `fields`, as far as they keep the rules, into `client`; `check` collects what does not.

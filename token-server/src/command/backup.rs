@@ -35,8 +35,10 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) fn run(self, _: &mut Output) -> Result<(), Failure> {
         let config = load(self.config.as_deref())?;
-        let StoreLocation::Sqlite(store) = &config.store.location else {
-            return Err(Failure::usage("the store is PostgreSQL").next("back it up with pg_dump --format=custom"));
+        let (StoreLocation::Sqlite(store) | StoreLocation::Declared { state: Some(store), .. }) =
+            &config.store.location
+        else {
+            return Err(Failure::usage("the store is no file").next("back up PostgreSQL with pg_dump --format=custom"));
         };
         runtime()?.block_on(SqliteStore::back_up(store, &self.to)).map_err(|error| {
             if matches!(error, StoreError::AlreadyExists) {

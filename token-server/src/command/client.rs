@@ -1,7 +1,6 @@
 //! `token-server client`: registers clients and changes what they may ask for.
 
 mod changes;
-mod declared;
 mod offline;
 mod plan;
 mod requests;
@@ -102,6 +101,12 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Makes a secret for a file that is the store (`[store] url = "file://…"`), and prints it with its hash.
+    NewSecret {
+        /// The server's configuration: the hash is keyed with its pepper.
+        #[arg(long, env = "TOKEN_SERVER_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Writes the clients as such a file; secrets are not in it.
     Export,
     /// Removes a secret or key of a client at once.
@@ -149,6 +154,7 @@ impl Client {
                 }
                 plan.apply(&admin, output).await
             }
+            Command::NewSecret { config } => offline::new_secret(config.as_deref(), json, output),
             Command::Export => plan::export(every(&admin().await?).await?, output),
             Command::Show { id } => {
                 let answer =

@@ -12,14 +12,14 @@ use super::{
 };
 use crate::{
     config::Config,
-    server::{Running, ServeError},
+    server::{self, Running, ServeError},
     telemetry::{self, Writers},
 };
 
 /// Serves tokens by a configuration file, until SIGTERM or SIGINT.
 ///
-/// Requests under way then have [limits] drain_deadline to end. SIGHUP looks at the certificate files at once;
-/// they are also looked at by themselves every few seconds.
+/// Requests under way then have [limits] drain_deadline to end. SIGHUP looks at the certificate files, and
+/// at a file that declares the clients, at once; they are also looked at by themselves every few seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -42,6 +42,7 @@ impl Serve {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let config = load(self.config.as_deref())?;
         if self.check {
+            server::check(&config).map_err(|error| Failure::usage("the clients cannot be read").because(error))?;
             return Ok(output.line("The configuration is good.")?);
         }
         runtime()?.block_on(async {
@@ -73,7 +74,7 @@ pub(super) fn start_telemetry(config: &Config) -> Result<Writers, Failure> {
 /// Waits for SIGTERM or SIGINT; on SIGHUP looks at the certificates.
 pub(super) async fn until_stopped(running: &Running, signals: &mut Signals) {
     while signals.next().await == Asked::Reload {
-        running.reload_certificates();
+        running.reload();
     }
 }
 

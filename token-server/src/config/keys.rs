@@ -1,6 +1,6 @@
 //! `[store]`, `[keys]` and `[secrets]`: what the server keeps, and what it keeps it safe with.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -12,6 +12,7 @@ use crate::{client::registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMa
 const DAY: Duration = Duration::from_secs(86_400);
 /// A working day's outage of the store is survived by half.
 const STALENESS_MAX: Duration = Duration::from_secs(4 * 3600);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// `[store]`: where clients, keys and revocations are kept.
 #[derive(Clone, Debug)]
@@ -22,27 +23,32 @@ pub struct Store {
     pub cached_clients: usize,
     /// For how long clients in memory still get tokens while the store is out of reach.
     pub staleness_max: Duration,
+    /// How often a file that declares the clients is looked at.
+    pub reload_interval: Duration,
 }
 
 impl Store {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
-        let location = location(&mut section);
+        let location = location(&mut section).and_then(|location| with_state(&mut section, location));
         let cached_clients = section.within("cached_clients", CLIENTS_MAX, 1..=10_000_000);
         let staleness_max = section.within("staleness_max", STALENESS_MAX, Duration::ZERO..=30 * DAY);
+        let reload_interval = section.within("reload_interval", RELOAD_INTERVAL, RELOAD_INTERVAL / 10..=DAY);
+        section.known("state");
+        section.known("danger_state_in_memory");
         section.finish();
-        Some(Self { location: location?, cached_clients, staleness_max })
+        Some(Self { location: location?, cached_clients, staleness_max, reload_interval })
     }
 
     /// A place, and otherwise the defaults.
     #[must_use]
     pub fn at(location: StoreLocation) -> Self {
-        Self { location, cached_clients: CLIENTS_MAX, staleness_max: STALENESS_MAX }
+        Self { location, cached_clients: CLIENTS_MAX, staleness_max: STALENESS_MAX, reload_interval: RELOAD_INTERVAL }
     }
 }
 
 /// `url`, or `url_file` for one with a password in it.
 fn location(section: &mut Section<'_>) -> Option<StoreLocation> {
-    const ALLOWED: &str = "sqlite:///path/to/file, or postgres://user@host/database";
+    const ALLOWED: &str = "sqlite:///path/to/file, postgres://user@host/database, or file:///path/to/clients.toml with every client in it";
     let from_file = section.has("url_file");
     let url = if from_file {
         section.secret_in("url_file")
@@ -60,6 +66,29 @@ fn location(section: &mut Section<'_>) -> Option<StoreLocation> {
     let parsed = StoreLocation::parse(url.expose_secret());
     // The text is not repeated: it may hold a password.
     parsed.map_err(|_| section.reject(key, "it is not the URL of a store known here".to_owned(), ALLOWED)).ok()
+}
+
+/// A file that declares clients has no place for keys and revocations: `state`, unless they may be forgotten.
+fn with_state(section: &mut Section<'_>, location: StoreLocation) -> Option<StoreLocation> {
+    let (state, forget) = (section.optional::<PathBuf>("state"), section.or("danger_state_in_memory", false));
+    match location {
+        StoreLocation::Declared { clients, .. } if state.is_some() != forget => {
+            Some(StoreLocation::Declared { clients, state })
+        }
+        StoreLocation::Declared { .. } => {
+            let problem = "a file of clients has no place for signing keys and revocations".to_owned();
+            let allowed = "either state, the path of a file that this server makes; or danger_state_in_memory = true, \
+                           where every restart may make every token invalid and forget revocations";
+            section.reject("state", problem, allowed);
+            None
+        }
+        StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) if state.is_some() || forget => {
+            let key = if forget { "danger_state_in_memory" } else { "state" };
+            section.reject(key, "it belongs to file://… alone".to_owned(), "nothing, as the store keeps everything");
+            None
+        }
+        StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => Some(location),
+    }
 }
 
 fn has_password(url: &str) -> bool {

@@ -4,8 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use token_interceptor::{clock::Clock, danger::AllowPlaintext};
+use tokio::task::JoinSet;
 
-use super::{ServeError, admin, ext_authz, guard::Guard};
+use super::{
+    ServeError, admin,
+    declared::{DeclaredClients, Source},
+    ext_authz,
+    guard::Guard,
+    health::Health,
+};
 use crate::{
     admin::{AdminRules, AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
     client::{
@@ -14,6 +21,7 @@ use crate::{
         secret::{Pepper, Peppers},
     },
     config::{Config, IssuerUrl, Limits, Secrets},
+    declared::{self, DeclaredError},
     federation::Federation,
     feed::{Feed, FeedSettings},
     issuer::{Issuer, Parts, Settings},
@@ -21,7 +29,7 @@ use crate::{
     limit::{LimitSettings, Rate},
     registration::Registrar,
     revocation::RevocationRegistry,
-    store::{KeyStore, Store},
+    store::{self, DeclaredStore, KeyStore, Store, StoreLocation},
 };
 
 /// Verifiers' clocks may be behind by this much, and take a token for good for longer.
@@ -43,15 +51,26 @@ pub(super) struct Assembly {
 #[derive(Debug)]
 pub(super) struct State {
     store: Arc<dyn Store>,
+    /// Where a file declares the clients.
+    declared: Option<Arc<DeclaredClients>>,
     registry: ClientRegistry,
     /// Each ends with its last handle.
     _following: (Feed, KeyRotation, RevocationRegistry),
 }
 
 impl State {
-    /// The store, for whoever watches over it.
-    pub(super) fn store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.store)
+    /// Starts what tells of the store and of the file of clients.
+    pub(super) fn watch(&self, health: &Health, background: &mut JoinSet<()>) {
+        background.spawn(health.clone().watch_store(Arc::clone(&self.store) as _));
+        if let Some(declared) = &self.declared {
+            background.spawn(health.clone().watch_clients(declared.usable()));
+            background.spawn(Arc::clone(declared).watch());
+        }
+    }
+
+    /// The file that declares the clients, where there is one.
+    pub(super) fn declared(&self) -> Option<&Arc<DeclaredClients>> {
+        self.declared.as_ref()
     }
 
     /// Writes down what is only in memory, and closes the store.
@@ -72,7 +91,7 @@ pub(super) async fn assemble(
     issuer_url: &IssuerUrl,
     clock: Arc<dyn Clock>,
 ) -> Result<Assembly, ServeError> {
-    let store = open_store(config).await?;
+    let (store, declared) = stored_clients(config, &clock).await?;
     let settings = FeedSettings { staleness_max: config.store.staleness_max, ..FeedSettings::default() };
     let feed = Feed::start(store.clone(), settings).await?;
     let registry = ClientRegistry::with_capacity(store.clone(), config.store.cached_clients);
@@ -100,7 +119,8 @@ pub(super) async fn assemble(
         let guard = Guard::new(issuer_url, &keys, revoked, Arc::clone(&clock), policy)?;
         Ok::<_, ServeError>(ext_authz::routes(&guard))
     });
-    let state = State { store, registry: registry.clone(), _following: (feed, rotation, revocations.clone()) };
+    let state =
+        State { store, declared, registry: registry.clone(), _following: (feed, rotation, revocations.clone()) };
     let parts = Parts { registry, peppers, keys, revocations };
     let issuer = Arc::new(Issuer::new(self::settings(config, issuer_url)?, parts, Arc::clone(&clock)));
     let registrar = config
@@ -113,6 +133,38 @@ pub(super) async fn assemble(
 /// What operators' changes must keep to.
 pub(crate) fn rules(config: &Config) -> AdminRules {
     AdminRules { token_lifetime_max: config.tokens.maximum_lifetime }
+}
+
+/// The store, and where a file declares the clients, that file, read into it.
+async fn stored_clients(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<dyn Store>, Option<Arc<DeclaredClients>>), ServeError> {
+    let StoreLocation::Declared { clients, state } = &config.store.location else {
+        return Ok((open_store(config).await?, None));
+    };
+    if state.is_none() {
+        tracing::warn!("signing keys and revocations are in memory alone: a restart forgets them");
+    }
+    let store = Arc::new(DeclaredStore::new(store::open_state(state.as_deref()).await?));
+    let source = Source {
+        file: clients.clone(),
+        interval: config.store.reload_interval,
+        peppers: peppers(&config.secrets),
+        rules: rules(config),
+    };
+    let declared = DeclaredClients::start(source, Arc::clone(&store), Arc::clone(clock)).await?;
+    Ok((store, Some(declared)))
+}
+
+/// Checks what a configuration names and does not hold itself: the file that declares the clients.
+pub(crate) fn check(config: &Config) -> Result<(), DeclaredError> {
+    match &config.store.location {
+        StoreLocation::Declared { clients, .. } => {
+            declared::load(clients, &peppers(&config.secrets), &rules(config)).map(drop)
+        }
+        StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => Ok(()),
+    }
 }
 
 /// The store of the configuration.

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use super::tls::TlsError;
-use crate::{key::KeyError, store::StoreError};
+use crate::{declared::DeclaredError, key::KeyError, store::StoreError};
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,8 @@ enum Kind {
     Tls(#[from] TlsError),
     #[error("the store cannot be opened")]
     Store(#[from] StoreError),
+    #[error("the clients cannot be read")]
+    Clients(#[from] DeclaredError),
     #[error("the signing keys cannot be used")]
     Keys(#[from] KeyError),
     #[error("the server cannot be set up")]
@@ -38,7 +40,12 @@ impl ServeError {
     pub fn address_in_use(&self) -> Option<SocketAddr> {
         match &self.0 {
             Kind::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => Some(*address),
-            Kind::Bind { .. } | Kind::Tls(_) | Kind::Store(_) | Kind::Keys(_) | Kind::Internal(_) => None,
+            Kind::Bind { .. }
+            | Kind::Tls(_)
+            | Kind::Store(_)
+            | Kind::Clients(_)
+            | Kind::Keys(_)
+            | Kind::Internal(_) => None,
         }
     }
 }
@@ -52,4 +59,4 @@ macro_rules! from_stage {
         }
     )*};
 }
-from_stage!(TlsError, StoreError, KeyError);
+from_stage!(TlsError, StoreError, DeclaredError, KeyError);

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -68,6 +69,15 @@ impl Health {
                 gauge.set(if reachable { 1.0 } else { 0.0 });
                 self.set(&FROM_STORE, reachable && self.is_serving()).await;
             }
+        }
+    }
+
+    /// Watches the file that declares the clients, until dropped. While it cannot be used, the last good clients get
+    /// tokens, and what the admin API tells of clients is not what the file declares.
+    pub(super) async fn watch_clients(self, mut usable: watch::Receiver<bool>) {
+        while usable.changed().await.is_ok() {
+            let usable = *usable.borrow_and_update();
+            self.set(&["token.admin.v1.ClientService"], usable && self.is_serving()).await;
         }
     }
 

@@ -4,6 +4,7 @@
 //! A commit is on disk before it is acknowledged (`synchronous = FULL`): a removed secret stays removed.
 
 mod clients;
+mod declare;
 mod history;
 mod keys;
 mod revocations;

@@ -75,7 +75,7 @@ fn mistakes_in_the_file_are_told_with_their_line() {
         ("[[client]]\nid = \"a\"\nscops = []\n", "line 3"),
         ("[[client]]\nid = \"a\"\n[[client]]\nid = \"a\"\n", "twice"),
         ("[[client]]\nname = \"a\"\n", "has no id"),
-        ("[[client]]\nid = \"a\"\nsecret = \"tks_x\"\n", "unknown field `secret`"),
+        ("[[client]]\nid = \"a\"\nsecret = \"tks_x\"\n", "a secret does not belong in this file"),
     ] {
         fs::write(home.path().join("clients.toml"), text).unwrap();
         let ran = run(home.path(), &["client", "plan", "--file", "clients.toml"]);

@@ -13,6 +13,7 @@ mod agent;
 mod backup;
 mod declared;
 mod dev;
+mod file_store;
 mod harness;
 mod help;
 mod inspect;

@@ -93,18 +93,27 @@ fn configure(home: &Path, more: &str) {
 }
 
 /// Over HTTP/1.1: the whole answer.
-fn post(issuer: &str, form: &str, headers: &str) -> String {
+fn exchange(issuer: &str, request: &str) -> String {
     let host = issuer.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    let length = form.len();
-    let request = format!(
-        "POST /oauth/token?a=in-the-query HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\n{headers}\r\n{form}"
-    );
+    let request = request.replacen("\r\n", &format!("\r\nHost: {host}\r\nConnection: close\r\n"), 1);
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
     answer
+}
+
+pub(crate) fn get(issuer: &str, path: &str) -> String {
+    exchange(issuer, &format!("GET {path} HTTP/1.1\r\n\r\n"))
+}
+
+fn post(issuer: &str, form: &str, headers: &str) -> String {
+    let length = form.len();
+    let request = format!(
+        "POST /oauth/token?a=in-the-query HTTP/1.1\r\nContent-Length: {length}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\n{headers}\r\n{form}"
+    );
+    exchange(issuer, &request)
 }
 
 fn create(home: &Path, arguments: &[&str]) -> String {

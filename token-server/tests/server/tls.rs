@@ -100,7 +100,7 @@ async fn renewed_certificate_is_served_without_a_restart() {
     let (before, answer) = ask(server.local_addr(), &[&ca], None).await.unwrap();
     assert_eq!(answer, "HTTP/1.1 200 OK");
     ca.write_leaf(folder.path());
-    server.reload_certificates();
+    server.reload();
     let (after, answer) = ask(server.local_addr(), &[&ca], None).await.unwrap();
     assert_eq!(answer, "HTTP/1.1 200 OK");
     assert_ne!(before, after);
@@ -123,7 +123,7 @@ async fn files_that_cannot_be_used_leave_the_old_certificate_in_place() {
     let (_, foreign_key) = ca.leaf();
     for broken in ["", "-----BEGIN nothing-----", &foreign_key] {
         fs::write(folder.path().join("tls.key"), broken).unwrap();
-        server.reload_certificates();
+        server.reload();
         let (after, _) = ask(server.local_addr(), &[&ca], None).await.unwrap();
         assert_eq!(before, after);
     }
@@ -144,7 +144,7 @@ async fn client_certificate_is_demanded_where_it_is_required() {
     assert!(ask(address, &[&ca], Some(clients.leaf())).await.is_ok());
 
     fs::write(folder.path().join("client-ca.pem"), &others.1).unwrap();
-    server.reload_certificates();
+    server.reload();
     assert!(ask(address, &[&ca], Some(clients.leaf())).await.is_err());
     assert!(ask(address, &[&ca], Some(others.leaf())).await.is_ok());
 }

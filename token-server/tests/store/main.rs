@@ -10,6 +10,7 @@
 )]
 
 mod contract;
+mod declared;
 #[cfg(unix)]
 mod postgres;
 mod sqlite;

@@ -1,12 +1,18 @@
 //! Registers a client on the store itself: the first one, before anybody may use the admin API.
 
+use std::path::Path;
+
 use token_interceptor::clock::SystemClock;
 use token_proto::admin::v1::{Client, CreateClientResponse};
 
 use crate::{
     admin::{AdminError, ClientAdmin, Operator},
-    client::registry::ClientRegistry,
-    command::failure::{Failure, Kind},
+    client::{registry::ClientRegistry, secret::ClientSecret},
+    command::{
+        failure::{Failure, Kind},
+        output::{Output, note},
+        serve::load,
+    },
     config::Config,
     server,
     service::clients,
@@ -25,6 +31,20 @@ pub(super) async fn create(config: &Config, client: Client) -> Result<CreateClie
     let created = clients::create_locally(&admin, &by, client).await;
     store.close().await;
     created.map_err(refused)
+}
+
+/// Makes a secret and prints it with what a file may hold of it.
+pub(super) fn new_secret(config: Option<&Path>, json: bool, output: &mut Output) -> Result<(), Failure> {
+    let config = load(config)?;
+    let secret = ClientSecret::generate().map_err(|error| Failure::failed("no secret can be made", error))?;
+    let hash = server::peppers(&config.secrets).hash(&secret);
+    if json {
+        return Ok(output.json(&serde_json::json!({ "client_secret": secret.expose(), "hash": hash }))?);
+    }
+    let value = toml::Value::try_from(&hash).map_err(|error| Failure::failed("the hash cannot be written", error))?;
+    note("The secret, this once, for whoever is the client; below it what may stand in the file of clients:");
+    output.line(secret.expose())?;
+    Ok(output.line(format_args!("\n[[client.secret]]\nid = \"1\"\nhash = {value}"))?)
 }
 
 fn refused(error: AdminError) -> Failure {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use token_proto::admin::v1::{Client, CreateClientRequest, DeleteClientRequest, UpdateClientRequest};
 
-use super::{
+use super::{handed_out, with_scopes};
+use crate::{
+    command::{
+        connection::Admin,
+        failure::Failure,
+        output::{Output, note},
+    },
     declared::{Declared, File},
-    handed_out, with_scopes,
-};
-use crate::command::{
-    connection::Admin,
-    failure::Failure,
-    output::{Output, note},
 };
 
 /// One change.
@@ -39,14 +39,19 @@ impl Plan {
         let mut there: BTreeMap<_, _> = there.into_iter().map(|client| (client.client_id.clone(), client)).collect();
         let mut steps = Vec::new();
         for wanted in &declared.clients {
+            if wanted.has_credentials() {
+                let refused =
+                    format!("{} is declared with credentials, which only a file that is the store has", wanted.id);
+                return Err(Failure::usage(refused).next("over the API: token-server client add-secret, add-key"));
+            }
             let Some(client) = there.remove(&wanted.id) else {
-                steps.push(Step::Create(wanted.to_proto()?));
+                steps.push(Step::Create(proto(wanted)?));
                 continue;
             };
             let etag = client.etag.clone();
             let paths = wanted.differences(&Declared::from(client));
             if !paths.is_empty() {
-                steps.push(Step::Update { client: Client { etag, ..wanted.to_proto()? }, paths });
+                steps.push(Step::Update { client: Client { etag, ..proto(wanted)? }, paths });
             }
         }
         if prune {
@@ -111,11 +116,18 @@ impl Plan {
     }
 }
 
+fn proto(declared: &Declared) -> Result<Client, Failure> {
+    declared
+        .to_proto()
+        .map_err(|error| Failure::usage(format!("{}: a lifetime is too long", declared.id)).because(error))
+}
+
 /// The clients there are, as a file that declares them.
 pub(super) fn export(there: Vec<Client>, output: &mut Output) -> Result<(), Failure> {
     let file = File { clients: there.into_iter().map(Declared::from).collect() };
     output.line(
         "# Clients of token-server: `token-server client apply --file` makes them so. Secrets are not in it.\n",
     )?;
-    Ok(output.line(file.to_toml()?.trim_end())?)
+    let text = file.to_toml().map_err(|error| Failure::failed("the clients cannot be written as TOML", error))?;
+    Ok(output.line(text.trim_end())?)
 }

@@ -7,16 +7,18 @@ use token_proto::admin::v1::{self as proto, AddCredentialRequest, Credential, Up
 
 use super::{
     changes::{self, Changes},
-    declared::File,
     every, offline,
     plan::Plan,
     show,
 };
-use crate::command::{
-    connection::{Admin, Connection, Role},
-    failure::Failure,
-    output::{Output, note},
-    serve::load,
+use crate::{
+    command::{
+        connection::{Admin, Connection, Role},
+        failure::Failure,
+        output::{Output, note},
+        serve::load,
+    },
+    declared::File,
 };
 
 #[derive(Debug, Args)]
@@ -118,7 +120,8 @@ impl AddSecret {
 
 impl FromFile {
     pub(super) async fn plan(&self, connection: &Connection) -> Result<(Admin, Plan), Failure> {
-        let declared = File::read(&self.file)?;
+        let declared =
+            File::read(&self.file).map_err(|error| Failure::usage("there is nothing to plan").because(error))?;
         let target = connection.resolve(Role::Admin)?;
         let admin = target.admin().await?;
         let plan = Plan::new(&declared, every(&admin).await?, self.prune, &target.client_id)?;

@@ -1,0 +1,312 @@
+//! Clients as a file declares them: one TOML file under version control, without a secret in it.
+//!
+//! The same form serves `client plan` and `client apply`, which bring a store in line with it, and a server whose store
+//! is the file itself. Only then does it also say where the clients' secrets are.
+
+mod credentials;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use token_proto::admin::v1;
+
+use self::credentials::{DeclaredKey, DeclaredSecret, Places};
+use crate::{
+    admin::{AdminRules, CREDENTIALS_MAX, ClientDraft, GrantDraft},
+    client::{Client, secret::Peppers},
+};
+
+/// Why a file does not declare clients.
+#[derive(Debug, thiserror::Error)]
+pub enum DeclaredError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What it says breaks rules; every one that it breaks.
+    #[error("{} does not declare clients: {}", path.display(), problems.join("; "))]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problems: Vec<String>,
+    },
+}
+
+/// The file.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// `[[client]]`.
+    #[serde(default, rename = "client")]
+    pub clients: Vec<Declared>,
+}
+
+/// What an operator decides about a client. What is left out is the default, not what happens to be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Declared {
+    /// Its ID.
+    pub id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "is_false")]
+    disabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
+    token_lifetime: Option<Duration>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    grant_types: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    jwks_uri: String,
+    #[serde(skip_serializing_if = "is_false")]
+    may_impersonate: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    redirect_uris: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    claims: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(rename = "grant", skip_serializing_if = "Vec::is_empty")]
+    grants: Vec<DeclaredGrant>,
+    #[serde(rename = "secret", deserialize_with = "credentials::secrets", skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<DeclaredSecret>,
+    #[serde(rename = "key", skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<DeclaredKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeclaredGrant {
+    audience: String,
+    scopes: Vec<String>,
+    /// Left out: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_scopes: Option<Vec<String>>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl File {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is not of this form, or declares a client twice. What stands in it is not repeated.
+    pub fn read(path: &Path) -> Result<Self, DeclaredError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| DeclaredError::Unreadable { path: path.to_owned(), source })?;
+        let unusable = |problems| DeclaredError::Unusable { path: path.to_owned(), problems };
+        let file: Self = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            unusable(vec![format!("line {line}: {}", error.message())])
+        })?;
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for client in &file.clients {
+            if client.id.is_empty() {
+                problems.push("a [[client]] has no id".to_owned());
+            } else if !seen.insert(&client.id) {
+                problems.push(format!("the client {:?} is declared twice", client.id));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(unusable(problems));
+        }
+        Ok(Self { clients: file.clients.into_iter().map(Declared::normal).collect() })
+    }
+
+    /// As it would stand in a file.
+    ///
+    /// # Errors
+    ///
+    /// None that is known.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+/// The clients of a file that is the store itself, checked by the rules of the admin API.
+///
+/// # Errors
+///
+/// With everything that is wrong with it.
+pub fn load(path: &Path, peppers: &Peppers, rules: &AdminRules) -> Result<Vec<Client>, DeclaredError> {
+    let file = File::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let places = Places { folder, variable: &|name| std::env::var(name).ok() };
+    let (mut clients, mut problems) = (Vec::new(), Vec::new());
+    for declared in &file.clients {
+        match declared.client(places, peppers, rules) {
+            Ok(client) => clients.push(client),
+            Err(problem) => problems.push(format!("client {:?}: {problem}", declared.id)),
+        }
+    }
+    if problems.is_empty() { Ok(clients) } else { Err(DeclaredError::Unusable { path: path.to_owned(), problems }) }
+}
+
+impl Declared {
+    /// One form for what means the same, so that equal is equal.
+    fn normal(mut self) -> Self {
+        for list in [&mut self.grant_types, &mut self.redirect_uris] {
+            list.sort();
+        }
+        for grant in &mut self.grants {
+            grant.scopes.sort();
+            if let Some(default) = &mut grant.default_scopes {
+                default.sort();
+            }
+            if grant.default_scopes.as_ref() == Some(&grant.scopes) {
+                grant.default_scopes = None;
+            }
+        }
+        self.grants.sort_by(|left, right| left.audience.cmp(&right.audience));
+        self
+    }
+
+    /// The fields, by their names in the contract, in which two differ.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let fields = [
+            ("display_name", self.name != other.name),
+            ("disabled", self.disabled != other.disabled),
+            ("token_lifetime", self.token_lifetime != other.token_lifetime),
+            ("grant_types", self.grant_types != other.grant_types),
+            ("jwks_uri", self.jwks_uri != other.jwks_uri),
+            ("may_impersonate", self.may_impersonate != other.may_impersonate),
+            ("redirect_uris", self.redirect_uris != other.redirect_uris),
+            ("claims", self.claims != other.claims),
+            ("labels", self.labels != other.labels),
+            ("grants", self.grants != other.grants),
+        ];
+        fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Checked by the rules of the admin API, with its credentials.
+    fn client(&self, places: Places<'_>, peppers: &Peppers, rules: &AdminRules) -> Result<Client, String> {
+        let mut client = self.draft().client(rules).map_err(|error| error.to_string())?;
+        let secrets = self.secrets.iter().map(|secret| secret.credential(places, peppers));
+        let keys = self.keys.iter().map(|key| key.credential(places));
+        client.credentials = secrets.chain(keys).collect::<Result<_, _>>()?;
+        if client.credentials.len() > CREDENTIALS_MAX {
+            return Err(format!("it has more than {CREDENTIALS_MAX} credentials"));
+        }
+        let mut ids: Vec<_> = client.credentials.iter().map(|credential| &credential.id).collect();
+        ids.sort_unstable();
+        match ids.array_windows().find(|[one, next]| one == next) {
+            Some([id, _]) => Err(format!("two credentials have the ID {id:?}")),
+            None => Ok(client),
+        }
+    }
+
+    fn draft(&self) -> ClientDraft {
+        let grant = |grant: &DeclaredGrant| GrantDraft {
+            audience: grant.audience.clone(),
+            scopes: grant.scopes.clone(),
+            default_scopes: grant.default_scopes.clone().unwrap_or_else(|| grant.scopes.clone()),
+        };
+        let Self { id, name, disabled, token_lifetime, grant_types, jwks_uri, may_impersonate, .. } = self.clone();
+        ClientDraft {
+            client_id: id,
+            display_name: name,
+            disabled,
+            token_lifetime,
+            grant_types,
+            jwks_uri,
+            may_impersonate,
+            redirect_uris: self.redirect_uris.clone(),
+            claims: self.claims.clone(),
+            labels: self.labels.clone(),
+            grants: self.grants.iter().map(grant).collect(),
+        }
+    }
+
+    /// Whether it says what the client proves itself with, which only a file that is the store can.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        !self.secrets.is_empty() || !self.keys.is_empty()
+    }
+
+    /// As the admin API takes it, without credentials.
+    ///
+    /// # Errors
+    ///
+    /// When a lifetime is too long for any token.
+    pub fn to_proto(&self) -> Result<v1::Client, prost_types::DurationError> {
+        let grant = |grant: &DeclaredGrant| v1::Grant {
+            audience: grant.audience.clone(),
+            scopes: grant.scopes.clone(),
+            default_scopes: grant.default_scopes.clone().unwrap_or_else(|| grant.scopes.clone()),
+        };
+        Ok(v1::Client {
+            client_id: self.id.clone(),
+            display_name: self.name.clone(),
+            disabled: self.disabled,
+            token_lifetime: self.token_lifetime.map(prost_types::Duration::try_from).transpose()?,
+            grant_types: self.grant_types.clone(),
+            jwks_uri: self.jwks_uri.clone(),
+            may_impersonate: self.may_impersonate,
+            redirect_uris: self.redirect_uris.clone(),
+            claims: self.claims.clone().into_iter().collect(),
+            labels: self.labels.clone().into_iter().collect(),
+            grants: self.grants.iter().map(grant).collect(),
+            ..Default::default()
+        })
+    }
+}
+
+/// As the admin API has it. Every field by name, so that a new one cannot be forgotten.
+impl From<v1::Client> for Declared {
+    fn from(client: v1::Client) -> Self {
+        let v1::Client {
+            client_id,
+            display_name,
+            grants,
+            credentials: _,
+            token_lifetime,
+            claims,
+            redirect_uris,
+            disabled,
+            labels,
+            etag: _,
+            create_time: _,
+            update_time: _,
+            grant_types,
+            jwks_uri,
+            may_impersonate,
+        } = client;
+        let grant = |v1::Grant { audience, scopes, default_scopes }: v1::Grant| DeclaredGrant {
+            audience,
+            scopes,
+            default_scopes: Some(default_scopes),
+        };
+        Self {
+            id: client_id,
+            name: display_name,
+            disabled,
+            token_lifetime: token_lifetime.and_then(|lifetime| lifetime.try_into().ok()),
+            grant_types,
+            jwks_uri,
+            may_impersonate,
+            redirect_uris,
+            claims: claims.into_iter().collect(),
+            labels: labels.into_iter().collect(),
+            grants: grants.into_iter().map(grant).collect(),
+            // The API does not tell them.
+            secrets: Vec::new(),
+            keys: Vec::new(),
+        }
+        .normal()
+    }
+}

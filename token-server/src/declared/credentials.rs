@@ -1,0 +1,172 @@
+//! What declared clients prove themselves with: where a secret is, never the secret.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use zeroize::Zeroizing;
+
+use crate::{
+    client::{
+        Credential, CredentialKind, PublicKeyJwk,
+        secret::{ClientSecret, Peppers, SecretHash},
+    },
+    timestamp,
+};
+
+/// Where the values are that a file names.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// What relative paths begin at: the folder of the file of clients.
+    pub(super) folder: &'a Path,
+    /// The process's variables.
+    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl fmt::Debug for Places<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Places").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// `[[client.secret]]`: exactly one of `file`, `env` and `hash`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeclaredSecret {
+    id: String,
+    /// A file with the secret in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    /// A variable with the secret in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    env: Option<String>,
+    /// What `client new-secret` prints beside the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash: Option<SecretHash>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_time")]
+    expires: Option<SystemTime>,
+}
+
+/// `[[client.key]]`: a public key for `private_key_jwt`, exactly one of `jwk` and `file`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeclaredKey {
+    id: String,
+    /// The JWK, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jwk: Option<String>,
+    /// A file with the JWK in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_time")]
+    expires: Option<SystemTime>,
+}
+
+impl DeclaredSecret {
+    pub(super) fn credential(&self, places: Places<'_>, peppers: &Peppers) -> Result<Credential, String> {
+        let id = &self.id;
+        let hash = match (&self.file, &self.env, &self.hash) {
+            (Some(file), None, None) => hash(&read(file, places)?, peppers),
+            (None, Some(name), None) => {
+                let text = (places.variable)(name).ok_or_else(|| format!("secret {id:?}: no variable {name}"))?;
+                hash(&Zeroizing::new(text), peppers)
+            }
+            (None, None, Some(hash)) => Ok(hash.clone()),
+            _ => Err("exactly one of file, env and hash says what it is".to_owned()),
+        };
+        let hash = hash.map_err(|problem| format!("secret {id:?}: {problem}"))?;
+        if let SecretHash::Hmac { pepper_id, .. } = &hash
+            && !peppers.ids().any(|known| known == pepper_id)
+        {
+            return Err(format!("secret {id:?}: it is hashed under a pepper that was not provided"));
+        }
+        credential(id, CredentialKind::Secret(hash), self.expires)
+    }
+}
+
+impl DeclaredKey {
+    pub(super) fn credential(&self, places: Places<'_>) -> Result<Credential, String> {
+        let id = &self.id;
+        let jwk = match (&self.jwk, &self.file) {
+            (Some(jwk), None) => Zeroizing::new(jwk.clone()),
+            (None, Some(file)) => read(file, places)?,
+            _ => return Err(format!("key {id:?}: exactly one of jwk and file says what it is")),
+        };
+        let jwk = PublicKeyJwk::parse(&jwk).map_err(|error| format!("key {id:?}: {error}"))?;
+        credential(id, CredentialKind::PublicKey(jwk), self.expires)
+    }
+}
+
+/// Alike each time that the same secret is read, so that nothing seems to have changed. Guessable secrets are hashed
+/// beforehand, once.
+fn hash(text: &str, peppers: &Peppers) -> Result<SecretHash, String> {
+    let secret = ClientSecret::parse(text.trim()).map_err(|error| {
+        format!("{error}; make one with `token-server client new-secret`, or give another's as an argon2id hash")
+    })?;
+    Ok(peppers.hash(&secret))
+}
+
+fn read(file: &Path, places: Places<'_>) -> Result<Zeroizing<String>, String> {
+    let path = places.folder.join(file);
+    let read = std::fs::read_to_string(&path);
+    read.map(Zeroizing::new).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn credential(id: &str, kind: CredentialKind, expires: Option<SystemTime>) -> Result<Credential, String> {
+    if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("{id:?} is no ID of a credential: 1 to 64 printable characters"));
+    }
+    let expire_time = expires.map(timestamp::stored);
+    // The file does not say when it was added; the store does.
+    let create_time = SystemTime::UNIX_EPOCH;
+    Ok(Credential { id: id.to_owned(), kind, create_time, expire_time, last_used_time: None })
+}
+
+/// A list of secrets' places. A secret itself is refused without being repeated.
+pub(super) fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DeclaredSecret>, D::Error> {
+    struct List;
+
+    impl<'de> de::Visitor<'de> for List {
+        type Value = Vec<DeclaredSecret>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("[[client.secret]] with an id and a file, env or hash")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut secrets = Vec::new();
+            while let Some(secret) = items.next_element()? {
+                secrets.push(secret);
+            }
+            Ok(secrets)
+        }
+
+        fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
+            Err(E::custom("a secret does not belong in this file; [[client.secret]] names a file, env or hash"))
+        }
+    }
+    deserializer.deserialize_any(List)
+}
+
+/// RFC 3339.
+mod humantime_time {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[expect(clippy::ref_option, reason = "the shape that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serializer.collect_str(&humantime::format_rfc3339_seconds(*time)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_rfc3339_weak(&text).map(Some).map_err(D::Error::custom)
+    }
+}

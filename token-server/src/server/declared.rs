@@ -1,0 +1,112 @@
+//! Clients that a file declares, followed as it changes.
+//!
+//! What cannot be used changes nothing: the last good clients stay, and it is told by log, metric and health.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use metrics::{counter, gauge};
+use token_interceptor::clock::Clock;
+use tokio::sync::{Mutex, Notify, watch};
+
+use super::ServeError;
+use crate::{
+    admin::AdminRules,
+    client::{Client, secret::Peppers},
+    declared, error_chain,
+    store::DeclaredStore,
+};
+
+const RELOADS: &str = "token_server_clients_file_reloads_total";
+
+/// The file, and what was last read from it.
+#[derive(Debug)]
+pub(super) struct DeclaredClients {
+    file: PathBuf,
+    interval: Duration,
+    store: Arc<DeclaredStore>,
+    peppers: Peppers,
+    rules: AdminRules,
+    clock: Arc<dyn Clock>,
+    last: Mutex<Vec<Client>>,
+    woken: Notify,
+    usable: watch::Sender<bool>,
+}
+
+/// Which file, and what its clients must keep to.
+pub(super) struct Source {
+    pub(super) file: PathBuf,
+    pub(super) interval: Duration,
+    pub(super) peppers: Peppers,
+    pub(super) rules: AdminRules,
+}
+
+impl DeclaredClients {
+    /// Reads the file into the store. Without a good file there is nothing to serve.
+    pub(super) async fn start(
+        source: Source,
+        store: Arc<DeclaredStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, ServeError> {
+        let Source { file, interval, peppers, rules } = source;
+        let (last, usable) = (Mutex::default(), watch::Sender::new(true));
+        let declared =
+            Arc::new(Self { file, interval, store, peppers, rules, clock, last, woken: Notify::new(), usable });
+        declared.reload().await?;
+        Ok(declared)
+    }
+
+    /// Whether the file can be used.
+    pub(super) fn usable(&self) -> watch::Receiver<bool> {
+        self.usable.subscribe()
+    }
+
+    /// Has the file looked at now.
+    pub(super) fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Looks at the file at every interval, until dropped.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut told = String::new();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.interval) => {}
+                () = self.woken.notified() => {}
+            }
+            let reloaded = self.reload().await;
+            let usable = reloaded.is_ok();
+            self.usable.send_if_modified(|before| std::mem::replace(before, usable) != usable);
+            gauge!("token_server_clients_file_usable").set(if usable { 1.0 } else { 0.0 });
+            match reloaded {
+                Ok(changed) => {
+                    told.clear();
+                    if changed > 0 {
+                        counter!(RELOADS, "outcome" => "changed").increment(1);
+                        tracing::info!(file = %self.file.display(), changed, "clients reloaded");
+                    }
+                }
+                Err(error) => {
+                    counter!(RELOADS, "outcome" => "unusable").increment(1);
+                    let error = error_chain::of(&error);
+                    // Once for each mistake, not at each interval.
+                    if told != error {
+                        tracing::error!(error, "the file of clients cannot be used; the last good clients stay");
+                        told = error;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many clients have changed.
+    async fn reload(&self) -> Result<usize, ServeError> {
+        let mut last = self.last.lock().await;
+        let clients = declared::load(&self.file, &self.peppers, &self.rules)?;
+        if *last == clients {
+            return Ok(0);
+        }
+        let changed = self.store.declare(&clients, self.clock.now()).await?;
+        *last = clients;
+        Ok(changed)
+    }
+}

@@ -1,0 +1,105 @@
+//! The clients, as somebody declares all of them: put in place in one transaction.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use sqlx::{Row as _, SqliteConnection};
+
+use super::{SqliteStore, failed, history, log_change};
+use crate::{
+    client::{Client, ClientId},
+    store::{AdminRecord, ChangeKind, StoreError, row},
+    timestamp,
+};
+
+/// Who is on record for what a file declares.
+const ACTOR: &str = "token-server";
+
+impl SqliteStore {
+    /// Makes the clients those that are declared, all at once or not at all: what is there already stays as it is,
+    /// what differs is replaced, what is not declared is removed. Returns how many have changed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`]; then nothing has changed.
+    pub async fn declare_clients(&self, declared: &[Client], now: SystemTime) -> Result<usize, StoreError> {
+        let now = timestamp::stored(now);
+        let mut transaction = self.begin().await?;
+        let mut there = clients(&mut transaction).await?;
+        let mut changed = 0;
+        for wanted in declared {
+            let before = there.remove(&wanted.id);
+            let client = in_time(wanted, before.as_ref(), now);
+            if before.as_ref().is_some_and(|before| same(before, &client)) {
+                continue;
+            }
+            let action = if before.is_some() { "UpdateClient" } else { "CreateClient" };
+            put(&mut transaction, &client).await?;
+            history::record(&mut transaction, &record(&client.id, action, now)).await?;
+            changed += 1;
+        }
+        for id in there.into_keys() {
+            log_change(&mut transaction, &ChangeKind::Client(id.clone())).await?;
+            sqlx::query("DELETE FROM client WHERE id = ?1")
+                .bind(id.as_str())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
+            history::record(&mut transaction, &record(&id, "DeleteClient", now)).await?;
+            changed += 1;
+        }
+        self.commit(transaction, None).await?;
+        Ok(changed)
+    }
+}
+
+async fn clients(connection: &mut SqliteConnection) -> Result<BTreeMap<ClientId, Client>, StoreError> {
+    let rows = sqlx::query("SELECT revision, document FROM client").fetch_all(connection).await.map_err(failed)?;
+    let read = |found: &sqlx::sqlite::SqliteRow| {
+        let revision = found.try_get("revision").map_err(failed)?;
+        let client = row::client(revision, found.try_get("document").map_err(failed)?)?;
+        Ok((client.id.clone(), client))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// A file does not say when: what was there before was there since then.
+fn in_time(wanted: &Client, before: Option<&Client>, now: SystemTime) -> Client {
+    let mut client = wanted.clone();
+    client.create_time = before.map_or(now, |before| before.create_time);
+    client.update_time = now;
+    for credential in &mut client.credentials {
+        let known = before.and_then(|before| before.credentials.iter().find(|known| known.id == credential.id));
+        credential.create_time = known.map_or(now, |known| known.create_time);
+    }
+    client
+}
+
+fn same(before: &Client, client: &Client) -> bool {
+    *before == Client { revision: before.revision, update_time: before.update_time, ..client.clone() }
+}
+
+async fn put(connection: &mut SqliteConnection, client: &Client) -> Result<(), StoreError> {
+    let revision = log_change(connection, &ChangeKind::Client(client.id.clone())).await?;
+    sqlx::query(
+        "INSERT INTO client (id, revision, document) VALUES (?1, ?2, ?3)
+         ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, document = excluded.document",
+    )
+    .bind(client.id.as_str())
+    .bind(revision)
+    .bind(row::client_document(client)?)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+fn record(id: &ClientId, action: &str, time: SystemTime) -> AdminRecord {
+    AdminRecord {
+        time,
+        actor: ACTOR.to_owned(),
+        action: action.to_owned(),
+        resource: id.as_str().to_owned(),
+        request_id: None,
+        detail: "declared".to_owned(),
+    }
+}

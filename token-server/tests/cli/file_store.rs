@@ -1,0 +1,195 @@
+//! A server whose store is a file that declares the clients: no database, nothing to write to.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::{
+    harness::{Ran, program, run},
+    serve::{Serving, config, line_with},
+};
+
+/// Two clients: one for the admin API by a secret in a file, one whose hash stands in the file of clients.
+fn clients(orders: &str, audience: &str) -> String {
+    format!(
+        r#"
+[[client]]
+id = "token-admin"
+[[client.grant]]
+audience = "token.admin.v1"
+scopes = ["clients.read", "clients.write", "keys.read", "audit.read"]
+[[client.secret]]
+id = "1"
+file = "token-admin.secret"
+
+[[client]]
+id = "orders"
+[[client.grant]]
+audience = "{audience}"
+scopes = ["read"]
+[[client.secret]]
+id = "1"
+{orders}
+"#
+    )
+}
+
+struct Home {
+    folder: tempfile::TempDir,
+    admin: String,
+    orders: String,
+    orders_hash: String,
+}
+
+impl Home {
+    /// With `more` in the section [store].
+    fn new(more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let store = format!("url = \"file://{}/clients.toml\"\nreload_interval = \"1h\"\n{more}", home.display());
+        let sqlite = format!("url = \"sqlite://{}/token-server.db\"", home.display());
+        fs::write(home.join("a.toml"), config(home).replace(&sqlite, &store)).unwrap();
+        fs::write(home.join("clients.toml"), "").unwrap();
+        let secret = || {
+            let ran = run(home, &["client", "new-secret", "--config", "a.toml"]);
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+            let secret = ran.stdout.lines().next().unwrap().to_owned();
+            let hash = ran.stdout.lines().find(|line| line.starts_with("hash = ")).unwrap().to_owned();
+            (secret, hash)
+        };
+        let ((admin, _), (orders, orders_hash)) = (secret(), secret());
+        fs::write(home.join("token-admin.secret"), format!("{admin}\n")).unwrap();
+        fs::write(home.join("clients.toml"), clients(&orders_hash, "inventory")).unwrap();
+        Self { folder, admin, orders, orders_hash }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn declare(&self, text: &str) {
+        fs::write(self.path().join("clients.toml"), text).unwrap();
+    }
+
+    fn token(&self, serving: &Serving, audience: &str) -> Ran {
+        let mut command = program(self.path());
+        command.env("TOKEN_CLIENT_ID", "orders").env("TOKEN_CLIENT_SECRET", &self.orders);
+        command.args(["token", "--no-cache", "--audience", audience, "--issuer", &serving.issuer]);
+        command.output().unwrap().into()
+    }
+
+    fn admin(&self, serving: &Serving, arguments: &[&str]) -> Ran {
+        let mut command = program(self.path());
+        command.env("TOKEN_ADMIN_CLIENT_ID", "token-admin").env("TOKEN_ADMIN_CLIENT_SECRET", &self.admin);
+        command.args(arguments).args(["--issuer", &serving.issuer]);
+        command.output().unwrap().into()
+    }
+}
+
+fn key_id(home: &Home, token: &Ran) -> String {
+    assert_eq!(token.code, 0, "{}", token.stderr);
+    let shown = run(home.path(), &["inspect", "--json", token.stdout.trim()]);
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    shown["header"]["kid"].as_str().unwrap().to_owned()
+}
+
+fn metric(serving: &Serving, line: &str) -> bool {
+    let answer = crate::traces::get(&serving.issuer, "/metrics");
+    answer.lines().any(|shown| shown == line)
+}
+
+#[test]
+fn a_file_of_clients_is_a_store_and_is_followed_as_it_changes() {
+    let home = Home::new("danger_state_in_memory = true");
+    let mut serving = Serving::start(home.path());
+    assert_eq!(home.token(&serving, "inventory").code, 0);
+
+    home.declare(&clients(&home.orders_hash, "billing"));
+    serving.signal("-HUP");
+    line_with(&mut serving.log, "clients reloaded");
+    assert_eq!(home.token(&serving, "billing").code, 0);
+    assert_eq!(home.token(&serving, "inventory").code, 3, "not granted any more");
+    assert!(metric(&serving, "token_server_clients_file_usable 1"));
+    let changes = home.admin(&serving, &["audit", "list", "--resource", "orders"]);
+    assert!(changes.stdout.contains("UpdateClient"), "{} {}", changes.stdout, changes.stderr);
+}
+
+#[test]
+fn a_broken_file_leaves_the_last_good_clients_and_is_told_without_what_stands_in_it() {
+    let home = Home::new("danger_state_in_memory = true");
+    let mut serving = Serving::start(home.path());
+    let secret = format!("secret = \"{}\"", home.orders);
+    let misspelt = format!("secert = \"{}\"", home.orders);
+    let good = clients(&home.orders_hash, "inventory");
+    for broken in [
+        "[[client",
+        "[[client]]\nid = \"orders\"\nscope = 1",
+        &secret,
+        &misspelt,
+        "[[client]]\nid = \"x\"\ntoken_lifetime = \"0s\"",
+    ] {
+        let broken =
+            if broken.contains("tks_") { format!("[[client]]\nid = \"x\"\n{broken}") } else { broken.to_owned() };
+        home.declare(&broken);
+        serving.signal("-HUP");
+        let told = line_with(&mut serving.log, "the last good clients stay");
+        assert!(!told.contains("tks_"), "{told}");
+        assert_eq!(home.token(&serving, "inventory").code, 0, "{broken}");
+        assert!(metric(&serving, "token_server_clients_file_usable 0"));
+    }
+    home.declare(&good.replace("\"inventory\"", "\"billing\""));
+    serving.signal("-HUP");
+    line_with(&mut serving.log, "clients reloaded");
+    assert!(metric(&serving, "token_server_clients_file_usable 1"));
+    // Without a good file there is nothing to begin with.
+    drop(serving);
+    home.declare("[[client");
+    for arguments in [&["serve", "--config", "a.toml", "--check"][..], &["serve", "--config", "a.toml"]] {
+        let ran = run(home.path(), arguments);
+        assert_ne!(ran.code, 0);
+        assert!(ran.stderr.contains("clients.toml does not declare clients: line 1"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn admin_changes_are_refused_with_what_to_do_and_reads_are_not() {
+    let home = Home::new("danger_state_in_memory = true");
+    let serving = Serving::start(home.path());
+    let listed = home.admin(&serving, &["client", "list"]);
+    assert!(listed.stdout.contains("orders"), "{} {}", listed.stdout, listed.stderr);
+    for change in [
+        &["client", "create", "more", "--grant", "inventory=read"][..],
+        &["client", "update", "orders", "--disable"],
+        &["client", "delete", "orders", "--yes"],
+        &["client", "add-secret", "orders"],
+    ] {
+        let refused = home.admin(&serving, change);
+        assert_ne!(refused.code, 0, "{change:?}");
+        assert!(refused.stderr.contains("Clients are declared in a file here"), "{change:?}: {}", refused.stderr);
+    }
+    // Tokens are not clients: revoking works.
+    assert_eq!(home.admin(&serving, &["client", "revoke-tokens", "orders", "--yes"]).code, 0);
+}
+
+#[test]
+fn keys_outlast_a_restart_in_the_state_file_and_only_there() {
+    let outside = tempfile::tempdir().unwrap();
+    let home = Home::new(&format!("state = \"{}/state.db\"", outside.path().display()));
+    let mut serving = Serving::start(home.path());
+    let before = key_id(&home, &home.token(&serving, "inventory"));
+    serving.signal("-TERM");
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+    let serving = Serving::start(home.path());
+    assert_eq!(key_id(&home, &home.token(&serving, "inventory")), before);
+    let copy = home.path().join("copy.db");
+    let backup = run(home.path(), &["backup", "--config", "a.toml", "--to", copy.to_str().unwrap()]);
+    assert_eq!(backup.code, 0, "{}", backup.stderr);
+
+    let home = Home::new("danger_state_in_memory = true");
+    let mut serving = Serving::start(home.path());
+    let before = key_id(&home, &home.token(&serving, "inventory"));
+    serving.signal("-TERM");
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+    let serving = Serving::start(home.path());
+    assert_ne!(key_id(&home, &home.token(&serving, "inventory")), before);
+}
