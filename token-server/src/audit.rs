@@ -3,7 +3,7 @@
 //! Never a secret, never a token: a token is named by its `jti`, and what a caller sent is cleaned and cut off
 //! before it is written.
 
-use std::fmt;
+use std::borrow::Cow;
 
 use tracing::{Span, field::Empty};
 
@@ -58,7 +58,7 @@ impl<'a> Decision<'a> {
             return;
         }
         self.span.record("operation", self.operation).record("outcome", outcome);
-        self.span.record("client_id", tracing::field::display(Claimed(&self.client_id)));
+        self.span.record("client_id", &*claimed(&self.client_id));
         self.span.record("reason", reason).record("jti", token_id);
     }
 
@@ -90,14 +90,14 @@ impl<'a> Decision<'a> {
             target: TARGET,
             operation = self.operation,
             outcome = "granted",
-            client_id = %Claimed(&self.client_id),
+            client_id = &*claimed(&self.client_id),
             subject = on_behalf.map(OnBehalf::subject),
             subject_issuer = on_behalf.and_then(OnBehalf::foreign).map(|id| id.issuer.as_str()),
             subject_jti = on_behalf.and_then(OnBehalf::subject_token_id),
             act = on_behalf.and_then(OnBehalf::act).map(tracing::field::display),
             jti = token.token_id(),
-            audience = %Joined(token.audiences(), Audience::as_str),
-            scope = %Joined(token.scopes(), Scope::as_str),
+            audience = &*joined(token.audiences(), Audience::as_str),
+            scope = &*joined(token.scopes(), Scope::as_str),
             expires_in_seconds = token.expires_in().as_secs(),
             peer = %self.origin.peer(),
             request_id = self.origin.request_id().as_str(),
@@ -112,7 +112,7 @@ impl<'a> Decision<'a> {
             target: TARGET,
             operation = self.operation,
             outcome,
-            client_id = %Claimed(&self.client_id),
+            client_id = &*claimed(&self.client_id),
             jti = token_id,
             registered_with = self.registered_with.as_deref(),
             peer = %self.origin.peer(),
@@ -123,17 +123,18 @@ impl<'a> Decision<'a> {
     /// The request was refused. Our own failures are errors, everything else is the caller's and a warning at
     /// most.
     pub(crate) fn refused(&self, error: &IssueError) {
-        let (operation, client_id) = (self.operation, Claimed(&self.client_id));
+        let (operation, client_id) = (self.operation, claimed(&self.client_id));
+        let client_id = &*client_id;
         let (peer, request_id) = (self.origin.peer(), self.origin.request_id().as_str());
         let reason = error.reason().as_reason();
         let detail = error.detail();
         self.trace("refused", Some(reason), None);
         match error {
             IssueError::Unavailable(_) | IssueError::Internal(_) => {
-                tracing::error!(target: TARGET, operation, outcome = "failed", %client_id, reason, detail, %peer, request_id);
+                tracing::error!(target: TARGET, operation, outcome = "failed", client_id, reason, detail, %peer, request_id);
             }
             IssueError::ClientAuthenticationFailed(_) | IssueError::RateLimited { .. } => {
-                tracing::warn!(target: TARGET, operation, outcome = "refused", %client_id, reason, detail, %peer, request_id);
+                tracing::warn!(target: TARGET, operation, outcome = "refused", client_id, reason, detail, %peer, request_id);
             }
             IssueError::InvalidRequest(_)
             | IssueError::ClientNotAuthorized(_)
@@ -143,40 +144,29 @@ impl<'a> Decision<'a> {
             | IssueError::InvalidGrant(_)
             | IssueError::TokenTooLarge { .. }
             | IssueError::BodyTooLarge { .. } => {
-                tracing::info!(target: TARGET, operation, outcome = "refused", %client_id, reason, detail, %peer, request_id);
+                tracing::info!(target: TARGET, operation, outcome = "refused", client_id, reason, detail, %peer, request_id);
             }
         }
     }
 }
 
 /// A client ID as the caller sent it: cleaned, cut off, and hidden where a secret was sent in its place.
-struct Claimed<'a>(&'a str);
-
-impl fmt::Display for Claimed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(crate::client::secret::PREFIX) {
-            return f.write_str("[redacted]");
-        }
-        for c in self.0.chars().take(CLIENT_ID_CHARS_MAX) {
-            let c = if matches!(c, ' '..='~') { c } else { '?' };
-            fmt::Write::write_char(f, c)?;
-        }
-        Ok(())
+fn claimed(client_id: &str) -> Cow<'_, str> {
+    if client_id.contains(crate::client::secret::PREFIX) {
+        return "[redacted]".into();
     }
+    if client_id.len() <= CLIENT_ID_CHARS_MAX && client_id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return client_id.into();
+    }
+    let clean = |c| if matches!(c, ' '..='~') { c } else { '?' };
+    client_id.chars().take(CLIENT_ID_CHARS_MAX).map(clean).collect()
 }
 
-/// Names with spaces between them, without a copy.
-struct Joined<'a, T>(&'a [T], fn(&T) -> &str);
-
-impl<T> fmt::Display for Joined<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, item) in self.0.iter().enumerate() {
-            if n > 0 {
-                f.write_str(" ")?;
-            }
-            f.write_str((self.1)(item))?;
-        }
-        Ok(())
+/// Names with spaces between them; no copy of a single one.
+fn joined<T>(items: &[T], name: fn(&T) -> &str) -> Cow<'_, str> {
+    match items {
+        [only] => name(only).into(),
+        several => several.iter().map(name).collect::<Vec<_>>().join(" ").into(),
     }
 }
 
@@ -186,13 +176,13 @@ mod tests {
 
     #[test]
     fn a_claimed_client_id_cannot_forge_or_flood_the_log() {
-        assert_eq!(Claimed("orders").to_string(), "orders");
-        assert_eq!(Claimed("a\nb\u{1b}[31mé").to_string(), "a?b?[31m?");
-        assert_eq!(Claimed(&"x".repeat(1000)).to_string().len(), 64);
+        assert_eq!(claimed("orders"), "orders");
+        assert_eq!(claimed("a\nb\u{1b}[31mé"), "a?b?[31m?");
+        assert_eq!(claimed(&"x".repeat(1000)).len(), 64);
     }
 
     #[test]
     fn a_secret_sent_as_client_id_is_hidden() {
-        assert_eq!(Claimed("tks_abcdefghijklmnop").to_string(), "[redacted]");
+        assert_eq!(claimed("tks_abcdefghijklmnop"), "[redacted]");
     }
 }

@@ -20,6 +20,9 @@ pub(crate) fn pairs(body: &[u8]) -> impl Iterator<Item = Result<(String, String)
 
 /// Decodes one name or value: `+` is a space, `%XX` a byte, the whole UTF-8.
 pub(crate) fn decode(encoded: &[u8]) -> Result<String, Malformed> {
+    if !encoded.iter().any(|byte| matches!(byte, b'+' | b'%')) {
+        return String::from_utf8(encoded.to_vec()).map_err(|_| Malformed);
+    }
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.iter();
     while let Some(byte) = bytes.next() {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     response::Response,
     routing::{self, MethodRouter},
 };
@@ -26,11 +26,32 @@ use crate::{client::basic, issuer::Issuer, metadata::path, origin::Origin, regis
 use register::Registering;
 
 /// What the endpoints share.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Shared {
     issuer: Arc<Issuer>,
     /// `WWW-Authenticate` of a failed client authentication.
     challenge: HeaderValue,
+}
+
+impl Shared {
+    fn new(issuer: Arc<Issuer>) -> Self {
+        let challenge = basic::challenge(&issuer.metadata().issuer);
+        Self { issuer, challenge }
+    }
+}
+
+/// `POST /oauth/token` without a router, for whoever has found out that this is what a request asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenEndpoint(Shared);
+
+impl TokenEndpoint {
+    pub(crate) fn new(issuer: Arc<Issuer>) -> Self {
+        Self(Shared::new(issuer))
+    }
+
+    pub(crate) fn answer(self, request: Request) -> impl Future<Output = Response> + Send + 'static {
+        token::token(State(self.0), request)
+    }
 }
 
 /// Every endpoint of the issuer over HTTP.
@@ -40,7 +61,7 @@ struct Shared {
 /// `registrar`.
 pub fn router(issuer: Arc<Issuer>, registrar: Option<Arc<Registrar>>) -> Router {
     let identifier = issuer.metadata().issuer;
-    let shared = Shared { issuer, challenge: basic::challenge(&identifier) };
+    let shared = Shared::new(issuer);
     let registering = registrar.map(|registrar| Registering { registrar, shared: shared.clone() });
     let all = || match &registering {
         Some(registering) => endpoints().merge(registration(registering.clone())),

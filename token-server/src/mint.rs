@@ -3,6 +3,7 @@
 //! RFC 9068 section 2.
 
 mod claims;
+mod entropy;
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +13,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::rand::SecureRandom;
 use token_interceptor::{clock::numeric_date, signature::Algorithm};
 
 pub use claims::is_reserved;
+pub use entropy::Entropy;
 
 use crate::{
     client::{Audience, Scope},
@@ -88,31 +89,6 @@ impl Terms {
     fn token_bytes_max(&self, audiences: &[Audience]) -> usize {
         let of = |audience| *self.token_bytes_max_by_audience.get(audience).unwrap_or(&self.token_bytes_max);
         audiences.iter().map(of).min().unwrap_or(self.token_bytes_max)
-    }
-}
-
-/// Randomness for one token, drawn by the caller so that minting itself is a function of its arguments.
-#[derive(Clone, Copy)]
-pub struct Entropy {
-    token_id: [u8; 16],
-    jitter: u16,
-}
-
-impl Entropy {
-    /// Draws what one token needs.
-    ///
-    /// # Errors
-    ///
-    /// When the system has no randomness.
-    pub fn draw(random: &dyn SecureRandom) -> Result<Self, IssueError> {
-        let mut token_id = [0; 16];
-        let mut jitter = [0; 2];
-        let mut drawn = [0; 18];
-        random.fill(&mut drawn).map_err(|_| IssueError::Internal("the system has no randomness".into()))?;
-        let (first, second) = drawn.split_at(token_id.len());
-        token_id.copy_from_slice(first);
-        jitter.copy_from_slice(second);
-        Ok(Self { token_id, jitter: u16::from_be_bytes(jitter) })
     }
 }
 

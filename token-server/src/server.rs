@@ -10,6 +10,7 @@
 //! | the admin services, behind this project's own layer | `admin`, `guard` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
+//! | requests for tokens, past the router | `front` |
 //! | gRPC messages that cannot be read | `framing` |
 //! | health, metrics, traces | `health`, `timing`, `spans`, `operations` |
 //! | stopping | `drain` |
@@ -23,6 +24,7 @@ mod drain;
 mod error;
 mod ext_authz;
 mod framing;
+mod front;
 mod guard;
 mod health;
 mod operations;
@@ -127,17 +129,17 @@ impl Running {
         let drain = EndOnDrain::new(phase.subscribe());
         let (reflection, traced) = (config.admin.reflection, config.telemetry.traces.is_some());
         let extras = Extras { reflection, traced, operations: own, registrar, drain };
-        let routes = routes::routes(Arc::clone(&issuer), admin, &health, extras)?;
+        let services = routes::services(Arc::clone(&issuer), admin, &health, extras)?;
 
         let mut accepting = JoinSet::new();
-        let port = Port { routes, tls: tls.clone(), limits: config.limits.clone(), phase: phase.subscribe() };
+        let port = Port { services, tls: tls.clone(), limits: config.limits.clone(), phase: phase.subscribe() };
         let mut workers = serve(listener, &port, config.listen.threads, &mut accepting)?;
         let mut tls: Vec<_> = tls.into_iter().collect();
         let mut ext_authz_address = None;
         if let (Some(settings), Some((listener, address)), Some(routes)) = (&config.ext_authz, asked, ext_authz) {
             let own = ext_authz::tls(&config, settings)?.map(Arc::new);
             tls.extend(own.clone());
-            let port = Port { routes, tls: own, ..port };
+            let port = Port { services: routes::only(routes), tls: own, ..port };
             workers.extend(serve(listener, &port, config.listen.threads, &mut accepting)?);
             ext_authz_address = Some(address);
         }

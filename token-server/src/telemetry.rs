@@ -4,6 +4,7 @@
 //! lines are dropped, and audit lines are waited for: a decision without a record is worse than a slow one.
 
 mod audit;
+mod lines;
 mod traces;
 
 use std::{fs::OpenOptions, io, path::PathBuf, sync::OnceLock};
@@ -12,7 +13,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt as _, registry::LookupSpan, util::SubscriberInitExt as _,
+    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
 use crate::{
@@ -21,10 +22,14 @@ use crate::{
     trace,
 };
 use audit::AuditLines;
+use lines::{Lines, Writing};
 use traces::Tracing;
 
 /// Upper bounds of latencies, in seconds: from a cache hit to a store that is stuck.
 const LATENCY_BUCKETS: [f64; 12] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+
+/// Audit lines that could not be written.
+const AUDIT_LINES_LOST: &str = "token_server_audit_lines_lost_total";
 
 /// Why the server cannot tell about itself.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,9 @@ pub enum TelemetryError {
     /// The collector of spans cannot be addressed.
     #[error("spans cannot be sent")]
     Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system has no more threads.
+    #[error("cannot start the thread that writes the audit stream")]
+    Thread(#[source] io::Error),
     /// Another subscriber is in place.
     #[error("logging is set up already")]
     SetUpAlready(#[from] tracing_subscriber::util::TryInitError),
@@ -49,7 +57,8 @@ pub enum TelemetryError {
 #[derive(Debug)]
 #[must_use = "dropped, nothing more is written"]
 pub struct Writers {
-    _guards: Vec<WorkerGuard>,
+    _log: WorkerGuard,
+    _audit: Option<Writing>,
     tracing: Option<Tracing>,
 }
 
@@ -70,33 +79,40 @@ impl Writers {
 /// When the audit file cannot be opened, the collector's URL or certificate authority cannot be used, or the process
 /// has a subscriber already.
 pub fn init(settings: &Telemetry) -> Result<Writers, TelemetryError> {
-    let mut guards = Vec::new();
-    let mut keep = |(writer, guard): (NonBlocking, WorkerGuard)| {
-        guards.push(guard);
-        writer
-    };
-    let log = log(settings, keep(lines(io::stderr(), true)));
-    let audit = match &settings.audit {
+    let (writer, log_guard) = NonBlockingBuilder::default().lossy(true).finish(io::stderr());
+    let (lines, writing) = match &settings.audit {
         AuditTarget::Off => None,
-        AuditTarget::StandardOutput => Some(keep(lines(io::stdout(), false))),
-        AuditTarget::StandardError => Some(keep(lines(io::stderr(), false))),
-        AuditTarget::File(path) => Some(keep(lines(open(path)?, false))),
-    };
-    let audit = audit.map(|writer| AuditLines::new(writer).with_filter(filter_fn(|event| event.target() == TARGET)));
+        AuditTarget::StandardOutput => Some(audit_to(io::stdout())?),
+        AuditTarget::StandardError => Some(audit_to(io::stderr())?),
+        AuditTarget::File(path) => Some(audit_to(open(path)?)?),
+    }
+    .unzip();
     let tracing = settings.traces.as_ref().map(Tracing::start).transpose().map_err(TelemetryError::Traces)?;
-    let spans = tracing.as_ref().map(Tracing::layer);
-    tracing_subscriber::registry().with(log).with(audit).with(spans).try_init()?;
-    Ok(Writers { _guards: guards, tracing })
+    let layers =
+        [Some(log(settings, writer)), lines.map(audit), tracing.as_ref().map(|tracing| tracing.layer().boxed())];
+    subscriber(layers.into_iter().flatten().collect()).try_init()?;
+    Ok(Writers { _log: log_guard, _audit: writing, tracing })
 }
 
-fn lines(writer: impl io::Write + Send + 'static, lossy: bool) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default().lossy(lossy).finish(writer)
+fn audit_to(sink: impl io::Write + Send + 'static) -> Result<(Lines, Writing), TelemetryError> {
+    // The recorder first: a counter that is made before it counts for nobody.
+    metrics();
+    Lines::start(sink, ::metrics::counter!(AUDIT_LINES_LOST)).map_err(TelemetryError::Thread)
 }
 
-fn log<S>(settings: &Telemetry, writer: NonBlocking) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
+type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Of layers with a filter each, and no others: one without, even one that is `None`, would have every span made that
+/// nobody wants.
+fn subscriber(layers: Vec<AnyLayer>) -> impl Subscriber + Send + Sync {
+    tracing_subscriber::registry().with(layers)
+}
+
+fn audit(lines: Lines) -> AnyLayer {
+    AuditLines::new(lines).with_filter(filter_fn(|event| event.target() == TARGET)).boxed()
+}
+
+fn log(settings: &Telemetry, writer: NonBlocking) -> AnyLayer {
     // The audit stream and spans have their own places, and this is not it.
     let filter = EnvFilter::new(format!("{},{TARGET}=off,{}=off", settings.log_filter, trace::TARGET));
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
@@ -144,7 +160,7 @@ fn describe() {
         Unit::Seconds,
         "From a request's head to its answer's."
     );
-    describe_counter!("token_server_audit_lines_lost_total", "Audit lines that could not be written.");
+    describe_counter!(AUDIT_LINES_LOST, "Audit lines that could not be written.");
     describe_counter!("token_server_spans_lost_total", "Spans that the collector did not take.");
     describe_gauge!("token_server_clients_file_usable", "1 while the file that declares the clients can be used.");
     describe_counter!(
@@ -155,12 +171,32 @@ fn describe() {
     gauge!("token_server_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("token_server_connections").set(0.0);
     // Counted from 0, so that the first one is an increase.
-    counter!("token_server_audit_lines_lost_total").absolute(0);
+    counter!(AUDIT_LINES_LOST).absolute(0);
     counter!("token_server_tls_handshakes_failed_total").absolute(0);
     counter!("token_server_spans_lost_total").absolute(0);
     // Where there is no such file, nothing is wrong with it.
     gauge!("token_server_clients_file_usable").set(1.0);
     for outcome in ["changed", "unusable"] {
         counter!("token_server_clients_file_reloads_total", "outcome" => outcome).absolute(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing_written() -> (AnyLayer, AnyLayer, (WorkerGuard, Writing)) {
+        let (writer, guard) = NonBlockingBuilder::default().finish(io::sink());
+        let (lines, writing) = Lines::start(io::sink(), ::metrics::Counter::noop()).unwrap();
+        (log(&Telemetry::default(), writer), audit(lines), (guard, writing))
+    }
+
+    #[test]
+    fn where_traces_are_off_their_spans_are_not_even_made() {
+        let (log, audit, _writers) = nothing_written();
+        tracing::subscriber::with_default(subscriber(vec![log, audit]), || {
+            assert!(tracing::info_span!(target: trace::TARGET, "decision").is_disabled());
+            assert!(tracing::enabled!(target: TARGET, tracing::Level::INFO));
+        });
     }
 }

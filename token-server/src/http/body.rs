@@ -60,11 +60,16 @@ pub(super) async fn object(headers: &HeaderMap, request: Request) -> Result<Map<
 
 /// JSON that no cache may keep. RFC 6749 section 5.1.
 pub(super) fn answer(body: &impl Serialize, origin: &Origin) -> Result<Response<Body>, IssueError> {
-    let json = serde_json::to_vec(body).map_err(|error| IssueError::Internal(error.into()))?;
+    let written = serde_json::to_vec(body).map_err(|error| IssueError::Internal(error.into()))?;
+    Ok(json(written.into(), origin))
+}
+
+/// The same, of what is JSON already.
+pub(super) fn json(json: Bytes, origin: &Origin) -> Response<Body> {
     let mut response = Response::new(Body::from(json));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     never_cached(response.headers_mut(), origin);
-    Ok(response)
+    response
 }
 
 /// For whatever holds a token, or speaks of one.

@@ -48,11 +48,11 @@ impl Parameters {
 
     /// A parameter that may be there once.
     pub(super) fn one(&mut self, name: &'static str) -> Result<Option<String>, IssueError> {
-        let mut found = self.many(name).into_iter();
-        match (found.next(), found.next()) {
-            (value, None) => Ok(value.filter(|value| !value.is_empty())),
-            (_, Some(_)) => Err(IssueError::InvalidRequest(format!("{name} is repeated.").into())),
+        let Some(value) = self.take(name) else { return Ok(None) };
+        if self.take(name).is_some() {
+            return Err(IssueError::InvalidRequest(format!("{name} is repeated.").into()));
         }
+        Ok(Some(value).filter(|value| !value.is_empty()))
     }
 
     /// A parameter that must be there once.
@@ -62,9 +62,7 @@ impl Parameters {
 
     /// A parameter that may be there any number of times; those without a value are left out.
     pub(super) fn list(&mut self, name: &'static str) -> Vec<String> {
-        let mut found = self.many(name);
-        found.retain(|value| !value.is_empty());
-        found
+        std::iter::from_fn(|| self.take(name)).filter(|value| !value.is_empty()).collect()
     }
 
     /// What every endpoint that authenticates clients takes.
@@ -82,8 +80,10 @@ impl Parameters {
         Ok(TokenQuestionForm { client: self.client()?, token: self.required("token")? })
     }
 
-    fn many(&mut self, name: &str) -> Vec<String> {
-        self.0.extract_if(.., |(known, _)| known == name).map(|(_, value)| value).collect()
+    /// The first value of that name that is left.
+    fn take(&mut self, name: &str) -> Option<String> {
+        let place = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(place).1)
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::Router;
 use tonic::service::Routes;
 
-use super::{guard::Guard, timing::Timing, tls::ReloadingTls, tls::TlsError};
+use super::{guard::Guard, tls::ReloadingTls, tls::TlsError};
 use crate::{
     config::{Config, ExtAuthz, Tls},
     service,
@@ -11,7 +11,7 @@ use crate::{
 
 /// The one service of the port.
 pub(super) fn routes(guard: &Guard) -> Router {
-    Routes::new(service::ext_authz::server(guard)).into_axum_router().layer(Timing::new()).with_state(())
+    Routes::new(service::ext_authz::server(guard)).into_axum_router().with_state(())
 }
 
 /// Whoever asks shows a certificate of the CA that is named for that. Without one the port is on loopback: so the

@@ -12,10 +12,19 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use token_proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
+use tower::Layer as _;
 
-use super::{ServeError, drain::EndOnDrain, framing::Framing, health::Health, spans::Spans, timing::Timing};
+use super::{
+    ServeError,
+    drain::EndOnDrain,
+    framing::Framing,
+    front::Front,
+    health::Health,
+    spans::Spans,
+    timing::{Timed, Timing},
+};
 use crate::{
-    http as oauth,
+    http::{self as oauth, TokenEndpoint},
     issuer::Issuer,
     registration::Registrar,
     service::{status, token, trust},
@@ -36,14 +45,18 @@ pub(super) struct Extras {
     pub(super) drain: EndOnDrain,
 }
 
+/// Everything that the port bears.
+pub(super) type Services = Timed<Front>;
+
 /// Puts the port together.
-pub(super) fn routes(
+pub(super) fn services(
     issuer: Arc<Issuer>,
     admin: Option<Router>,
     health: &Health,
     extras: Extras,
-) -> Result<Router, ServeError> {
-    let mut grpc = Routes::new(token::server(Arc::clone(&issuer)))
+) -> Result<Services, ServeError> {
+    let (tokens, endpoint) = (token::server(Arc::clone(&issuer)), TokenEndpoint::new(Arc::clone(&issuer)));
+    let mut grpc = Routes::new(tokens.clone())
         .add_service(trust::server(Arc::clone(&issuer)))
         .add_service(extras.drain.around(health.service()));
     if extras.reflection {
@@ -57,7 +70,7 @@ pub(super) fn routes(
     }
     // On the gRPC routes alone: everywhere else the first answers 400 to ordinary HTTP/1.1 requests.
     let grpc = grpc.layer((GrpcWebLayer::new(), Framing));
-    let mut router = grpc.merge(oauth::router(issuer, extras.registrar)).layer(Timing::new());
+    let mut router = grpc.merge(oauth::router(issuer, extras.registrar));
     if extras.traced {
         router = router.layer(Spans);
     }
@@ -65,7 +78,16 @@ pub(super) fn routes(
         router = router.merge(operations);
     }
     // `with_state` once here, not once per connection: axum then skips work on each request.
-    Ok(router.fallback(nothing_here).with_state(()))
+    let router = router.fallback(nothing_here).with_state(());
+    let front = Front::new(router);
+    // A span for each request is the router's work.
+    let front = if extras.traced { front } else { front.with_tokens(tokens, endpoint) };
+    Ok(Timing::new().layer(front))
+}
+
+/// A port that bears nothing but `router`.
+pub(super) fn only(router: Router) -> Services {
+    Timing::new().layer(Front::new(router))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

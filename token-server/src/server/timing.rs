@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use axum::{extract::Request, response::Response};
+use http::{Request, Response};
 use metrics::{Histogram, histogram};
 use pin_project_lite::pin_project;
 use token_proto::POLICY;
@@ -56,11 +56,11 @@ pub(super) struct Timed<S> {
     histograms: Arc<Histograms>,
 }
 
-impl<S> Service<Request> for Timed<S>
+impl<S, A, B> Service<Request<A>> for Timed<S>
 where
-    S: Service<Request, Response = Response>,
+    S: Service<Request<A>, Response = Response<B>>,
 {
-    type Response = Response;
+    type Response = Response<B>;
     type Error = S::Error;
     type Future = TimedFuture<S::Future>;
 
@@ -68,7 +68,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request<A>) -> Self::Future {
         let histogram = self.histograms.known.get(request.uri().path()).unwrap_or(&self.histograms.other).clone();
         TimedFuture { inner: self.inner.call(request), started: Instant::now(), histogram }
     }

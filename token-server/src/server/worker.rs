@@ -2,16 +2,16 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::Router;
 use tokio::{
     runtime,
     sync::{mpsc, oneshot, watch},
 };
-use tonic::{service::Routes, transport::Server};
+use tonic::transport::Server;
 
 use super::{
     accept::{Arrival, Desk},
     connection,
+    routes::Services,
     tls::ReloadingTls,
 };
 use crate::config::Limits;
@@ -35,7 +35,7 @@ pub(super) enum Phase {
 /// What every worker serves.
 #[derive(Clone, Debug)]
 pub(super) struct Port {
-    pub(super) routes: Router,
+    pub(super) services: Services,
     pub(super) tls: Option<Arc<ReloadingTls>>,
     pub(super) limits: Limits,
     pub(super) phase: watch::Receiver<Phase>,
@@ -74,16 +74,16 @@ impl Port {
     async fn serve(self, arrivals: mpsc::UnboundedReceiver<Arrival>) {
         let mut stopped = self.phase.clone();
         let serving = async {
-            let (server, routes) = (self.server(), Routes::from(self.routes));
+            let (server, services) = (self.server(), self.services);
             let (drain, timeout) = (reached(self.phase, Phase::Draining), self.limits.handshake_timeout);
             match self.tls {
                 Some(tls) => {
                     let incoming = connection::tls(arrivals, tls, timeout);
-                    server.serve_with_incoming_shutdown(routes, incoming, drain).await
+                    server.serve_with_incoming_shutdown(services, incoming, drain).await
                 }
                 None => {
                     let incoming = connection::plaintext(arrivals, timeout);
-                    server.serve_with_incoming_shutdown(routes, incoming, drain).await
+                    server.serve_with_incoming_shutdown(services, incoming, drain).await
                 }
             }
         };

@@ -3,35 +3,27 @@
 //! A writer of its own, because every token that is issued goes through it: it formats straight into one
 //! buffer per thread.
 
-use std::{cell::RefCell, fmt, fmt::Write as _, io::Write as _, sync::Mutex};
+use std::{cell::RefCell, fmt, fmt::Write as _};
 
 use token_interceptor::clock::{Clock as _, SystemClock};
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
 };
-use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::layer::{Context, Layer};
+
+use super::lines::Lines;
 
 thread_local! {
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// Writes audit events.
-pub(super) struct AuditLines {
-    writer: Mutex<NonBlocking>,
-}
+pub(super) struct AuditLines(Lines);
 
 impl AuditLines {
-    pub(super) fn new(writer: NonBlocking) -> Self {
-        Self { writer: Mutex::new(writer) }
-    }
-
-    fn write(&self, line: &str) {
-        let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if writer.write_all(line.as_bytes()).is_err() {
-            metrics::counter!("token_server_audit_lines_lost_total").increment(1);
-        }
+    pub(super) fn new(lines: Lines) -> Self {
+        Self(lines)
     }
 }
 
@@ -43,7 +35,7 @@ impl<S: Subscriber> Layer<S> for AuditLines {
             let _ = write!(line, r#"{{"time":"{}""#, humantime::format_rfc3339_millis(SystemClock.now()));
             event.record(&mut Members(line));
             line.push_str("}\n");
-            self.write(line);
+            self.0.push(line);
         });
     }
 }
@@ -52,24 +44,31 @@ impl<S: Subscriber> Layer<S> for AuditLines {
 struct Members<'l>(&'l mut String);
 
 impl Members<'_> {
-    fn raw(&mut self, field: &Field, value: impl fmt::Display) {
-        let _ = write!(self.0, r#","{}":{value}"#, field.name());
+    fn name(&mut self, field: &Field) {
+        self.0.push_str(",\"");
+        self.0.push_str(field.name());
+        self.0.push_str("\":");
     }
 
-    fn text(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        let _ = write!(self.0, r#","{}":""#, field.name());
-        let _ = Escaping(self.0).write_fmt(value);
-        self.0.push('"');
+    fn raw(&mut self, field: &Field, value: impl fmt::Display) {
+        self.name(field);
+        let _ = write!(self.0, "{value}");
     }
 }
 
 impl Visit for Members<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.text(field, format_args!("{value:?}"));
+        self.name(field);
+        self.0.push('"');
+        let _ = write!(Escaping(self.0), "{value:?}");
+        self.0.push('"');
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, format_args!("{value}"));
+        self.name(field);
+        self.0.push('"');
+        escape(self.0, value);
+        self.0.push('"');
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -85,60 +84,57 @@ impl Visit for Members<'_> {
     }
 }
 
-/// Text inside a JSON string. RFC 8259 section 7.
+/// Text inside a JSON string, as it comes.
 struct Escaping<'l>(&'l mut String);
 
 impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            match character {
-                '"' | '\\' => {
-                    self.0.push('\\');
-                    self.0.push(character);
-                }
-                '\u{0}'..='\u{1f}' | '\u{7f}' => write!(self.0, "\\u{:04x}", u32::from(character))?,
-                _ => self.0.push(character),
-            }
-        }
+        escape(self.0, text);
         Ok(())
     }
 }
 
+/// RFC 8259 section 7. What needs no escape, nearly always everything, is copied in one piece.
+fn escape(line: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some((before, special, after)) = split_at_special(rest) {
+        line.push_str(before);
+        let _ = match special {
+            '"' | '\\' => write!(line, "\\{special}"),
+            _ => write!(line, "\\u{:04x}", u32::from(special)),
+        };
+        rest = after;
+    }
+    line.push_str(rest);
+}
+
+/// What is before the first character that needs an escape, the character, and what is after it. All of them are ASCII.
+fn split_at_special(text: &str) -> Option<(&str, char, &str)> {
+    let place = text.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f))?;
+    let (before, rest) = text.split_at_checked(place)?;
+    let mut rest = rest.chars();
+    rest.next().map(|special| (before, special, rest.as_str()))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tracing_appender::non_blocking::NonBlockingBuilder;
+    use metrics::Counter;
     use tracing_subscriber::layer::SubscriberExt as _;
 
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use super::{super::lines::tests::Sink, *};
 
     #[test]
     fn a_line_is_one_json_object_whatever_is_in_it() {
         let sink = Sink::default();
-        let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(sink.clone());
-        let subscriber = tracing_subscriber::registry().with(AuditLines::new(writer));
+        let (lines, writing) = Lines::start(sink.clone(), Counter::noop()).unwrap();
+        let subscriber = tracing_subscriber::registry().with(AuditLines::new(lines));
         tracing::subscriber::with_default(subscriber, || {
             let client_id = "a\"b\\c\nd\u{7f}é";
             tracing::info!(target: "audit", client_id, n = 5_u64, yes = true, peer = %"::1", detail = Some("x"));
             tracing::info!(target: "audit", detail = None::<&str>);
         });
-        drop(guard);
-        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        drop(writing);
+        let text = String::from_utf8(sink.text.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["client_id"], "a\"b\\c\nd\u{7f}é");

@@ -1,0 +1,118 @@
+//! A token in hand, what attaches it to a call, and what the least is that attaching could cost.
+
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
+use http_body_util::Full;
+use token_interceptor::{
+    attach::{Attach, TokenLayer},
+    danger,
+    refresh::FreshToken,
+    source::{StaticToken, TokenRequest},
+};
+use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
+use tonic::{GrpcMethod, body::Body};
+use tower::{Layer as _, Service as _};
+
+use crate::turns::{Nothing, finish, medians, nothing, timed_calls};
+
+const PATH: &str = "/inventory.v1.InventoryService/GetItem";
+
+pub(crate) struct Attaching {
+    bare: ArcSwap<HeaderValue>,
+    token: FreshToken,
+    attach: RefCell<Attach<Nothing>>,
+    /// Keeps the token's task alive, as in a program.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Attaching {
+    pub(crate) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        // As long as an ES256 access token usually is.
+        let value = "e".repeat(600);
+        let requirement = Requirement { all_scopes: vec!["inventory.read".into()].into(), ..Requirement::any_token() };
+        let method = MethodPolicy {
+            path: PATH.into(),
+            audience: "inventory".into(),
+            access: Access::Require(requirement),
+            kind: MethodKind::Unary,
+        };
+        let layer = TokenLayer::new(StaticToken::new(&value).unwrap())
+            .policy(&[method])
+            .any_destination(danger::AllowPlaintext);
+        let token = layer.token(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));
+        runtime.block_on(token.get()).unwrap();
+        let mut header = HeaderValue::try_from(format!("Bearer {value}")).unwrap();
+        header.set_sensitive(true);
+        Self { bare: ArcSwap::from_pointee(header), token, attach: layer.layer(Nothing).into(), _runtime: runtime }
+    }
+
+    /// The least: no clock, so no expiry.
+    pub(crate) fn floor(&self, headers: &mut HeaderMap) {
+        headers.insert(AUTHORIZATION, HeaderValue::clone(&self.bare.load()));
+    }
+
+    pub(crate) fn attached(&self, headers: &mut HeaderMap) {
+        headers.insert(AUTHORIZATION, self.token.now().unwrap().into_header());
+    }
+
+    pub(crate) fn whole_layer(&self, request: Request<Body>) -> Response<impl Sized> {
+        finish(self.attach.borrow_mut().call(request))
+    }
+}
+
+/// As a generated client makes it.
+pub(crate) fn request() -> Request<Body> {
+    let mut request = Request::new(Body::new(Full::new(Bytes::from_static(b"\0\0\0\0\x06\n\x04sp-1"))));
+    *request.uri_mut() = PATH.parse().unwrap();
+    *request.headers_mut() = headers();
+    request.extensions_mut().insert(GrpcMethod::new("inventory.v1.InventoryService", "GetItem"));
+    request
+}
+
+pub(crate) fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert("te", HeaderValue::from_static("trailers"));
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    headers
+}
+
+fn timed_headers(count: usize, attach: impl Fn(&mut HeaderMap)) -> Duration {
+    let mut all: Vec<_> = (0..count).map(|_| headers()).collect();
+    let start = Instant::now();
+    for headers in &mut all {
+        attach(headers);
+    }
+    start.elapsed()
+}
+
+/// What one of each costs.
+pub(crate) struct Figures {
+    pub(crate) floor: Duration,
+    pub(crate) attached: Duration,
+    pub(crate) without_layer: Duration,
+    pub(crate) whole_layer: Duration,
+}
+
+impl Figures {
+    pub(crate) fn measure() -> Self {
+        let case = Attaching::new();
+        let [floor, attached, without, with] = medians(
+            401,
+            200,
+            [
+                &|n| timed_headers(n, |headers| case.floor(headers)),
+                &|n| timed_headers(n, |headers| case.attached(headers)),
+                &|n| timed_calls(n, request, nothing),
+                &|n| timed_calls(n, request, |request| case.whole_layer(request)),
+            ],
+        );
+        Self { floor, attached, without_layer: without, whole_layer: with.saturating_sub(without) }
+    }
+}

@@ -1,0 +1,49 @@
+//! What attaching a token costs, beside the least that it can: one snapshot load and one header clone.
+//!
+//! `cargo bench -p token-interceptor --bench attach`. The table at the end is the result: criterion's own
+//! figures are for comparing with the run before.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark")]
+#![allow(missing_docs, reason = "criterion's macros write undocumented functions")]
+#![expect(clippy::print_stdout, reason = "the table is the result")]
+
+mod case;
+#[path = "../shared/turns.rs"]
+mod turns;
+
+use criterion::{BatchSize, Criterion, criterion_group};
+
+use case::{Attaching, Figures, headers, request};
+use turns::nothing;
+
+fn criterion_cases(criterion: &mut Criterion) {
+    let bench = Attaching::new();
+    let batch = BatchSize::SmallInput;
+    let mut group = criterion.benchmark_group("attach");
+    group.bench_function("snapshot load and header clone (floor)", |b| {
+        b.iter_batched_ref(headers, |headers| bench.floor(headers), batch);
+    });
+    group.bench_function("token in hand, checked, attached", |b| {
+        b.iter_batched_ref(headers, |headers| bench.attached(headers), batch);
+    });
+    group.bench_function("no layer", |b| b.iter_batched(request, nothing, batch));
+    group.bench_function("whole layer", |b| b.iter_batched(request, |request| bench.whole_layer(request), batch));
+    group.finish();
+}
+
+fn table() {
+    let Figures { floor, attached, without_layer, whole_layer } = Figures::measure();
+    println!("\nmedians, cases taking turns");
+    println!("  snapshot load and header clone {floor:>9.0?}");
+    println!("  token checked and attached     {attached:>9.0?}   goal ≤ 100 ns");
+    println!("  call without the layer         {without_layer:>9.0?}");
+    println!("  whole layer, ready to replay   {whole_layer:>9.0?}");
+}
+
+criterion_group!(benches, criterion_cases);
+
+fn main() {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    table();
+}

@@ -1,0 +1,159 @@
+//! What nearly every request asks for, past the router: a token, over gRPC or HTTP.
+//!
+//! A router that knows all paths copies the layers of the one that it finds onto the heap, and boxes what goes in and
+//! what comes out, once for each layer. For a token that is time that could be counted. The router knows these paths
+//! too, and answers whatever is unusual about a request for them.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{Router, routing::future::RouteFuture};
+use futures_util::{FutureExt as _, TryFutureExt as _, future::MapOk};
+use http::{HeaderValue, Method, Request, Response, Version, header::CONTENT_TYPE};
+use pin_project_lite::pin_project;
+use token_proto::v1::token_service_server::{SERVICE_NAME, TokenServiceServer};
+use tonic::body::Body;
+use tower::{Layer as _, Service};
+
+use super::framing::{Framed, FramedFuture, Framing};
+use crate::{http::TokenEndpoint, metadata::path, service::token::TokenService};
+
+/// Answers requests for tokens, and leaves the others to the router.
+#[derive(Clone, Debug)]
+pub(super) struct Front {
+    tokens: Option<Tokens>,
+    router: Router,
+}
+
+#[derive(Clone, Debug)]
+struct Tokens {
+    grpc: Framed<TokenServiceServer<TokenService>>,
+    http: TokenEndpoint,
+}
+
+impl Front {
+    /// Leaves everything to `router`.
+    pub(super) fn new(router: Router) -> Self {
+        Self { tokens: None, router }
+    }
+
+    /// Leaves to the router whatever is not an ordinary request for a token.
+    pub(super) fn with_tokens(self, grpc: TokenServiceServer<TokenService>, http: TokenEndpoint) -> Self {
+        Self { tokens: Some(Tokens { grpc: Framing.layer(grpc), http }), ..self }
+    }
+}
+
+/// Who answers.
+enum Answerer {
+    Grpc,
+    Http,
+    Router,
+}
+
+impl Answerer {
+    fn of<B>(request: &Request<B>) -> Self {
+        let path = request.uri().path();
+        if path == path::TOKEN && request.method() == Method::POST {
+            return Self::Http;
+        }
+        let service = path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
+        let grpc = || {
+            request.version() == Version::HTTP_2
+                && request.method() == Method::POST
+                && request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes) == Some(b"application/grpc")
+        };
+        if service.is_some_and(|method| method.starts_with('/')) && grpc() { Self::Grpc } else { Self::Router }
+    }
+}
+
+impl Service<Request<Body>> for Front {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = FrontFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // None of the three is ever busy.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> FrontFuture {
+        match (Answerer::of(&request), &mut self.tokens) {
+            (Answerer::Grpc, Some(tokens)) => FrontFuture::Grpc { inner: tokens.grpc.call(request) },
+            (Answerer::Http, Some(tokens)) => {
+                let answer = tokens.http.clone().answer(request.map(axum::body::Body::new));
+                FrontFuture::Http { inner: Box::pin(answer.map(into_body)) }
+            }
+            (Answerer::Router, _) | (_, None) => {
+                FrontFuture::Router { inner: self.router.call(request).map_ok(into_body) }
+            }
+        }
+    }
+}
+
+fn into_body(response: Response<axum::body::Body>) -> Response<Body> {
+    response.map(Body::new)
+}
+
+type OverGrpc = <TokenServiceServer<TokenService> as Service<Request<Body>>>::Future;
+type OverHttp = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+type ByRouter = MapOk<RouteFuture<Infallible>, fn(Response<axum::body::Body>) -> Response<Body>>;
+
+pin_project! {
+    /// The answer under way.
+    #[project = Answering]
+    pub(super) enum FrontFuture {
+        Grpc { #[pin] inner: FramedFuture<OverGrpc> },
+        Http { inner: OverHttp },
+        Router { #[pin] inner: ByRouter },
+    }
+}
+
+impl Future for FrontFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            Answering::Grpc { inner } => inner.poll(cx),
+            Answering::Http { inner } => inner.as_mut().poll(cx).map(Ok),
+            Answering::Router { inner } => inner.poll(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answerer(method: Method, version: Version, path: &str, content_type: &'static str) -> Answerer {
+        let request = Request::builder().method(method).version(version).uri(path).header(CONTENT_TYPE, content_type);
+        Answerer::of(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn ordinary_requests_for_tokens_go_past_the_router() {
+        let grpc = answerer(Method::POST, Version::HTTP_2, "/token.v1.TokenService/IssueToken", "application/grpc");
+        assert!(matches!(grpc, Answerer::Grpc));
+        let http = answerer(Method::POST, Version::HTTP_11, path::TOKEN, "application/x-www-form-urlencoded");
+        assert!(matches!(http, Answerer::Http));
+    }
+
+    /// What only the router's layers know to answer: gRPC-Web, gRPC over HTTP/1.1, other methods, other services.
+    #[test]
+    fn everything_unusual_goes_to_the_router() {
+        let (post, http2, issue) = (Method::POST, Version::HTTP_2, "/token.v1.TokenService/IssueToken");
+        for (method, version, path, content_type) in [
+            (post.clone(), http2, issue, "application/grpc-web"),
+            (post.clone(), Version::HTTP_11, issue, "application/grpc"),
+            (Method::OPTIONS, http2, issue, "application/grpc"),
+            (post.clone(), http2, "/token.v1.TokenServices/IssueToken", "application/grpc"),
+            (post, http2, "/token.v1.TrustService/WatchTrust", "application/grpc"),
+            (Method::OPTIONS, Version::HTTP_11, path::TOKEN, "application/x-www-form-urlencoded"),
+        ] {
+            let answerer = answerer(method.clone(), version, path, content_type);
+            assert!(matches!(answerer, Answerer::Router), "{method} {version:?} {path} {content_type}");
+        }
+    }
+}
