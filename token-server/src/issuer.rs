@@ -38,6 +38,7 @@ use crate::{
     origin::Origin,
     own_tokens::OwnTokens,
     revocation::RevocationRegistry,
+    store::AssertionStore,
     trace,
 };
 
@@ -84,6 +85,8 @@ impl Settings {
 pub struct Parts {
     /// Clients.
     pub registry: ClientRegistry,
+    /// Which of their assertions were used.
+    pub assertions: Arc<dyn AssertionStore>,
     /// What their secrets are hashed with.
     pub peppers: Peppers,
     /// Signing keys.
@@ -111,7 +114,7 @@ impl Issuer {
     /// Puts the issuer together.
     #[must_use]
     pub fn new(settings: Settings, parts: Parts, clock: Arc<dyn Clock>) -> Self {
-        let Parts { registry, peppers, keys, revocations } = parts;
+        let Parts { registry, assertions, peppers, keys, revocations } = parts;
         let own_tokens = OwnTokens::new(
             Arc::clone(&settings.terms.issuer),
             keys.clone(),
@@ -123,7 +126,7 @@ impl Issuer {
             clients: Means {
                 registry,
                 peppers,
-                assertions: Assertions::new(Arc::clone(&settings.terms.issuer), settings.reach),
+                assertions: Assertions::new(Arc::clone(&settings.terms.issuer), settings.reach, assertions),
             },
             settings,
             keys,

@@ -131,6 +131,24 @@ pub trait RevocationStore: Send + Sync {
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError>;
 }
 
+/// Client assertions that were used, each until it expires: one is good once, whichever replica it comes to.
+#[async_trait]
+pub trait AssertionStore: fmt::Debug + Send + Sync {
+    /// Notes that the assertion with this hash was used, until `forget_time`; `false` where it was before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn use_assertion(&self, hash: &[u8; 32], forget_time: SystemTime) -> Result<bool, StoreError>;
+
+    /// Removes what is to be forgotten; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn purge_assertions(&self, now: SystemTime) -> Result<u64, StoreError>;
+}
+
 /// The outbox: every change, in order, by whichever process it was made.
 #[async_trait]
 pub trait ChangeLog: Send + Sync {
@@ -180,7 +198,16 @@ pub trait AdminAuditStore: Send + Sync {
 /// All of it.
 #[async_trait]
 pub trait Store:
-    ClientStore + KeyStore + RevocationStore + ChangeLog + AdminAuditStore + fmt::Debug + Send + Sync + 'static
+    ClientStore
+    + KeyStore
+    + RevocationStore
+    + AssertionStore
+    + ChangeLog
+    + AdminAuditStore
+    + fmt::Debug
+    + Send
+    + Sync
+    + 'static
 {
     /// Finishes what is under way and closes; whatever is asked afterwards is [`StoreError::Unavailable`].
     async fn close(&self);

@@ -18,12 +18,19 @@ use std::{
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
-use token_interceptor::{clock::numeric_date, signature::VerifyingKey, verify::jws::Jws};
+use token_interceptor::{
+    clock::numeric_date,
+    signature::{Algorithm, VerifyingKey},
+    verify::jws::Jws,
+};
 
 pub use remote::Reach;
 
 use super::{Client, CredentialKind};
-use crate::error::{AuthenticationFailure, IssueError};
+use crate::{
+    error::{AuthenticationFailure, IssueError},
+    store::AssertionStore,
+};
 
 /// No assertion lives longer.
 const LIFETIME_MAX: Duration = Duration::from_secs(300);
@@ -82,12 +89,13 @@ pub struct Assertions {
 }
 
 impl Assertions {
-    /// For assertions that are made out to `issuer`. `reach` is where clients' own URLs may lead.
+    /// For assertions that are made out to `issuer`. `reach` is where clients' own URLs may lead; `used` remembers
+    /// assertions for every replica.
     #[must_use]
-    pub fn new(issuer: Arc<str>, reach: Reach) -> Self {
+    pub fn new(issuer: Arc<str>, reach: Reach, used: Arc<dyn AssertionStore>) -> Self {
         Self {
             issuer,
-            replays: replay::Replays::default(),
+            replays: replay::Replays::new(used),
             dummies: dummy::DummyKeys::default(),
             remote: remote::RemoteKeys::new(reach),
         }
@@ -120,7 +128,7 @@ impl Assertions {
         let expires = self.check_claims(&jws.claims, &assertion.client_id, now)?;
         let token_id = text(&jws.claims, "jti").ok_or(refused("it has no jti"))?;
         // The last check: only an assertion that is good in every other way is used up.
-        self.replays.use_once(&assertion.client_id, token_id, expires + LEEWAY.as_secs(), numeric_date(now))?;
+        self.replays.use_once(&assertion.client_id, token_id, expires + LEEWAY, now).await?;
         Ok(candidate.credential_id())
     }
 
@@ -134,7 +142,12 @@ impl Assertions {
     }
 
     /// The `exp`.
-    fn check_claims(&self, claims: &Map<String, Value>, client_id: &str, now: SystemTime) -> Result<u64, IssueError> {
+    fn check_claims(
+        &self,
+        claims: &Map<String, Value>,
+        client_id: &str,
+        now: SystemTime,
+    ) -> Result<SystemTime, IssueError> {
         if text(claims, "iss") != Some(client_id) || text(claims, "sub") != Some(client_id) {
             return Err(refused("iss and sub are not the client"));
         }
@@ -154,7 +167,7 @@ impl Assertions {
                 return Err(refused("its iat or nbf is in the future"));
             }
         }
-        Ok(expires)
+        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(expires))
     }
 }
 
@@ -186,7 +199,8 @@ fn registered<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<
     let live = client.credentials.iter().filter(|credential| credential.is_live(now));
     let mut fitting = live.filter_map(|credential| {
         let CredentialKind::PublicKey(jwk) = &credential.kind else { return None };
-        fits(jwk.key(), jws).then_some(Candidate::Registered(&credential.id, jwk.key()))
+        fits(jwk.key(), jws.key_id.as_deref(), jws.algorithm)
+            .then_some(Candidate::Registered(&credential.id, jwk.key()))
     });
     match (fitting.next(), fitting.next()) {
         (Some(only), None) => Some(only),
@@ -195,12 +209,12 @@ fn registered<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<
 }
 
 /// By `kid` where both have one, and by algorithm.
-fn fits(key: &VerifyingKey, jws: &Jws<'_>) -> bool {
-    let named = match (&jws.key_id, key.key_id()) {
+fn fits(key: &VerifyingKey, key_id: Option<&str>, algorithm: Algorithm) -> bool {
+    let named = match (key_id, key.key_id()) {
         (Some(wanted), Some(key_id)) => wanted == key_id,
         (None, _) | (Some(_), None) => true,
     };
-    named && key.algorithm() == jws.algorithm
+    named && key.algorithm() == algorithm
 }
 
 /// RFC 8725 section 3.11: an access token, or whatever else the client signs, is not taken for an assertion.

@@ -119,9 +119,10 @@ pub(super) async fn assemble(
         let guard = Guard::new(issuer_url, &keys, revoked, Arc::clone(&clock), policy)?;
         Ok::<_, ServeError>(ext_authz::routes(&guard))
     });
+    let assertions = Arc::clone(&store) as _;
     let state =
         State { store, declared, registry: registry.clone(), _following: (feed, rotation, revocations.clone()) };
-    let parts = Parts { registry, peppers, keys, revocations };
+    let parts = Parts { registry, assertions, peppers, keys, revocations };
     let issuer = Arc::new(Issuer::new(self::settings(config, issuer_url)?, parts, Arc::clone(&clock)));
     let registrar = config
         .registration

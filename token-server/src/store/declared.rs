@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::{
-    AdminAuditStore, AdminRecord, AdminRecordFilter, Change, ChangeLog, ClientStore, CredentialUse, KeyStore, KeyTable,
-    Revocation, RevocationStore, RevocationTarget, Store, StoreError, sqlite::SqliteStore,
+    AdminAuditStore, AdminRecord, AdminRecordFilter, AssertionStore, Change, ChangeLog, ClientStore, CredentialUse,
+    KeyStore, KeyTable, Revocation, RevocationStore, RevocationTarget, Store, StoreError, sqlite::SqliteStore,
 };
 use crate::client::{Client, ClientId};
 
@@ -88,6 +88,17 @@ impl RevocationStore for DeclaredStore {
 
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
         self.state.purge_revocations(now).await
+    }
+}
+
+#[async_trait]
+impl AssertionStore for DeclaredStore {
+    async fn use_assertion(&self, hash: &[u8; 32], forget_time: SystemTime) -> Result<bool, StoreError> {
+        self.state.use_assertion(hash, forget_time).await
+    }
+
+    async fn purge_assertions(&self, now: SystemTime) -> Result<u64, StoreError> {
+        self.state.purge_assertions(now).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! Changes take a lock, one after another, so that sequence numbers in the change log become visible in their
 //! order: a follower that has seen one has seen all before it. There are few changes, and no token is one.
 
+mod assertions;
 mod clients;
 mod history;
 mod keys;
@@ -130,8 +131,13 @@ fn is_local(options: &PgConnectOptions) -> bool {
 }
 
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    let init = SqlStr::from_static(include_str!("../../migrations/postgres/0001_init.sql"));
-    let migrations = vec![Migration::new(1, Cow::Borrowed("init"), MigrationType::Simple, init, false)];
+    let migration = |version, name, sql| {
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    let migrations = vec![
+        migration(1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
+        migration(2, "used assertions", include_str!("../../migrations/postgres/0002_used_assertion.sql")),
+    ];
     Migrator::with_migrations(migrations).run(pool).await.map_err(|error| {
         if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }
     })

@@ -3,6 +3,7 @@
 //! One connection writes, so that writers queue here and not in SQLite's busy handler; a few read beside it.
 //! A commit is on disk before it is acknowledged (`synchronous = FULL`): a removed secret stays removed.
 
+mod assertions;
 mod clients;
 mod declare;
 mod history;
@@ -154,13 +155,21 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
-    let init = SqlStr::from_static(include_str!("../../migrations/sqlite/0001_init.sql"));
-    let migrations = vec![Migration::new(1, Cow::Borrowed("init"), MigrationType::Simple, init, false)];
+    let migration = |version, name, sql| {
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    let migrations = vec![
+        migration(1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
+        migration(2, "used assertions", include_str!("../../migrations/sqlite/0002_used_assertion.sql")),
+    ];
+    // Another process may be at it in the same moment: each attempt that fails over that finds more of it done.
+    let attempts = 2 * migrations.len();
     let migrator = Migrator::with_migrations(migrations);
-    if migrator.run(pool).await.is_ok() {
-        return Ok(());
+    for _ in 0..attempts {
+        if migrator.run(pool).await.is_ok() {
+            return Ok(());
+        }
     }
-    // Another process may have been at it in the same moment; it is done by now, or this fails for good.
     migrator.run(pool).await.map_err(|error| {
         if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }
     })

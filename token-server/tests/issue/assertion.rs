@@ -1,5 +1,7 @@
 //! `private_key_jwt`: RFC 7523 section 3 and RFC 10070, one mutation of a good assertion for each rule; both faces.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use token_interceptor::{
@@ -204,14 +206,16 @@ async fn an_assertion_beside_a_secret_is_two_methods() {
     assert_eq!(over_http(&world, &parameters, &assertion).await, 400);
 }
 
-/// A client's own server, with its key set.
+/// A client's own server, with its key set. It answers once.
 async fn key_server(key_set: String) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = std::sync::Arc::clone(&asked);
     let answer = axum::routing::get(async move || {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0 {
+            std::future::pending::<()>().await;
+        }
         key_set
     });
     let router = axum::Router::new().route("/jwks.json", answer);
@@ -242,6 +246,37 @@ async fn keys_are_fetched_from_the_clients_jwks_uri_and_kept() {
         refused(&world, "unknown kid", |header, _| header["kid"] = json!(n.to_string())).await;
     }
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_is_held_serves_while_a_fetch_for_another_hangs() {
+    let (world, asked) = world_with_key_server(Reach::Anywhere(AllowPlaintext)).await;
+    over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.unwrap();
+    // Beyond the pause between two fetches.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    let (mut header, claims) = good("with-key");
+    header["kid"] = json!("invented");
+    let invented = sign(&world.client_key, &(header, claims));
+    let mut waiting = std::pin::pin!(over_grpc(&world, "", &invented));
+    while asked.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending(), "it has not been looked for yet");
+        tokio::task::yield_now().await;
+    }
+    over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.expect("known, and undisturbed");
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    // The fetch ends with its time limit, and then the answer is no.
+    assert_eq!(waiting.await.unwrap_err().1, "CLIENT_AUTHENTICATION_FAILED");
+}
+
+#[tokio::test]
+async fn while_the_store_is_out_of_reach_an_assertion_still_authenticates_once() {
+    let world = world().await;
+    over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.unwrap();
+    world.store.set_out_of_reach(true);
+    let assertion = sign(&world.client_key, &good("with-key"));
+    over_grpc(&world, "", &assertion).await.unwrap();
+    assert_eq!(over_grpc(&world, "", &assertion).await.unwrap_err().1, "CLIENT_AUTHENTICATION_FAILED");
 }
 
 #[tokio::test]

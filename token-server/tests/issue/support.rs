@@ -102,7 +102,13 @@ pub(crate) async fn world_of(others: Vec<SigningKey>, change: impl FnOnce(&mut S
     let admin =
         ClientAdmin::new(Arc::clone(&store) as _, registry.clone(), peppers.clone(), Arc::clone(&clock) as _, rules);
     let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock) as _, rules);
-    let parts = Parts { registry: registry.clone(), peppers, keys: KeyRing::fixed(key(), others), revocations };
+    let parts = Parts {
+        registry: registry.clone(),
+        assertions: Arc::clone(&store) as _,
+        peppers,
+        keys: KeyRing::fixed(key(), others),
+        revocations,
+    };
     let registering = settings.registration;
     let issuer = Arc::new(Issuer::new(settings, parts, Arc::clone(&clock) as _));
     let registrar = registering.then(|| {

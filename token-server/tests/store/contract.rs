@@ -43,6 +43,8 @@ macro_rules! contract {
             a_failed_change_leaves_no_trace,
             a_revocation_reads_back_until_it_is_forgotten,
             a_repeated_revocation_keeps_the_later_times,
+            an_assertion_is_used_once_also_by_many_at_once,
+            a_used_assertion_is_forgotten_when_it_has_expired,
             every_change_is_in_the_log_in_order,
             the_log_can_be_read_in_steps,
             purging_the_log_keeps_the_last_change,
@@ -335,6 +337,29 @@ pub(crate) async fn a_revocation_reads_back_until_it_is_forgotten(store: Shared)
     assert_eq!(store.purge_revocations(at(10)).await.unwrap(), 1);
     assert_eq!(store.revocation(&target).await.unwrap(), None);
     assert_eq!(store.revocations(at(0)).await.unwrap(), [client]);
+}
+
+pub(crate) async fn an_assertion_is_used_once_also_by_many_at_once(store: Shared) {
+    let before = store.last_change().await.unwrap();
+    let uses = (0..8).map(|_| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.use_assertion(&[1; 32], at(10)).await.unwrap() })
+    });
+    let mut first = 0;
+    for used in uses.collect::<Vec<_>>() {
+        first += usize::from(used.await.unwrap());
+    }
+    assert_eq!(first, 1);
+    assert!(store.use_assertion(&[2; 32], at(10)).await.unwrap(), "another one");
+    assert_eq!(store.last_change().await.unwrap(), before, "it is no change");
+}
+
+pub(crate) async fn a_used_assertion_is_forgotten_when_it_has_expired(store: Shared) {
+    assert!(store.use_assertion(&[1; 32], at(10)).await.unwrap());
+    assert!(store.use_assertion(&[2; 32], at(20)).await.unwrap());
+    assert_eq!(store.purge_assertions(at(10)).await.unwrap(), 1);
+    assert!(store.use_assertion(&[1; 32], at(30)).await.unwrap());
+    assert!(!store.use_assertion(&[2; 32], at(30)).await.unwrap());
 }
 
 pub(crate) async fn a_repeated_revocation_keeps_the_later_times(store: Shared) {

@@ -1,62 +1,156 @@
 //! Assertions are used once: RFC 7523 section 3, item 7.
 //!
-//! Remembered in this process until they expire, which is minutes. Only good assertions get here, so nobody but
-//! a client can fill the memory, and a client is limited in its requests.
+//! This process remembers them until they expire, which is minutes; the store does so for every replica, and over
+//! restarts. While the store is out of reach memory alone decides: an outage of the store is not the client's, and
+//! what could be replayed meanwhile is an assertion of its own, at another replica, within those minutes.
+//!
+//! Only good assertions get here, so nobody but a client can fill the memory, and a client is limited in its requests.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use ring::digest;
+use tokio::time::{Instant, timeout};
 
-use crate::error::{AuthenticationFailure, IssueError};
+use crate::{
+    error::{AuthenticationFailure, IssueError},
+    error_chain,
+    store::{AssertionStore, StoreError},
+};
 
 /// Assertions that are remembered at the most: some 50 MB.
 const REMEMBERED_MAX: usize = 1_000_000;
 /// Below this many, what has expired stays.
 const SWEEP_MIN: usize = 1024;
+/// A store that takes longer is out of reach.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// After the store has failed it is left alone for this long.
+const OUTAGE_MEMORY: Duration = Duration::from_secs(1);
+/// How often the store is cleared of what has expired.
+const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Used assertions.
-#[derive(Debug, Default)]
-pub(super) struct Replays(Mutex<Used>);
+pub(super) struct Replays {
+    used: Mutex<Used>,
+    store: Arc<dyn AssertionStore>,
+    times: Mutex<Times>,
+}
 
-#[derive(Debug, Default)]
+/// Hash of client ID and `jti`.
+type Name = [u8; 32];
+
+#[derive(Default)]
 struct Used {
-    /// Hash of client ID and `jti` → when it may be forgotten, as a NumericDate.
-    entries: HashMap<[u8; 32], u64>,
+    /// When each may be forgotten.
+    entries: HashMap<Name, SystemTime>,
     /// So many entries, and what has expired is removed: each entry pays for its own removal.
     sweep_at: usize,
 }
 
+#[derive(Default)]
+struct Times {
+    out_of_reach: Option<Instant>,
+    purged: Option<Instant>,
+}
+
 impl Replays {
+    pub(super) fn new(store: Arc<dyn AssertionStore>) -> Self {
+        Self { used: Mutex::default(), store, times: Mutex::default() }
+    }
+
     /// Uses the assertion up.
     ///
     /// # Errors
     ///
     /// When it has been used before; [`IssueError::RateLimited`] when no more can be remembered: an assertion
     /// that would not be remembered could be used twice.
-    pub(super) fn use_once(&self, client_id: &str, token_id: &str, forget: u64, now: u64) -> Result<(), IssueError> {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.entries.len() >= used.sweep_at.max(SWEEP_MIN) {
-            used.entries.retain(|_, forget| *forget > now);
-            used.sweep_at = used.entries.len() * 2;
+    pub(super) async fn use_once(
+        &self,
+        client_id: &str,
+        token_id: &str,
+        forget: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), IssueError> {
+        let name = name(client_id, token_id);
+        if !lock(&self.used).use_once(name, forget, now)? {
+            return Err(used_before());
         }
-        if used.entries.len() >= REMEMBERED_MAX {
-            return Err(IssueError::RateLimited { retry_after: Duration::from_secs(1) });
+        if self.is_resting() {
+            return Ok(());
         }
-        match used.entries.insert(name(client_id, token_id), forget) {
-            Some(until) if until > now => Err(IssueError::ClientAuthenticationFailed(
-                AuthenticationFailure::AssertionRefused("it was used before"),
-            )),
-            Some(_) | None => Ok(()),
+        match self.ask_store(&name, forget, now).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(used_before()),
+            Err(error) => {
+                lock(&self.times).out_of_reach = Some(Instant::now());
+                let error = error_chain::of(&error);
+                tracing::warn!(
+                    error,
+                    "used assertions are remembered by this process alone: the store is out of reach"
+                );
+                Ok(())
+            }
         }
+    }
+
+    fn is_resting(&self) -> bool {
+        lock(&self.times).out_of_reach.is_some_and(|since| since.elapsed() < OUTAGE_MEMORY)
+    }
+
+    async fn ask_store(&self, name: &Name, forget: SystemTime, now: SystemTime) -> Result<bool, StoreError> {
+        let asked = timeout(PATIENCE, self.store.use_assertion(name, forget)).await;
+        let first = asked.map_err(StoreError::unavailable)??;
+        if self.purge_is_due() {
+            // Its failure costs nothing but room.
+            let _ = timeout(PATIENCE, self.store.purge_assertions(now)).await;
+        }
+        Ok(first)
+    }
+
+    fn purge_is_due(&self) -> bool {
+        let mut times = lock(&self.times);
+        let due = times.purged.is_none_or(|purged| purged.elapsed() >= PURGE_INTERVAL);
+        if due {
+            times.purged = Some(Instant::now());
+        }
+        due
     }
 }
 
+impl Used {
+    /// Whether it is the first use.
+    fn use_once(&mut self, name: Name, forget: SystemTime, now: SystemTime) -> Result<bool, IssueError> {
+        if self.entries.len() >= self.sweep_at.max(SWEEP_MIN) {
+            self.entries.retain(|_, forget| *forget > now);
+            self.sweep_at = self.entries.len() * 2;
+        }
+        if self.entries.len() >= REMEMBERED_MAX {
+            return Err(IssueError::RateLimited { retry_after: Duration::from_secs(1) });
+        }
+        Ok(self.entries.insert(name, forget).is_none_or(|until| until <= now))
+    }
+}
+
+impl fmt::Debug for Replays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replays").field("remembered", &lock(&self.used).entries.len()).finish_non_exhaustive()
+    }
+}
+
+const fn used_before() -> IssueError {
+    IssueError::ClientAuthenticationFailed(AuthenticationFailure::AssertionRefused("it was used before"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The same length for every client and `jti`; a zero byte keeps the two apart.
-fn name(client_id: &str, token_id: &str) -> [u8; 32] {
+fn name(client_id: &str, token_id: &str) -> Name {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(client_id.as_bytes());
     context.update(&[0]);
@@ -67,22 +161,55 @@ fn name(client_id: &str, token_id: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Store as _, sqlite::SqliteStore};
 
-    #[test]
-    fn an_assertion_is_used_once_by_each_client() {
-        let replays = Replays::default();
-        assert!(replays.use_once("a", "1", 100, 0).is_ok());
-        assert!(replays.use_once("a", "1", 100, 0).is_err());
-        assert!(replays.use_once("a", "2", 100, 0).is_ok());
-        assert!(replays.use_once("b", "1", 100, 0).is_ok());
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    #[test]
-    fn what_has_expired_is_forgotten() {
-        let replays = Replays::default();
-        for n in 0..10 * SWEEP_MIN {
-            replays.use_once("a", &n.to_string(), n as u64 + 10, n as u64).unwrap();
+    async fn two_replicas() -> (Arc<SqliteStore>, Replays, Replays) {
+        let store = Arc::new(SqliteStore::open_in_memory().await.unwrap());
+        let replica = || Replays::new(Arc::clone(&store) as _);
+        (Arc::clone(&store), replica(), replica())
+    }
+
+    #[tokio::test]
+    async fn an_assertion_is_used_once_by_each_client() {
+        let (_, replays, _) = two_replicas().await;
+        assert!(replays.use_once("a", "1", at(100), at(0)).await.is_ok());
+        assert!(replays.use_once("a", "1", at(100), at(0)).await.is_err());
+        assert!(replays.use_once("a", "2", at(100), at(0)).await.is_ok());
+        assert!(replays.use_once("b", "1", at(100), at(0)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_assertion_is_used_once_whichever_replica_it_comes_to() {
+        let (_, one, other) = two_replicas().await;
+        assert!(one.use_once("a", "1", at(100), at(0)).await.is_ok());
+        assert!(other.use_once("a", "1", at(100), at(0)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn while_the_store_is_out_of_reach_each_replica_remembers_its_own() {
+        let (store, replays, _) = two_replicas().await;
+        store.close().await;
+        for token_id in ["1", "2"] {
+            assert!(replays.use_once("a", token_id, at(100), at(0)).await.is_ok());
+            assert!(replays.use_once("a", token_id, at(100), at(0)).await.is_err());
         }
-        assert!(replays.0.lock().unwrap().entries.len() <= 2 * SWEEP_MIN);
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_is_forgotten_in_memory_and_in_the_store() {
+        let (store, replays, _) = two_replicas().await;
+        store.use_assertion(&[9; 32], at(1)).await.unwrap();
+        let names = 10 * SWEEP_MIN;
+        let mut used = Used::default();
+        for n in 0..names {
+            used.use_once(name("a", &n.to_string()), at(n as u64 + 10), at(n as u64)).unwrap();
+        }
+        assert!(used.entries.len() <= 2 * SWEEP_MIN);
+        replays.use_once("a", "1", at(100), at(5)).await.unwrap();
+        assert!(store.use_assertion(&[9; 32], at(1)).await.unwrap(), "purged, so it is new");
     }
 }

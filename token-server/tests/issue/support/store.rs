@@ -1,7 +1,7 @@
 //! A store in memory that counts what is asked of it, and can be out of reach.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use token_server::{
     client::{Client, ClientId},
     store::{
-        AdminAuditStore, AdminRecord, AdminRecordFilter, Change, ChangeLog, ClientStore, CredentialUse, KeyStore,
-        KeyTable, Revocation, RevocationStore, RevocationTarget, Store, StoreError,
+        AdminAuditStore, AdminRecord, AdminRecordFilter, AssertionStore, Change, ChangeLog, ClientStore, CredentialUse,
+        KeyStore, KeyTable, Revocation, RevocationStore, RevocationTarget, Store, StoreError,
     },
 };
 
@@ -25,6 +25,7 @@ pub(crate) struct MemoryStore {
     reads: AtomicUsize,
     out_of_reach: AtomicBool,
     revocations: Mutex<BTreeMap<RevocationTarget, Revocation>>,
+    assertions: Mutex<BTreeSet<[u8; 32]>>,
     records: Mutex<Vec<AdminRecord>>,
 }
 
@@ -36,6 +37,7 @@ impl MemoryStore {
             reads: AtomicUsize::new(0),
             out_of_reach: AtomicBool::new(false),
             revocations: Mutex::default(),
+            assertions: Mutex::default(),
             records: Mutex::default(),
         }
     }
@@ -163,6 +165,18 @@ impl RevocationStore for MemoryStore {
 
     async fn purge_revocations(&self, _: SystemTime) -> Result<u64, StoreError> {
         self.write(0)
+    }
+}
+
+#[async_trait]
+impl AssertionStore for MemoryStore {
+    async fn use_assertion(&self, hash: &[u8; 32], _: SystemTime) -> Result<bool, StoreError> {
+        self.reach(())?;
+        Ok(self.assertions.lock().unwrap().insert(*hash))
+    }
+
+    async fn purge_assertions(&self, _: SystemTime) -> Result<u64, StoreError> {
+        self.reach(0)
     }
 }
 

@@ -1,0 +1,172 @@
+//! One key set: what is held, and when to fetch it. Pure questions on the past and `now`.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use token_interceptor::{
+    json,
+    signature::{Algorithm, VerifyingKey},
+    verify::jws::Jws,
+};
+use tokio::time::Instant;
+
+/// A key set is fetched again when it is this old,
+const MAX_AGE: Duration = Duration::from_secs(300);
+/// and serves no longer than this when that fails.
+const SERVED_MAX: Duration = Duration::from_secs(3600);
+/// Between the beginnings of two fetches of one URL, whatever they came to.
+const COOLDOWN: Duration = Duration::from_secs(10);
+/// Keys of one set that are looked at.
+const KEYS_MAX: usize = 100;
+
+/// What is held of one URL.
+#[derive(Default)]
+pub(super) struct Held {
+    keys: Vec<Arc<VerifyingKey>>,
+    fetched: Option<Instant>,
+    tried: Option<Instant>,
+}
+
+/// Which key an assertion is signed with.
+pub(super) struct Wanted {
+    key_id: Option<String>,
+    algorithm: Algorithm,
+}
+
+/// What a look at the set comes to.
+pub(super) enum Look {
+    Found(Arc<VerifyingKey>),
+    /// The same, and the set is to be fetched again.
+    Due(Arc<VerifyingKey>),
+    /// A fetch may bring it.
+    Fetch,
+    /// There is none, as of moments ago.
+    Absent,
+}
+
+impl Wanted {
+    pub(super) fn of(jws: &Jws<'_>) -> Self {
+        Self { key_id: jws.key_id.as_deref().map(str::to_owned), algorithm: jws.algorithm }
+    }
+}
+
+impl Look {
+    pub(super) fn key(self) -> Option<Arc<VerifyingKey>> {
+        match self {
+            Self::Found(key) | Self::Due(key) => Some(key),
+            Self::Fetch | Self::Absent => None,
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn look(&self, wanted: &Wanted, now: Instant) -> Look {
+        let within = |since: Option<Instant>, duration| since.is_some_and(|since| now.duration_since(since) < duration);
+        let rested = !within(self.tried, COOLDOWN);
+        let found = self.find(wanted).filter(|_| within(self.fetched, SERVED_MAX));
+        match found {
+            Some(key) if rested && !within(self.fetched, MAX_AGE) => Look::Due(key),
+            Some(key) => Look::Found(key),
+            None if rested => Look::Fetch,
+            None => Look::Absent,
+        }
+    }
+
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.tried = Some(now);
+    }
+
+    pub(super) fn replace(&mut self, keys: Vec<Arc<VerifyingKey>>, now: Instant) {
+        (self.keys, self.fetched) = (keys, Some(now));
+    }
+
+    /// More than one that fits is none: trying several would let an assertion choose.
+    fn find(&self, wanted: &Wanted) -> Option<Arc<VerifyingKey>> {
+        let fits = |key: &&Arc<VerifyingKey>| super::super::fits(key, wanted.key_id.as_deref(), wanted.algorithm);
+        let mut fitting = self.keys.iter().filter(fits);
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => Some(Arc::clone(only)),
+            (Some(_), Some(_)) | (None, _) => None,
+        }
+    }
+}
+
+/// A key that cannot be used spoils only itself. RFC 7517 section 5.
+pub(super) fn parse(document: &[u8]) -> Result<Vec<Arc<VerifyingKey>>, String> {
+    #[derive(Deserialize)]
+    struct Document<'a> {
+        #[serde(borrow)]
+        keys: Vec<&'a RawValue>,
+    }
+    let document: Document<'_> = serde_json::from_slice(document).map_err(|error| error.to_string())?;
+    let keys = document.keys.into_iter().take(KEYS_MAX).filter_map(|key| {
+        let members = json::object(key.get().as_bytes()).ok()?;
+        VerifyingKey::from_jwk(&members).ok().map(Arc::new)
+    });
+    Ok(keys.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED25519: &str =
+        r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"}"#;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn keys() -> Vec<Arc<VerifyingKey>> {
+        parse(format!(r#"{{"keys":[{ED25519}]}}"#).as_bytes()).unwrap()
+    }
+
+    fn wanted(key_id: &str) -> Wanted {
+        Wanted { key_id: Some(key_id.to_owned()), algorithm: Algorithm::EdDsa }
+    }
+
+    fn fetched(at: Instant) -> Held {
+        let mut held = Held::default();
+        held.begin(at);
+        held.replace(keys(), at);
+        held
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_spoils_only_itself() {
+        let set = format!(r#"{{"keys":[{{"kty":"oct","k":"AA"}},{ED25519},5]}}"#);
+        assert_eq!(parse(set.as_bytes()).unwrap().len(), 1);
+        assert!(parse(b"[]").is_err());
+    }
+
+    #[test]
+    fn nothing_is_held_before_the_first_fetch() {
+        assert!(matches!(Held::default().look(&wanted("a"), Instant::now()), Look::Fetch));
+    }
+
+    #[test]
+    fn a_key_that_is_held_serves_at_once_and_is_looked_for_again_when_it_is_due() {
+        let start = Instant::now();
+        let held = fetched(start);
+        assert!(matches!(held.look(&wanted("a"), start + 299 * SECOND), Look::Found(_)));
+        assert!(matches!(held.look(&wanted("a"), start + 300 * SECOND), Look::Due(_)));
+    }
+
+    #[test]
+    fn while_fetches_fail_a_key_serves_for_an_hour_and_no_longer() {
+        let start = Instant::now();
+        let mut held = fetched(start);
+        for seconds in (300..3600).step_by(10) {
+            assert!(matches!(held.look(&wanted("a"), start + seconds * SECOND), Look::Due(_)), "{seconds}");
+            held.begin(start + seconds * SECOND);
+        }
+        assert!(matches!(held.look(&wanted("a"), start + 3599 * SECOND), Look::Found(_)));
+        assert!(held.look(&wanted("a"), start + 3600 * SECOND).key().is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_not_held_is_fetched_once_in_ten_seconds() {
+        let start = Instant::now();
+        let held = fetched(start);
+        assert!(matches!(held.look(&wanted("b"), start + 9 * SECOND), Look::Absent));
+        assert!(matches!(held.look(&wanted("b"), start + 10 * SECOND), Look::Fetch));
+    }
+}
