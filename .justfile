@@ -35,6 +35,10 @@ deny:
 advisories:
     cargo deny --config .deny.toml check advisories
 
+# What the contract is held against until there is a release: a break before that is meant, and takes a new one.
+contract-image:
+    buf build proto --exclude-source-info -o .ci/contract.binpb
+
 # The example application against a fresh issuer: allowed, denied, renewed.
 example:
     tests/interop/with-issuer cargo run --quiet -p token-interceptor --example orders -- --seconds 6
