@@ -35,10 +35,9 @@ pub(crate) struct CachedVerifier {
 }
 
 /// A token with what it says.
-#[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) verified: VerifiedToken,
-    pub(crate) bearer: Token,
+    presented: Token,
     grounds: Grounds,
 }
 
@@ -77,10 +76,10 @@ impl CachedVerifier {
             }
         }
         let (verified, grounds) = self.verifier.attempt(token, audience, now)?;
-        let bearer = Token(token.expose().into());
-        let seen = Arc::new(Seen { verified, bearer: bearer.clone(), grounds });
+        let presented = Token(token.expose().into());
+        let seen = Arc::new(Seen { verified, presented: presented.clone(), grounds });
         if let Some(cache) = &self.seen {
-            cache.insert(bearer, Arc::clone(&seen));
+            cache.insert(presented, Arc::clone(&seen));
         }
         Ok(seen)
     }
@@ -97,9 +96,25 @@ impl CachedVerifier {
     }
 }
 
-impl Token {
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
+impl Seen {
+    /// The token as it was presented.
+    pub(crate) fn presented(&self) -> &str {
+        &self.presented.0
+    }
+
+    /// The token as its issuer signed it.
+    pub(crate) fn signed(&self) -> &str {
+        self.grounds.opened.as_deref().unwrap_or(&self.presented.0)
+    }
+}
+
+/// Whoever holds the token can use it.
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seen")
+            .field("verified", &self.verified)
+            .field("presented", &self.presented)
+            .finish_non_exhaustive()
     }
 }
 

@@ -95,11 +95,16 @@ impl Caller {
         self.token().claims_as()
     }
 
-    /// The token as it was presented: to exchange it for one of the next service's (RFC 8693), and for nothing
-    /// else. Never forward it as it is: it was issued for this service.
+    /// The token as its issuer signed it, opened where it came encrypted: to exchange it for one of the next
+    /// service's (RFC 8693), and for nothing else. Never forward it as it is: it was issued for this service.
     #[must_use]
     pub fn bearer(&self) -> UnverifiedToken<'_> {
-        UnverifiedToken::new(self.0.bearer.expose())
+        UnverifiedToken::new(self.0.signed())
+    }
+
+    /// The token as it came.
+    pub(crate) fn presented(&self) -> UnverifiedToken<'_> {
+        UnverifiedToken::new(self.0.presented())
     }
 }
 

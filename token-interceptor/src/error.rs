@@ -42,6 +42,10 @@ pub(crate) enum Unverified {
     IssuedInFuture,
     /// Bound to a key of the sender's (`cnf`), which nobody proved to hold: RFC 8705, RFC 9449 section 7.1.
     SenderConstrained,
+    /// Encrypted, and none of the verifier's own keys opens it. The text says why.
+    NotDecryptable(&'static str),
+    /// Readable by whoever carries it, where only encrypted tokens are accepted.
+    NotEncrypted,
     /// Revoked by its owner or by an operator.
     Revoked,
 }
@@ -60,7 +64,9 @@ impl VerifyError {
             | Unverified::TypeNotAllowed
             | Unverified::NotYetValid
             | Unverified::IssuedInFuture
-            | Unverified::SenderConstrained => ErrorReason::TokenInvalid,
+            | Unverified::SenderConstrained
+            | Unverified::NotDecryptable(_)
+            | Unverified::NotEncrypted => ErrorReason::TokenInvalid,
             Unverified::KeyUnknown => ErrorReason::TokenKeyUnknown,
             Unverified::AudienceMismatch => ErrorReason::TokenAudienceMismatch,
             Unverified::Expired => ErrorReason::TokenExpired,
@@ -99,6 +105,8 @@ impl VerifyError {
             | Unverified::NotYetValid
             | Unverified::IssuedInFuture
             | Unverified::SenderConstrained
+            | Unverified::NotDecryptable(_)
+            | Unverified::NotEncrypted
             | Unverified::Revoked => None,
         }
     }
@@ -121,6 +129,8 @@ impl VerifyError {
             Unverified::NotYetValid => "not_yet_valid",
             Unverified::IssuedInFuture => "issued_in_future",
             Unverified::SenderConstrained => "sender_constrained",
+            Unverified::NotDecryptable(_) => "decryption",
+            Unverified::NotEncrypted => "not_encrypted",
             Unverified::Revoked => "revoked",
         }
     }
@@ -148,6 +158,8 @@ impl fmt::Display for VerifyError {
             Unverified::Expired => f.write_str("the token has expired"),
             Unverified::NotYetValid => f.write_str("the token is not valid yet"),
             Unverified::IssuedInFuture => f.write_str("the token was issued in the future"),
+            Unverified::NotDecryptable(why) => write!(f, "the token cannot be decrypted: {why}"),
+            Unverified::NotEncrypted => f.write_str("the token is not encrypted"),
             Unverified::SenderConstrained => f.write_str("the token is bound to a key that was not shown"),
             Unverified::Revoked => f.write_str("the token was revoked"),
         }

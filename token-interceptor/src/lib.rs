@@ -6,7 +6,7 @@
 //! | stage | server side | client side |
 //! |---|---|---|
 //! | what the called method demands | [`policy`] | `token_proto::policy` |
-//! | the token that was presented | [`bearer`], [`token`] | |
+//! | the token that was presented | [`bearer`], [`token`], [`encryption`] | |
 //! | the issuer's keys and revocations | [`key_set`], [`revocation`] | |
 //! | every check of a token, in order | [`verify`] | |
 //! | tokens that were seen before | `cache` | |
@@ -34,6 +34,8 @@ pub mod destination;
 pub mod error;
 
 pub mod token;
+
+pub mod encryption;
 
 pub mod policy;
 

@@ -167,7 +167,9 @@ fn sentence(denied: &Denied) -> &'static str {
             | Unverified::TypeNotAllowed
             | Unverified::NotYetValid
             | Unverified::IssuedInFuture
-            | Unverified::SenderConstrained => "the token is not valid",
+            | Unverified::SenderConstrained
+            | Unverified::NotDecryptable(_)
+            | Unverified::NotEncrypted => "the token is not valid",
         },
     }
 }

@@ -1,7 +1,7 @@
 //! The only verifier: an [`UnverifiedToken`] becomes a [`VerifiedToken`], or an error that says which check
 //! failed. RFC 9068 section 4, RFC 8725.
 //!
-//! The checks, in order: size → shape and algorithm → issuer → key ID → signature → type → audience → times →
+//! The checks, in order: size → (decryption) → shape and algorithm → issuer → key ID → signature → type → audience → times →
 //! revocation. Nothing that a token says is acted on before its signature is checked, except to find the
 //! issuer and the key.
 
@@ -20,6 +20,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use builder::Encryption;
 pub use builder::{BuildError, VerifierBuilder};
 pub use issuer_channel::IssuerChannel;
 pub use trusted_issuer::TrustedIssuer;
@@ -47,6 +48,7 @@ struct Inner {
     issuers: Vec<Issuer>,
     leeway: Duration,
     token_bytes_max: usize,
+    encryption: Encryption,
     clock: Arc<dyn Clock>,
 }
 
@@ -66,11 +68,12 @@ pub(crate) struct KeyWait {
 }
 
 /// What a verdict rests on, beside the token and the time.
-#[derive(Debug)]
 pub(crate) struct Grounds {
     issuer: usize,
     key_version: u64,
     revocation_version: AtomicU64,
+    /// The signed token, where the one that was presented is encrypted.
+    pub(crate) opened: Option<String>,
 }
 
 impl Verifier {
@@ -150,17 +153,14 @@ impl Verifier {
         if token.expose().len() > self.0.token_bytes_max {
             return Err(Unverified::TooLarge.into());
         }
-        let jws = Jws::parse(token.expose())?;
+        let opened = self.0.encryption.open(token.expose())?;
+        let jws = Jws::parse(opened.as_deref().unwrap_or(token.expose()))?;
         let (index, issuer) = self.issuer(claims::text(&jws.claims, "iss")?)?;
         issuer.check_algorithm(jws.algorithm)?;
         issuer.check_fresh()?;
         // Read before the keys and the revocations themselves: what changes meanwhile is seen next time.
         let wait = KeyWait { issuer: index, news: issuer.keys.news() };
-        let grounds = Grounds {
-            issuer: index,
-            key_version: issuer.keys.version(),
-            revocation_version: issuer.revocations.version().into(),
-        };
+        let (key_version, revocation_version) = (issuer.keys.version(), issuer.revocations.version().into());
         let key = match issuer.keys.find(jws.key_id.as_deref(), jws.algorithm) {
             Lookup::Key(key) => key,
             Lookup::OtherAlgorithm => return Err(Unverified::AlgorithmNotAllowed.into()),
@@ -181,7 +181,7 @@ impl Verifier {
         if issuer.revocations.revokes(&verified) {
             return Err(Unverified::Revoked.into());
         }
-        Ok((verified, grounds))
+        Ok((verified, Grounds { issuer: index, key_version, revocation_version, opened }))
     }
 
     /// Checks what may have changed since `verified` was: freshness, audience, times, revocation. `false` where

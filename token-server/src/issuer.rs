@@ -13,8 +13,8 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, counter};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use secrecy::SecretString;
-use token_interceptor::clock::Clock;
+use secrecy::{ExposeSecret as _, SecretString};
+use token_interceptor::{clock::Clock, encryption::is_encrypted};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -245,7 +245,12 @@ impl Issuer {
         self.limits.peer(origin.peer())?;
         let TokenQuestion { client, token } = read.await?;
         decision.claimed_by(client.claimed_id());
-        Ok((self.authenticate(origin, &client).await?, token))
+        let client = self.authenticate(origin, &client).await?;
+        // "Inactive" or "revoked" would be a lie about a token that may be good.
+        if is_encrypted(token.expose_secret()) {
+            return Err(IssueError::invalid_request("The token is encrypted; only its audience can open it."));
+        }
+        Ok((client, token))
     }
 
     /// Who asks, within the limits of that client.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use token_interceptor::{clock::numeric_date, signature::Algorithm};
+use token_interceptor::{clock::numeric_date, encryption::EncryptionKey, signature::Algorithm};
 
 pub use claims::is_reserved;
 pub use entropy::Entropy;
@@ -44,6 +44,8 @@ pub struct Terms {
     /// Audiences that take tokens of one algorithm only, for want of another in their libraries. All others get
     /// the default one.
     pub algorithm_by_audience: BTreeMap<Audience, Algorithm>,
+    /// Audiences whose tokens nobody else is to read, with the key that opens them.
+    pub encryption_by_audience: BTreeMap<Audience, EncryptionKey>,
 }
 
 impl Terms {
@@ -57,6 +59,7 @@ impl Terms {
             token_bytes_max: 4096,
             token_bytes_max_by_audience: BTreeMap::new(),
             algorithm_by_audience: BTreeMap::new(),
+            encryption_by_audience: BTreeMap::new(),
         }
     }
 
@@ -84,6 +87,21 @@ impl Terms {
             return Err(IssueError::InvalidTarget("The audiences take tokens of different algorithms.".into()));
         }
         Ok(first)
+    }
+
+    /// The key that the token is encrypted to; `None` where it stays readable.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_target` for an audience of an encrypted token beside another: only one could open it.
+    fn encryption(&self, audiences: &[Audience]) -> Result<Option<&EncryptionKey>, IssueError> {
+        match audiences {
+            [only] => Ok(self.encryption_by_audience.get(only)),
+            several if several.iter().any(|audience| self.encryption_by_audience.contains_key(audience)) => Err(
+                IssueError::InvalidTarget("An audience that takes encrypted tokens must be asked for alone.".into()),
+            ),
+            _ => Ok(None),
+        }
     }
 
     fn token_bytes_max(&self, audiences: &[Audience]) -> usize {
@@ -176,8 +194,8 @@ impl fmt::Debug for IssuedToken {
 ///
 /// # Errors
 ///
-/// [`IssueError::TokenTooLarge`] when it would not fit into the header that carries it,
-/// [`IssueError::Internal`] when the signature fails.
+/// [`IssueError::TokenTooLarge`] when it would not fit into the header that carries it, encrypted where it is;
+/// `invalid_target` for audiences that do not share a token; [`IssueError::Internal`] when the signature fails.
 pub fn mint(
     authorization: Authorization,
     terms: &Terms,
@@ -195,7 +213,13 @@ pub fn mint(
         token_id: &token_id,
     };
     let claims = claims.to_json().map_err(|error| IssueError::Internal(error.into()))?;
-    let value = signer.sign(&claims).map_err(|error| IssueError::Internal(error.into()))?;
+    let encryption = terms.encryption(authorization.audiences())?;
+    let signed = signer.sign(&claims).map_err(|error| IssueError::Internal(error.into()))?;
+    // Signed, then encrypted: RFC 7519 section 11.2.
+    let value = match encryption {
+        None => signed,
+        Some(key) => key.encrypt(&signed).map_err(|error| IssueError::Internal(error.into()))?,
+    };
     let bytes_max = terms.token_bytes_max(authorization.audiences());
     if value.len() > bytes_max {
         return Err(IssueError::TokenTooLarge { bytes: value.len(), bytes_max });

@@ -258,6 +258,25 @@ fn two_identity_providers_never_share_a_name() {
 }
 
 #[test]
+fn an_audiences_encryption_key_is_a_public_key_on_p256() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let with = |text: &str| {
+        let file = folder.path().join("key");
+        fs::write(&file, text).unwrap();
+        let audience = format!("[[tokens.audience]]\nname = \"a\"\nencryption_key_file = \"{}\"", file.display());
+        read(&format!("{}\n{audience}\n", example(folder.path())), &[]).map_err(|error| shown(&error).join("\n"))
+    };
+    assert!(with(&key.public_key_pem()).unwrap().tokens.audiences[0].encryption_key.is_some());
+    let jwk = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
+    assert!(with(jwk).is_ok());
+    for bad in [&key.serialize_pem(), "{}", "x", &jwk.replace("P-256", "P-384"), &jwk.replace("\"x\"", "\"d\"")] {
+        let all = with(bad).unwrap_err();
+        assert!(all.contains("tokens.audience.encryption_key_file") && all.contains("a public key on P-256"), "{all}");
+    }
+}
+
+#[test]
 fn syntax_errors_do_not_hide_other_mistakes() {
     let error = read("[issuer]\nurl = \n[tokens]\nheader_bytes = \"x\"\n", &[]).unwrap_err();
     let all = shown(&error).join("\n");

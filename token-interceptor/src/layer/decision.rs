@@ -109,7 +109,7 @@ impl Shared {
     /// Whether the token of a call that goes on is still good: expired, revoked, its key taken back. That nobody can
     /// say at the moment is not the caller's fault.
     pub(super) fn check_again(&self, caller: &Caller, audience: &str, now: SystemTime) -> Result<(), VerifyError> {
-        match self.tokens.verify(caller.bearer(), audience, now) {
+        match self.tokens.verify(caller.presented(), audience, now) {
             Err(Obstacle::Refused(error)) if !error.is_transient() => Err(error),
             Ok(_) | Err(Obstacle::Refused(_) | Obstacle::KeyOnItsWay(_)) => Ok(()),
         }

@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Inner, TrustedIssuer, Verifier};
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    clock::{Clock, SystemClock},
+    encryption::{DecryptionKey, is_encrypted, open},
+    error::Unverified,
+};
 
 const LEEWAY: Duration = Duration::from_secs(5);
 /// More leeway than this is no clock skew, but a longer life for every token.
@@ -17,12 +21,19 @@ pub struct VerifierBuilder {
     issuers: Vec<TrustedIssuer>,
     leeway: Duration,
     token_bytes_max: usize,
+    encryption: Encryption,
     clock: Arc<dyn Clock>,
 }
 
 impl VerifierBuilder {
     pub(super) fn new() -> Self {
-        Self { issuers: Vec::new(), leeway: LEEWAY, token_bytes_max: TOKEN_BYTES_MAX, clock: SystemClock::shared() }
+        Self {
+            issuers: Vec::new(),
+            leeway: LEEWAY,
+            token_bytes_max: TOKEN_BYTES_MAX,
+            encryption: Encryption::default(),
+            clock: SystemClock::shared(),
+        }
     }
 
     /// Trusts one more issuer.
@@ -46,6 +57,20 @@ impl VerifierBuilder {
         self
     }
 
+    /// Opens encrypted tokens that name this key. Several, while the key is being changed.
+    #[must_use]
+    pub fn decryption_key(mut self, key: DecryptionKey) -> Self {
+        self.encryption.keys.push(key);
+        self
+    }
+
+    /// Accepts encrypted tokens alone.
+    #[must_use]
+    pub fn require_encryption(mut self) -> Self {
+        self.encryption.required = true;
+        self
+    }
+
     /// Reads the time from `clock`.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -58,7 +83,8 @@ impl VerifierBuilder {
     ///
     /// # Errors
     ///
-    /// When there is no issuer, one is named twice or must not be fetched from, or the leeway is too large.
+    /// When there is no issuer, one is named twice or must not be fetched from, the leeway is too large, or tokens
+    /// must be encrypted and there is no key to open them with, or two of one ID.
     pub fn build(self) -> Result<Verifier, BuildError> {
         if self.issuers.is_empty() {
             return Err(BuildError::new("", "no issuer is trusted, so every token would be refused"));
@@ -66,6 +92,7 @@ impl VerifierBuilder {
         if self.leeway > LEEWAY_MAX {
             return Err(BuildError::new("", "the leeway is more than ten minutes"));
         }
+        self.encryption.check()?;
         let mut issuers = Vec::with_capacity(self.issuers.len());
         for issuer in self.issuers {
             let issuer = issuer.build(&self.clock)?;
@@ -78,8 +105,38 @@ impl VerifierBuilder {
             issuers,
             leeway: Duration::from_secs(self.leeway.as_secs()),
             token_bytes_max: self.token_bytes_max,
+            encryption: self.encryption,
             clock: self.clock,
         })))
+    }
+}
+
+/// Which tokens are encrypted, and what opens them.
+#[derive(Debug, Default)]
+pub(super) struct Encryption {
+    keys: Vec<DecryptionKey>,
+    required: bool,
+}
+
+impl Encryption {
+    fn check(&self) -> Result<(), BuildError> {
+        if self.required && self.keys.is_empty() {
+            return Err(BuildError::new("", "tokens must be encrypted, and there is no key to open them with"));
+        }
+        let mut ids: Vec<&str> = self.keys.iter().map(DecryptionKey::key_id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err(BuildError::new("", "two decryption keys have one ID"));
+        }
+        Ok(())
+    }
+
+    /// The signed token inside an encrypted one; `None` for one that is not encrypted and need not be.
+    pub(super) fn open(&self, token: &str) -> Result<Option<String>, Unverified> {
+        if is_encrypted(token) {
+            return open(token, &self.keys).map(Some);
+        }
+        if self.required { Err(Unverified::NotEncrypted) } else { Ok(None) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use token_interceptor::signature::Algorithm;
+use token_interceptor::{encryption::EncryptionKey, signature::Algorithm};
 use url::Url;
 
 use super::reader::Section;
@@ -103,6 +103,8 @@ pub struct AudienceRules {
     pub algorithm: Option<Algorithm>,
     /// The longest token that it takes.
     pub header_bytes: usize,
+    /// What its tokens are encrypted to, where nobody else is to read them.
+    pub encryption_key: Option<EncryptionKey>,
 }
 
 impl Tokens {
@@ -141,13 +143,26 @@ impl AudienceRules {
         {
             section.reject("algorithm", format!("there is no key for {algorithm}"), "one of [keys] algorithms");
         }
+        let encryption_key = encryption_key(&mut section);
         let name = name.and_then(|name| {
             let parsed = Audience::try_from(name.as_str());
             parsed.map_err(|error| section.reject("name", error.to_string(), "an audience, as in `aud`")).ok()
         });
         section.finish();
-        Some(Self { name: name?, algorithm, header_bytes })
+        Some(Self { name: name?, algorithm, header_bytes, encryption_key })
     }
+}
+
+/// A public key in a file: PEM, or otherwise JWK.
+fn encryption_key(section: &mut Section<'_>) -> Option<EncryptionKey> {
+    const KEY: &str = "encryption_key_file";
+    let text = std::fs::read_to_string(section.file(KEY)?);
+    let key = text.map_err(|error| error.to_string()).and_then(|text| {
+        let pem = text.trim_start().starts_with("-----BEGIN");
+        let key = if pem { EncryptionKey::from_pem(text.as_bytes()) } else { EncryptionKey::from_jwk(&text) };
+        key.map_err(|error| error.to_string())
+    });
+    key.map_err(|problem| section.reject(KEY, problem, "a public key on P-256, as PEM or JWK")).ok()
 }
 
 impl Default for Tokens {

@@ -201,6 +201,9 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Result<Settings, ServeEr
         if let Some(algorithm) = audience.algorithm {
             settings.terms.algorithm_by_audience.insert(audience.name.clone(), algorithm);
         }
+        if let Some(key) = &audience.encryption_key {
+            settings.terms.encryption_by_audience.insert(audience.name.clone(), key.clone());
+        }
     }
     if config.tokens.danger_jwks_uri_anywhere {
         settings.reach = Reach::Anywhere(AllowPlaintext);

@@ -15,6 +15,7 @@ mod support;
 mod assertion;
 mod audit;
 mod coverage;
+mod encryption;
 mod exchange;
 mod faces;
 mod federation;
