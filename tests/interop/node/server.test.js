@@ -1,11 +1,14 @@
 // A Node server that verifies our tokens by jose.
 
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { promisify } from 'node:util'
 import grpc from '@grpc/grpc-js'
 import * as client from 'openid-client'
-import { TokenVerifier } from './token-verifier.js'
+import { errorDetails } from './token-credentials.js'
+import { PUBLIC, TokenVerifier } from './token-verifier.js'
 import { call, env, inventory, InventoryService, list, tokens } from './world.js'
 
 const { PERMISSION_DENIED, UNAUTHENTICATED } = grpc.status
@@ -24,9 +27,12 @@ async function serve(t, { audience = 'inventory', scopes } = {}) {
         item: { sku: call.request.sku, name: 'served by Node', inStock: 1 },
         askedBy: verifier.caller(call).client_id,
       }),
-    listItems: (call) => call.end(),
+    listItems: (call) => {
+      call.write({ item: { name: 'served by Node' } })
+      call.end()
+    },
     deleteItem: (_, done) => done(null, {}),
-    getOpeningHours: (_, done) => done(null, {}),
+    getOpeningHours: (_, done) => done(null, { hours: 'around the clock' }),
   })
   const key = readFileSync(env('TOKEN_TLS_KEY'))
   const certificate = readFileSync(env('TOKEN_TLS_CERTIFICATE'))
@@ -51,7 +57,7 @@ test('a method without a policy is refused', async (t) => {
 
 test('a stream is served to a good token', async (t) => {
   const target = await serve(t, { scopes: { [`${service}ListItems`]: 'inventory.read' } })
-  assert.deepEqual(await list(inventory(t, target, tokens())), [])
+  assert.equal((await list(inventory(t, target, tokens()))).length, 1)
 })
 
 test('refuses a token for another audience', async (t) => {
@@ -81,5 +87,34 @@ test('refuses everything else', async (t) => {
     'a token in lowercase': [`Bearer ${token.toLowerCase()}`],
   })) {
     await assert.rejects(send(...values), { code: UNAUTHENTICATED }, name)
+  }
+})
+
+test('the Rust client of a Node server', async (t) => {
+  const target = await serve(t, {
+    scopes: {
+      [`${service}GetItem`]: 'inventory.read',
+      [`${service}ListItems`]: 'inventory.read',
+      [`${service}DeleteItem`]: 'inventory.write',
+      [`${service}GetOpeningHours`]: PUBLIC,
+    },
+  })
+  const orders = await promisify(execFile)(env('ORDERS'), ['--seconds', '0', '--inventory', `https://${target}`])
+  assert.match(orders.stdout, /served by Node, asked by orders/)
+  const denied = 'PERMISSION_DENIED SCOPE_INSUFFICIENT, missing scope: inventory.write'
+  assert.ok(orders.stdout.includes(`DeleteItem with a token for inventory.read: ${denied}`), orders.stdout)
+})
+
+test('says why it refuses', async (t) => {
+  const ours = inventory(t, await serve(t))
+  for (const [sent, reason] of [
+    [[], 'CREDENTIALS_MISSING'],
+    [['Bearer a.b.c'], 'TOKEN_INVALID'],
+  ]) {
+    const metadata = new grpc.Metadata()
+    for (const value of sent) metadata.add('authorization', value)
+    const error = await call(ours, 'getItem', {}, metadata).then(assert.fail, (error) => error)
+    assert.equal(errorDetails(error).reason, reason)
+    assert.match(String(error.metadata.get('www-authenticate')), /^Bearer/)
   }
 })

@@ -2,23 +2,56 @@
 
 import grpc from '@grpc/grpc-js'
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
+import protobuf from 'protobufjs'
 
 /** How far the issuer's clock may be ahead. */
 const CLOCK_SKEW_SECONDS = 5
 
+/** In the place of a scope: the method needs no token. No scope has a space in it. */
+export const PUBLIC = 'no token'
+
 /** @typedef {import('jose').JWTPayload} Claims */
 
+const rpc = protobuf.parse(
+  `syntax = "proto3";
+  message Any { string type_url = 1; bytes value = 2; }
+  message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
+  message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }`,
+).root
+
+const { PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE } = grpc.status
+
 /**
- * What is refused, and with which words.
+ * Why, in the terms of token.v1, which programs and our own client layer go by; and in words.
  */
 class Refused extends Error {
   /**
    * @param {grpc.status} code
+   * @param {string} reason
    * @param {string} details
+   * @param {string} [scope] which is missing
    */
-  constructor(code, details) {
+  constructor(code, reason, details, scope) {
     super(details)
     this.code = code
+    this.reason = reason
+    this.scope = scope
+  }
+
+  /** With google.rpc.ErrorInfo, and the challenge of RFC 6750. */
+  status() {
+    const encode = (/** @type {string} */ type, /** @type {object} */ message) =>
+      rpc.lookupType(type).encode(message).finish()
+    const metadata = this.scope ? { scope: this.scope } : {}
+    const info = encode('ErrorInfo', { reason: this.reason, domain: 'token.v1', metadata })
+    const details = [{ typeUrl: 'type.googleapis.com/google.rpc.ErrorInfo', value: info }]
+    const trailers = new grpc.Metadata()
+    const status = encode('Status', { code: this.code, message: this.message, details })
+    trailers.set('grpc-status-details-bin', Buffer.from(status))
+    if (this.scope) trailers.set('www-authenticate', `Bearer error="insufficient_scope", scope="${this.scope}"`)
+    else if (this.reason === 'CREDENTIALS_MISSING') trailers.set('www-authenticate', 'Bearer')
+    else if (this.code === UNAUTHENTICATED) trailers.set('www-authenticate', 'Bearer error="invalid_token"')
+    return { code: this.code, details: this.message, metadata: trailers }
   }
 }
 
@@ -29,7 +62,7 @@ export class TokenVerifier {
   /**
    * @param {{ issuer: string, audience: string, scopes: Record<string, string>,
    *   keys?: import('jose').JWTVerifyGetKey }} options `scopes`: the scope that each full method asks for; a
-   *   method that is not there is refused. `keys`: the issuer's JWK Set unless given.
+   *   method that is not there is refused, one that is PUBLIC is open. `keys`: the issuer's JWK Set unless given.
    */
   constructor({ issuer, audience, scopes, keys = createRemoteJWKSet(new URL('/jwks.json', issuer)) }) {
     this.issuer = issuer
@@ -78,10 +111,10 @@ export class TokenVerifier {
           onReceiveMetadata: (metadata, proceed) => {
             this.#authorize(method.path, metadata).then(
               (claims) => {
-                this.#callers.set(metadata, claims)
+                if (claims) this.#callers.set(metadata, claims)
                 proceed(metadata)
               },
-              (refused) => call.sendStatus({ code: refused.code, details: refused.message }),
+              (refused) => call.sendStatus(refused.status()),
             )
           },
         }),
@@ -93,18 +126,20 @@ export class TokenVerifier {
    */
   async #authorize(method, metadata) {
     const scope = this.scopes[method]
-    if (!scope) throw new Refused(grpc.status.PERMISSION_DENIED, 'the method declares no policy')
+    if (!scope) throw new Refused(PERMISSION_DENIED, 'METHOD_NOT_DECLARED', 'the method declares no policy')
+    if (scope === PUBLIC) return undefined
     const [header, another] = metadata.get('authorization').map(String)
     const token = header?.match(/^bearer (.+)$/i)?.[1]
-    if (!token || another) throw new Refused(grpc.status.UNAUTHENTICATED, 'one bearer token is needed')
+    if (!token || another) throw new Refused(UNAUTHENTICATED, 'CREDENTIALS_MISSING', 'one bearer token is needed')
     const claims = await this.verify(token).catch((error) => {
       if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {
-        throw new Refused(grpc.status.UNAVAILABLE, "the issuer's keys are out of reach")
+        throw new Refused(UNAVAILABLE, 'TRUST_UNAVAILABLE', "the issuer's keys are out of reach")
       }
-      throw new Refused(grpc.status.UNAUTHENTICATED, 'the token is not good')
+      if (error instanceof errors.JWTExpired) throw new Refused(UNAUTHENTICATED, 'TOKEN_EXPIRED', 'the token has expired')
+      throw new Refused(UNAUTHENTICATED, 'TOKEN_INVALID', 'the token is not good')
     })
     if (!String(claims.scope ?? '').split(' ').includes(scope)) {
-      throw new Refused(grpc.status.PERMISSION_DENIED, `the token lacks the scope ${scope}`)
+      throw new Refused(PERMISSION_DENIED, 'SCOPE_INSUFFICIENT', `the token lacks the scope ${scope}`, scope)
     }
     return claims
   }

@@ -1,6 +1,7 @@
 """A Python server that verifies our tokens by PyJWT."""
 
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -8,13 +9,16 @@ import pytest
 import requests
 
 from stubs import inventory_pb2, inventory_pb2_grpc
-from token_verifier import TokenVerifier, caller
-from world import AUDIENCE, CA_FILE, CLIENT_ID, CLIENT_SECRET, ISSUER, inventory, read, tokens
+from token_verifier import PUBLIC, TokenVerifier, caller
+from world import AUDIENCE, CA_FILE, CLIENT_ID, CLIENT_SECRET, ISSUER, challenge, details, inventory, read, tokens
 
 SERVICE = "/inventory.v1.InventoryService/"
 
 
 class Inventory(inventory_pb2_grpc.InventoryServiceServicer):
+    def GetOpeningHours(self, request, context):
+        return inventory_pb2.GetOpeningHoursResponse(hours="around the clock")
+
     def GetItem(self, request, context):
         item = inventory_pb2.Item(sku=request.sku, name="served by Python", in_stock=1)
         return inventory_pb2.GetItemResponse(item=item, asked_by=caller.get()["client_id"])
@@ -106,3 +110,29 @@ def test_refuses(serve, token, forgery):
     assert service.GetItem(request, metadata=good, timeout=10).asked_by == CLIENT_ID
     bad = [("authorization", value) for value in FORGERIES[forgery](token)]
     refused(lambda: service.GetItem(request, metadata=bad, timeout=10), grpc.StatusCode.UNAUTHENTICATED)
+
+
+def test_the_rust_client_of_a_python_server(serve):
+    scopes = {
+        f"{SERVICE}GetItem": "inventory.read",
+        f"{SERVICE}ListItems": "inventory.read",
+        f"{SERVICE}DeleteItem": "inventory.write",
+        f"{SERVICE}GetOpeningHours": PUBLIC,
+    }
+    command = [os.environ["ORDERS"], "--seconds", "0", "--inventory", f"https://{serve(scopes=scopes)}"]
+    orders = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert orders.returncode == 0, orders
+    assert "served by Python, asked by orders" in orders.stdout
+    denied = "PERMISSION_DENIED SCOPE_INSUFFICIENT, missing scope: inventory.write"
+    assert f"DeleteItem with a token for inventory.read: {denied}" in orders.stdout
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"), [([], "CREDENTIALS_MISSING"), ([("authorization", "Bearer a.b.c")], "TOKEN_INVALID")]
+)
+def test_says_why_it_refuses(serve, sent, reason):
+    with pytest.raises(grpc.RpcError) as error:
+        inventory(serve()).GetItem(inventory_pb2.GetItemRequest(), metadata=sent, timeout=10)
+    info, _ = details(error.value)
+    assert (info.reason, info.domain) == (reason, "token.v1")
+    assert challenge(error.value).startswith("Bearer")

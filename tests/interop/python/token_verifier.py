@@ -1,21 +1,27 @@
 """Guards a gRPC server with access tokens of one issuer (RFC 9068), by PyJWT: keys are the issuer's JWK Set."""
 
+import collections
 import contextvars
 import functools
 import ssl
 
 import grpc
 import jwt
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 #: The verified claims of the call that is being served.
 caller: contextvars.ContextVar[dict] = contextvars.ContextVar("caller")
+
+#: In the place of a scope: the method needs no token. No scope has a space in it.
+PUBLIC = "no token"
 
 
 class TokenVerifier(grpc.ServerInterceptor):
     """Refuses every call without a good token for `audience` that has the method's scope.
 
     `keys` finds the key of a token: a `jwt.PyJWKClient`. `scopes`: the scope that each full method asks for;
-    a method that is not there is refused.
+    a method that is not there is refused, one that is PUBLIC is open.
     """
 
     def __init__(self, issuer: str, audience: str, keys: jwt.PyJWKClient, scopes: dict[str, str]):
@@ -58,32 +64,68 @@ class TokenVerifier(grpc.ServerInterceptor):
         handler = continuation(call)
         if handler is None:
             return None
+        if self._scopes.get(call.method) == PUBLIC:
+            return handler
         try:
             claims = self._authorize(call)
         except Refused as refused:
-            return refusal(handler, *refused.args)
+            return refusal(handler, refused)
         return serve_as(handler, claims)
 
     def _authorize(self, call) -> dict:
         if call.method not in self._scopes:
-            raise Refused(grpc.StatusCode.PERMISSION_DENIED, "the method declares no policy")
+            raise Refused("METHOD_NOT_DECLARED", "the method declares no policy")
         headers = [value for key, value in call.invocation_metadata if key == "authorization"]
         if len(headers) != 1 or not headers[0].lower().startswith("bearer "):
-            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "one bearer token is needed")
+            raise Refused("CREDENTIALS_MISSING", "one bearer token is needed")
         try:
             claims = self.verify(headers[0][len("bearer ") :])
         except jwt.PyJWKClientConnectionError:
-            raise Refused(grpc.StatusCode.UNAVAILABLE, "the issuer's keys are out of reach") from None
+            raise Refused("TRUST_UNAVAILABLE", "the issuer's keys are out of reach") from None
+        except jwt.ExpiredSignatureError:
+            raise Refused("TOKEN_EXPIRED", "the token has expired") from None
         except jwt.PyJWTError:
-            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "the token is not good") from None
+            raise Refused("TOKEN_INVALID", "the token is not good") from None
         scope = self._scopes[call.method]
         if scope not in claims.get("scope", "").split():
-            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"the token lacks the scope {scope}")
+            raise Refused("SCOPE_INSUFFICIENT", f"the token lacks the scope {scope}", scope)
         return claims
 
 
 class Refused(Exception):
-    """Code and words for the caller."""
+    """Why, in the terms of token.v1, which programs and our own client layer go by; and in words."""
+
+    CODES = {
+        "METHOD_NOT_DECLARED": grpc.StatusCode.PERMISSION_DENIED,
+        "SCOPE_INSUFFICIENT": grpc.StatusCode.PERMISSION_DENIED,
+        "TRUST_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+    }
+
+    def __init__(self, reason: str, words: str, scope: str | None = None):
+        super().__init__(words)
+        self._reason, self._words, self._scope = reason, words, scope
+
+    def status(self) -> grpc.Status:
+        """With google.rpc.ErrorInfo, and the challenge of RFC 6750."""
+        code = self.CODES.get(self._reason, grpc.StatusCode.UNAUTHENTICATED)
+        info = error_details_pb2.ErrorInfo(reason=self._reason, domain="token.v1")
+        challenge = 'Bearer error="invalid_token"'
+        if self._scope:
+            info.metadata["scope"] = self._scope
+            challenge = f'Bearer error="insufficient_scope", scope="{self._scope}"'
+        elif self._reason == "CREDENTIALS_MISSING":
+            challenge = "Bearer"
+        detail = any_pb2.Any()
+        detail.Pack(info)
+        status = status_pb2.Status(code=code.value[0], message=self._words, details=[detail])
+        trailers = [("grpc-status-details-bin", status.SerializeToString())]
+        if self._scope or code is grpc.StatusCode.UNAUTHENTICATED:
+            trailers.append(("www-authenticate", challenge))
+        return Answer(code, self._words, tuple(trailers))
+
+
+class Answer(collections.namedtuple("Answer", ("code", "details", "trailing_metadata")), grpc.Status):
+    """What `abort_with_status` takes."""
 
 
 def behaviour_of(handler: grpc.RpcMethodHandler):
@@ -103,9 +145,9 @@ def behaviour_of(handler: grpc.RpcMethodHandler):
     raise TypeError("a handler without a function")
 
 
-def refusal(handler: grpc.RpcMethodHandler, code: grpc.StatusCode, words: str) -> grpc.RpcMethodHandler:
+def refusal(handler: grpc.RpcMethodHandler, refused: Refused) -> grpc.RpcMethodHandler:
     _, make = behaviour_of(handler)
-    return make(lambda request, context: context.abort(code, words))
+    return make(lambda request, context: context.abort_with_status(refused.status()))
 
 
 def serve_as(handler: grpc.RpcMethodHandler, claims: dict) -> grpc.RpcMethodHandler:

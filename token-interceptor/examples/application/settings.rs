@@ -73,13 +73,22 @@ impl Issuer {
     ///
     /// When the identifier is not a URL, or the CA not a certificate.
     pub fn endpoint(&self) -> Result<Endpoint> {
-        let endpoint = Endpoint::from_shared(self.url.clone()).with_context(|| format!("Not a URL: {}", self.url))?;
+        self.trusted(&self.url)
+    }
+
+    /// Another server, whose certificate is of the same CA.
+    ///
+    /// # Errors
+    ///
+    /// When that is not a URL, or the CA not a certificate.
+    pub fn trusted(&self, url: &str) -> Result<Endpoint> {
+        let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("Not a URL: {url}"))?;
         match &self.ca_pem {
-            Some(ca) => {
+            Some(ca) if url.starts_with("https:") => {
                 let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
                 endpoint.tls_config(tls).context("The CA cannot be used")
             }
-            None => Ok(endpoint),
+            Some(_) | None => Ok(endpoint),
         }
     }
 

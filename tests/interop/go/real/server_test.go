@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"os/exec"
 	"strings"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -21,6 +23,14 @@ type goInventory struct {
 	inventoryv1.UnimplementedInventoryServiceServer
 }
 
+func (goInventory) GetOpeningHours(context.Context, *inventoryv1.GetOpeningHoursRequest) (*inventoryv1.GetOpeningHoursResponse, error) {
+	return &inventoryv1.GetOpeningHoursResponse{Hours: "around the clock"}, nil
+}
+
+func (goInventory) ListItems(_ *inventoryv1.ListItemsRequest, stream grpc.ServerStreamingServer[inventoryv1.ListItemsResponse]) error {
+	return stream.Send(&inventoryv1.ListItemsResponse{Item: &inventoryv1.Item{Name: "served by Go"}})
+}
+
 func (goInventory) GetItem(ctx context.Context, request *inventoryv1.GetItemRequest) (*inventoryv1.GetItemResponse, error) {
 	caller, _ := tokenverifier.CallerOf(ctx)
 	return &inventoryv1.GetItemResponse{
@@ -32,10 +42,15 @@ func (goInventory) GetItem(ctx context.Context, request *inventoryv1.GetItemRequ
 // The inventory service as a Go server would have it: TLS, and one verifier in front of every method.
 func serve(t *testing.T, audience string) string {
 	t.Helper()
-	verifier, err := tokenverifier.Discover(trusting(t), env(t, "TOKEN_ISSUER"), audience, map[string]string{
+	return serveWith(t, audience, map[string]string{
 		inventoryv1.InventoryService_GetItem_FullMethodName:    "inventory.read",
 		inventoryv1.InventoryService_DeleteItem_FullMethodName: "inventory.write",
 	})
+}
+
+func serveWith(t *testing.T, audience string, scopes map[string]string) string {
+	t.Helper()
+	verifier, err := tokenverifier.Discover(trusting(t), env(t, "TOKEN_ISSUER"), audience, scopes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,5 +119,49 @@ func TestAGoServerRefusesATokenForAnotherAudience(t *testing.T) {
 	service := inventoryv1.NewInventoryServiceClient(dial(t, serve(t, "elsewhere"), withTokens(t)))
 	if _, err := service.GetItem(t.Context(), &inventoryv1.GetItemRequest{}); status.Code(err) != codes.Unauthenticated {
 		t.Fatal(err)
+	}
+}
+
+// The Rust example client: allowed, denied, and why.
+func TestTheRustClientOfAGoServer(t *testing.T) {
+	address := serveWith(t, audience, map[string]string{
+		inventoryv1.InventoryService_GetItem_FullMethodName:         "inventory.read",
+		inventoryv1.InventoryService_ListItems_FullMethodName:       "inventory.read",
+		inventoryv1.InventoryService_DeleteItem_FullMethodName:      "inventory.write",
+		inventoryv1.InventoryService_GetOpeningHours_FullMethodName: tokenverifier.Public,
+	})
+	_, port, _ := net.SplitHostPort(address)
+	orders := exec.CommandContext(t.Context(), env(t, "ORDERS"), "--seconds", "0", "--inventory", "https://localhost:"+port)
+	told, err := orders.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, told)
+	}
+	for _, holds := range []string{
+		"served by Go, asked by orders",
+		"DeleteItem with a token for inventory.read: PERMISSION_DENIED SCOPE_INSUFFICIENT, missing scope: inventory.write",
+		"Everything holds.",
+	} {
+		if !strings.Contains(string(told), holds) {
+			t.Errorf("not told: %s\n%s", holds, told)
+		}
+	}
+}
+
+func TestAGoServerSaysWhyItRefuses(t *testing.T) {
+	service := inventoryv1.NewInventoryServiceClient(dial(t, serve(t, audience)))
+	for sent, reason := range map[string]string{"": "CREDENTIALS_MISSING", "Bearer a.b.c": "TOKEN_INVALID"} {
+		ctx := t.Context()
+		if sent != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", sent)
+		}
+		var trailer metadata.MD
+		_, err := service.GetItem(ctx, &inventoryv1.GetItemRequest{}, grpc.Trailer(&trailer))
+		details := status.Convert(err).Details()
+		if len(details) != 1 || details[0].(*errdetails.ErrorInfo).GetReason() != reason {
+			t.Error(sent, details)
+		}
+		if challenge := trailer.Get("www-authenticate"); len(challenge) != 1 || !strings.HasPrefix(challenge[0], "Bearer") {
+			t.Error(sent, trailer)
+		}
 	}
 }

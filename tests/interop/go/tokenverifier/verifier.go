@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -19,6 +20,9 @@ import (
 
 // How far the issuer's clock may be ahead.
 const clockSkew = 5 * time.Second
+
+// Public stands in the place of a scope for a method that needs no token. No scope has a space in it.
+const Public = "no token"
 
 // Caller is who calls, for handlers.
 type Caller struct {
@@ -45,7 +49,7 @@ func CallerOf(ctx context.Context) (Caller, bool) {
 
 // Discover makes a verifier for the tokens of issuer that are for audience. The HTTP client in ctx
 // (oidc.ClientContext) is kept for the key set. scopes: the scope that each full method asks for; a method
-// that is not there is refused.
+// that is not there is refused, one that is Public is open.
 func Discover(ctx context.Context, issuer, audience string, scopes map[string]string) (*Verifier, error) {
 	provider, err := oidc.NewProvider(ctx, issuer)
 	if err != nil {
@@ -128,22 +132,50 @@ func (g guarded) Context() context.Context { return g.ctx }
 func (v *Verifier) authorize(ctx context.Context, method string) (context.Context, error) {
 	scope, declared := v.scopes[method]
 	if !declared {
-		return nil, status.Error(codes.PermissionDenied, "the method declares no policy")
+		return nil, refused(ctx, codes.PermissionDenied, "METHOD_NOT_DECLARED", "the method declares no policy", "")
+	}
+	if scope == Public {
+		return ctx, nil
 	}
 	header := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(header) != 1 {
-		return nil, status.Error(codes.Unauthenticated, "one bearer token is needed")
+		return nil, refused(ctx, codes.Unauthenticated, "CREDENTIALS_MISSING", "one bearer token is needed", "")
 	}
 	kind, token, _ := strings.Cut(header[0], " ")
 	if !strings.EqualFold(kind, "bearer") {
-		return nil, status.Error(codes.Unauthenticated, "a bearer token is needed")
+		return nil, refused(ctx, codes.Unauthenticated, "CREDENTIALS_MISSING", "a bearer token is needed", "")
 	}
 	caller, err := v.Verify(ctx, token)
-	if err != nil {
-		return nil, status.Error(codes.Unauthenticated, "the token is not good")
+	if expired := (*oidc.TokenExpiredError)(nil); errors.As(err, &expired) {
+		return nil, refused(ctx, codes.Unauthenticated, "TOKEN_EXPIRED", "the token has expired", "")
+	} else if err != nil {
+		return nil, refused(ctx, codes.Unauthenticated, "TOKEN_INVALID", "the token is not good", "")
 	}
 	if !slices.Contains(strings.Fields(caller.Scope), scope) {
-		return nil, status.Error(codes.PermissionDenied, "the token lacks the scope "+scope)
+		return nil, refused(ctx, codes.PermissionDenied, "SCOPE_INSUFFICIENT", "the token lacks the scope "+scope, scope)
 	}
 	return context.WithValue(ctx, callerKey{}, caller), nil
+}
+
+// refused says why in the terms of token.v1, which programs and our own client layer go by (google.rpc.ErrorInfo),
+// and with the challenge of RFC 6750.
+func refused(ctx context.Context, code codes.Code, reason, words, scope string) error {
+	info := &errdetails.ErrorInfo{Reason: reason, Domain: "token.v1"}
+	challenge := `Bearer error="invalid_token"`
+	switch {
+	case scope != "":
+		info.Metadata = map[string]string{"scope": scope}
+		challenge = `Bearer error="insufficient_scope", scope="` + scope + `"`
+	case reason == "CREDENTIALS_MISSING":
+		challenge = "Bearer"
+	}
+	if code == codes.Unauthenticated || scope != "" {
+		// Fails only where there is no call.
+		_ = grpc.SetTrailer(ctx, metadata.Pairs("www-authenticate", challenge))
+	}
+	plain := status.New(code, words)
+	if detailed, err := plain.WithDetails(info); err == nil {
+		return detailed.Err()
+	}
+	return plain.Err()
 }

@@ -1,5 +1,7 @@
 package interop;
 
+import com.google.protobuf.Any;
+import com.google.rpc.ErrorInfo;
 import com.nimbusds.jose.JOSEException;
 import com.nimbusds.jose.JOSEObjectType;
 import com.nimbusds.jose.JWSAlgorithm;
@@ -15,6 +17,7 @@ import com.nimbusds.jwt.JWTClaimsSet;
 import com.nimbusds.jwt.proc.BadJWTException;
 import com.nimbusds.jwt.proc.DefaultJWTClaimsVerifier;
 import com.nimbusds.jwt.proc.DefaultJWTProcessor;
+import com.nimbusds.jwt.proc.ExpiredJWTException;
 import com.nimbusds.jwt.proc.JWTClaimsSetVerifier;
 import com.nimbusds.jwt.proc.JWTProcessor;
 import io.grpc.Context;
@@ -24,6 +27,7 @@ import io.grpc.ServerCall;
 import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 import io.grpc.Status;
+import io.grpc.protobuf.StatusProto;
 import java.net.MalformedURLException;
 import java.net.URI;
 import java.text.ParseException;
@@ -45,6 +49,12 @@ public final class TokenVerifier implements ServerInterceptor {
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
 
+  /** In the place of a scope: the method needs no token. No scope has a space in it. */
+  public static final String PUBLIC = "no token";
+
+  private static final Metadata.Key<String> WWW_AUTHENTICATE =
+      Metadata.Key.of("www-authenticate", Metadata.ASCII_STRING_MARSHALLER);
+
   /** How far the issuer's clock may be ahead. */
   private static final Duration CLOCK_SKEW = Duration.ofSeconds(5);
 
@@ -53,7 +63,7 @@ public final class TokenVerifier implements ServerInterceptor {
 
   /**
    * With the given keys. {@code scopes}: the scope that each full method name asks for; a method that is not
-   * there is refused.
+   * there is refused, one that is {@link #PUBLIC} is open.
    */
   public TokenVerifier(
       JWKSource<SecurityContext> keys,
@@ -114,11 +124,14 @@ public final class TokenVerifier implements ServerInterceptor {
   @Override
   public <Q, A> ServerCall.Listener<Q> interceptCall(
       ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {
+    if (PUBLIC.equals(scopes.get(call.getMethodDescriptor().getFullMethodName()))) {
+      return next.startCall(call, headers);
+    }
     try {
       JWTClaimsSet claims = authorize(call.getMethodDescriptor().getFullMethodName(), headers);
       return Contexts.interceptCall(Context.current().withValue(CALLER, claims), call, headers, next);
     } catch (Refused refused) {
-      call.close(refused.status, new Metadata());
+      call.close(refused.status, refused.trailers);
       return new ServerCall.Listener<>() {};
     }
   }
@@ -126,19 +139,22 @@ public final class TokenVerifier implements ServerInterceptor {
   private JWTClaimsSet authorize(String method, Metadata headers) throws Refused {
     String scope = scopes.get(method);
     if (scope == null) {
-      throw new Refused(Status.PERMISSION_DENIED, "the method declares no policy");
+      throw new Refused(Status.PERMISSION_DENIED, "METHOD_NOT_DECLARED", "the method declares no policy", "");
     }
     JWTClaimsSet claims;
     try {
       claims = verify(bearer(headers));
     } catch (KeySourceException outOfReach) {
-      throw new Refused(Status.UNAVAILABLE, "the issuer's keys are out of reach");
+      throw new Refused(Status.UNAVAILABLE, "TRUST_UNAVAILABLE", "the issuer's keys are out of reach", "");
+    } catch (ExpiredJWTException expired) {
+      throw new Refused(Status.UNAUTHENTICATED, "TOKEN_EXPIRED", "the token has expired", "");
     } catch (BadJOSEException | ParseException | JOSEException bad) {
-      throw new Refused(Status.UNAUTHENTICATED, "the token is not good");
+      throw new Refused(Status.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not good", "");
     }
     String granted = claims.getClaims().getOrDefault("scope", "").toString();
     if (!List.of(granted.split(" ")).contains(scope)) {
-      throw new Refused(Status.PERMISSION_DENIED, "the token lacks the scope " + scope);
+      throw new Refused(
+          Status.PERMISSION_DENIED, "SCOPE_INSUFFICIENT", "the token lacks the scope " + scope, scope);
     }
     return claims;
   }
@@ -148,17 +164,39 @@ public final class TokenVerifier implements ServerInterceptor {
     Iterator<String> values = all == null ? List.<String>of().iterator() : all.iterator();
     String header = values.hasNext() ? values.next() : "";
     if (values.hasNext() || !header.regionMatches(true, 0, "bearer ", 0, 7)) {
-      throw new Refused(Status.UNAUTHENTICATED, "one bearer token is needed");
+      throw new Refused(Status.UNAUTHENTICATED, "CREDENTIALS_MISSING", "one bearer token is needed", "");
     }
     return header.substring(7);
   }
 
+  /**
+   * Why, in the terms of token.v1, which programs and our own client layer go by (google.rpc.ErrorInfo), and with
+   * the challenge of RFC 6750.
+   */
   private static final class Refused extends Exception {
-    private final Status status;
+    private final transient Status status;
+    private final transient Metadata trailers;
 
-    Refused(Status status, String words) {
+    Refused(Status status, String reason, String words, String missingScope) {
       super(words);
       this.status = status.withDescription(words);
+      var info = ErrorInfo.newBuilder().setReason(reason).setDomain("token.v1");
+      String challenge = "Bearer error=\"invalid_token\"";
+      if (!missingScope.isEmpty()) {
+        info.putMetadata("scope", missingScope);
+        challenge = "Bearer error=\"insufficient_scope\", scope=\"" + missingScope + '"';
+      } else if (reason.equals("CREDENTIALS_MISSING")) {
+        challenge = "Bearer";
+      }
+      var detailed =
+          com.google.rpc.Status.newBuilder()
+              .setCode(status.getCode().value())
+              .setMessage(words)
+              .addDetails(Any.pack(info.build()));
+      this.trailers = StatusProto.toStatusException(detailed.build()).getTrailers();
+      if (status.getCode() == Status.Code.UNAUTHENTICATED || !missingScope.isEmpty()) {
+        trailers.put(WWW_AUTHENTICATE, challenge);
+      }
     }
   }
 }
