@@ -1,5 +1,6 @@
 //! Clients: who may ask for tokens, for what, and with which credentials. RFC 6749 section 2.
 
+pub mod work;
 mod authentication_method;
 mod grant_type;
 mod name;

@@ -127,7 +127,11 @@ impl Development {
                 previous_sealing_keys: Vec::new(),
                 import: Vec::new(),
             },
-            secrets: Secrets { pepper: key_file(&folder.join("pepper.key"))?, previous_peppers: Vec::new() },
+            secrets: Secrets {
+                pepper: key_file(&folder.join("pepper.key"))?,
+                previous_peppers: Vec::new(),
+                accept_imported: false,
+            },
             token_exchange: TokenExchange::default(),
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },

@@ -15,6 +15,7 @@ use crate::{
     client::{
         AuthenticationMethod, Client, ClientId, Credential, CredentialKind, Registration, RegistrationDetails,
         secret::ClientSecret,
+        work::{Step, takes},
     },
     timestamp,
 };
@@ -76,6 +77,7 @@ impl ClientAdmin {
     ///
     /// [`AdminError::NotFound`] for whatever does not fit, the store's.
     pub async fn registered(&self, id: &str, token: &str) -> Result<Arc<Client>, AdminError> {
+        takes(Step::Lookup);
         let client = match ClientId::try_from(id) {
             Ok(id) => self.registry.find(&id).await?,
             Err(_) => None,

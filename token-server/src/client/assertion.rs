@@ -26,7 +26,10 @@ use token_interceptor::{
 
 pub use remote::Reach;
 
-use super::{Client, CredentialKind};
+use super::{
+    Client, CredentialKind,
+    work::{Step, takes},
+};
 use crate::{
     error::{AuthenticationFailure, IssueError},
     store::AssertionStore,
@@ -96,7 +99,7 @@ impl Assertions {
         Self {
             issuer,
             replays: replay::Replays::new(used),
-            dummies: dummy::DummyKeys::default(),
+            dummies: dummy::DummyKeys::make(),
             remote: remote::RemoteKeys::new(reach),
         }
     }
@@ -119,7 +122,10 @@ impl Assertions {
             None => None,
         };
         let key = candidate.as_ref().map_or_else(|| self.dummies.key(jws.algorithm), |candidate| Some(candidate.key()));
-        let verifies = key.is_some_and(|key| key.verifies(jws.signed, &jws.signature));
+        let verifies = key.is_some_and(|key| {
+            takes(Step::SignatureCheck);
+            key.verifies(jws.signed, &jws.signature)
+        });
         let candidate = candidate.ok_or(refused("no live key of the client fits"))?;
         if !verifies {
             return Err(refused("the signature is not valid"));

@@ -1,15 +1,20 @@
 //! Who asks: a presented credential → [`AuthenticatedClient`], or one answer for every way to fail.
 //!
 //! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
-//! the same path with the same work, so neither the answer nor the time tells which client IDs exist.
+//! the same path with the same work, so neither the answer nor the time tells which client IDs exist:
+//! [`super::work`], and `docs/adr/0015-equal-work-for-every-failure.md` for what is left.
 
 use std::{sync::Arc, time::SystemTime};
 
 use secrecy::ExposeSecret as _;
 
 use super::{
-    Client, ClientId, Credential, assertion::Assertions, presented::PresentedClient, registry::ClientRegistry,
+    Client, ClientId, Credential,
+    assertion::Assertions,
+    presented::PresentedClient,
+    registry::ClientRegistry,
     secret::Peppers,
+    work::{Step, takes},
 };
 use crate::error::{AuthenticationFailure, IssueError};
 
@@ -83,6 +88,7 @@ pub async fn authenticate(
 
 /// What is no client ID is no client: it goes on to the same work as one that is not registered.
 async fn find(registry: &ClientRegistry, client_id: &str) -> Result<Option<Arc<Client>>, IssueError> {
+    takes(Step::Lookup);
     let Ok(client_id) = ClientId::try_from(client_id) else { return Ok(None) };
     registry.find(&client_id).await.map_err(|error| IssueError::Unavailable(error.into()))
 }

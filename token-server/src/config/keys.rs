@@ -171,13 +171,16 @@ pub struct Secrets {
     pub pepper: KeyMaterial,
     /// Former peppers: secrets stored under them are still good.
     pub previous_peppers: Vec<KeyMaterial>,
+    /// Accept secrets that were made elsewhere and are stored as Argon2id.
+    pub accept_imported: bool,
 }
 
 impl Secrets {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
         let pepper = section.required_key("pepper", "pepper_file");
         let previous_peppers = section.key_files("previous_pepper_files");
+        let accept_imported = section.or("accept_imported", false);
         section.finish();
-        Some(Self { pepper: pepper?, previous_peppers })
+        Some(Self { pepper: pepper?, previous_peppers, accept_imported })
     }
 }

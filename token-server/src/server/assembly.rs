@@ -101,6 +101,8 @@ pub(super) async fn assemble(
     let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
     revocations.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
+    let peppers =
+        if config.secrets.accept_imported { peppers.accept_imported().map_err(ServeError::internal)? } else { peppers };
     let rules = rules(config);
     let clients = ClientAdmin::new(store.clone(), registry.clone(), peppers.clone(), Arc::clone(&clock), rules);
     let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock), rules);

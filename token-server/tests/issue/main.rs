@@ -29,3 +29,4 @@ mod registration;
 mod resilience;
 mod token;
 mod trust;
+mod work;

@@ -1,12 +1,13 @@
 //! An issuer over a store in memory, and clients for both of its faces.
 
 pub(crate) mod calls;
+pub(crate) mod draw;
 pub(crate) mod registration;
 pub(crate) mod store;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -17,7 +18,7 @@ use token_interceptor::{
 use token_server::{
     admin::{AdminRules, ClientAdmin, RevocationAdmin},
     client::{
-        Client, Credential, CredentialKind, Grant, GrantType, PublicKeyJwk,
+        Client, Credential, CredentialKind, Grant, GrantType, PublicKeyJwk, SecretHash,
         registry::ClientRegistry,
         secret::{ClientSecret, Pepper, Peppers},
     },
@@ -83,11 +84,28 @@ pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
 
 /// With further signing keys beside the default one.
 pub(crate) async fn world_of(others: Vec<SigningKey>, change: impl FnOnce(&mut Settings)) -> World {
-    let peppers = Peppers::new(Pepper::new(&KeyMaterial::from_bytes([7; 32])), vec![]);
+    build(others, peppers(), change).await
+}
+
+/// Where secrets that were made elsewhere are accepted: [`IMPORTED`] is that of `imported`.
+pub(crate) async fn world_with_imported() -> World {
+    build(vec![], peppers().accept_imported().unwrap(), |_| {}).await
+}
+
+/// A secret that was made elsewhere.
+pub(crate) const IMPORTED: &str = "correct horse battery staple";
+
+fn peppers() -> Peppers {
+    let pepper = |byte| Pepper::new(&KeyMaterial::from_bytes([byte; 32]));
+    Peppers::new(pepper(7), vec![pepper(8)])
+}
+
+async fn build(others: Vec<SigningKey>, peppers: Peppers, change: impl FnOnce(&mut Settings)) -> World {
     let secret = ClientSecret::generate().unwrap();
     let client_key = SigningKey::from_der(Algorithm::Es256, &SigningKey::generate_pkcs8(Algorithm::Es256).unwrap());
     let client_key = client_key.unwrap();
     let mut registered = clients(&peppers, &secret);
+    registered.push(client_with_imported_secret(&registered[0]));
     registered.extend(clients_with_key(&client_key));
     let store = Arc::new(MemoryStore::new(registered));
     let clock = Arc::new(TestClock(Mutex::new(start())));
@@ -171,6 +189,13 @@ fn clients(peppers: &Peppers, secret: &ClientSecret) -> Vec<Client> {
     .into_iter()
     .chain(exchangers(&client))
     .collect()
+}
+
+/// Hashed once for all tests: it takes a while.
+fn client_with_imported_secret(like: &Client) -> Client {
+    static HASH: LazyLock<SecretHash> = LazyLock::new(|| peppers().hash_imported(IMPORTED).unwrap());
+    let credential = Credential { kind: CredentialKind::Secret(HASH.clone()), ..like.credentials[0].clone() };
+    Client { id: "imported".try_into().unwrap(), credentials: vec![credential], ..like.clone() }
 }
 
 fn exchangers(client: &impl Fn(&str) -> Client) -> Vec<Client> {

@@ -1,21 +1,23 @@
 //! Keys that are nobody's: what a signature is checked with where there is no client to check it with.
 
-use std::sync::OnceLock;
-
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use token_interceptor::{
     json,
     signature::{Algorithm, SigningKey, VerifyingKey},
 };
 
-/// One key for each algorithm, made when it is first needed.
-#[derive(Debug, Default)]
-pub(super) struct DummyKeys([OnceLock<Option<VerifyingKey>>; Algorithm::ALL.len()]);
+/// One key for each algorithm.
+#[derive(Debug)]
+pub(super) struct DummyKeys([Option<VerifyingKey>; Algorithm::ALL.len()]);
 
 impl DummyKeys {
+    /// Makes all of them now: made when it is first needed, a key would tell the first unknown client from the rest.
+    pub(super) fn make() -> Self {
+        Self(Algorithm::ALL.map(make))
+    }
+
     pub(super) fn key(&self, algorithm: Algorithm) -> Option<&VerifyingKey> {
-        let index = Algorithm::ALL.iter().position(|known| *known == algorithm)?;
-        self.0.get(index)?.get_or_init(|| make(algorithm)).as_ref()
+        self.0.iter().flatten().find(|key| key.algorithm() == algorithm)
     }
 }
 
@@ -42,7 +44,7 @@ mod tests {
 
     #[test]
     fn there_is_a_key_for_every_algorithm_and_it_accepts_nothing() {
-        let keys = DummyKeys::default();
+        let keys = DummyKeys::make();
         for algorithm in Algorithm::ALL {
             let key = keys.key(algorithm).unwrap();
             assert_eq!(key.algorithm(), algorithm);

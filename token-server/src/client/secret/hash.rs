@@ -12,7 +12,10 @@ use super::{
     imported::{self, ImportError, Remembered},
 };
 use crate::{
-    client::{Credential, CredentialKind},
+    client::{
+        Credential, CredentialKind,
+        work::{Step, takes},
+    },
     key_material::KeyMaterial,
 };
 
@@ -52,7 +55,8 @@ pub struct Pepper {
 pub struct Peppers {
     current: Pepper,
     previous: Vec<Pepper>,
-    imported: Arc<Remembered>,
+    /// `None` where secrets that were made elsewhere are not accepted.
+    imported: Option<Arc<Remembered>>,
 }
 
 impl Pepper {
@@ -69,6 +73,7 @@ impl Pepper {
     }
 
     fn mac(&self, presented: &str) -> hmac::Tag {
+        takes(Step::KeyedHash);
         hmac::sign(&self.key, presented.as_bytes())
     }
 }
@@ -77,7 +82,17 @@ impl Peppers {
     /// `current` hashes new secrets; secrets hashed with one of `previous` are still known.
     #[must_use]
     pub fn new(current: Pepper, previous: Vec<Pepper>) -> Self {
-        Self { current, previous, imported: Arc::new(Remembered::new()) }
+        Self { current, previous, imported: None }
+    }
+
+    /// Also accepts secrets that were made elsewhere. Each wrong secret that is not of this server's form then costs a
+    /// slow hash, whoever it is tried on.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no randomness.
+    pub fn accept_imported(self) -> Result<Self, ImportError> {
+        Ok(Self { imported: Some(Arc::new(Remembered::new()?)), ..self })
     }
 
     /// The IDs of all peppers, the current one first.
@@ -133,8 +148,9 @@ impl Peppers {
     /// The live credential among `credentials` whose secret `presented` is.
     ///
     /// One HMAC per pepper whatever is passed, also for no credentials at all: an unknown client costs what
-    /// a wrong secret costs. Imported secrets are checked off this thread, few at a time, and remembered in
-    /// memory, so that only the first use of each is slow.
+    /// a wrong secret costs. Where imported secrets are accepted, one slow hash more for what no HMAC matches and is
+    /// not of this server's form: of the newest imported secret, or of nobody's. It runs off this thread, few at a
+    /// time, and is remembered, so that only the first use of each good secret is slow.
     pub async fn find_match<'a>(
         &self,
         presented: &str,
@@ -153,21 +169,26 @@ impl Peppers {
                 }
             }
         }
-        if found.is_some() {
-            return found;
-        }
-        for credential in credentials.iter().filter(|credential| credential.is_live(now)) {
-            if let CredentialKind::Secret(SecretHash::Argon2id { phc }) = &credential.kind
-                && self.imported.verify(presented, phc).await
-            {
-                return Some(credential);
+        match &self.imported {
+            Some(imported) if found.is_none() && ClientSecret::parse(presented).is_err() => {
+                let newest = credentials.iter().rev().filter(|credential| credential.is_live(now)).find_map(slow);
+                let passed = imported.verify(presented, newest.map(|(_, phc)| phc)).await;
+                newest.filter(|_| passed).map(|(credential, _)| credential)
             }
+            Some(_) | None => found,
         }
-        None
     }
 
     fn all(&self) -> impl Iterator<Item = &Pepper> {
         std::iter::once(&self.current).chain(&self.previous)
+    }
+}
+
+/// The credential and its slow hash, where that is its kind.
+fn slow(credential: &Credential) -> Option<(&Credential, &str)> {
+    match &credential.kind {
+        CredentialKind::Secret(SecretHash::Argon2id { phc }) => Some((credential, phc)),
+        CredentialKind::Secret(SecretHash::Hmac { .. }) | CredentialKind::PublicKey(_) => None,
     }
 }
 
@@ -263,9 +284,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_imported_secret_is_matched_by_its_slow_hash() {
+    async fn an_imported_secret_is_matched_by_its_slow_hash_where_such_are_accepted() {
         let peppers = Peppers::new(pepper(1), vec![]);
         let credentials = [credential("legacy", peppers.hash_imported("hunter2").unwrap())];
+        assert!(peppers.find_match("hunter2", &credentials, NOW).await.is_none());
+        let peppers = peppers.accept_imported().unwrap();
         for _ in 0..2 {
             assert!(peppers.find_match("hunter2", &credentials, NOW).await.is_some());
             assert!(peppers.find_match("hunter3", &credentials, NOW).await.is_none());

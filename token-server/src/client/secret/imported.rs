@@ -7,8 +7,14 @@ use argon2::{
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
 use quick_cache::sync::Cache;
-use ring::{hmac, rand::SystemRandom};
+use ring::{
+    hmac,
+    rand::{SecureRandom as _, SystemRandom},
+};
 use tokio::sync::Semaphore;
+
+use super::ClientSecret;
+use crate::client::work::{Step, takes};
 
 /// Bytes in an imported secret, at the most.
 const SECRET_BYTES_MAX: usize = 1024;
@@ -24,6 +30,9 @@ pub enum ImportError {
     /// Empty, or longer than is reasonable.
     #[error("an imported secret has 1 to {SECRET_BYTES_MAX} bytes")]
     Length,
+    /// Of this server's form: then it is no secret of somewhere else.
+    #[error("a secret of the form that this server makes is not imported")]
+    OwnForm,
     /// The library refused.
     #[error("hashing the secret failed")]
     HashingFailed,
@@ -32,6 +41,9 @@ pub enum ImportError {
 pub(super) fn hash(secret: &str) -> Result<String, ImportError> {
     if secret.is_empty() || secret.len() > SECRET_BYTES_MAX {
         return Err(ImportError::Length);
+    }
+    if ClientSecret::parse(secret).is_ok() {
+        return Err(ImportError::OwnForm);
     }
     let hash = Argon2::default().hash_password(secret.as_bytes()).map_err(|_| ImportError::HashingFailed)?;
     Ok(hash.to_string())
@@ -48,25 +60,37 @@ pub(super) struct Remembered {
     key: Option<hmac::Key>,
     passed: Cache<[u8; 32], ()>,
     slow: Semaphore,
+    /// The hash of nobody's secret, for whoever has none.
+    nobodys: String,
 }
 
 impl Remembered {
-    pub(super) fn new() -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// Where the system has no randomness.
+    pub(super) fn new() -> Result<Self, ImportError> {
+        let mut random = [0; 16];
+        SystemRandom::new().fill(&mut random).map_err(|_| ImportError::HashingFailed)?;
+        Ok(Self {
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
             passed: Cache::new(REMEMBERED_MAX),
             slow: Semaphore::new(AT_ONCE),
-        }
+            nobodys: hash(&random.iter().map(|byte| format!("{byte:02x}")).collect::<String>())?,
+        })
     }
 
-    pub(super) async fn verify(&self, presented: &str, phc: &str) -> bool {
+    /// Whether `presented` is the secret of `phc`; with the same work and no, where there is none.
+    pub(super) async fn verify(&self, presented: &str, phc: Option<&str>) -> bool {
+        let exists = phc.is_some();
+        let phc = phc.unwrap_or(&self.nobodys);
         let fingerprint = self.fingerprint(presented, phc);
         if fingerprint.is_some_and(|fingerprint| self.passed.get(&fingerprint).is_some()) {
-            return true;
+            return exists;
         }
+        takes(Step::SlowHash);
         let Ok(_permit) = self.slow.acquire().await else { return false };
         let (text, phc) = (zeroize::Zeroizing::new(presented.to_owned()), phc.to_owned());
-        let passed = tokio::task::spawn_blocking(move || verify(&text, &phc)).await.unwrap_or(false);
+        let passed = exists & tokio::task::spawn_blocking(move || verify(&text, &phc)).await.unwrap_or(false);
         if passed && let Some(fingerprint) = fingerprint {
             self.passed.insert(fingerprint, ());
         }
@@ -109,14 +133,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobodys_secret_is_none() {
+        let remembered = Remembered::new().unwrap();
+        assert!(!remembered.verify("hunter2", None).await);
+        assert_eq!(remembered.passed.len(), 0);
+    }
+
+    #[test]
+    fn a_secret_of_this_servers_form_is_not_imported() {
+        let own = ClientSecret::generate().unwrap();
+        assert_eq!(hash(own.expose()).unwrap_err(), ImportError::OwnForm);
+    }
+
+    #[tokio::test]
     async fn a_passed_check_is_remembered_for_that_hash_only() {
-        let remembered = Remembered::new();
+        let remembered = Remembered::new().unwrap();
         let (phc, other) = (hash("hunter2").unwrap(), hash("other").unwrap());
-        assert!(remembered.verify("hunter2", &phc).await);
+        assert!(remembered.verify("hunter2", Some(&phc)).await);
         assert_eq!(remembered.passed.len(), 1);
-        assert!(remembered.verify("hunter2", &phc).await);
-        assert!(!remembered.verify("hunter2", &other).await);
-        assert!(!remembered.verify("hunter3", &phc).await);
+        assert!(remembered.verify("hunter2", Some(&phc)).await);
+        assert!(!remembered.verify("hunter2", Some(&other)).await);
+        assert!(!remembered.verify("hunter3", Some(&phc)).await);
         assert_eq!(remembered.passed.len(), 1);
     }
 }

@@ -1,0 +1,237 @@
+//! Every way to fail at client authentication takes the same steps: counted, not timed.
+//!
+//! RFC 6749 section 10.10. Each way is tried with many client IDs and credentials drawn by a seeded generator, cold and
+//! warm; what is compared is the sequence of costly steps (lookups, hashes, signature checks) and the reads of the store, over both faces.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock, Mutex},
+};
+
+use ::http::Method;
+use serde_json::json;
+use token_interceptor::signature::{Algorithm, SigningKey};
+use token_proto::v1::{ClientAssertion, client_authentication::Credential};
+use token_server::client::{secret::ClientSecret, work::TARGET};
+use tonic::Code;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::{
+    layer::{Context, Layer, SubscriberExt as _},
+    registry::Registry,
+};
+
+use crate::{
+    assertion::{JWT_BEARER, good, sign},
+    support::{
+        IMPORTED, World,
+        calls::{grpc, message, post, send},
+        draw::Draw,
+        registration::{registered, request},
+        world, world_with, world_with_imported,
+    },
+};
+
+/// Tries of each way to fail.
+const TRIES: usize = 40;
+
+/// The steps that were taken on this thread.
+#[derive(Clone, Default)]
+struct Steps(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Steps {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == TARGET {
+            event.record(&mut Step(&mut self.0.lock().unwrap()));
+        }
+    }
+}
+
+struct Step<'a>(&'a mut Vec<String>);
+
+impl Visit for Step<'_> {
+    fn record_str(&mut self, _: &Field, step: &str) {
+        self.0.push(step.to_owned());
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+/// Beside it, as in `audit`: with one dispatcher alone other tests' threads would decide whether events are recorded.
+static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(Registry::default()));
+
+fn count() -> (Steps, tracing::subscriber::DefaultGuard) {
+    LazyLock::force(&SECOND);
+    let steps = Steps::default();
+    (steps.clone(), tracing::subscriber::set_default(Registry::default().with(steps)))
+}
+
+/// A client ID that nobody has; hardly ever the same twice.
+fn stranger(draw: &mut Draw) -> String {
+    format!("stranger {}", draw.text(40))
+}
+
+/// The steps and the reads of the store of one refused request.
+type Cost = (Vec<String>, usize);
+/// Every cost that came up, by what was tried.
+type Seen = BTreeMap<String, BTreeSet<Cost>>;
+
+/// What a client shows.
+enum Proof<'a> {
+    Secret(&'a str),
+    Assertion(&'a str),
+}
+
+/// One refused request, over whichever face is drawn.
+async fn cost(world: &World, draw: &mut Draw, steps: &Steps, client_id: &str, proof: Proof<'_>) -> Cost {
+    steps.0.lock().unwrap().clear();
+    let reads = world.store.reads();
+    if draw.below(2) == 0 {
+        over_http(world, client_id, &proof).await;
+    } else {
+        over_grpc(world, client_id, &proof).await;
+    }
+    (steps.0.lock().unwrap().clone(), world.store.reads() - reads)
+}
+
+async fn over_http(world: &World, client_id: &str, proof: &Proof<'_>) {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials").append_pair("client_id", client_id);
+    match proof {
+        Proof::Secret(secret) => form.append_pair("client_secret", secret),
+        Proof::Assertion(assertion) => {
+            form.append_pair("client_assertion_type", JWT_BEARER).append_pair("client_assertion", assertion)
+        }
+    };
+    let answer = post(world, &form.finish()).await;
+    assert_eq!(answer.error(), (401, "invalid_client".to_owned()), "{client_id}");
+}
+
+async fn over_grpc(world: &World, client_id: &str, proof: &Proof<'_>) {
+    let mut request = message(client_id, "");
+    request.client.as_mut().unwrap().credential = Some(match proof {
+        Proof::Secret(secret) => Credential::ClientSecret((*secret).to_owned()),
+        Proof::Assertion(assertion) => {
+            Credential::Assertion(ClientAssertion { r#type: JWT_BEARER.to_owned(), value: (*assertion).to_owned() })
+        }
+    });
+    let status = grpc(world).issue_token(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{client_id}");
+}
+
+/// Whoever is not in memory is read once, whether there is such a client or not; and then costs no read.
+fn expect_one_path(seen: &Seen, steps: &[&str]) {
+    let steps: Vec<_> = steps.iter().map(|step| (*step).to_owned()).collect();
+    for (way, costs) in seen {
+        let reads = usize::from(way.starts_with("cold"));
+        assert_eq!(*costs, BTreeSet::from([(steps.clone(), reads)]), "{way}");
+    }
+}
+
+/// Those who exist, each in another way that a secret does not fit; and nobody.
+const CLAIMED: [Option<&str>; 7] = [
+    Some("orders"),
+    Some("disabled"),
+    Some("expired"),
+    Some("no-credentials"),
+    Some("with-key"),
+    Some("imported"),
+    None,
+];
+
+/// Each of [`CLAIMED`] with wrong secrets, first when it is not in memory and then when it is.
+async fn with_wrong_secrets(world: &World, tries: usize, secret: impl Fn(&mut Draw) -> String) -> Seen {
+    let (steps, _guard) = count();
+    let (mut draw, mut seen) = (Draw::seeded(6749), Seen::new());
+    for _ in 0..tries {
+        for claimed in CLAIMED {
+            let client_id = claimed.map_or_else(|| stranger(&mut draw), str::to_owned);
+            world.registry.forget(&client_id.as_str().try_into().unwrap());
+            for warmth in ["cold", "warm"] {
+                let secret = secret(&mut draw);
+                let cost = cost(world, &mut draw, &steps, &client_id, Proof::Secret(&secret)).await;
+                seen.entry(format!("{warmth} {claimed:?}")).or_default().insert(cost);
+            }
+        }
+    }
+    assert_eq!(seen.len(), 2 * CLAIMED.len());
+    seen
+}
+
+fn own_form(_: &mut Draw) -> String {
+    ClientSecret::generate().unwrap().expose().to_owned()
+}
+
+#[tokio::test]
+async fn an_unknown_client_costs_what_a_wrong_secret_costs() {
+    let world = world().await;
+    // One keyed hash for each of two peppers.
+    let steps = ["lookup", "keyed_hash", "keyed_hash"];
+    expect_one_path(&with_wrong_secrets(&world, TRIES, own_form).await, &steps);
+    expect_one_path(&with_wrong_secrets(&world, TRIES, |draw| draw.text(80)).await, &steps);
+}
+
+#[tokio::test]
+async fn where_imported_secrets_are_accepted_everybodys_wrong_secret_costs_a_slow_hash() {
+    let world = world_with_imported().await;
+    let body = "grant_type=client_credentials&client_id=imported&client_secret=";
+    let good = post(&world, &format!("{body}{}", IMPORTED.replace(' ', "+"))).await;
+    assert_eq!(good.status, 200, "{good:?}");
+    let steps = ["lookup", "keyed_hash", "keyed_hash", "slow_hash"];
+    expect_one_path(&with_wrong_secrets(&world, 1, |draw| draw.text(80)).await, &steps);
+    // What this server has made is never an imported secret.
+    expect_one_path(&with_wrong_secrets(&world, TRIES, own_form).await, &steps[..3]);
+    // The good one is remembered, and still nobody else's.
+    let (steps, _guard) = count();
+    let again = cost(&world, &mut Draw::seeded(1), &steps, "stranger", Proof::Secret(IMPORTED)).await;
+    assert_eq!(again.0.last().map(String::as_str), Some("slow_hash"));
+}
+
+/// One signature check whatever the assertion claims, and with whichever algorithm.
+#[tokio::test]
+async fn a_bad_assertion_costs_the_same_for_everybody() {
+    let world = world().await;
+    let (steps, _guard) = count();
+    let (mut draw, mut seen) = (Draw::seeded(7523), Seen::new());
+    let algorithms = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa];
+    let keys = algorithms.map(|algorithm| {
+        let key = SigningKey::from_der(algorithm, &SigningKey::generate_pkcs8(algorithm).unwrap()).unwrap();
+        (algorithm, key)
+    });
+    let known = ["with-key", "expired-key", "disabled-with-key", "orders", "no-credentials"];
+    for _ in 0..TRIES {
+        for claimed in known.into_iter().map(Some).chain([None]) {
+            let client_id = claimed.map_or_else(|| stranger(&mut draw), str::to_owned);
+            world.registry.forget(&client_id.as_str().try_into().unwrap());
+            for warmth in ["cold", "warm"] {
+                let (algorithm, key) = &keys[draw.below(keys.len())];
+                let (mut header, claims) = good(&client_id);
+                header["alg"] = algorithm.name().into();
+                let assertion = sign(key, &(header, claims));
+                let cost = cost(&world, &mut draw, &steps, &client_id, Proof::Assertion(&assertion)).await;
+                seen.entry(format!("{warmth} {claimed:?}")).or_default().insert(cost);
+            }
+        }
+    }
+    assert_eq!(seen.len(), 12);
+    expect_one_path(&seen, &["lookup", "signature_check"]);
+}
+
+/// RFC 7592 section 2: registrations are as silent about who exists.
+#[tokio::test]
+async fn a_wrong_registration_access_token_costs_the_same_for_everybody() {
+    let world = world_with(|settings| settings.registration = true).await;
+    let registered = registered(&world, &json!({})).await;
+    let (steps, _guard) = count();
+    let (mut draw, mut seen) = (Draw::seeded(7592), BTreeSet::new());
+    for _ in 0..TRIES {
+        let unknown = format!("stranger-{}", draw.next());
+        for client_id in [registered["client_id"].as_str().unwrap(), "orders", &unknown] {
+            steps.0.lock().unwrap().clear();
+            let (path, token) = (format!("/oauth/register/{client_id}"), own_form(&mut draw));
+            let answer = send(&world, request(Method::GET, &path, &token, &json!({}))).await;
+            assert_eq!(answer.error(), (401, "invalid_token".to_owned()));
+            seen.insert(steps.0.lock().unwrap().clone());
+        }
+    }
+    assert_eq!(seen, BTreeSet::from([vec!["lookup".to_owned(), "keyed_hash".to_owned()]]));
+}
