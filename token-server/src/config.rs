@@ -7,9 +7,10 @@
 //! |---|---|
 //! | `source` | file and variables → one tree of values that know their place |
 //! | `setting`, `reader` | values → types, sections, ranges; unknown settings |
-//! | `listen`, `keys`, `tokens`, `token_exchange`, `ext_authz`, `registration`, `telemetry` | the sections |
+//! | `listen`, `keys`, `tokens`, `client_assertions`, `token_exchange`, `ext_authz`, `registration`, `telemetry` | the sections |
 //! | `mistake` | what is reported |
 
+mod client_assertions;
 mod ext_authz;
 mod keys;
 mod listen;
@@ -35,6 +36,7 @@ pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 
 use token_interceptor::signature::Algorithm;
 
+use crate::client::assertion::AssertionRules;
 use crate::registration::RegistrationSettings;
 use reader::Section;
 use source::{PREFIX, Table};
@@ -56,6 +58,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// `[tokens]`.
     pub tokens: Tokens,
+    /// `[client_assertions]`.
+    pub client_assertions: AssertionRules,
     /// `[token_exchange]`.
     pub token_exchange: TokenExchange,
     /// `[limits]`.
@@ -123,6 +127,7 @@ impl Config {
         // Where the keys are mistaken, an audience's algorithm is not held against them.
         let algorithms = keys.as_ref().map_or(Algorithm::ALL.to_vec(), |keys| keys.algorithms.clone());
         let tokens = Tokens::read(root.section("tokens"), &algorithms);
+        let client_assertions = client_assertions::read(root.section("client_assertions"));
         let token_exchange = TokenExchange::read(root.section("token_exchange"), issuer.as_ref());
         let limits = Limits::read(root.section("limits"));
         let admin = Admin::read(root.section("admin"));
@@ -138,6 +143,7 @@ impl Config {
             keys: keys?,
             secrets: secrets?,
             tokens,
+            client_assertions,
             token_exchange,
             limits,
             admin,

@@ -25,6 +25,7 @@ pub(crate) use env_file::read as read_env_file;
 pub use local_ca::LocalCaError;
 
 use crate::{
+    client::assertion::AssertionRules,
     config::{
         Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls, TokenExchange,
         Tokens,
@@ -132,6 +133,7 @@ impl Development {
                 previous_peppers: Vec::new(),
                 accept_imported: false,
             },
+            client_assertions: AssertionRules::default(),
             token_exchange: TokenExchange::default(),
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },

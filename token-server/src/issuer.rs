@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use crate::{
     audit::Decision,
     client::{
-        assertion::{Assertions, Reach},
+        assertion::{AssertionRules, Assertions},
         authenticate::{AuthenticatedClient, Means, authenticate},
         presented::PresentedClient,
         registry::ClientRegistry,
@@ -57,8 +57,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// How long verifiers may keep a key set; less than a key is published before it signs.
     pub key_set_max_age: Duration,
-    /// Where a client's `jwks_uri` may lead.
-    pub reach: Reach,
+    /// How clients prove themselves by a key.
+    pub client_assertions: AssertionRules,
     /// Whether clients may register themselves, for the metadata to say so.
     pub registration: bool,
     /// Whose tokens may be exchanged, beside this issuer's own.
@@ -73,7 +73,7 @@ impl Settings {
             terms: Terms::new(issuer),
             limits: LimitSettings::default(),
             key_set_max_age: Duration::from_secs(300),
-            reach: Reach::Public,
+            client_assertions: AssertionRules::default(),
             registration: false,
             federation: Federation::default(),
         }
@@ -126,7 +126,11 @@ impl Issuer {
             clients: Means {
                 registry,
                 peppers,
-                assertions: Assertions::new(Arc::clone(&settings.terms.issuer), settings.reach, assertions),
+                assertions: Assertions::new(
+                    Arc::clone(&settings.terms.issuer),
+                    settings.client_assertions.clone(),
+                    assertions,
+                ),
             },
             settings,
             keys,

@@ -4,7 +4,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use token_server::config::{AuditTarget, Config, ConfigError, LogFormat, Place};
+use token_server::{
+    client::assertion::Reach,
+    config::{AuditTarget, Config, ConfigError, LogFormat, Place},
+};
 
 const EXAMPLE: &str = include_str!("../deploy/token-server.toml");
 
@@ -274,6 +277,31 @@ fn an_audiences_encryption_key_is_a_public_key_on_p256() {
         let all = with(bad).unwrap_err();
         assert!(all.contains("tokens.audience.encryption_key_file") && all.contains("a public key on P-256"), "{all}");
     }
+}
+
+#[test]
+fn where_clients_keys_are_fetched_from_is_said_and_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, none) = (folder.path().join("ca.pem"), folder.path().join("none.pem"));
+    fs::write(&ca, rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).unwrap().cert.pem()).unwrap();
+    fs::write(&none, "no certificate").unwrap();
+    let with = |settings: &str| {
+        let text =
+            format!("{}\n[client_assertions]\n{settings}\n", example(folder.path()).replace("[client_assertions]", ""));
+        read(&text, &[]).map_err(|error| shown(&error).join("\n"))
+    };
+    let settings = format!(
+        "type_required = true\njwks_uri_private_addresses = true\njwks_uri_served_max = \"10m\"\njwks_uri_ca_file = \"{}\"",
+        ca.display()
+    );
+    let rules = with(&settings).unwrap().client_assertions;
+    assert!(rules.type_required && matches!(rules.reach, Reach::Private) && !rules.roots_pem.is_empty());
+    assert_eq!(rules.served_max, Duration::from_secs(600));
+    assert!(matches!(with("").unwrap().client_assertions.reach, Reach::Public));
+    let bad = with(&format!("jwks_uri_ca_file = \"{}\"", none.display())).unwrap_err();
+    assert!(bad.contains("client_assertions.jwks_uri_ca_file: there is no certificate in it"), "{bad}");
+    let bad = with("jwks_uri_served_max = \"1m\"").unwrap_err();
+    assert!(bad.contains("client_assertions.jwks_uri_served_max: 1m is out of range"), "{bad}");
 }
 
 #[test]

@@ -41,8 +41,32 @@ const LIFETIME_MAX: Duration = Duration::from_secs(300);
 const LEEWAY: Duration = Duration::from_secs(10);
 /// The longest assertion that is looked at.
 const ASSERTION_BYTES_MAX: usize = 8 * 1024;
-/// RFC 10070: a type of its own; `JWT` and none at all are what most libraries send.
-const TYPES: [&str; 3] = ["client-authentication+jwt", "application/client-authentication+jwt", "JWT"];
+/// RFC 10070: a type of its own.
+const TYPES: [&str; 2] = ["client-authentication+jwt", "application/client-authentication+jwt"];
+/// What libraries write that are older than it; most write no type at all.
+const OLDER_TYPE: &str = "JWT";
+/// A key set at a `jwks_uri` that could not be fetched again serves for so long, unless the operator says otherwise.
+const SERVED_MAX: Duration = Duration::from_secs(3600);
+
+/// What an operator chooses about assertions.
+#[derive(Clone, Debug)]
+pub struct AssertionRules {
+    /// Refuse assertions without the type of RFC 10070.
+    pub type_required: bool,
+    /// Where a client's `jwks_uri` may lead.
+    pub reach: Reach,
+    /// Certificates, as PEM, that are trusted there beside the machine's own roots.
+    pub roots_pem: Vec<u8>,
+    /// How long a key set from there serves that cannot be fetched again.
+    pub served_max: Duration,
+}
+
+impl Default for AssertionRules {
+    /// Any usual type, the public Internet, an hour.
+    fn default() -> Self {
+        Self { type_required: false, reach: Reach::Public, roots_pem: Vec::new(), served_max: SERVED_MAX }
+    }
+}
 
 /// An assertion that somebody presented. Nothing in it is believed.
 pub struct UnverifiedAssertion {
@@ -86,21 +110,23 @@ impl fmt::Debug for UnverifiedAssertion {
 #[derive(Debug)]
 pub struct Assertions {
     issuer: Arc<str>,
+    type_required: bool,
     replays: replay::Replays,
     dummies: dummy::DummyKeys,
     remote: remote::RemoteKeys,
 }
 
 impl Assertions {
-    /// For assertions that are made out to `issuer`. `reach` is where clients' own URLs may lead; `used` remembers
-    /// assertions for every replica.
+    /// For assertions that are made out to `issuer`; `used` remembers them for every replica.
     #[must_use]
-    pub fn new(issuer: Arc<str>, reach: Reach, used: Arc<dyn AssertionStore>) -> Self {
+    pub fn new(issuer: Arc<str>, rules: AssertionRules, used: Arc<dyn AssertionStore>) -> Self {
+        let AssertionRules { type_required, reach, roots_pem, served_max } = rules;
         Self {
             issuer,
+            type_required,
             replays: replay::Replays::new(used),
             dummies: dummy::DummyKeys::make(),
-            remote: remote::RemoteKeys::new(reach),
+            remote: remote::RemoteKeys::new(reach, roots_pem, served_max),
         }
     }
 
@@ -130,7 +156,7 @@ impl Assertions {
         if !verifies {
             return Err(refused("the signature is not valid"));
         }
-        check_type(jws.token_type.as_deref())?;
+        check_type(jws.token_type.as_deref(), self.type_required)?;
         let expires = self.check_claims(&jws.claims, &assertion.client_id, now)?;
         let token_id = text(&jws.claims, "jti").ok_or(refused("it has no jti"))?;
         // The last check: only an assertion that is good in every other way is used up.
@@ -224,11 +250,12 @@ fn fits(key: &VerifyingKey, key_id: Option<&str>, algorithm: Algorithm) -> bool 
 }
 
 /// RFC 8725 section 3.11: an access token, or whatever else the client signs, is not taken for an assertion.
-fn check_type(token_type: Option<&str>) -> Result<(), IssueError> {
+fn check_type(token_type: Option<&str>, required: bool) -> Result<(), IssueError> {
     match token_type {
-        None => Ok(()),
         Some(named) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(named)) => Ok(()),
-        Some(_) => Err(refused("its typ is another")),
+        None if !required => Ok(()),
+        Some(named) if !required && OLDER_TYPE.eq_ignore_ascii_case(named) => Ok(()),
+        Some(_) | None => Err(refused("its typ is another")),
     }
 }
 

@@ -207,8 +207,9 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Result<Settings, ServeEr
             settings.terms.encryption_by_audience.insert(audience.name.clone(), key.clone());
         }
     }
+    settings.client_assertions = config.client_assertions.clone();
     if config.tokens.danger_jwks_uri_anywhere {
-        settings.reach = Reach::Anywhere(AllowPlaintext);
+        settings.client_assertions.reach = Reach::Anywhere(AllowPlaintext);
     }
     // A verifier that fetches at this interval holds every key before its first use.
     settings.key_set_max_age = settings.key_set_max_age.min(config.keys.visibility_period / 2);

@@ -101,6 +101,14 @@ async fn usual_types_are_accepted_and_none_at_all() {
 }
 
 #[tokio::test]
+async fn rfc_10070_the_type_is_demanded_where_the_operator_says_so() {
+    let world = crate::support::world_with(|settings| settings.client_assertions.type_required = true).await;
+    assert!(over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.is_ok());
+    refused(&world, "JWT", |header, _| header["typ"] = json!("JWT")).await;
+    refused(&world, "none", |header, _| drop(header.as_object_mut().unwrap().remove("typ"))).await;
+}
+
+#[tokio::test]
 async fn rfc_7523_section_3_each_rule_is_checked() {
     let world = world().await;
     refused(&world, "iss is another", |_, claims| claims["iss"] = json!("orders")).await;
@@ -224,7 +232,7 @@ async fn key_server(key_set: String) -> (String, std::sync::Arc<std::sync::atomi
 }
 
 async fn world_with_key_server(reach: Reach) -> (World, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
-    let world = crate::support::world_with(|settings| settings.reach = reach).await;
+    let world = crate::support::world_with(|settings| settings.client_assertions.reach = reach).await;
     let key_set = format!(r#"{{"keys":[{}]}}"#, world.client_key.public_jwk().to_json());
     let (uri, asked) = key_server(key_set).await;
     world.store.change("with-key", |client| {
@@ -245,6 +253,29 @@ async fn keys_are_fetched_from_the_clients_jwks_uri_and_kept() {
     for n in 0..5 {
         refused(&world, "unknown kid", |header, _| header["kid"] = json!(n.to_string())).await;
     }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_jwks_uri_may_lead_to_a_private_network_where_the_operator_says_so() {
+    let (world, asked) = world_with_key_server(Reach::Private).await;
+    assert!(over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.is_ok());
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+/// Whoever hangs up does not take the fetch along: a key that it brings is there for the next one.
+#[tokio::test]
+async fn a_fetch_goes_on_when_who_asked_for_it_hangs_up() {
+    let (world, asked) = world_with_key_server(Reach::Private).await;
+    let assertion = sign(&world.client_key, &good("with-key"));
+    {
+        let mut hung_up = std::pin::pin!(over_grpc(&world, "", &assertion));
+        while asked.load(std::sync::atomic::Ordering::Relaxed) < 1 {
+            assert!(futures_util::poll!(hung_up.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.is_ok());
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 

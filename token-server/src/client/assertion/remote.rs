@@ -6,7 +6,8 @@
 //! A key that is held serves at once, whatever the URL does: a set that is due is fetched again behind the call's back.
 //! Only an assertion whose key is not held waits, for one fetch that all such share; the next may follow
 //! [`COOLDOWN`] later, so that an invented `kid` costs little and hides a new key for seconds at most. A set that could
-//! not be fetched again for [`SERVED_MAX`] serves no more: what its owner took back must not be good for ever.
+//! not be fetched again for an hour, or as long as the operator says, serves no more: what its owner took back must not be
+//! good for ever.
 
 mod held;
 
@@ -37,6 +38,8 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub enum Reach {
     /// The public Internet, over HTTPS.
     Public,
+    /// Private networks too, over HTTPS; plaintext to loopback alone.
+    Private,
     /// Anywhere, in plaintext too: for tests, and for networks where clients and issuer are among themselves.
     Anywhere(AllowPlaintext),
 }
@@ -44,13 +47,14 @@ pub enum Reach {
 /// The key sets of clients, as they were last fetched.
 pub(super) struct RemoteKeys {
     reach: Reach,
+    roots_pem: Vec<u8>,
+    served_max: Duration,
     /// Made when it is first needed: reading the machine's trusted roots takes a while.
     http: OnceLock<Option<HttpClient>>,
     sets: Cache<String, Arc<Set>>,
 }
 
 /// One URL.
-#[derive(Default)]
 struct Set {
     held: Mutex<Held>,
     /// Whoever fetches holds it; whoever finds its key does not.
@@ -58,15 +62,18 @@ struct Set {
 }
 
 impl RemoteKeys {
-    pub(super) fn new(reach: Reach) -> Self {
-        Self { reach, http: OnceLock::new(), sets: Cache::new(SETS_MAX) }
+    /// `roots_pem` are trusted beside the machine's own roots; a set that was fetched `served_max` ago serves no more.
+    pub(super) fn new(reach: Reach, roots_pem: Vec<u8>, served_max: Duration) -> Self {
+        Self { reach, roots_pem, served_max, http: OnceLock::new(), sets: Cache::new(SETS_MAX) }
     }
 
     fn http(&self) -> Option<HttpClient> {
         let make = || {
             let builder = HttpClient::builder().timeout(TIMEOUT).body_bytes_max(BODY_BYTES_MAX);
+            let builder = builder.extra_roots_pem(self.roots_pem.clone());
             let builder = match self.reach {
                 Reach::Public => builder.public_addresses_only(),
+                Reach::Private => builder,
                 Reach::Anywhere(allow) => builder.plaintext(allow),
             };
             builder.build().ok()
@@ -76,7 +83,7 @@ impl RemoteKeys {
 
     /// The one key at `uri` that `jws` can be signed with, as among registered keys.
     pub(super) async fn find(&self, uri: &str, jws: &Jws<'_>) -> Option<Arc<VerifyingKey>> {
-        let fresh = || Ok::<_, std::convert::Infallible>(Arc::default());
+        let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(Set::new(self.served_max)));
         let Ok(set) = self.sets.get_or_insert_with(uri, fresh);
         let wanted = Wanted::of(jws);
         match set.look(&wanted) {
@@ -92,12 +99,17 @@ impl RemoteKeys {
                 Some(key)
             }
             Look::Fetch => {
-                let http = self.http()?;
-                let _fetching = set.fetching.lock().await;
-                // Somebody may have done it meanwhile.
-                if matches!(set.look(&wanted), Look::Fetch) {
-                    set.fetch(&http, uri).await;
-                }
+                let (shared, http, uri) = (Arc::clone(&set), self.http()?, uri.to_owned());
+                let named = wanted.clone();
+                // On its own feet: whoever hangs up must not take the fetch along, and leave the pause after it.
+                let fetched = tokio::spawn(async move {
+                    let _fetching = shared.fetching.lock().await;
+                    // Somebody may have done it meanwhile.
+                    if matches!(shared.look(&named), Look::Fetch) {
+                        shared.fetch(&http, &uri).await;
+                    }
+                });
+                fetched.await.ok()?;
                 set.look(&wanted).key()
             }
             Look::Absent => None,
@@ -106,6 +118,10 @@ impl RemoteKeys {
 }
 
 impl Set {
+    fn new(served_max: Duration) -> Self {
+        Self { held: Mutex::new(Held::new(served_max)), fetching: tokio::sync::Mutex::default() }
+    }
+
     fn look(&self, wanted: &Wanted) -> Look {
         self.held().look(wanted, Instant::now())
     }
@@ -116,6 +132,7 @@ impl Set {
             Ok(keys) => self.held().replace(keys, Instant::now()),
             Err(error) => tracing::warn!(uri, error, "a client's keys cannot be fetched"),
         }
+        self.held().end();
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {

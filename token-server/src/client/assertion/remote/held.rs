@@ -11,24 +11,25 @@ use token_interceptor::{
 };
 use tokio::time::Instant;
 
-/// A key set is fetched again when it is this old,
+/// A key set is fetched again when it is this old.
 const MAX_AGE: Duration = Duration::from_secs(300);
-/// and serves no longer than this when that fails.
-const SERVED_MAX: Duration = Duration::from_secs(3600);
 /// Between the beginnings of two fetches of one URL, whatever they came to.
 const COOLDOWN: Duration = Duration::from_secs(10);
 /// Keys of one set that are looked at.
 const KEYS_MAX: usize = 100;
 
 /// What is held of one URL.
-#[derive(Default)]
 pub(super) struct Held {
+    /// A set that was fetched so long ago serves no more.
+    served_max: Duration,
     keys: Vec<Arc<VerifyingKey>>,
     fetched: Option<Instant>,
     tried: Option<Instant>,
+    under_way: bool,
 }
 
 /// Which key an assertion is signed with.
+#[derive(Clone)]
 pub(super) struct Wanted {
     key_id: Option<String>,
     algorithm: Algorithm,
@@ -39,7 +40,7 @@ pub(super) enum Look {
     Found(Arc<VerifyingKey>),
     /// The same, and the set is to be fetched again.
     Due(Arc<VerifyingKey>),
-    /// A fetch may bring it.
+    /// A fetch may bring it: one that is under way, or another.
     Fetch,
     /// There is none, as of moments ago.
     Absent,
@@ -61,20 +62,29 @@ impl Look {
 }
 
 impl Held {
+    pub(super) fn new(served_max: Duration) -> Self {
+        Self { served_max, keys: Vec::new(), fetched: None, tried: None, under_way: false }
+    }
+
     pub(super) fn look(&self, wanted: &Wanted, now: Instant) -> Look {
         let within = |since: Option<Instant>, duration| since.is_some_and(|since| now.duration_since(since) < duration);
         let rested = !within(self.tried, COOLDOWN);
-        let found = self.find(wanted).filter(|_| within(self.fetched, SERVED_MAX));
+        let found = self.find(wanted).filter(|_| within(self.fetched, self.served_max));
         match found {
             Some(key) if rested && !within(self.fetched, MAX_AGE) => Look::Due(key),
             Some(key) => Look::Found(key),
-            None if rested => Look::Fetch,
+            None if rested || self.under_way => Look::Fetch,
             None => Look::Absent,
         }
     }
 
     pub(super) fn begin(&mut self, now: Instant) {
-        self.tried = Some(now);
+        (self.tried, self.under_way) = (Some(now), true);
+    }
+
+    /// The fetch has ended, whatever it came to.
+    pub(super) fn end(&mut self) {
+        self.under_way = false;
     }
 
     pub(super) fn replace(&mut self, keys: Vec<Arc<VerifyingKey>>, now: Instant) {
@@ -124,9 +134,10 @@ mod tests {
     }
 
     fn fetched(at: Instant) -> Held {
-        let mut held = Held::default();
+        let mut held = Held::new(3600 * SECOND);
         held.begin(at);
         held.replace(keys(), at);
+        held.end();
         held
     }
 
@@ -139,7 +150,7 @@ mod tests {
 
     #[test]
     fn nothing_is_held_before_the_first_fetch() {
-        assert!(matches!(Held::default().look(&wanted("a"), Instant::now()), Look::Fetch));
+        assert!(matches!(Held::new(3600 * SECOND).look(&wanted("a"), Instant::now()), Look::Fetch));
     }
 
     #[test]
@@ -151,15 +162,27 @@ mod tests {
     }
 
     #[test]
-    fn while_fetches_fail_a_key_serves_for_an_hour_and_no_longer() {
+    fn while_fetches_fail_a_key_serves_as_long_as_it_is_told_and_no_longer() {
         let start = Instant::now();
         let mut held = fetched(start);
         for seconds in (300..3600).step_by(10) {
             assert!(matches!(held.look(&wanted("a"), start + seconds * SECOND), Look::Due(_)), "{seconds}");
             held.begin(start + seconds * SECOND);
+            held.end();
         }
         assert!(matches!(held.look(&wanted("a"), start + 3599 * SECOND), Look::Found(_)));
         assert!(held.look(&wanted("a"), start + 3600 * SECOND).key().is_none());
+    }
+
+    /// Of many calls at a cold start, the first one fetches and none of the others is refused for it.
+    #[test]
+    fn a_key_that_a_fetch_under_way_may_bring_is_waited_for() {
+        let start = Instant::now();
+        let mut held = Held::new(3600 * SECOND);
+        held.begin(start);
+        assert!(matches!(held.look(&wanted("a"), start + SECOND), Look::Fetch));
+        held.end();
+        assert!(matches!(held.look(&wanted("a"), start + SECOND), Look::Absent));
     }
 
     #[test]

@@ -1,0 +1,22 @@
+//! `[client_assertions]`: how clients prove themselves by a key, and where their keys are fetched from.
+
+use std::time::Duration;
+
+use super::reader::Section;
+use crate::client::assertion::{AssertionRules, Reach};
+
+/// The bounds of `jwks_uri_served_max`: a fetch is due after five minutes, and what was taken back a day ago is no key.
+const SERVED_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(300)..=Duration::from_secs(86_400);
+
+pub(super) fn read(mut section: Section<'_>) -> AssertionRules {
+    let default = AssertionRules::default();
+    let private = section.or("jwks_uri_private_addresses", false);
+    let rules = AssertionRules {
+        type_required: section.or("type_required", default.type_required),
+        reach: if private { Reach::Private } else { Reach::Public },
+        roots_pem: section.roots("jwks_uri_ca_file").unwrap_or_default(),
+        served_max: section.within("jwks_uri_served_max", default.served_max, SERVED_RANGE),
+    };
+    section.finish();
+    rules
+}
