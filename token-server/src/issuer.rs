@@ -283,7 +283,7 @@ impl Issuer {
         match grant {
             grant::Request::ClientCredentials(request) => client_credentials::authorize(client, request),
             grant::Request::TokenExchange(request) => {
-                let parties = self.parties(client.id(), request).await?;
+                let parties = Box::pin(self.parties(client.id(), request)).await?;
                 token_exchange::authorize(client, request, parties)
             }
         }

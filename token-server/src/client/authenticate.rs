@@ -70,7 +70,8 @@ pub async fn authenticate(
             (client, Some(credential_id))
         }
         PresentedClient::Assertion(assertion) => {
-            let verified = means.assertions.verify(assertion, client.as_deref(), now).await;
+            // On the heap, as whatever few requests need: every request's future has room for it otherwise.
+            let verified = Box::pin(means.assertions.verify(assertion, client.as_deref(), now)).await;
             match client {
                 Some(client) if !client.disabled => (client, verified?),
                 nobody => {

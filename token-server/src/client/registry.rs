@@ -94,7 +94,7 @@ impl ClientRegistry {
         let shared = &*self.0;
         if !shared.current.load(Ordering::Acquire) {
             shared.outage()?;
-            return shared.read(id).await;
+            return Box::pin(shared.read(id)).await;
         }
         if let Some(client) = shared.known.get(id) {
             return Ok(Some(client));
@@ -102,7 +102,7 @@ impl ClientRegistry {
         if shared.unknown.get(id).is_some() {
             return Ok(None);
         }
-        shared.load(id).await
+        Box::pin(shared.load(id)).await
     }
 
     /// Forgets one client: whoever has changed it calls this before saying so.

@@ -17,7 +17,8 @@ use crate::{
 
 pub(super) async fn token(State(shared): State<Shared>, request: Request) -> Response {
     let origin = Origin::of(request.headers(), request.extensions());
-    match shared.issuer.issue(&origin, read(request)).await {
+    // Boxed: on its way down the line it is moved from stage to stage.
+    match shared.issuer.issue(&origin, Box::pin(read(request))).await {
         Ok(token) => encode(&token, &origin),
         Err(refusal) => error::response(&refusal, &origin, &shared.challenge),
     }

@@ -172,7 +172,7 @@ impl Peppers {
         match &self.imported {
             Some(imported) if found.is_none() && ClientSecret::parse(presented).is_err() => {
                 let newest = credentials.iter().rev().filter(|credential| credential.is_live(now)).find_map(slow);
-                let passed = imported.verify(presented, newest.map(|(_, phc)| phc)).await;
+                let passed = Box::pin(imported.verify(presented, newest.map(|(_, phc)| phc))).await;
                 newest.filter(|_| passed).map(|(credential, _)| credential)
             }
             Some(_) | None => found,
