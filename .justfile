@@ -55,6 +55,10 @@ interop language:
 fuzz seconds="60":
     cd token-interceptor/fuzz && for target in $(ls fuzz_targets | sed 's/\.rs$//'); do cargo fuzz run -s none "$target" -- -max_total_time={{seconds}}; done
 
-# Figures with their floors, measured in the same run.
+# Every goal beside its floor and its peers, in one table, which is written to token-server/docs/performance.md.
 bench:
-    cargo bench --workspace
+    cargo bench -p token-server --bench goals
+
+# Instructions of each hot path, by callgrind, against the baseline; `just instructions accept` writes a new one.
+instructions *what:
+    cargo bench --quiet --profile gate -p token-server --bench instructions -- {{what}}

@@ -34,12 +34,16 @@ mod timing;
 mod tls;
 mod worker;
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use futures_util::future::join_all;
+use http::{Request, Response};
+use metrics_exporter_prometheus::PrometheusHandle;
 use token_interceptor::clock::{Clock, SystemClock};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tonic::body::Body;
+use tower::Service;
 
 pub(crate) use assembly::{check, open_store, peppers, rules};
 pub use error::ServeError;
@@ -53,7 +57,7 @@ use crate::{
 use assembly::{Assembly, State};
 use drain::EndOnDrain;
 use health::Health;
-use routes::Extras;
+use routes::{Extras, Services};
 use tls::ReloadingTls;
 use worker::{Phase, Port, Worker};
 
@@ -80,6 +84,7 @@ pub struct Running {
     ext_authz_address: Option<SocketAddr>,
     issuer_url: IssuerUrl,
     issuer: Arc<Issuer>,
+    services: Services,
     phase: watch::Sender<Phase>,
     health: Health,
     /// Of each port that has it.
@@ -132,7 +137,12 @@ impl Running {
         let services = routes::services(Arc::clone(&issuer), admin, &health, extras)?;
 
         let mut accepting = JoinSet::new();
-        let port = Port { services, tls: tls.clone(), limits: config.limits.clone(), phase: phase.subscribe() };
+        let port = Port {
+            services: services.clone(),
+            tls: tls.clone(),
+            limits: config.limits.clone(),
+            phase: phase.subscribe(),
+        };
         let mut workers = serve(listener, &port, config.listen.threads, &mut accepting)?;
         let mut tls: Vec<_> = tls.into_iter().collect();
         let mut ext_authz_address = None;
@@ -145,12 +155,7 @@ impl Running {
         }
 
         let mut background = JoinSet::new();
-        background.spawn(async move {
-            loop {
-                tokio::time::sleep(METRICS_UPKEEP).await;
-                metrics.run_upkeep();
-            }
-        });
+        background.spawn(keep_up(metrics));
         state.watch(&health, &mut background);
         for tls in &tls {
             background.spawn(Arc::clone(tls).watch());
@@ -167,6 +172,7 @@ impl Running {
             ext_authz_address,
             issuer_url,
             issuer,
+            services,
             phase,
             health,
             tls,
@@ -200,6 +206,14 @@ impl Running {
     #[must_use]
     pub fn issuer(&self) -> &IssuerUrl {
         &self.issuer_url
+    }
+
+    /// What the port answers with, for whoever brings requests by other means than a socket.
+    #[must_use]
+    pub fn service(
+        &self,
+    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + use<> {
+        self.services.clone()
     }
 
     /// How many connections each worker has.
@@ -241,6 +255,13 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.phase.send_replace(Phase::Stopped);
+    }
+}
+
+async fn keep_up(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(METRICS_UPKEEP).await;
+        metrics.run_upkeep();
     }
 }
 

@@ -32,11 +32,10 @@ fn criterion_cases(criterion: &mut Criterion) {
 }
 
 fn table() {
-    let Figures { floor, attached, without_layer, whole_layer } = Figures::measure();
+    let Figures { floor, attached, whole_layer } = Figures::measure();
     println!("\nmedians, cases taking turns");
     println!("  snapshot load and header clone {floor:>9.0?}");
     println!("  token checked and attached     {attached:>9.0?}   goal ≤ 100 ns");
-    println!("  call without the layer         {without_layer:>9.0?}");
     println!("  whole layer, ready to replay   {whole_layer:>9.0?}");
 }
 

@@ -30,12 +30,11 @@ fn criterion_cases(criterion: &mut Criterion) {
 }
 
 fn table() {
-    let Figures { bare, new_token, without_layer, whole_layer } = Figures::measure();
+    let Figures { bare, new_token, whole_layer } = Figures::measure();
     let of_bare = |cost: std::time::Duration| cost.as_secs_f64() / bare.as_secs_f64();
     println!("\nmedians, cases taking turns");
     println!("  bare ring ES256 verification   {bare:>9.0?}   1.000");
     println!("  new token, every check         {new_token:>9.0?}   {:.3}   goal ≤ 1.05", of_bare(new_token));
-    println!("  service without the layer      {without_layer:>9.0?}");
     println!("  token seen before, whole layer {whole_layer:>9.0?}   {:.4}   goal ≤ 250 ns", of_bare(whole_layer));
 }
 

@@ -1,0 +1,179 @@
+//! Latency under open load: requests are sent when they are due, whether or not earlier ones have been answered, and
+//! their time runs from when they were due. A stall counts for every request that it delays: no coordinated omission.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::Request;
+use prost::Message as _;
+use tokio::{net::TcpStream, task::JoinSet};
+
+use crate::{
+    issuer::{CLIENT_ID, Site},
+    load::{self, Face},
+    process::Server,
+    report::Row,
+};
+
+const CONNECTIONS: usize = 8;
+const DURATION: Duration = Duration::from_secs(5);
+/// Overload: so many times the greatest load that is served.
+const OVERLOAD: f64 = 2.0;
+
+pub(crate) fn measure() -> Vec<Row> {
+    let site = Site::new(0, "threads = 1", "");
+    let server = site.start();
+    load::run(&Face::GrpcIssue, &server, Duration::from_secs(1));
+    let closed = load::run(&Face::GrpcIssue, &server, Duration::from_secs(2)).per_second;
+    // The greatest load: what is served of much more than can be, with a client that costs less than the server.
+    let peak = (0..2).map(|_| open(&server, closed * 1.2, DURATION / 2).goodput).fold(closed, f64::max);
+    let half = open(&server, peak / 2.0, DURATION);
+    let over = open(&server, peak * OVERLOAD, DURATION);
+    let shed = over.shed as f64 / over.sent as f64 * 100.0;
+    let kept = over.goodput / peak * 100.0;
+    vec![
+        Row::floor("the greatest load that is served, one server thread", format!("{peak:.0} tokens/s")),
+        Row::goal(
+            "latency at half of it, open load",
+            "p99 < 5 ms",
+            format!("{}; {} of {} refused", half.latencies(), half.shed, half.sent),
+            half.at(0.99) < 5.0 && half.failed == 0,
+        ),
+        Row::goal(
+            "overload: twice the greatest load, open",
+            "sheds with RESOURCE_EXHAUSTED; goodput within 10 % of its peak",
+            format!(
+                "goodput {kept:.0} % of the peak; {shed:.0} % refused so, {} failed otherwise{}; of those served {}",
+                over.failed,
+                over.why.as_ref().map_or(String::new(), |why| format!(" ({why})")),
+                over.latencies()
+            ),
+            over.shed > 0 && kept >= 90.0,
+        ),
+    ]
+}
+
+/// What became of the requests.
+struct Outcome {
+    sent: u32,
+    shed: u32,
+    failed: u32,
+    /// The first of them.
+    why: Option<String>,
+    /// Of those served, sorted.
+    latencies: Vec<Duration>,
+    /// Tokens a second, from the first request due to the last.
+    goodput: f64,
+}
+
+impl Outcome {
+    /// In milliseconds.
+    fn at(&self, part: f64) -> f64 {
+        let place = (self.latencies.len() as f64 * part) as usize;
+        self.latencies.get(place).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+    }
+
+    fn latencies(&self) -> String {
+        format!("p50 {:.2}, p99 {:.2}, p99.9 {:.2} ms", self.at(0.5), self.at(0.99), self.at(0.999))
+    }
+}
+
+enum Answer {
+    Token(Duration),
+    Shed,
+    Failed(String),
+}
+
+fn open(server: &Server, per_second: f64, duration: Duration) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(connect(server).await);
+        }
+        let body = framed();
+        let mut under_way = JoinSet::new();
+        let started = Instant::now();
+        let (mut sent, mut answers) = (0u32, Vec::new());
+        while started.elapsed() < duration {
+            // Everything that is due by now, at the time at which it was due.
+            let due = (started.elapsed().as_secs_f64() * per_second) as u32;
+            while sent < due {
+                let at = started + Duration::from_secs_f64(f64::from(sent) / per_second);
+                let connection = connections[sent as usize % CONNECTIONS].clone();
+                under_way.spawn(ask(connection, server.address.to_string().into(), body.clone(), at));
+                sent += 1;
+            }
+            while let Some(answer) = under_way.try_join_next() {
+                answers.push(answer.unwrap());
+            }
+            // Not a timer: those go by milliseconds.
+            tokio::task::yield_now().await;
+        }
+        // Requests that are answered after the end are not part of the goodput.
+        let served = answers.iter().filter(|answer| matches!(answer, Answer::Token(_))).count();
+        let goodput = served as f64 / started.elapsed().as_secs_f64();
+        let rest = tokio::time::timeout(Duration::from_secs(10), under_way.join_all()).await;
+        answers.extend(rest.unwrap_or_default());
+        let mut outcome = Outcome { sent, shed: 0, failed: 0, why: None, latencies: Vec::new(), goodput };
+        for answer in answers {
+            match answer {
+                Answer::Token(latency) => outcome.latencies.push(latency),
+                Answer::Shed => outcome.shed += 1,
+                Answer::Failed(why) => {
+                    outcome.failed += 1;
+                    outcome.why.get_or_insert(why);
+                }
+            }
+        }
+        outcome.latencies.sort_unstable();
+        outcome
+    })
+}
+
+async fn connect(server: &Server) -> SendRequest<Bytes> {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    requests
+}
+
+/// A gRPC message: not compressed, its length, itself.
+fn framed() -> Bytes {
+    let message = load::message(CLIENT_ID).encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0], &length[..], &message].concat().into()
+}
+
+async fn ask(mut connection: SendRequest<Bytes>, authority: Arc<str>, body: Bytes, due: Instant) -> Answer {
+    match exchange(&mut connection, &authority, body).await {
+        Ok(tonic::Code::Ok) => Answer::Token(due.elapsed()),
+        Ok(tonic::Code::ResourceExhausted) => Answer::Shed,
+        Ok(code) => Answer::Failed(format!("{code:?}")),
+        Err(error) => Answer::Failed(error.to_string()),
+    }
+}
+
+async fn exchange(connection: &mut SendRequest<Bytes>, authority: &str, body: Bytes) -> Result<tonic::Code, h2::Error> {
+    let request = Request::post(format!("http://{authority}/token.v1.TokenService/IssueToken"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    std::future::poll_fn(|cx| connection.poll_ready(cx)).await?;
+    let (response, mut stream) = connection.send_request(request.body(()).unwrap(), false)?;
+    stream.send_data(body, true)?;
+    let (head, mut body) = response.await?.into_parts();
+    let mut code = head.headers.get("grpc-status").cloned();
+    while let Some(data) = body.data().await {
+        let length = data?.len();
+        let _ = body.flow_control().release_capacity(length);
+    }
+    if let Some(trailers) = body.trailers().await? {
+        code = trailers.get("grpc-status").cloned().or(code);
+    }
+    Ok(code.map_or(tonic::Code::Unknown, |code| tonic::Code::from_bytes(code.as_bytes())))
+}

@@ -1,0 +1,83 @@
+//! Every goal of the project, measured in one run beside the floor that it stands on, and what others need for the same.
+//!
+//! `just bench`, which is `cargo bench -p token-server --bench goals`, prints one table and writes it to
+//! docs/performance.md. With names of sections behind `--` it measures these alone and writes nothing.
+//!
+//! Servers are processes of their own, on loopback, with one thread where CPU time is compared: theirs is what Linux
+//! counts for each of their threads, so that they pay for what they do in the background too. Cases take turns, so that
+//! a noisy moment hits all alike; figures are medians. Linux only.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a benchmark that cannot go on panics; its result is what it prints"
+)]
+
+#[path = "../../../token-interceptor/benches/attach/case.rs"]
+mod attach_case;
+mod clients;
+mod floor;
+mod issue;
+mod issuer;
+mod latency;
+mod layers;
+mod load;
+mod peers;
+mod process;
+mod renewal;
+mod report;
+mod start;
+mod tls;
+mod trust;
+#[path = "../../../token-interceptor/benches/shared/turns.rs"]
+mod turns;
+#[path = "../../../token-interceptor/benches/verify/case.rs"]
+mod verify_case;
+
+use std::{path::Path, time::Instant};
+
+struct Section(&'static str, fn() -> Vec<report::Row>);
+
+/// By name, in the order of the table.
+const SECTIONS: [Section; 10] = [
+    Section("issue", issue::measure),
+    Section("latency", latency::measure),
+    Section("verify", layers::verify),
+    Section("attach", layers::attach),
+    Section("renewal", renewal::measure),
+    Section("clients", clients::measure),
+    Section("start", start::measure),
+    Section("trust", trust::measure),
+    Section("tls", tls::measure),
+    Section("peers", peers::measure),
+];
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = arguments.as_slice()
+        && first == floor::ARGUMENT
+    {
+        return floor::serve(rest);
+    }
+    // `cargo bench` adds its own.
+    let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let started = Instant::now();
+    let mut rows = Vec::new();
+    for Section(name, measure) in SECTIONS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| *wanted == name) {
+            eprintln!("{:>4} s  {name}", started.elapsed().as_secs());
+            rows.extend(measure());
+        }
+    }
+    println!("\n{}", report::table(&rows));
+    if wanted.is_empty() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
+        report::write(&page, &rows);
+        println!("written to token-server/docs/performance.md after {} s", started.elapsed().as_secs());
+    }
+}

@@ -1,0 +1,96 @@
+//! Servers under measurement: processes of their own, whose CPU time and memory Linux counts.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+/// A server that takes longer to say where it listens will not.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A server at work; dropped, it is stopped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts `command` and waits for the line that says where it listens: `…address=HOST:PORT…`.
+    pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let (found, address) = mpsc::channel();
+        watch(child.stdout.take().unwrap(), found.clone());
+        watch(child.stderr.take().unwrap(), found);
+        match address.recv_timeout(START_MAX) {
+            Ok(address) => Ok(Self { child, address }),
+            Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(format!("{} did not say where it listens", command.get_program().display()))
+            }
+        }
+    }
+
+    /// A server that listens where it was told to, once it answers there.
+    pub(crate) fn start_at(command: &mut Command, address: SocketAddr) -> Result<Self, String> {
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = spawned.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let server = Self { child, address };
+        let started = std::time::Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            if started.elapsed() > START_MAX {
+                return Err(format!("{} does not listen", command.get_program().display()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// CPU time of every thread that it has, user and system.
+    pub(crate) fn cpu(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().flatten();
+        let nanos = threads.map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+
+    /// Resident memory in MiB.
+    pub(crate) fn resident_mib(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib / 1024.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads to the end, so that the server never waits for us; tells the first address.
+fn watch(output: impl Read + Send + 'static, found: mpsc::Sender<SocketAddr>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+            if let Some(address) = address.and_then(|address| address.parse().ok()) {
+                let _ = found.send(address);
+            }
+        }
+    });
+}
+
+/// CPU time of this thread.
+pub(crate) fn own_cpu() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
+}
