@@ -1,0 +1,82 @@
+//! How many instructions each hot path takes, against a baseline: unlike times, counts are the same on a busy machine.
+//!
+//! `just instructions` fails where a path takes more than the tolerance above its baseline; `just instructions accept`
+//! writes what was counted as the new baseline. Each path runs under callgrind twice, for few and for many times: the
+//! difference is what one takes, without the start of the program.
+//!
+//! Both faces are asked in this process, from the request's head to the answer's last frame: everything but the sockets
+//! and the framing of HTTP, which are not this project's.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a check that cannot go on panics; its result is what it prints"
+)]
+
+#[path = "../../../token-interceptor/benches/attach/case.rs"]
+#[allow(dead_code, reason = "the figures are the other benches'")]
+mod attach_case;
+mod baseline;
+#[path = "../goals/issuer.rs"]
+#[allow(dead_code, reason = "the program is the other bench's")]
+mod issuer;
+mod paths;
+#[path = "../goals/process.rs"]
+#[allow(dead_code, reason = "the program is the other bench's")]
+mod process;
+#[path = "../../../token-interceptor/benches/shared/turns.rs"]
+#[allow(dead_code, reason = "the figures are the other benches'")]
+mod turns;
+#[path = "../../../token-interceptor/benches/verify/case.rs"]
+#[allow(dead_code, reason = "the figures are the other benches'")]
+mod verify_case;
+
+use std::process::{Command, ExitCode};
+
+use baseline::Baseline;
+
+const FEW: u32 = 200;
+const MANY: u32 = 1_200;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["run", path, times] => {
+            paths::run(path, times.parse().unwrap());
+            ExitCode::SUCCESS
+        }
+        ["accept"] => {
+            Baseline::write(&count_all());
+            ExitCode::SUCCESS
+        }
+        [] => Baseline::read().compare(&count_all()),
+        other => panic!("neither nothing nor `accept`: {other:?}"),
+    }
+}
+
+fn count_all() -> Vec<(&'static str, u64)> {
+    paths::NAMES.iter().map(|path| (*path, count(path))).collect()
+}
+
+/// Instructions of one.
+fn count(path: &str) -> u64 {
+    (instructions(path, MANY) - instructions(path, FEW)) / u64::from(MANY - FEW)
+}
+
+/// Instructions of the whole program, by callgrind.
+fn instructions(path: &str, times: u32) -> u64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["run", path, &times.to_string()])
+        .output()
+        .expect("valgrind is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let counted = said.lines().find_map(|line| line.split_once("Collected :"));
+    counted.and_then(|(_, count)| count.trim().parse().ok()).unwrap_or_else(|| panic!("no count in: {said}"))
+}
