@@ -28,6 +28,7 @@ pub(crate) struct Decision<'a> {
     operation: &'static str,
     client_id: String,
     span: Span,
+    quota: Option<&'static str>,
     /// The name of an initial access token.
     registered_with: Option<String>,
 }
@@ -45,7 +46,7 @@ impl<'a> Decision<'a> {
             reason = Empty,
             jti = Empty,
         );
-        Self { origin, operation, client_id: String::new(), span, registered_with: None }
+        Self { origin, operation, client_id: String::new(), span, quota: None, registered_with: None }
     }
 
     /// The same in a trace, where there is one.
@@ -77,6 +78,11 @@ impl<'a> Decision<'a> {
         self.operation = operation;
     }
 
+    /// It is more than the client's quota, which is only observed.
+    pub(crate) fn beyond_quota(&mut self) {
+        self.quota = Some("exceeded");
+    }
+
     /// What is being decided.
     pub(crate) fn operation(&self) -> &'static str {
         self.operation
@@ -99,6 +105,7 @@ impl<'a> Decision<'a> {
             audience = &*joined(token.audiences(), Audience::as_str),
             scope = &*joined(token.scopes(), Scope::as_str),
             expires_in_seconds = token.expires_in().as_secs(),
+            quota = self.quota,
             peer = %self.origin.peer(),
             request_id = self.origin.request_id().as_str(),
         );

@@ -15,6 +15,7 @@ mod ext_authz;
 mod keys;
 mod listen;
 mod mistake;
+mod quota;
 mod reader;
 mod registration;
 mod setting;
@@ -37,6 +38,7 @@ pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 use token_interceptor::signature::Algorithm;
 
 use crate::client::assertion::AssertionRules;
+use crate::limit::QuotaSettings;
 use crate::registration::RegistrationSettings;
 use reader::Section;
 use source::{PREFIX, Table};
@@ -64,6 +66,8 @@ pub struct Config {
     pub token_exchange: TokenExchange,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[quota]`.
+    pub quota: QuotaSettings,
     /// `[admin]`.
     pub admin: Admin,
     /// `[ext_authz]`; absent: off.
@@ -130,6 +134,7 @@ impl Config {
         let client_assertions = client_assertions::read(root.section("client_assertions"));
         let token_exchange = TokenExchange::read(root.section("token_exchange"), issuer.as_ref());
         let limits = Limits::read(root.section("limits"));
+        let quota = quota::read(root.section("quota"));
         let admin = Admin::read(root.section("admin"));
         let ext_authz = ExtAuthz::read(root.has("ext_authz"), root.section("ext_authz"), tls.is_absent());
         let registration = registration::read(root.section("registration"));
@@ -146,6 +151,7 @@ impl Config {
             client_assertions,
             token_exchange,
             limits,
+            quota,
             admin,
             ext_authz,
             registration,

@@ -137,6 +137,7 @@ impl Development {
             token_exchange: TokenExchange::default(),
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
+            quota: crate::limit::QuotaSettings::default(),
             admin: Admin { enabled: true, reflection: true },
             ext_authz: None,
             registration: Some(registration::settings(&folder)?),

@@ -56,6 +56,8 @@ pub enum IssueError {
     /// Too many requests.
     #[error("Too many requests.")]
     RateLimited {
+        /// What is spent. For the audit log alone.
+        budget: Budget,
         /// When the next one is admitted.
         retry_after: Duration,
     },
@@ -65,6 +67,38 @@ pub enum IssueError {
     /// A bug of ours.
     #[error("Internal error.")]
     Internal(#[source] Cause),
+}
+
+/// What a request that comes too often has spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// The peer's requests.
+    Peer,
+    /// The client's requests.
+    Client,
+    /// The failed authentications of a client ID from one peer.
+    Failures,
+    /// The client's tokens in this window.
+    Quota,
+    /// The memory for assertions that must not be used twice.
+    Assertions,
+    /// The requests that the server does at once.
+    AtOnce,
+}
+
+impl Budget {
+    /// A stable word for the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Peer => "peer_requests",
+            Self::Client => "client_requests",
+            Self::Failures => "failed_authentications",
+            Self::Quota => "client_quota",
+            Self::Assertions => "remembered_assertions",
+            Self::AtOnce => "requests_at_once",
+        }
+    }
 }
 
 /// What made client authentication fail. For the audit log alone: the caller gets one answer for all of them.
@@ -121,10 +155,18 @@ impl fmt::Display for AuthenticationFailure {
     }
 }
 
+/// What a caller is told whose request has not come to its end in time.
+pub(crate) const TOO_SLOW: &str = "The request took too long to arrive, or to answer.";
+
 /// When to come back after a failure of ours.
 pub(crate) const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl IssueError {
+    /// More requests at once than the server does.
+    pub(crate) const fn overloaded() -> Self {
+        Self::RateLimited { budget: Budget::AtOnce, retry_after: UNAVAILABLE_RETRY_AFTER }
+    }
+
     /// `invalid_request` with a fixed sentence.
     pub(crate) const fn invalid_request(sentence: &'static str) -> Self {
         Self::InvalidRequest(Cow::Borrowed(sentence))
@@ -152,7 +194,7 @@ impl IssueError {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
             Self::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER),
             Self::InvalidRequest(_)
             | Self::ClientAuthenticationFailed(_)
@@ -177,10 +219,8 @@ impl IssueError {
                 Some(sentence.to_string())
             }
             Self::ClientNotAuthorized(sentence) | Self::InvalidGrant(sentence) => Some((*sentence).to_owned()),
-            Self::UnsupportedGrantType
-            | Self::TokenTooLarge { .. }
-            | Self::BodyTooLarge { .. }
-            | Self::RateLimited { .. } => None,
+            Self::UnsupportedGrantType | Self::TokenTooLarge { .. } | Self::BodyTooLarge { .. } => None,
+            Self::RateLimited { budget, .. } => Some(budget.as_str().to_owned()),
         }
     }
 }

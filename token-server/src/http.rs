@@ -12,6 +12,8 @@ mod revoke;
 mod token;
 mod user_info;
 
+pub(crate) use error::{overloaded, too_slow};
+
 use std::sync::Arc;
 
 use axum::{

@@ -32,7 +32,7 @@ use crate::{
     federation::Federation,
     grant::{self, Authorization, client_credentials, token_exchange},
     key::KeyRing,
-    limit::{LimitSettings, Limits},
+    limit::{LimitSettings, Limits, QuotaSettings, Quotas, Standing},
     metadata::Metadata,
     mint::{self, Entropy, IssuedToken, Terms},
     origin::Origin,
@@ -55,6 +55,8 @@ pub struct Settings {
     pub terms: Terms,
     /// Who may ask how often.
     pub limits: LimitSettings,
+    /// How many tokens a client may have in each window.
+    pub quota: QuotaSettings,
     /// How long verifiers may keep a key set; less than a key is published before it signs.
     pub key_set_max_age: Duration,
     /// How clients prove themselves by a key.
@@ -72,6 +74,7 @@ impl Settings {
         Self {
             terms: Terms::new(issuer),
             limits: LimitSettings::default(),
+            quota: QuotaSettings::default(),
             key_set_max_age: Duration::from_secs(300),
             client_assertions: AssertionRules::default(),
             registration: false,
@@ -104,6 +107,7 @@ pub struct Issuer {
     revocations: RevocationRegistry,
     own_tokens: OwnTokens,
     limits: Limits,
+    quotas: Quotas,
     clock: Arc<dyn Clock>,
     random: SystemRandom,
     issued: Counter,
@@ -123,6 +127,7 @@ impl Issuer {
         );
         Self {
             limits: Limits::new(settings.limits),
+            quotas: Quotas::new(settings.quota.clone()),
             clients: Means {
                 registry,
                 peppers,
@@ -236,6 +241,9 @@ impl Issuer {
         decision.claimed_by(client.claimed_id());
         let client = self.authenticate(origin, &client).await?;
         let authorization = self.authorize(client, &grant).await?;
+        if self.quotas.take(&authorization.client().id, self.clock.now())? == Standing::Beyond {
+            decision.beyond_quota();
+        }
         self.mint(authorization)
     }
 

@@ -6,6 +6,8 @@
 //!   its neighbours behind the same address, and not the client elsewhere.
 //! * Keys are chosen by attackers, so each table has a fixed capacity. Who falls out of it starts afresh.
 
+mod quota;
+
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     num::NonZeroU32,
@@ -16,10 +18,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter, clock::Clock as _, clock::DefaultClock};
+use governor::{
+    DefaultDirectRateLimiter, NotUntil, Quota as RateQuota, RateLimiter, clock::Clock as _, clock::DefaultClock,
+};
 use quick_cache::sync::Cache;
 
-use crate::{client::ClientId, error::IssueError, origin::Peer};
+pub use quota::{Quota, QuotaMode, QuotaSettings};
+pub(crate) use quota::{Quotas, Standing};
+
+use crate::{
+    client::ClientId,
+    error::{Budget, IssueError},
+    origin::Peer,
+};
 
 /// So many requests at once, and one more after each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +55,8 @@ impl Rate {
         Self { burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN), period }
     }
 
-    fn quota(self) -> Quota {
-        let quota = Quota::with_period(self.period).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+    fn quota(self) -> RateQuota {
+        let quota = RateQuota::with_period(self.period).unwrap_or(RateQuota::per_second(NonZeroU32::MIN));
         quota.allow_burst(self.burst)
     }
 }
@@ -113,7 +124,7 @@ impl Limits {
     /// [`IssueError::RateLimited`] when its budget is spent.
     pub fn peer(&self, peer: Peer) -> Result<(), IssueError> {
         let Some(table) = &self.peers else { return Ok(()) };
-        table.bucket(&peer.network()).check().map_err(limited)
+        table.bucket(&peer.network()).check().map_err(|not_until| limited(Budget::Peer, &not_until))
     }
 
     /// Admits one request of an authenticated client.
@@ -123,7 +134,7 @@ impl Limits {
     /// [`IssueError::RateLimited`] when its budget is spent.
     pub fn client(&self, client: &ClientId) -> Result<(), IssueError> {
         let Some(table) = &self.clients else { return Ok(()) };
-        table.bucket(client).check().map_err(limited)
+        table.bucket(client).check().map_err(|not_until| limited(Budget::Client, &not_until))
     }
 
     /// Admits an attempt to authenticate. Spends nothing: only a failure does.
@@ -137,7 +148,9 @@ impl Limits {
         let Some(bucket) = table.cache.get(&self.failure_key(peer, claimed_client_id)) else { return Ok(()) };
         let until = Duration::from_nanos(bucket.blocked_until_nanos.load(Ordering::Relaxed));
         match until.checked_sub(self.started.elapsed()) {
-            Some(retry_after) if !retry_after.is_zero() => Err(IssueError::RateLimited { retry_after }),
+            Some(retry_after) if !retry_after.is_zero() => {
+                Err(IssueError::RateLimited { budget: Budget::Failures, retry_after })
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -160,8 +173,8 @@ impl Limits {
     }
 }
 
-fn limited(not_until: NotUntil<governor::clock::QuantaInstant>) -> IssueError {
-    IssueError::RateLimited { retry_after: not_until.wait_time_from(DefaultClock::default().now()) }
+fn limited(budget: Budget, not_until: &NotUntil<governor::clock::QuantaInstant>) -> IssueError {
+    IssueError::RateLimited { budget, retry_after: not_until.wait_time_from(DefaultClock::default().now()) }
 }
 
 type Bucket = DefaultDirectRateLimiter;
@@ -174,17 +187,17 @@ struct FailureBucket {
 }
 
 trait FromQuota {
-    fn from_quota(quota: Quota) -> Self;
+    fn from_quota(quota: RateQuota) -> Self;
 }
 
 impl FromQuota for Bucket {
-    fn from_quota(quota: Quota) -> Self {
+    fn from_quota(quota: RateQuota) -> Self {
         RateLimiter::direct(quota)
     }
 }
 
 impl FromQuota for FailureBucket {
-    fn from_quota(quota: Quota) -> Self {
+    fn from_quota(quota: RateQuota) -> Self {
         Self { limiter: RateLimiter::direct(quota), blocked_until_nanos: AtomicU64::new(0) }
     }
 }
@@ -193,7 +206,7 @@ impl FromQuota for FailureBucket {
 #[derive(Debug)]
 struct Table<K, B> {
     cache: Cache<K, Arc<B>>,
-    quota: Quota,
+    quota: RateQuota,
 }
 
 impl<K: Hash + Eq + Clone, B: FromQuota> Table<K, B> {
@@ -236,7 +249,7 @@ mod tests {
         let limits = limits();
         assert!(limits.peer(peer(1)).is_ok());
         assert!(limits.peer(peer(1)).is_ok());
-        let Err(IssueError::RateLimited { retry_after }) = limits.peer(peer(1)) else { panic!("admitted") };
+        let Err(IssueError::RateLimited { retry_after, .. }) = limits.peer(peer(1)) else { panic!("admitted") };
         assert!(!retry_after.is_zero() && retry_after <= Duration::from_secs(3600));
         assert!(limits.peer(peer(2)).is_ok());
     }
@@ -273,10 +286,15 @@ mod tests {
     #[test]
     fn tables_stay_within_their_capacity() {
         let limits = limits();
-        for n in 0..10_000 {
-            limits.failed(peer(1), &format!("invented-{n}"));
+        for n in 0..10_000_u32 {
+            let peer = Peer::from(IpAddr::V4(Ipv4Addr::from(n)));
+            limits.failed(peer, &format!("invented-{n}"));
+            let _ = limits.peer(peer);
+            let _ = limits.client(&client(&format!("client-{n}")));
         }
         assert!(limits.failures.unwrap().cache.len() <= 100);
+        assert!(limits.peers.unwrap().cache.len() <= 100);
+        assert!(limits.clients.unwrap().cache.len() <= 100);
     }
 
     #[test]

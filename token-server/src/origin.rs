@@ -71,7 +71,7 @@ impl Peer {
 
 impl From<IpAddr> for Peer {
     fn from(address: IpAddr) -> Self {
-        Self(Some(address))
+        Self(Some(address.to_canonical()))
     }
 }
 

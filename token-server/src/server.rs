@@ -4,6 +4,7 @@
 //! |---|---|
 //! | configuration → store, keys, issuer, admin services | `assembly` |
 //! | TCP connections, bounded, to the worker that has the fewest | `accept` |
+//! | requests at once, bounded in number and in time | `admission` |
 //! | a thread per core | `worker` |
 //! | clients that a file declares | `declared` |
 //! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
@@ -16,6 +17,7 @@
 //! | stopping | `drain` |
 
 mod accept;
+mod admission;
 mod admin;
 mod assembly;
 mod connection;
@@ -54,6 +56,8 @@ use crate::{
     issuer::Issuer,
     telemetry,
 };
+use accept::Places;
+use admission::Admission;
 use assembly::{Assembly, State};
 use drain::EndOnDrain;
 use health::Health;
@@ -133,7 +137,8 @@ impl Running {
         };
         let drain = EndOnDrain::new(phase.subscribe());
         let (reflection, traced) = (config.admin.reflection, config.telemetry.traces.is_some());
-        let extras = Extras { reflection, traced, operations: own, registrar, drain };
+        let admission = Admission::new(&config.limits);
+        let extras = Extras { reflection, admission: admission.clone(), traced, operations: own, registrar, drain };
         let services = routes::services(Arc::clone(&issuer), admin, &health, extras)?;
 
         let mut accepting = JoinSet::new();
@@ -149,7 +154,7 @@ impl Running {
         if let (Some(settings), Some((listener, address)), Some(routes)) = (&config.ext_authz, asked, ext_authz) {
             let own = ext_authz::tls(&config, settings)?.map(Arc::new);
             tls.extend(own.clone());
-            let port = Port { services: routes::only(routes), tls: own, ..port };
+            let port = Port { services: routes::only(routes, &admission), tls: own, ..port };
             workers.extend(serve(listener, &port, config.listen.threads, &mut accepting)?);
             ext_authz_address = Some(address);
         }
@@ -281,7 +286,7 @@ fn serve(
     let workers = (0..threads.max(1)).map(|number| Worker::start(number, port.clone()));
     let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServeError::internal)?;
     let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
-    accepting.spawn(accept::accept(listener, port.limits.connections, desks));
+    accepting.spawn(accept::accept(listener, Places::new(&port.limits), desks));
     Ok(workers)
 }
 

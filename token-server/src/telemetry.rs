@@ -162,6 +162,9 @@ fn describe() {
     );
     describe_counter!(AUDIT_LINES_LOST, "Audit lines that could not be written.");
     describe_counter!("token_server_spans_lost_total", "Spans that the collector did not take.");
+    describe_counter!("token_server_connections_refused_total", "Connections beyond what one peer may have.");
+    describe_counter!("token_server_requests_shed_total", "Requests refused as too many at once or too slow, by why.");
+    describe_counter!("token_server_quota_exceeded_total", "Tokens beyond a client's quota, by outcome.");
     describe_gauge!("token_server_clients_file_usable", "1 while the file that declares the clients can be used.");
     describe_counter!(
         "token_server_clients_file_reloads_total",
@@ -174,6 +177,7 @@ fn describe() {
     counter!(AUDIT_LINES_LOST).absolute(0);
     counter!("token_server_tls_handshakes_failed_total").absolute(0);
     counter!("token_server_spans_lost_total").absolute(0);
+    counter!("token_server_connections_refused_total").absolute(0);
     // Where there is no such file, nothing is wrong with it.
     gauge!("token_server_clients_file_usable").set(1.0);
     for outcome in ["changed", "unusable"] {

@@ -59,6 +59,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
         .collect();
     let spelt_out = read(&uncommented.replace("\"RS256\"", "\"ES256\""), &[]).unwrap();
     assert_eq!((spelt_out.keys.import.len(), spelt_out.tokens.audiences.len()), (1, 1));
+    assert_eq!(spelt_out.quota.clients.len(), 1);
     assert!(as_it_is.ext_authz.is_none() && spelt_out.ext_authz.is_some());
     assert!(spelt_out.registration.is_none());
     assert_eq!(spelt_out.token_exchange.trusted_issuers.len(), 1);
@@ -66,6 +67,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
         let mut config = config.clone();
         config.keys.import.clear();
         config.tokens.audiences.clear();
+        config.quota.clients.clear();
         config.ext_authz = None;
         config.token_exchange.trusted_issuers.clear();
         format!("{config:?}")

@@ -110,6 +110,12 @@ impl Tls {
 pub struct Limits {
     /// Connections at once; more wait in the listener's backlog.
     pub connections: usize,
+    /// Of them, connections of one peer; more are closed at once. 0 is no limit. An IPv6 peer is its /64.
+    pub connections_per_peer: usize,
+    /// Requests at once; more are refused at once.
+    pub requests_at_once: usize,
+    /// A request that is not answered by then is refused: a body that trickles in, most often.
+    pub request_timeout: Duration,
     /// A TLS handshake that takes longer is cut off.
     pub handshake_timeout: Duration,
     /// Requests at once on one HTTP/2 connection.
@@ -135,6 +141,9 @@ impl Limits {
         let default = Self::default();
         let limits = Self {
             connections: section.within("connections", default.connections, 1..=1_000_000),
+            connections_per_peer: section.or("connections_per_peer", default.connections_per_peer),
+            requests_at_once: section.within("requests_at_once", default.requests_at_once, 1..=1_000_000),
+            request_timeout: section.within("request_timeout", default.request_timeout, second..=second * 600),
             handshake_timeout: section.within("handshake_timeout", default.handshake_timeout, second..=second * 60),
             streams_per_connection: section.within(
                 "streams_per_connection",
@@ -160,6 +169,9 @@ impl Default for Limits {
         let second = Duration::from_secs(1);
         Self {
             connections: 10_000,
+            connections_per_peer: 2_000,
+            requests_at_once: 10_000,
+            request_timeout: second * 30,
             handshake_timeout: second * 10,
             streams_per_connection: 1_000,
             header_bytes: 16 * 1024,

@@ -7,13 +7,16 @@ use std::time::Duration;
 use axum::{Json, body::Body, response::IntoResponse as _};
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use token_proto::v1::ErrorReason;
 
 use super::body::never_cached;
-use crate::{error::IssueError, origin::Origin};
+use crate::{
+    error::{IssueError, TOO_SLOW},
+    origin::Origin,
+};
 
 #[derive(Serialize)]
 struct OAuthError<'a> {
@@ -69,6 +72,20 @@ pub(super) fn wrong_method(allow: HeaderValue, origin: &Origin) -> Response<Body
     let mut response = response(&refusal, origin, &HeaderValue::from_static(""));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(ALLOW, allow);
+    response
+}
+
+/// The answer to a request beyond what the server does at once.
+pub(crate) fn overloaded(origin: &Origin) -> Response<Body> {
+    response(&IssueError::overloaded(), origin, &HeaderValue::from_static(""))
+}
+
+/// The answer to a request that took too long. RFC 9110 section 15.5.9.
+pub(crate) fn too_slow(origin: &Origin) -> Response<Body> {
+    let mut response =
+        shaped(StatusCode::REQUEST_TIMEOUT, "invalid_request", TOO_SLOW, ErrorReason::InvalidRequest, origin);
+    // What is left of the request would be taken for the next one.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

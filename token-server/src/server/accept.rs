@@ -4,10 +4,11 @@
 //! for hours, and the kernel's hash over addresses leaves some cores idle while others queue.
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,6 +18,8 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
+
+use crate::{config::Limits, origin::Peer};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -43,11 +46,58 @@ pub(super) struct Arrival {
     pub(super) place: Place,
 }
 
-/// A connection's place among those that are allowed, and among its worker's; given back when dropped.
+/// A connection's place among those that are allowed, among its peer's and among its worker's; given back when
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     of_worker: Arc<AtomicUsize>,
+    _of_peer: OfPeer,
     _permit: OwnedSemaphorePermit,
+}
+
+/// How many connections there may be, of all peers and of each.
+#[derive(Debug)]
+pub(super) struct Places {
+    all: Arc<Semaphore>,
+    per_peer_max: usize,
+    peers: Arc<Mutex<HashMap<Peer, usize>>>,
+}
+
+impl Places {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let per_peer_max = if limits.connections_per_peer == 0 { usize::MAX } else { limits.connections_per_peer };
+        Self { all: Arc::new(Semaphore::new(limits.connections)), per_peer_max, peers: Arc::default() }
+    }
+
+    /// A place among the peer's own.
+    fn of_peer(&self, peer: Peer) -> Option<OfPeer> {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = peers.entry(peer).or_default();
+        if *connections >= self.per_peer_max {
+            return None;
+        }
+        *connections += 1;
+        Some(OfPeer { peer, peers: Arc::clone(&self.peers) })
+    }
+}
+
+/// A connection counted with its peer. A peer without connections is forgotten: there are never more than those.
+#[derive(Debug)]
+struct OfPeer {
+    peer: Peer,
+    peers: Arc<Mutex<HashMap<Peer, usize>>>,
+}
+
+impl Drop for OfPeer {
+    fn drop(&mut self) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connections) = peers.get_mut(&self.peer) {
+            *connections -= 1;
+            if *connections == 0 {
+                peers.remove(&self.peer);
+            }
+        }
+    }
 }
 
 impl Drop for Place {
@@ -78,23 +128,27 @@ impl Desk {
 }
 
 /// Accepts until dropped.
-pub(super) async fn accept(listener: TcpListener, connections_max: usize, desks: Vec<Desk>) {
-    let permits = Arc::new(Semaphore::new(connections_max));
+pub(super) async fn accept(listener: TcpListener, places: Places, desks: Vec<Desk>) {
     loop {
         // Beyond the limit connections wait in the backlog.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let stream = next(&listener).await;
+        let Ok(permit) = Arc::clone(&places.all).acquire_owned().await else { return };
+        let (stream, address) = next(&listener).await;
         let Some(desk) = desks.iter().min_by_key(|desk| desk.connections()) else { return };
-        if let Err(error) = hand_over(stream, permit, desk) {
+        // One peer's connections are closed and not kept waiting, where they would be in everybody's way.
+        let Some(of_peer) = places.of_peer(Peer::from(address.ip()).network()) else {
+            metrics::counter!("token_server_connections_refused_total").increment(1);
+            continue;
+        };
+        if let Err(error) = hand_over(stream, (permit, of_peer), desk) {
             tracing::debug!(%error, "connection dropped");
         }
     }
 }
 
-async fn next(listener: &TcpListener) -> TcpStream {
+async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(arrived) => return arrived,
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
@@ -104,13 +158,13 @@ async fn next(listener: &TcpListener) -> TcpStream {
     }
 }
 
-fn hand_over(stream: TcpStream, permit: OwnedSemaphorePermit, desk: &Desk) -> io::Result<()> {
+fn hand_over(stream: TcpStream, (permit, of_peer): (OwnedSemaphorePermit, OfPeer), desk: &Desk) -> io::Result<()> {
     // Without it the last segment of an answer waits for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
     desk.connections.fetch_add(1, Ordering::Relaxed);
     metrics::gauge!("token_server_connections").increment(1);
-    let place = Place { of_worker: Arc::clone(&desk.connections), _permit: permit };
+    let place = Place { of_worker: Arc::clone(&desk.connections), _of_peer: of_peer, _permit: permit };
     // A worker that is gone is so because the server stops; the connection closes here.
     let _ = desk.arrivals.send(Arrival { stream, place });
     Ok(())

@@ -216,6 +216,7 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Result<Settings, ServeEr
     settings.federation =
         Federation::new(config.token_exchange.trusted_issuers.clone()).map_err(ServeError::internal)?;
     settings.limits = limits(&config.limits);
+    settings.quota = config.quota.clone();
     settings.registration = config.registration.is_some();
     Ok(settings)
 }

@@ -16,6 +16,7 @@ use tower::Layer as _;
 
 use super::{
     ServeError,
+    admission::{Admission, Admitting},
     drain::EndOnDrain,
     framing::Framing,
     front::Front,
@@ -35,6 +36,8 @@ use crate::{
 pub(super) struct Extras {
     /// Server reflection.
     pub(super) reflection: bool,
+    /// How many requests are done at once, and for how long.
+    pub(super) admission: Admission,
     /// A span for each request.
     pub(super) traced: bool,
     /// Metrics and health over HTTP, where they have no port of their own.
@@ -46,7 +49,7 @@ pub(super) struct Extras {
 }
 
 /// Everything that the port bears.
-pub(super) type Services = Timed<Front>;
+pub(super) type Services = Admitting<Timed<Front>>;
 
 /// Puts the port together.
 pub(super) fn services(
@@ -82,12 +85,12 @@ pub(super) fn services(
     let front = Front::new(router);
     // A span for each request is the router's work.
     let front = if extras.traced { front } else { front.with_tokens(tokens, endpoint) };
-    Ok(Timing::new().layer(front))
+    Ok(extras.admission.layer(Timing::new().layer(front)))
 }
 
 /// A port that bears nothing but `router`.
-pub(super) fn only(router: Router) -> Services {
-    Timing::new().layer(Front::new(router))
+pub(super) fn only(router: Router, admission: &Admission) -> Services {
+    admission.layer(Timing::new().layer(Front::new(router)))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

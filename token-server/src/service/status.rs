@@ -13,7 +13,7 @@ use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    error::IssueError,
+    error::{IssueError, TOO_SLOW},
     origin::{Origin, REQUEST_ID},
 };
 
@@ -57,6 +57,19 @@ fn with_details(code: Code, sentence: &str, mut details: ErrorDetails, origin: &
 #[must_use]
 pub fn not_offered() -> Status {
     Status::unimplemented("This issuer does not offer the method.")
+}
+
+/// The status of a request beyond what the server does at once.
+#[must_use]
+pub fn overloaded(origin: &Origin) -> Status {
+    let error = IssueError::overloaded();
+    with_reason(code(&error), error.reason(), &error.to_string(), origin, error.retry_after())
+}
+
+/// The status of a request that took too long.
+#[must_use]
+pub fn too_slow(origin: &Origin) -> Status {
+    with_reason(Code::DeadlineExceeded, ErrorReason::InvalidRequest, TOO_SLOW, origin, None)
 }
 
 /// The status of a message that never reached a handler, because it cannot be read.

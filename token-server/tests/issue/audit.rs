@@ -7,12 +7,13 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use token_proto::v1;
+use token_server::limit::{Quota, QuotaMode};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{
     World,
     calls::{basic, form, grpc, message, message_of_orders, post, post_as_orders, send},
-    world,
+    world, world_with,
 };
 use crate::{
     exchange::{ACCESS_TOKEN, ID_TOKEN, over_grpc},
@@ -142,6 +143,23 @@ async fn an_exchange_leaves_every_hop_on_record_and_where_the_subject_comes_from
     assert_eq!(of("subject_jti"), ["theirs", &first.token_id]);
     assert_eq!(of("act"), [r#"{"sub":"exchanger"}"#, r#"{"act":{"sub":"exchanger"},"sub":"second-exchanger"}"#]);
     assert!(!captured.text().contains(&token));
+}
+
+#[tokio::test]
+async fn what_is_beyond_a_quota_is_on_record_whether_it_is_refused_or_not() {
+    for (mode, outcome, member, told) in [
+        (QuotaMode::Observe, "granted", "quota", "exceeded"),
+        (QuotaMode::Enforce, "refused", "detail", "client_quota"),
+    ] {
+        let world = world_with(|settings| settings.quota.default = Some(Quota { tokens: 1, mode })).await;
+        let (captured, _guard) = capture();
+        for _ in 0..2 {
+            post_as_orders(&world, "").await;
+        }
+        let [within, beyond] = captured.audit().try_into().unwrap();
+        assert_eq!((&within["outcome"], within.get("quota")), (&json!("granted"), None));
+        assert_eq!((&beyond["outcome"], &beyond[member]), (&json!(outcome), &json!(told)));
+    }
 }
 
 #[tokio::test]

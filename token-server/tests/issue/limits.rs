@@ -6,7 +6,7 @@ use ::http::header;
 use tonic::{Code, Request, transport::server::TcpConnectInfo};
 use tonic_types::StatusExt as _;
 
-use token_server::limit::{LimitSettings, Rate};
+use token_server::limit::{LimitSettings, Quota, QuotaMode, Rate};
 
 use crate::support::{
     World,
@@ -94,4 +94,37 @@ async fn limited_peer_is_refused_before_its_body_is_read() {
     let mut request = form("", &[]);
     *request.body_mut() = axum::body::Body::new(never_ending);
     assert_eq!(send(&world, request).await.status, 429);
+}
+
+async fn with_quota(mode: QuotaMode) -> World {
+    world_with(|settings| settings.quota.default = Some(Quota { tokens: 1, mode })).await
+}
+
+#[tokio::test]
+async fn a_quota_that_is_enforced_tells_both_faces_when_to_come_back() {
+    let world = with_quota(QuotaMode::Enforce).await;
+    assert_eq!(post_as_orders(&world, "").await.status, 200);
+    let answer = post_as_orders(&world, "").await;
+    assert_eq!(answer.error(), (429, "temporarily_unavailable".to_owned()));
+    assert!(answer.header(header::RETRY_AFTER).unwrap().parse::<u64>().unwrap() <= 3600);
+    let status = grpc(&world).issue_token(message_of_orders(&world)).await.unwrap_err();
+    assert_eq!(reason(&status), (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
+    assert!(status.get_details_retry_info().unwrap().retry_delay.unwrap() <= Duration::from_secs(3600));
+}
+
+#[tokio::test]
+async fn a_refused_request_is_no_token_of_the_quota() {
+    let world = with_quota(QuotaMode::Enforce).await;
+    for _ in 0..5 {
+        assert!(grpc(&world).issue_token(message("orders", "guess")).await.is_err());
+    }
+    assert!(grpc(&world).issue_token(message_of_orders(&world)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_quota_that_is_observed_refuses_nobody() {
+    let world = with_quota(QuotaMode::Observe).await;
+    for _ in 0..5 {
+        assert_eq!(post_as_orders(&world, "").await.status, 200);
+    }
 }

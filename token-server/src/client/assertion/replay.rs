@@ -17,7 +17,7 @@ use ring::digest;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    error::{AuthenticationFailure, IssueError},
+    error::{AuthenticationFailure, Budget, IssueError},
     error_chain,
     store::{AssertionStore, StoreError},
 };
@@ -129,7 +129,7 @@ impl Used {
             self.sweep_at = self.entries.len() * 2;
         }
         if self.entries.len() >= REMEMBERED_MAX {
-            return Err(IssueError::RateLimited { retry_after: Duration::from_secs(1) });
+            return Err(IssueError::RateLimited { budget: Budget::Assertions, retry_after: Duration::from_secs(1) });
         }
         Ok(self.entries.insert(name, forget).is_none_or(|until| until <= now))
     }
