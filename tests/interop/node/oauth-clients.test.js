@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
+import { createRemoteJWKSet, errors, exportJWK, generateKeyPair, jwtVerify } from 'jose'
 import * as oauth from 'oauth4webapi'
 import * as client from 'openid-client'
 import { ClientCredentials } from 'simple-oauth2'
@@ -77,6 +77,37 @@ test('a wrong secret reads invalid_client, and has a challenge for Basic', async
       return true
     })
   }
+})
+
+test('openid-client registers itself, with a secret and with a key, and gets tokens', async () => {
+  const { TOKEN_INITIAL_ACCESS_TOKEN: initialAccessToken } = process.env
+  const register = (metadata, authentication) =>
+    client.dynamicClientRegistration(new URL(issuer), metadata, authentication, { algorithm: 'oauth2', initialAccessToken })
+  const bySecret = await register({ client_name: 'a node client', redirect_uris: [], scope: 'inventory.read' })
+  const told = bySecret.clientMetadata()
+  assert.equal(told.client_name, 'a node client')
+  assert.equal(told.token_endpoint_auth_method, 'client_secret_basic')
+
+  const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
+  const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1', alg: 'ES256' }] }
+  const byKey = await register({ jwks, token_endpoint_auth_method: 'private_key_jwt' }, client.PrivateKeyJwt({ key: privateKey, kid: 'k1' }))
+  for (const config of [bySecret, byKey]) {
+    const tokens = await client.clientCredentialsGrant(config, { audience })
+    const { payload } = await verify(tokens.access_token, config.serverMetadata().jwks_uri)
+    assert.equal(payload.client_id, config.clientMetadata().client_id)
+  }
+
+  // RFC 7592: the client reads its registration, and takes itself away.
+  const { registration_client_uri: uri, registration_access_token: token } = told
+  const headers = { authorization: `Bearer ${token}` }
+  const read = await fetch(uri, { headers })
+  assert.equal((await read.json()).client_id, told.client_id)
+  assert.equal((await fetch(uri, { method: 'DELETE', headers })).status, 204)
+  await assert.rejects(client.clientCredentialsGrant(bySecret, { audience }))
+})
+
+test('without an initial access token openid-client registers nobody', async () => {
+  await assert.rejects(client.dynamicClientRegistration(new URL(issuer), {}, undefined, { algorithm: 'oauth2' }))
 })
 
 test('jose refuses a token for another audience', async () => {

@@ -40,3 +40,55 @@ fn every_test_that_is_named_after_a_section_is_on_the_page() {
     let missing: Vec<_> = named.filter(|test| !page.contains(*test)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+/// The cells of each row under the headings that speak of rules.
+fn rules() -> Vec<Vec<&'static str>> {
+    let rows =
+        PAGE.lines().filter(|line| ["| RFC ", "| OpenID ", "| Fetch "].iter().any(|name| line.starts_with(name)));
+    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+/// The text of a test module with those below it.
+fn source(module: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/issue");
+    let mut text = fs::read_to_string(folder.join(format!("{module}.rs"))).unwrap();
+    for below in fs::read_dir(folder.join(module)).into_iter().flatten() {
+        text += &fs::read_to_string(below.unwrap().path()).unwrap();
+    }
+    text
+}
+
+#[test]
+fn every_rule_on_this_page_has_a_test_and_both_faces_where_it_says_so() {
+    for row in rules() {
+        let [section, what, faces, tests] = row[..] else { panic!("not four cells: {row:?}") };
+        let modules: Vec<_> =
+            tests.split('`').filter_map(|name| name.split_once("::")).map(|(module, _)| module).collect();
+        assert!(!modules.is_empty(), "{section} {what}: no test");
+        assert!(["both", "HTTP", "gRPC", "HTTP, gRPC"].contains(&faces), "{section} {what}: {faces}");
+        if faces != "HTTP" && faces != "gRPC" {
+            let text: String = modules.into_iter().map(source).collect();
+            let http = ["post(", "send(", "get(", "post_as_orders("].iter().any(|call| text.contains(call));
+            assert!(
+                http && (text.contains("grpc(") || text.contains("Client::new(")),
+                "{section} {what}: one face alone"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_test_of_another_language_on_this_page_exists() {
+    let (_, table) = PAGE.split_once("## Clients of other hands").unwrap();
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+    let mut clients = BTreeSet::new();
+    for row in &rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let [client, _, file, test] = cells[..] else { panic!("not four cells: {row}") };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop").join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(test), "{file} has no {test}");
+        clients.insert(client);
+    }
+    assert_eq!(clients.len(), 9, "{clients:?}");
+}

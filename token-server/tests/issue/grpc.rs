@@ -84,3 +84,26 @@ async fn a_scope_field_with_two_scopes_in_it_is_malformed() {
     let status = grpc(&world).issue_token(request).await.unwrap_err();
     assert_eq!(reason(&status), (Code::InvalidArgument, "INVALID_SCOPE".to_owned()));
 }
+
+/// By tonic before it is decoded; a whole server words it as every other refusal: `tests/server/framing.rs`.
+#[tokio::test]
+async fn a_huge_message_is_refused_by_every_method() {
+    let world = world().await;
+    let huge = "x".repeat(64 * 1024 + 1);
+    let (client, mut grpc) = (message("orders", &world.secret).client, grpc(&world));
+    let subject = Some(v1::SecurityToken { value: huge.clone(), ..Default::default() });
+    let introspect = v1::IntrospectTokenRequest { client: client.clone(), token: huge.clone() };
+    let revoke = v1::RevokeTokenRequest { client: client.clone(), token: huge.clone() };
+    let exchange = v1::ExchangeTokenRequest { client, subject, ..Default::default() };
+    let refusals = [
+        grpc.issue_token(message("orders", &huge)).await.map(drop),
+        grpc.exchange_token(exchange).await.map(drop),
+        grpc.introspect_token(introspect).await.map(drop),
+        grpc.revoke_token(revoke).await.map(drop),
+    ];
+    for refused in refusals {
+        let status = refused.unwrap_err();
+        assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+        assert!(status.message().contains("65536"), "{status:?}");
+    }
+}

@@ -228,6 +228,26 @@ async fn huge_body_is_cut_off_with_a_clear_error() {
 }
 
 #[tokio::test]
+async fn a_huge_body_is_cut_off_at_every_endpoint_with_a_clear_error() {
+    let world = crate::support::world_with(|settings| settings.registration = true).await;
+    let huge = "x".repeat(64 * 1024 + 1);
+    let initial = format!("Bearer {}", crate::support::registration::INITIAL);
+    let (form_type, json_type) = ("application/x-www-form-urlencoded", "application/json");
+    for (path, kind) in [
+        ("/oauth/token", form_type),
+        ("/oauth/token", json_type),
+        ("/oauth/introspect", form_type),
+        ("/oauth/revoke", form_type),
+        ("/oauth/register", json_type),
+    ] {
+        let request = Request::post(path).header(header::CONTENT_TYPE, kind).header(header::AUTHORIZATION, &initial);
+        let answer = send(&world, request.body(Body::from(huge.clone())).unwrap()).await;
+        assert_eq!(answer.error(), (413, "invalid_request".to_owned()), "{path} {kind}");
+        assert!(answer.json()["error_description"].as_str().unwrap().contains("65536"), "{path} {kind}");
+    }
+}
+
+#[tokio::test]
 async fn request_id_is_echoed_where_it_is_sane() {
     let world = world().await;
     let echoed = async |id: &str| {
