@@ -25,7 +25,7 @@ const DURATION: Duration = Duration::from_secs(5);
 const OVERLOAD: f64 = 2.0;
 
 pub(crate) fn measure() -> Vec<Row> {
-    let site = Site::new(0, "threads = 1", "");
+    let site = Site::new(0, "threads = 1", "[limits]\nrequests_at_once = 1000");
     let server = site.start();
     load::run(&Face::GrpcIssue, &server, Duration::from_secs(1));
     let closed = load::run(&Face::GrpcIssue, &server, Duration::from_secs(2)).per_second;
@@ -138,7 +138,10 @@ fn open(server: &Server, per_second: f64, duration: Duration) -> Outcome {
 async fn connect(server: &Server) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(server.address).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let mut client = h2::client::Builder::new();
+    // Answers are small, and in overload the client is late to read them: to h2 that looks like an attack.
+    client.data_frame_budget(usize::MAX / 2).initial_connection_window_size(1 << 24);
+    let (requests, connection) = client.handshake(stream).await.unwrap();
     tokio::spawn(connection);
     requests
 }
