@@ -60,5 +60,5 @@ bench:
     cargo bench -p token-server --bench goals
 
 # Instructions of each hot path, by callgrind, against the baseline; `just instructions accept` writes a new one.
-instructions *what:
+instructions what="compare":
     cargo bench --quiet --profile gate -p token-server --bench instructions -- {{what}}
