@@ -2,7 +2,7 @@
 //!
 //! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
 //! the same path with the same work, so neither the answer nor the time tells which client IDs exist:
-//! [`super::work`], and `docs/adr/0015-equal-work-for-every-failure.md` for what is left.
+//! [`super::work`], and `docs/adr/0017-equal-work-for-every-failure.md` for what is left.
 
 use std::{sync::Arc, time::SystemTime};
 
