@@ -90,26 +90,27 @@ impl RemoteKeys {
             Look::Found(key) => Some(key),
             Look::Due(key) => {
                 let (set, http, uri) = (Arc::clone(&set), self.http()?, uri.to_owned());
-                tokio::spawn(async move {
+                let fetch = async move {
                     // Somebody may be at it.
                     if let Ok(_fetching) = set.fetching.try_lock() {
                         set.fetch(&http, &uri).await;
                     }
-                });
+                };
+                tokio::spawn(fetch.in_current_span());
                 Some(key)
             }
             Look::Fetch => {
                 let (shared, http, uri) = (Arc::clone(&set), self.http()?, uri.to_owned());
                 let named = wanted.clone();
                 // On its own feet: whoever hangs up must not take the fetch along, and leave the pause after it.
-                let fetched = tokio::spawn(async move {
+                let fetch = async move {
                     let _fetching = shared.fetching.lock().await;
                     // Somebody may have done it meanwhile.
                     if matches!(shared.look(&named), Look::Fetch) {
                         shared.fetch(&http, &uri).await;
                     }
-                });
-                fetched.await.ok()?;
+                };
+                tokio::spawn(fetch.in_current_span()).await.ok()?;
                 set.look(&wanted).key()
             }
             Look::Absent => None,
