@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import grpc from '@grpc/grpc-js'
 import { createLocalJWKSet, errors, jwtVerify } from 'jose'
 import { TokenVerifier } from './token-verifier.js'
+import { InventoryService } from './world.js'
 
 const read = (path) => JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'))
 const { issuer, audience, jwks, good, forgeries } = read('../../../token-interceptor/testdata/forgeries.json')
@@ -31,3 +33,37 @@ for (const [name, verify] of Object.entries({
     assert.deepEqual(accepted, record[name])
   })
 }
+
+test('a server accepts over the wire what is on record', async (t) => {
+  // As applications have it: the verifier in front of every method. It knows the gallery's issuer.
+  const scopes = { '/inventory.v1.InventoryService/GetItem': 'a.read' }
+  const guarded = new TokenVerifier({ issuer, audience, scopes, keys })
+  const server = new grpc.Server({ interceptors: [guarded.interceptor] })
+  server.addService(InventoryService.service, { getItem: (_, done) => done(null, {}) })
+  const port = await new Promise((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  )
+  t.after(() => server.forceShutdown())
+  const service = new InventoryService(`127.0.0.1:${port}`, grpc.credentials.createInsecure())
+  t.after(() => service.close())
+  const accepts = async (token) => {
+    const metadata = new grpc.Metadata()
+    metadata.set('authorization', `Bearer ${token}`)
+    const code = await new Promise((resolve) =>
+      service.getItem({}, metadata, (error) => resolve(error?.code ?? grpc.status.OK)),
+    )
+    // The scope that most lack comes after the token.
+    const { OK, PERMISSION_DENIED, UNAUTHENTICATED } = grpc.status
+    assert.ok([OK, PERMISSION_DENIED, UNAUTHENTICATED].includes(code), grpc.status[code])
+    return code !== UNAUTHENTICATED
+  }
+  for (const { token } of good) assert.ok(await accepts(token))
+  // What is longer than a header may be is a matter of the transport's limits.
+  const sent = forgeries.filter(({ token }) => token.length < 8000)
+  const accepted = []
+  for (const { name, token } of sent) if (await accepts(token)) accepted.push(name)
+  const known = new Set(sent.map(({ name }) => name))
+  assert.deepEqual(accepted, record['jose, token-verifier.js'].filter((name) => known.has(name)))
+})

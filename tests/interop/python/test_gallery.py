@@ -1,11 +1,14 @@
 """Every forged token of the gallery, and which of them get through; gallery.json has them on record."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import jwt
 import pytest
 
+from stubs import inventory_pb2, inventory_pb2_grpc
 from token_verifier import TokenVerifier
 
 ROOT = Path(__file__).parents[3]
@@ -45,3 +48,33 @@ def test_accepts_what_is_on_record(name, verify):
             pass
     assert len(GALLERY["forgeries"]) > 100
     assert accepted == RECORD[name]
+
+
+@pytest.fixture
+def server():
+    """As applications have it: the verifier in front of every method. It knows the gallery's issuer."""
+    scopes = {"/inventory.v1.InventoryService/GetItem": "a.read"}
+    started = grpc.server(ThreadPoolExecutor(4), interceptors=[TokenVerifier(ISSUER, AUDIENCE, KEYS, scopes)])
+    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory_pb2_grpc.InventoryServiceServicer(), started)
+    port = started.add_insecure_port("127.0.0.1:0")
+    started.start()
+    yield f"127.0.0.1:{port}"
+    started.stop(None)
+
+
+def test_a_server_accepts_over_the_wire_what_is_on_record(server):
+    service = inventory_pb2_grpc.InventoryServiceStub(grpc.insecure_channel(server))
+
+    def accepts(token):
+        with pytest.raises(grpc.RpcError) as answer:
+            service.GetItem(inventory_pb2.GetItemRequest(), metadata=[("authorization", f"Bearer {token}")], timeout=10)
+        # The scope that most lack, or the handler that there is none of: either comes after the token.
+        assert answer.value.code().name in ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED")
+        return answer.value.code() is not grpc.StatusCode.UNAUTHENTICATED
+
+    assert all(accepts(good["token"]) for good in GALLERY["good"])
+    # What is longer than a header may be is a matter of the transport's limits.
+    forgeries = [forgery for forgery in GALLERY["forgeries"] if len(forgery["token"]) < 8000]
+    accepted = [forgery["name"] for forgery in forgeries if accepts(forgery["token"])]
+    known = {forgery["name"] for forgery in forgeries}
+    assert accepted == [name for name in RECORD["PyJWT, token_verifier.py"] if name in known]

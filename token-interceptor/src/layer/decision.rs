@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
 use metrics::Counter;
-use token_proto::policy::StreamExpiry;
+use token_proto::policy::{MethodKind, StreamExpiry};
 use tonic::body::Body;
 use tower::{BoxError, Service};
 
@@ -179,6 +179,8 @@ impl TokenDemand {
     fn ends(&self) -> Ends {
         match self.requirement.stream_expiry {
             StreamExpiry::Allow => Ends::Nothing,
+            // One message is no stream, however long it takes.
+            StreamExpiry::Close if self.kind == MethodKind::Unary => Ends::Nothing,
             StreamExpiry::Close if self.kind.is_client_streaming() => Ends::Call,
             StreamExpiry::Close => Ends::Response,
         }

@@ -3,6 +3,7 @@ package tokenverifier
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +13,13 @@ import (
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/golang-jwt/jwt/v5"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	inventoryv1 "token.example/interop/gen"
 )
 
 func read(t *testing.T, path string, into any) {
@@ -66,6 +74,66 @@ func TestAcceptsWhatIsOnRecord(t *testing.T) {
 				t.Errorf("accepted: %q", accepted)
 			}
 		})
+	}
+
+	t.Run("a server, over the wire", func(t *testing.T) {
+		passes := served(t, newVerifier(library, map[string]string{
+			inventoryv1.InventoryService_GetItem_FullMethodName: "a.read",
+		}))
+		for _, good := range gallery.Good {
+			if !passes(good.Token) {
+				t.Error(good.Name)
+			}
+		}
+		var accepted, expected []string
+		for _, forgery := range gallery.Forgeries {
+			// What is longer than a header may be is a matter of the transport's limits.
+			if len(forgery.Token) >= 8000 {
+				continue
+			}
+			if passes(forgery.Token) {
+				accepted = append(accepted, forgery.Name)
+			}
+			if slices.Contains(record["go-oidc, verifier.go"], forgery.Name) {
+				expected = append(expected, forgery.Name)
+			}
+		}
+		if !slices.Equal(accepted, expected) {
+			t.Errorf("accepted: %q", accepted)
+		}
+	})
+}
+
+// A server as applications have it, with the verifier in front of every method: whether it lets a token through.
+func served(t *testing.T, verifier *Verifier) func(token string) bool {
+	t.Helper()
+	server := grpc.NewServer(grpc.UnaryInterceptor(verifier.Unary), grpc.StreamInterceptor(verifier.Stream))
+	inventoryv1.RegisterInventoryServiceServer(server, inventoryv1.UnimplementedInventoryServiceServer{})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	service := inventoryv1.NewInventoryServiceClient(conn)
+	return func(token string) bool {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+		_, err := service.GetItem(ctx, &inventoryv1.GetItemRequest{})
+		switch status.Code(err) {
+		case codes.Unauthenticated:
+			return false
+		// The scope that most lack, or the handler that there is none of: either comes after the token.
+		case codes.PermissionDenied, codes.Unimplemented:
+			return true
+		default:
+			t.Error(err)
+			return false
+		}
 	}
 }
 

@@ -2,6 +2,8 @@ package interop;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.nimbusds.jose.JOSEException;
 import com.nimbusds.jose.JOSEObjectType;
@@ -17,6 +19,16 @@ import com.nimbusds.jose.util.ResourceRetriever;
 import com.nimbusds.jwt.JWTClaimsSet;
 import com.nimbusds.jwt.proc.DefaultJWTClaimsVerifier;
 import com.nimbusds.jwt.proc.DefaultJWTProcessor;
+import inventory.v1.Inventory.GetItemRequest;
+import inventory.v1.InventoryServiceGrpc;
+import io.grpc.Channel;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.InsecureServerCredentials;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.stub.MetadataUtils;
 import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,6 +37,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 
 /** Every forged token of the gallery, and which of them get through; {@code gallery.json} has them on record. */
@@ -93,5 +106,59 @@ class GalleryTest {
   void whatTheVerifierAccepts() throws Exception {
     var verifier = TokenVerifier.ofJwks(ISSUER, AUDIENCE, keys(), Map.of());
     accepts("Nimbus, TokenVerifier.java", verifier::verify);
+  }
+
+  /** As applications have it: the verifier before every method. It knows the gallery's issuer. */
+  @Test
+  void whatAServerAcceptsOverTheWire() throws Exception {
+    var scopes = Map.of(InventoryServiceGrpc.getGetItemMethod().getFullMethodName(), "a.read");
+    var verifier = TokenVerifier.ofJwks(ISSUER, AUDIENCE, keys(), scopes);
+    var server =
+        Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
+            .addService(new InventoryServiceGrpc.InventoryServiceImplBase() {})
+            .intercept(verifier)
+            .build()
+            .start();
+    var channel =
+        Grpc.newChannelBuilder("localhost:" + server.getPort(), InsecureChannelCredentials.create()).build();
+    try {
+      for (var good : tokens("good")) {
+        assertTrue(passes(channel, (String) good.get("token")));
+      }
+      List<Object> known = new ArrayList<>();
+      List<Object> accepted = new ArrayList<>();
+      for (var forgery : tokens("forgeries")) {
+        var token = (String) forgery.get("token");
+        // What is longer than a header may be is a matter of the transport's limits.
+        if (token.length() < 7000) {
+          known.add(forgery.get("name"));
+          if (passes(channel, token)) {
+            accepted.add(forgery.get("name"));
+          }
+        }
+      }
+      var record = ((List<?>) RECORD.get("Nimbus, TokenVerifier.java")).stream().filter(known::contains).toList();
+      assertEquals(record, accepted);
+    } finally {
+      channel.shutdownNow();
+      server.shutdownNow();
+    }
+  }
+
+  private static boolean passes(Channel channel, String token) {
+    var headers = new Metadata();
+    headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
+    var service =
+        InventoryServiceGrpc.newBlockingStub(channel)
+            .withInterceptors(MetadataUtils.newAttachHeadersInterceptor(headers))
+            .withDeadlineAfter(20, TimeUnit.SECONDS);
+    var answer =
+        assertThrows(
+            StatusRuntimeException.class, () -> service.getItem(GetItemRequest.getDefaultInstance()));
+    var code = answer.getStatus().getCode();
+    // The scope that most lack, or the handler that there is none of: either comes after the token.
+    var codes = Set.of(Status.Code.UNAUTHENTICATED, Status.Code.PERMISSION_DENIED, Status.Code.UNIMPLEMENTED);
+    assertTrue(codes.contains(code), () -> code + " " + answer.getMessage());
+    return code != Status.Code.UNAUTHENTICATED;
   }
 }
