@@ -156,9 +156,11 @@ class GalleryTest {
         assertThrows(
             StatusRuntimeException.class, () -> service.getItem(GetItemRequest.getDefaultInstance()));
     var code = answer.getStatus().getCode();
+    // UNAVAILABLE: Nimbus does not ask for keys again so soon, so nobody knows the key of an invented `kid`.
+    var refused = Set.of(Status.Code.UNAUTHENTICATED, Status.Code.UNAVAILABLE);
     // The scope that most lack, or the handler that there is none of: either comes after the token.
-    var codes = Set.of(Status.Code.UNAUTHENTICATED, Status.Code.PERMISSION_DENIED, Status.Code.UNIMPLEMENTED);
-    assertTrue(codes.contains(code), () -> code + " " + answer.getMessage());
-    return code != Status.Code.UNAUTHENTICATED;
+    var passed = Set.of(Status.Code.PERMISSION_DENIED, Status.Code.UNIMPLEMENTED);
+    assertTrue(refused.contains(code) || passed.contains(code), () -> code + " " + answer.getMessage());
+    return passed.contains(code);
   }
 }
