@@ -19,7 +19,7 @@ use std::{
 
 use quick_cache::sync::Cache;
 use token_interceptor::{danger::AllowPlaintext, http_client::HttpClient, signature::VerifyingKey, verify::jws::Jws};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 use tracing::Instrument as _;
 use url::Url;
 
@@ -89,32 +89,28 @@ impl RemoteKeys {
         match set.look(&wanted) {
             Look::Found(key) => Some(key),
             Look::Due(key) => {
-                let (set, http, uri) = (Arc::clone(&set), self.http()?, uri.to_owned());
-                let fetch = async move {
-                    // Somebody may be at it.
-                    if let Ok(_fetching) = set.fetching.try_lock() {
-                        set.fetch(&http, &uri).await;
-                    }
-                };
-                tokio::spawn(fetch.in_current_span());
+                self.spawn_fetch(&set, uri, &wanted)?;
                 Some(key)
             }
             Look::Fetch => {
-                let (shared, http, uri) = (Arc::clone(&set), self.http()?, uri.to_owned());
-                let named = wanted.clone();
-                // On its own feet: whoever hangs up must not take the fetch along, and leave the pause after it.
-                let fetch = async move {
-                    let _fetching = shared.fetching.lock().await;
-                    // Somebody may have done it meanwhile.
-                    if matches!(shared.look(&named), Look::Fetch) {
-                        shared.fetch(&http, &uri).await;
-                    }
-                };
-                tokio::spawn(fetch.in_current_span()).await.ok()?;
+                self.spawn_fetch(&set, uri, &wanted)?.await.ok()?;
                 set.look(&wanted).key()
             }
             Look::Absent => None,
         }
+    }
+
+    /// On its own feet: whoever hangs up must not take the fetch along, and leave the pause after it.
+    fn spawn_fetch(&self, set: &Arc<Set>, uri: &str, wanted: &Wanted) -> Option<JoinHandle<()>> {
+        let (set, http, uri, wanted) = (Arc::clone(set), self.http()?, uri.to_owned(), wanted.clone());
+        let fetch = async move {
+            let _fetching = set.fetching.lock().await;
+            // Somebody may have done it meanwhile.
+            if matches!(set.look(&wanted), Look::Due(_) | Look::Fetch) {
+                set.fetch(&http, &uri).await;
+            }
+        };
+        Some(tokio::spawn(fetch.in_current_span()))
     }
 }
 
