@@ -335,24 +335,39 @@ async fn the_port_that_everybody_reaches_does_not_decide() {
     assert_eq!(asked.unwrap_err().code(), Code::Unimplemented);
 }
 
+/// What a proxy with that certificate is answered.
+async fn asked(
+    dev: &RunningDevelopment,
+    identity: Option<(String, String)>,
+) -> Result<tonic::Response<CheckResponse>, Status> {
+    let address = format!("https://localhost:{}", dev.server.ext_authz_addr().unwrap().port());
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(fs::read(&dev.ca_file).unwrap()));
+    if let Some((certificate, key)) = identity {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    let endpoint = Endpoint::from_shared(address).unwrap().tls_config(tls).unwrap();
+    AuthorizationClient::new(endpoint.connect_lazy()).check(about(grpc(OPENING_HOURS, &[]))).await
+}
+
 #[tokio::test]
 async fn beyond_loopback_only_a_certificate_of_the_proxies_ca_may_ask() {
     let (proxies, others) = (Ca::new(), Ca::new());
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), proxies.pem()).unwrap();
     let (_folder, dev) = issuer(|own| own.client_ca = Some(file.path().to_owned())).await;
-    let address = format!("https://localhost:{}", dev.server.ext_authz_addr().unwrap().port());
-    let server = Certificate::from_pem(fs::read(&dev.ca_file).unwrap());
     for (identity, may) in [(None, false), (Some(others.leaf()), false), (Some(proxies.leaf()), true)] {
-        let mut tls = ClientTlsConfig::new().ca_certificate(server.clone());
-        if let Some((certificate, key)) = identity {
-            tls = tls.identity(Identity::from_pem(certificate, key));
-        }
-        let endpoint = Endpoint::from_shared(address.clone()).unwrap().tls_config(tls).unwrap();
-        let mut client = AuthorizationClient::new(endpoint.connect_lazy());
-        let asked = client.check(about(grpc(OPENING_HOURS, &[]))).await;
+        let asked = asked(&dev, identity).await;
         assert_eq!(asked.is_ok(), may, "{asked:?}");
     }
+    let address = format!("https://localhost:{}", dev.server.ext_authz_addr().unwrap().port());
     let plaintext = Endpoint::from_shared(address.replace("https", "http")).unwrap().connect_lazy();
     assert!(AuthorizationClient::new(plaintext).check(about(grpc(OPENING_HOURS, &[]))).await.is_err());
+    // Roots are renewed here too without a restart, and broken ones change nothing.
+    for roots in [others.pem(), "nothing"] {
+        fs::write(file.path(), roots).unwrap();
+        dev.server.reload();
+        for (identity, may) in [(Some(proxies.leaf()), false), (Some(others.leaf()), true)] {
+            assert_eq!(asked(&dev, identity).await.is_ok(), may, "{roots}");
+        }
+    }
 }

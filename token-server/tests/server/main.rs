@@ -19,3 +19,4 @@ mod mutated;
 mod port;
 mod rotation;
 mod tls;
+mod tls_sessions;

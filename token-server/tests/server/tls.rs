@@ -45,7 +45,7 @@ impl Ca {
     }
 }
 
-async fn start(ca: &Ca, change: impl FnOnce(&mut Tls, &Path)) -> (TempDir, Running) {
+pub(crate) async fn start(ca: &Ca, change: impl FnOnce(&mut Tls, &Path)) -> (TempDir, Running) {
     let folder = tempfile::tempdir().unwrap();
     ca.write_leaf(folder.path());
     let mut config = config(folder.path());
@@ -129,24 +129,63 @@ async fn files_that_cannot_be_used_leave_the_old_certificate_in_place() {
     }
 }
 
-#[tokio::test]
-async fn client_certificate_is_demanded_where_it_is_required() {
-    let (ca, clients, others) = (Ca::new(), Ca::new(), Ca::new());
-    let (folder, server) = start(&ca, |tls, folder| {
+/// A server that demands certificates of `clients`.
+pub(crate) async fn start_for(ca: &Ca, clients: &Ca) -> (TempDir, Running) {
+    start(ca, |tls, folder| {
         fs::write(folder.join("client-ca.pem"), &clients.1).unwrap();
         tls.client_ca = Some(folder.join("client-ca.pem"));
         tls.client_certificate_required = true;
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn client_certificate_is_demanded_where_it_is_required() {
+    let (ca, clients, others) = (Ca::new(), Ca::new(), Ca::new());
+    let (_folder, server) = start_for(&ca, &clients).await;
     let address = server.local_addr();
     assert!(ask(address, &[&ca], None).await.is_err());
     assert!(ask(address, &[&ca], Some(others.leaf())).await.is_err());
     assert!(ask(address, &[&ca], Some(clients.leaf())).await.is_ok());
+}
 
-    fs::write(folder.path().join("client-ca.pem"), &others.1).unwrap();
+#[tokio::test]
+async fn renewed_client_roots_let_in_the_new_and_keep_out_the_old_without_a_restart() {
+    let (ca, old, new) = (Ca::new(), Ca::new(), Ca::new());
+    let (folder, server) = start_for(&ca, &old).await;
+    let address = server.local_addr();
+    assert!(ask(address, &[&ca], Some(new.leaf())).await.is_err());
+
+    // As one does it: both, until every client has a certificate of the new one.
+    fs::write(folder.path().join("client-ca.pem"), format!("{}{}", old.1, new.1)).unwrap();
     server.reload();
-    assert!(ask(address, &[&ca], Some(clients.leaf())).await.is_err());
-    assert!(ask(address, &[&ca], Some(others.leaf())).await.is_ok());
+    for clients in [&old, &new] {
+        assert!(ask(address, &[&ca], Some(clients.leaf())).await.is_ok());
+    }
+
+    fs::write(folder.path().join("client-ca.pem"), &new.1).unwrap();
+    server.reload();
+    assert!(ask(address, &[&ca], Some(old.leaf())).await.is_err());
+    assert!(ask(address, &[&ca], Some(new.leaf())).await.is_ok());
+}
+
+#[tokio::test]
+async fn client_roots_that_cannot_be_used_leave_the_old_in_place() {
+    let (ca, clients, others) = (Ca::new(), Ca::new(), Ca::new());
+    let (folder, server) = start_for(&ca, &clients).await;
+    let file = folder.path().join("client-ca.pem");
+    let damaged = others.1.replacen("MII", "AAA", 1);
+    for broken in ["", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &damaged] {
+        fs::write(&file, broken).unwrap();
+        server.reload();
+        assert!(ask(server.local_addr(), &[&ca], Some(clients.leaf())).await.is_ok(), "{broken}");
+        assert!(ask(server.local_addr(), &[&ca], Some(others.leaf())).await.is_err(), "{broken}");
+        assert!(ask(server.local_addr(), &[&ca], None).await.is_err(), "{broken}");
+    }
+    fs::remove_file(&file).unwrap();
+    server.reload();
+    assert!(ask(server.local_addr(), &[&ca], None).await.is_err());
+    assert!(ask(server.local_addr(), &[&ca], Some(clients.leaf())).await.is_ok());
 }
 
 #[tokio::test]
