@@ -126,15 +126,22 @@ impl Running {
         let phase = watch::Sender::new(Phase::Serving);
         let health = Health::new();
 
-        let Assembly { issuer, admin, ext_authz, registrar, state } =
-            assembly::assemble(&config, &issuer_url, clock).await?;
         let probes = operations::probes(health.clone());
         let shown = operations::metrics(metrics.clone());
-        let (own, beside) = match &operations {
-            Some(_) => (None, Some(probes.merge(shown))),
-            None if address.ip().is_loopback() => (Some(probes.merge(shown)), None),
-            None => (Some(probes), None),
+        let mut background = JoinSet::new();
+        let operations_address = operations.as_ref().map(|(_, address)| *address);
+        let own = match operations {
+            // From now on: who waits for the store is not ready, and lives.
+            Some((listener, address)) => {
+                tracing::info!(%address, "probes and metrics");
+                background.spawn(serve_operations(listener, probes.merge(shown)));
+                None
+            }
+            None if address.ip().is_loopback() => Some(probes.merge(shown)),
+            None => Some(probes),
         };
+        let Assembly { issuer, admin, ext_authz, registrar, state } =
+            assembly::assemble(&config, &issuer_url, clock).await?;
         let drain = EndOnDrain::new(phase.subscribe());
         let (reflection, traced) = (config.admin.reflection, config.telemetry.traces.is_some());
         let admission = Admission::new(&config.limits);
@@ -159,15 +166,10 @@ impl Running {
             ext_authz_address = Some(address);
         }
 
-        let mut background = JoinSet::new();
         background.spawn(keep_up(metrics));
         state.watch(&health, &mut background);
         for tls in &tls {
             background.spawn(Arc::clone(tls).watch());
-        }
-        let operations_address = operations.as_ref().map(|(_, address)| *address);
-        if let (Some((listener, _)), Some(router)) = (operations, beside) {
-            background.spawn(serve_operations(listener, router));
         }
         health.set_serving(true).await;
         let drain_deadline = config.limits.drain_deadline;
@@ -239,14 +241,24 @@ impl Running {
     }
 
     /// Takes no more connections, lets requests under way end within the drain deadline, and stops.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
+        self.shutdown_unless(std::future::pending()).await;
+    }
+
+    /// The same, but waits for requests under way no longer than until `impatient` resolves.
+    pub async fn shutdown_unless(mut self, impatient: impl Future<Output = ()>) {
         self.health.set_serving(false).await;
         self.issuer.close();
         self.phase.send_replace(Phase::Draining);
         self.accepting.shutdown().await;
         let mut done = pin!(join_all(self.workers.drain(..).map(|worker| worker.done)));
-        if tokio::time::timeout(self.drain_deadline, &mut done).await.is_err() {
-            tracing::warn!("requests were still under way at the drain deadline");
+        let waited_enough = tokio::select! {
+            _ = &mut done => None,
+            () = tokio::time::sleep(self.drain_deadline) => Some("requests were still under way at the drain deadline"),
+            () = impatient => Some("told to stop again: requests under way are not waited for"),
+        };
+        if let Some(why) = waited_enough {
+            tracing::warn!("{why}");
             self.phase.send_replace(Phase::Stopped);
             done.await;
         }

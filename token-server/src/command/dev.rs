@@ -64,8 +64,7 @@ impl Dev {
             let running = development.start().await.map_err(not_usable)?;
             tell(&running, &self.state_dir, output)?;
             announce_stop();
-            until_stopped(&running.server, &mut signals).await;
-            running.server.shutdown().await;
+            until_stopped(running.server, &mut signals).await;
             writers.close().await;
             Ok(())
         })

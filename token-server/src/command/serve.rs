@@ -18,7 +18,7 @@ use crate::{
 
 /// Serves tokens by a configuration file, until SIGTERM or SIGINT.
 ///
-/// Requests under way then have [limits] drain_deadline to end. SIGHUP looks at the certificate files, and
+/// Requests under way then have [limits] drain_deadline to end, or until a second signal. SIGHUP looks at the certificate files, and
 /// at a file that declares the clients, at once; they are also looked at by themselves every few seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -47,11 +47,16 @@ impl Serve {
         }
         runtime()?.block_on(async {
             let writers = start_telemetry(&config)?;
-            let mut signals = Signals::listen()?;
-            let running = Running::start(config).await.map_err(cannot_start)?;
-            tracing::info!(address = %running.local_addr(), issuer = %running.issuer(), "serving");
-            until_stopped(&running, &mut signals).await;
-            running.shutdown().await;
+            let (mut signals, mut early) = (Signals::listen()?, Signals::listen()?);
+            tokio::select! {
+                running = Running::start(config) => {
+                    let running = running.map_err(cannot_start)?;
+                    tracing::info!(address = %running.local_addr(), issuer = %running.issuer(), "serving");
+                    until_stopped(running, &mut signals).await;
+                }
+                // A store that does not answer can keep the start waiting for long.
+                () = told_to_stop(&mut early) => {}
+            }
             tracing::info!("stopped");
             writers.close().await;
             Ok(())
@@ -71,11 +76,18 @@ pub(super) fn start_telemetry(config: &Config) -> Result<Writers, Failure> {
     telemetry::init(&config.telemetry).map_err(|error| Failure::failed("cannot write logs", error))
 }
 
-/// Waits for SIGTERM or SIGINT; on SIGHUP looks at the certificates.
-pub(super) async fn until_stopped(running: &Running, signals: &mut Signals) {
+/// Waits for SIGTERM or SIGINT, then for the requests under way, unless told a second time; on SIGHUP looks at the
+/// certificates.
+pub(super) async fn until_stopped(running: Running, signals: &mut Signals) {
     while signals.next().await == Asked::Reload {
         running.reload();
     }
+    running.shutdown_unless(told_to_stop(signals)).await;
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn told_to_stop(signals: &mut Signals) {
+    while signals.next().await != Asked::Stop {}
 }
 
 /// What to do about a server that does not start.

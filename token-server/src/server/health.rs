@@ -20,8 +20,9 @@ use crate::store::ChangeLog;
 /// Services that answer from memory; the empty name stands for the server.
 const FROM_MEMORY: [&str; 3] = ["", "token.v1.TokenService", "token.v1.TrustService"];
 /// Services that need the store.
-const FROM_STORE: [&str; 3] =
-    ["token.admin.v1.AuditService", "token.admin.v1.ClientService", "token.admin.v1.KeyService"];
+const FROM_STORE: [&str; 3] = ["token.admin.v1.AuditService", CLIENTS, "token.admin.v1.KeyService"];
+/// The one that also needs the file of clients, where there is one.
+const CLIENTS: &str = "token.admin.v1.ClientService";
 /// How often the store is asked whether it is there ...
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// ... and how long it may take to say so.
@@ -31,25 +32,47 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(super) struct Health {
     reporter: HealthReporter,
-    serving: Arc<AtomicBool>,
+    conditions: Arc<Conditions>,
+}
+
+/// What services depend on. Each service looks at all of its own: one that is mended does not hide another.
+#[derive(Debug)]
+struct Conditions {
+    serving: AtomicBool,
+    store: AtomicBool,
+    clients_file: AtomicBool,
+}
+
+impl Conditions {
+    fn allow(&self, service: &str) -> bool {
+        let store = !FROM_STORE.contains(&service) || self.store.load(Ordering::Acquire);
+        let clients = service != CLIENTS || self.clients_file.load(Ordering::Acquire);
+        self.serving.load(Ordering::Acquire) && store && clients
+    }
 }
 
 impl Health {
     /// Nothing serves yet.
     pub(super) fn new() -> Self {
-        Self { reporter: HealthReporter::new(), serving: Arc::new(AtomicBool::new(false)) }
+        let conditions = Conditions {
+            serving: AtomicBool::new(false),
+            store: AtomicBool::new(true),
+            clients_file: AtomicBool::new(true),
+        };
+        Self { reporter: HealthReporter::new(), conditions: Arc::new(conditions) }
     }
 
     /// Everything serves, or nothing does any more.
     pub(super) async fn set_serving(&self, serving: bool) {
-        self.serving.store(serving, Ordering::Release);
-        self.set(&FROM_MEMORY, serving).await;
-        self.set(&FROM_STORE, serving).await;
+        self.conditions.serving.store(serving, Ordering::Release);
+        self.tell(&FROM_MEMORY).await;
+        self.tell(&FROM_STORE).await;
     }
 
-    async fn set(&self, services: &[&str], serving: bool) {
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    async fn tell(&self, services: &[&str]) {
         for service in services {
+            let allowed = self.conditions.allow(service);
+            let status = if allowed { ServingStatus::Serving } else { ServingStatus::NotServing };
             self.reporter.set_service_status(service, status).await;
         }
     }
@@ -67,7 +90,8 @@ impl Health {
             if now != std::mem::replace(&mut reachable, now) {
                 tracing::warn!(reachable, "the store");
                 gauge.set(if reachable { 1.0 } else { 0.0 });
-                self.set(&FROM_STORE, reachable && self.is_serving()).await;
+                self.conditions.store.store(reachable, Ordering::Release);
+                self.tell(&FROM_STORE).await;
             }
         }
     }
@@ -76,18 +100,49 @@ impl Health {
     /// tokens, and what the admin API tells of clients is not what the file declares.
     pub(super) async fn watch_clients(self, mut usable: watch::Receiver<bool>) {
         while usable.changed().await.is_ok() {
-            let usable = *usable.borrow_and_update();
-            self.set(&["token.admin.v1.ClientService"], usable && self.is_serving()).await;
+            self.conditions.clients_file.store(*usable.borrow_and_update(), Ordering::Release);
+            self.tell(&[CLIENTS]).await;
         }
     }
 
     /// Whether new requests should come here.
     pub(super) fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Acquire)
+        self.conditions.serving.load(Ordering::Acquire)
     }
 
     /// grpc.health.v1.
     pub(super) fn service(&self) -> HealthServer<HealthService> {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn told(health: &Health, service: &str) -> i32 {
+        use tonic_health::pb::{HealthCheckRequest, health_server::Health as _};
+        let request = tonic::Request::new(HealthCheckRequest { service: service.to_owned() });
+        HealthService::from_health_reporter(health.reporter.clone()).check(request).await.unwrap().into_inner().status
+    }
+
+    /// Each of the two is mended while the other is not.
+    #[tokio::test]
+    async fn a_service_is_well_when_everything_that_it_needs_is() {
+        let health = Health::new();
+        health.set_serving(true).await;
+        let conditions = &health.conditions;
+        for (store, file, clients, keys) in
+            [(true, true, 1, 1), (false, true, 2, 2), (false, false, 2, 2), (true, false, 2, 1), (true, true, 1, 1)]
+        {
+            conditions.store.store(store, Ordering::Release);
+            conditions.clients_file.store(file, Ordering::Release);
+            health.tell(&FROM_STORE).await;
+            assert_eq!(told(&health, CLIENTS).await, clients, "{store} {file}");
+            assert_eq!(told(&health, "token.admin.v1.KeyService").await, keys, "{store} {file}");
+            assert_eq!(told(&health, "token.v1.TokenService").await, 1);
+        }
+        health.set_serving(false).await;
+        assert_eq!(told(&health, CLIENTS).await, 2);
     }
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient};
 
 use crate::{
     harness::{Ran, program, run},
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// Two clients: one for the admin API by a secret in a file, one whose hash stands in the file of clients.
-fn clients(orders: &str, audience: &str) -> String {
+fn declared(orders: &str, audience: &str) -> String {
     format!(
         r#"
 [[client]]
@@ -59,7 +60,7 @@ impl Home {
         };
         let ((admin, _), (orders, orders_hash)) = (secret(), secret());
         fs::write(home.join("token-admin.secret"), format!("{admin}\n")).unwrap();
-        fs::write(home.join("clients.toml"), clients(&orders_hash, "inventory")).unwrap();
+        fs::write(home.join("clients.toml"), declared(&orders_hash, "inventory")).unwrap();
         Self { folder, admin, orders, orders_hash }
     }
 
@@ -104,7 +105,7 @@ fn a_file_of_clients_is_a_store_and_is_followed_as_it_changes() {
     let mut serving = Serving::start(home.path());
     assert_eq!(home.token(&serving, "inventory").code, 0);
 
-    home.declare(&clients(&home.orders_hash, "billing"));
+    home.declare(&declared(&home.orders_hash, "billing"));
     serving.signal("-HUP");
     line_with(&mut serving.log, "clients reloaded");
     assert_eq!(home.token(&serving, "billing").code, 0);
@@ -120,7 +121,7 @@ fn a_broken_file_leaves_the_last_good_clients_and_is_told_without_what_stands_in
     let mut serving = Serving::start(home.path());
     let secret = format!("secret = \"{}\"", home.orders);
     let misspelt = format!("secert = \"{}\"", home.orders);
-    let good = clients(&home.orders_hash, "inventory");
+    let good = declared(&home.orders_hash, "inventory");
     for broken in [
         "[[client",
         "[[client]]\nid = \"orders\"\nscope = 1",
@@ -149,6 +150,39 @@ fn a_broken_file_leaves_the_last_good_clients_and_is_told_without_what_stands_in
         assert_ne!(ran.code, 0);
         assert!(ran.stderr.contains("clients.toml does not declare clients: line 1"), "{}", ran.stderr);
     }
+}
+
+/// What `grpc.health.v1.Health` says of the service, as a watcher is told it: 1 is SERVING, 2 is NOT_SERVING.
+async fn health(channel: &tonic::transport::Channel, service: &str) -> tonic::Streaming<HealthCheckResponse> {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    HealthClient::new(channel.clone()).watch(request).await.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_and_metric_tell_of_a_broken_file_the_last_good_clients_get_tokens_and_it_heals() {
+    let home = Home::new("danger_state_in_memory = true");
+    let serving = Serving::start(home.path());
+    let channel = tonic::transport::Channel::from_shared(serving.issuer.clone()).unwrap().connect().await.unwrap();
+    let mut clients = health(&channel, "token.admin.v1.ClientService").await;
+    let mut told = async || clients.message().await.unwrap().unwrap().status;
+    assert_eq!(told().await, 1);
+
+    home.declare("[[client");
+    serving.signal("-HUP");
+    assert_eq!(told().await, 2);
+    assert!(metric(&serving, "token_server_clients_file_usable 0"));
+    assert_eq!(home.token(&serving, "inventory").code, 0);
+    // It is this one service that cannot be believed; the others go on.
+    for service in ["", "token.v1.TokenService", "token.v1.TrustService", "token.admin.v1.KeyService"] {
+        assert_eq!(health(&channel, service).await.message().await.unwrap().unwrap().status, 1, "{service}");
+    }
+    assert!(crate::traces::get(&serving.issuer, "/readyz").starts_with("HTTP/1.1 200"));
+
+    home.declare(&declared(&home.orders_hash, "billing"));
+    serving.signal("-HUP");
+    assert_eq!(told().await, 1);
+    assert!(metric(&serving, "token_server_clients_file_usable 1"));
+    assert_eq!(home.token(&serving, "billing").code, 0);
 }
 
 #[test]

@@ -19,5 +19,6 @@ mod help;
 mod inspect;
 mod policy;
 mod serve;
+mod stop;
 mod token;
 mod traces;

@@ -85,16 +85,25 @@ impl Serving {
         Self::start_with(home, &[])
     }
 
+    /// And what it logged until it served.
+    pub(crate) fn start_telling(home: &Path) -> (Self, String) {
+        Self::launch(home, &[])
+    }
+
     /// With variables beside those that every run has.
     pub(crate) fn start_with(home: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::launch(home, variables).0
+    }
+
+    fn launch(home: &Path, variables: &[(&str, &str)]) -> (Self, String) {
         let mut command = program(home);
         command.envs(variables.iter().copied());
         command.args(["serve", "--config", "a.toml"]).env("TOKEN_SERVER__TELEMETRY__LOG_FORMAT", "json");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let serving = line_with(&mut log, "\"serving\"");
-        let serving: serde_json::Value = serde_json::from_str(&serving).unwrap();
-        Self { child, log, issuer: serving["issuer"].as_str().unwrap().to_owned() }
+        let told = lines_until(&mut log, "\"serving\"");
+        let serving: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+        (Self { child, log, issuer: serving["issuer"].as_str().unwrap().to_owned() }, told)
     }
 
     pub(crate) fn signal(&self, signal: &str) {
@@ -110,14 +119,18 @@ impl Drop for Serving {
 }
 
 pub(crate) fn line_with(log: &mut BufReader<ChildStderr>, expected: &str) -> String {
+    lines_until(log, expected).lines().last().unwrap().to_owned()
+}
+
+/// Up to the first line that has `expected`.
+fn lines_until(log: &mut BufReader<ChildStderr>, expected: &str) -> String {
     let mut lines = String::new();
     loop {
-        let mut line = String::new();
-        assert_ne!(log.read_line(&mut line).unwrap(), 0, "ended without {expected}: {lines}");
-        if line.contains(expected) {
-            return line;
+        let begin = lines.len();
+        assert_ne!(log.read_line(&mut lines).unwrap(), 0, "ended without {expected}: {lines}");
+        if lines[begin..].contains(expected) {
+            return lines;
         }
-        lines.push_str(&line);
     }
 }
 
