@@ -4,6 +4,8 @@
 //! once), another replica, or a command on the same file (which the poll finds). Losing touch with the store
 //! is itself an event, because what caches hold is only as good as the feed that would correct it.
 
+mod told;
+
 use std::{
     sync::{Arc, Weak},
     time::Duration,
@@ -74,6 +76,8 @@ impl Feed {
     /// When the log cannot be read.
     pub async fn start(log: Arc<dyn ChangeLog>, settings: FeedSettings) -> Result<Self, StoreError> {
         let seen = log.last_change().await?;
+        told::reached(seen);
+        told::stale(false);
         let sender = Arc::new(broadcast::Sender::new(BACKLOG));
         let now = Instant::now();
         let events = Arc::downgrade(&sender);
@@ -124,9 +128,12 @@ impl Follower {
             let read = timeout(PATIENCE, self.read()).await;
             match read.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed))) {
                 Ok(news) => {
+                    told::reached(self.seen);
                     self.in_touch(&events, news);
                     self.purge().await;
                 }
+                // The last handle has gone meanwhile, and whoever held it has closed the store.
+                Err(_) if Arc::strong_count(&events) == 1 => return,
                 Err(error) => self.out_of_touch(&events, &error),
             }
         }
@@ -156,13 +163,21 @@ impl Follower {
             tracing::info!("the store is in reach again");
         }
         (self.contact, self.stale) = (Instant::now(), false);
+        told::stale(false);
         match news {
             Some(news) if !missed => {
                 for kind in news {
+                    told::changed(&kind);
                     let _ = events.send(Event::Changed(kind));
                 }
             }
-            Some(_) | None => {
+            Some(_) => {
+                told::resynced("outage");
+                let _ = events.send(Event::Resync);
+            }
+            None => {
+                tracing::warn!("the change log says less than before, as after a restore: everything is read anew");
+                told::resynced("restored");
                 let _ = events.send(Event::Resync);
             }
         }
@@ -180,9 +195,11 @@ impl Follower {
     }
 
     fn out_of_touch(&mut self, events: &broadcast::Sender<Event>, error: &StoreError) {
+        told::failed();
         tracing::warn!(error = %error_chain::of(error), "the change log cannot be read");
         if !self.stale && self.contact.elapsed() >= self.settings.staleness_max {
             self.stale = true;
+            told::stale(true);
             let _ = events.send(Event::Stale);
         }
     }

@@ -122,7 +122,7 @@ impl Running {
         let operations = config.listen.operations_address.map(bind).transpose()?;
         let asked = config.ext_authz.as_ref().map(|ext_authz| bind(ext_authz.address)).transpose()?;
         let issuer_url = config.issuer.at_port(address.port());
-        let tls = config.tls.as_ref().map(ReloadingTls::load).transpose()?.map(Arc::new);
+        let tls = config.tls.as_ref().map(|files| ReloadingTls::load(files, "listen")).transpose()?.map(Arc::new);
         let phase = watch::Sender::new(Phase::Serving);
         let health = Health::new();
 

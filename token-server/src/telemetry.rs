@@ -4,6 +4,7 @@
 //! lines are dropped, and audit lines are waited for: a decision without a record is worse than a slow one.
 
 mod audit;
+mod described;
 mod lines;
 mod traces;
 
@@ -22,14 +23,12 @@ use crate::{
     trace,
 };
 use audit::AuditLines;
+use described::AUDIT_LINES_LOST;
 use lines::{Lines, Writing};
 use traces::Tracing;
 
 /// Upper bounds of latencies, in seconds: from a cache hit to a store that is stuck.
 const LATENCY_BUCKETS: [f64; 12] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
-
-/// Audit lines that could not be written.
-const AUDIT_LINES_LOST: &str = "token_server_audit_lines_lost_total";
 
 /// Why the server cannot tell about itself.
 #[derive(Debug, thiserror::Error)]
@@ -143,46 +142,10 @@ pub(crate) fn metrics() -> PrometheusHandle {
             let handle = recorder.handle();
             // An application that embeds the server may have a recorder of its own; then it has the metrics.
             let _ = metrics::set_global_recorder(recorder);
-            describe();
+            described::describe();
             handle
         })
         .clone()
-}
-
-fn describe() {
-    use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
-    describe_gauge!("token_server_build_info", "1, with the version as its label.");
-    describe_gauge!("token_server_connections", Unit::Count, "Connections that are open.");
-    describe_counter!("token_server_tls_handshakes_failed_total", "TLS handshakes that failed or took too long.");
-    describe_counter!("token_server_token_requests_total", "Token requests by outcome and reason.");
-    describe_histogram!(
-        "token_server_request_duration_seconds",
-        Unit::Seconds,
-        "From a request's head to its answer's."
-    );
-    describe_counter!(AUDIT_LINES_LOST, "Audit lines that could not be written.");
-    describe_counter!("token_server_spans_lost_total", "Spans that the collector did not take.");
-    describe_counter!("token_server_connections_refused_total", "Connections beyond what one peer may have.");
-    describe_counter!("token_server_requests_shed_total", "Requests refused as too many at once or too slow, by why.");
-    describe_counter!("token_server_quota_exceeded_total", "Tokens beyond a client's quota, by outcome.");
-    describe_gauge!("token_server_clients_file_usable", "1 while the file that declares the clients can be used.");
-    describe_counter!(
-        "token_server_clients_file_reloads_total",
-        "Looks at that file that found something, by outcome."
-    );
-    describe_gauge!("token_server_store_reachable", "1 while the store answers, 0 while it does not.");
-    gauge!("token_server_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    gauge!("token_server_connections").set(0.0);
-    // Counted from 0, so that the first one is an increase.
-    counter!(AUDIT_LINES_LOST).absolute(0);
-    counter!("token_server_tls_handshakes_failed_total").absolute(0);
-    counter!("token_server_spans_lost_total").absolute(0);
-    counter!("token_server_connections_refused_total").absolute(0);
-    // Where there is no such file, nothing is wrong with it.
-    gauge!("token_server_clients_file_usable").set(1.0);
-    for outcome in ["changed", "unusable"] {
-        counter!("token_server_clients_file_reloads_total", "outcome" => outcome).absolute(0);
-    }
 }
 
 #[cfg(test)]

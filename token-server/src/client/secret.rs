@@ -6,6 +6,7 @@
 
 mod hash;
 mod imported;
+pub(crate) mod in_use;
 
 use std::fmt;
 

@@ -4,6 +4,7 @@
 //! one succeeds and the others find it done.
 
 mod table;
+mod told;
 
 use std::{
     sync::{Arc, Weak},
@@ -62,9 +63,14 @@ impl KeyRotation {
     ) -> Result<Self, KeyError> {
         let KeySettings { schedule, imported } = settings;
         let keys = Keys { store, sealing, schedule, clock };
-        let (table, now) = keys.change(None, |table, now| keys.import(table, &imported, now)).await?;
+        let prepare = |table: &mut Vec<StoredKey>, now| {
+            keys.import(table, &imported, now)?;
+            keys.reseal(table)
+        };
+        let (table, now) = keys.change(None, prepare).await?;
         let mut opened = Opened::new();
         let (signers, published) = keys.open(&table.keys, &mut opened, now)?;
+        told::tell(&keys, &table.keys, &published);
         let ring = KeyRing::new(signers, PublishedKeys::new(published));
         Ok(Self(Arc::new(Shared { keys, ring, opened: Mutex::new(opened) })))
     }
@@ -154,6 +160,7 @@ impl Shared {
         let mut opened = self.opened.lock().await;
         let (table, now) = self.keys.change(audit, edit).await?;
         let (signers, published) = self.keys.open(&table.keys, &mut opened, now)?;
+        told::tell(&self.keys, &table.keys, &published);
         self.ring.replace(signers, published);
         Ok(())
     }
@@ -171,10 +178,17 @@ async fn follow(shared: Weak<Shared>, mut events: Subscription) {
             () = sleep(wait) => {}
         }
         let Some(shared) = shared.upgrade() else { return };
-        wait = shared.refresh().await.unwrap_or_else(|error| {
-            tracing::error!(error = %error_chain::of(&error), "signing keys cannot be refreshed; the known ones stay in use");
-            LOOK_INTERVAL_MIN * 5
-        });
+        wait = match shared.refresh().await {
+            Ok(wait) => {
+                told::refreshed("done");
+                wait
+            }
+            Err(error) => {
+                told::refreshed("failed");
+                tracing::error!(error = %error_chain::of(&error), "signing keys cannot be refreshed; the known ones stay in use");
+                LOOK_INTERVAL_MIN * 5
+            }
+        };
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     client::{
         assertion::Reach,
         registry::ClientRegistry,
-        secret::{Pepper, Peppers},
+        secret::{self, Pepper, Peppers},
     },
     config::{Config, IssuerUrl, Limits, Secrets},
     declared::{self, DeclaredError},
@@ -55,7 +55,7 @@ pub(super) struct State {
     declared: Option<Arc<DeclaredClients>>,
     registry: ClientRegistry,
     /// Each ends with its last handle.
-    _following: (Feed, KeyRotation, RevocationRegistry),
+    following: (Feed, KeyRotation, RevocationRegistry),
 }
 
 impl State {
@@ -81,6 +81,8 @@ impl State {
                 "the last use of some credentials is not on record"
             );
         }
+        // Nobody is to ask a store that is closed, and complain.
+        drop(self.following);
         self.store.close().await;
     }
 }
@@ -101,6 +103,7 @@ pub(super) async fn assemble(
     let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
     revocations.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
+    secret::in_use::follow(store.clone(), peppers.clone(), Arc::clone(&clock), &feed);
     let peppers =
         if config.secrets.accept_imported { peppers.accept_imported().map_err(ServeError::internal)? } else { peppers };
     let rules = rules(config);
@@ -123,7 +126,7 @@ pub(super) async fn assemble(
     });
     let assertions = Arc::clone(&store) as _;
     let state =
-        State { store, declared, registry: registry.clone(), _following: (feed, rotation, revocations.clone()) };
+        State { store, declared, registry: registry.clone(), following: (feed, rotation, revocations.clone()) };
     let parts = Parts { registry, assertions, peppers, keys, revocations };
     let issuer = Arc::new(Issuer::new(self::settings(config, issuer_url)?, parts, Arc::clone(&clock)));
     let registrar = config

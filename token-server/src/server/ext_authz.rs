@@ -19,5 +19,5 @@ pub(super) fn routes(guard: &Guard) -> Router {
 pub(super) fn tls(config: &Config, ext_authz: &ExtAuthz) -> Result<Option<ReloadingTls>, TlsError> {
     let (Some(tls), Some(client_ca)) = (&config.tls, &ext_authz.client_ca) else { return Ok(None) };
     let files = Tls { client_ca: Some(client_ca.clone()), client_certificate_required: true, ..tls.clone() };
-    ReloadingTls::load(&files).map(Some)
+    ReloadingTls::load(&files, "ext_authz").map(Some)
 }

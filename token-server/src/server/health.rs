@@ -65,6 +65,7 @@ impl Health {
     /// Everything serves, or nothing does any more.
     pub(super) async fn set_serving(&self, serving: bool) {
         self.conditions.serving.store(serving, Ordering::Release);
+        metrics::gauge!("token_server_ready").set(if serving { 1.0 } else { 0.0 });
         self.tell(&FROM_MEMORY).await;
         self.tell(&FROM_STORE).await;
     }

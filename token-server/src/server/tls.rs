@@ -3,6 +3,8 @@
 //! The whole `ServerConfig` is swapped, so a handshake sees either the old files or the new ones, never a mix.
 //! Files that cannot be used leave the old configuration in place: a bad renewal must not take the server down.
 
+mod told;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -14,6 +16,7 @@ use ring::digest;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
+use self::told::Told;
 use crate::config::Tls;
 
 /// Why certificates cannot be used.
@@ -49,21 +52,31 @@ pub enum TlsError {
 #[derive(Debug)]
 pub(crate) struct ReloadingTls {
     files: Tls,
+    told: Told,
     current: ArcSwap<Loaded>,
 }
 
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    /// Tells whether the files have changed; modification times miss swapped symbolic links.
-    digest: digest::Digest,
+    /// Tell whether the files have changed; modification times miss swapped symbolic links.
+    digests: Digests,
+}
+
+/// Of the certificate with its key, and of the client roots.
+#[derive(Debug)]
+struct Digests {
+    certificate: digest::Digest,
+    client_ca: digest::Digest,
 }
 
 impl ReloadingTls {
-    /// Reads the files.
-    pub(crate) fn load(files: &Tls) -> Result<Self, TlsError> {
-        let current = ArcSwap::from_pointee(load(files)?);
-        Ok(Self { files: files.clone(), current })
+    /// Reads the files. `port` is how the metrics call it.
+    pub(crate) fn load(files: &Tls, port: &'static str) -> Result<Self, TlsError> {
+        let pem = Pem::read(files)?;
+        let (current, told) = (build(files, &pem)?, Told::new(port));
+        told.in_use(&pem);
+        Ok(Self { files: files.clone(), told, current: ArcSwap::from_pointee(current) })
     }
 
     /// The configuration for the next handshake.
@@ -74,10 +87,15 @@ impl ReloadingTls {
     /// Looks at the files again; true when there was a change, and it is in effect.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         let pem = Pem::read(&self.files)?;
-        if pem.digest().as_ref() == self.current.load().digest.as_ref() {
+        let (before, now) = (self.current.load(), pem.digests());
+        let certificate = before.digests.certificate.as_ref() != now.certificate.as_ref();
+        let client_ca = before.digests.client_ca.as_ref() != now.client_ca.as_ref();
+        if !certificate && !client_ca {
             return Ok(false);
         }
         self.current.store(Arc::new(build(&self.files, &pem)?));
+        self.told.in_use(&pem);
+        self.told.changed(certificate, client_ca);
         Ok(true)
     }
 
@@ -95,7 +113,9 @@ impl ReloadingTls {
 
     /// Reloads; the outcome goes to the log.
     pub(crate) fn reload_and_report(&self) {
-        match self.reload() {
+        let reloaded = self.reload();
+        self.told.usable(reloaded.is_ok());
+        match reloaded {
             Ok(true) => tracing::info!(certificate = %self.files.certificate.display(), "TLS certificates reloaded"),
             Ok(false) => {}
             Err(error) => {
@@ -123,18 +143,15 @@ impl Pem {
         })
     }
 
-    fn digest(&self) -> digest::Digest {
+    fn digests(&self) -> Digests {
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [&self.certificate, &*self.private_key, self.client_ca.as_ref().unwrap_or(&Vec::new())] {
+        for part in [&self.certificate, &*self.private_key] {
             context.update(&part.len().to_be_bytes());
             context.update(part);
         }
-        context.finish()
+        let client_ca = self.client_ca.as_deref().unwrap_or_default();
+        Digests { certificate: context.finish(), client_ca: digest::digest(&digest::SHA256, client_ca) }
     }
-}
-
-fn load(files: &Tls) -> Result<Loaded, TlsError> {
-    build(files, &Pem::read(files)?)
 }
 
 fn build(files: &Tls, pem: &Pem) -> Result<Loaded, TlsError> {
@@ -164,7 +181,7 @@ fn build(files: &Tls, pem: &Pem) -> Result<Loaded, TlsError> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer =
         rustls::crypto::ring::Ticketer::new().map_err(|error| unusable(&files.certificate, error.into()))?;
-    Ok(Loaded { config: Arc::new(config), digest: pem.digest() })
+    Ok(Loaded { config: Arc::new(config), digests: pem.digests() })
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -117,7 +117,12 @@ fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| StoreError::unavailable("the database URL is not one of postgres://user:password@host/database"))?
         .application_name("token-server")
-        .options([("statement_timeout", STATEMENT_TIMEOUT), ("lock_timeout", STATEMENT_TIMEOUT)]);
+        .options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("lock_timeout", STATEMENT_TIMEOUT),
+            // "Already exists, skipping" is no news at every start.
+            ("client_min_messages", "warning"),
+        ]);
     let mode_given = url.contains("sslmode=") || url.contains("ssl-mode=");
     if mode_given || is_local(&options) { Ok(options) } else { Ok(options.ssl_mode(PgSslMode::VerifyFull)) }
 }

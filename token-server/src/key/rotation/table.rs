@@ -42,7 +42,6 @@ impl Keys {
             for step in self.schedule.due(&table.keys, now) {
                 self.apply(step, &mut table.keys, now)?;
             }
-            self.reseal(&mut table.keys)?;
             self.expect_default(&table.keys, now)?;
             if table.keys == before {
                 return Ok((table, now));
@@ -110,8 +109,10 @@ impl Keys {
         Ok(StoredKey { key_id, algorithm, create_time, sign_after, distrust_time: None, imported: false, sealed })
     }
 
-    /// Seals under the current sealing key what is still under an older one, so that it can be dropped.
-    fn reseal(&self, table: &mut [StoredKey]) -> Result<(), KeyError> {
+    /// Seals under the current sealing key what is still under an older one, so that it can be dropped. At the start
+    /// alone: while the sealing key changes, replicas differ in which one is current, and would undo each other's work
+    /// for as long as they do.
+    pub(super) fn reseal(&self, table: &mut [StoredKey]) -> Result<(), KeyError> {
         for key in table.iter_mut().filter(|key| key.sealed.sealing_key_id != self.sealing.current_id()) {
             let der = self.sealing.open(&key.key_id, key.algorithm, &key.sealed)?;
             key.sealed = self.sealing.seal(&key.key_id, key.algorithm, &der)?;
@@ -184,13 +185,22 @@ fn automatic_record(before: &[StoredKey], after: &[StoredKey], now: SystemTime) 
         new.map(|key| key.key_id.as_str()).collect::<Vec<_>>().join(" ")
     };
     let (added, removed) = (ids(after, before), ids(before, after));
+    let anew = after.iter().filter(|key| before.iter().any(|old| old.key_id == key.key_id && old.sealed != key.sealed));
+    let anew = anew.map(|key| key.key_id.as_str()).collect::<Vec<_>>().join(" ");
+    let distrusted = |key: &&StoredKey| {
+        let before = before.iter().find(|old| old.key_id == key.key_id);
+        key.distrust_time.is_some() && before.is_some_and(|old| old.distrust_time.is_none())
+    };
+    let distrusted = after.iter().filter(distrusted).map(|key| key.key_id.as_str()).collect::<Vec<_>>().join(" ");
+    let parts = [("added", &added), ("removed", &removed), ("distrusted", &distrusted), ("sealed anew", &anew)];
+    let parts = parts.iter().filter(|(_, ids)| !ids.is_empty()).map(|(what, ids)| format!("{what} [{ids}]"));
     AdminRecord {
         time: now,
         actor: "token-server".to_owned(),
         action: "RotateSigningKey".to_owned(),
         resource: added.clone(),
         request_id: None,
-        detail: format!("added [{added}] removed [{removed}]"),
+        detail: parts.collect::<Vec<_>>().join(" "),
     }
 }
 

@@ -230,6 +230,23 @@ async fn keys_are_sealed_again_under_a_new_sealing_key() {
     assert_eq!(active(&setting.start().await.unwrap()), key_id);
 }
 
+/// During a change of the sealing key some replicas seal under the new one and others still under the old.
+#[tokio::test]
+async fn replicas_that_differ_in_the_sealing_key_do_not_undo_each_others_work() {
+    let mut setting = Setting::new(&[Algorithm::Es256]).await;
+    let (old, new) = (KeyMaterial::from_bytes([1; 32]), KeyMaterial::from_bytes([2; 32]));
+    setting.sealing = SealingKeys::new(old.clone(), vec![new.clone()]);
+    let behind = setting.start().await.unwrap();
+    setting.sealing = SealingKeys::new(new.clone(), vec![old]);
+    let ahead = setting.start().await.unwrap();
+    let table = setting.store.keys().await.unwrap();
+    assert!(table.keys.iter().all(|key| key.sealed.sealing_key_id == new.id()), "sealed anew at the start");
+    for replica in [&behind, &ahead, &behind] {
+        replica.refresh().await.unwrap();
+    }
+    assert_eq!(setting.store.keys().await.unwrap(), table);
+}
+
 #[tokio::test]
 async fn without_the_sealing_key_nothing_starts_and_nothing_is_overwritten() {
     let mut setting = Setting::new(&[Algorithm::Es256]).await;

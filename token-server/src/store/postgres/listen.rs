@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use metrics::{Gauge, counter, gauge};
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::{sync::Notify, time::sleep};
 
@@ -13,20 +14,30 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Wakes `committed` at every notice, and after every time without a connection, during which notices may have
 /// been lost. Ends with the pool.
 pub(super) async fn listen(pool: PgPool, committed: Arc<Notify>) {
+    let heard = gauge!("token_server_change_feed_listening");
     while !pool.is_closed() {
-        if let Err(error) = hear(&pool, &committed).await {
+        let ended = hear(&pool, &committed, &heard).await;
+        heard.set(0.0);
+        if let Err(error) = ended
+            && !pool.is_closed()
+        {
             tracing::warn!(%error, "not listening to other replicas' changes; polling meanwhile");
         }
         sleep(RETRY).await;
     }
 }
 
-async fn hear(pool: &PgPool, committed: &Notify) -> Result<(), sqlx::Error> {
+async fn hear(pool: &PgPool, committed: &Notify, heard: &Gauge) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
+    heard.set(1.0);
     loop {
         committed.notify_one();
-        // `None`: the connection was lost. A new one is made; what was sent meanwhile was not heard.
-        let _ = listener.try_recv().await?;
+        let received = listener.try_recv().await;
+        // `None`: the connection was lost, and there is a new one; what was sent meanwhile was not heard.
+        if !matches!(received, Ok(Some(_))) {
+            counter!("token_server_change_feed_connections_lost_total").increment(1);
+        }
+        received?;
     }
 }

@@ -1,0 +1,35 @@
+//! What the metrics tell of the feed.
+
+use metrics::{counter, gauge};
+
+use crate::store::ChangeKind;
+
+/// How far the log has been followed.
+pub(super) fn reached(sequence: u64) {
+    gauge!("token_server_change_feed_sequence").set(sequence as f64);
+}
+
+/// A change was passed on.
+pub(super) fn changed(kind: &ChangeKind) {
+    let kind = match kind {
+        ChangeKind::Client(_) => "client",
+        ChangeKind::Keys => "keys",
+        ChangeKind::Revocation(_) => "revocation",
+    };
+    counter!("token_server_change_feed_changes_total", "kind" => kind).increment(1);
+}
+
+/// Everything is read anew, after an outage or a restore.
+pub(super) fn resynced(reason: &'static str) {
+    counter!("token_server_change_feed_resyncs_total", "reason" => reason).increment(1);
+}
+
+/// The log could not be read.
+pub(super) fn failed() {
+    counter!("token_server_change_feed_failures_total").increment(1);
+}
+
+/// Whether memory is too old to be trusted.
+pub(super) fn stale(stale: bool) {
+    gauge!("token_server_change_feed_stale").set(if stale { 1.0 } else { 0.0 });
+}

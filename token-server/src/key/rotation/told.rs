@@ -1,0 +1,56 @@
+//! What the metrics tell of the keys: written where keys change or are looked at again, never where they sign.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{counter, gauge};
+use token_interceptor::signature::{Algorithm, SigningKey};
+
+use super::table::Keys;
+use crate::{
+    key::{KeyState, PublishedKey, Schedule},
+    store::StoredKey,
+};
+
+const STATES: [(KeyState, &str); 4] = [
+    (KeyState::Pending, "pending"),
+    (KeyState::Active, "active"),
+    (KeyState::Retiring, "retiring"),
+    (KeyState::Distrusted, "distrusted"),
+];
+
+/// The keys as they are stored, and as verifiers see them.
+pub(super) fn tell(keys: &Keys, stored: &[StoredKey], published: &[PublishedKey]) {
+    for algorithm in Algorithm::ALL {
+        let of_it = || published.iter().filter(move |key| key.algorithm == algorithm);
+        for (state, name) in STATES {
+            let number = of_it().filter(|key| key.state == state).count();
+            gauge!("token_server_signing_keys", "algorithm" => algorithm.name(), "state" => name).set(number as f64);
+        }
+        if let Some(active) = of_it().find(|key| key.state == KeyState::Active) {
+            gauge!("token_server_signing_key_active_since_timestamp_seconds", "algorithm" => algorithm.name())
+                .set(timestamp(active.sign_after));
+            if let Some(due) = due(&keys.schedule, active) {
+                gauge!("token_server_signing_key_due_timestamp_seconds", "algorithm" => algorithm.name())
+                    .set(timestamp(due));
+            }
+        }
+    }
+    let current = stored.iter().filter(|key| key.sealed.sealing_key_id == keys.sealing.current_id()).count();
+    for (name, number) in [("current", current), ("previous", stored.len() - current)] {
+        gauge!("token_server_sealed_signing_keys", "sealing_key" => name).set(number as f64);
+    }
+}
+
+/// Whether the stored keys could be read, opened and brought up to date.
+pub(super) fn refreshed(outcome: &'static str) {
+    counter!("token_server_signing_key_refreshes_total", "outcome" => outcome).increment(1);
+}
+
+/// When another key is to sign. An imported one signs until the operator imports the next.
+fn due(schedule: &Schedule, active: &PublishedKey) -> Option<SystemTime> {
+    SigningKey::generates(active.algorithm).then(|| active.sign_after + schedule.period)
+}
+
+fn timestamp(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

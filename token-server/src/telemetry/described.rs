@@ -1,0 +1,144 @@
+//! What each metric says, for whoever reads `/metrics`, and those that are there before anything has happened.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use token_interceptor::clock::{Clock as _, SystemClock};
+
+/// Audit lines that could not be written.
+pub(super) const AUDIT_LINES_LOST: &str = "token_server_audit_lines_lost_total";
+
+/// Describes every metric, and begins those that must not be missing.
+pub(super) fn describe() {
+    describe_process();
+    describe_requests();
+    describe_keys();
+    describe_store();
+    describe_tls();
+    begin();
+}
+
+fn describe_process() {
+    describe_gauge!("token_server_build_info", "1, with the version as its label.");
+    describe_gauge!("token_server_start_time_seconds", Unit::Seconds, "When the process started, since 1970.");
+    describe_gauge!("token_server_ready", "1 while new requests should come, as /readyz says.");
+    describe_counter!(AUDIT_LINES_LOST, "Audit lines that could not be written.");
+    describe_counter!("token_server_spans_lost_total", "Spans that the collector did not take.");
+}
+
+fn describe_requests() {
+    describe_gauge!("token_server_connections", Unit::Count, "Connections that are open.");
+    describe_counter!("token_server_connections_refused_total", "Connections beyond what one peer may have.");
+    describe_counter!("token_server_token_requests_total", "Token requests by outcome and reason.");
+    describe_histogram!(
+        "token_server_request_duration_seconds",
+        Unit::Seconds,
+        "From a request's head to its answer's."
+    );
+    describe_counter!("token_server_requests_shed_total", "Requests refused as too many at once or too slow, by why.");
+    describe_counter!("token_server_quota_exceeded_total", "Tokens beyond a client's quota, by outcome.");
+}
+
+fn describe_keys() {
+    describe_gauge!("token_server_signing_keys", Unit::Count, "Signing keys by algorithm and state.");
+    describe_gauge!(
+        "token_server_signing_key_active_since_timestamp_seconds",
+        Unit::Seconds,
+        "When the active key of each algorithm began to sign, since 1970."
+    );
+    describe_gauge!(
+        "token_server_signing_key_due_timestamp_seconds",
+        Unit::Seconds,
+        "When the next key of each algorithm is to sign by itself, since 1970."
+    );
+    describe_counter!(
+        "token_server_signing_key_refreshes_total",
+        "Looks at the stored signing keys, by outcome; while they fail the known keys stay in use."
+    );
+    describe_gauge!(
+        "token_server_sealed_signing_keys",
+        Unit::Count,
+        "Stored signing keys by whether they are sealed under this server's current sealing key."
+    );
+    describe_gauge!(
+        "token_server_client_secrets",
+        Unit::Count,
+        "Live client secrets by the pepper that they are stored under; unknown ones are refused."
+    );
+}
+
+fn describe_store() {
+    describe_gauge!("token_server_store_reachable", "1 while the store answers, 0 while it does not.");
+    describe_gauge!("token_server_change_feed_sequence", "The last change in the store that is in effect here.");
+    describe_counter!("token_server_change_feed_changes_total", "Changes that were put into effect, by kind.");
+    describe_counter!(
+        "token_server_change_feed_resyncs_total",
+        "Times that everything was read anew, by reason: a long outage, or a restore."
+    );
+    describe_counter!("token_server_change_feed_failures_total", "Looks for changes that failed.");
+    describe_gauge!(
+        "token_server_change_feed_stale",
+        "1 while the store has been out of reach for longer than memory may be trusted."
+    );
+    describe_gauge!(
+        "token_server_change_feed_listening",
+        "1 while PostgreSQL tells of changes at once; otherwise they are looked for twice a second."
+    );
+    describe_counter!("token_server_change_feed_connections_lost_total", "Connections lost on which changes are told.");
+    describe_gauge!("token_server_clients_file_usable", "1 while the file that declares the clients can be used.");
+    describe_counter!(
+        "token_server_clients_file_reloads_total",
+        "Looks at that file that found something, by outcome."
+    );
+}
+
+fn describe_tls() {
+    describe_counter!("token_server_tls_handshakes_failed_total", "TLS handshakes that failed or took too long.");
+    describe_gauge!(
+        "token_server_tls_certificate_not_after_timestamp_seconds",
+        Unit::Seconds,
+        "When the first certificate of the chain in use ends, since 1970, by port."
+    );
+    describe_gauge!(
+        "token_server_tls_client_ca_not_after_timestamp_seconds",
+        Unit::Seconds,
+        "When the first of the client CAs in use ends, since 1970, by port."
+    );
+    describe_gauge!("token_server_tls_client_ca_certificates", Unit::Count, "Client CAs in use, by port.");
+    describe_gauge!("token_server_tls_files_usable", "1 while the TLS files on disk can be used, by port.");
+    describe_counter!(
+        "token_server_tls_reloads_total",
+        "Looks at the TLS files that found something, by port, file and outcome."
+    );
+}
+
+/// Counted from 0, so that the first one is an increase; what not every server has is as if nothing were wrong with it.
+fn begin() {
+    gauge!("token_server_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let now = SystemClock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    gauge!("token_server_start_time_seconds").set(now.as_secs_f64());
+    gauge!("token_server_ready").set(0.0);
+    gauge!("token_server_connections").set(0.0);
+    for name in [
+        AUDIT_LINES_LOST,
+        "token_server_tls_handshakes_failed_total",
+        "token_server_spans_lost_total",
+        "token_server_connections_refused_total",
+        "token_server_change_feed_failures_total",
+        "token_server_change_feed_connections_lost_total",
+    ] {
+        counter!(name).absolute(0);
+    }
+    for kind in ["client", "keys", "revocation"] {
+        counter!("token_server_change_feed_changes_total", "kind" => kind).absolute(0);
+    }
+    for reason in ["outage", "restored"] {
+        counter!("token_server_change_feed_resyncs_total", "reason" => reason).absolute(0);
+    }
+    for outcome in ["done", "failed"] {
+        counter!("token_server_signing_key_refreshes_total", "outcome" => outcome).absolute(0);
+    }
+    gauge!("token_server_change_feed_listening").set(1.0);
+    gauge!("token_server_clients_file_usable").set(1.0);
+    for outcome in ["changed", "unusable"] {
+        counter!("token_server_clients_file_reloads_total", "outcome" => outcome).absolute(0);
+    }
+}
