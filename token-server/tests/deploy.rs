@@ -173,8 +173,14 @@ async fn handbook_speaks_of_what_there_is() {
     let missing: Vec<_> = mentioned(handbook).difference(&metrics().await).cloned().collect();
     assert!(missing.is_empty(), "{missing:?}");
     for link in handbook.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(link);
+        let (file, section) = link.split_once('#').unwrap_or((link, ""));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
         assert!(path.exists(), "{link}");
+        if file.is_empty() {
+            let headings = handbook.lines().filter(|line| line.starts_with('#'));
+            let mut anchors = headings.map(|heading| heading.trim_start_matches(['#', ' ']).to_lowercase());
+            assert!(anchors.any(|heading| heading.replace(',', "").replace(' ', "-") == section), "{link}");
+        }
     }
 }
 

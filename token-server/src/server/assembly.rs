@@ -125,8 +125,7 @@ pub(super) async fn assemble(
         Ok::<_, ServeError>(ext_authz::routes(&guard))
     });
     let assertions = Arc::clone(&store) as _;
-    let state =
-        State { store, declared, registry: registry.clone(), following: (feed, rotation, revocations.clone()) };
+    let state = State { store, declared, registry: registry.clone(), following: (feed, rotation, revocations.clone()) };
     let parts = Parts { registry, assertions, peppers, keys, revocations };
     let issuer = Arc::new(Issuer::new(self::settings(config, issuer_url)?, parts, Arc::clone(&clock)));
     let registrar = config

@@ -40,7 +40,7 @@ pub(crate) fn follow(store: Arc<dyn ClientStore>, peppers: Peppers, clock: Arc<d
     let mut events = feed.subscribe();
     tokio::spawn(async move {
         loop {
-            match count(&*store, &peppers, &*clock).await {
+            match count(&*store, &peppers, &*clock, REST).await {
                 Ok(in_use) => in_use.tell(),
                 Err(error) => tracing::warn!(error = %error_chain::of(&error), "secrets cannot be counted by pepper"),
             }
@@ -68,7 +68,7 @@ async fn change(events: &mut Subscription) -> bool {
     }
 }
 
-async fn count(store: &dyn ClientStore, peppers: &Peppers, clock: &dyn Clock) -> Result<InUse, StoreError> {
+async fn count(store: &dyn ClientStore, peppers: &Peppers, clock: &dyn Clock, rest: u32) -> Result<InUse, StoreError> {
     let (mut in_use, mut after) = (InUse::default(), None);
     loop {
         let begun = Instant::now();
@@ -80,7 +80,7 @@ async fn count(store: &dyn ClientStore, peppers: &Peppers, clock: &dyn Clock) ->
             Some(last) if page.len() >= PAGE as usize => after = Some(last.id.clone()),
             Some(_) | None => return Ok(in_use),
         }
-        sleep(begun.elapsed() * REST).await;
+        sleep(begun.elapsed() * rest).await;
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn live_secrets_of_every_page_are_counted_by_their_pepper() {
         let store = SqliteStore::open_in_memory().await.unwrap();
         let mut client = Client::new(ClientId::try_from("first").unwrap(), SystemTime::UNIX_EPOCH);
@@ -146,7 +146,7 @@ mod tests {
             store.create_client(&client, None).await.unwrap();
         }
         let clock = SystemClock::shared();
-        let in_use = async |peppers: Peppers| count(&store, &peppers, &*clock).await.unwrap();
+        let in_use = async |peppers: Peppers| count(&store, &peppers, &*clock, 0).await.unwrap();
         assert_eq!(in_use(peppers(2, &[1])).await, InUse { current: 1, previous: 1, unknown: PAGE });
         assert_eq!(in_use(peppers(3, &[2, 1])).await, InUse { current: PAGE, previous: 2, unknown: 0 });
     }
