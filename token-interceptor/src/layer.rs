@@ -6,8 +6,8 @@
 //! else 401, 403 or 503 with a challenge and a small JSON object.
 //!
 //! What an operator sees: a span `authorized` at level info around each call, with `client_id` and `jti`; why a
-//! call was refused, at level debug; and, over the `metrics` facade, whose recorder the program installs before
-//! it serves:
+//! call was refused, at level debug, and in [`Refusal`] for a layer around this one that keeps a record; and, over
+//! the `metrics` facade, whose recorder the program installs before it serves:
 //!
 //! | metric | labels |
 //! |---|---|
@@ -15,6 +15,8 @@
 //! | `token_key_set_fetches_total` | `issuer`; `outcome`: ok, failed, timed_out |
 //! | `token_trust_age_seconds` | `issuer`: since when nothing was pushed |
 //! | `token_trust_streams_lost_total` | `issuer` |
+
+mod refusal;
 
 mod decision;
 
@@ -38,6 +40,7 @@ use decision::{Decision, Rules, Shared};
 
 pub use body::GuardedBody;
 pub use future::ResponseFuture;
+pub use refusal::Refusal;
 
 use crate::{
     policy::{ServedPolicy, TokenDemand},
@@ -142,10 +145,10 @@ where
     RB: http_body::Body<Data = Bytes>,
     RB::Error: Into<BoxError>,
 {
-    let mut decision = Decision::Denied(wait.given_up().into());
+    let mut decision = Decision::Denied(wait.given_up().into(), None);
     for _ in 0..FETCHES_AWAITED_MAX {
         if let Err(error) = shared.verifier().key_arrives(wait).await {
-            decision = Decision::Denied(error.into());
+            decision = Decision::Denied(error.into(), None);
             break;
         }
         match shared.decide(&request) {

@@ -3,6 +3,8 @@
 //! Never a secret, never a token: a token is named by its `jti`, and what a caller sent is cleaned and cut off
 //! before it is written.
 
+mod guarded;
+
 use std::borrow::Cow;
 
 use tracing::{Span, field::Empty};
@@ -15,6 +17,8 @@ use crate::{
     origin::Origin,
     trace,
 };
+
+pub(crate) use guarded::{Entry, Guarded};
 
 /// The target that the events go to.
 pub const TARGET: &str = "audit";
@@ -127,6 +131,21 @@ impl<'a> Decision<'a> {
         );
     }
 
+    /// The token of a registration is not good, or not for this.
+    pub(crate) fn denied(&self, reason: &'static str) {
+        self.trace("refused", Some(reason), None);
+        tracing::warn!(
+            target: TARGET,
+            operation = self.operation,
+            outcome = "refused",
+            client_id = &*claimed(&self.client_id),
+            reason,
+            registered_with = self.registered_with.as_deref(),
+            peer = %self.origin.peer(),
+            request_id = self.origin.request_id().as_str(),
+        );
+    }
+
     /// The request was refused. Our own failures are errors, everything else is the caller's and a warning at
     /// most.
     pub(crate) fn refused(&self, error: &IssueError) {
@@ -159,14 +178,19 @@ impl<'a> Decision<'a> {
 
 /// A client ID as the caller sent it: cleaned, cut off, and hidden where a secret was sent in its place.
 fn claimed(client_id: &str) -> Cow<'_, str> {
-    if client_id.contains(crate::client::secret::PREFIX) {
+    cleaned(client_id, CLIENT_ID_CHARS_MAX)
+}
+
+/// What a caller sent: cleaned, cut off, and hidden where it holds a secret.
+fn cleaned(text: &str, chars_max: usize) -> Cow<'_, str> {
+    if text.contains(crate::client::secret::PREFIX) {
         return "[redacted]".into();
     }
-    if client_id.len() <= CLIENT_ID_CHARS_MAX && client_id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return client_id.into();
+    if text.len() <= chars_max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
     }
     let clean = |c| if matches!(c, ' '..='~') { c } else { '?' };
-    client_id.chars().take(CLIENT_ID_CHARS_MAX).map(clean).collect()
+    text.chars().take(chars_max).map(clean).collect()
 }
 
 /// Names with spaces between them; no copy of a single one.

@@ -15,6 +15,7 @@ use metrics::{Counter, counter};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
 use token_interceptor::{clock::Clock, encryption::is_encrypted};
+use token_proto::v1::ErrorReason;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -314,6 +315,12 @@ impl Issuer {
 pub(crate) fn answered(decision: &Decision<'_>, outcome: &'static str, token_id: Option<&str>) {
     counter!(REQUESTS, "operation" => decision.operation(), "outcome" => outcome, "reason" => "").increment(1);
     decision.answered(outcome, token_id);
+}
+
+pub(crate) fn denied(decision: &Decision<'_>, reason: ErrorReason) {
+    let (operation, reason) = (decision.operation(), reason.as_reason());
+    counter!(REQUESTS, "operation" => operation, "outcome" => "refused", "reason" => reason).increment(1);
+    decision.denied(reason);
 }
 
 pub(crate) fn refused(decision: &Decision<'_>, error: &IssueError) {

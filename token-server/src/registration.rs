@@ -242,9 +242,8 @@ fn on_record<T>(
 ) -> Result<T, RegistrationError> {
     match &result {
         Ok(_) => issuer::answered(decision, outcome, None),
-        Err(RegistrationError::Bearer(_) | RegistrationError::Forbidden(_)) => {
-            issuer::answered(decision, "refused", None);
-        }
+        Err(RegistrationError::Bearer(answer)) => issuer::denied(decision, answer.reason()),
+        Err(RegistrationError::Forbidden(_)) => issuer::denied(decision, ErrorReason::CallerNotAllowed),
         Err(RegistrationError::Metadata { description, .. }) => {
             issuer::refused(decision, &IssueError::InvalidRequest(description.clone().into()));
         }

@@ -8,7 +8,7 @@
 //! | a thread per core | `worker` |
 //! | clients that a file declares | `declared` |
 //! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
-//! | the admin services, behind this project's own layer | `admin`, `guard` |
+//! | the admin services, behind this project's own layer, on record | `admin`, `guard`, `record` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
 //! | requests for tokens, past the router | `front` |
@@ -30,6 +30,7 @@ mod front;
 mod guard;
 mod health;
 mod operations;
+mod record;
 mod routes;
 mod spans;
 mod timing;
@@ -159,6 +160,7 @@ impl Running {
         let mut tls: Vec<_> = tls.into_iter().collect();
         let mut ext_authz_address = None;
         if let (Some(settings), Some((listener, address)), Some(routes)) = (&config.ext_authz, asked, ext_authz) {
+            tracing::info!(%address, "decisions for proxies");
             let own = ext_authz::tls(&config, settings)?.map(Arc::new);
             tls.extend(own.clone());
             let port = Port { services: routes::only(routes, &admission), tls: own, ..port };

@@ -169,7 +169,7 @@ impl Guard {
 
     /// The answer to a call that has none yet.
     pub(super) fn refuse(&self, denied: &Denied) -> Response<Body> {
-        self.shared.answer(denied, self.grpc)
+        self.shared.answer(denied, Some(self.caller.clone()), self.grpc)
     }
 
     /// The end of the stream: trailers in gRPC, in HTTP a body that breaks off.

@@ -13,7 +13,7 @@ use token_proto::policy::{MethodKind, StreamExpiry};
 use tonic::body::Body;
 use tower::{BoxError, Service};
 
-use super::{ResponseFuture, body::Guard};
+use super::{Refusal, ResponseFuture, body::Guard};
 use crate::{
     bearer::bearer,
     cache::CachedVerifier,
@@ -47,7 +47,8 @@ pub(super) enum Decision {
     /// The method is open: whatever came with the request was not looked at.
     Open,
     Allowed(Caller, Cow<'static, str>, Ends),
-    Denied(Denied),
+    /// With the caller, where the token is good and only the method demands more.
+    Denied(Denied, Option<Caller>),
 }
 
 /// What ends when the token does.
@@ -89,21 +90,23 @@ impl Shared {
             Rules::ByMethod(policy) => match policy.demand(request.uri().path()) {
                 Ok(Demand::Token(demand)) => demand,
                 Ok(Demand::Open) => return Ok(Decision::Open),
-                Err(denied) => return Ok(Decision::Denied(denied)),
+                Err(denied) => return Ok(Decision::Denied(denied, None)),
             },
         };
         match self.authorize(demand, request.headers(), self.now()) {
             Ok(caller) => Ok(Decision::Allowed(caller, demand.audience.clone(), demand.ends())),
-            Err(Verdict::Denied(denied)) => Ok(Decision::Denied(denied)),
+            Err(Verdict::Denied(denied, caller)) => Ok(Decision::Denied(denied, caller)),
             Err(Verdict::Wait(wait)) => Err(wait),
         }
     }
 
     fn authorize(&self, demand: &TokenDemand, headers: &HeaderMap, now: SystemTime) -> Result<Caller, Verdict> {
         let token = bearer(headers)?;
-        let seen = self.tokens.verify(token, &demand.audience, now)?;
-        policy::check(&demand.requirement, &seen.verified, now, self.leeway())?;
-        Ok(Caller::new(seen))
+        let caller = Caller::new(self.tokens.verify(token, &demand.audience, now)?);
+        match policy::check(&demand.requirement, caller.token(), now, self.leeway()) {
+            Ok(()) => Ok(caller),
+            Err(denied) => Err(Verdict::Denied(denied, Some(caller))),
+        }
     }
 
     /// Whether the token of a call that goes on is still good: expired, revoked, its key taken back. That nobody can
@@ -144,19 +147,17 @@ impl Shared {
                 let future = span.in_scope(|| service.call(request));
                 ResponseFuture::guarded(future, guard, until_answered, span)
             }
-            Decision::Denied(denied) => self.refuse(&denied, grpc),
+            Decision::Denied(denied, caller) => ResponseFuture::refused(self.answer(&denied, caller, grpc)),
         }
     }
 
-    fn refuse<F, RB, E>(&self, denied: &Denied, grpc: bool) -> ResponseFuture<F, RB, E> {
-        ResponseFuture::refused(self.answer(denied, grpc))
-    }
-
-    pub(super) fn answer(&self, denied: &Denied, grpc: bool) -> Response<Body> {
+    pub(super) fn answer(&self, denied: &Denied, caller: Option<Caller>, grpc: bool) -> Response<Body> {
         tracing::debug!(reason = denied.label(), detail = %denied, "a call is refused");
         metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
         let answer = Answer::from(denied).resource_metadata(self.resource_metadata.clone());
-        if grpc { answer.into_status().into_http() } else { answer.into_http() }
+        let mut response = if grpc { answer.into_status().into_http() } else { answer.into_http() };
+        response.extensions_mut().insert(Refusal::new(denied, caller));
+        response
     }
 
     pub(super) fn now(&self) -> SystemTime {
@@ -189,20 +190,20 @@ impl TokenDemand {
 
 /// Why a request is not let through, at least not yet.
 enum Verdict {
-    Denied(Denied),
+    Denied(Denied, Option<Caller>),
     Wait(KeyWait),
 }
 
 impl From<Denied> for Verdict {
     fn from(denied: Denied) -> Self {
-        Self::Denied(denied)
+        Self::Denied(denied, None)
     }
 }
 
 impl From<Obstacle> for Verdict {
     fn from(obstacle: Obstacle) -> Self {
         match obstacle {
-            Obstacle::Refused(error) => Self::Denied(error.into()),
+            Obstacle::Refused(error) => Self::Denied(error.into(), None),
             Obstacle::KeyOnItsWay(wait) => Self::Wait(wait),
         }
     }

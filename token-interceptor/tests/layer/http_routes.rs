@@ -57,3 +57,21 @@ async fn refusals_are_those_of_rfc_6750() {
         assert_eq!(body["error"], error);
     }
 }
+
+#[tokio::test]
+async fn whoever_keeps_a_record_learns_why_and_where_the_token_is_good_also_whom() {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let good = issuer.token().scope("read").sign();
+    for (scope, authorization, reason, detail, caller) in [
+        ("read", None, ErrorReason::CredentialsMissing, "credentials_missing", None),
+        ("read", Some(format!("Bearer {good}x")), ErrorReason::TokenInvalid, "malformed", None),
+        ("write", Some(format!("Bearer {good}")), ErrorReason::ScopeInsufficient, "scope", Some("orders")),
+    ] {
+        let answer = ask(&issuer, scope, authorization).await;
+        let refusal = answer.extensions().get::<Refusal>().unwrap();
+        assert_eq!((refusal.reason(), refusal.detail()), (reason, detail));
+        assert_eq!(refusal.caller().map(Caller::client_id), caller);
+    }
+    let answer = ask(&issuer, "read", Some(format!("Bearer {good}"))).await;
+    assert!(answer.extensions().get::<Refusal>().is_none());
+}

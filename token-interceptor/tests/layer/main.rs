@@ -22,14 +22,17 @@ use token_interceptor::{
     caller::Caller,
     danger,
     interceptor::AuthorizationInterceptor,
-    layer::AuthorizationLayer,
+    layer::{AuthorizationLayer, Refusal},
     policy::{Policy, PolicyError, ServedPolicy},
     protected_resource::ProtectedResource,
     revocation::Revocations,
     test_util::TestIssuer,
     verify::Verifier,
 };
-use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry};
+use token_proto::{
+    policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry},
+    v1::ErrorReason,
+};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
     Code, Request, Response, Status,

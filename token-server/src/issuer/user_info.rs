@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use token_interceptor::{bearer::bearer, error::Denied, status::Answer, token::VerifiedToken};
 use token_proto::v1::ErrorReason;
 
-use super::{Issuer, answered};
+use super::{Issuer, answered, denied, refused};
 use crate::{audit::Decision, client::ClientId, error::IssueError, origin::Origin};
 
 /// Why nothing is told: an answer for a bearer (RFC 6750), or one as for every other request.
@@ -22,16 +22,19 @@ impl Issuer {
     /// When no good token of this issuer is presented, or too many are.
     pub(crate) async fn user_info(&self, origin: &Origin, headers: &HeaderMap) -> Result<Map<String, Value>, NotTold> {
         let mut decision = Decision::new(origin, "get_user_info");
-        let token = self.bearer_token(origin, headers);
-        match &token {
-            Ok(token) => {
-                decision.claimed_by(token.client_id());
-                answered(&decision, "told", Some(token.token_id()));
-            }
-            Err(NotTold::Bearer(_)) => answered(&decision, "refused", None),
-            Err(NotTold::Other(error)) => super::refused(&decision, error),
+        let told = async {
+            let token = self.bearer_token(origin, headers)?;
+            decision.claimed_by(token.client_id());
+            let claims = self.claims_about(&token).await.map_err(NotTold::Other)?;
+            Ok((token, claims))
+        };
+        let told = told.await;
+        match &told {
+            Ok((token, _)) => answered(&decision, "told", Some(token.token_id())),
+            Err(NotTold::Bearer(answer)) => denied(&decision, answer.reason()),
+            Err(NotTold::Other(error)) => refused(&decision, error),
         }
-        self.claims_about(&token?).await.map_err(NotTold::Other)
+        told.map(|(_, claims)| claims)
     }
 
     fn bearer_token(&self, origin: &Origin, headers: &HeaderMap) -> Result<VerifiedToken, NotTold> {

@@ -1,4 +1,4 @@
-//! The admin services, behind the guard.
+//! The admin services, behind the guard, and on record.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use tonic::service::Routes;
 use super::{
     ServeError,
     guard::{Guard, own_policy},
+    record::Recording,
 };
 use crate::{
     admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
@@ -40,5 +41,5 @@ pub(super) fn routes(
     let routes = Routes::new(clients::server(parts.clients, parts.revocations))
         .add_service(keys::server(parts.keys))
         .add_service(audit::server(parts.audit));
-    Ok(routes.into_axum_router().reset_fallback().layer(guard))
+    Ok(routes.into_axum_router().reset_fallback().layer(guard).layer(Recording))
 }

@@ -30,7 +30,7 @@ impl audit_service_server::AuditService for AuditService {
         &self,
         request: Request<v1::ListAdminRecordsRequest>,
     ) -> Result<Response<v1::ListAdminRecordsResponse>, Status> {
-        let (origin, _) = operator::of(&request)?;
+        let (origin, _, _) = operator::of(&request)?;
         let v1::ListAdminRecordsRequest { page_size, page_token, actor, action, resource, start_time, end_time } =
             request.into_inner();
         let given = |text: String| (!text.is_empty()).then_some(text);

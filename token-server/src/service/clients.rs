@@ -48,10 +48,12 @@ impl client_service_server::ClientService for ClientService {
         &self,
         request: Request<v1::CreateClientRequest>,
     ) -> Result<Response<v1::CreateClientResponse>, Status> {
-        let (origin, by) = operator::of(&request)?;
+        let (origin, by, entry) = operator::of(&request)?;
         let v1::CreateClientRequest { client, validate_only } = request.into_inner();
+        entry.about(client.as_ref().map_or("", |client| &client.client_id));
         let answer = async {
             let created = self.admin.create(&by, &decode::client(client)?.draft, validate_only).await?;
+            entry.about(created.client.id.as_str());
             Ok(v1::CreateClientResponse {
                 client: Some(encode::client(created.client)),
                 client_secret: created.secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
@@ -64,7 +66,8 @@ impl client_service_server::ClientService for ClientService {
         &self,
         request: Request<v1::GetClientRequest>,
     ) -> Result<Response<v1::GetClientResponse>, Status> {
-        let (origin, _) = operator::of(&request)?;
+        let (origin, _, entry) = operator::of(&request)?;
+        entry.about(&request.get_ref().client_id);
         let client = self.admin.get(&request.get_ref().client_id).await;
         let client = client.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::GetClientResponse { client: Some(encode::client(client)) }, &origin))
@@ -74,7 +77,7 @@ impl client_service_server::ClientService for ClientService {
         &self,
         request: Request<v1::ListClientsRequest>,
     ) -> Result<Response<v1::ListClientsResponse>, Status> {
-        let (origin, _) = operator::of(&request)?;
+        let (origin, _, _) = operator::of(&request)?;
         let v1::ListClientsRequest { page_size, page_token } = request.get_ref();
         let page = self.admin.list(*page_size, page_token).await;
         let page = page.map_err(|error| status::of_admin_error(&error, &origin))?;
@@ -86,7 +89,8 @@ impl client_service_server::ClientService for ClientService {
         &self,
         request: Request<v1::UpdateClientRequest>,
     ) -> Result<Response<v1::UpdateClientResponse>, Status> {
-        let (origin, by) = operator::of(&request)?;
+        let (origin, by, entry) = operator::of(&request)?;
+        entry.about(request.get_ref().client.as_ref().map_or("", |client| &client.client_id));
         let answer = async { self.admin.update(&by, &decode::update(request.into_inner())?).await };
         let client = answer.await.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::UpdateClientResponse { client: Some(encode::client(client)) }, &origin))
@@ -96,8 +100,9 @@ impl client_service_server::ClientService for ClientService {
         &self,
         request: Request<v1::DeleteClientRequest>,
     ) -> Result<Response<v1::DeleteClientResponse>, Status> {
-        let (origin, by) = operator::of(&request)?;
+        let (origin, by, entry) = operator::of(&request)?;
         let v1::DeleteClientRequest { client_id, etag } = request.get_ref();
+        entry.about(client_id);
         let deleted = self.admin.delete(&by, client_id, etag).await;
         deleted.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::DeleteClientResponse {}, &origin))
@@ -107,8 +112,9 @@ impl client_service_server::ClientService for ClientService {
         &self,
         request: Request<v1::AddCredentialRequest>,
     ) -> Result<Response<v1::AddCredentialResponse>, Status> {
-        let (origin, by) = operator::of(&request)?;
+        let (origin, by, entry) = operator::of(&request)?;
         let v1::AddCredentialRequest { client_id, credential, overlap } = request.into_inner();
+        entry.about(&client_id);
         let answer = async {
             let (new, overlap) = (decode::credential(credential)?, decode::overlap(overlap)?);
             let added = self.admin.add_credential(&by, &client_id, &new, overlap).await?;
@@ -124,8 +130,9 @@ impl client_service_server::ClientService for ClientService {
         &self,
         request: Request<v1::RemoveCredentialRequest>,
     ) -> Result<Response<v1::RemoveCredentialResponse>, Status> {
-        let (origin, by) = operator::of(&request)?;
+        let (origin, by, entry) = operator::of(&request)?;
         let v1::RemoveCredentialRequest { client_id, credential_id } = request.get_ref();
+        entry.about(client_id);
         let removed = self.admin.remove_credential(&by, client_id, credential_id).await;
         removed.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::RemoveCredentialResponse {}, &origin))
@@ -135,8 +142,9 @@ impl client_service_server::ClientService for ClientService {
         &self,
         request: Request<v1::RevokeClientTokensRequest>,
     ) -> Result<Response<v1::RevokeClientTokensResponse>, Status> {
-        let (origin, by) = operator::of(&request)?;
+        let (origin, by, entry) = operator::of(&request)?;
         let v1::RevokeClientTokensRequest { client_id, issued_before_time } = request.into_inner();
+        entry.about(&client_id);
         let answer = async {
             let before = issued_before_time.map(|time| decode::time(time, "issued_before_time")).transpose()?;
             self.revocations.revoke_client_tokens(&by, &client_id, before).await

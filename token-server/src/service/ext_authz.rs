@@ -18,15 +18,23 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use token_interceptor::caller::Caller;
+use token_interceptor::{caller::Caller, layer::Refusal};
+use token_proto::v1::ErrorReason;
 use tonic::Status;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
-use crate::envoy::service::auth::v3::{CheckRequest, CheckResponse, authorization_server};
+use crate::{
+    audit::Guarded,
+    envoy::service::auth::v3::{CheckRequest, CheckResponse, authorization_server},
+    origin::Origin,
+};
 use question::Question;
 
 /// The head of a request, and whatever of the body the filter is told to send along.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// In the audit stream.
+const OPERATION: &str = "authorize_call";
 
 /// The service, ready to be added to a router; `layer` decides.
 #[must_use]
@@ -62,13 +70,27 @@ where
     B::Error: Into<BoxError>,
 {
     async fn check(&self, request: tonic::Request<CheckRequest>) -> Result<tonic::Response<CheckResponse>, Status> {
-        let Question { request, claimed } = Question::of(request.into_inner());
+        let (_, extensions, check) = request.into_parts();
+        let Question { request, claimed } = Question::of(check);
+        // The peer is the proxy; the request ID is that of the request which it asks about.
+        let origin = Origin::of(request.headers(), &extensions);
+        let path = request.uri().path().to_owned();
+        let on_record = Guarded { origin: &origin, operation: OPERATION, resource: Some(&path) };
         let Ok(response) = self.gate.clone().oneshot(request).await;
         let (head, body) = response.into_parts();
         let answer = match head.extensions.get::<Admitted>() {
-            Some(Admitted(caller)) => answer::admitted(caller.as_ref(), &claimed),
-            // The layer's own answers are whole when they are made.
-            None => answer::denied(&head, &body.collect().await.map(|body| body.to_bytes()).unwrap_or_default()),
+            Some(Admitted(caller)) => {
+                on_record.granted("allowed", caller.as_ref());
+                answer::admitted(caller.as_ref(), &claimed)
+            }
+            None => {
+                match head.extensions.get::<Refusal>() {
+                    Some(refusal) => on_record.denied(refusal),
+                    None => on_record.refused("failed", (ErrorReason::Internal.as_reason(), None), None),
+                }
+                // The layer's own answers are whole when they are made.
+                answer::denied(&head, &body.collect().await.map(|body| body.to_bytes()).unwrap_or_default())
+            }
         };
         Ok(tonic::Response::new(answer))
     }

@@ -24,7 +24,7 @@ impl key_service_server::KeyService for KeyService {
         &self,
         request: Request<v1::ListSigningKeysRequest>,
     ) -> Result<Response<v1::ListSigningKeysResponse>, Status> {
-        let (origin, _) = operator::of(&request)?;
+        let (origin, _, _) = operator::of(&request)?;
         let keys = self.admin.list().iter().map(encode::key).collect();
         Ok(echo(v1::ListSigningKeysResponse { keys }, &origin))
     }
@@ -33,7 +33,8 @@ impl key_service_server::KeyService for KeyService {
         &self,
         request: Request<v1::RotateSigningKeyRequest>,
     ) -> Result<Response<v1::RotateSigningKeyResponse>, Status> {
-        let (origin, by) = operator::of(&request)?;
+        let (origin, by, entry) = operator::of(&request)?;
+        entry.about(&request.get_ref().algorithm);
         let key = self.admin.rotate(&by, &request.get_ref().algorithm).await;
         let key = key.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::RotateSigningKeyResponse { key: Some(encode::key(&key)) }, &origin))
@@ -43,7 +44,8 @@ impl key_service_server::KeyService for KeyService {
         &self,
         request: Request<v1::DistrustSigningKeyRequest>,
     ) -> Result<Response<v1::DistrustSigningKeyResponse>, Status> {
-        let (origin, by) = operator::of(&request)?;
+        let (origin, by, entry) = operator::of(&request)?;
+        entry.about(&request.get_ref().key_id);
         let distrusted = self.admin.distrust(&by, &request.get_ref().key_id).await;
         distrusted.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::DistrustSigningKeyResponse {}, &origin))

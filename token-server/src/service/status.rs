@@ -8,6 +8,7 @@ mod admin;
 use std::{collections::HashMap, time::Duration};
 
 use http::{HeaderValue, header::WWW_AUTHENTICATE};
+use token_interceptor::status::Answer;
 use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -51,6 +52,16 @@ fn with_details(code: Code, sentence: &str, mut details: ErrorDetails, origin: &
     details.set_request_info(origin.request_id().as_str(), "");
     let metadata = http::HeaderMap::from_iter([(REQUEST_ID, origin.request_id().header_value())]);
     Status::with_error_details_and_metadata(code, sentence, details, MetadataMap::from_headers(metadata))
+}
+
+/// The status of a bearer token that is not good enough, in the layers' words.
+pub(super) fn of_bearer(answer: Answer, origin: &Origin) -> Status {
+    let mut status = answer.into_status();
+    // An ID is visible ASCII, so it always is a value.
+    if let Ok(id) = origin.request_id().as_str().parse() {
+        status.metadata_mut().insert("x-request-id", id);
+    }
+    status
 }
 
 /// The status of a method that this server does not offer.

@@ -85,7 +85,7 @@ impl token_service_server::TokenService for TokenService {
         let (origin, headers, v1::GetUserInfoRequest {}) = split(request);
         match self.issuer.user_info(&origin, &headers).await {
             Ok(claims) => Ok(echo(v1::GetUserInfoResponse { claims: Some(structure::of(claims)) }, &origin)),
-            Err(NotTold::Bearer(answer)) => Err(answer.into_status()),
+            Err(NotTold::Bearer(answer)) => Err(status::of_bearer(answer, &origin)),
             Err(NotTold::Other(error)) => Err(status::of_issue_error(&error, &origin, &self.challenge)),
         }
     }

@@ -10,6 +10,7 @@
 
 mod admin;
 mod agent;
+mod audit_stream;
 mod backup;
 mod declared;
 mod dev;

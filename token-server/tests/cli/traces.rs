@@ -93,7 +93,7 @@ fn configure(home: &Path, more: &str) {
 }
 
 /// Over HTTP/1.1: the whole answer.
-fn exchange(issuer: &str, request: &str) -> String {
+pub(crate) fn exchange(issuer: &str, request: &str) -> String {
     let host = issuer.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
     let request = request.replacen("\r\n", &format!("\r\nHost: {host}\r\nConnection: close\r\n"), 1);

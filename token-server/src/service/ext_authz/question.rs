@@ -8,7 +8,10 @@ use http::{
 };
 
 use super::answer::PREFIX;
-use crate::envoy::service::auth::v3::{CheckRequest, attribute_context::HttpRequest};
+use crate::{
+    envoy::service::auth::v3::{CheckRequest, attribute_context::HttpRequest},
+    origin::REQUEST_ID,
+};
 
 /// The request that is asked about.
 pub(super) struct Question {
@@ -27,7 +30,7 @@ impl Question {
             if is_claimed(name) {
                 claimed.push(name.to_owned());
             }
-            for read in [AUTHORIZATION, CONTENT_TYPE] {
+            for read in [AUTHORIZATION, CONTENT_TYPE, REQUEST_ID] {
                 if name.eq_ignore_ascii_case(read.as_str()) {
                     headers.append(read, readable(value));
                 }
