@@ -151,3 +151,23 @@ impl Weighter<Token, Arc<Seen>> for Weight {
         WEIGHT_BASE + WEIGHT_FACTOR * u64::try_from(token.0.len()).unwrap_or(u64::MAX / 8)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_util::TestIssuer;
+
+    #[test]
+    fn tokens_seen_before_stay_within_their_capacity() {
+        const BYTES_MAX: u64 = 64 * 1024;
+        let issuer = TestIssuer::new("https://issuer.example");
+        let cached = CachedVerifier::new(issuer.verifier(), BYTES_MAX);
+        let now = cached.verifier().now();
+        for n in 0..200 {
+            let token = issuer.token().audience("inventory").claim("jti", format!("token-{n}")).sign();
+            assert!(cached.verify(UnverifiedToken::new(&token), "inventory", now).is_ok());
+        }
+        let seen = cached.seen.as_ref().unwrap();
+        assert!(seen.weight() <= BYTES_MAX && !seen.is_empty(), "{}", seen.weight());
+    }
+}

@@ -82,6 +82,8 @@ pub enum Budget {
     Quota,
     /// The memory for assertions that must not be used twice.
     Assertions,
+    /// The client's revocations of single tokens.
+    Revocations,
     /// The requests that the server does at once.
     AtOnce,
 }
@@ -96,6 +98,7 @@ impl Budget {
             Self::Failures => "failed_authentications",
             Self::Quota => "client_quota",
             Self::Assertions => "remembered_assertions",
+            Self::Revocations => "client_revocations",
             Self::AtOnce => "requests_at_once",
         }
     }

@@ -70,7 +70,10 @@ pub struct LimitSettings {
     pub client: Option<Rate>,
     /// Failed authentications of one client ID from one peer.
     pub failure: Option<Rate>,
-    /// Keys that are remembered in each of the three tables.
+    /// Revocations of single tokens by the client that they were issued to. Each is kept by every verifier until its
+    /// token has expired, so that without a limit one client could fill the memory of all of them.
+    pub revocation: Option<Rate>,
+    /// Keys that are remembered in each of the tables.
     pub keys_max: usize,
 }
 
@@ -81,6 +84,7 @@ impl Default for LimitSettings {
             peer: Some(Rate::per_second(100_000, 100_000)),
             client: Some(Rate::per_second(50_000, 50_000)),
             failure: Some(Rate::per_second(10, 100)),
+            revocation: Some(Rate::per_second(10, 1000)),
             keys_max: 65_536,
         }
     }
@@ -90,7 +94,7 @@ impl LimitSettings {
     /// No limits at all.
     #[must_use]
     pub const fn unlimited() -> Self {
-        Self { peer: None, client: None, failure: None, keys_max: 1 }
+        Self { peer: None, client: None, failure: None, revocation: None, keys_max: 1 }
     }
 }
 
@@ -100,6 +104,7 @@ pub struct Limits {
     peers: Option<Table<Peer, Bucket>>,
     clients: Option<Table<ClientId, Bucket>>,
     failures: Option<Table<u64, FailureBucket>>,
+    revocations: Option<Table<ClientId, Bucket>>,
     hasher: RandomState,
     started: Instant,
 }
@@ -112,6 +117,7 @@ impl Limits {
             peers: settings.peer.map(|rate| Table::new(rate, settings.keys_max)),
             clients: settings.client.map(|rate| Table::new(rate, settings.keys_max)),
             failures: settings.failure.map(|rate| Table::new(rate, settings.keys_max)),
+            revocations: settings.revocation.map(|rate| Table::new(rate, settings.keys_max)),
             hasher: RandomState::new(),
             started: Instant::now(),
         }
@@ -135,6 +141,16 @@ impl Limits {
     pub fn client(&self, client: &ClientId) -> Result<(), IssueError> {
         let Some(table) = &self.clients else { return Ok(()) };
         table.bucket(client).check().map_err(|not_until| limited(Budget::Client, &not_until))
+    }
+
+    /// Admits one revocation of a single token by an authenticated client.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::RateLimited`] when its budget is spent. An operator can still revoke all of its tokens at once.
+    pub fn revocation(&self, client: &ClientId) -> Result<(), IssueError> {
+        let Some(table) = &self.revocations else { return Ok(()) };
+        table.bucket(client).check().map_err(|not_until| limited(Budget::Revocations, &not_until))
     }
 
     /// Admits an attempt to authenticate. Spends nothing: only a failure does.
@@ -241,7 +257,7 @@ mod tests {
 
     fn limits() -> Limits {
         let rate = Some(Rate::every(Duration::from_secs(3600), 2));
-        Limits::new(LimitSettings { peer: rate, client: rate, failure: rate, keys_max: 100 })
+        Limits::new(LimitSettings { peer: rate, client: rate, failure: rate, revocation: rate, keys_max: 100 })
     }
 
     #[test]
@@ -291,10 +307,12 @@ mod tests {
             limits.failed(peer, &format!("invented-{n}"));
             let _ = limits.peer(peer);
             let _ = limits.client(&client(&format!("client-{n}")));
+            let _ = limits.revocation(&client(&format!("client-{n}")));
         }
         assert!(limits.failures.unwrap().cache.len() <= 100);
         assert!(limits.peers.unwrap().cache.len() <= 100);
         assert!(limits.clients.unwrap().cache.len() <= 100);
+        assert!(limits.revocations.unwrap().cache.len() <= 100);
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl Registrar {
             peer: rate(Duration::from_secs(60), requests_per_minute_per_peer),
             client: rate(Duration::from_secs(3600), clients_per_hour),
             failure: None,
+            revocation: None,
             ..LimitSettings::default()
         };
         Self { issuer, clients, revocations, tokens, limits: Limits::new(limits), clock }

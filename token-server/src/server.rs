@@ -119,9 +119,10 @@ impl Running {
     /// As [`Running::start`].
     pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
         let metrics = telemetry::metrics();
-        let (listener, address) = bind(config.listen.address)?;
-        let operations = config.listen.operations_address.map(bind).transpose()?;
-        let asked = config.ext_authz.as_ref().map(|ext_authz| bind(ext_authz.address)).transpose()?;
+        let (listener, address) = bind(config.listen.address, "requests")?;
+        let operations =
+            config.listen.operations_address.map(|address| bind(address, "probes and metrics")).transpose()?;
+        let asked = config.ext_authz.as_ref().map(|asked| bind(asked.address, "decisions for proxies")).transpose()?;
         let issuer_url = config.issuer.at_port(address.port());
         let tls = config.tls.as_ref().map(|files| ReloadingTls::load(files, "listen")).transpose()?.map(Arc::new);
         let phase = watch::Sender::new(Phase::Serving);
@@ -133,8 +134,7 @@ impl Running {
         let operations_address = operations.as_ref().map(|(_, address)| *address);
         let own = match operations {
             // From now on: who waits for the store is not ready, and lives.
-            Some((listener, address)) => {
-                tracing::info!(%address, "probes and metrics");
+            Some((listener, _)) => {
                 background.spawn(serve_operations(listener, probes.merge(shown)));
                 None
             }
@@ -160,7 +160,6 @@ impl Running {
         let mut tls: Vec<_> = tls.into_iter().collect();
         let mut ext_authz_address = None;
         if let (Some(settings), Some((listener, address)), Some(routes)) = (&config.ext_authz, asked, ext_authz) {
-            tracing::info!(%address, "decisions for proxies");
             let own = ext_authz::tls(&config, settings)?.map(Arc::new);
             tls.extend(own.clone());
             let port = Port { services: routes::only(routes, &admission), tls: own, ..port };
@@ -284,10 +283,12 @@ async fn keep_up(metrics: PrometheusHandle) {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+fn bind(address: SocketAddr, what: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
     let listener = accept::bind(address);
     let bound = listener.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
-    bound.map_err(|source| ServeError::bind(address, source))
+    let (listener, address) = bound.map_err(|source| ServeError::bind(address, source))?;
+    tracing::info!(%address, "listening for {what}");
+    Ok((listener, address))
 }
 
 /// Workers for a port, and the acceptor that gives them their connections.

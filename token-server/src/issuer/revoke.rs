@@ -51,6 +51,7 @@ impl Issuer {
         if token.client_id() != client.id().as_str() {
             return Err(IssueError::ClientNotAuthorized("The token was issued to another client."));
         }
+        self.limits.revocation(client.id())?;
         let revocation = Revocation {
             target: RevocationTarget::TokenId(token.token_id().to_owned()),
             revoked_before: self.clock.now(),

@@ -174,3 +174,21 @@ fn is_the_peers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     [ConnectionAborted, ConnectionRefused, ConnectionReset].contains(&error.kind())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn a_peer_is_remembered_no_longer_than_its_connections() {
+        let places = Places::new(&Limits { connections_per_peer: 2, ..Limits::default() });
+        let peer = |n: u32| Peer::from(IpAddr::V4(Ipv4Addr::from(n)));
+        let held: Vec<_> = (0..10_000).flat_map(|n| (0..3).map(move |_| n)).map(|n| places.of_peer(peer(n))).collect();
+        assert_eq!(held.iter().flatten().count(), 20_000, "the third of each is refused");
+        assert_eq!(places.peers.lock().unwrap().len(), 10_000);
+        drop(held);
+        assert!(places.peers.lock().unwrap().is_empty());
+    }
+}

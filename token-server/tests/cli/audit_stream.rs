@@ -31,14 +31,18 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// Whoever wants to know gets these: nothing is decided.
 const PUBLIC: [&str; 3] = ["GetIssuer", "ListKeys", "WatchTrust"];
 
+/// By request ID what was asked for, and whether it was granted.
+type Asked = BTreeMap<String, (String, bool)>;
+/// By request ID what stands in the stream.
+type Events = BTreeMap<String, Vec<Map<String, Value>>>;
+
 /// A server with everything on that decides, and what was asked of it.
 struct World {
     _home: tempfile::TempDir,
     serving: Serving,
     channel: Channel,
     proxy: Channel,
-    /// Request ID → what was asked for, and whether it was granted.
-    asked: RefCell<BTreeMap<String, (String, bool)>>,
+    asked: RefCell<Asked>,
 }
 
 fn configure(home: &Path) {
@@ -146,12 +150,12 @@ impl World {
     }
 
     /// Stops the server; every event, by request ID.
-    fn events(mut self) -> (BTreeMap<String, (String, bool)>, BTreeMap<String, Vec<Map<String, Value>>>) {
+    fn events(mut self) -> (Asked, Events) {
         self.serving.signal("-TERM");
         line_with(&mut self.serving.log, "\"stopped\"");
         let mut lines = String::new();
         self.serving.child.stdout.take().unwrap().read_to_string(&mut lines).unwrap();
-        let mut events = BTreeMap::<_, Vec<_>>::new();
+        let mut events = Events::new();
         for line in lines.lines() {
             let event: Map<String, Value> = serde_json::from_str(line).unwrap();
             events.entry(event["request_id"].as_str().unwrap().to_owned()).or_default().push(event);

@@ -7,12 +7,13 @@ use axum::body::Body;
 use serde_json::{Map, Value};
 use token_interceptor::clock::Clock as _;
 use token_proto::v1;
+use token_server::limit::Rate;
 use tonic::{Code, metadata::MetadataValue};
 
 use crate::support::{
     World,
     calls::{Answer, basic, grpc, message, message_of_orders, reason, send},
-    world,
+    world, world_with,
 };
 
 async fn issue(world: &World, client_id: &str) -> v1::Token {
@@ -260,4 +261,25 @@ async fn user_info_takes_no_token_twice() {
     let bearer = format!("Bearer {}", issue(&world, "orders").await.value);
     let answer = user_info_over_http(&world, Method::GET, &[&bearer, &bearer]).await;
     assert!(answer.status.is_client_error());
+}
+
+/// Every verifier keeps every revocation until its token has expired.
+#[tokio::test]
+async fn a_client_that_revokes_without_end_does_not_fill_every_verifiers_memory() {
+    let rate = Rate::every(Duration::from_secs(3600), 2);
+    let world = world_with(|settings| settings.limits.revocation = Some(rate)).await;
+    let mut tokens = Vec::new();
+    for _ in 0..4 {
+        tokens.push(issue(&world, "orders").await.value);
+    }
+    revoke_over_grpc(&world, "orders", &tokens[0]).await.unwrap();
+    assert_eq!(revoke_over_http(&world, "orders", &tokens[1]).await.status, 200);
+    let refused = revoke_over_grpc(&world, "orders", &tokens[2]).await.unwrap_err();
+    assert_eq!(refused, (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
+    let refused = revoke_over_http(&world, "orders", &tokens[3]).await;
+    assert_eq!(refused.error(), (429, "temporarily_unavailable".to_owned()));
+    assert!(refused.header(header::RETRY_AFTER).is_some());
+    // What is no token of ours costs nobody's memory.
+    assert_eq!(revoke_over_http(&world, "orders", "unknown").await.status, 200);
+    assert!(introspect(&world, "orders", &tokens[3]).await.is_some(), "nobody was told that it was revoked");
 }

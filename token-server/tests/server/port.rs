@@ -113,3 +113,38 @@ async fn metrics_are_not_shown_beyond_loopback() {
     assert!(get(address, "/metrics").await.starts_with("HTTP/1.1 404"));
     assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn nothing_that_a_caller_makes_up_becomes_a_metric() {
+    let (_folder, server) = plaintext(|_| {}).await;
+    let address = server.local_addr();
+    let post = |path: &str, headers: &str, body: &str| {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: made-up\r\nconnection: close\r\nuser-agent: made-up\r\n");
+        format!("{head}x-request-id: made-up\r\n{headers}content-length: {length}\r\n\r\n{body}")
+    };
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    let grpc = "content-type: application/grpc\r\nauthorization: Bearer made-up\r\n";
+    for request in [
+        post("/made-up", "", ""),
+        post("/oauth/made-up?made-up=1", form, ""),
+        post("/oauth/token", form, "grant_type=made-up&client_id=made-up&client_secret=made-up&audience=made-up"),
+        post(
+            "/oauth/token",
+            form,
+            "grant_type=client_credentials&client_id=made-up&client_secret=made-up&scope=made-up",
+        ),
+        post("/oauth/introspect", form, "client_id=made-up&client_secret=made-up&token=made-up"),
+        post("/token.v1.TokenService/made-up", grpc, ""),
+        post("/token.v1.made-up/IssueToken", grpc, ""),
+        post("/token.admin.v1.ClientService/made-up", grpc, ""),
+        post("/token.admin.v1.ClientService/ListClients", grpc, "\0\0\0\0\0"),
+        "MADE-UP /made-up HTTP/1.1\r\nhost: made-up\r\nconnection: close\r\n\r\n".to_owned(),
+    ] {
+        assert!(exchange(address, &request).await.starts_with("HTTP/1.1 "), "{request}");
+    }
+    let shown = get(address, "/metrics").await;
+    assert!(shown.contains(r#"{path="other""#), "they were counted: {shown}");
+    let series: Vec<_> = shown.lines().filter(|line| line.to_ascii_lowercase().contains("made-up")).collect();
+    assert!(series.is_empty(), "{series:?}");
+}

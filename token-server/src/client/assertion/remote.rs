@@ -154,3 +154,18 @@ impl fmt::Debug for RemoteKeys {
         f.debug_struct("RemoteKeys").field("sets", &self.sets.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_sets_stay_within_their_capacity() {
+        let keys = RemoteKeys::new(Reach::Public, Vec::new(), TIMEOUT);
+        for n in 0..3 * SETS_MAX {
+            // Past the fetch, which would only make the test slow.
+            keys.sets.insert(format!("https://client-{n}.example/keys"), Arc::new(Set::new(TIMEOUT)));
+        }
+        assert!(keys.sets.len() <= SETS_MAX);
+    }
+}

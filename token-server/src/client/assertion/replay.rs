@@ -26,6 +26,8 @@ use crate::{
 const REMEMBERED_MAX: usize = 1_000_000;
 /// Below this many, what has expired stays.
 const SWEEP_MIN: usize = 1024;
+/// Between two looks through all of them: so that nobody pays for each refusal while nothing expires.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// A store that takes longer is out of reach.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// After the store has failed it is left alone for this long.
@@ -49,6 +51,7 @@ struct Used {
     entries: HashMap<Name, SystemTime>,
     /// So many entries, and what has expired is removed: each entry pays for its own removal.
     sweep_at: usize,
+    swept: Option<SystemTime>,
 }
 
 #[derive(Default)]
@@ -124,9 +127,11 @@ impl Replays {
 impl Used {
     /// Whether it is the first use.
     fn use_once(&mut self, name: Name, forget: SystemTime, now: SystemTime) -> Result<bool, IssueError> {
-        if self.entries.len() >= self.sweep_at.max(SWEEP_MIN) {
+        // Never beyond the maximum: what is full of what has expired would stay full.
+        let many = self.entries.len() >= self.sweep_at.clamp(SWEEP_MIN, REMEMBERED_MAX);
+        if many && self.swept.is_none_or(|swept| now.duration_since(swept).map_or(true, |since| since >= SWEEP_PAUSE)) {
             self.entries.retain(|_, forget| *forget > now);
-            self.sweep_at = self.entries.len() * 2;
+            (self.sweep_at, self.swept) = (self.entries.len() * 2, Some(now));
         }
         if self.entries.len() >= REMEMBERED_MAX {
             return Err(IssueError::RateLimited { budget: Budget::Assertions, retry_after: Duration::from_secs(1) });
@@ -197,6 +202,24 @@ mod tests {
             assert!(replays.use_once("a", token_id, at(100), at(0)).await.is_ok());
             assert!(replays.use_once("a", token_id, at(100), at(0)).await.is_err());
         }
+    }
+
+    #[test]
+    fn beyond_what_is_remembered_assertions_are_refused_until_some_expire() {
+        let numbered = |n: usize| {
+            let mut name = [0; 32];
+            name[..8].copy_from_slice(&n.to_be_bytes());
+            name
+        };
+        let entries = (0..REMEMBERED_MAX).map(|n| (numbered(n), at(100))).collect();
+        let mut used = Used { entries, ..Used::default() };
+        for seconds in [0, 50, 99] {
+            let refused = used.use_once(name("a", "1"), at(200), at(seconds));
+            assert!(matches!(refused, Err(IssueError::RateLimited { budget: Budget::Assertions, .. })), "{seconds}");
+            assert_eq!(used.entries.len(), REMEMBERED_MAX);
+        }
+        assert!(used.use_once(name("a", "1"), at(200), at(100)).unwrap());
+        assert_eq!(used.entries.len(), 1);
     }
 
     #[tokio::test]

@@ -66,3 +66,17 @@ impl Uses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_stay_within_their_capacity() {
+        let uses = Uses::default();
+        for n in 0..2 * CLIENTS_MAX {
+            uses.note(&ClientId::try_from(&*format!("client-{n}")).unwrap(), "1", SystemTime::UNIX_EPOCH);
+        }
+        assert_eq!(uses.pending().len(), CLIENTS_MAX);
+    }
+}

@@ -132,6 +132,16 @@ mod tests {
         assert_eq!(hash(&"x".repeat(SECRET_BYTES_MAX + 1)).unwrap_err(), ImportError::Length);
     }
 
+    #[test]
+    fn passed_checks_stay_within_their_capacity() {
+        let remembered = Remembered::new().unwrap();
+        for n in 0..3 * REMEMBERED_MAX {
+            // Past the slow hash, which would only make the test slow.
+            remembered.passed.insert(remembered.fingerprint(&n.to_string(), "phc").unwrap(), ());
+        }
+        assert!(remembered.passed.len() <= REMEMBERED_MAX);
+    }
+
     #[tokio::test]
     async fn nobodys_secret_is_none() {
         let remembered = Remembered::new().unwrap();

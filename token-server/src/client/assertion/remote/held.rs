@@ -129,6 +129,12 @@ mod tests {
         parse(format!(r#"{{"keys":[{ED25519}]}}"#).as_bytes()).unwrap()
     }
 
+    #[test]
+    fn of_a_set_without_end_the_first_keys_are_read() {
+        let many = vec![ED25519; 3 * KEYS_MAX].join(",");
+        assert_eq!(parse(format!(r#"{{"keys":[{many}]}}"#).as_bytes()).unwrap().len(), KEYS_MAX);
+    }
+
     fn wanted(key_id: &str) -> Wanted {
         Wanted { key_id: Some(key_id.to_owned()), algorithm: Algorithm::EdDsa }
     }
