@@ -2,14 +2,18 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::atomic::{AtomicU32, Ordering},
-    time::SystemTime,
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use token_interceptor::clock::Clock;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tokio::time::Instant;
+use tonic::transport::server::TcpConnectInfo;
 
 /// The header, and the gRPC metadata key, of the request ID.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,6 +48,37 @@ impl Origin {
     }
 }
 
+/// What each request is told of the connection that it came by.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) peer: Peer,
+    pub(crate) last_read: LastRead,
+}
+
+/// When a connection was last read from. Cheap to clone; every clone is of the same connection.
+#[derive(Clone, Debug)]
+pub(crate) struct LastRead {
+    opened: Instant,
+    /// After it was opened.
+    nanos: Arc<AtomicU64>,
+}
+
+impl LastRead {
+    /// Of a connection that is being opened.
+    pub(crate) fn new() -> Self {
+        Self { opened: Instant::now(), nanos: Arc::default() }
+    }
+
+    /// Something was read.
+    pub(crate) fn note(&self) {
+        self.nanos.store(u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn time(&self) -> Instant {
+        self.opened + Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+}
+
 /// The address at the other end of the connection, where the transport knows one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(Option<IpAddr>);
@@ -51,11 +86,11 @@ pub struct Peer(Option<IpAddr>);
 impl Peer {
     /// Reads the address from what the transport said.
     pub(crate) fn of(extensions: &Extensions) -> Self {
-        let address: Option<SocketAddr> = if let Some(plain) = extensions.get::<TcpConnectInfo>() {
-            plain.remote_addr()
-        } else {
-            extensions.get::<TlsConnectInfo<TcpConnectInfo>>().and_then(|tls| tls.get_ref().remote_addr())
-        };
+        if let Some(line) = extensions.get::<Line>() {
+            return line.peer;
+        }
+        // By another transport than this crate's own.
+        let address = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         Self(address.map(|address| address.ip().to_canonical()))
     }
 
@@ -86,12 +121,18 @@ impl fmt::Display for Peer {
 
 /// A request ID: the caller's own where it is sane, otherwise one of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId(Id);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Id {
+    Callers(HeaderValue),
+    Ours([u8; 20]),
+}
 
 impl RequestId {
     fn of(headers: &HeaderMap) -> Self {
         match headers.get(REQUEST_ID) {
-            Some(value) if is_sane(value.as_bytes()) => Self(value.clone()),
+            Some(value) if is_sane(value.as_bytes()) => Self(Id::Callers(value.clone())),
             Some(_) | None => Self::generate(),
         }
     }
@@ -105,19 +146,29 @@ impl RequestId {
             let value = (id >> (4 * place)) as u8 & 0xf;
             *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
         }
-        Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown")))
+        Self(Id::Ours(text))
     }
 
     /// As it stands in the log.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        let text = match &self.0 {
+            Id::Callers(value) => value.as_bytes(),
+            Id::Ours(text) => text,
+        };
+        std::str::from_utf8(text).unwrap_or_default()
     }
 
     /// As it is echoed.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
-        self.0.clone()
+        let mut value = match &self.0 {
+            Id::Callers(value) => value.clone(),
+            Id::Ours(text) => HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("unknown")),
+        };
+        // No secret, but new each time: HPACK need not remember it (RFC 7541 section 6.2.3).
+        value.set_sensitive(true);
+        value
     }
 }
 

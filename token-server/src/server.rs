@@ -4,7 +4,7 @@
 //! |---|---|
 //! | configuration → store, keys, issuer, admin services | `assembly` |
 //! | TCP connections, bounded, to the worker that has the fewest | `accept` |
-//! | requests at once, bounded in number and in time | `admission` |
+//! | requests at once, bounded in number and in time | `admission`, `lateness` |
 //! | a thread per core | `worker` |
 //! | clients that a file declares | `declared` |
 //! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
@@ -29,6 +29,7 @@ mod framing;
 mod front;
 mod guard;
 mod health;
+mod lateness;
 mod operations;
 mod record;
 mod routes;

@@ -43,6 +43,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) stream: std::net::TcpStream,
+    pub(super) peer: Peer,
     pub(super) place: Place,
 }
 
@@ -135,11 +136,12 @@ pub(super) async fn accept(listener: TcpListener, places: Places, desks: Vec<Des
         let (stream, address) = next(&listener).await;
         let Some(desk) = desks.iter().min_by_key(|desk| desk.connections()) else { return };
         // One peer's connections are closed and not kept waiting, where they would be in everybody's way.
-        let Some(of_peer) = places.of_peer(Peer::from(address.ip()).network()) else {
+        let peer = Peer::from(address.ip());
+        let Some(of_peer) = places.of_peer(peer.network()) else {
             metrics::counter!("token_server_connections_refused_total").increment(1);
             continue;
         };
-        if let Err(error) = hand_over(stream, (permit, of_peer), desk) {
+        if let Err(error) = hand_over((stream, peer), (permit, of_peer), desk) {
             tracing::debug!(%error, "connection dropped");
         }
     }
@@ -158,7 +160,11 @@ async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-fn hand_over(stream: TcpStream, (permit, of_peer): (OwnedSemaphorePermit, OfPeer), desk: &Desk) -> io::Result<()> {
+fn hand_over(
+    (stream, peer): (TcpStream, Peer),
+    (permit, of_peer): (OwnedSemaphorePermit, OfPeer),
+    desk: &Desk,
+) -> io::Result<()> {
     // Without it the last segment of an answer waits for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
@@ -166,7 +172,7 @@ fn hand_over(stream: TcpStream, (permit, of_peer): (OwnedSemaphorePermit, OfPeer
     metrics::gauge!("token_server_connections").increment(1);
     let place = Place { of_worker: Arc::clone(&desk.connections), _of_peer: of_peer, _permit: permit };
     // A worker that is gone is so because the server stops; the connection closes here.
-    let _ = desk.arrivals.send(Arrival { stream, place });
+    let _ = desk.arrivals.send(Arrival { stream, peer, place });
     Ok(())
 }
 

@@ -1,9 +1,11 @@
-//! Requests at once, bounded in number and each in time: what is too much is refused at once and waits nowhere.
+//! Requests at once, bounded in number and each in time: what is too much is refused at once and waits nowhere, what has
+//! waited for an overloaded worker for too long is refused when its turn comes.
 //!
 //! A request counts until the head of its answer: a stream that lasts for hours takes no place. Probes are never
 //! refused, so that a busy server is not taken for a dead one.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     sync::{
         Arc,
@@ -20,7 +22,13 @@ use tokio::time::Sleep;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use crate::{config::Limits, http as oauth, origin::Origin, service::status};
+use super::lateness::is_late;
+use crate::{
+    config::Limits,
+    http as oauth,
+    origin::{Line, Origin},
+    service::status,
+};
 
 /// Requests that were refused here, by why.
 const SHED: &str = "token_server_requests_shed_total";
@@ -37,8 +45,10 @@ pub(super) struct Admission(Arc<Shared>);
 struct Shared {
     at_once_max: usize,
     time_max: Duration,
-    under_way: Arc<AtomicUsize>,
+    queue_time_max: Duration,
+    under_way: AtomicUsize,
     overload: Counter,
+    late: Counter,
     slow: Counter,
 }
 
@@ -52,8 +62,10 @@ impl Admission {
         Self(Arc::new(Shared {
             at_once_max: limits.requests_at_once,
             time_max: limits.request_timeout,
-            under_way: Arc::default(),
+            queue_time_max: limits.queue_time_max,
+            under_way: AtomicUsize::new(0),
             overload: shed("overload"),
+            late: shed("late"),
             slow: shed("too_slow"),
         }))
     }
@@ -75,18 +87,18 @@ pub(super) struct Admitting<S> {
 }
 
 /// A request's place among those under way; given back when dropped.
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<Shared>);
 
-impl Shared {
-    fn place(&self) -> Option<Place> {
-        let place = Place(Arc::clone(&self.under_way));
-        (self.under_way.fetch_add(1, Ordering::Relaxed) < self.at_once_max).then_some(place)
+impl Place {
+    fn among(shared: &Arc<Shared>) -> Option<Self> {
+        let place = Self(Arc::clone(shared));
+        (shared.under_way.fetch_add(1, Ordering::Relaxed) < shared.at_once_max).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -103,23 +115,21 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let face = Face::of(&request);
-        let place = self.shared.place();
-        if place.is_none() && !is_probe(request.uri().path()) {
-            self.shared.overload.increment(1);
-            let origin = Origin::of(request.headers(), request.extensions());
-            return AdmittedFuture::Refused { answer: Some(face.overloaded(&origin)) };
-        }
-        // Made for the answer that is hardly ever given: a request that is too slow is named by its own ID.
+        let (face, is_probe) = (Face::of(&request), is_probe(request.uri().path()));
+        let place = Place::among(&self.shared);
+        // Made for an answer that is hardly ever given: a request is named by its own ID.
         let named = request.headers().contains_key(crate::origin::REQUEST_ID);
         let origin = named.then(|| Box::new(Origin::of(request.headers(), request.extensions())));
-        AdmittedFuture::Admitted {
-            inner: self.inner.call(request),
-            time: None,
-            time_max: self.shared.time_max,
-            late: Some(Late { face, origin, slow: self.shared.slow.clone() }),
-            _place: place,
+        let refusal = Refusal { face, origin, shared: Arc::clone(&self.shared) };
+        // A transport of another make does not tell when it reads.
+        let read = request.extensions().get::<Line>().map(|line| line.last_read.time());
+        if !is_probe && read.is_some_and(|read| is_late(read, self.shared.queue_time_max)) {
+            return AdmittedFuture::Refused { answer: Some(refusal.too_late()) };
         }
+        if !is_probe && place.is_none() {
+            return AdmittedFuture::Refused { answer: Some(refusal.too_many()) };
+        }
+        AdmittedFuture::Admitted { inner: self.inner.call(request), time: None, refusal: Some(refusal), _place: place }
     }
 }
 
@@ -155,18 +165,35 @@ impl Face {
     }
 }
 
-/// What is answered when the time is over.
-struct Late {
+/// What is answered in place of the service.
+struct Refusal {
     face: Face,
     origin: Option<Box<Origin>>,
-    slow: Counter,
+    shared: Arc<Shared>,
 }
 
-impl Late {
-    fn answer(self) -> Response<Body> {
-        self.slow.increment(1);
-        let unnamed = || Box::new(Origin::of(&http::HeaderMap::new(), &http::Extensions::new()));
-        self.face.too_slow(&self.origin.unwrap_or_else(unnamed))
+impl Refusal {
+    /// Too much is under way already.
+    fn too_many(self) -> Response<Body> {
+        self.shared.overload.increment(1);
+        self.face.overloaded(&self.origin())
+    }
+
+    /// It has waited for its turn too long.
+    fn too_late(self) -> Response<Body> {
+        self.shared.late.increment(1);
+        self.face.overloaded(&self.origin())
+    }
+
+    /// It is taking too long.
+    fn too_slow(self) -> Response<Body> {
+        self.shared.slow.increment(1);
+        self.face.too_slow(&self.origin())
+    }
+
+    fn origin(&self) -> Cow<'_, Origin> {
+        let unnamed = || Cow::Owned(Origin::of(&http::HeaderMap::new(), &http::Extensions::new()));
+        self.origin.as_deref().map_or_else(unnamed, Cow::Borrowed)
     }
 }
 
@@ -181,8 +208,7 @@ pin_project! {
             // Begun when there is something to wait for: hardly ever.
             #[pin]
             time: Option<Sleep>,
-            time_max: Duration,
-            late: Option<Late>,
+            refusal: Option<Refusal>,
             _place: Option<Place>,
         },
     }
@@ -197,18 +223,75 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project() {
             Admitted::Refused { answer } => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
-            Admitted::Admitted { inner, mut time, time_max, late, .. } => {
+            Admitted::Admitted { inner, mut time, refusal, .. } => {
                 if let Poll::Ready(answer) = inner.poll(cx) {
                     return Poll::Ready(answer);
                 }
-                if time.is_none() {
-                    time.set(Some(tokio::time::sleep(*time_max)));
+                if time.is_none()
+                    && let Some(Refusal { shared, .. }) = refusal
+                {
+                    time.set(Some(tokio::time::sleep(shared.time_max)));
                 }
                 if time.as_pin_mut().is_some_and(|time| time.poll(cx).is_pending()) {
                     return Poll::Pending;
                 }
-                late.take().map_or(Poll::Pending, |late| Poll::Ready(Ok(late.answer())))
+                // Given once: a future that has ended is not asked again.
+                refusal.take().map_or(Poll::Pending, |refusal| Poll::Ready(Ok(refusal.too_slow())))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tokio::time::advance;
+
+    use super::{
+        super::lateness::tests::{rest, work},
+        *,
+    };
+    use crate::origin::{LastRead, Peer};
+
+    /// What comes of a request whose turn comes after that time, and whether it was begun.
+    async fn after(wait: Duration, path: &str) -> (Response<Body>, bool) {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counting = Arc::clone(&begun);
+        let inner = tower::service_fn(move |_: Request<()>| {
+            counting.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<_, Infallible>(Response::new(Body::empty())) }
+        });
+        let mut service = Admission::new(&Limits::default()).layer(inner);
+        let line = Line { peer: Peer::of(&http::Extensions::new()), last_read: LastRead::new() };
+        let request = Request::post(path).header(CONTENT_TYPE, "application/grpc").header("x-request-id", "late");
+        let request = request.extension(line).body(()).unwrap();
+        advance(wait).await;
+        let answer = service.call(request).await.unwrap();
+        (answer, begun.load(Ordering::Relaxed) > 0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_overloaded_worker_comes_to_too_late_is_refused_without_being_begun() {
+        rest().await;
+        work().await;
+        let (answer, begun) = after(Duration::from_secs(1), "/token.v1.TokenService/IssueToken").await;
+        assert_eq!(answer.headers()["grpc-status"], "8");
+        assert_eq!(answer.headers()["x-request-id"], "late");
+        assert!(!begun);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_it_comes_to_in_time_is_not() {
+        rest().await;
+        work().await;
+        assert!(after(Duration::from_millis(10), "/token.v1.TokenService/IssueToken").await.1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_never_is() {
+        rest().await;
+        work().await;
+        assert!(after(Duration::from_secs(1), "/grpc.health.v1.Health/Check").await.1);
     }
 }

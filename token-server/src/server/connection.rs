@@ -23,6 +23,7 @@ use super::{
     accept::{Arrival, Place},
     tls::ReloadingTls,
 };
+use crate::origin::{LastRead, Line, Peer};
 
 /// Handshakes that are done and wait for the server to take them.
 const READY_MAX: usize = 64;
@@ -34,7 +35,7 @@ pub(super) fn plaintext(
 ) -> impl Stream<Item = io::Result<Connection<TcpStream>>> {
     UnboundedReceiverStream::new(arrivals).map(move |arrival| {
         let stream = TcpStream::from_std(arrival.stream)?;
-        Ok(Connection::new(stream, arrival.place, timeout))
+        Ok(Connection::new(stream, arrival.peer, arrival.place, timeout))
     })
 }
 
@@ -53,7 +54,7 @@ pub(super) fn tls(
                 match tokio::time::timeout(timeout, handshake(arrival.stream, &tls)).await {
                     Ok(Ok(stream)) => {
                         // The receiver is gone only when the server stops.
-                        let _ = ready.send(Ok(Connection::new(stream, arrival.place, timeout))).await;
+                        let _ = ready.send(Ok(Connection::new(stream, arrival.peer, arrival.place, timeout))).await;
                     }
                     Ok(Err(error)) => refused("failed", &error),
                     Err(elapsed) => refused("timed out", &elapsed),
@@ -80,27 +81,32 @@ fn refused(outcome: &'static str, error: &(dyn std::error::Error + 'static)) {
 #[derive(Debug)]
 pub(super) struct Connection<IO> {
     io: IO,
+    line: Line,
     silence: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
 impl<IO> Connection<IO> {
-    fn new(io: IO, place: Place, timeout: Duration) -> Self {
-        Self { io, silence: Some(Box::pin(tokio::time::sleep(timeout))), _place: place }
+    fn new(io: IO, peer: Peer, place: Place, timeout: Duration) -> Self {
+        let line = Line { peer, last_read: LastRead::new() };
+        Self { io, line, silence: Some(Box::pin(tokio::time::sleep(timeout))), _place: place }
     }
 }
 
-impl<IO: Connected> Connected for Connection<IO> {
-    type ConnectInfo = IO::ConnectInfo;
+impl<IO> Connected for Connection<IO> {
+    type ConnectInfo = Line;
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.io.connect_info()
+    fn connect_info(&self) -> Line {
+        self.line.clone()
     }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            self.line.last_read.note();
+        }
         let Some(silence) = &mut self.silence else { return read };
         if read.is_ready() {
             self.silence = None;

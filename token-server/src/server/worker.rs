@@ -10,7 +10,7 @@ use tonic::transport::Server;
 
 use super::{
     accept::{Arrival, Desk},
-    connection,
+    connection, lateness,
     routes::Services,
     tls::ReloadingTls,
 };
@@ -56,7 +56,9 @@ impl Worker {
     ///
     /// When the system has no more threads or file descriptors.
     pub(super) fn start(number: usize, port: Port) -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut runtime = runtime::Builder::new_current_thread();
+        runtime.enable_all().on_thread_park(lateness::look).on_thread_unpark(lateness::found);
+        let runtime = runtime.build()?;
         let (desk, arrivals) = Desk::new();
         let (ended, done) = oneshot::channel();
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {

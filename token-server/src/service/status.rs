@@ -5,7 +5,7 @@
 
 mod admin;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 use http::{HeaderValue, header::WWW_AUTHENTICATE};
 use token_interceptor::status::Answer;
@@ -50,8 +50,12 @@ pub fn with_reason(
 
 fn with_details(code: Code, sentence: &str, mut details: ErrorDetails, origin: &Origin) -> Status {
     details.set_request_info(origin.request_id().as_str(), "");
-    let metadata = http::HeaderMap::from_iter([(REQUEST_ID, origin.request_id().header_value())]);
-    Status::with_error_details_and_metadata(code, sentence, details, MetadataMap::from_headers(metadata))
+    Status::with_error_details_and_metadata(code, sentence, details, named(origin))
+}
+
+fn named(origin: &Origin) -> MetadataMap {
+    let headers = http::HeaderMap::from_iter([(REQUEST_ID, origin.request_id().header_value())]);
+    MetadataMap::from_headers(headers)
 }
 
 /// The status of a bearer token that is not good enough, in the layers' words.
@@ -71,10 +75,21 @@ pub fn not_offered() -> Status {
 }
 
 /// The status of a request beyond what the server does at once.
+///
+/// Given many times over, by a server that has no time: what is the same in all of them is made once. Two Protobuf messages
+/// one after the other are one message, here with the details of both.
 #[must_use]
 pub fn overloaded(origin: &Origin) -> Status {
-    let error = IssueError::overloaded();
-    with_reason(code(&error), error.reason(), &error.to_string(), origin, error.retry_after())
+    static SAME: LazyLock<Status> = LazyLock::new(|| {
+        let error = IssueError::overloaded();
+        let mut details = ErrorDetails::with_error_info(error.reason().as_reason(), ERROR_DOMAIN, HashMap::new());
+        details.set_retry_info(error.retry_after());
+        Status::with_error_details(code(&error), error.to_string(), details)
+    });
+    let own =
+        Status::with_error_details(Code::Ok, "", ErrorDetails::with_request_info(origin.request_id().as_str(), ""));
+    let details = [SAME.details(), own.details()].concat();
+    Status::with_details_and_metadata(SAME.code(), SAME.message(), details.into(), named(origin))
 }
 
 /// The status of a request that took too long.
