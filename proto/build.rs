@@ -106,7 +106,9 @@ impl Build {
             .out_dir(&out)
             .extern_path(".google.rpc", "::tonic_types::pb")
             .skip_debug(redacted.paths());
-        if !self.own {
+        if self.own {
+            prost = prost.codec_path("crate::codec::SmallMessages");
+        } else {
             prost = prost
                 .extern_path(".token.v1", "::token_proto::v1")
                 .extern_path(".token.auth.v1", "::token_proto::auth::v1")

@@ -13,6 +13,7 @@
 mod annotation;
 #[cfg(feature = "build")]
 pub mod build;
+mod codec;
 pub mod policy;
 
 /// `token.v1`: tokens and trust.

@@ -38,6 +38,7 @@ mod trace;
 pub mod timestamp;
 pub mod key_material;
 mod form;
+mod json_text;
 pub mod error;
 pub mod origin;
 pub mod client;

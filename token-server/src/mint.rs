@@ -214,7 +214,7 @@ pub fn mint(
     };
     let claims = claims.to_json().map_err(|error| IssueError::Internal(error.into()))?;
     let encryption = terms.encryption(authorization.audiences())?;
-    let signed = signer.sign(&claims).map_err(|error| IssueError::Internal(error.into()))?;
+    let signed = signer.sign(claims.as_bytes()).map_err(|error| IssueError::Internal(error.into()))?;
     // Signed, then encrypted: RFC 7519 section 11.2.
     let value = match encryption {
         None => signed,

@@ -6,76 +6,14 @@ use std::{fs, process::Command, sync::Arc};
 
 use axum::{Router, body::Bytes, routing};
 use token_interceptor::{layer::AuthorizationLayer, policy::Policy, test_util::TestIssuer, verify::Verifier};
-use token_proto::{
-    policy::{Access, MethodKind, MethodPolicy, Requirement},
-    v1::{self, token_service_server},
-};
+use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, service::Routes, transport::Server as GrpcServer};
+use tonic::{service::Routes, transport::Server as GrpcServer};
 
-use crate::{process::Server, tls};
+use crate::{echo::Echo, process::Server, tls};
 
 /// Which floor a started program is.
 pub(crate) const ARGUMENT: &str = "floor";
-
-struct Echo {
-    answer: v1::IssueTokenResponse,
-}
-
-#[tonic::async_trait]
-impl token_service_server::TokenService for Echo {
-    async fn issue_token(&self, _: Request<v1::IssueTokenRequest>) -> Result<Response<v1::IssueTokenResponse>, Status> {
-        Ok(Response::new(self.answer.clone()))
-    }
-
-    async fn get_user_info(
-        &self,
-        _: Request<v1::GetUserInfoRequest>,
-    ) -> Result<Response<v1::GetUserInfoResponse>, Status> {
-        Ok(Response::new(v1::GetUserInfoResponse::default()))
-    }
-
-    async fn exchange_token(
-        &self,
-        _: Request<v1::ExchangeTokenRequest>,
-    ) -> Result<Response<v1::ExchangeTokenResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn introspect_token(
-        &self,
-        _: Request<v1::IntrospectTokenRequest>,
-    ) -> Result<Response<v1::IntrospectTokenResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn revoke_token(
-        &self,
-        _: Request<v1::RevokeTokenRequest>,
-    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-}
-
-/// As long as a real answer.
-fn answer() -> v1::IssueTokenResponse {
-    let time = Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 });
-    let lifetime = Some(prost_types::Duration { seconds: 300, nanos: 0 });
-    v1::IssueTokenResponse {
-        token: Some(v1::Token {
-            value: "x".repeat(520),
-            token_type: "Bearer".to_owned(),
-            issued_token_type: "urn:ietf:params:oauth:token-type:access_token".to_owned(),
-            expires_in: lifetime,
-            refresh_after: lifetime,
-            expire_time: time,
-            audiences: vec!["inventory".to_owned()],
-            scopes: vec!["inventory.read".to_owned()],
-            token_id: "x".repeat(22),
-        }),
-        server_time: time,
-    }
-}
 
 /// As long as a real answer over HTTP.
 fn http_answer() -> Bytes {
@@ -108,15 +46,11 @@ fn listening(listener: &TcpListener) {
     println!("address={}", listener.local_addr().unwrap());
 }
 
-fn service() -> token_service_server::TokenServiceServer<Echo> {
-    token_service_server::TokenServiceServer::new(Echo { answer: answer() })
-}
-
 async fn echo(listener: TcpListener) {
     listening(&listener);
     let answer = http_answer();
     let http = Router::new().route("/oauth/token", routing::post(async move |_: Bytes| answer.clone()));
-    let routes = Routes::new(service()).into_axum_router().merge(http).with_state(());
+    let routes = Routes::new(Echo::new()).into_axum_router().merge(http).with_state(());
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     GrpcServer::builder().accept_http1(true).serve_with_incoming(Routes::from(routes), incoming).await.unwrap();
 }
@@ -139,7 +73,7 @@ async fn protected(listener: TcpListener, token_file: &str) {
     listening(&listener);
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let mut server = GrpcServer::builder().layer(AuthorizationLayer::new(verifier, policy));
-    server.add_service(service()).serve_with_incoming(incoming).await.unwrap();
+    server.add_service(Echo::new()).serve_with_incoming(incoming).await.unwrap();
 }
 
 /// Handshakes and nothing else.

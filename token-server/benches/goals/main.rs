@@ -21,6 +21,7 @@
 #[path = "../../../token-interceptor/benches/attach/case.rs"]
 mod attach_case;
 mod clients;
+mod echo;
 mod floor;
 mod issue;
 mod issuer;

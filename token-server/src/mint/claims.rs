@@ -3,9 +3,11 @@
 //! RFC 9068 section 2.2; RFC 8693 section 4 for `act` and `client_id`; RFC 9493 for `sub_id`; `nbf` is absent: a token is good from the moment
 //! that it is issued, and a verifier with a slow clock would refuse it.
 
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use std::fmt::Write as _;
 
-use crate::grant::Authorization;
+use serde::Serialize;
+
+use crate::{client::Scope, grant::Authorization, json_text};
 
 /// Claims that only the issuer sets, because somebody decides on them. Sorted.
 const RESERVED: [&str; 21] = [
@@ -48,70 +50,95 @@ pub(super) struct Claims<'a> {
 }
 
 impl Claims<'_> {
-    pub(super) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        let mut json = Vec::with_capacity(512);
-        serde_json::to_writer(&mut json, self)?;
-        Ok(json)
-    }
-}
-
-impl Serialize for Claims<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    /// # Errors
+    ///
+    /// When a custom claim cannot be written.
+    pub(super) fn to_json(&self) -> serde_json::Result<String> {
         let client = self.authorization.client();
-        let mut claims = serializer.serialize_map(None)?;
-        claims.serialize_entry("iss", self.issuer)?;
-        claims.serialize_entry("sub", self.authorization.subject())?;
+        let mut members = Members::begin();
+        members.text("iss", self.issuer);
+        members.text("sub", self.authorization.subject());
         match self.authorization.audiences() {
             // RFC 7519 section 4.1.3: one audience may be a plain string.
-            [only] => claims.serialize_entry("aud", only.as_str())?,
-            several => claims.serialize_entry("aud", several)?,
+            [only] => members.text("aud", only.as_str()),
+            several => members.value("aud", &several)?,
         }
-        claims.serialize_entry("exp", &self.issued_at.saturating_add(self.lifetime_seconds))?;
-        claims.serialize_entry("iat", &self.issued_at)?;
-        claims.serialize_entry("jti", self.token_id)?;
-        claims.serialize_entry("client_id", client.id.as_str())?;
-        claims.serialize_entry("scope", &Joined(self.authorization.scopes()))?;
+        members.number("exp", self.issued_at.saturating_add(self.lifetime_seconds));
+        members.number("iat", self.issued_at);
+        members.text("jti", self.token_id);
+        members.text("client_id", client.id.as_str());
+        members.scopes("scope", self.authorization.scopes());
+        // Refused when the client is registered; checked here again, where it counts.
         match self.authorization.on_behalf() {
-            // Refused when the client is registered; checked here again, where it counts.
             None => {
                 for (name, value) in client.claims.iter().filter(|(name, _)| !is_reserved(name)) {
-                    claims.serialize_entry(name, value)?;
+                    members.text(name, value);
                 }
             }
             Some(on_behalf) => {
                 if let Some(id) = on_behalf.foreign() {
-                    claims.serialize_entry("sub_id", &id.to_json())?;
+                    members.value("sub_id", &id.to_json())?;
                 }
                 if let Some(act) = on_behalf.act() {
-                    claims.serialize_entry("act", act)?;
+                    members.value("act", act)?;
                 }
                 for (name, value) in on_behalf.claims().iter().filter(|(name, _)| !is_reserved(name)) {
-                    claims.serialize_entry(name, value)?;
+                    members.value(name, value)?;
                 }
             }
         }
-        claims.end()
+        Ok(members.end())
     }
 }
 
-/// Space-delimited, as RFC 6749 section 3.3 writes scopes; no copy is made.
-struct Joined<'a>(&'a [crate::client::Scope]);
+/// One JSON object in the making.
+struct Members(String);
 
-impl Serialize for Joined<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl Members {
+    fn begin() -> Self {
+        Self(String::with_capacity(512))
     }
-}
 
-impl std::fmt::Display for Joined<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (n, scope) in self.0.iter().enumerate() {
+    fn name(&mut self, name: &str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        json_text::push_string(&mut self.0, name);
+        self.0.push(':');
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        json_text::push_string(&mut self.0, text);
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        self.name(name);
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{number}");
+    }
+
+    /// Space-delimited, as RFC 6749 section 3.3 writes scopes.
+    fn scopes(&mut self, name: &str, scopes: &[Scope]) {
+        self.name(name);
+        self.0.push('"');
+        for (n, scope) in scopes.iter().enumerate() {
             if n > 0 {
-                f.write_str(" ")?;
+                self.0.push(' ');
             }
-            f.write_str(scope.as_str())?;
+            json_text::push_escaped(&mut self.0, scope.as_str());
         }
+        self.0.push('"');
+    }
+
+    /// What is not text.
+    fn value(&mut self, name: &str, value: &impl Serialize) -> serde_json::Result<()> {
+        self.name(name);
+        self.0.push_str(&serde_json::to_string(value)?);
         Ok(())
+    }
+
+    fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -24,11 +25,11 @@ use crate::{http::TokenEndpoint, metadata::path, service::token::TokenService};
 /// Answers requests for tokens, and leaves the others to the router.
 #[derive(Clone, Debug)]
 pub(super) struct Front {
-    tokens: Option<Tokens>,
+    tokens: Option<Arc<Tokens>>,
     router: Router,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Tokens {
     grpc: Framed<TokenServiceServer<TokenService>>,
     http: TokenEndpoint,
@@ -42,7 +43,7 @@ impl Front {
 
     /// Leaves to the router whatever is not an ordinary request for a token.
     pub(super) fn with_tokens(self, grpc: TokenServiceServer<TokenService>, http: TokenEndpoint) -> Self {
-        Self { tokens: Some(Tokens { grpc: Framing.layer(grpc), http }), ..self }
+        Self { tokens: Some(Arc::new(Tokens { grpc: Framing.layer(grpc), http })), ..self }
     }
 }
 
@@ -80,8 +81,8 @@ impl Service<Request<Body>> for Front {
     }
 
     fn call(&mut self, request: Request<Body>) -> FrontFuture {
-        match (Answerer::of(&request), &mut self.tokens) {
-            (Answerer::Grpc, Some(tokens)) => FrontFuture::Grpc { inner: tokens.grpc.call(request) },
+        match (Answerer::of(&request), &self.tokens) {
+            (Answerer::Grpc, Some(tokens)) => FrontFuture::Grpc { inner: tokens.grpc.clone().call(request) },
             (Answerer::Http, Some(tokens)) => {
                 let answer = tokens.http.clone().answer(request.map(axum::body::Body::new));
                 FrontFuture::Http { inner: Box::pin(answer.map(into_body)) }

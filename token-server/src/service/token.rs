@@ -1,6 +1,10 @@
 //! `token.v1.TokenService`.
 
-use std::sync::Arc;
+use std::{
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderValue};
 use token_proto::v1::{self, token_service_server};
@@ -35,15 +39,24 @@ pub struct TokenService {
 
 #[tonic::async_trait]
 impl token_service_server::TokenService for TokenService {
-    async fn issue_token(
-        &self,
+    /// What `async` would be written as. What it is called with would be part of the future then, and make it several
+    /// times as long, which is copied and put on the heap for each token.
+    fn issue_token<'s, 'f>(
+        &'s self,
         request: Request<v1::IssueTokenRequest>,
-    ) -> Result<Response<v1::IssueTokenResponse>, Status> {
+    ) -> Pin<Box<dyn Future<Output = Result<Response<v1::IssueTokenResponse>, Status>> + Send + 'f>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
         let (origin, headers, message) = split(request);
-        let issued = self.issuer.issue(&origin, async { convert::issue_token(message, &headers) }).await;
-        let token = issued.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
-        let server_time = Some(token.issued_at().into());
-        Ok(echo(v1::IssueTokenResponse { token: Some(encode(token)), server_time }, &origin))
+        let read = Box::pin(ready(convert::issue_token(message, &headers)));
+        Box::pin(async move {
+            let issued = self.issuer.issue(&origin, read).await;
+            let token = issued.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
+            let server_time = Some(token.issued_at().into());
+            Ok(echo(v1::IssueTokenResponse { token: Some(encode(token)), server_time }, &origin))
+        })
     }
 
     async fn exchange_token(
@@ -105,8 +118,8 @@ fn encode(token: IssuedToken) -> v1::Token {
         expires_in: prost_types::Duration::try_from(token.expires_in()).ok(),
         refresh_after: prost_types::Duration::try_from(token.refresh_after()).ok(),
         expire_time: Some(token.expire_time().into()),
-        audiences: token.audiences().iter().map(ToString::to_string).collect(),
-        scopes: token.scopes().iter().map(ToString::to_string).collect(),
+        audiences: token.audiences().iter().map(|audience| audience.as_str().to_owned()).collect(),
+        scopes: token.scopes().iter().map(|scope| scope.as_str().to_owned()).collect(),
         token_id: token.token_id().to_owned(),
         value: token.into_value(),
     }

@@ -3,7 +3,11 @@
 //! A writer of its own, because every token that is issued goes through it: it formats straight into one
 //! buffer per thread.
 
-use std::{cell::RefCell, fmt, fmt::Write as _};
+use std::{
+    cell::RefCell,
+    fmt::{self, Write as _},
+    time::{Duration, SystemTime},
+};
 
 use token_interceptor::clock::{Clock as _, SystemClock};
 use tracing::{
@@ -13,9 +17,38 @@ use tracing::{
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::lines::Lines;
+use crate::json_text;
 
 thread_local! {
-    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+    static LINE: RefCell<Line> = const { RefCell::new(Line::new()) };
+}
+
+/// A thread's buffer, and how the last second that it wrote is written.
+struct Line {
+    text: String,
+    second: u64,
+    written: String,
+}
+
+impl Line {
+    const fn new() -> Self {
+        Self { text: String::new(), second: u64::MAX, written: String::new() }
+    }
+
+    /// Begins with the time, RFC 3339 in milliseconds.
+    fn begin(&mut self, now: SystemTime) {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if self.second != since.as_secs() {
+            self.second = since.as_secs();
+            self.written.clear();
+            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(self.second);
+            // Writing to a String cannot fail. Without the final Z.
+            let _ = write!(self.written, "{}", humantime::format_rfc3339_seconds(whole));
+            self.written.pop();
+        }
+        self.text.clear();
+        let _ = write!(self.text, r#"{{"time":"{}.{:03}Z""#, self.written, since.subsec_millis());
+    }
 }
 
 /// Writes audit events.
@@ -30,12 +63,10 @@ impl AuditLines {
 impl<S: Subscriber> Layer<S> for AuditLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         LINE.with_borrow_mut(|line| {
-            line.clear();
-            // Writing to a String cannot fail.
-            let _ = write!(line, r#"{{"time":"{}""#, humantime::format_rfc3339_millis(SystemClock.now()));
-            event.record(&mut Members(line));
-            line.push_str("}\n");
-            self.0.push(line);
+            line.begin(SystemClock.now());
+            event.record(&mut Members(&mut line.text));
+            line.text.push_str("}\n");
+            self.0.push(&line.text);
         });
     }
 }
@@ -66,9 +97,7 @@ impl Visit for Members<'_> {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
-        self.0.push('"');
-        escape(self.0, value);
-        self.0.push('"');
+        json_text::push_string(self.0, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -89,31 +118,9 @@ struct Escaping<'l>(&'l mut String);
 
 impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        escape(self.0, text);
+        json_text::push_escaped(self.0, text);
         Ok(())
     }
-}
-
-/// RFC 8259 section 7. What needs no escape, nearly always everything, is copied in one piece.
-fn escape(line: &mut String, text: &str) {
-    let mut rest = text;
-    while let Some((before, special, after)) = split_at_special(rest) {
-        line.push_str(before);
-        let _ = match special {
-            '"' | '\\' => write!(line, "\\{special}"),
-            _ => write!(line, "\\u{:04x}", u32::from(special)),
-        };
-        rest = after;
-    }
-    line.push_str(rest);
-}
-
-/// What is before the first character that needs an escape, the character, and what is after it. All of them are ASCII.
-fn split_at_special(text: &str) -> Option<(&str, char, &str)> {
-    let place = text.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f))?;
-    let (before, rest) = text.split_at_checked(place)?;
-    let mut rest = rest.chars();
-    rest.next().map(|special| (before, special, rest.as_str()))
 }
 
 #[cfg(test)]
@@ -143,5 +150,9 @@ mod tests {
         assert_eq!(lines[0]["peer"], "::1");
         assert_eq!(lines[0]["detail"], "x");
         assert_eq!(lines[1].get("detail"), None);
+        let time = lines[1]["time"].as_str().unwrap();
+        assert_eq!(time.len(), "2026-11-24T12:00:00.000Z".len());
+        let since = SystemClock.now().duration_since(humantime::parse_rfc3339(time).unwrap()).unwrap();
+        assert!(since < Duration::from_secs(60), "{time}");
     }
 }

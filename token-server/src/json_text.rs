@@ -1,0 +1,57 @@
+//! JSON written straight into a text, member by member. RFC 8259.
+//!
+//! For what is written once for each token: a serializer looks at each character of each text, and moves in small steps.
+//! Here a text that needs no escape, which is nearly every one, is copied in one piece.
+
+use std::fmt::Write as _;
+
+/// A string, in quotation marks.
+pub(crate) fn push_string(json: &mut String, text: &str) {
+    json.push('"');
+    push_escaped(json, text);
+    json.push('"');
+}
+
+/// What stands between the quotation marks. RFC 8259 section 7.
+pub(crate) fn push_escaped(json: &mut String, text: &str) {
+    if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+        json.push_str(text);
+        return;
+    }
+    for c in text.chars() {
+        // Writing to a String cannot fail.
+        let _ = match c {
+            '"' | '\\' => write!(json, "\\{c}"),
+            '\0'..='\x1f' | '\x7f' => write!(json, "\\u{:04x}", u32::from(c)),
+            _ => json.write_char(c),
+        };
+    }
+}
+
+/// Needs an escape; DEL does not, but is kept from terminals. All of them are ASCII.
+const fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_reads_back_as_it_was(text in ".*") {
+            let mut json = String::new();
+            push_string(&mut json, &text);
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn control_characters_and_quotation_marks_are_escaped() {
+        let mut json = String::new();
+        push_string(&mut json, "a\"b\\c\nd\u{7f}é\0");
+        assert_eq!(json, r#""a\"b\\c\u000ad\u007fé\u0000""#);
+    }
+}
