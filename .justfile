@@ -55,6 +55,11 @@ interop language:
 fuzz seconds="60":
     cd token-interceptor/fuzz && for target in $(ls fuzz_targets | sed 's/\.rs$//'); do cargo fuzz run -s none "$target" -- -max_total_time={{seconds}}; done
 
+# The handbook rehearsed, for about so long: three replicas over PostgreSQL under load, whatever rotates is rotated, whatever can
+# die is killed, a backup is restored; each is seen on the metrics. Prints a table; needs Debian's package postgresql.
+rehearse seconds="60":
+    REHEARSAL_SECONDS={{seconds}} REQUIRE_POSTGRES=1 cargo test --quiet -p token-server --test rehearsal -- --nocapture
+
 # Every goal beside its floor and its peers, in one table, which is written to token-server/docs/performance.md.
 bench:
     cargo bench -p token-server --bench goals

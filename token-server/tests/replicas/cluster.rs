@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -35,7 +36,7 @@ use tonic::{
 use crate::temporary_postgres::{Database, TemporaryPostgres};
 
 /// Sealing key and pepper of every replica.
-const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub(crate) const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// In effect everywhere: what the design promises.
 pub(crate) const EVERYWHERE: Duration = Duration::from_secs(1);
 
@@ -65,8 +66,19 @@ impl Cluster {
         let database = postgres.database();
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("key"), KEY).unwrap();
-        let ports = free_ports();
-        let replicas = ports.map(|port| Replica::start(&folder, &database.url, port, ports[0]));
+        let ports: [u16; 3] = free_ports();
+        let replicas = ports.map(|port| {
+            let key = folder.path().join("key").display().to_string();
+            let settings = [
+                ("ISSUER__URL", format!("http://127.0.0.1:{}", ports[0])),
+                ("LISTEN__ADDRESS", format!("127.0.0.1:{port}")),
+                ("STORE__URL", database.url.clone()),
+                ("KEYS__SEALING_KEY_FILE", key.clone()),
+                ("SECRETS__PEPPER_FILE", key),
+            ];
+            let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+            Replica::start(&settings, &endpoint, &folder.path().join(format!("{port}.log")))
+        });
         for replica in &replicas {
             replica.await_ready().await;
         }
@@ -74,17 +86,9 @@ impl Cluster {
         Self { replicas, root, database, _folder: folder }
     }
 
-    /// Registers a client at `replica`, which may ask for `inventory.read` at `inventory`.
+    /// Registers a client at `replica`.
     pub(crate) async fn create(&self, replica: usize, id: &str) -> Result<Identity, Status> {
-        let mut clients = self.replicas[replica].clients(&self.root).await?;
-        let grants = vec![admin::Grant {
-            audience: "inventory".to_owned(),
-            scopes: vec!["inventory.read".to_owned()],
-            default_scopes: vec!["inventory.read".to_owned()],
-        }];
-        let client = Some(admin::Client { client_id: id.to_owned(), grants, ..admin::Client::default() });
-        let created = clients.create_client(admin::CreateClientRequest { client, validate_only: false }).await?;
-        Ok(Identity { id: id.to_owned(), secret: created.into_inner().client_secret })
+        self.replicas[replica].create(&self.root, id).await
     }
 }
 
@@ -96,26 +100,74 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    fn start(folder: &TempDir, database: &str, port: u16, issuer_port: u16) -> Self {
-        let key = folder.path().join("key").display().to_string();
-        let log = folder.path().join(format!("{port}.log"));
+    /// Registers a client, which may ask for `inventory.read` at `inventory`.
+    pub(crate) async fn create(&self, by: &Identity, id: &str) -> Result<Identity, Status> {
+        let mut clients = self.clients(by).await?;
+        let grants = vec![admin::Grant {
+            audience: "inventory".to_owned(),
+            scopes: vec!["inventory.read".to_owned()],
+            default_scopes: vec!["inventory.read".to_owned()],
+        }];
+        let client = Some(admin::Client { client_id: id.to_owned(), grants, ..admin::Client::default() });
+        let created = clients.create_client(admin::CreateClientRequest { client, validate_only: false }).await?;
+        Ok(Identity { id: id.to_owned(), secret: created.into_inner().client_secret })
+    }
+
+    /// Starts the program with these settings, to be reached by `endpoint`.
+    pub(crate) fn start(settings: &[(&str, String)], endpoint: &Endpoint, log: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_token-server"));
         command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(File::create(log).unwrap());
-        for (name, value) in [
-            ("ISSUER__URL", format!("http://127.0.0.1:{issuer_port}").as_str()),
-            ("LISTEN__ADDRESS", &format!("127.0.0.1:{port}")),
-            ("STORE__URL", database),
-            ("KEYS__SEALING_KEY_FILE", &key),
-            ("SECRETS__PEPPER_FILE", &key),
-            ("ADMIN__ENABLED", "true"),
-        ] {
-            command.env(format!("TOKEN_SERVER__{name}"), value);
+        command.stderr(File::options().create(true).append(true).open(log).unwrap());
+        let mut replica = Self { command, child: None, channel: reach(endpoint) };
+        replica.set("ADMIN__ENABLED", "true");
+        for (name, value) in settings {
+            replica.set(name, value);
         }
-        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
-        let channel = endpoint.connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(10)).connect_lazy();
-        let child = Some(command.spawn().unwrap());
-        Self { command, child, channel }
+        replica.child = Some(replica.command.spawn().unwrap());
+        replica
+    }
+
+    /// Another way to speak to one that runs; it is not ended with this.
+    #[allow(dead_code, reason = "not every test program has several ways")]
+    pub(crate) fn another_way(endpoint: &Endpoint) -> Self {
+        Self { command: Command::new("true"), child: None, channel: reach(endpoint) }
+    }
+
+    /// Changes a setting, from the next start on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.command.env(format!("TOKEN_SERVER__{name}"), value);
+    }
+
+    /// Takes a setting back, from the next start on.
+    #[allow(dead_code, reason = "not every test program changes settings")]
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.command.env_remove(format!("TOKEN_SERVER__{name}"));
+    }
+
+    /// It is reached by this endpoint from now on.
+    #[allow(dead_code, reason = "not every test program changes it")]
+    pub(crate) fn reach_by(&mut self, endpoint: &Endpoint) {
+        self.channel = reach(endpoint);
+    }
+
+    /// `kill -HUP`.
+    #[allow(dead_code, reason = "not every test program has it look at files")]
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    /// `kill -TERM`, and waits for the end.
+    #[allow(dead_code, reason = "not every test program stops it so")]
+    pub(crate) async fn stop(&mut self) {
+        self.signal("-TERM");
+        let mut child = self.child.take().unwrap();
+        let ended = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+        assert!(ended.success(), "{ended}");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
     }
 
     /// `kill -9`.
@@ -130,7 +182,7 @@ impl Replica {
         self.await_ready().await;
     }
 
-    async fn await_ready(&self) {
+    pub(crate) async fn await_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.key_ids().await.is_err() {
             assert!(Instant::now() < deadline, "the replica does not start");
@@ -140,8 +192,12 @@ impl Replica {
 
     /// The published keys.
     pub(crate) async fn key_ids(&self) -> Result<Vec<String>, Status> {
+        Ok(self.published().await?.into_iter().map(|key| key.key_id).collect())
+    }
+
+    pub(crate) async fn published(&self) -> Result<Vec<v1::Key>, Status> {
         let keys = TrustServiceClient::new(self.channel.clone()).list_keys(v1::ListKeysRequest {}).await?;
-        Ok(keys.into_inner().keys.into_iter().map(|key| key.key_id).collect())
+        Ok(keys.into_inner().keys)
     }
 
     pub(crate) fn tokens(&self) -> TokenServiceClient<Channel> {
@@ -227,14 +283,19 @@ pub(crate) async fn within_a_second(what: &str, holds: impl AsyncFn() -> bool) {
     }
 }
 
+/// So that a replica that is gone is noticed.
+fn reach(endpoint: &Endpoint) -> Channel {
+    endpoint.clone().connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(10)).connect_lazy()
+}
+
 /// Taken at once, so that no two are alike.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+pub(crate) fn free_ports<const PORTS: usize>() -> [u16; PORTS] {
+    let listeners = [(); PORTS].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// The first client, which somebody with access to the database registers.
-async fn root(database: &str) -> Identity {
+pub(crate) async fn root(database: &str) -> Identity {
     let store: Arc<dyn Store> = StoreLocation::parse(database).unwrap().open().await.unwrap();
     let peppers = Peppers::new(Pepper::new(&KeyMaterial::parse(KEY).unwrap()), vec![]);
     let rules = AdminRules { token_lifetime_max: Duration::from_secs(3600) };

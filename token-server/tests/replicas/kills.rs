@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::{
     cluster::{Cluster, Identity, within_a_second},
-    load::{Call, Load},
+    load::{Call, Load, times},
     temporary_postgres::TemporaryPostgres,
 };
 
@@ -101,9 +101,7 @@ async fn with_postgres_killed_known_clients_still_get_tokens_and_nothing_acknowl
 
 /// Figures for whoever runs it with `--nocapture`.
 fn report(what: &str, calls: &[Call]) {
-    let mut times: Vec<_> = calls.iter().map(|call| call.took).collect();
-    times.sort_unstable();
-    let at = |part: usize| times[(times.len() - 1) * part / 100];
+    let [p50, p99, max] = times(&calls.iter().collect::<Vec<_>>());
     let failed = failures(calls).len();
-    eprintln!("{what}: {} calls, {failed} failed, p50 {:?}, p99 {:?}, max {:?}", calls.len(), at(50), at(99), at(100));
+    eprintln!("{what}: {} calls, {failed} failed, p50 {p50:?}, p99 {p99:?}, max {max:?}", calls.len());
 }

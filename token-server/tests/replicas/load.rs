@@ -1,6 +1,7 @@
 //! Callers that get one token after another, and how each call went.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,35 +18,53 @@ use crate::cluster::{Identity, Replica, issue};
 const CALLERS: usize = 4;
 
 /// Load on some replicas.
-pub(crate) struct Load {
+pub(crate) struct Load<E = Status> {
     stop: watch::Sender<bool>,
     callers: JoinSet<()>,
-    calls: Arc<Mutex<Vec<Call>>>,
+    calls: Arc<Mutex<Vec<Call<E>>>>,
 }
 
 /// How one call went.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct Call<E = Status> {
     pub(crate) replica: usize,
+    #[allow(dead_code, reason = "not every test program asks when")]
+    pub(crate) begun: Instant,
     pub(crate) took: Duration,
-    pub(crate) outcome: Result<(), Status>,
+    pub(crate) outcome: Result<(), E>,
 }
 
 impl Load {
     /// Puts callers on each of the replicas, by their numbers.
+    #[allow(dead_code, reason = "not every test program calls so")]
     pub(crate) fn start(replicas: &[(usize, &Replica)], client: &Identity) -> Self {
-        let (stop, calls) = (watch::Sender::new(false), Arc::<Mutex<Vec<Call>>>::default());
-        let mut callers = JoinSet::new();
-        for (replica, process) in replicas {
-            for _ in 0..CALLERS {
-                let (mut tokens, client, replica) = (process.tokens(), client.clone(), *replica);
-                let (stopped, calls) = (stop.subscribe(), Arc::clone(&calls));
+        let channels: HashMap<_, _> = replicas.iter().map(|(number, process)| (*number, process.tokens())).collect();
+        let client = client.clone();
+        Self::calling(CALLERS, replicas.iter().map(|(number, _)| *number), move |replica| {
+            let (mut tokens, client) = (channels[&replica].clone(), client.clone());
+            async move { issue(&mut tokens, &client, "inventory").await.map(drop) }
+        })
+    }
+}
+
+impl<E: Send + 'static> Load<E> {
+    /// Puts so many callers on each of the replicas that do `call` again and again.
+    pub(crate) fn calling<C, F>(callers: usize, replicas: impl IntoIterator<Item = usize>, call: C) -> Self
+    where
+        C: Fn(usize) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send,
+    {
+        let (stop, calls) = (watch::Sender::new(false), Arc::new(Mutex::new(Vec::new())));
+        let (each, mut callers) = (callers, JoinSet::new());
+        for replica in replicas {
+            for _ in 0..each {
+                let (call, stopped, calls) = (call.clone(), stop.subscribe(), Arc::clone(&calls));
                 callers.spawn(async move {
                     while !*stopped.borrow() {
                         let begun = Instant::now();
-                        let outcome = issue(&mut tokens, &client, "inventory").await.map(drop);
+                        let outcome = call(replica).await;
                         let failed = outcome.is_err();
-                        calls.lock().await.push(Call { replica, took: begun.elapsed(), outcome });
+                        calls.lock().await.push(Call { replica, begun, took: begun.elapsed(), outcome });
                         // A caller that is refused does not come back in a tight loop.
                         tokio::time::sleep(Duration::from_millis(if failed { 50 } else { 2 })).await;
                     }
@@ -56,9 +75,18 @@ impl Load {
     }
 
     /// Ends the load; returns how every call went.
-    pub(crate) async fn stop(mut self) -> Vec<Call> {
+    pub(crate) async fn stop(mut self) -> Vec<Call<E>> {
         self.stop.send_replace(true);
-        while self.callers.join_next().await.is_some() {}
+        while let Some(ended) = self.callers.join_next().await {
+            ended.unwrap();
+        }
         std::mem::take(&mut *self.calls.lock().await)
     }
+}
+
+/// Median, 99th percentile and maximum of how long calls took.
+pub(crate) fn times<E>(calls: &[&Call<E>]) -> [Duration; 3] {
+    let mut times: Vec<_> = calls.iter().map(|call| call.took).collect();
+    times.sort_unstable();
+    [50, 99, 100].map(|part| times.get((times.len().saturating_sub(1)) * part / 100).copied().unwrap_or_default())
 }

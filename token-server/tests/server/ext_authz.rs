@@ -43,8 +43,8 @@ use tonic_types::pb;
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::{
+    ca::Ca,
     harness::{channel, development},
-    tls::Ca,
 };
 
 const FORGERIES: &str = include_str!("../../../token-interceptor/testdata/forgeries.json");

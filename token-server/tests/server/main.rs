@@ -9,6 +9,7 @@
 )]
 
 mod algorithms;
+mod ca;
 mod credentials;
 mod drain;
 mod ext_authz;

@@ -2,7 +2,6 @@
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use tempfile::TempDir;
@@ -13,37 +12,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::harness::config;
-
-/// A CA of the test's own.
-pub(crate) struct Ca(Issuer<'static, KeyPair>, String);
-
-impl Ca {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self(Issuer::new(params, key), pem)
-    }
-
-    pub(crate) fn pem(&self) -> &str {
-        &self.1
-    }
-
-    /// Certificate and key for localhost.
-    pub(crate) fn leaf(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn write_leaf(&self, folder: &Path) {
-        let (certificate, key) = self.leaf();
-        fs::write(folder.join("tls.crt"), certificate).unwrap();
-        fs::write(folder.join("tls.key"), key).unwrap();
-    }
-}
+use crate::{ca::Ca, harness::config};
 
 pub(crate) async fn start(ca: &Ca, change: impl FnOnce(&mut Tls, &Path)) -> (TempDir, Running) {
     let folder = tempfile::tempdir().unwrap();
@@ -70,7 +39,7 @@ async fn ask(
 ) -> std::io::Result<(Vec<u8>, String)> {
     let mut store = RootCertStore::empty();
     for ca in roots {
-        store.add(CertificateDer::from_pem_slice(ca.1.as_bytes()).unwrap()).unwrap();
+        store.add(CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
@@ -132,7 +101,7 @@ async fn files_that_cannot_be_used_leave_the_old_certificate_in_place() {
 /// A server that demands certificates of `clients`.
 pub(crate) async fn start_for(ca: &Ca, clients: &Ca) -> (TempDir, Running) {
     start(ca, |tls, folder| {
-        fs::write(folder.join("client-ca.pem"), &clients.1).unwrap();
+        fs::write(folder.join("client-ca.pem"), clients.pem()).unwrap();
         tls.client_ca = Some(folder.join("client-ca.pem"));
         tls.client_certificate_required = true;
     })
@@ -157,13 +126,13 @@ async fn renewed_client_roots_let_in_the_new_and_keep_out_the_old_without_a_rest
     assert!(ask(address, &[&ca], Some(new.leaf())).await.is_err());
 
     // As one does it: both, until every client has a certificate of the new one.
-    fs::write(folder.path().join("client-ca.pem"), format!("{}{}", old.1, new.1)).unwrap();
+    fs::write(folder.path().join("client-ca.pem"), format!("{}{}", old.pem(), new.pem())).unwrap();
     server.reload();
     for clients in [&old, &new] {
         assert!(ask(address, &[&ca], Some(clients.leaf())).await.is_ok());
     }
 
-    fs::write(folder.path().join("client-ca.pem"), &new.1).unwrap();
+    fs::write(folder.path().join("client-ca.pem"), new.pem()).unwrap();
     server.reload();
     assert!(ask(address, &[&ca], Some(old.leaf())).await.is_err());
     assert!(ask(address, &[&ca], Some(new.leaf())).await.is_ok());
@@ -174,7 +143,7 @@ async fn client_roots_that_cannot_be_used_leave_the_old_in_place() {
     let (ca, clients, others) = (Ca::new(), Ca::new(), Ca::new());
     let (folder, server) = start_for(&ca, &clients).await;
     let file = folder.path().join("client-ca.pem");
-    let damaged = others.1.replacen("MII", "AAA", 1);
+    let damaged = others.pem().replacen("MII", "AAA", 1);
     for broken in ["", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &damaged] {
         fs::write(&file, broken).unwrap();
         server.reload();

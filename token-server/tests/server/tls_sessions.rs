@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::tls::{Ca, start, start_for};
+use crate::{
+    ca::Ca,
+    tls::{start, start_for},
+};
 
 /// Every AEAD suite with ephemeral keys that ring has, and nothing else.
 const SUITES: [CipherSuite; 9] = [

@@ -71,8 +71,32 @@ impl TemporaryPostgres {
         let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let output = self.psql("postgres", &format!("CREATE DATABASE {name}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let url = format!("postgres://test@localhost/{name}?host={}", self.folder.display());
+        let url = format!("postgres://test@localhost:{}/{name}?host={}", self.port, self.folder.display());
         Database { server: self, name, url }
+    }
+
+    /// Other certificate files than those that it was started with, in use for whoever connects from now on.
+    #[allow(dead_code, reason = "not every test program connects by TLS")]
+    pub(crate) fn renew_certificate(&self, certificate_pem: &str, key_pem: &str) {
+        fs::write(self.folder.join("tls.crt"), certificate_pem).unwrap();
+        fs::write(self.folder.join("tls.key"), key_pem).unwrap();
+        self.order("reload");
+    }
+
+    /// A new database, with what is in a dump.
+    #[allow(dead_code, reason = "not every test program restores")]
+    pub(crate) fn restored(&'static self, dump: &Path) -> Database {
+        let database = self.database();
+        // As the handbook says it.
+        self.client("pg_restore", &["--clean", "--if-exists", "--exit-on-error", "--dbname", &database.name], dump);
+        database
+    }
+
+    fn client(&self, program: &str, arguments: &[&str], file: &Path) {
+        let mut command = as_owner(&self.binaries.join(program), self.owner, &self.folder);
+        command.args(["-U", "test", "-p", &self.port.to_string(), "-h"]).arg(&self.folder).args(arguments).arg(file);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn psql(&self, database: &str, sql: &str) -> Output {
@@ -140,6 +164,14 @@ impl TemporaryPostgres {
 }
 
 impl Database {
+    /// What `pg_dump` writes of it: a file that goes with the server.
+    #[allow(dead_code, reason = "not every test program dumps")]
+    pub(crate) fn dump(&self) -> PathBuf {
+        let file = self.server.folder.join(format!("{}.dump", self.name));
+        self.server.client("pg_dump", &["--format=custom", "--dbname", &self.name, "--file"], &file);
+        file
+    }
+
     /// Runs a statement beside the store's own connections; returns what it prints.
     pub(crate) fn query(&self, sql: &str) -> String {
         let output = self.server.psql(&self.name, sql);
@@ -163,6 +195,7 @@ fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>, settings: &[
         while read -r order; do
             case $order in
                 kill) kill -KILL $server ;;
+                reload) kill -HUP $server ;;
                 start) kill -0 $server 2>/dev/null || start "$@" ;;
             esac
         done
