@@ -5,6 +5,7 @@
 
 mod audit;
 mod described;
+mod json;
 mod lines;
 mod traces;
 
@@ -24,6 +25,7 @@ use crate::{
 };
 use audit::AuditLines;
 use described::AUDIT_LINES_LOST;
+use json::InTrace;
 use lines::{Lines, Writing};
 use traces::Tracing;
 
@@ -87,8 +89,11 @@ pub fn init(settings: &Telemetry) -> Result<Writers, TelemetryError> {
     }
     .unzip();
     let tracing = settings.traces.as_ref().map(Tracing::start).transpose().map_err(TelemetryError::Traces)?;
-    let layers =
-        [Some(log(settings, writer)), lines.map(audit), tracing.as_ref().map(|tracing| tracing.layer().boxed())];
+    let layers = [
+        Some(log(settings, writer)),
+        lines.map(|lines| audit(lines, tracing.is_some())),
+        tracing.as_ref().map(|tracing| tracing.layer().boxed()),
+    ];
     subscriber(layers.into_iter().flatten().collect()).try_init()?;
     Ok(Writers { _log: log_guard, _audit: writing, tracing })
 }
@@ -107,8 +112,8 @@ fn subscriber(layers: Vec<AnyLayer>) -> impl Subscriber + Send + Sync {
     tracing_subscriber::registry().with(layers)
 }
 
-fn audit(lines: Lines) -> AnyLayer {
-    AuditLines::new(lines).with_filter(filter_fn(|event| event.target() == TARGET)).boxed()
+fn audit(lines: Lines, traced: bool) -> AnyLayer {
+    AuditLines::new(lines, traced).with_filter(filter_fn(|event| event.target() == TARGET)).boxed()
 }
 
 fn log(settings: &Telemetry, writer: NonBlocking) -> AnyLayer {
@@ -117,7 +122,7 @@ fn log(settings: &Telemetry, writer: NonBlocking) -> AnyLayer {
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match settings.log_format {
         LogFormat::Text => layer.with_ansi(false).with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).map_event_format(InTrace).with_filter(filter).boxed(),
     }
 }
 
@@ -155,7 +160,7 @@ mod tests {
     fn nothing_written() -> (AnyLayer, AnyLayer, (WorkerGuard, Writing)) {
         let (writer, guard) = NonBlockingBuilder::default().finish(io::sink());
         let (lines, writing) = Lines::start(io::sink(), ::metrics::Counter::noop()).unwrap();
-        (log(&Telemetry::default(), writer), audit(lines), (guard, writing))
+        (log(&Telemetry::default(), writer), audit(lines, false), (guard, writing))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
     Context,
     propagation::{Extractor, Injector, TextMapPropagator as _},
-    trace::TraceContextExt as _,
+    trace::{SpanId, TraceContextExt as _, TraceId},
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
@@ -29,6 +29,15 @@ pub(crate) fn callee(span: &Span) -> HeaderMap {
         TraceContextPropagator::new().inject_context(&span.context(), &mut Written(&mut headers));
     }
     headers
+}
+
+/// The trace and the span that this thread is in, as a line of a log names them; nothing where nothing is traced.
+pub(crate) fn current() -> Option<(TraceId, SpanId)> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let here = span.span_context();
+        here.is_valid().then(|| (here.trace_id(), here.span_id()))
+    })
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -77,6 +86,15 @@ mod tests {
             assert!(caller(&HeaderMap::from_iter([(HeaderName::from_static("traceparent"), value)])).is_none());
         }
         assert!(caller(&HeaderMap::new()).is_none());
+    }
+
+    #[test]
+    fn a_line_names_the_span_that_it_is_written_in() {
+        assert_eq!(current(), None);
+        let _attached = caller(&headers(PARENT)).unwrap().attach();
+        let (trace_id, span_id) = current().unwrap();
+        assert_eq!(trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(span_id.to_string(), "00f067aa0ba902b7");
     }
 
     #[test]

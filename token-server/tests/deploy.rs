@@ -46,6 +46,44 @@ async fn metrics() -> BTreeSet<String> {
     shown.flat_map(|name| [name.trim_end_matches("_bucket").to_owned(), name]).collect()
 }
 
+/// Of the layers that the server uses itself: around the admin API and for proxies, and for identity providers' keys.
+/// They are made when they are first counted.
+const OF_LAYERS: [&str; 2] = ["token_decisions_total", "token_key_set_fetches_total"];
+
+/// What the sources call metrics.
+fn registered() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut own, mut layers) = (String::new(), String::new());
+    sources(&root.join("src"), &mut own);
+    sources(&root.join("../token-interceptor/src"), &mut layers);
+    let names = own.split('"').filter(|text| mentioned(text).contains(*text)).map(str::to_owned);
+    let mut names: BTreeSet<_> = names.collect();
+    // Where PostgreSQL tells of changes.
+    assert!(names.remove("token_server_changes"));
+    for name in OF_LAYERS {
+        assert!(layers.contains(&format!("\"{name}\"")), "{name}");
+        names.insert(name.to_owned());
+    }
+    names
+}
+
+/// What is counted and shown nowhere helps nobody; and a server that has done nothing yet shows its zeros.
+#[tokio::test]
+async fn every_metric_is_in_the_handbook_and_on_the_dashboard_and_there_from_the_start() {
+    let (registered, shown) = (registered(), metrics().await);
+    assert!(registered.len() > 30, "{registered:?}");
+    let (handbook, dashboard) = (include_str!("../docs/operations.md"), read("grafana/token-server.json"));
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.map(|word| word.trim_end_matches("_bucket").to_owned()).collect()
+    };
+    let lacking = |there: &BTreeSet<String>| registered.difference(there).cloned().collect::<Vec<_>>();
+    assert_eq!(lacking(&words(handbook)), [""; 0], "docs/operations.md does not tell of these");
+    assert_eq!(lacking(&words(&dashboard)), [""; 0], "deploy/grafana/token-server.json does not show these");
+    let shown = shown.into_iter().chain(OF_LAYERS.map(str::to_owned)).collect();
+    assert_eq!(lacking(&shown), [""; 0], "/metrics does not show these from the start on");
+}
+
 fn mentioned(text: &str) -> BTreeSet<String> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.split(|c| !word(c)).filter(|word| word.starts_with("token_server_")).map(str::to_owned).collect()
@@ -226,4 +264,45 @@ fn image_runs_as_nobody_and_serves() {
     let command: Vec<String> = serde_json::from_str(command).unwrap();
     assert_eq!(command[..2], ["serve", "--config"]);
     assert!(dockerfile.contains("--locked"));
+}
+
+/// Every Rust source of the workspace.
+fn sources(folder: &Path, found: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// The page holds nothing against an attacker that no test holds.
+#[test]
+fn every_line_of_the_threat_model_names_tests_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut code = String::new();
+    for folder in
+        ["token-server/src", "token-server/tests", "token-interceptor/src", "token-interceptor/tests", "tests/e2e"]
+    {
+        sources(&root.join(folder), &mut code);
+    }
+    code.push_str(&fs::read_to_string(root.join("tests/contract.rs")).unwrap());
+    let page = include_str!("../docs/threat-model.md");
+    let (_, tables) = page.split_once("## What an attacker tries").unwrap();
+    let rows = tables
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| attempt") && !line.starts_with("| table"));
+    let mut walked = 0;
+    for row in rows {
+        let names = row.trim_end_matches(" |").rsplit_once(" | ").unwrap().1;
+        let names: Vec<_> = names.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            assert!(code.contains(&format!("fn {name}(")), "there is no test {name}: {row}");
+        }
+        walked += 1;
+    }
+    assert!(walked > 40, "{walked}");
 }

@@ -17,7 +17,7 @@ use tracing::{
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::lines::Lines;
-use crate::json_text;
+use crate::{json_text, trace};
 
 thread_local! {
     static LINE: RefCell<Line> = const { RefCell::new(Line::new()) };
@@ -52,11 +52,15 @@ impl Line {
 }
 
 /// Writes audit events.
-pub(super) struct AuditLines(Lines);
+pub(super) struct AuditLines {
+    lines: Lines,
+    traced: bool,
+}
 
 impl AuditLines {
-    pub(super) fn new(lines: Lines) -> Self {
-        Self(lines)
+    /// `traced`: each event names its trace and span.
+    pub(super) fn new(lines: Lines, traced: bool) -> Self {
+        Self { lines, traced }
     }
 }
 
@@ -65,8 +69,13 @@ impl<S: Subscriber> Layer<S> for AuditLines {
         LINE.with_borrow_mut(|line| {
             line.begin(SystemClock.now());
             event.record(&mut Members(&mut line.text));
+            if self.traced
+                && let Some((trace_id, span_id)) = trace::current()
+            {
+                let _ = write!(line.text, r#","trace_id":"{trace_id}","span_id":"{span_id}""#);
+            }
             line.text.push_str("}\n");
-            self.0.push(&line.text);
+            self.lines.push(&line.text);
         });
     }
 }
@@ -134,7 +143,7 @@ mod tests {
     fn a_line_is_one_json_object_whatever_is_in_it() {
         let sink = Sink::default();
         let (lines, writing) = Lines::start(sink.clone(), Counter::noop()).unwrap();
-        let subscriber = tracing_subscriber::registry().with(AuditLines::new(lines));
+        let subscriber = tracing_subscriber::registry().with(AuditLines::new(lines, false));
         tracing::subscriber::with_default(subscriber, || {
             let client_id = "a\"b\\c\nd\u{7f}é";
             tracing::info!(target: "audit", client_id, n = 5_u64, yes = true, peer = %"::1", detail = Some("x"));

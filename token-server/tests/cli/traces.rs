@@ -18,9 +18,12 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use rustls_pki_types::PrivateKeyDer;
-use token_proto::v1::{
-    ClientAuthentication, IssueTokenRequest, client_authentication::Credential,
-    token_service_client::TokenServiceClient,
+use token_proto::{
+    admin::v1::{ListClientsRequest, client_service_client::ClientServiceClient},
+    v1::{
+        ClientAuthentication, IssueTokenRequest, client_authentication::Credential,
+        token_service_client::TokenServiceClient,
+    },
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
@@ -271,4 +274,31 @@ fn a_collector_that_hangs_does_not_keep_the_program_from_ending() {
     line_with(&mut serving.log, "the last spans may be lost");
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_log_and_audit_name_the_trace_that_they_belong_to() {
+    let (home, collector) = (tempfile::tempdir().unwrap(), Collector::default());
+    let url = collector.start().await;
+    configure(home.path(), &format!("[telemetry.traces]\nendpoint = \"{url}\"\nsampling_ratio = 0.0\n"));
+    let filter = [("TOKEN_SERVER__TELEMETRY__LOG_FILTER", "info,token_interceptor=debug")];
+    let mut serving = Serving::start_with(home.path(), &filter);
+    let mut request = Request::new(ListClientsRequest::default());
+    request.metadata_mut().insert("traceparent", format!("00-{TRACE}-{PARENT}-01").parse().unwrap());
+    let mut clients = ClientServiceClient::connect(serving.issuer.clone()).await.unwrap();
+    clients.list_clients(request).await.unwrap_err();
+
+    let line = line_with(&mut serving.log, "a call is refused");
+    serving.signal("-TERM");
+    let stopped = line_with(&mut serving.log, "\"stopped\"");
+    let mut audit = String::new();
+    std::io::Read::read_to_string(&mut serving.child.stdout.take().unwrap(), &mut audit).unwrap();
+    let spans = collector.spans();
+    for line in [line.trim(), audit.trim()] {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert_eq!(line["trace_id"], TRACE, "{line}");
+        assert!(spans.iter().any(|span| line["span_id"] == hex(&span.span_id)), "{line}");
+    }
+    let stopped: serde_json::Value = serde_json::from_str(&stopped).unwrap();
+    assert_eq!(stopped.get("trace_id"), None, "a line of no request");
 }

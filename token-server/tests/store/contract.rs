@@ -433,6 +433,28 @@ pub(crate) async fn an_audit_record_comes_with_its_change(store: Shared) {
     assert_eq!(records, expected);
 }
 
+/// `without_record` makes every further insertion into the record fail.
+pub(crate) async fn no_change_without_its_record(store: Shared, without_record: impl AsyncFnOnce()) {
+    let client = store.create_client(&bare("orders"), Some(&record("CreateClient"))).await.unwrap();
+    let before = store.last_change().await.unwrap();
+    without_record().await;
+    let changed = Client { display_name: "Changed".to_owned(), ..client.clone() };
+    let keys = KeyTable { keys: vec![key("a")], ..KeyTable::default() };
+    assert!(store.create_client(&bare("more"), Some(&record("CreateClient"))).await.is_err());
+    assert!(store.update_client(&changed, Some(&record("UpdateClient"))).await.is_err());
+    assert!(store.delete_client(&client.id, None, Some(&record("DeleteClient"))).await.is_err());
+    assert!(store.revoke(&token("jti", 10), Some(&record("RevokeToken"))).await.is_err());
+    assert!(store.replace_keys(&keys, Some(&record("RotateSigningKey"))).await.is_err());
+    assert_eq!(store.last_change().await.unwrap(), before);
+    assert_eq!(store.client(&client.id).await.unwrap(), Some(client));
+    assert_eq!(store.client(&id("more")).await.unwrap(), None);
+    assert!(store.revocations(at(0)).await.unwrap().is_empty());
+    assert!(store.keys().await.unwrap().keys.is_empty());
+    // It is the record alone that was missing.
+    store.revoke(&token("jti", 10), None).await.unwrap();
+    store.replace_keys(&keys, None).await.unwrap();
+}
+
 pub(crate) async fn audit_records_are_read_newest_first_in_pages(store: Shared) {
     for name in ["a", "b", "c"] {
         store

@@ -25,6 +25,17 @@ fn orders() -> Client {
     Client::new(ClientId::try_from("orders").unwrap(), SystemTime::UNIX_EPOCH)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_cannot_be_put_on_record_is_not_made() {
+    let Some(server) = TemporaryPostgres::get() else { return };
+    let database = server.database();
+    let store = Arc::new(PostgresStore::open(&database.url).await.unwrap());
+    let without_record = async || {
+        database.query("ALTER TABLE admin_audit ADD CONSTRAINT refuse CHECK (false) NOT VALID");
+    };
+    crate::contract::no_change_without_its_record(store, without_record).await;
+}
+
 /// A feed that hears of nothing but by notice: it would poll once in an hour.
 async fn by_notice(store: &Arc<PostgresStore>) -> Feed {
     let settings = FeedSettings { poll_interval: Duration::from_secs(3600), ..FeedSettings::default() };

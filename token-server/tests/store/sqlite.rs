@@ -35,6 +35,18 @@ fn orders() -> Client {
 }
 
 #[tokio::test]
+async fn a_change_that_cannot_be_put_on_record_is_not_made() {
+    use sqlx::{Connection as _, Executor as _};
+    let (store, folder) = in_file().await.unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON admin_audit BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    let without_record = async || {
+        let url = format!("sqlite://{}/token-server.db", folder.path().display());
+        sqlx::SqliteConnection::connect(&url).await.unwrap().execute(refuse).await.unwrap();
+    };
+    crate::contract::no_change_without_its_record(store, without_record).await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_an_end_without_closing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token-server.db");
