@@ -8,7 +8,7 @@ use token_interceptor::clock::{Clock as _, SystemClock};
 use token_proto::admin::v1::{AdminRecord, ListAdminRecordsRequest, ListAdminRecordsResponse};
 
 use super::{
-    connection::{Connection, Role},
+    connection::AdminCall,
     explain,
     failure::Failure,
     output::{Output, note},
@@ -31,10 +31,7 @@ pub(super) struct Audit {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    connection: Connection,
-    /// Answer in JSON.
-    #[arg(long, global = true)]
-    json: bool,
+    call: AdminCall,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,9 +70,9 @@ struct List {
 
 impl Audit {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let Self { command: Command::List(list), connection, json } = self;
+        let Self { command: Command::List(list), call } = self;
         runtime()?.block_on(async {
-            let mut service = connection.resolve(Role::Admin)?.admin().await?.audit();
+            let mut service = call.admin().await?.audit();
             let mut request = list.request();
             let mut page = service.list_admin_records(request.clone()).await?.into_inner();
             while list.all && !page.next_page_token.is_empty() {
@@ -84,7 +81,7 @@ impl Audit {
                 page.records.extend(more.records);
                 page.next_page_token = more.next_page_token;
             }
-            if json { Ok(output.json(&as_json(&page))?) } else { show(&page, output) }
+            if call.json { Ok(output.json(&as_json(&page))?) } else { show(&page, output) }
         })
     }
 }

@@ -16,7 +16,7 @@ use token_proto::admin::v1::{
 };
 
 use super::{
-    connection::{Admin, Connection, Role},
+    connection::{Admin, AdminCall},
     failure::Failure,
     output::{Output, confirm, note},
     runtime,
@@ -46,10 +46,7 @@ pub(super) struct Client {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    connection: Connection,
-    /// Answer in JSON.
-    #[arg(long, global = true)]
-    json: bool,
+    call: AdminCall,
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,8 +124,8 @@ impl Client {
     }
 
     async fn call(self, output: &mut Output) -> Result<(), Failure> {
-        let Self { command, connection, json } = self;
-        let admin = async || connection.resolve(Role::Admin)?.admin().await;
+        let Self { command, call } = self;
+        let json = call.json;
         match command {
             Command::Create(create) if create.offline => create.offline(json, output).await,
             // What is wrong with the arguments is told before anybody is spoken to.
@@ -136,16 +133,17 @@ impl Client {
                 let client = create.client()?;
                 let scopes = handed_out(&client);
                 let request = CreateClientRequest { client: Some(client), validate_only: false };
-                let answer = admin().await?.clients().create_client(with_scopes(request, scopes)).await?.into_inner();
+                let answer =
+                    call.admin().await?.clients().create_client(with_scopes(request, scopes)).await?.into_inner();
                 show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
             }
-            Command::List => show::clients(&every(&admin().await?).await?, json, output),
+            Command::List => show::clients(&every(&call.admin().await?).await?, json, output),
             Command::Plan(from) => {
-                let (_, plan) = from.plan(&connection).await?;
+                let (_, plan) = from.plan(&call).await?;
                 plan.show(output)
             }
             Command::Apply { from, yes } => {
-                let (admin, plan) = from.plan(&connection).await?;
+                let (admin, plan) = from.plan(&call).await?;
                 if plan.is_empty() {
                     return plan.show(output);
                 }
@@ -155,31 +153,32 @@ impl Client {
                 plan.apply(&admin, output).await
             }
             Command::NewSecret { config } => offline::new_secret(config.as_deref(), json, output),
-            Command::Export => plan::export(every(&admin().await?).await?, output),
+            Command::Export => plan::export(every(&call.admin().await?).await?, output),
             Command::Show { id } => {
                 let answer =
-                    admin().await?.clients().get_client(GetClientRequest { client_id: id }).await?.into_inner();
+                    call.admin().await?.clients().get_client(GetClientRequest { client_id: id }).await?.into_inner();
                 show::client(&answer.client.unwrap_or_default(), json, output)
             }
             Command::Update(update) => {
                 let request = update.request()?;
                 let scopes = request.client.as_ref().map(handed_out).unwrap_or_default();
-                let answer = admin().await?.clients().update_client(with_scopes(request, scopes)).await?.into_inner();
+                let answer =
+                    call.admin().await?.clients().update_client(with_scopes(request, scopes)).await?.into_inner();
                 show::client(&answer.client.unwrap_or_default(), json, output)
             }
             Command::Delete { id, yes } => {
                 sure(yes, &format!("Remove the client {id} and its credentials?"))?;
                 let request = DeleteClientRequest { client_id: id.clone(), etag: String::new() };
-                admin().await?.clients().delete_client(request).await?;
+                call.admin().await?.clients().delete_client(request).await?;
                 note(format_args!("The client {id} is removed; the tokens that it has are good until they expire."));
                 Ok(())
             }
-            Command::AddSecret(add) => add.run(&admin().await?, json, output).await,
-            Command::AddKey { id, jwk } => add_key(&admin().await?, id, &jwk, json, output).await,
+            Command::AddSecret(add) => add.run(&call.admin().await?, json, output).await,
+            Command::AddKey { id, jwk } => add_key(&call.admin().await?, id, &jwk, json, output).await,
             Command::RevokeTokens { id, yes } => {
                 sure(yes, &format!("Refuse every token that {id} has been issued so far?"))?;
                 let request = RevokeClientTokensRequest { client_id: id.clone(), issued_before_time: None };
-                admin().await?.clients().revoke_client_tokens(request).await?;
+                call.admin().await?.clients().revoke_client_tokens(request).await?;
                 note(format_args!("The tokens that {id} has been issued so far are refused; it can get new ones."));
                 Ok(())
             }
@@ -189,7 +188,7 @@ impl Client {
                     &format!("Remove the credential {credential} of {id}? Whoever uses it gets no more tokens."),
                 )?;
                 let request = RemoveCredentialRequest { client_id: id, credential_id: credential.clone() };
-                admin().await?.clients().remove_credential(request).await?;
+                call.admin().await?.clients().remove_credential(request).await?;
                 note(format_args!("The credential {credential} is removed."));
                 Ok(())
             }

@@ -46,6 +46,16 @@ pub(super) struct Connection {
     pub(super) client_secret_file: Option<PathBuf>,
 }
 
+/// How a command calls the admin API, and answers.
+#[derive(Debug, Args)]
+pub(super) struct AdminCall {
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
 /// As whom: an application's client, or an operator's. They have variables and state files of their own, so
 /// that a shell set up for the one does not act as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +89,18 @@ impl Role {
             Self::Application => "TOKEN_CLIENT_SECRET",
             Self::Admin => "TOKEN_ADMIN_CLIENT_SECRET",
         }
+    }
+}
+
+impl AdminCall {
+    /// The issuer, and whom to be there.
+    pub(super) fn target(&self) -> Result<Target, Failure> {
+        self.connection.resolve(Role::Admin)
+    }
+
+    /// The issuer's admin services.
+    pub(super) async fn admin(&self) -> Result<Admin, Failure> {
+        self.target()?.admin().await
     }
 }
 

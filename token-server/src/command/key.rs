@@ -11,7 +11,7 @@ use token_proto::{
 
 use super::{
     client::sure,
-    connection::{Connection, Role},
+    connection::AdminCall,
     explain,
     failure::Failure,
     output::{Output, note},
@@ -31,10 +31,7 @@ pub(super) struct Key {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    connection: Connection,
-    /// Answer in JSON.
-    #[arg(long, global = true)]
-    json: bool,
+    call: AdminCall,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,22 +60,22 @@ impl Key {
     }
 
     async fn call(self, output: &mut Output) -> Result<(), Failure> {
-        let Self { command, connection, json } = self;
-        let admin = async || connection.resolve(Role::Admin)?.admin().await;
+        let Self { command, call } = self;
+        let json = call.json;
         match command {
             Command::List => {
-                let answer = admin().await?.keys().list_signing_keys(ListSigningKeysRequest {}).await?;
+                let answer = call.admin().await?.keys().list_signing_keys(ListSigningKeysRequest {}).await?;
                 show(&answer.into_inner().keys, json, output)
             }
             Command::Rotate { algorithm } => {
                 let request = RotateSigningKeyRequest { algorithm };
-                let answer = admin().await?.keys().rotate_signing_key(request).await?.into_inner();
+                let answer = call.admin().await?.keys().rotate_signing_key(request).await?.into_inner();
                 show(answer.key.as_slice(), json, output)
             }
             Command::Distrust { key_id, yes } => {
                 sure(yes, &format!("Distrust the key {key_id}? Every token signed by it is refused at once."))?;
                 let request = DistrustSigningKeyRequest { key_id: key_id.clone() };
-                admin().await?.keys().distrust_signing_key(request).await?;
+                call.admin().await?.keys().distrust_signing_key(request).await?;
                 note(format_args!("The key {key_id} is distrusted, and the tokens signed by it are refused."));
                 Ok(())
             }

@@ -1,18 +1,21 @@
-//! Between domain values and the columns that both databases have in common.
+//! Between domain values and the columns that both databases have in common: a tuple is a row, in the order of its
+//! columns.
 
 use std::time::Duration;
 
 use token_interceptor::signature::Algorithm;
 
-use super::{AdminRecord, Change, ChangeKind, CredentialUse, Revocation, RevocationTarget, StoreError};
+use super::{
+    AdminRecord, Change, ChangeKind, CredentialUse, Revocation, RevocationTarget, SealedKey, StoreError, StoredKey,
+};
 use crate::{
     client::{Client, ClientId},
     timestamp::from_millis,
 };
 
-/// What a client's document is read from.
-pub(super) fn client(revision: i64, document: &str) -> Result<Client, StoreError> {
-    let mut client: Client = serde_json::from_str(document).map_err(StoreError::corrupt)?;
+/// `revision, document`.
+pub(super) fn client((revision, document): (i64, String)) -> Result<Client, StoreError> {
+    let mut client: Client = serde_json::from_str(&document).map_err(StoreError::corrupt)?;
     client.revision = unsigned(revision)?;
     Ok(client)
 }
@@ -30,12 +33,36 @@ pub(super) fn note_uses(client: &mut Client, uses: &[CredentialUse]) {
     }
 }
 
-pub(super) fn credential_use(client_id: &str, credential_id: String, time: i64) -> Result<CredentialUse, StoreError> {
-    Ok(CredentialUse { client_id: client_id_of(client_id)?, credential_id, time: from_millis(time) })
+/// `client_id, credential_id, last_used`.
+pub(super) fn credential_use(
+    (client_id, credential_id, last_used): (String, String, i64),
+) -> Result<CredentialUse, StoreError> {
+    Ok(CredentialUse { client_id: client_id_of(&client_id)?, credential_id, time: from_millis(last_used) })
 }
 
-pub(super) fn algorithm(name: &str) -> Result<Algorithm, StoreError> {
-    Algorithm::from_name(name).ok_or_else(|| StoreError::corrupt(format!("unknown algorithm {name:?}")))
+/// `key_id, algorithm, create_time, sign_after, distrust_time, imported, sealing_key_id, sealed`.
+pub(super) fn key(
+    (key_id, algorithm, create_time, sign_after, distrust_time, imported, sealing_key_id, bytes): (
+        String,
+        String,
+        i64,
+        i64,
+        Option<i64>,
+        bool,
+        String,
+        Vec<u8>,
+    ),
+) -> Result<StoredKey, StoreError> {
+    Ok(StoredKey {
+        key_id,
+        algorithm: Algorithm::from_name(&algorithm)
+            .ok_or_else(|| StoreError::corrupt(format!("unknown algorithm {algorithm:?}")))?,
+        create_time: from_millis(create_time),
+        sign_after: from_millis(sign_after),
+        distrust_time: distrust_time.map(from_millis),
+        imported,
+        sealed: SealedKey { sealing_key_id, bytes },
+    })
 }
 
 /// Kind and subject, as the columns of the change log.
@@ -48,12 +75,13 @@ pub(super) fn change_columns(kind: &ChangeKind) -> (&'static str, &str) {
     }
 }
 
-pub(super) fn change(sequence: i64, time: i64, kind: &str, subject: &str) -> Result<Change, StoreError> {
-    let kind = match kind {
-        "client" => ChangeKind::Client(client_id_of(subject)?),
+/// `sequence, time, kind, subject`.
+pub(super) fn change((sequence, time, kind, subject): (i64, i64, String, String)) -> Result<Change, StoreError> {
+    let kind = match kind.as_str() {
+        "client" => ChangeKind::Client(client_id_of(&subject)?),
         "keys" => ChangeKind::Keys,
-        "revoked_token" => ChangeKind::Revocation(RevocationTarget::TokenId(subject.to_owned())),
-        "revoked_client" => ChangeKind::Revocation(RevocationTarget::Client(client_id_of(subject)?)),
+        "revoked_token" => ChangeKind::Revocation(RevocationTarget::TokenId(subject)),
+        "revoked_client" => ChangeKind::Revocation(RevocationTarget::Client(client_id_of(&subject)?)),
         _ => return Err(StoreError::corrupt(format!("unknown kind of change {kind:?}"))),
     };
     Ok(Change { sequence: unsigned(sequence)?, time: from_millis(time), kind })
@@ -67,13 +95,11 @@ pub(super) fn target_columns(target: &RevocationTarget) -> (&'static str, &str) 
     }
 }
 
+/// `kind, target, revoked_before, forget_time`.
 pub(super) fn revocation(
-    kind: &str,
-    target: String,
-    revoked_before: i64,
-    forget_time: i64,
+    (kind, target, revoked_before, forget_time): (String, String, i64, i64),
 ) -> Result<Revocation, StoreError> {
-    let target = match kind {
+    let target = match kind.as_str() {
         "token" => RevocationTarget::TokenId(target),
         "client" => RevocationTarget::Client(client_id_of(&target)?),
         _ => return Err(StoreError::corrupt(format!("unknown kind of revocation {kind:?}"))),
@@ -86,8 +112,9 @@ pub(super) fn admin_document(record: &AdminRecord) -> Result<String, StoreError>
     serde_json::to_string(record).map_err(StoreError::corrupt)
 }
 
-pub(super) fn admin_record(number: i64, document: &str) -> Result<(u64, AdminRecord), StoreError> {
-    Ok((unsigned(number)?, serde_json::from_str(document).map_err(StoreError::corrupt)?))
+/// `number, document`.
+pub(super) fn admin_record((number, document): (i64, String)) -> Result<(u64, AdminRecord), StoreError> {
+    Ok((unsigned(number)?, serde_json::from_str(&document).map_err(StoreError::corrupt)?))
 }
 
 /// Databases count in signed integers.

@@ -12,8 +12,8 @@ use crate::{
     temporary_postgres::TemporaryPostgres,
 };
 
-/// How long things are left as they are.
-const WHILE: Duration = Duration::from_secs(2);
+/// Calls that each replica serves while things are left as they are.
+const SOME: usize = 300;
 
 fn failures(calls: &[Call]) -> Vec<&Call> {
     calls.iter().filter(|call| call.outcome.is_err()).collect()
@@ -33,15 +33,14 @@ async fn a_killed_replica_is_missed_by_its_own_callers_alone() {
     let [victim, others @ ..] = &cluster.replicas;
     let (on_victim, on_others) =
         (Load::start(&[(0, victim)], &orders), Load::start(&[(1, &others[0]), (2, &others[1])], &orders));
-    tokio::time::sleep(WHILE).await;
+    on_victim.served(SOME).await;
     cluster.replicas[0].kill();
     let acknowledged = cluster.create(1, "created-meanwhile").await.unwrap();
-    tokio::time::sleep(WHILE).await;
+    on_others.served(SOME).await;
     cluster.replicas[0].start_again().await;
-    tokio::time::sleep(WHILE).await;
+    on_victim.served(SOME).await;
     let (on_victim, on_others) = (on_victim.stop().await, on_others.stop().await);
     assert!(failures(&on_others).is_empty(), "{:?}", failures(&on_others));
-    assert!(on_others.len() > 500, "only {} calls", on_others.len());
     assert!(!failures(&on_victim).is_empty(), "it was down");
     for call in failures(&on_victim) {
         let code = call.outcome.as_ref().unwrap_err().code();
@@ -68,7 +67,7 @@ async fn with_postgres_killed_known_clients_still_get_tokens_and_nothing_acknowl
     }
     let replicas: Vec<_> = cluster.replicas.iter().enumerate().collect();
     let load = Load::start(&replicas, &orders);
-    tokio::time::sleep(WHILE).await;
+    load.served(SOME).await;
 
     let last = cluster.create(0, "last-before").await.unwrap();
     postgres.kill();
@@ -77,20 +76,17 @@ async fn with_postgres_killed_known_clients_still_get_tokens_and_nothing_acknowl
     for replica in &cluster.replicas {
         assert!(replica.token(&doomed).await.is_err(), "an outage brings no removed client back");
     }
-    tokio::time::sleep(WHILE).await;
+    load.served(SOME).await;
     postgres.start_again();
     let begun = Instant::now();
     while cluster.create(1, "after").await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(20), "heals by itself");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    tokio::time::sleep(WHILE).await;
+    load.served(SOME).await;
 
     let calls = load.stop().await;
     assert!(failures(&calls).is_empty(), "{:?}", failures(&calls));
-    for number in 0..3 {
-        assert!(calls.iter().filter(|call| call.replica == number).count() > 200, "replica {number} was under load");
-    }
     for replica in &cluster.replicas {
         within_a_second("still there", async || replica.token(&last).await.is_ok()).await;
         assert!(replica.token(&doomed).await.is_err());

@@ -16,9 +16,12 @@ use crate::cluster::{Identity, Replica, issue};
 
 /// Callers at each replica.
 const CALLERS: usize = 4;
+/// A replica that serves nobody for this long serves nobody any more.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Load on some replicas.
 pub(crate) struct Load<E = Status> {
+    replicas: Vec<usize>,
     stop: watch::Sender<bool>,
     callers: JoinSet<()>,
     calls: Arc<Mutex<Vec<Call<E>>>>,
@@ -56,7 +59,8 @@ impl<E: Send + 'static> Load<E> {
     {
         let (stop, calls) = (watch::Sender::new(false), Arc::new(Mutex::new(Vec::new())));
         let (each, mut callers) = (callers, JoinSet::new());
-        for replica in replicas {
+        let replicas: Vec<usize> = replicas.into_iter().collect();
+        for replica in replicas.iter().copied() {
             for _ in 0..each {
                 let (call, stopped, calls) = (call.clone(), stop.subscribe(), Arc::clone(&calls));
                 callers.spawn(async move {
@@ -71,7 +75,24 @@ impl<E: Send + 'static> Load<E> {
                 });
             }
         }
-        Self { stop, callers, calls }
+        Self { replicas, stop, callers, calls }
+    }
+
+    /// Waits until each replica has served this many calls more.
+    #[allow(dead_code, reason = "not every test program waits so")]
+    pub(crate) async fn served(&self, more: usize) {
+        let (begun, before) = (Instant::now(), self.calls.lock().await.len());
+        for replica in &self.replicas {
+            while self.served_since(before, *replica).await < more {
+                assert!(begun.elapsed() < PATIENCE, "not {more} calls of replica {replica} in {PATIENCE:?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    async fn served_since(&self, before: usize, replica: usize) -> usize {
+        let calls = self.calls.lock().await;
+        calls[before..].iter().filter(|call| call.replica == replica && call.outcome.is_ok()).count()
     }
 
     /// Ends the load; returns how every call went.

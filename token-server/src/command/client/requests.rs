@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     command::{
-        connection::{Admin, Connection, Role},
+        connection::{Admin, AdminCall},
         failure::Failure,
         output::{Output, note},
         serve::load,
@@ -119,10 +119,10 @@ impl AddSecret {
 }
 
 impl FromFile {
-    pub(super) async fn plan(&self, connection: &Connection) -> Result<(Admin, Plan), Failure> {
+    pub(super) async fn plan(&self, call: &AdminCall) -> Result<(Admin, Plan), Failure> {
         let declared =
             File::read(&self.file).map_err(|error| Failure::usage("there is nothing to plan").because(error))?;
-        let target = connection.resolve(Role::Admin)?;
+        let target = call.target()?;
         let admin = target.admin().await?;
         let plan = Plan::new(&declared, every(&admin).await?, self.prune, &target.client_id)?;
         Ok((admin, plan))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Row as _, postgres::PgRow};
+use sqlx::PgConnection;
 
 use super::{PostgresStore, failed};
 use crate::{
@@ -19,7 +19,7 @@ impl ChangeLog for PostgresStore {
     }
 
     async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sqlx::query_as(
             "SELECT sequence, time, kind, subject FROM change_log WHERE sequence > $1 ORDER BY sequence LIMIT $2",
         )
         .bind(row::signed(sequence))
@@ -27,13 +27,7 @@ impl ChangeLog for PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        let read = |found: &PgRow| {
-            let sequence = found.try_get("sequence").map_err(failed)?;
-            let time = found.try_get("time").map_err(failed)?;
-            let kind = found.try_get("kind").map_err(failed)?;
-            row::change(sequence, time, kind, found.try_get("subject").map_err(failed)?)
-        };
-        rows.iter().map(read).collect()
+        rows.into_iter().map(row::change).collect()
     }
 
     async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {
@@ -61,7 +55,7 @@ impl AdminAuditStore for PostgresStore {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sqlx::query_as(
             "SELECT number, document::text AS document FROM admin_audit
              WHERE number < $1 AND ($2 IS NULL OR actor = $2) AND ($3 IS NULL OR action = $3)
                  AND ($4 IS NULL OR resource = $4) AND time >= $5 AND time < $6
@@ -77,11 +71,7 @@ impl AdminAuditStore for PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        let read = |found: &PgRow| {
-            let number = found.try_get("number").map_err(failed)?;
-            row::admin_record(number, found.try_get("document").map_err(failed)?)
-        };
-        rows.iter().map(read).collect()
+        rows.into_iter().map(row::admin_record).collect()
     }
 }
 

@@ -1,12 +1,12 @@
 //! Sealed signing keys in PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Row as _, postgres::PgRow};
+use sqlx::PgConnection;
 
 use super::{PostgresStore, failed, log_change};
 use crate::{
-    store::{AdminRecord, ChangeKind, KeyStore, KeyTable, SealedKey, StoreError, StoredKey, row},
-    timestamp::{from_millis, to_millis},
+    store::{AdminRecord, ChangeKind, KeyStore, KeyTable, StoreError, StoredKey, row},
+    timestamp::to_millis,
 };
 
 #[async_trait]
@@ -16,7 +16,7 @@ impl KeyStore for PostgresStore {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let mut transaction = self.pool.begin_with(begin).await.map_err(failed)?;
         let version = version(&mut transaction).await?;
-        let rows = sqlx::query(
+        let rows = sqlx::query_as(
             "SELECT key_id, algorithm, create_time, sign_after, distrust_time, imported, sealing_key_id, sealed
              FROM signing_key ORDER BY key_id",
         )
@@ -24,7 +24,7 @@ impl KeyStore for PostgresStore {
         .await
         .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
-        Ok(KeyTable { version, keys: rows.iter().map(read).collect::<Result<_, _>>()? })
+        Ok(KeyTable { version, keys: rows.into_iter().map(row::key).collect::<Result<_, _>>()? })
     }
 
     async fn replace_keys(&self, table: &KeyTable, audit: Option<&AdminRecord>) -> Result<u64, StoreError> {
@@ -70,20 +70,4 @@ async fn write(connection: &mut PgConnection, key: &StoredKey) -> Result<(), Sto
     .await
     .map_err(failed)?;
     Ok(())
-}
-
-fn read(found: &PgRow) -> Result<StoredKey, StoreError> {
-    let time = |column: &str| found.try_get(column).map(from_millis).map_err(failed);
-    Ok(StoredKey {
-        key_id: found.try_get("key_id").map_err(failed)?,
-        algorithm: row::algorithm(found.try_get("algorithm").map_err(failed)?)?,
-        create_time: time("create_time")?,
-        sign_after: time("sign_after")?,
-        distrust_time: found.try_get::<Option<i64>, _>("distrust_time").map_err(failed)?.map(from_millis),
-        imported: found.try_get("imported").map_err(failed)?,
-        sealed: SealedKey {
-            sealing_key_id: found.try_get("sealing_key_id").map_err(failed)?,
-            bytes: found.try_get("sealed").map_err(failed)?,
-        },
-    })
 }

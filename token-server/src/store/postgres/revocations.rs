@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use sqlx::{Row as _, postgres::PgRow};
 
 use super::{PostgresStore, failed, log_change};
 use crate::{
@@ -34,7 +33,7 @@ impl RevocationStore for PostgresStore {
     }
 
     async fn revocations(&self, now: SystemTime) -> Result<Vec<Revocation>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sqlx::query_as(
             "SELECT kind, target, revoked_before, forget_time FROM revocation
              WHERE forget_time > $1 ORDER BY kind, target",
         )
@@ -42,12 +41,12 @@ impl RevocationStore for PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        rows.iter().map(read).collect()
+        rows.into_iter().map(row::revocation).collect()
     }
 
     async fn revocation(&self, target: &RevocationTarget) -> Result<Option<Revocation>, StoreError> {
         let (kind, target) = row::target_columns(target);
-        let found = sqlx::query(
+        let found = sqlx::query_as(
             "SELECT kind, target, revoked_before, forget_time FROM revocation WHERE kind = $1 AND target = $2",
         )
         .bind(kind)
@@ -55,7 +54,7 @@ impl RevocationStore for PostgresStore {
         .fetch_optional(&self.pool)
         .await
         .map_err(failed)?;
-        found.as_ref().map(read).transpose()
+        found.map(row::revocation).transpose()
     }
 
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
@@ -67,13 +66,4 @@ impl RevocationStore for PostgresStore {
             .map_err(failed)?;
         Ok(purged.rows_affected())
     }
-}
-
-fn read(found: &PgRow) -> Result<Revocation, StoreError> {
-    row::revocation(
-        found.try_get("kind").map_err(failed)?,
-        found.try_get("target").map_err(failed)?,
-        found.try_get("revoked_before").map_err(failed)?,
-        found.try_get("forget_time").map_err(failed)?,
-    )
 }

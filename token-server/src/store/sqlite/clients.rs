@@ -1,7 +1,7 @@
 //! Clients in SQLite.
 
 use async_trait::async_trait;
-use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{SqliteStore, failed, log_change};
 use crate::{
@@ -13,13 +13,13 @@ use crate::{
 #[async_trait]
 impl ClientStore for SqliteStore {
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
-        let found = sqlx::query("SELECT revision, document FROM client WHERE id = ?1")
+        let found = sqlx::query_as("SELECT revision, document FROM client WHERE id = ?1")
             .bind(id.as_str())
             .fetch_optional(&self.readers)
             .await
             .map_err(failed)?;
         let Some(found) = found else { return Ok(None) };
-        let mut client = read(&found)?;
+        let mut client = row::client(found)?;
         let uses = uses(&self.readers, id.as_str(), id.as_str()).await?;
         row::note_uses(&mut client, &uses);
         Ok(Some(client))
@@ -27,13 +27,13 @@ impl ClientStore for SqliteStore {
 
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
         // No ID is empty: "" comes before all of them.
-        let rows = sqlx::query("SELECT revision, document FROM client WHERE id > ?1 ORDER BY id LIMIT ?2")
+        let rows = sqlx::query_as("SELECT revision, document FROM client WHERE id > ?1 ORDER BY id LIMIT ?2")
             .bind(after.map_or("", ClientId::as_str))
             .bind(limit)
             .fetch_all(&self.readers)
             .await
             .map_err(failed)?;
-        let mut clients = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut clients = rows.into_iter().map(row::client).collect::<Result<Vec<_>, _>>()?;
         if let (Some(first), Some(last)) = (clients.first(), clients.last()) {
             let uses = uses(&self.readers, first.id.as_str(), last.id.as_str()).await?;
             clients.iter_mut().for_each(|client| row::note_uses(client, &uses));
@@ -122,26 +122,17 @@ impl ClientStore for SqliteStore {
     }
 }
 
-fn read(found: &SqliteRow) -> Result<Client, StoreError> {
-    let revision = found.try_get("revision").map_err(failed)?;
-    row::client(revision, found.try_get("document").map_err(failed)?)
-}
-
 /// Uses of the credentials of every client from `first` to `last`.
 async fn uses(readers: &SqlitePool, first: &str, last: &str) -> Result<Vec<CredentialUse>, StoreError> {
-    let rows =
-        sqlx::query("SELECT client_id, credential_id, last_used FROM credential_use WHERE client_id BETWEEN ?1 AND ?2")
-            .bind(first)
-            .bind(last)
-            .fetch_all(readers)
-            .await
-            .map_err(failed)?;
-    let read = |found: &SqliteRow| {
-        let credential_id = found.try_get("credential_id").map_err(failed)?;
-        let time = found.try_get("last_used").map_err(failed)?;
-        row::credential_use(found.try_get("client_id").map_err(failed)?, credential_id, time)
-    };
-    rows.iter().map(read).collect()
+    let rows = sqlx::query_as(
+        "SELECT client_id, credential_id, last_used FROM credential_use WHERE client_id BETWEEN ?1 AND ?2",
+    )
+    .bind(first)
+    .bind(last)
+    .fetch_all(readers)
+    .await
+    .map_err(failed)?;
+    rows.into_iter().map(row::credential_use).collect()
 }
 
 async fn expect_revision(

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{SqliteStore, failed, history, log_change};
 use crate::{
@@ -53,13 +53,9 @@ impl SqliteStore {
 }
 
 async fn clients(connection: &mut SqliteConnection) -> Result<BTreeMap<ClientId, Client>, StoreError> {
-    let rows = sqlx::query("SELECT revision, document FROM client").fetch_all(connection).await.map_err(failed)?;
-    let read = |found: &sqlx::sqlite::SqliteRow| {
-        let revision = found.try_get("revision").map_err(failed)?;
-        let client = row::client(revision, found.try_get("document").map_err(failed)?)?;
-        Ok((client.id.clone(), client))
-    };
-    rows.iter().map(read).collect()
+    let rows = sqlx::query_as("SELECT revision, document FROM client").fetch_all(connection).await.map_err(failed)?;
+    let clients = rows.into_iter().map(row::client);
+    clients.map(|client| client.map(|client| (client.id.clone(), client))).collect()
 }
 
 /// A file does not say when: what was there before was there since then.
