@@ -107,3 +107,26 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed("cannot start", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As wide as clap writes help where it does not know the terminal.
+    const WIDTH: usize = 100;
+
+    fn every(command: &clap::Command) -> Vec<&clap::Command> {
+        command.get_subcommands().flat_map(every).chain([command]).collect()
+    }
+
+    #[test]
+    fn no_example_of_the_help_is_broken_into_two_lines() {
+        let command = Arguments::command();
+        let helps = every(&command).into_iter().filter_map(clap::Command::get_after_help).map(ToString::to_string);
+        let helps: Vec<_> = helps.collect();
+        assert!(helps.len() > 8);
+        for line in helps.iter().flat_map(|help| help.lines()) {
+            assert!(line.len() <= WIDTH, "{line}");
+        }
+    }
+}

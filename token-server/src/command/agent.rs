@@ -34,8 +34,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 Examples:
   token-server agent --token inventory=/run/tokens/inventory
   token-server agent --token inventory=/run/tokens/inventory --token billing=/run/tokens/billing \\
-                     --scopes billing=invoices.read --issuer https://tokens.example.com --client-id orders \\
-                     --client-secret-file /etc/orders/secret
+      --scopes billing=invoices.read --issuer https://tokens.example.com \\
+      --client-id orders --client-secret-file /etc/orders/secret
   token-server agent --once --token inventory=/run/tokens/inventory     # for an init container
 
 Readers open the file for each use, or again when a minute of the token's life is left.")]

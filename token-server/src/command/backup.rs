@@ -20,7 +20,7 @@ use crate::store::{StoreError, StoreLocation, sqlite::SqliteStore};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  token-server backup --config /etc/token-server/token-server.toml --to /backup/token-server-$(date +%F).db
+  token-server backup --config token-server.toml --to /backup/token-server-$(date +%F).db
 
 A PostgreSQL store is backed up with pg_dump.")]
 pub(super) struct Backup {

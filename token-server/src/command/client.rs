@@ -35,13 +35,14 @@ Examples:
   token-server client remove-credential orders 73ff28c615d7d75d
   token-server client revoke-tokens orders
   token-server client export > clients.toml      # edit, keep under version control, then
-  token-server client plan --file clients.toml; token-server client apply --file clients.toml --prune
-  token-server client create token-admin --offline --config token-server.toml \
-                     --grant token.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read
+  token-server client plan --file clients.toml --prune
+  token-server client apply --file clients.toml --prune
+  token-server client create token-admin --offline --config token-server.toml \\
+      --grant token.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read
 
-A grant is AUDIENCE=SCOPE,SCOPE: what the client may ask for at one resource server. The commands speak to
-the issuer's admin API; the client that they authenticate as needs the audience token.admin.v1 with the scopes
-clients.read and clients.write.")]
+A grant is AUDIENCE=SCOPE,SCOPE: what the client may ask for at one resource server. The commands
+speak to the issuer's admin API; the client that they authenticate as needs the audience
+token.admin.v1 with the scopes clients.read and clients.write.")]
 pub(super) struct Client {
     #[command(subcommand)]
     command: Command,

@@ -27,9 +27,10 @@ Examples:
   token-server token --audience inventory | token-server inspect
   pbpaste | token-server inspect --json | jq .claims.scope
   token-server inspect --issuer https://tokens.example.com --audience inventory eyJ0...
-  curl -s https://tokens.example.com/jwks.json > keys.json; token-server inspect --jwks keys.json eyJ0...")]
+  curl -s https://tokens.example.com/jwks.json > keys.json
+  token-server inspect --jwks keys.json eyJ0...")]
 pub(super) struct Inspect {
-    /// The token; without it, or with "-", standard input is read. \"Bearer \" before it is ignored.
+    /// The token; without it, or with "-", standard input is read. "Bearer " before it is ignored.
     token: Option<String>,
     /// Header and claims as JSON.
     #[arg(long)]

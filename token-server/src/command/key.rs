@@ -24,9 +24,10 @@ use super::{
 Examples:
   token-server key list
   token-server key rotate
-  token-server key distrust Zk3...   # it has leaked: every token signed by it is refused from now on
+  token-server key distrust Zk3...   # it has leaked: tokens signed by it are refused from now on
 
-The client that the commands authenticate as needs the audience token.admin.v1 with keys.read and keys.write.")]
+The client that the commands authenticate as needs the audience token.admin.v1 with keys.read and
+keys.write.")]
 pub(super) struct Key {
     #[command(subcommand)]
     command: Command,

@@ -23,7 +23,8 @@ use rules::Rules;
 Examples:
   buf build -o inventory.binpb
   token-server policy envoy --descriptor inventory.binpb --issuer https://tokens.example.com
-  token-server policy istio --descriptor inventory.binpb --issuer https://tokens.example.com --app inventory")]
+  token-server policy istio --descriptor inventory.binpb --issuer https://tokens.example.com \\
+      --app inventory")]
 pub(super) struct Policy {
     #[command(subcommand)]
     target: Target,

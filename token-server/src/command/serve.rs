@@ -27,8 +27,8 @@ Examples:
   token-server serve --config /etc/token-server/token-server.toml
   TOKEN_SERVER__LISTEN__ADDRESS=0.0.0.0:8443 token-server serve --config token-server.toml
 
-deploy/token-server.toml is a commented example. Every setting can also come from the environment: `url` in
-[issuer] is TOKEN_SERVER__ISSUER__URL.")]
+deploy/token-server.toml is a commented example. Every setting can also come from the environment:
+`url` in [issuer] is TOKEN_SERVER__ISSUER__URL.")]
 pub(super) struct Serve {
     /// The configuration; without it everything comes from the environment.
     #[arg(long, env = "TOKEN_SERVER_CONFIG", value_name = "FILE")]

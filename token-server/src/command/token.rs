@@ -32,10 +32,11 @@ const LEAST_LEFT: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  curl -H \"authorization: Bearer $(token-server token --audience inventory)\" https://inventory.example/items
-  grpcurl -H \"authorization: Bearer $(token-server token --audience inventory)\" inventory.example:443 list
+  curl -H \"authorization: Bearer $(token-server token --audience api)\" https://api.example/items
+  grpcurl -H \"authorization: Bearer $(token-server token --audience api)\" api.example:443 list
   token-server token --audience inventory --scope inventory.read --explain
-  TOKEN_CLIENT_ID=ci TOKEN_CLIENT_SECRET=... token-server token --issuer https://login.example.com --audience api
+  TOKEN_CLIENT_ID=ci TOKEN_CLIENT_SECRET=... \\
+      token-server token --issuer https://login.example.com --audience api
 
 Without flags and variables it is the example client of `token-server dev` in this directory.")]
 pub(super) struct Token {
