@@ -39,6 +39,7 @@ pub mod timestamp;
 pub mod key_material;
 mod form;
 mod json_text;
+mod reserved_claims;
 pub mod error;
 pub mod origin;
 pub mod client;

@@ -15,7 +15,6 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use token_interceptor::{clock::numeric_date, encryption::EncryptionKey, signature::Algorithm};
 
-pub use claims::is_reserved;
 pub use entropy::Entropy;
 
 use crate::{

@@ -10,7 +10,7 @@ use std::{
 use super::{AdminError, AdminRules, FieldViolation, GrantDraft};
 use crate::{
     client::{Audience, Grant, GrantType, Scope},
-    mint::is_reserved,
+    reserved_claims::is_reserved,
 };
 
 const DISPLAY_NAME_CHARS_MAX: usize = 256;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     client::{Audience, ClientId, Scope},
     federation::{IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
-    mint::is_reserved,
+    reserved_claims::is_reserved,
 };
 
 /// A provider that has not answered by then is out of reach.

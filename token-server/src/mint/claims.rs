@@ -7,38 +7,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::{client::Scope, grant::Authorization, json_text};
-
-/// Claims that only the issuer sets, because somebody decides on them. Sorted.
-const RESERVED: [&str; 21] = [
-    "acr",
-    "act",
-    "amr",
-    "at_hash",
-    "aud",
-    "auth_time",
-    "authorization_details",
-    "azp",
-    "client_id",
-    "cnf",
-    "exp",
-    "iat",
-    "iss",
-    "jti",
-    "may_act",
-    "nbf",
-    "nonce",
-    "scope",
-    "sid",
-    "sub",
-    "sub_id",
-];
-
-/// Whether `claim` is one that a client's custom claims must not shadow.
-#[must_use]
-pub fn is_reserved(claim: &str) -> bool {
-    RESERVED.binary_search(&claim).is_ok()
-}
+use crate::{client::Scope, grant::Authorization, json_text, reserved_claims::is_reserved};
 
 /// Everything that goes into one token.
 pub(super) struct Claims<'a> {
@@ -139,17 +108,5 @@ impl Members {
     fn end(mut self) -> String {
         self.0.push('}');
         self.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reserved_claims_are_sorted_for_the_search() {
-        assert!(RESERVED.is_sorted());
-        assert!(RESERVED.iter().all(|claim| is_reserved(claim)));
-        assert!(!is_reserved("department"));
     }
 }

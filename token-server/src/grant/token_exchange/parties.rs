@@ -10,7 +10,7 @@ use crate::{
     client::{Client, Scope},
     error::IssueError,
     federation::{ForeignToken, IdentityProvider, SubjectId},
-    mint::is_reserved,
+    reserved_claims::is_reserved,
 };
 
 /// Who is behind the tokens of a request, verified.

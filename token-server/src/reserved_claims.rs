@@ -1,0 +1,45 @@
+//! Claims that no client and no identity provider decides on. RFC 7519 section 4.1, RFC 8693 section 4, RFC 9068
+//! section 2.2, RFC 9493 section 3.
+
+/// Claims that only the issuer sets, because somebody decides on them. Sorted.
+const RESERVED: [&str; 21] = [
+    "acr",
+    "act",
+    "amr",
+    "at_hash",
+    "aud",
+    "auth_time",
+    "authorization_details",
+    "azp",
+    "client_id",
+    "cnf",
+    "exp",
+    "iat",
+    "iss",
+    "jti",
+    "may_act",
+    "nbf",
+    "nonce",
+    "scope",
+    "sid",
+    "sub",
+    "sub_id",
+];
+
+/// Whether `claim` is one that a client's custom claims must not shadow.
+#[must_use]
+pub(crate) fn is_reserved(claim: &str) -> bool {
+    RESERVED.binary_search(&claim).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_claims_are_sorted_for_the_search() {
+        assert!(RESERVED.is_sorted());
+        assert!(RESERVED.iter().all(|claim| is_reserved(claim)));
+        assert!(!is_reserved("department"));
+    }
+}
