@@ -22,7 +22,8 @@ use crate::{
         inventory_service_server::{InventoryService, InventoryServiceServer, SERVICE_NAME},
     },
     issuer::Issuer,
-    network::{Client, channel, connections, host},
+    network::{Client, host},
+    simulated::{channel, connections},
 };
 
 /// A service in front of the inventory: each handler asks the inventory, and that is all.

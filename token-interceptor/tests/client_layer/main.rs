@@ -14,6 +14,8 @@
 mod callee;
 mod issuer;
 mod network;
+#[path = "../support/simulated.rs"]
+mod simulated;
 
 mod cancellation;
 mod clocks;

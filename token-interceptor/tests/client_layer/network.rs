@@ -2,40 +2,28 @@
 
 use std::{
     future::Future,
-    io,
-    net::{IpAddr, Ipv4Addr},
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
-use hyper_util::rt::TokioIo;
 use token_interceptor::{
     attach::{Attach, TokenLayer},
     clock::Clock,
     danger,
     source::{ClientCredentials, IssuerBuilder},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::mpsc,
-    time::Instant,
-};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{
-    Channel, Endpoint,
-    server::{Connected, Router, TcpConnectInfo},
-};
+use tokio::time::Instant;
+use tonic::transport::{Channel, server::Router};
 use tower::Layer as _;
 
 use crate::{
     callee::{self, Callee},
     inventory::{POLICY, inventory_service_client::InventoryServiceClient},
     issuer::{self, Issuer},
+    simulated::{channel, connections},
 };
 
 /// One way, always. A call takes two of these, a new connection one more.
@@ -119,37 +107,9 @@ impl World {
     }
 }
 
-/// A channel over the simulated network, with the keepalive that the library sets on its own.
-pub fn channel(host: &'static str) -> Channel {
-    Endpoint::from_shared(format!("http://{host}:{PORT}"))
-        .unwrap()
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .connect_with_connector_lazy(tower::service_fn(move |_| async move {
-            Ok::<_, io::Error>(TokioIo::new(turmoil::net::TcpStream::connect((host, PORT)).await?))
-        }))
-}
-
-const PORT: u16 = 50051;
-
 async fn serve(router: Router) -> turmoil::Result {
     router.serve_with_incoming(connections().await?).await?;
     Ok(())
-}
-
-/// What a host of the simulation listens on.
-pub async fn connections() -> io::Result<ReceiverStream<io::Result<Io>>> {
-    let listener = turmoil::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await?;
-    let (sender, connections) = mpsc::channel::<io::Result<Io>>(64);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            if sender.send(Ok(Io(stream))).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(ReceiverStream::new(connections))
 }
 
 /// The time of day of a machine whose clock the test sets, and which it can suspend.
@@ -185,31 +145,4 @@ impl Clock for SimClock {
 /// What a clock shows that is right.
 pub fn true_time(start: Instant) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + start.elapsed()
-}
-
-pub struct Io(turmoil::net::TcpStream);
-
-impl Connected for Io {
-    type ConnectInfo = TcpConnectInfo;
-    fn connect_info(&self) -> TcpConnectInfo {
-        TcpConnectInfo { local_addr: self.0.local_addr().ok(), remote_addr: self.0.peer_addr().ok() }
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }

@@ -148,7 +148,7 @@ fn the_interceptor_never_waits() {
         use token_interceptor::source::TokenRequest;
         let request = TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]);
         let interceptor = world.tokens.interceptor(request);
-        let channel = crate::network::channel("inventory");
+        let channel = crate::simulated::channel("inventory");
         let mut client =
             crate::inventory::inventory_service_client::InventoryServiceClient::with_interceptor(channel, interceptor);
         world.issuer.set(Behaviour::Stall(Duration::from_secs(1)));

@@ -18,7 +18,8 @@ use crate::{
         inventory_service_client::InventoryServiceClient,
     },
     issuer::Behaviour,
-    network::{World, channel, simulate},
+    network::{World, simulate},
+    simulated::channel,
 };
 
 #[test]

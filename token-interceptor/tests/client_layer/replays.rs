@@ -13,8 +13,9 @@ use crate::{
     callee::Verdict,
     inventory::{GetItemRequest, ListItemsRequest, inventory_service_client::InventoryServiceClient},
     issuer::Behaviour,
-    network::{World, channel, simulate},
+    network::{World, simulate},
     outages::call,
+    simulated::channel,
 };
 
 #[test]

@@ -14,5 +14,7 @@ mod floods;
 mod jwks;
 mod key_sets;
 mod network;
+#[path = "../support/simulated.rs"]
+mod simulated;
 mod pushed;
 mod trust_service;

@@ -1,21 +1,8 @@
 //! A simulated network with an issuer that serves its metadata and keys over HTTP, and a protected service.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, time::Duration};
 
-use futures_util::Stream;
 use http::{Request, Response};
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
 use token_interceptor::{
     danger::AllowPlaintext,
     http_client::HttpClient,
@@ -23,16 +10,14 @@ use token_interceptor::{
     verify::{TrustedIssuer, Verifier},
 };
 use token_proto::policy::Requirement;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::{
-    Code, Status,
-    body::Body,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::http_issuer::{HttpIssuer, Metadata};
+use crate::{
+    http_issuer::{HttpIssuer, Metadata},
+    simulated::{Io, connect, listen},
+};
 
 /// What a test holds: the issuer's switches, and the service that trusts it.
 #[derive(Clone)]
@@ -63,7 +48,7 @@ pub(crate) fn simulate_with<F>(
     sim.host("issuer", move || {
         let router = served.router();
         async move {
-            let listener = turmoil::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80)).await?;
+            let listener = listen().await?;
             axum::serve(Listener(listener), router).await?;
             Ok(())
         }
@@ -129,30 +114,6 @@ pub(crate) fn retry_after(refused: Result<(), Status>) -> Duration {
     status.get_details_retry_info().unwrap().retry_delay.unwrap()
 }
 
-async fn connect(uri: http::Uri) -> io::Result<TokioIo<Io>> {
-    let host = uri.host().unwrap_or_default().to_owned();
-    Ok(TokioIo::new(Io(turmoil::net::TcpStream::connect((host, 80)).await?)))
-}
-
-/// A lazy gRPC channel to a host of the simulation, with the keepalive that the library sets on its own.
-pub(crate) fn channel(host: &'static str) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{host}"))
-        .unwrap()
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5));
-    endpoint.connect_with_connector_lazy(tower::service_fn(|uri| Box::pin(connect(uri))))
-}
-
-/// What a host of the simulation listens on.
-pub(crate) async fn connections() -> io::Result<impl Stream<Item = io::Result<Io>>> {
-    let listener = turmoil::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80)).await?;
-    Ok(futures_util::stream::unfold(listener, |listener| async {
-        let accepted = listener.accept().await.map(|(stream, _)| Io(stream));
-        Some((accepted, listener))
-    }))
-}
-
 struct Listener(turmoil::net::TcpListener);
 
 impl axum::serve::Listener for Listener {
@@ -166,37 +127,5 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
-    }
-}
-
-pub(crate) struct Io(turmoil::net::TcpStream);
-
-impl Connection for Io {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl tonic::transport::server::Connected for Io {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

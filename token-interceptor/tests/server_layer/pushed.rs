@@ -19,8 +19,9 @@ use tokio::time::sleep;
 use tonic::{Status, transport::Server};
 
 use crate::{
-    network::{call, channel, connections, reason, retry_after, simulation},
+    network::{call, reason, retry_after, simulation},
     recorder::Measured,
+    simulated::{channel, connections},
     trust_service::{Trust, key},
 };
 
