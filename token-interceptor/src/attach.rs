@@ -26,6 +26,8 @@
 //! | `token_client_fetches_total{outcome}` | requests for tokens: `ok`, `unavailable`, `refused` |
 //! | `token_client_replays_total` | calls that were made again with a new token |
 //! | `token_client_clock_skew_seconds` | how far the issuer's clock is ahead |
+//!
+//! Traces: a span `obtain token`, which goes on at the issuer where [`crate::trace_context`] is told how.
 
 mod answer;
 #[cfg(feature = "grpc-crate")]

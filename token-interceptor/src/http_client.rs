@@ -25,7 +25,7 @@ use url::{Host, Url};
 
 pub use error::HttpError;
 
-use crate::danger;
+use crate::{danger, trace_context};
 use addresses::Resolver;
 use error::Kind;
 
@@ -161,6 +161,7 @@ impl HttpClient {
         self.check(url)?;
         *request.uri_mut() = url.as_str().parse::<Uri>().map_err(|_| Kind::UnusableUrl)?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        trace_context::inject(request.headers_mut());
         tokio::time::timeout(self.timeout, self.complete(request)).await.map_err(|_| Kind::TimedOut)?
     }
 

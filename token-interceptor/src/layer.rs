@@ -5,7 +5,8 @@
 //! (`Server::builder().layer(…)`) or an axum router alike: what speaks gRPC gets a gRPC status, everything
 //! else 401, 403 or 503 with a challenge and a small JSON object.
 //!
-//! What an operator sees: a span `authorized` at level info around each call, with `client_id` and `jti`; why a
+//! What an operator sees: a span `authorized` at level info around each call, with `client_id` and `jti`, and a span
+//! `fetch keys` around each fetch, which goes on at the issuer where [`crate::trace_context`] is told how; why a
 //! call was refused, at level debug, and in [`Refusal`] for a layer around this one that keeps a record; and, over
 //! the `metrics` facade, whose recorder the program installs before it serves:
 //!
@@ -54,6 +55,19 @@ const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const FETCHES_AWAITED_MAX: usize = 2;
 
 /// A [`tower::Layer`] that lets a request through only with a token that meets what its method demands.
+///
+/// ```no_run
+/// # use token_interceptor::{layer::AuthorizationLayer, policy::Policy, verify::{TrustedIssuer, Verifier}};
+/// # use token_proto::{FILE_DESCRIPTOR_SET as DESCRIPTOR_SET, POLICY};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let verifier = Verifier::builder().issuer(TrustedIssuer::discover("https://tokens.example.com")?).build()?;
+/// // What the build script made of the application's own `.proto` files, and the services that it serves.
+/// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["token.v1.TokenService"])?;
+/// let server = tonic::transport::Server::builder().layer(AuthorizationLayer::new(verifier, policy));
+/// # Ok(()) }
+/// ```
+///
+/// Handlers read who calls from [`Caller::of`](crate::caller::Caller::of).
 #[derive(Clone, Debug)]
 pub struct AuthorizationLayer(Arc<Shared>);
 

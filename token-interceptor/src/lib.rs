@@ -1,13 +1,16 @@
 //! The two layers: on the server tokens are verified and policy is enforced, on the client tokens are
 //! obtained, attached and renewed.
 //!
+//! The way in: [`layer::AuthorizationLayer`] around a server, [`attach::TokenLayer`] around a channel. Both read what a
+//! method demands from the policy that its `.proto` declares and `token_proto::build` compiles.
+//!
 //! A request passes these modules from the top to the bottom, and a module uses only those above it.
 //!
 //! | stage | server side | client side |
 //! |---|---|---|
 //! | what the called method demands | [`policy`] | `token_proto::policy` |
 //! | the token that was presented | [`bearer`], [`token`], [`encryption`] | |
-//! | the issuer's keys and revocations | [`key_set`], [`revocation`] | |
+//! | the issuer's revocations and keys | [`revocation`], [`key_set`] | |
 //! | every check of a token, in order | [`verify`] | |
 //! | tokens that were seen before | `cache` | |
 //! | who calls, for handlers | [`caller`] | |
@@ -27,6 +30,8 @@ pub mod signature;
 
 pub mod danger;
 
+pub mod trace_context;
+
 pub mod http_client;
 
 pub mod destination;
@@ -41,9 +46,9 @@ pub mod policy;
 
 pub mod bearer;
 
-pub mod key_set;
-
 pub mod revocation;
+
+pub mod key_set;
 
 pub mod verify;
 

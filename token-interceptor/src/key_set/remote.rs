@@ -13,6 +13,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, timeout, timeout_at},
 };
+use tracing::Instrument as _;
 
 use super::{
     KeySet,
@@ -102,7 +103,8 @@ impl Shared {
     async fn fetch(&self) {
         self.schedule().begin();
         let issuer = &*self.held.issuer;
-        let outcome = match timeout(FETCH_TIME_MAX, self.fetcher.fetch()).await {
+        let span = tracing::info_span!(parent: None, "fetch keys", otel.kind = "client", issuer);
+        let outcome = match timeout(FETCH_TIME_MAX, self.fetcher.fetch().instrument(span)).await {
             Ok(Ok(set)) => {
                 self.held.hold(set);
                 self.schedule().succeeded(Instant::now());

@@ -4,6 +4,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument as _;
 
 use super::{
     draw::draw,
@@ -136,12 +137,15 @@ impl Task {
         if next.fetch {
             self.asked_at = now;
             let (source, request) = (Arc::clone(self.shared.source()), Arc::clone(self.shared.request()));
-            self.attempt = Some(Box::pin(async move {
+            // For every call that waits or will come: a child of none of them.
+            let span = tracing::info_span!(parent: None, "obtain token", otel.kind = "client", request = %request);
+            let attempt = async move {
                 match timeout(ATTEMPT_MAX, source.fetch(&request)).await {
                     Ok(answer) => answer,
                     Err(elapsed) => Err(SourceError::unavailable(elapsed)),
                 }
-            }));
+            };
+            self.attempt = Some(Box::pin(attempt.instrument(span)));
         }
     }
 

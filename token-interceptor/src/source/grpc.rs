@@ -11,6 +11,7 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::{AccessToken, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, SubjectToken, TokenRequest};
+use crate::trace_context;
 
 /// An issuer spoken to over gRPC.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ impl GrpcIssuer {
             lifetime: lifetime.and_then(|lifetime| lifetime.try_into().ok()),
             redirect_uri: String::new(),
         };
+        let message = trace_context::request(message);
         let answer = self.client.clone().issue_token(message).await.map_err(|status| failure(&status))?.into_inner();
         read(answer.token, answer.server_time)
     }
@@ -55,6 +57,7 @@ impl GrpcIssuer {
             scopes: request.scopes().map(str::to_owned).collect(),
             ..v1::ExchangeTokenRequest::default()
         };
+        let message = trace_context::request(message);
         let answer = self.client.clone().exchange_token(message).await.map_err(|status| failure(&status))?.into_inner();
         read(answer.token, answer.server_time)
     }
