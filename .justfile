@@ -51,7 +51,7 @@ deploy:
 interop language:
     tests/interop/{{language}}/run
 
-# The fuzz targets, each for a minute.
+# The fuzz targets, each for a minute, on stable Rust; needs `cargo install --locked cargo-fuzz`.
 fuzz seconds="60":
     cd token-interceptor/fuzz && for target in $(ls fuzz_targets | sed 's/\.rs$//'); do cargo fuzz run -s none "$target" -- -max_total_time={{seconds}}; done
 
