@@ -47,7 +47,17 @@ pub(crate) struct Claims {
     pub(crate) issued_at: u64,
     pub(crate) not_before: Option<u64>,
     pub(crate) actors: Vec<Actor>,
+    pub(crate) at_hand: AtHand,
     pub(crate) members: Map<String, Value>,
+}
+
+/// What every call reads, found once: to look into the members for each costs as much as everything else that a token
+/// seen before does.
+pub(crate) struct AtHand {
+    client_id: Box<str>,
+    token_id: Box<str>,
+    scope: Box<str>,
+    audiences: Box<[Box<str>]>,
 }
 
 /// One hop of a delegation: who acts for the subject. RFC 8693 section 4.1.
@@ -77,20 +87,20 @@ impl VerifiedToken {
     /// `sub`: for whom the token stands; for client credentials the client itself.
     #[must_use]
     pub fn subject(&self) -> &str {
-        self.0.text("sub")
+        text(&self.0.members, "sub")
     }
 
     /// `client_id`: the client that the token was issued to. Empty only where
     /// [`TrustedIssuer::identity_tokens`](crate::verify::TrustedIssuer::identity_tokens) lets it be missing.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        self.0.text("client_id")
+        &self.0.at_hand.client_id
     }
 
     /// `jti`: the token's own name, good for logs. As [`VerifiedToken::client_id`] where it is missing.
     #[must_use]
     pub fn token_id(&self) -> &str {
-        self.0.text("jti")
+        &self.0.at_hand.token_id
     }
 
     /// `aud`: for whom the token was issued; one at the least.
@@ -100,7 +110,7 @@ impl VerifiedToken {
 
     /// `scope`: what was granted.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        self.0.text("scope").split(' ').filter(|scope| !scope.is_empty())
+        self.0.at_hand.scope.split(' ').filter(|scope| !scope.is_empty())
     }
 
     /// Whether `scope` was granted.
@@ -145,17 +155,29 @@ impl VerifiedToken {
 }
 
 impl Claims {
-    /// A text claim; empty where it is absent, which only optional ones may be.
-    fn text(&self, name: &str) -> &str {
-        self.members.get(name).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// RFC 7519 section 4.1.3: one string, or several.
     pub(crate) fn audiences(&self) -> impl Iterator<Item = &str> {
-        let audience = self.members.get("aud");
-        let several = audience.and_then(Value::as_array).into_iter().flatten();
-        audience.and_then(Value::as_str).into_iter().chain(several.filter_map(Value::as_str))
+        self.at_hand.audiences.iter().map(|audience| &**audience)
     }
+}
+
+impl AtHand {
+    /// Of claims whose types are checked.
+    pub(crate) fn of(members: &Map<String, Value>) -> Self {
+        let audience = members.get("aud");
+        // RFC 7519 section 4.1.3: one string, or several.
+        let several = audience.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        Self {
+            client_id: text(members, "client_id").into(),
+            token_id: text(members, "jti").into(),
+            scope: text(members, "scope").into(),
+            audiences: audience.and_then(Value::as_str).into_iter().chain(several).map(Into::into).collect(),
+        }
+    }
+}
+
+/// A text claim; empty where it is absent, which only optional ones may be.
+fn text<'c>(members: &'c Map<String, Value>, name: &str) -> &'c str {
+    members.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Actor {

@@ -14,7 +14,7 @@ pub(crate) fn push_string(json: &mut String, text: &str) {
 
 /// What stands between the quotation marks. RFC 8259 section 7.
 pub(crate) fn push_escaped(json: &mut String, text: &str) {
-    if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+    if !text.bytes().any(is_special) {
         json.push_str(text);
         return;
     }
@@ -29,8 +29,8 @@ pub(crate) fn push_escaped(json: &mut String, text: &str) {
 }
 
 /// Needs an escape; DEL does not, but is kept from terminals. All of them are ASCII.
-const fn is_special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
+fn is_special(byte: u8) -> bool {
+    matches!(byte, ..0x20 | b'"' | b'\\' | 0x7f)
 }
 
 #[cfg(test)]

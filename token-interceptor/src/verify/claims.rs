@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::{Unverified, VerifyError},
-    token::{Actor, Claims},
+    token::{Actor, AtHand, Claims},
 };
 
 /// The last second of the year 9999, as in `google.protobuf.Timestamp`: beyond it arithmetic goes wrong.
@@ -53,6 +53,7 @@ pub(super) fn check(members: Map<String, Value>, issuer: Arc<str>, profile: Prof
         issued_at: time(&members, "iat")?.ok_or(malformed("it has no iat"))?,
         not_before: time(&members, "nbf")?,
         actors: actors(members.get("act"))?,
+        at_hand: AtHand::of(&members),
         members,
     })
 }

@@ -69,7 +69,7 @@ impl Members {
     }
 
     fn name(&mut self, name: &str) {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        self.0.push_str(if self.0.is_empty() { "{" } else { "," });
         json_text::push_string(&mut self.0, name);
         self.0.push(':');
     }
