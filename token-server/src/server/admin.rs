@@ -9,6 +9,7 @@ use tonic::service::Routes;
 
 use super::{
     ServeError,
+    framing::Framing,
     guard::{Guard, own_policy},
     record::Recording,
 };
@@ -41,5 +42,5 @@ pub(super) fn routes(
     let routes = Routes::new(clients::server(parts.clients, parts.revocations))
         .add_service(keys::server(parts.keys))
         .add_service(audit::server(parts.audit));
-    Ok(routes.into_axum_router().reset_fallback().layer(guard).layer(Recording))
+    Ok(routes.into_axum_router().reset_fallback().layer(Framing).layer(guard).layer(Recording))
 }

@@ -120,6 +120,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Change, StoreError};
 
     async fn told(health: &Health, service: &str) -> i32 {
         use tonic_health::pb::{HealthCheckRequest, health_server::Health as _};
@@ -145,5 +146,60 @@ mod tests {
         }
         health.set_serving(false).await;
         assert_eq!(told(&health, CLIENTS).await, 2);
+    }
+
+    /// A store that answers, refuses, or does not answer at all.
+    #[derive(Default)]
+    struct Moody(std::sync::Mutex<Mood>);
+
+    #[derive(Clone, Copy, Default)]
+    enum Mood {
+        #[default]
+        Well,
+        Refusing,
+        Silent,
+    }
+
+    #[async_trait::async_trait]
+    impl ChangeLog for Moody {
+        async fn last_change(&self) -> Result<u64, StoreError> {
+            let mood = *self.0.lock().unwrap();
+            match mood {
+                Mood::Well => Ok(0),
+                Mood::Refusing => Err(StoreError::unavailable("gone")),
+                Mood::Silent => std::future::pending().await,
+            }
+        }
+
+        async fn changes_after(&self, _: u64, _: u32) -> Result<Vec<Change>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn purge_changes(&self, _: Duration) -> Result<u64, StoreError> {
+            Ok(0)
+        }
+
+        async fn changed(&self) {}
+    }
+
+    /// Known clients still get tokens: nobody should restart the server for it, or send requests elsewhere.
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_store_takes_the_services_that_need_it_and_neither_life_nor_readiness() {
+        let (health, store) = (Health::new(), Arc::new(Moody::default()));
+        health.set_serving(true).await;
+        let watching = tokio::spawn(health.clone().watch_store(Arc::clone(&store) as _));
+        for (mood, admin) in [(Mood::Well, 1), (Mood::Refusing, 2), (Mood::Well, 1), (Mood::Silent, 2), (Mood::Well, 1)]
+        {
+            *store.0.lock().unwrap() = mood;
+            tokio::time::sleep(2 * (PROBE_INTERVAL + PROBE_TIMEOUT)).await;
+            for service in FROM_STORE {
+                assert_eq!(told(&health, service).await, admin, "{service}");
+            }
+            for service in FROM_MEMORY {
+                assert_eq!(told(&health, service).await, 1, "{service}");
+            }
+            assert!(health.is_serving());
+        }
+        watching.abort();
     }
 }

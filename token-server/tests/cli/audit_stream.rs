@@ -330,6 +330,8 @@ async fn every_decision_of_every_method_and_endpoint_is_one_event_that_says_all(
     world.check(get_item, &format!("Bearer {token}"), true).await;
     world.check(get_item, "", false).await;
     world.check("/inventory.v1.InventoryService/DeleteItem", &format!("Bearer {token}"), false).await;
+    // A client that cannot be read: the mistake is the caller's, also in the stream.
+    world.call::<()>("CreateClient", &admin::GetClientRequest { client_id: "\u{7}".to_owned() }, &root, false).await;
     administration(&world, &root).await;
 
     let (asked, events) = world.events();
@@ -364,6 +366,11 @@ async fn every_decision_of_every_method_and_endpoint_is_one_event_that_says_all(
         ("orders", "/inventory.v1.InventoryService/DeleteItem")
     );
     assert!(!text(denied, "jti").is_empty(), "who was denied is known: {denied:?}");
+    let unreadable = |event: &&Map<String, Value>| {
+        (text(event, "operation"), text(event, "reason")) == ("create_client", "INVALID_REQUEST")
+    };
+    let unreadable: Vec<_> = events.values().flatten().filter(unreadable).collect();
+    assert_eq!(unreadable.iter().map(|event| text(event, "outcome")).collect::<Vec<_>>(), ["refused"]);
     let created = events.values().flatten().find(|event| text(event, "operation") == "create_client").unwrap();
     assert_eq!((text(created, "client_id"), text(created, "resource")), ("root", "orders"));
 }

@@ -1,7 +1,12 @@
 //! Everything on one port, and nothing that should not be there.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use token_proto::v1::{GetIssuerRequest, trust_service_client::TrustServiceClient};
+use token_proto::{
+    POLICY,
+    v1::{GetIssuerRequest, trust_service_client::TrustServiceClient},
+};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -61,7 +66,9 @@ async fn unknown_path_is_answered_in_the_callers_own_terms() {
 async fn health_is_told_for_each_service() {
     let (_folder, dev) = development(|_| {}).await;
     let mut health = HealthClient::new(channel(&dev).await);
-    for service in ["", "token.v1.TokenService", "token.v1.TrustService"] {
+    let services: BTreeSet<_> = POLICY.iter().filter_map(|method| method.path.split('/').nth(1)).collect();
+    assert!(services.len() >= 5, "{services:?}");
+    for service in services.into_iter().chain([""]) {
         let request = HealthCheckRequest { service: service.to_owned() };
         assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service}");
     }

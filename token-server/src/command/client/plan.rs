@@ -131,3 +131,56 @@ pub(super) fn export(there: Vec<Client>, output: &mut Output) -> Result<(), Fail
     let text = file.to_toml().map_err(|error| Failure::failed("the clients cannot be written as TOML", error))?;
     Ok(output.line(text.trim_end())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use token_proto::admin::v1::GetClientRequest;
+
+    use super::*;
+    use crate::{
+        command::{
+            client::every,
+            connection::{Connection, Role},
+        },
+        development::Development,
+    };
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        connection: Connection,
+    }
+
+    async fn rename(admin: &Admin, name: &str) {
+        let client = Client { client_id: "orders".to_owned(), display_name: name.to_owned(), ..Client::default() };
+        let update_mask = Some(prost_types::FieldMask { paths: vec!["display_name".to_owned()] });
+        let request = UpdateClientRequest { client: Some(client), update_mask, validate_only: false };
+        admin.clients().update_client(request).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_has_changed_since_the_plan_is_neither_overwritten_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Development::open(folder.path(), 0).unwrap().start().await.unwrap();
+        let state_dir = folder.path().to_str().unwrap();
+        let command = Command::parse_from(["token-server", "--state-dir", state_dir]);
+        let target = command.connection.resolve(Role::Admin).unwrap();
+        let admin = target.admin().await.unwrap();
+        let path = folder.path().join("clients.toml");
+        for (declared, name) in [("[[client]]\nid = \"orders\"\nname = \"Declared\"\n", "Theirs"), ("", "Theirs again")]
+        {
+            std::fs::write(&path, declared).unwrap();
+            let there = every(&admin).await.unwrap();
+            let plan = Plan::new(&File::read(&path).unwrap(), there, true, &target.client_id).unwrap();
+            assert_eq!(plan.0.len(), 1, "{plan:?}");
+            rename(&admin, name).await;
+            let refused = plan.apply(&admin, &mut Output::standard()).await.unwrap_err().to_string();
+            assert!(refused.contains("has changed since it was read"), "{refused}");
+            let orders = GetClientRequest { client_id: "orders".to_owned() };
+            let orders = admin.clients().get_client(orders).await.unwrap().into_inner().client.unwrap();
+            assert_eq!(orders.display_name, name);
+        }
+        running.server.shutdown().await;
+    }
+}
