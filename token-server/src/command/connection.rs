@@ -1,6 +1,6 @@
 //! Which issuer a command talks to, and as whom: from flags, the environment, or the state directory of `dev`.
 
-use std::{collections::BTreeMap, env, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, env, error::Error, io, path::PathBuf, time::Duration};
 
 use clap::Args;
 use secrecy::SecretString;
@@ -192,12 +192,36 @@ impl Target {
         let tokens = tokens.destination(endpoint.uri()).map_err(|error| unusable().because(error))?;
         // Before any token is asked for, so that an issuer that is not there is told apart.
         let channel = endpoint.connect().await.map_err(|error| {
+            let next = if is_of_unknown_ca(&error) {
+                "name the CA that its certificate comes from: --ca-file FILE (or TOKEN_CA_FILE)"
+            } else {
+                "is it running? `token-server dev` starts one for this directory"
+            };
             Failure::new(Kind::Unavailable, format!("cannot reach the issuer {}", self.issuer))
                 .because(error)
-                .next("is it running? `token-server dev` starts one for this directory")
+                .next(next)
         })?;
         Ok(Admin { channel: tokens.layer(channel) })
     }
+}
+
+/// Whether the server is there, and its certificate comes from a CA that is not trusted here.
+fn is_of_unknown_ca(error: &(dyn Error + 'static)) -> bool {
+    use rustls::CertificateError::{BadSignature, UnknownIssuer};
+    let unknown = |error: &(dyn Error + 'static)| {
+        let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let error = within.and_then(|error| error.downcast_ref()).or_else(|| error.downcast_ref());
+        // A bad signature: a CA of the same name is trusted, such as that of another `dev`.
+        matches!(error, Some(rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature)))
+    };
+    let mut error = Some(error);
+    while let Some(cause) = error {
+        if unknown(cause) {
+            return true;
+        }
+        error = cause.source();
+    }
+    false
 }
 
 /// The admin services of an issuer.

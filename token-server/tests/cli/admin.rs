@@ -135,6 +135,23 @@ fn a_client_of_the_admin_api_is_made_by_one_that_may_do_as_much_and_by_no_other(
 }
 
 #[test]
+fn a_certificate_of_an_unknown_ca_is_told_from_a_server_that_is_down() {
+    let dev = Dev::start();
+    let other = Dev::start();
+    let ca = other.state("ca.pem");
+    assert!(ca.exists());
+    let arguments = ["client", "list", "--issuer", &dev.issuer, "--ca-file", ca.to_str().unwrap()];
+    let refused = dev.run(&arguments);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(refused.stderr.contains("--ca-file") && !refused.stderr.contains("is it running"), "{}", refused.stderr);
+    let mut dev = dev;
+    dev.stop("-TERM");
+    let down = dev.run(&["client", "list"]);
+    assert_eq!(down.code, 4, "{}", down.stderr);
+    assert!(down.stderr.contains("is it running"), "{}", down.stderr);
+}
+
+#[test]
 fn wrong_arguments_name_the_right_form() {
     let home = tempfile::tempdir().unwrap();
     for (arguments, expected) in [

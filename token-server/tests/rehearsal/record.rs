@@ -51,10 +51,10 @@ impl Record {
     }
 
     /// Prints the table; returns the calls that nothing explains.
-    pub(crate) fn print(&self, calls: &[Call<Failure>]) -> Vec<String> {
+    pub(crate) fn print(&self, ended: Instant, calls: &[Call<Failure>]) -> Vec<String> {
         let mut unexplained = Vec::new();
-        eprintln!("| step | calls | failed inside an outage | failed outside | p50 | p99 | max | seen by |");
-        eprintln!("|---|---|---|---|---|---|---|---|");
+        eprintln!("| step | took | calls | failed inside an outage | failed outside | p50 | p99 | max | seen by |");
+        eprintln!("|---|---|---|---|---|---|---|---|---|");
         let ends = self.steps.iter().skip(1).map(|next| Some(next.begun)).chain([None]);
         for (step, end) in self.steps.iter().zip(ends) {
             let during = |call: &&Call<Failure>| call.begun >= step.begun && end.is_none_or(|end| call.begun < end);
@@ -71,8 +71,9 @@ impl Record {
             unexplained.extend(not.iter().filter_map(told));
             let [p50, p99, max] = times(&calls).map(|time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
             let (calls, explained, not) = (calls.len(), explained.len(), not.len());
+            let took = end.unwrap_or(ended).duration_since(step.begun).as_secs_f64();
             let (what, metric) = (step.what, step.metric);
-            eprintln!("| {what} | {calls} | {explained} | {not} | {p50} | {p99} | {max} | `{metric}` |");
+            eprintln!("| {what} | {took:.1} s | {calls} | {explained} | {not} | {p50} | {p99} | {max} | `{metric}` |");
         }
         unexplained
     }

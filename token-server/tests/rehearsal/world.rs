@@ -225,6 +225,7 @@ impl World {
 
     /// Everything that was acknowledged is so everywhere; prints the table.
     pub(crate) async fn end(self) {
+        let ended = Instant::now();
         for replica in &self.replicas {
             for client in self.acknowledged.iter().chain([&self.orders]) {
                 let known = async || replica.token(client).await.is_ok();
@@ -235,7 +236,7 @@ impl World {
             }
         }
         let calls = self.load.stop().await;
-        let unexplained = self.record.print(&calls);
+        let unexplained = self.record.print(ended, &calls);
         assert!(unexplained.is_empty(), "{} calls failed outside of outages: {unexplained:#?}", unexplained.len());
         for number in 0..3 {
             let good = calls.iter().filter(|call| call.replica == number && call.outcome.is_ok()).count();

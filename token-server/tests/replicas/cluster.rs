@@ -120,6 +120,8 @@ impl Replica {
         command.stderr(File::options().create(true).append(true).open(log).unwrap());
         let mut replica = Self { command, child: None, channel: reach(endpoint) };
         replica.set("ADMIN__ENABLED", "true");
+        // A machine that has other things to do is no overload.
+        replica.set("LIMITS__QUEUE_TIME_MAX", "10s");
         for (name, value) in settings {
             replica.set(name, value);
         }
