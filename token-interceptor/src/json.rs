@@ -6,7 +6,10 @@
 
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 /// Objects and arrays inside one another, at the most.
@@ -26,6 +29,19 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(de::Error::custom("not a JSON object"))
         }
+    }
+}
+
+/// Reads `text` as one JSON object into `T`. What serde derives for a structure also takes an array, for its fields in
+/// their order; here it does not.
+///
+/// # Errors
+///
+/// When it is not JSON, not an object, or not what `T` is made of.
+pub fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_json::Error> {
+    match text.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(text),
+        Some(_) | None => Err(de::Error::custom("not a JSON object")),
     }
 }
 
@@ -102,7 +118,7 @@ impl<'de> Visitor<'de> for Strict {
 
 #[cfg(test)]
 mod tests {
-    use super::object;
+    use super::{from_object, object};
 
     #[test]
     fn accepts_nested_values() {
@@ -136,5 +152,17 @@ mod tests {
         assert!(object(br#"{"a":1} x"#).is_err());
         assert!(object(b"[1]").is_err());
         assert!(object(b"").is_err());
+    }
+
+    #[test]
+    fn an_array_is_no_structure() {
+        #[derive(Debug, serde::Deserialize)]
+        struct One {
+            a: u8,
+        }
+        assert_eq!(from_object::<One>(b" \n{\"a\":1}").unwrap().a, 1);
+        for bad in [&b"[1]"[..], b" [1]", b"1", b"", b"{\"a\":1}x", b"{\"a\":1,\"a\":1}"] {
+            assert!(from_object::<One>(bad).is_err(), "{bad:?}");
+        }
     }
 }

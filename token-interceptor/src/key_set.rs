@@ -59,6 +59,16 @@ struct Document<'a> {
     keys: Vec<&'a RawValue>,
 }
 
+/// The keys of a JWK Set, each in its JSON, whether or not it can be used.
+///
+/// # Errors
+///
+/// When the document is not a JSON object with an array `keys`.
+pub fn jwks(document: &[u8]) -> Result<impl Iterator<Item = &str>, KeySetError> {
+    let document: Document<'_> = json::from_object(document)?;
+    Ok(document.keys.into_iter().map(RawValue::get))
+}
+
 impl KeySet {
     /// Reads a JWK Set. A key that is not a public signing key of a known algorithm is skipped: symmetric,
     /// private, for encryption, of an unknown kind, weak, or malformed in itself.
@@ -67,8 +77,7 @@ impl KeySet {
     ///
     /// When the document is not a JSON object with an array `keys`.
     pub fn from_jwks(document: &[u8]) -> Result<Self, KeySetError> {
-        let document: Document<'_> = serde_json::from_slice(document)?;
-        Ok(Self::from_jwks_one_by_one(document.keys.into_iter().map(RawValue::get)))
+        Ok(Self::from_jwks_one_by_one(jwks(document)?))
     }
 
     /// Reads public JWKs, each in its JSON; those that cannot be used are skipped, as by [`KeySet::from_jwks`].

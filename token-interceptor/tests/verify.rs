@@ -495,7 +495,17 @@ mod key_sets {
 
     #[test]
     fn documents_that_are_no_key_set_are_refused() {
-        for document in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#, r#"{"keys":[]} x"#, "<html>"] {
+        for document in [
+            "",
+            "[]",
+            "[[]]",
+            " [[ ] ]",
+            "{}",
+            r#"{"keys":{}}"#,
+            r#"{"keys":[],"keys":[]}"#,
+            r#"{"keys":[]} x"#,
+            "<html>",
+        ] {
             assert!(KeySet::from_jwks(document.as_bytes()).is_err(), "{document}");
         }
     }

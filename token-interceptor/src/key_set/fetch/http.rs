@@ -7,7 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{FetchError, FetchKeys};
-use crate::{http_client::HttpClient, key_set::KeySet};
+use crate::{http_client::HttpClient, json, key_set::KeySet};
 
 const OPENID: &str = "the issuer's OpenID configuration";
 const OAUTH: &str = "the issuer's OAuth server metadata";
@@ -76,8 +76,7 @@ impl FetchKeys for FromDiscovery {
 impl FromDiscovery {
     async fn keys_url(&self, what: &'static str, document: &Url) -> Result<Url, FetchError> {
         let body = get(&self.http, what, document).await?;
-        let metadata: Metadata =
-            serde_json::from_slice(&body).map_err(|source| FetchError::Malformed { what, source })?;
+        let metadata: Metadata = json::from_object(&body).map_err(|source| FetchError::Malformed { what, source })?;
         if *metadata.issuer != *self.issuer {
             return Err(FetchError::OtherIssuer { what });
         }

@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use token_interceptor::{
     json,
+    key_set::jwks,
     signature::{Algorithm, VerifyingKey},
     verify::jws::Jws,
 };
@@ -104,14 +103,8 @@ impl Held {
 
 /// A key that cannot be used spoils only itself. RFC 7517 section 5.
 pub(super) fn parse(document: &[u8]) -> Result<Vec<Arc<VerifyingKey>>, String> {
-    #[derive(Deserialize)]
-    struct Document<'a> {
-        #[serde(borrow)]
-        keys: Vec<&'a RawValue>,
-    }
-    let document: Document<'_> = serde_json::from_slice(document).map_err(|error| error.to_string())?;
-    let keys = document.keys.into_iter().take(KEYS_MAX).filter_map(|key| {
-        let members = json::object(key.get().as_bytes()).ok()?;
+    let keys = jwks(document).map_err(|error| error.to_string())?.take(KEYS_MAX).filter_map(|key| {
+        let members = json::object(key.as_bytes()).ok()?;
         VerifyingKey::from_jwk(&members).ok().map(Arc::new)
     });
     Ok(keys.collect())
@@ -152,6 +145,7 @@ mod tests {
         let set = format!(r#"{{"keys":[{{"kty":"oct","k":"AA"}},{ED25519},5]}}"#);
         assert_eq!(parse(set.as_bytes()).unwrap().len(), 1);
         assert!(parse(b"[]").is_err());
+        assert!(parse(b"[[]]").is_err());
     }
 
     #[test]
