@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 
-/// Above this a path has become dearer, below it cheaper; between them lie compilers' moods and random keys.
-const TOLERANCE: f64 = 0.04;
+/// Above this a path has become dearer, below it cheaper; between them lie random keys.
+const TOLERANCE: f64 = 0.02;
 
 pub(crate) struct Baseline {
     /// The compiler that it was counted with.
