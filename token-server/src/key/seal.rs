@@ -32,6 +32,12 @@ impl SealingKeys {
         self.current.id()
     }
 
+    /// Whether it opens what is sealed under this key.
+    #[must_use]
+    pub fn has(&self, sealing_key_id: &str) -> bool {
+        std::iter::once(&self.current).chain(&self.previous).any(|key| key.id() == sealing_key_id)
+    }
+
     /// Seals a private key. What is sealed opens only as the same key ID and algorithm: whoever can write
     /// to the store cannot swap keys, nor have one used with another algorithm.
     ///
@@ -102,6 +108,13 @@ mod tests {
 
     fn material(byte: u8) -> KeyMaterial {
         KeyMaterial::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn has_the_current_key_and_the_previous_ones_and_no_other() {
+        let keys = SealingKeys::new(material(1), vec![material(2)]);
+        let has = [1, 2, 3].map(|byte| keys.has(material(byte).id()));
+        assert_eq!(has, [true, true, false]);
     }
 
     #[test]

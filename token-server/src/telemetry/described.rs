@@ -56,7 +56,7 @@ fn describe_keys() {
     describe_gauge!(
         "token_server_sealed_signing_keys",
         Unit::Count,
-        "Stored signing keys by whether they are sealed under this server's current sealing key."
+        "Stored signing keys by the sealing key that they are sealed under; with an unknown one a restart fails."
     );
     describe_gauge!(
         "token_server_client_secrets",

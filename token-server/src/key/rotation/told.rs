@@ -35,9 +35,16 @@ pub(super) fn tell(keys: &Keys, stored: &[StoredKey], published: &[PublishedKey]
             }
         }
     }
-    let current = stored.iter().filter(|key| key.sealed.sealing_key_id == keys.sealing.current_id()).count();
-    for (name, number) in [("current", current), ("previous", stored.len() - current)] {
-        gauge!("token_server_sealed_signing_keys", "sealing_key" => name).set(number as f64);
+    let (mut current, mut previous, mut unknown) = (0, 0, 0);
+    for key in stored {
+        match key.sealed.sealing_key_id.as_str() {
+            id if id == keys.sealing.current_id() => current += 1,
+            id if keys.sealing.has(id) => previous += 1,
+            _ => unknown += 1,
+        }
+    }
+    for (name, number) in [("current", current), ("previous", previous), ("unknown", unknown)] {
+        gauge!("token_server_sealed_signing_keys", "sealing_key" => name).set(f64::from(number));
     }
 }
 
