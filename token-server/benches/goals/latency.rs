@@ -25,7 +25,7 @@ const DURATION: Duration = Duration::from_secs(5);
 const SETTLING: Duration = Duration::from_secs(1);
 /// Overload, as multiples of the greatest load that is served: one in which everybody can be answered, one in which not.
 const OVERLOADS: [(f64, &str); 2] =
-    [(1.25, "overload, a quarter more than that, open load"), (2.0, "overload, twice that, open load")];
+    [(1.1, "overload, a tenth more than that, open load"), (2.0, "overload, twice that, open load")];
 
 pub(crate) fn measure() -> Vec<Row> {
     let site = Site::new(0, "threads = 1", "");

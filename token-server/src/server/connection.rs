@@ -21,6 +21,7 @@ use tonic::transport::server::Connected;
 
 use super::{
     accept::{Arrival, Place},
+    lateness::is_behind,
     tls::ReloadingTls,
 };
 use crate::origin::{LastRead, Line, Peer};
@@ -82,6 +83,8 @@ fn refused(outcome: &'static str, error: &(dyn std::error::Error + 'static)) {
 pub(super) struct Connection<IO> {
     io: IO,
     line: Line,
+    /// It has let the others go before it.
+    stood_back: bool,
     silence: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
@@ -89,7 +92,7 @@ pub(super) struct Connection<IO> {
 impl<IO> Connection<IO> {
     fn new(io: IO, peer: Peer, place: Place, timeout: Duration) -> Self {
         let line = Line { peer, last_read: LastRead::new() };
-        Self { io, line, silence: Some(Box::pin(tokio::time::sleep(timeout))), _place: place }
+        Self { io, line, stood_back: false, silence: Some(Box::pin(tokio::time::sleep(timeout))), _place: place }
     }
 }
 
@@ -103,6 +106,12 @@ impl<IO> Connected for Connection<IO> {
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // One read a round, while those who were read before are still waiting.
+        self.stood_back = !self.stood_back && is_behind();
+        if self.stood_back {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
             self.line.last_read.note();

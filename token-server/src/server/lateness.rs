@@ -6,7 +6,8 @@
 //! without rest for a while.
 //!
 //! To refuse is work too, a quarter of a token's, nearly all of it in the transport. So no more is refused than can be without
-//! loss to those who are served; whoever is beyond that waits, held back by flow control.
+//! loss to those who are served. Whoever is beyond that waits where it costs nothing: a worker that is behind reads little
+//! more, so that the line stays short, and with it the memory that each request has left cold when its turn comes.
 
 use std::{cell::Cell, time::Duration};
 
@@ -15,9 +16,9 @@ use tokio::time::Instant;
 /// A worker without rest for so long has more to do than it can.
 const OVERLOADED_AFTER: Duration = Duration::from_millis(500);
 /// So many are begun for each that is refused.
-const BEGUN_PER_REFUSAL: u32 = 3;
+const BEGUN_PER_REFUSAL: u32 = 4;
 /// So many that were begun count, so that a worker that was long in time does not refuse everybody at once.
-const BEGUN_MAX: u32 = 300;
+const BEGUN_MAX: u32 = 400;
 /// A wait for the next event that is shorter was none: the event was there already.
 const REST_MIN: Duration = Duration::from_micros(50);
 
@@ -46,12 +47,14 @@ struct Busy {
     since: Instant,
     /// Requests that were begun, and not yet made up for by refusing another.
     begun: u32,
+    /// The last one had waited for too long.
+    behind: bool,
 }
 
 /// This thread is a worker, and is about to wait for the next event.
 pub(super) fn look() {
     let busy = match WORKER.get() {
-        Worker::Busy(busy) => Some(busy),
+        Worker::Busy(busy) => Some(Busy { behind: false, ..busy }),
         Worker::Unknown | Worker::Looking { .. } | Worker::Rested => None,
     };
     WORKER.set(Worker::Looking { since: Instant::now(), busy });
@@ -70,15 +73,22 @@ pub(super) fn found() {
 /// overloaded worker for longer than `max`.
 pub(super) fn is_late(read: Instant, max: Duration) -> bool {
     let now = Instant::now();
-    let Busy { since, begun } = match WORKER.get() {
+    let Busy { since, begun, .. } = match WORKER.get() {
         Worker::Busy(busy) => busy,
-        Worker::Rested => Busy { since: now, begun: 0 },
+        Worker::Rested => Busy { since: now, begun: 0, behind: false },
         Worker::Unknown | Worker::Looking { .. } => return false,
     };
-    let waited = now.duration_since(since) > OVERLOADED_AFTER && now.duration_since(read) > max;
-    let left = begun.checked_sub(BEGUN_PER_REFUSAL).filter(|_| waited);
-    WORKER.set(Worker::Busy(Busy { since, begun: left.unwrap_or(begun.saturating_add(1).min(BEGUN_MAX)) }));
+    let behind = now.duration_since(read) > max;
+    let late = behind && now.duration_since(since) > OVERLOADED_AFTER;
+    let left = begun.checked_sub(BEGUN_PER_REFUSAL).filter(|_| late);
+    let begun = left.unwrap_or(begun.saturating_add(1).min(BEGUN_MAX));
+    WORKER.set(Worker::Busy(Busy { since, begun, behind }));
     left.is_some()
+}
+
+/// Whether this worker has so much in line already that it should read no more than it must.
+pub(super) fn is_behind() -> bool {
+    matches!(WORKER.get(), Worker::Busy(Busy { behind: true, .. }))
 }
 
 #[cfg(test)]
@@ -133,8 +143,19 @@ pub(super) mod tests {
         work().await;
         let read = Instant::now();
         advance(MAX * 2).await;
-        let refused = (0..400).filter(|_| is_late(read, MAX)).count();
+        let refused = (0..500).filter(|_| is_late(read, MAX)).count();
         assert_eq!(refused, 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_is_behind_from_a_request_that_waited_until_one_that_did_not() {
+        rest().await;
+        assert!(!after(MAX * 2).await && is_behind());
+        assert!(!after(MAX).await && !is_behind());
+        assert!(!after(MAX * 2).await && is_behind());
+        look();
+        found();
+        assert!(!is_behind());
     }
 
     #[tokio::test(start_paused = true)]
