@@ -126,12 +126,14 @@ fn open(server: &Server, per_second: f64, duration: Duration) -> Outcome {
         let rest = tokio::time::timeout(Duration::from_secs(10), under_way.join_all()).await;
         answers.extend(rest.unwrap_or_default());
         let mut outcome = Outcome { sent, shed: 0, failed: 0, why: None, latencies: Vec::new(), goodput: 0.0 };
-        let settled = started + SETTLING..started + duration;
+        let (settled, mut served) = (started + SETTLING..started + duration, 0u32);
         for answer in answers {
             match answer {
                 Answer::Token(due, latency) => {
                     outcome.latencies.push(latency);
-                    outcome.goodput += f64::from(u8::from(settled.contains(&(due + latency))));
+                    if settled.contains(&(due + latency)) {
+                        served += 1;
+                    }
                 }
                 Answer::Shed => outcome.shed += 1,
                 Answer::Failed(why) => {
@@ -140,7 +142,7 @@ fn open(server: &Server, per_second: f64, duration: Duration) -> Outcome {
                 }
             }
         }
-        outcome.goodput /= (duration - SETTLING).as_secs_f64();
+        outcome.goodput = f64::from(served) / (duration - SETTLING).as_secs_f64();
         outcome.latencies.sort_unstable();
         outcome
     })

@@ -22,22 +22,30 @@ pub(crate) struct Guarded<'a> {
     pub(crate) resource: Option<&'a str>,
 }
 
-impl Guarded<'_> {
-    /// It was done, or may be.
-    pub(crate) fn granted(self, outcome: &'static str, caller: Option<&Caller>) {
-        let Self { origin, operation, resource } = self;
+/// One event, at `$level`; `$why` are the fields of a refusal.
+macro_rules! event {
+    ($level:ident, $guarded:ident, $outcome:ident, $caller:ident $(, $why:ident)*) => {{
+        let Guarded { origin, operation, resource } = $guarded;
         let resource = resource.map(|resource| cleaned(resource, RESOURCE_CHARS_MAX));
-        tracing::info!(
+        tracing::$level!(
             target: TARGET,
             operation,
-            outcome,
-            client_id = caller.map(Caller::client_id),
-            subject = caller.and_then(subject),
-            jti = caller.map(|caller| caller.token().token_id()),
+            outcome = $outcome,
+            client_id = $caller.map(Caller::client_id),
+            subject = $caller.and_then(subject),
+            jti = $caller.map(|caller| caller.token().token_id()),
             resource = resource.as_deref(),
+            $($why,)*
             peer = %origin.peer(),
             request_id = origin.request_id().as_str(),
         );
+    }};
+}
+
+impl Guarded<'_> {
+    /// It was done, or may be.
+    pub(crate) fn granted(self, outcome: &'static str, caller: Option<&Caller>) {
+        event!(info, self, outcome, caller);
     }
 
     /// The layer refused it.
@@ -54,21 +62,7 @@ impl Guarded<'_> {
         (reason, detail): (&str, Option<&'static str>),
         caller: Option<&Caller>,
     ) {
-        let Self { origin, operation, resource } = self;
-        let resource = resource.map(|resource| cleaned(resource, RESOURCE_CHARS_MAX));
-        tracing::warn!(
-            target: TARGET,
-            operation,
-            outcome,
-            client_id = caller.map(Caller::client_id),
-            subject = caller.and_then(subject),
-            jti = caller.map(|caller| caller.token().token_id()),
-            resource = resource.as_deref(),
-            reason,
-            detail,
-            peer = %origin.peer(),
-            request_id = origin.request_id().as_str(),
-        );
+        event!(warn, self, outcome, caller, reason, detail);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Peppers, SecretHash};
 use crate::{
-    client::{Client, Credential, CredentialKind},
+    client::{Credential, CredentialKind},
     error_chain,
     feed::{Event, Feed, Subscription},
     store::{ChangeKind, ClientStore, StoreError},
@@ -74,8 +74,8 @@ async fn count(store: &dyn ClientStore, peppers: &Peppers, clock: &dyn Clock, re
         let begun = Instant::now();
         let page = store.clients(after.as_ref(), PAGE).await?;
         let now = clock.now();
-        let live = |client: &Client| client.credentials.iter().filter(|c| c.is_live(now)).cloned().collect::<Vec<_>>();
-        page.iter().flat_map(live).for_each(|credential| in_use.add(&credential, peppers));
+        let credentials = page.iter().flat_map(|client| &client.credentials);
+        credentials.filter(|credential| credential.is_live(now)).for_each(|live| in_use.add(live, peppers));
         match page.last() {
             Some(last) if page.len() >= PAGE as usize => after = Some(last.id.clone()),
             Some(_) | None => return Ok(in_use),
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{
         client::{
-            ClientId,
+            Client, ClientId,
             secret::{ClientSecret, Pepper},
         },
         key_material::KeyMaterial,
