@@ -7,11 +7,6 @@ mod name;
 mod public_key;
 pub mod secret;
 mod registration;
-pub mod registry;
-pub(crate) mod basic;
-pub mod assertion;
-pub mod presented;
-pub mod authenticate;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -37,7 +37,7 @@ pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 
 use token_interceptor::signature::Algorithm;
 
-use crate::client::assertion::AssertionRules;
+use crate::client_authentication::assertion::AssertionRules;
 use crate::limit::QuotaSettings;
 use crate::registration::RegistrationSettings;
 use reader::Section;

@@ -10,8 +10,9 @@ use secrecy::SecretString;
 use token_proto::v1;
 
 use crate::{
-    client::{
-        GrantType, basic,
+    client::GrantType,
+    client_authentication::{
+        basic,
         presented::{Parts, PresentedClient},
     },
     error::IssueError,

@@ -25,7 +25,7 @@ pub(crate) use env_file::read as read_env_file;
 pub use local_ca::LocalCaError;
 
 use crate::{
-    client::assertion::AssertionRules,
+    client_authentication::assertion::AssertionRules,
     config::{
         Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls, TokenExchange,
         Tokens,

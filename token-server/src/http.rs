@@ -24,7 +24,7 @@ use axum::{
 };
 use http::HeaderValue;
 
-use crate::{client::basic, issuer::Issuer, metadata::path, origin::Origin, registration::Registrar};
+use crate::{client_authentication::basic, issuer::Issuer, metadata::path, origin::Origin, registration::Registrar};
 use register::Registering;
 
 /// What the endpoints share.

@@ -1,6 +1,6 @@
 //! The line that every request to the issuer goes through, whichever face it came in by.
 //!
-//! limit(peer) → [`crate::convert`] → [`crate::client::authenticate`] → limit(client) → [`crate::grant`] →
+//! limit(peer) → [`crate::convert`] → [`crate::client_authentication`] → limit(client) → [`crate::grant`] →
 //! [`crate::mint`] → [`crate::audit`]. Each stage takes the value of the one before; nothing on the way writes
 //! to the store.
 
@@ -21,13 +21,14 @@ use tracing::Instrument as _;
 
 use crate::{
     audit::Decision,
-    client::{
+    client::secret::Peppers,
+    client_authentication::{
+        AuthenticatedClient, Means,
         assertion::{AssertionRules, Assertions},
-        authenticate::{AuthenticatedClient, Means, authenticate},
+        authenticate,
         presented::PresentedClient,
-        registry::ClientRegistry,
-        secret::Peppers,
     },
+    client_registry::ClientRegistry,
     convert::{TokenQuestion, TokenRequest},
     error::IssueError,
     federation::Federation,

@@ -8,8 +8,8 @@
 //! | who asks, and what it may ask for: the types | [`client`] |
 //! | where clients, sealed keys, revocations and the audit of changes are kept | [`store`] |
 //! | changes, as they happen: to the caches and to the trust stream | [`feed`] |
-//! | the client, from memory | [`client::registry`] |
-//! | the client proves who it is | [`client::authenticate`] |
+//! | the client, from memory | [`client_registry`] |
+//! | the client proves who it is | [`client_authentication`] |
 //! | the signature; keys that rotate by themselves | [`key`] |
 //! | tokens that are good no more | [`revocation`] |
 //! | tokens of ours that come back | [`own_tokens`] |
@@ -45,6 +45,8 @@ pub mod origin;
 pub mod client;
 pub mod store;
 pub mod feed;
+pub mod client_registry;
+pub mod client_authentication;
 pub mod key;
 pub mod revocation;
 pub mod own_tokens;

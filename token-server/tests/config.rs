@@ -5,7 +5,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use token_server::{
-    client::assertion::Reach,
+    client_authentication::assertion::Reach,
     config::{AuditTarget, Config, ConfigError, LogFormat, Place},
 };
 

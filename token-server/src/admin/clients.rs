@@ -13,9 +13,9 @@ use super::{AdminError, ClientDraft, ClientField, Operator, check::Check, creden
 use crate::{
     client::{
         Client, ClientId,
-        registry::ClientRegistry,
         secret::{ClientSecret, Peppers},
     },
+    client_registry::ClientRegistry,
     store::{AdminRecord, ClientStore, StoreError},
     timestamp,
 };

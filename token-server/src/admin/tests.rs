@@ -12,9 +12,9 @@ use super::*;
 use crate::{
     client::{
         Client, ClientId, Credential, CredentialKind,
-        registry::ClientRegistry,
         secret::{Pepper, Peppers},
     },
+    client_registry::ClientRegistry,
     key::{KeyRotation, KeySettings, KeyState, Schedule, SealingKeys},
     key_material::KeyMaterial,
     revocation::RevocationRegistry,

@@ -6,7 +6,6 @@
 
 mod hash;
 mod imported;
-pub(crate) mod in_use;
 
 use std::fmt;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Section;
-use crate::client::assertion::{AssertionRules, Reach};
+use crate::client_authentication::assertion::{AssertionRules, Reach};
 
 /// The bounds of `jwks_uri_served_max`: a fetch is due after five minutes, and what was taken back a day ago is no key.
 const SERVED_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(300)..=Duration::from_secs(86_400);

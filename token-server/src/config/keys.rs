@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use token_interceptor::signature::{Algorithm, SigningKey};
 
 use super::reader::Section;
-use crate::{client::registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMaterial, store::StoreLocation};
+use crate::{client_registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMaterial, store::StoreLocation};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A working day's outage of the store is survived by half.

@@ -1,10 +1,7 @@
 //! The client credentials grant. RFC 6749 section 4.4.
 
 use super::{Authorization, RequestedAccess, access};
-use crate::{
-    client::{GrantType, authenticate::AuthenticatedClient},
-    error::IssueError,
-};
+use crate::{client::GrantType, client_authentication::AuthenticatedClient, error::IssueError};
 
 /// What the request asks for.
 #[derive(Debug, Default)]

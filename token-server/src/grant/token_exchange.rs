@@ -18,7 +18,8 @@ pub(crate) use parties::{Actor, Parties, Subject};
 
 use super::{Authorization, RequestedAccess, access};
 use crate::{
-    client::{Client, Grant, GrantType, Scope, authenticate::AuthenticatedClient},
+    client::{Client, Grant, GrantType, Scope},
+    client_authentication::AuthenticatedClient,
     error::IssueError,
     federation::SubjectId,
     security_token::SecurityToken,

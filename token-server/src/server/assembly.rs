@@ -15,11 +15,9 @@ use super::{
 };
 use crate::{
     admin::{AdminRules, AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
-    client::{
-        assertion::Reach,
-        registry::ClientRegistry,
-        secret::{self, Pepper, Peppers},
-    },
+    client::secret::{Pepper, Peppers},
+    client_authentication::assertion::Reach,
+    client_registry::{ClientRegistry, peppers_in_use},
     config::{Config, IssuerUrl, Limits, Secrets},
     declared::{self, DeclaredError},
     federation::Federation,
@@ -103,7 +101,7 @@ pub(super) async fn assemble(
     let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
     revocations.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
-    secret::in_use::follow(store.clone(), peppers.clone(), Arc::clone(&clock), &feed);
+    peppers_in_use::follow(store.clone(), peppers.clone(), Arc::clone(&clock), &feed);
     let peppers =
         if config.secrets.accept_imported { peppers.accept_imported().map_err(ServeError::internal)? } else { peppers };
     let rules = rules(config);

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{MESSAGE_BYTES_MAX, status, structure};
 use crate::{
-    client::basic,
+    client_authentication::basic,
     convert,
     issuer::{Issuer, NotTold, introspected},
     mint::IssuedToken,

@@ -9,7 +9,7 @@ use token_interceptor::{
     signature::{Algorithm, SigningKey},
 };
 use token_proto::v1::{self, client_authentication::Credential};
-use token_server::client::assertion::Reach;
+use token_server::client_authentication::assertion::Reach;
 use tonic::Code;
 
 use crate::support::{

@@ -19,9 +19,9 @@ use token_server::{
     admin::{AdminRules, ClientAdmin, RevocationAdmin},
     client::{
         Client, Credential, CredentialKind, Grant, GrantType, PublicKeyJwk, SecretHash,
-        registry::ClientRegistry,
         secret::{ClientSecret, Pepper, Peppers},
     },
+    client_registry::ClientRegistry,
     issuer::{Issuer, Parts, Settings},
     key::KeyRing,
     key_material::KeyMaterial,

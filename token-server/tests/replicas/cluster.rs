@@ -20,10 +20,8 @@ use token_proto::{
 };
 use token_server::{
     admin::{ADMIN_AUDIENCE, AdminRules, ClientAdmin, ClientDraft, GrantDraft, Operator},
-    client::{
-        registry::ClientRegistry,
-        secret::{Pepper, Peppers},
-    },
+    client::secret::{Pepper, Peppers},
+    client_registry::ClientRegistry,
     key_material::KeyMaterial,
     store::{Store, StoreLocation},
 };

@@ -7,7 +7,8 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use token_server::{
-    client::{Client, ClientId, registry::ClientRegistry},
+    client::{Client, ClientId},
+    client_registry::ClientRegistry,
     feed::{Feed, FeedSettings},
     store::{ChangeLog as _, ClientStore as _, Store, postgres::PostgresStore},
 };

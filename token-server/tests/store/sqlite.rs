@@ -7,7 +7,8 @@ use std::{
 
 use tempfile::TempDir;
 use token_server::{
-    client::{Client, ClientId, registry::ClientRegistry},
+    client::{Client, ClientId},
+    client_registry::ClientRegistry,
     feed::{Feed, FeedSettings},
     store::{ClientStore as _, Store, StoreError, sqlite::SqliteStore},
 };

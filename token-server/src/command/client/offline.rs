@@ -7,7 +7,8 @@ use token_proto::admin::v1::{Client, CreateClientResponse};
 
 use crate::{
     admin::{AdminError, ClientAdmin, Operator},
-    client::{registry::ClientRegistry, secret::ClientSecret},
+    client::secret::ClientSecret,
+    client_registry::ClientRegistry,
     command::{
         failure::{Failure, Kind},
         output::{Output, note},

@@ -4,6 +4,7 @@
 //! push clients out. Of many that ask for the same ID at once one reads the store. While the store is out of
 //! reach, what is in memory serves, until the feed says that it is too old.
 
+pub(crate) mod peppers_in_use;
 mod uses;
 
 use std::{
@@ -19,8 +20,8 @@ use quick_cache::sync::Cache;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::uses::Uses;
-use super::{Client, ClientId};
 use crate::{
+    client::{Client, ClientId},
     feed::{Event, Feed, Subscription},
     store::{ChangeKind, ClientStore, StoreError},
 };

@@ -26,11 +26,11 @@ use token_interceptor::{
 
 pub use remote::Reach;
 
-use super::{
-    Client, CredentialKind,
-    work::{Step, takes},
-};
 use crate::{
+    client::{
+        Client, CredentialKind,
+        work::{Step, takes},
+    },
     error::{AuthenticationFailure, IssueError},
     store::AssertionStore,
 };

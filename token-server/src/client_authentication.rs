@@ -2,21 +2,28 @@
 //!
 //! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
 //! the same path with the same work, so neither the answer nor the time tells which client IDs exist:
-//! [`super::work`], and `docs/adr/0017-equal-work-for-every-failure.md` for what is left.
+//! [`crate::client::work`], and `docs/adr/0017-equal-work-for-every-failure.md` for what is left.
+
+pub(crate) mod basic;
+pub mod assertion;
+pub mod presented;
 
 use std::{sync::Arc, time::SystemTime};
 
 use secrecy::ExposeSecret as _;
 
-use super::{
-    Client, ClientId, Credential,
-    assertion::Assertions,
-    presented::PresentedClient,
-    registry::ClientRegistry,
-    secret::Peppers,
-    work::{Step, takes},
+use assertion::Assertions;
+use presented::PresentedClient;
+
+use crate::{
+    client::{
+        Client, ClientId, Credential,
+        secret::Peppers,
+        work::{Step, takes},
+    },
+    client_registry::ClientRegistry,
+    error::{AuthenticationFailure, IssueError},
 };
-use crate::error::{AuthenticationFailure, IssueError};
 
 /// A client that has proved who it is. Only [`authenticate`] makes one.
 #[derive(Debug)]

@@ -9,9 +9,8 @@ use metrics::gauge;
 use token_interceptor::clock::Clock;
 use tokio::time::{Instant, sleep};
 
-use super::{Peppers, SecretHash};
 use crate::{
-    client::{Credential, CredentialKind},
+    client::{Credential, CredentialKind, SecretHash, secret::Peppers},
     error_chain,
     feed::{Event, Feed, Subscription},
     store::{ChangeKind, ClientStore, StoreError},
