@@ -4,7 +4,7 @@
 //! |---|---|
 //! | configuration → store, keys, issuer, admin services | `assembly` |
 //! | TCP connections, bounded, to the worker that has the fewest | `accept` |
-//! | requests at once, bounded in number and in time | `admission`, `lateness` |
+//! | requests at once, bounded in number and in time, of all peers and of each | `admission`, `lateness`, `share` |
 //! | a thread per core | `worker` |
 //! | clients that a file declares | `declared` |
 //! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
@@ -33,6 +33,7 @@ mod lateness;
 mod operations;
 mod record;
 mod routes;
+mod share;
 mod spans;
 mod timing;
 mod tls;
@@ -64,6 +65,7 @@ use assembly::{Assembly, State};
 use drain::EndOnDrain;
 use health::Health;
 use routes::{Extras, Services};
+use share::Shares;
 use tls::ReloadingTls;
 use worker::{Phase, Port, Worker};
 
@@ -153,6 +155,7 @@ impl Running {
         let mut accepting = JoinSet::new();
         let port = Port {
             services: services.clone(),
+            shares: Shares::new(&config.limits),
             tls: tls.clone(),
             limits: config.limits.clone(),
             phase: phase.subscribe(),

@@ -114,6 +114,9 @@ pub struct Limits {
     pub connections_per_peer: usize,
     /// Requests at once; more are refused at once.
     pub requests_at_once: usize,
+    /// Of them, requests of one peer, each until the last of its answer has been taken, streams too; more are refused at
+    /// once. 0 is no limit. An IPv6 peer is its /64.
+    pub requests_at_once_per_peer: usize,
     /// A request that has waited longer than this for a worker that is overloaded is refused when its turn comes.
     pub queue_time_max: Duration,
     /// A request that is not answered by then is refused: a body that trickles in, most often.
@@ -145,6 +148,7 @@ impl Limits {
             connections: section.within("connections", default.connections, 1..=1_000_000),
             connections_per_peer: section.or("connections_per_peer", default.connections_per_peer),
             requests_at_once: section.within("requests_at_once", default.requests_at_once, 1..=1_000_000),
+            requests_at_once_per_peer: section.or("requests_at_once_per_peer", default.requests_at_once_per_peer),
             queue_time_max: section.within("queue_time_max", default.queue_time_max, second / 1_000..=second * 60),
             request_timeout: section.within("request_timeout", default.request_timeout, second..=second * 600),
             handshake_timeout: section.within("handshake_timeout", default.handshake_timeout, second..=second * 60),
@@ -174,6 +178,7 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_peer: 2_000,
             requests_at_once: 10_000,
+            requests_at_once_per_peer: 5_000,
             queue_time_max: second / 40,
             request_timeout: second * 30,
             handshake_timeout: second * 10,

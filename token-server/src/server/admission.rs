@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Requests that were refused here, by why.
-const SHED: &str = "token_server_requests_shed_total";
+pub(super) const SHED: &str = "token_server_requests_shed_total";
 /// Probes over gRPC ...
 const HEALTH: &str = "/grpc.health.v1.Health/";
 /// ... and over HTTP, and what tells operators why the others are refused.

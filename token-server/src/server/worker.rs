@@ -7,11 +7,13 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 use tonic::transport::Server;
+use tower::Layer as _;
 
 use super::{
     accept::{Arrival, Desk},
     connection, lateness,
     routes::Services,
+    share::Shares,
     tls::ReloadingTls,
 };
 use crate::config::Limits;
@@ -36,6 +38,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Port {
     pub(super) services: Services,
+    pub(super) shares: Shares,
     pub(super) tls: Option<Arc<ReloadingTls>>,
     pub(super) limits: Limits,
     pub(super) phase: watch::Receiver<Phase>,
@@ -76,7 +79,7 @@ impl Port {
     async fn serve(self, arrivals: mpsc::UnboundedReceiver<Arrival>) {
         let mut stopped = self.phase.clone();
         let serving = async {
-            let (server, services) = (self.server(), self.services);
+            let (server, services) = (self.server(), self.shares.layer(self.services));
             let (drain, timeout) = (reached(self.phase, Phase::Draining), self.limits.handshake_timeout);
             match self.tls {
                 Some(tls) => {

@@ -15,6 +15,7 @@ mod drain;
 mod ext_authz;
 mod framing;
 mod harness;
+mod hostile;
 mod limits;
 mod mutated;
 mod port;
