@@ -65,7 +65,6 @@ use assembly::{Assembly, State};
 use drain::EndOnDrain;
 use health::Health;
 use routes::{Extras, Services};
-use share::Shares;
 use tls::ReloadingTls;
 use worker::{Phase, Port, Worker};
 
@@ -153,13 +152,7 @@ impl Running {
         let services = routes::services(Arc::clone(&issuer), admin, &health, extras)?;
 
         let mut accepting = JoinSet::new();
-        let port = Port {
-            services: services.clone(),
-            shares: Shares::new(&config.limits),
-            tls: tls.clone(),
-            limits: config.limits.clone(),
-            phase: phase.subscribe(),
-        };
+        let port = Port::new(services.clone(), tls.clone(), &config.limits, phase.subscribe());
         let mut workers = serve(listener, &port, config.listen.threads, &mut accepting)?;
         let mut tls: Vec<_> = tls.into_iter().collect();
         let mut ext_authz_address = None;

@@ -38,9 +38,9 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Port {
     pub(super) services: Services,
-    pub(super) shares: Shares,
     pub(super) tls: Option<Arc<ReloadingTls>>,
     pub(super) limits: Limits,
+    pub(super) shares: Shares,
     pub(super) phase: watch::Receiver<Phase>,
 }
 
@@ -76,6 +76,15 @@ impl Worker {
 }
 
 impl Port {
+    pub(super) fn new(
+        services: Services,
+        tls: Option<Arc<ReloadingTls>>,
+        limits: &Limits,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        Self { services, tls, limits: limits.clone(), shares: Shares::new(limits), phase }
+    }
+
     async fn serve(self, arrivals: mpsc::UnboundedReceiver<Arrival>) {
         let mut stopped = self.phase.clone();
         let serving = async {
