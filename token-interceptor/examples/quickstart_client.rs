@@ -8,6 +8,7 @@ mod pb;
 
 use std::env;
 
+// README: client_use
 use token_interceptor::{
     attach::TokenLayer,
     source::{ClientCredentials, IssuerBuilder},
@@ -15,6 +16,7 @@ use token_interceptor::{
 use tonic::transport::Endpoint;
 
 use pb::inventory_service_client::InventoryServiceClient;
+// README: end
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -3,6 +3,7 @@
 #[path = "quickstart/pb.rs"]
 mod pb;
 
+// README: server_use
 use token_interceptor::{
     caller::Caller,
     layer::AuthorizationLayer,
@@ -12,6 +13,7 @@ use token_interceptor::{
 use tonic::{Request, Response, Status, transport::Server};
 
 use pb::inventory_service_server::{InventoryService, InventoryServiceServer, SERVICE_NAME};
+// README: end
 
 struct Inventory;
 
