@@ -21,6 +21,7 @@ use hyper_util::{
     client::legacy::{self, Client, connect::Connect},
     rt::{TokioExecutor, TokioTimer},
 };
+use secrecy::SecretString;
 use url::{Host, Url};
 
 pub use error::HttpError;
@@ -28,6 +29,7 @@ pub use error::HttpError;
 use crate::{danger, trace_context};
 use addresses::Resolver;
 use error::Kind;
+use tls::ClientCertificate;
 
 /// Longest wait for an answer and its body, unless the builder says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,6 +61,7 @@ pub struct HttpClientBuilder {
     plaintext_allowed: bool,
     public_only: bool,
     extra_roots_pem: Vec<u8>,
+    client_certificate: Option<ClientCertificate>,
 }
 
 /// An answer, read to its end.
@@ -82,6 +85,7 @@ impl HttpClient {
             plaintext_allowed: false,
             public_only: false,
             extra_roots_pem: Vec::new(),
+            client_certificate: None,
         }
     }
 
@@ -196,6 +200,14 @@ impl HttpClientBuilder {
         self
     }
 
+    /// Shows a certificate to servers that ask for one (mutual TLS): the chain as PEM, leaf first, and its private key
+    /// as PEM.
+    #[must_use]
+    pub fn client_certificate(mut self, chain_pem: impl Into<Vec<u8>>, private_key_pem: SecretString) -> Self {
+        self.client_certificate = Some(ClientCertificate { chain_pem: chain_pem.into(), private_key_pem });
+        self
+    }
+
     /// Allows plaintext `http` to any host; see [`danger::AllowPlaintext`].
     #[must_use]
     pub fn plaintext(mut self, _: danger::AllowPlaintext) -> Self {
@@ -215,14 +227,17 @@ impl HttpClientBuilder {
     ///
     /// # Errors
     ///
-    /// When the extra roots are not certificates in PEM.
+    /// When the extra roots are not certificates in PEM, or the client certificate and its key are not PEM that belongs
+    /// together.
     pub fn build(self) -> Result<HttpClient, HttpError> {
-        let connector = tls::connector(&self.extra_roots_pem, Resolver::new(self.public_only))?;
+        let config = tls::config(&self.extra_roots_pem, self.client_certificate.as_ref())?;
+        let connector = tls::connector(config, Resolver::new(self.public_only));
         Ok(self.build_on(connector))
     }
 
     /// Builds the client on a connector of the caller's, in place of TCP and TLS: for simulated networks,
-    /// sockets in the file system, proxies. What it connects to is then the connector's business.
+    /// sockets in the file system, proxies. What it connects to, and by which certificates, is then the connector's
+    /// business.
     #[must_use]
     pub fn build_on<C>(self, connector: C) -> HttpClient
     where

@@ -47,6 +47,34 @@ fn refuses_roots_that_are_not_certificates() {
     assert!(HttpClient::builder().extra_roots_pem("not a certificate").build().is_err());
 }
 
+/// A chain of one, and its key.
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["client.example".to_owned()]).unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn refuses_a_client_certificate_that_is_none_or_is_not_the_keys() {
+    let ((chain, key), (_, foreign)) = (certificate(), certificate());
+    let build = |chain: &str, key: &str| HttpClient::builder().client_certificate(chain, key.into()).build();
+    build(&chain, &key).unwrap();
+    for (chain, key) in [("", &*key), ("nothing", &key), (&chain, ""), (&chain, "nothing"), (&chain, &foreign)] {
+        let error = build(chain, key).unwrap_err();
+        assert!(!error.is_transient());
+        assert_eq!(error.to_string(), "the client certificate and its key are not PEM that belongs together");
+    }
+}
+
+#[test]
+fn the_key_of_a_client_certificate_is_not_in_debug() {
+    let (chain, key) = certificate();
+    let told = format!("{:?}", HttpClient::builder().client_certificate(chain, key.as_str().into()));
+    assert!(told.contains("REDACTED") && !told.contains(key.lines().nth(1).unwrap()), "{told}");
+    let bytes = format!("{:?}", key.as_bytes());
+    assert!(!told.contains(bytes.trim_matches(['[', ']'])), "{told}");
+}
+
 #[tokio::test]
 async fn does_not_follow_redirects() {
     let hits = Arc::new(AtomicUsize::new(0));

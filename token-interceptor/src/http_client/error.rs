@@ -15,6 +15,7 @@ pub(super) enum Kind {
     AddressRefused,
     UnusableRequest,
     UnusableRoots,
+    UnusableClientCertificate,
     TimedOut,
     BodyTooLarge,
     Exchange(legacy::Error),
@@ -32,6 +33,7 @@ impl HttpError {
             | Kind::AddressRefused
             | Kind::UnusableRequest
             | Kind::UnusableRoots
+            | Kind::UnusableClientCertificate
             | Kind::BodyTooLarge => false,
         }
     }
@@ -63,6 +65,7 @@ impl fmt::Display for HttpError {
             Kind::AddressRefused => "the URL leads to an address that is not of the public Internet",
             Kind::UnusableRequest => "the request cannot be encoded",
             Kind::UnusableRoots => "the extra roots are not certificates in PEM",
+            Kind::UnusableClientCertificate => "the client certificate and its key are not PEM that belongs together",
             Kind::TimedOut => "no whole answer came in time",
             Kind::BodyTooLarge => "the answer is larger than allowed",
             Kind::Exchange(_) => "the exchange failed",
@@ -81,6 +84,7 @@ impl Error for HttpError {
             | Kind::AddressRefused
             | Kind::UnusableRequest
             | Kind::UnusableRoots
+            | Kind::UnusableClientCertificate
             | Kind::TimedOut
             | Kind::BodyTooLarge => None,
         }

@@ -1,33 +1,49 @@
-//! TLS over TCP, with the machine's trusted roots and those that were added.
+//! TLS over TCP, with the machine's trusted roots and those that were added, and the certificate to show.
 
 use std::sync::Arc;
 
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    HttpError, TIMEOUT,
+    TIMEOUT,
     addresses::Resolver,
-    error::Kind::{self, UnusableRoots},
+    error::Kind::{self, UnusableClientCertificate, UnusableRoots},
 };
 
-pub(super) fn connector(
+/// What is shown to a server that asks.
+#[derive(Clone, Debug)]
+pub(super) struct ClientCertificate {
+    pub(super) chain_pem: Vec<u8>,
+    pub(super) private_key_pem: SecretString,
+}
+
+pub(super) fn config(
     extra_roots_pem: &[u8],
-    resolver: Resolver,
-) -> Result<HttpsConnector<HttpConnector<Resolver>>, HttpError> {
+    client_certificate: Option<&ClientCertificate>,
+) -> Result<ClientConfig, Kind> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| UnusableRoots)?
-        .with_root_certificates(roots(extra_roots_pem)?)
-        .with_no_client_auth();
+        .with_root_certificates(roots(extra_roots_pem)?);
+    let Some(shown) = client_certificate else { return Ok(builder.with_no_client_auth()) };
+    let unusable = |_| UnusableClientCertificate;
+    let chain = CertificateDer::pem_slice_iter(&shown.chain_pem).collect::<Result<Vec<_>, _>>().map_err(unusable)?;
+    let private_key =
+        PrivateKeyDer::from_pem_slice(shown.private_key_pem.expose_secret().as_bytes()).map_err(unusable)?;
+    builder.with_client_auth_cert(chain, private_key).map_err(|_| UnusableClientCertificate)
+}
+
+pub(super) fn connector(config: ClientConfig, resolver: Resolver) -> HttpsConnector<HttpConnector<Resolver>> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(TIMEOUT));
-    Ok(HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_all_versions().wrap_connector(tcp))
+    HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_all_versions().wrap_connector(tcp)
 }
 
 /// A machine without trusted roots is no error: the extra ones may be all that is needed.

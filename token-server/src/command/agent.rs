@@ -13,7 +13,7 @@ use token_interceptor::{
 };
 
 use super::{
-    connection::{Connection, Role},
+    connection::{Connection, Role, client_certificate::HINT},
     failure::{Failure, Kind},
     output::{Output, note},
     runtime,
@@ -125,7 +125,9 @@ fn pair<'t>(flag: &str, text: &'t str, example: &str) -> Result<(&'t str, &'t st
 async fn write_once(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
     for each in kept {
         let token = each.token.get().await.map_err(|error| {
-            Failure::new(Kind::Unavailable, format!("there is no token for {:?}", each.audience)).because(error)
+            Failure::new(Kind::Unavailable, format!("there is no token for {:?}", each.audience))
+                .because(error)
+                .next(HINT)
         })?;
         each.write(token.expose(), mode)?;
     }

@@ -1,5 +1,7 @@
 //! Which issuer a command talks to, and as whom: from flags, the environment, or the state directory of `dev`.
 
+pub(super) mod client_certificate;
+
 use std::{collections::BTreeMap, env, error::Error, io, path::PathBuf, time::Duration};
 
 use clap::Args;
@@ -21,6 +23,7 @@ use url::Url;
 
 use super::failure::{Failure, Kind};
 use crate::development;
+use client_certificate::{ClientCertificate, ClientCertificateFiles, HINT};
 
 /// Longer than any healthy answer takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +38,8 @@ pub(super) struct Connection {
     /// Trust this CA, in PEM, in place of the machine's.
     #[arg(long, global = true, env = "TOKEN_CA_FILE", value_name = "FILE")]
     pub(super) ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    client_certificate: ClientCertificateFiles,
     /// Where `token-server dev` keeps its state.
     #[arg(long, global = true, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
     pub(super) state_dir: PathBuf,
@@ -109,6 +114,7 @@ impl AdminCall {
 pub(super) struct Target {
     pub(super) issuer: String,
     pub(super) ca_pem: Option<Vec<u8>>,
+    pub(super) client_certificate: Option<ClientCertificate>,
     pub(super) client_id: String,
     pub(super) client_secret: SecretString,
 }
@@ -131,7 +137,8 @@ impl Connection {
                 .map_err(|error| Failure::usage(format!("cannot read the CA file {}", path.display())).because(error))
         });
         let (client_id, client_secret) = self.credentials(role, &state)?;
-        Ok(Target { issuer, ca_pem: ca_pem.transpose()?, client_id, client_secret })
+        let client_certificate = self.client_certificate.read()?;
+        Ok(Target { issuer, ca_pem: ca_pem.transpose()?, client_certificate, client_id, client_secret })
     }
 
     fn credentials(&self, role: Role, state: &BTreeMap<String, String>) -> Result<(String, SecretString), Failure> {
@@ -175,6 +182,10 @@ impl Target {
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().with_enabled_roots(),
         };
+        let tls = match &self.client_certificate {
+            Some(shown) => shown.show_by_grpc(tls),
+            None => tls,
+        };
         endpoint.tls_config(tls).map_err(|error| {
             Failure::usage("the trusted certificates cannot be used")
                 .because(error)
@@ -199,7 +210,7 @@ impl Target {
             };
             Failure::new(Kind::Unavailable, format!("cannot reach the issuer {}", self.issuer))
                 .because(error)
-                .next(next)
+                .next(format!("{next}\n{HINT}"))
         })?;
         Ok(Admin { channel: tokens.layer(channel) })
     }

@@ -4,6 +4,8 @@ use std::{error::Error, io, io::Write as _, process::ExitCode};
 
 use tonic::Code;
 
+use super::connection::client_certificate::HINT;
+
 /// Of which kind a failure is: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -112,6 +114,9 @@ impl From<tonic::Status> for Failure {
             | Code::DataLoss => (Kind::Failed, ""),
         };
         let failure = Self::new(kind, format!("the server answered {:?}: {}", status.code(), status.message()));
+        if status.code() == Code::Unavailable {
+            return failure.next(format!("{next}\n{HINT}"));
+        }
         if next.is_empty() { failure } else { failure.next(next) }
     }
 }

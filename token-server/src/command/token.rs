@@ -14,7 +14,10 @@ use token_interceptor::{
 };
 
 use super::{
-    connection::{Connection, Role, Target},
+    connection::{
+        Connection, Role, Target,
+        client_certificate::{ClientCertificate, HINT},
+    },
     explain,
     failure::{Failure, Kind},
     output::{Output, note},
@@ -132,6 +135,7 @@ impl Token {
             target.issuer.as_bytes(),
             self.token_endpoint.as_deref().unwrap_or_default().as_bytes(),
             target.ca_pem.as_deref().unwrap_or_default(),
+            target.client_certificate.as_ref().map(ClientCertificate::chain_pem).unwrap_or_default(),
             target.client_id.as_bytes(),
             target.client_secret.expose_secret().as_bytes(),
             self.audience.as_deref().unwrap_or_default().as_bytes(),
@@ -148,6 +152,10 @@ pub(super) fn source(
     let client = HttpClient::builder();
     let client = match &target.ca_pem {
         Some(pem) => client.extra_roots_pem(pem.clone()),
+        None => client,
+    };
+    let client = match &target.client_certificate {
+        Some(shown) => shown.show_by_http(client),
         None => client,
     };
     let issuer = match token_endpoint {
@@ -181,7 +189,7 @@ fn refused(error: SourceError, target: &Target) -> Failure {
     let (kind, next) = match error.refusal() {
         None => (
             Kind::Unavailable,
-            format!("is it running, and trusted? --issuer, --ca-file; the issuer is {}", target.issuer),
+            format!("is it running, and trusted? --issuer, --ca-file; the issuer is {}\n{HINT}", target.issuer),
         ),
         Some(Refusal::ClientAuthentication) => (
             Kind::Denied,

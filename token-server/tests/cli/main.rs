@@ -12,6 +12,7 @@ mod admin;
 mod agent;
 mod audit_stream;
 mod backup;
+mod client_certificate;
 mod declared;
 mod dev;
 mod file_store;

@@ -12,6 +12,7 @@ use token_interceptor::{
 };
 
 use crate::command::{
+    connection::client_certificate::{ClientCertificateFiles, HINT},
     explain::Decoded,
     failure::{Failure, Kind},
     runtime,
@@ -27,6 +28,8 @@ pub(super) struct Verification {
     /// Trust this CA, in PEM, beside the machine's.
     #[arg(long, env = "TOKEN_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    client_certificate: ClientCertificateFiles,
     /// Verify with the keys in this file, a JWK Set, whatever issuer the token names.
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
@@ -57,7 +60,7 @@ impl Verification {
         match verified {
             Ok(_) => Ok(Verdict::Verified),
             Err(error) if error.is_transient() => {
-                Err(Failure::new(Kind::Unavailable, "the issuer's keys cannot be had").because(error))
+                Err(Failure::new(Kind::Unavailable, "the issuer's keys cannot be had").because(error).next(HINT))
             }
             Err(error) => Err(Failure::new(Kind::Denied, "NOT GOOD: a verifier refuses this token").because(error)),
         }
@@ -77,6 +80,9 @@ impl Verification {
         if let Some(path) = &self.ca_file {
             let pem = std::fs::read(path).map_err(|error| unusable(&path.display().to_string()).because(error))?;
             client = client.extra_roots_pem(pem);
+        }
+        if let Some(shown) = self.client_certificate.read()? {
+            client = shown.show_by_http(client);
         }
         let client = client.build().map_err(|error| unusable("the CA file").because(error))?;
         let issuer = TrustedIssuer::discover(issuer).map_err(|error| unusable("the issuer").because(error))?;
