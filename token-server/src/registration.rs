@@ -192,11 +192,11 @@ impl Registrar {
         let mut decision = Decision::new(asked.origin, "delete_registration");
         let span = decision.span().clone();
         let deleted = async {
-            let (client, _) = self.proved(asked, id, &mut decision).await?;
+            let (client, token) = self.proved(asked, id, &mut decision).await?;
             let by = Operator::caller(client.id.as_str(), [], asked.origin.request_id().as_str());
             // First, so that a client whose tokens cannot be revoked can try again.
             self.revocations.revoke_client_tokens(&by, client.id.as_str(), None).await?;
-            Ok(self.clients.delete_registration(&by, &client.id).await?)
+            Ok(self.clients.delete_registration(&by, &client.id, &token).await?)
         };
         let deleted = deleted.instrument(span).await;
         on_record(&decision, "deleted", deleted)

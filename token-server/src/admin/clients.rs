@@ -220,6 +220,25 @@ impl ClientAdmin {
         Ok(())
     }
 
+    /// Takes a client out of the store as long as `expect` finds no fault with what is stored; looked at again, where
+    /// somebody else was faster.
+    pub(super) async fn remove_where(
+        &self,
+        id: &ClientId,
+        record: &AdminRecord,
+        expect: impl Fn(&Client) -> Result<(), AdminError> + Send + Sync,
+    ) -> Result<(), AdminError> {
+        for _ in 0..ATTEMPTS {
+            let client = self.store.client(id).await?.ok_or(AdminError::NotFound("client"))?;
+            expect(&client)?;
+            match self.remove(id, Some(client.revision), record).await {
+                Err(AdminError::EtagMismatch) => {}
+                removed => return removed,
+            }
+        }
+        Err(AdminError::EtagMismatch)
+    }
+
     /// Reads a client, edits it and stores it; again, where somebody else was faster and no etag forbids it.
     /// `edit` returns what the caller is after, and what the audit says beside the action.
     pub(super) async fn change<T>(

@@ -112,13 +112,14 @@ impl ClientAdmin {
         Ok(RegisteredClient { client, secret, token })
     }
 
-    /// Removes the client. RFC 7592 section 2.3.
+    /// Removes the client whose registration access token is `token`. RFC 7592 section 2.3.
     ///
     /// # Errors
     ///
-    /// [`AdminError::NotFound`], the store's.
-    pub async fn delete_registration(&self, by: &Operator, id: &ClientId) -> Result<(), AdminError> {
-        self.remove(id, None, &by.record(self.clock.now(), "DeleteRegistration", id.as_str(), "")).await
+    /// [`AdminError::NotFound`], also where the token is another by now, the store's.
+    pub async fn delete_registration(&self, by: &Operator, id: &ClientId, token: &str) -> Result<(), AdminError> {
+        let record = by.record(self.clock.now(), "DeleteRegistration", id.as_str(), "");
+        self.remove_where(id, &record, |client| self.expect_registered(client, token)).await
     }
 
     /// Again by what the store holds: of two changes with one token, one is made.

@@ -9,7 +9,10 @@ use token_interceptor::{
     clock::Clock as _,
     signature::{Algorithm, SigningKey},
 };
-use token_server::admin::{ClientDraft, ClientField, ClientUpdate, GrantDraft, Operator};
+use token_server::{
+    admin::{ClientDraft, ClientField, ClientUpdate, GrantDraft, Operator},
+    store::ClientStore as _,
+};
 
 use crate::support::{
     World,
@@ -298,6 +301,24 @@ async fn rfc_7592_section_2_3_a_deleted_client_is_gone_and_so_are_its_tokens() {
     let mut request = form(&question, &[basic("auditor", &world.secret)]);
     *request.uri_mut() = "/oauth/introspect".parse().unwrap();
     assert_eq!(send(&world, request).await.json()["active"], false);
+}
+
+/// The other replica's change has not been told to this one yet, which knows the client as it was.
+#[tokio::test]
+async fn rfc_7592_section_2_3_a_token_that_another_replica_has_replaced_deletes_nothing() {
+    let world = registering().await;
+    let (told, other) = (registered(&world, &json!({})).await, registered(&world, &json!({})).await);
+    assert_eq!(manage(&world, Method::GET, &told, &json!({})).await.status, 200);
+    let stored = async |told| world.store.client(&text(told, "client_id").try_into().unwrap()).await.unwrap();
+    let mut changed = stored(&told).await.unwrap();
+    let other = stored(&other).await.unwrap();
+    changed.registration.as_mut().unwrap().token = other.registration.unwrap().token;
+    world.store.update_client(&changed, None).await.unwrap();
+
+    assert_eq!(manage(&world, Method::DELETE, &told, &json!({})).await.error(), (401, "invalid_token".to_owned()));
+    assert!(stored(&told).await.is_some());
+    let records = world.store.records();
+    assert!(records.iter().all(|made| made.action != "DeleteRegistration"), "{records:?}");
 }
 
 #[tokio::test]
