@@ -34,6 +34,8 @@ const HEALTH: [&str; 3] =
 pub struct Policy {
     /// Nobody but the program chooses the paths, so the hash need not withstand anybody.
     methods: HashMap<Cow<'static, str>, Demand, DefaultHashBuilder>,
+    /// Those of [`HEALTH`] that are open because nobody has said anything of them: whatever is said counts instead.
+    implied: BTreeSet<&'static str>,
 }
 
 /// What one method demands.
@@ -63,11 +65,11 @@ impl Policy {
     /// When the table contradicts itself. The error names every fault.
     pub fn new(table: &[MethodPolicy]) -> Result<Self, PolicyError> {
         let open = HEALTH.map(|path| (Cow::Borrowed(path), Demand::Open));
-        let declared = Self { methods: HashMap::default() }.and(table)?;
-        Ok(Self { methods: open.into_iter().chain(declared.methods).collect() })
+        Self { methods: open.into_iter().collect(), implied: HEALTH.into() }.and(table)
     }
 
-    /// Adds a second table: of another package that the same server serves.
+    /// Adds a second table: of another package that the same server serves. What it says of health checks counts as
+    /// it would in the first.
     ///
     /// # Errors
     ///
@@ -92,8 +94,9 @@ impl Policy {
             if !is_method_path(&method.path) {
                 faults.push(format!("{:?}: is not /package.Service/Method", method.path));
             }
+            let implied = self.implied.remove(&*method.path);
             match self.methods.insert(method.path.clone(), demand.clone()) {
-                Some(before) if before != demand => {
+                Some(before) if before != demand && !implied => {
                     faults.push(format!("{}: is declared twice, and not alike", method.path));
                 }
                 Some(_) | None => {}
@@ -112,6 +115,7 @@ impl Policy {
         if !is_method_path(&path) {
             return PolicyError::or(vec![format!("{path:?}: is not /package.Service/Method")], self);
         }
+        self.implied.remove(&*path);
         self.methods.insert(path, Demand::Open);
         Ok(self)
     }
@@ -119,6 +123,7 @@ impl Policy {
     /// Opens health checks (`grpc.health.v1`) to anybody, whatever the tables say.
     #[must_use]
     pub fn with_public_health(mut self) -> Self {
+        self.implied.clear();
         self.methods.extend(HEALTH.map(|path| (Cow::Borrowed(path), Demand::Open)));
         self
     }
@@ -126,6 +131,7 @@ impl Policy {
     /// Denies health checks (`grpc.health.v1`) to everybody.
     #[must_use]
     pub fn without_public_health(mut self) -> Self {
+        self.implied.clear();
         self.methods.retain(|path, demand| !(HEALTH.contains(&&**path) && *demand == Demand::Open));
         self
     }

@@ -87,3 +87,33 @@ async fn health_is_open_and_reflection_is_not_unless_opened() {
         assert_eq!(layer(policy).oneshot(request).await.unwrap().status(), status, "{path}");
     }
 }
+
+#[test]
+fn what_any_table_says_of_health_checks_counts_instead_of_what_is_implied() {
+    const HEALTH: &str = "/grpc.health.v1.Health/Check";
+    let about = |path: &'static str, access: Access| MethodPolicy { path: path.into(), access, ..policy()[0].clone() };
+    let guarded = || {
+        about(
+            HEALTH,
+            Access::Require(Requirement { all_scopes: vec!["health.read".into()].into(), ..Requirement::any_token() }),
+        )
+    };
+    let empty = || Policy::new(&[]).unwrap();
+    // Whichever comes first, and also where no table says anything.
+    for both in [Policy::new(&[guarded()]).unwrap().and(&policy()), Policy::new(&policy()).unwrap().and(&[guarded()])] {
+        assert!(both.unwrap().scopes().contains("health.read"));
+    }
+    assert!(Policy::new(&policy()).unwrap().and(&[]).is_ok());
+    assert!(Policy::new(&policy()).unwrap().and(&policy()).is_ok(), "alike is no contradiction");
+
+    // What was said is contradicted, by a table or by the program.
+    let open = || about(HEALTH, Access::Public);
+    for said in [Policy::new(&[open()]), empty().and(&[open()]), empty().open(HEALTH), Ok(empty().with_public_health())]
+    {
+        let faults = said.unwrap().and(&[guarded()]).unwrap_err().faults().to_vec();
+        assert_eq!(faults, [format!("{HEALTH}: is declared twice, and not alike")]);
+    }
+    assert!(empty().and(&[guarded(), open()]).is_err());
+    let other = about("/inventory.v1.InventoryService/GetItem", Access::Public);
+    assert!(Policy::new(&policy()).unwrap().and(&[other]).is_err());
+}
