@@ -4,6 +4,13 @@
 //! at once: issuer, key, algorithm and type (by the project's only verifier), the provider's audience, the rule for
 //! its subjects, the claims that it must make, and the client that brings it. What is not said is not allowed.
 //!
+//! For whom a provider made the token: `aud` must name us, and where it names others too, `azp` must be us (OpenID
+//! Connect Core section 3.1.3.7). `azp` of a token for us alone is not looked at: providers write there which of their
+//! applications asked, as for a mobile app that gets tokens for its backend. Nor is `client_id` (RFC 9068 section 2.2),
+//! the application that an access token was issued to: access tokens of others are refused, and one that an operator
+//! takes as a JWT by its `typ` is bound by `aud` as RFC 9068 section 4 has it. Where the application matters, the
+//! operator says which: `azp` and `client_id` can be required claims.
+//!
 //! A subject of one provider is never a subject of another, nor a client of ours: its name here begins with the
 //! provider's own [`Namespace`], and `sub_id` (RFC 9493 section 3.2.2) says where it comes from.
 
@@ -105,9 +112,7 @@ impl Federation {
         if now >= verified.expires_at() {
             return Err(EXPIRED);
         }
-        if token.kind == TokenType::IdToken {
-            provider.check_authorized_party(&verified)?;
-        }
+        provider.check_authorized_party(&verified, token.kind)?;
         provider.check_rules(&verified)?;
         let id = SubjectId { issuer: provider.issuer.clone(), subject: verified.subject().to_owned() };
         Ok(ForeignToken { token: verified, id, provider })

@@ -17,6 +17,7 @@ use super::rules::{Namespace, RequiredClaim, SubjectRule};
 use crate::{
     client::{Audience, ClientId, Scope},
     error::IssueError,
+    security_token::TokenType,
 };
 
 /// What is trusted of one identity provider.
@@ -84,14 +85,18 @@ impl IdentityProvider {
         Ok(())
     }
 
-    /// OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the one that it was issued to.
-    pub(super) fn check_authorized_party(&self, token: &VerifiedToken) -> Result<(), IssueError> {
-        let several = token.audiences().count() > 1;
-        let issued_to = token.claims().get("azp").and_then(serde_json::Value::as_str);
-        if several && issued_to != Some(self.audience.as_str()) {
-            return Err(IssueError::InvalidGrant("The ID token was issued to another party."));
+    /// OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the one that it was issued to. One
+    /// that names another is not for us by whatever kind it is brought: what it is said to be is the client's choice.
+    pub(super) fn check_authorized_party(&self, token: &VerifiedToken, kind: TokenType) -> Result<(), IssueError> {
+        if token.audiences().count() < 2 {
+            return Ok(());
         }
-        Ok(())
+        let ours = match token.claims().get("azp") {
+            Some(party) => party.as_str() == Some(self.audience.as_str()),
+            // A JWT that is no ID token has none.
+            None => kind != TokenType::IdToken,
+        };
+        if ours { Ok(()) } else { Err(IssueError::InvalidGrant("The token was issued to another party.")) }
     }
 
     /// Whether its subjects may have the scope at the audience. `None`: nobody has said.

@@ -207,7 +207,24 @@ async fn openid_connect_core_section_3_1_3_7_an_id_token_for_several_audiences_n
     for token in [several(), several().claim("azp", "https://other.example"), several().claim("azp", 1)] {
         no_grant(&world, "azp", request(&world, "exchanger", &token.sign(), ID_TOKEN)).await;
     }
-    granted(&world, request(&world, "exchanger", &several().claim("azp", ISSUER).sign(), ID_TOKEN)).await;
+    for kind in [ID_TOKEN, JWT] {
+        granted(&world, request(&world, "exchanger", &several().claim("azp", ISSUER).sign(), kind)).await;
+    }
+}
+
+/// What a token is said to be is the client's choice, and must not get it past the check.
+#[tokio::test]
+async fn a_jwt_for_several_audiences_that_was_issued_to_another_party_is_refused_like_an_id_token() {
+    let (world, provider) = federated(|_| ()).await;
+    let several = || provider.token().claim("aud", json!([ISSUER, "https://other.example"]));
+    for token in [several().claim("azp", "https://other.example"), several().claim("azp", 1)] {
+        no_grant(&world, "azp", request(&world, "exchanger", &token.sign(), JWT)).await;
+    }
+    // Only ID tokens name their party, and which application asked for a token for us alone is no matter.
+    let alone = provider.token().claim("azp", "https://app.example");
+    for good in [several(), alone] {
+        granted(&world, request(&world, "exchanger", &good.sign(), JWT)).await;
+    }
 }
 
 /// Not knowing is not a bad token.
