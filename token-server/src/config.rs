@@ -27,7 +27,7 @@ mod tokens;
 use std::{cell::RefCell, path::Path};
 
 pub(crate) use ext_authz::Declared;
-pub use ext_authz::ExtAuthz;
+pub use ext_authz::{AuditedDecisions, ExtAuthz};
 pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};

@@ -543,6 +543,22 @@ fn decisions_for_proxies_are_for_loopback_or_for_certified_proxies() {
 }
 
 #[test]
+fn which_decisions_for_proxies_are_audited_is_one_of_two_words() {
+    let section = |audit: &str| {
+        let files = r#"descriptor_sets = ["/etc/token-server/inventory.binpb"]"#;
+        ext_authz(&format!("address = \"127.0.0.1:9191\"\n{files}\naudit = {audit}"))
+    };
+    for good in [r#""all""#, r#""refused""#] {
+        assert_eq!(section(good), [""; 0]);
+    }
+    for bad in [r#""none""#, "true"] {
+        let mistakes = section(bad);
+        assert!(mistakes.len() == 1 && mistakes[0].contains("ext_authz.audit"), "{mistakes:?}");
+        assert!(mistakes[0].contains(r#""all" or "refused""#), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn decisions_for_proxies_need_descriptor_sets_with_a_policy() {
     for (files, problem) in [
         ("", "it names no file"),

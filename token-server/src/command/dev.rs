@@ -16,7 +16,7 @@ use super::{
     signals::Signals,
 };
 use crate::{
-    config::{Declared, ExtAuthz},
+    config::{AuditedDecisions, Declared, ExtAuthz},
     development::{Development, DevelopmentError, RunningDevelopment},
 };
 
@@ -76,7 +76,7 @@ impl Dev {
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ext_authz_port));
         let declared = Declared::read(&self.ext_authz).map_err(Failure::usage)?;
-        Ok(Some(ExtAuthz { address, client_ca: None, policy: declared.policy }))
+        Ok(Some(ExtAuthz { address, client_ca: None, policy: declared.policy, audit: AuditedDecisions::All }))
     }
 }
 

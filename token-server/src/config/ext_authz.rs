@@ -5,7 +5,11 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 use token_interceptor::policy::{Policy, ServedPolicy};
 use token_proto::policy::{Access, MethodPolicy, from_descriptor_set};
 
-use super::reader::Section;
+use super::{
+    reader::Section,
+    setting::{Setting, describe},
+    source::Value,
+};
 
 /// `[ext_authz]`: a port of its own, where `envoy.service.auth.v3.Authorization` decides about requests to servers
 /// that have no layer.
@@ -17,6 +21,30 @@ pub struct ExtAuthz {
     pub client_ca: Option<PathBuf>,
     /// What the annotations in `descriptor_sets` demand.
     pub policy: ServedPolicy,
+    /// Which decisions are written to the audit stream.
+    pub audit: AuditedDecisions,
+}
+
+/// Which decisions for proxies are written to the audit stream: they ask about each request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditedDecisions {
+    /// Every one.
+    #[default]
+    All,
+    /// What was not let through, and what could not be decided. The rest is counted, in the metrics.
+    Refused,
+}
+
+impl Setting for AuditedDecisions {
+    const ALLOWED: &'static str = r#""all" or "refused""#;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match String::read(value)?.as_str() {
+            "all" => Ok(Self::All),
+            "refused" => Ok(Self::Refused),
+            _ => Err(format!("{} does not say which decisions are audited", describe(value))),
+        }
+    }
 }
 
 impl ExtAuthz {
@@ -27,6 +55,7 @@ impl ExtAuthz {
         }
         let address: Option<SocketAddr> = section.required("address");
         let client_ca = section.file("client_ca");
+        let audit = section.or("audit", AuditedDecisions::default());
         let files: Vec<PathBuf> = section.required("descriptor_sets").unwrap_or_default();
         let declared = Declared::read(&files).map_err(|problem| {
             let allowed = "files of `buf build -o FILE` or `protoc --include_imports --descriptor_set_out=FILE`, with \
@@ -45,7 +74,7 @@ impl ExtAuthz {
             section.reject("address", problem, "a loopback address, or client_ca = \"/path/to/proxies-ca.pem\"");
         }
         section.finish();
-        Some(Self { address: address?, client_ca, policy: declared.ok()?.policy })
+        Some(Self { address: address?, client_ca, policy: declared.ok()?.policy, audit })
     }
 }
 

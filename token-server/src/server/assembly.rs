@@ -120,7 +120,7 @@ pub(super) async fn assemble(
     let ext_authz = config.ext_authz.as_ref().map(|ext_authz| {
         let (revoked, policy) = (revocations.verifying().clone(), ext_authz.policy.clone());
         let guard = Guard::new(issuer_url, &keys, revoked, Arc::clone(&clock), policy)?;
-        Ok::<_, ServeError>(ext_authz::routes(&guard))
+        Ok::<_, ServeError>(ext_authz::routes(&guard, ext_authz.audit))
     });
     let assertions = Arc::clone(&store) as _;
     let state = State { store, declared, registry: registry.clone(), following: (feed, rotation, revocations.clone()) };

@@ -5,13 +5,13 @@ use tonic::service::Routes;
 
 use super::{guard::Guard, tls::ReloadingTls, tls::TlsError};
 use crate::{
-    config::{Config, ExtAuthz, Tls},
+    config::{AuditedDecisions, Config, ExtAuthz, Tls},
     service,
 };
 
 /// The one service of the port.
-pub(super) fn routes(guard: &Guard) -> Router {
-    Routes::new(service::ext_authz::server(guard)).into_axum_router().with_state(())
+pub(super) fn routes(guard: &Guard, audited: AuditedDecisions) -> Router {
+    Routes::new(service::ext_authz::server(guard, audited)).into_axum_router().with_state(())
 }
 
 /// Whoever asks shows a certificate of the CA that is named for that. Without one the port is on loopback: so the

@@ -25,6 +25,7 @@ use tower::{BoxError, Layer, Service, ServiceExt as _};
 
 use crate::{
     audit::Guarded,
+    config::AuditedDecisions,
     envoy::service::auth::v3::{CheckRequest, CheckResponse, authorization_server},
     origin::Origin,
 };
@@ -36,14 +37,17 @@ const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// In the audit stream.
 const OPERATION: &str = "authorize_call";
 
-/// The service, ready to be added to a router; `layer` decides.
+/// The service, ready to be added to a router; `layer` decides, and `audited` decisions are written down.
 #[must_use]
-pub fn server<L>(layer: &L) -> authorization_server::AuthorizationServer<ExtAuthz<L::Service>>
+pub fn server<L>(
+    layer: &L,
+    audited: AuditedDecisions,
+) -> authorization_server::AuthorizationServer<ExtAuthz<L::Service>>
 where
     L: Layer<Admission>,
     ExtAuthz<L::Service>: authorization_server::Authorization,
 {
-    authorization_server::AuthorizationServer::new(ExtAuthz::new(layer.layer(Admission)))
+    authorization_server::AuthorizationServer::new(ExtAuthz::new(layer.layer(Admission), audited))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
@@ -51,13 +55,14 @@ where
 #[derive(Clone, Debug)]
 pub struct ExtAuthz<G> {
     gate: G,
+    audited: AuditedDecisions,
 }
 
 impl<G> ExtAuthz<G> {
     /// `gate`: [`Admission`] behind a layer.
     #[must_use]
-    pub fn new(gate: G) -> Self {
-        Self { gate }
+    pub fn new(gate: G, audited: AuditedDecisions) -> Self {
+        Self { gate, audited }
     }
 }
 
@@ -80,7 +85,10 @@ where
         let (head, body) = response.into_parts();
         let answer = match head.extensions.get::<Admitted>() {
             Some(Admitted(caller)) => {
-                on_record.granted("allowed", caller.as_ref());
+                match self.audited {
+                    AuditedDecisions::All => on_record.granted("allowed", caller.as_ref()),
+                    AuditedDecisions::Refused => {}
+                }
                 answer::admitted(caller.as_ref(), &claimed)
             }
             None => {

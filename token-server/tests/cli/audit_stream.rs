@@ -45,7 +45,8 @@ struct World {
     asked: RefCell<Asked>,
 }
 
-fn configure(home: &Path) {
+/// `ext_authz`: what its section has more.
+fn configure(home: &Path, ext_authz: &str) {
     let protos = concat!(env!("CARGO_MANIFEST_DIR"), "/../token-interceptor/examples/proto");
     let build = token_proto::build::configure().out_dir(home);
     build.compile(&[format!("{protos}/inventory.proto")], &[protos]).unwrap();
@@ -56,6 +57,7 @@ fn configure(home: &Path) {
 [ext_authz]
 address = "127.0.0.1:0"
 descriptor_sets = ["{}/token_descriptors.bin"]
+{ext_authz}
 [registration]
 enabled = true
 [[registration.initial_access_token]]
@@ -75,8 +77,12 @@ scopes = ["inventory.read"]
 impl World {
     /// And the secret of an administrator.
     async fn start() -> (Self, String) {
+        Self::start_with("").await
+    }
+
+    async fn start_with(ext_authz: &str) -> (Self, String) {
         let home = tempfile::tempdir().unwrap();
-        configure(home.path());
+        configure(home.path(), ext_authz);
         let scopes = "token.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read";
         let create = ["client", "create", "root", "--offline", "--config", "a.toml", "--grant", scopes, "--json"];
         let created = run(home.path(), &create);
@@ -390,4 +396,18 @@ async fn what_decides_nothing_leaves_no_event() {
     }
     let (_, events) = world.events();
     assert!(events.is_empty(), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_decisions_for_proxies_only_refusals_are_written_where_that_is_asked_for() {
+    for (setting, expected) in [("", 2), ("audit = \"all\"", 2), ("audit = \"refused\"", 1)] {
+        let (world, _) = World::start_with(setting).await;
+        world.check("/inventory.v1.InventoryService/GetOpeningHours", "", true).await;
+        world.check("/inventory.v1.InventoryService/GetItem", "", false).await;
+        let (_, events) = world.events();
+        let events: Vec<_> = events.values().flatten().collect();
+        assert_eq!(events.len(), expected, "{setting}: {events:?}");
+        let refused = events.iter().find(|event| text(event, "outcome") == "refused").unwrap();
+        assert_eq!(text(refused, "reason"), "CREDENTIALS_MISSING", "{setting}");
+    }
 }

@@ -24,7 +24,7 @@ use token_proto::{
     },
 };
 use token_server::{
-    config::ExtAuthz,
+    config::{AuditedDecisions, ExtAuthz},
     development::RunningDevelopment,
     envoy::service::auth::v3::{
         AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
@@ -139,7 +139,7 @@ async fn tonic_verdict(layer: &AuthorizationLayer, http: &HttpRequest) -> Option
 }
 
 fn service(layer: &AuthorizationLayer) -> impl Authorization {
-    Service::new(layer.layer(Admission))
+    Service::new(layer.layer(Admission), AuditedDecisions::All)
 }
 
 #[tokio::test]
@@ -268,7 +268,8 @@ async fn what_speaks_http_is_answered_as_rfc_6750_has_it() {
 async fn issuer(change: impl FnOnce(&mut ExtAuthz)) -> (TempDir, RunningDevelopment) {
     let policy = policy();
     development(|config| {
-        let mut own = ExtAuthz { address: "127.0.0.1:0".parse().unwrap(), client_ca: None, policy };
+        let mut own =
+            ExtAuthz { address: "127.0.0.1:0".parse().unwrap(), client_ca: None, policy, audit: AuditedDecisions::All };
         change(&mut own);
         config.ext_authz = Some(own);
     })
