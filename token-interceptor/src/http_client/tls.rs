@@ -51,7 +51,8 @@ fn roots(extra_pem: &[u8]) -> Result<RootCertStore, Kind> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in native.errors {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a trusted root of the machine is not readable");
+        // Somebody may have named it: SSL_CERT_FILE, SSL_CERT_DIR.
+        tracing::warn!(error = &error as &dyn std::error::Error, "a trusted root of the machine is not readable");
     }
     roots.add_parsable_certificates(native.certs);
     let mut added = 0;

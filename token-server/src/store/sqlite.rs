@@ -10,7 +10,11 @@ mod history;
 mod keys;
 mod revocations;
 
-use std::{borrow::Cow, path::Path, time::Duration};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -44,7 +48,7 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] when the file cannot be opened or written; [`StoreError::Corrupt`] when it
     /// is no database of ours, or a later version has written it.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        create_private(path).map_err(StoreError::unavailable)?;
+        create_private(path).map_err(|source| StoreError::unavailable(NoFile { path: path.to_owned(), source }))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -173,6 +177,17 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
     migrator.run(pool).await.map_err(|error| {
         if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }
     })
+}
+
+/// The store's file is not there, and cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} cannot be opened for writing, or made: its folder must be there, and this process may write to it",
+    path.display()
+)]
+struct NoFile {
+    path: PathBuf,
+    source: std::io::Error,
 }
 
 /// SQLite gives the journals the permissions of the database file.

@@ -36,6 +36,14 @@ fn orders() -> Client {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_made_is_named_with_what_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = SqliteStore::open(&folder.path().join("not-there/token-server.db")).await.unwrap_err();
+    let said = std::error::Error::source(&error).unwrap().to_string();
+    assert!(said.contains("not-there/token-server.db") && said.contains("its folder must be there"), "{said}");
+}
+
+#[tokio::test]
 async fn a_change_that_cannot_be_put_on_record_is_not_made() {
     use sqlx::{Connection as _, Executor as _};
     let (store, folder) = in_file().await.unwrap();
