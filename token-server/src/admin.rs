@@ -7,6 +7,7 @@ mod clients;
 mod credentials;
 mod draft;
 mod keys;
+mod made;
 mod operator;
 mod page;
 mod registrations;

@@ -4,6 +4,7 @@
 //! is the file itself. Only then does it also say where the clients' secrets are.
 
 mod credentials;
+mod wire;
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use token_proto::admin::v1;
 
 use self::credentials::{DeclaredKey, DeclaredSecret, Places};
 use crate::{
@@ -91,6 +91,12 @@ struct DeclaredGrant {
     /// Left out: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_scopes: Option<Vec<String>>,
+}
+
+impl DeclaredGrant {
+    fn default_scopes(&self) -> &[String] {
+        self.default_scopes.as_ref().unwrap_or(&self.scopes)
+    }
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -214,7 +220,7 @@ impl Declared {
         let grant = |grant: &DeclaredGrant| GrantDraft {
             audience: grant.audience.clone(),
             scopes: grant.scopes.clone(),
-            default_scopes: grant.default_scopes.clone().unwrap_or_else(|| grant.scopes.clone()),
+            default_scopes: grant.default_scopes().to_vec(),
         };
         let Self { id, name, disabled, token_lifetime, grant_types, jwks_uri, may_impersonate, .. } = self.clone();
         ClientDraft {
@@ -236,77 +242,5 @@ impl Declared {
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         !self.secrets.is_empty() || !self.keys.is_empty()
-    }
-
-    /// As the admin API takes it, without credentials.
-    ///
-    /// # Errors
-    ///
-    /// When a lifetime is too long for any token.
-    pub fn to_proto(&self) -> Result<v1::Client, prost_types::DurationError> {
-        let grant = |grant: &DeclaredGrant| v1::Grant {
-            audience: grant.audience.clone(),
-            scopes: grant.scopes.clone(),
-            default_scopes: grant.default_scopes.clone().unwrap_or_else(|| grant.scopes.clone()),
-        };
-        Ok(v1::Client {
-            client_id: self.id.clone(),
-            display_name: self.name.clone(),
-            disabled: self.disabled,
-            token_lifetime: self.token_lifetime.map(prost_types::Duration::try_from).transpose()?,
-            grant_types: self.grant_types.clone(),
-            jwks_uri: self.jwks_uri.clone(),
-            may_impersonate: self.may_impersonate,
-            redirect_uris: self.redirect_uris.clone(),
-            claims: self.claims.clone().into_iter().collect(),
-            labels: self.labels.clone().into_iter().collect(),
-            grants: self.grants.iter().map(grant).collect(),
-            ..Default::default()
-        })
-    }
-}
-
-/// As the admin API has it. Every field by name, so that a new one cannot be forgotten.
-impl From<v1::Client> for Declared {
-    fn from(client: v1::Client) -> Self {
-        let v1::Client {
-            client_id,
-            display_name,
-            grants,
-            credentials: _,
-            token_lifetime,
-            claims,
-            redirect_uris,
-            disabled,
-            labels,
-            etag: _,
-            create_time: _,
-            update_time: _,
-            grant_types,
-            jwks_uri,
-            may_impersonate,
-        } = client;
-        let grant = |v1::Grant { audience, scopes, default_scopes }: v1::Grant| DeclaredGrant {
-            audience,
-            scopes,
-            default_scopes: Some(default_scopes),
-        };
-        Self {
-            id: client_id,
-            name: display_name,
-            disabled,
-            token_lifetime: token_lifetime.and_then(|lifetime| lifetime.try_into().ok()),
-            grant_types,
-            jwks_uri,
-            may_impersonate,
-            redirect_uris,
-            claims: claims.into_iter().collect(),
-            labels: labels.into_iter().collect(),
-            grants: grants.into_iter().map(grant).collect(),
-            // The API does not tell them.
-            secrets: Vec::new(),
-            keys: Vec::new(),
-        }
-        .normal()
     }
 }

@@ -6,10 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ring::rand::{SecureRandom as _, SystemRandom};
 use token_interceptor::clock::Clock;
 
-use super::{AdminError, ClientDraft, ClientField, Operator, check::Check, credentials, page};
+use super::{AdminError, ClientDraft, ClientField, Operator, check::Check, made, page};
 use crate::{
     client::{
         Client, ClientId,
@@ -114,7 +113,7 @@ impl ClientAdmin {
             let taken = self.store.client(&client.id).await?.is_some();
             return if taken { Err(AdminError::AlreadyExists) } else { Ok(CreatedClient { client, secret: None }) };
         }
-        let (credential, secret) = credentials::new_secret(&self.peppers, now)?;
+        let (credential, secret) = made::secret(&self.peppers, now)?;
         client.credentials.push(credential);
         let client = self.add(&client, &by.record(now, "CreateClient", client.id.as_str(), "")).await?;
         Ok(CreatedClient { client, secret: Some(secret) })
@@ -122,8 +121,11 @@ impl ClientAdmin {
 
     /// A client without credentials, as the draft says; of a new ID where it names none.
     pub(super) fn drafted(&self, draft: &ClientDraft, now: SystemTime) -> Result<Client, AdminError> {
-        let id =
-            if draft.client_id.is_empty() { generate_id()? } else { client_id(&draft.client_id, "client.client_id")? };
+        let id = if draft.client_id.is_empty() {
+            made::client_id()?
+        } else {
+            client_id(&draft.client_id, "client.client_id")?
+        };
         let mut client = Client::new(id, now);
         self.write(draft, &ClientField::ALL, &mut client)?;
         Ok(client)
@@ -282,17 +284,6 @@ fn revision_of(etag: &str) -> Result<u64, AdminError> {
 
 pub(super) fn client_id(text: &str, field: &str) -> Result<ClientId, AdminError> {
     ClientId::try_from(text).map_err(|error| AdminError::invalid(field, error.to_string()))
-}
-
-fn generate_id() -> Result<ClientId, AdminError> {
-    let text = random_hex::<16>()?;
-    ClientId::try_from(text).map_err(|error| AdminError::Internal(error.into()))
-}
-
-pub(super) fn random_hex<const BYTES: usize>() -> Result<String, AdminError> {
-    let mut bytes = [0; BYTES];
-    SystemRandom::new().fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 impl fmt::Debug for ClientAdmin {

@@ -4,13 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     AdminError, ClientAdmin, Operator,
-    clients::{Edit, client_id, random_hex},
+    clients::{Edit, client_id},
+    made,
 };
 use crate::{
-    client::{
-        Client, Credential, CredentialKind, PublicKeyJwk,
-        secret::{ClientSecret, Peppers},
-    },
+    client::{Client, Credential, CredentialKind, PublicKeyJwk, secret::ClientSecret},
     timestamp,
 };
 
@@ -103,28 +101,18 @@ impl ClientAdmin {
         }
         let (mut credential, secret) = match &new.kind {
             NewCredentialKind::Secret => {
-                let (credential, secret) = new_secret(&self.peppers, now)?;
+                let (credential, secret) = made::secret(&self.peppers, now)?;
                 (credential, Some(secret))
             }
             NewCredentialKind::PublicKey(jwk) => {
                 let jwk = PublicKeyJwk::parse(jwk)
                     .map_err(|error| AdminError::invalid("credential.public_key.jwk", error.to_string()))?;
-                (credential(CredentialKind::PublicKey(jwk), now)?, None)
+                (made::credential(CredentialKind::PublicKey(jwk), now)?, None)
             }
         };
         credential.expire_time = new.expire_time.map(timestamp::stored);
         Ok(AddedCredential { credential, secret })
     }
-}
-
-/// Makes a secret and what is kept of it.
-pub(super) fn new_secret(peppers: &Peppers, now: SystemTime) -> Result<(Credential, ClientSecret), AdminError> {
-    let secret = ClientSecret::generate()?;
-    Ok((credential(CredentialKind::Secret(peppers.hash(&secret)), now)?, secret))
-}
-
-fn credential(kind: CredentialKind, now: SystemTime) -> Result<Credential, AdminError> {
-    Ok(Credential { id: random_hex::<8>()?, kind, create_time: now, expire_time: None, last_used_time: None })
 }
 
 /// Never later than they would have expired anyhow.

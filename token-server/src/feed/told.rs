@@ -31,5 +31,5 @@ pub(super) fn failed() {
 
 /// Whether memory is too old to be trusted.
 pub(super) fn stale(stale: bool) {
-    gauge!("token_server_change_feed_stale").set(if stale { 1.0 } else { 0.0 });
+    gauge!("token_server_change_feed_stale").set(f64::from(stale));
 }

@@ -9,9 +9,8 @@ use http::{
 use http_body_util::{BodyExt as _, Limited};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use token_interceptor::json;
 
-use super::parameters::Parameters;
+use super::parameters::{self, Parameters};
 use crate::{
     error::IssueError,
     origin::{Origin, REQUEST_ID},
@@ -19,9 +18,6 @@ use crate::{
 
 /// The longest body that is read: several times what the longest good request takes.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
-
-/// Two parsers must not read two different things.
-pub(super) const NOT_AN_OBJECT: &str = "The body is not one JSON object, or a member occurs twice in it.";
 
 /// Parameters that must never stand in a URI, where logs and histories keep them. RFC 6749 section 2.3.1.
 const SENSITIVE: [&str; 5] = ["client_secret", "client_assertion", "token", "subject_token", "actor_token"];
@@ -55,7 +51,7 @@ pub(super) async fn object(headers: &HeaderMap, request: Request) -> Result<Map<
     if !media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
         return Err(IssueError::invalid_request("The content type must be application/json."));
     }
-    json::object(&collect(request.into_body()).await?).map_err(|_| IssueError::invalid_request(NOT_AN_OBJECT))
+    parameters::object(&collect(request.into_body()).await?)
 }
 
 /// JSON that no cache may keep. RFC 6749 section 5.1.

@@ -3,10 +3,9 @@
 //! RFC 6749 section 3.2: unrecognized ones are ignored, one without a value counts as omitted, and none may be
 //! there more than once, but for those that are defined as lists.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use token_interceptor::json;
 
-use super::body::NOT_AN_OBJECT;
 use crate::{
     convert::{ClientForm, TokenQuestionForm},
     error::IssueError,
@@ -26,7 +25,7 @@ impl Parameters {
 
     /// Reads a body of type `application/json`: an object of strings, numbers and lists of strings.
     pub(super) fn from_json(body: &[u8]) -> Result<Self, IssueError> {
-        let object = json::object(body).map_err(|_| IssueError::invalid_request(NOT_AN_OBJECT))?;
+        let object = object(body)?;
         let mut pairs = Vec::with_capacity(object.len());
         for (name, value) in object {
             match value {
@@ -85,6 +84,12 @@ impl Parameters {
         let place = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.remove(place).1)
     }
+}
+
+/// The members of a JSON body. None occurs twice: two parsers must not read two different things.
+pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, IssueError> {
+    json::object(body)
+        .map_err(|_| IssueError::invalid_request("The body is not one JSON object, or a member occurs twice in it."))
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl DeclaredClients {
             let reloaded = self.reload().await;
             let usable = reloaded.is_ok();
             self.usable.send_if_modified(|before| std::mem::replace(before, usable) != usable);
-            gauge!("token_server_clients_file_usable").set(if usable { 1.0 } else { 0.0 });
+            gauge!("token_server_clients_file_usable").set(f64::from(usable));
             match reloaded {
                 Ok(changed) => {
                     told.clear();

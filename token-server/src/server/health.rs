@@ -65,7 +65,7 @@ impl Health {
     /// Everything serves, or nothing does any more.
     pub(super) async fn set_serving(&self, serving: bool) {
         self.conditions.serving.store(serving, Ordering::Release);
-        metrics::gauge!("token_server_ready").set(if serving { 1.0 } else { 0.0 });
+        metrics::gauge!("token_server_ready").set(f64::from(serving));
         self.tell(&FROM_MEMORY).await;
         self.tell(&FROM_STORE).await;
     }
@@ -90,7 +90,7 @@ impl Health {
             let now = matches!(answer, Ok(Ok(_)));
             if now != std::mem::replace(&mut reachable, now) {
                 tracing::warn!(reachable, "the store");
-                gauge.set(if reachable { 1.0 } else { 0.0 });
+                gauge.set(f64::from(reachable));
                 self.conditions.store.store(reachable, Ordering::Release);
                 self.tell(&FROM_STORE).await;
             }

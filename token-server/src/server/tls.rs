@@ -74,9 +74,10 @@ impl ReloadingTls {
     /// Reads the files. `port` is how the metrics call it.
     pub(crate) fn load(files: &Tls, port: &'static str) -> Result<Self, TlsError> {
         let pem = Pem::read(files)?;
-        let (current, told) = (build(files, &pem)?, Told::new(port));
+        let loaded = Loaded { config: build(files, &pem)?, digests: pem.digests() };
+        let told = Told::new(port);
         told.in_use(&pem);
-        Ok(Self { files: files.clone(), told, current: ArcSwap::from_pointee(current) })
+        Ok(Self { files: files.clone(), told, current: ArcSwap::from_pointee(loaded) })
     }
 
     /// The configuration for the next handshake.
@@ -87,13 +88,13 @@ impl ReloadingTls {
     /// Looks at the files again; true when there was a change, and it is in effect.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         let pem = Pem::read(&self.files)?;
-        let (before, now) = (self.current.load(), pem.digests());
-        let certificate = before.digests.certificate.as_ref() != now.certificate.as_ref();
-        let client_ca = before.digests.client_ca.as_ref() != now.client_ca.as_ref();
+        let (before, digests) = (self.current.load(), pem.digests());
+        let certificate = before.digests.certificate.as_ref() != digests.certificate.as_ref();
+        let client_ca = before.digests.client_ca.as_ref() != digests.client_ca.as_ref();
         if !certificate && !client_ca {
             return Ok(false);
         }
-        self.current.store(Arc::new(build(&self.files, &pem)?));
+        self.current.store(Arc::new(Loaded { config: build(&self.files, &pem)?, digests }));
         self.told.in_use(&pem);
         self.told.changed(certificate, client_ca);
         Ok(true)
@@ -154,7 +155,7 @@ impl Pem {
     }
 }
 
-fn build(files: &Tls, pem: &Pem) -> Result<Loaded, TlsError> {
+fn build(files: &Tls, pem: &Pem) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let unusable = |path: &PathBuf, source| TlsError::Unusable { path: path.clone(), source };
     let chain = certificates(&files.certificate, &pem.certificate)?;
@@ -181,7 +182,7 @@ fn build(files: &Tls, pem: &Pem) -> Result<Loaded, TlsError> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer =
         rustls::crypto::ring::Ticketer::new().map_err(|error| unusable(&files.certificate, error.into()))?;
-    Ok(Loaded { config: Arc::new(config), digests: pem.digests() })
+    Ok(Arc::new(config))
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {

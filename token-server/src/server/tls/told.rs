@@ -43,7 +43,7 @@ impl Told {
 
     /// Whether what is on disk could be used when it was last looked at.
     pub(super) fn usable(&self, usable: bool) {
-        gauge!("token_server_tls_files_usable", "port" => self.port).set(if usable { 1.0 } else { 0.0 });
+        gauge!("token_server_tls_files_usable", "port" => self.port).set(f64::from(usable));
         self.reloads("any", "unusable", u64::from(!usable));
     }
 
