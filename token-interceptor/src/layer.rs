@@ -25,6 +25,8 @@ mod body;
 
 mod future;
 
+mod entry;
+
 use std::{
     borrow::Cow,
     mem,

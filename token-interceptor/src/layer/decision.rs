@@ -1,4 +1,4 @@
-//! What becomes of a request: each step in order, every way out an answer.
+//! What becomes of a request: each step in order, and the answer to whoever is refused.
 
 use std::{
     borrow::Cow,
@@ -6,14 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, Request, Response};
 use metrics::Counter;
 use token_proto::policy::{MethodKind, StreamExpiry};
 use tonic::body::Body;
-use tower::{BoxError, Service};
 
-use super::{Refusal, ResponseFuture, body::Guard};
+use super::Refusal;
 use crate::{
     bearer::bearer,
     cache::CachedVerifier,
@@ -118,39 +116,6 @@ impl Shared {
         }
     }
 
-    /// Lets the request through to `service`, or answers in its place.
-    pub(super) fn enter<S, B, RB>(
-        self: &Arc<Self>,
-        decision: Decision,
-        service: &mut S,
-        mut request: Request<B>,
-    ) -> ResponseFuture<S::Future, RB, S::Error>
-    where
-        S: Service<Request<B>, Response = Response<RB>>,
-        RB: http_body::Body<Data = Bytes>,
-        RB::Error: Into<BoxError>,
-    {
-        let grpc = is_grpc(request.headers());
-        match decision {
-            Decision::Open => ResponseFuture::open(service.call(request)),
-            Decision::Allowed(caller, audience, ends) => {
-                self.count_allowed();
-                let span =
-                    tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let guard = || Guard::new(Arc::clone(self), caller.clone(), audience, grpc);
-                let (guard, until_answered) = match ends {
-                    Ends::Nothing => (None, false),
-                    Ends::Response => (Some(guard()), false),
-                    Ends::Call => (Some(guard()), true),
-                };
-                request.extensions_mut().insert(caller);
-                let future = span.in_scope(|| service.call(request));
-                ResponseFuture::guarded(future, guard, until_answered, span)
-            }
-            Decision::Denied(denied, caller) => ResponseFuture::refused(self.answer(&denied, caller, grpc)),
-        }
-    }
-
     pub(super) fn answer(&self, denied: &Denied, caller: Option<Caller>, grpc: bool) -> Response<Body> {
         tracing::debug!(reason = denied.label(), detail = %denied, "a call is refused");
         metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
@@ -169,7 +134,7 @@ impl Shared {
     }
 
     /// The counter is looked up once: a program installs its recorder before it serves.
-    fn count_allowed(&self) {
+    pub(super) fn count_allowed(&self) {
         self.allowed
             .get_or_init(|| metrics::counter!("token_decisions_total", "outcome" => "allowed", "reason" => "ok"))
             .increment(1);
@@ -207,8 +172,4 @@ impl From<Obstacle> for Verdict {
             Obstacle::KeyOnItsWay(wait) => Self::Wait(wait),
         }
     }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
