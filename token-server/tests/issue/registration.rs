@@ -305,7 +305,7 @@ async fn rfc_7592_section_2_3_a_deleted_client_is_gone_and_so_are_its_tokens() {
 
 /// The other replica's change has not been told to this one yet, which knows the client as it was.
 #[tokio::test]
-async fn rfc_7592_section_2_3_a_token_that_another_replica_has_replaced_deletes_nothing() {
+async fn a_registration_token_that_another_replica_has_replaced_deletes_nothing() {
     let world = registering().await;
     let (told, other) = (registered(&world, &json!({})).await, registered(&world, &json!({})).await);
     assert_eq!(manage(&world, Method::GET, &told, &json!({})).await.status, 200);
