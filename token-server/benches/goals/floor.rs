@@ -1,13 +1,18 @@
-//! The floors: servers that do nothing but answer, over the same stack with the same settings, one thread each.
+//! The floors: servers that do nothing but answer, over the same stack with the same settings, one thread
+//! each unless their name says more.
 //!
 //! They are this program started again, so that their CPU time is counted as the issuer's is.
 
-use std::{fs, process::Command, sync::Arc};
+use std::{
+    fs,
+    process::Command,
+    sync::{Arc, Barrier},
+};
 
 use axum::{Router, body::Bytes, routing};
 use token_interceptor::{layer::AuthorizationLayer, policy::Policy, test_util::TestIssuer, verify::Verifier};
 use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tonic::{service::Routes, transport::Server as GrpcServer};
 
 use crate::{echo::Echo, process::Server, tls};
@@ -29,25 +34,65 @@ pub(crate) fn start(arguments: &[&str]) -> Server {
 
 /// What the started program does, until it is killed.
 pub(crate) fn serve(arguments: &[String]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        match arguments.as_slice() {
-            ["echo"] => echo(listener).await,
-            ["protected", key] => protected(listener, key).await,
-            ["tls", certificate, key] => handshakes(listener, certificate, key).await,
-            other => panic!("no floor {other:?}"),
+    match arguments.as_slice() {
+        ["echo"] => on_one_thread(async { echo(listen().await).await }),
+        ["protected", token, bare] => on_one_thread(protected(token, bare)),
+        ["tls", certificate, key] => on_one_thread(handshakes(certificate, key)),
+        ["shared port", threads] => shared_port(threads.parse().unwrap()),
+        ["shared runtime", threads] => shared_runtime(threads.parse().unwrap()),
+        other => panic!("no floor {other:?}"),
+    }
+}
+
+fn on_one_thread(floor: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(floor);
+}
+
+/// Listens, and says where.
+async fn listen() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("address={}", listener.local_addr().unwrap());
+    listener
+}
+
+/// A runtime for each thread, with a socket of its own on a port that they share: the kernel spreads connections by their
+/// addresses.
+fn shared_port(threads: usize) {
+    let socket = || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseport(true).unwrap();
+        socket
+    };
+    // Bound and never listening: it finds the port.
+    let first = socket();
+    first.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = first.local_addr().unwrap();
+    let all_listen = Barrier::new(threads + 1);
+    std::thread::scope(|scope| {
+        for number in 0..threads {
+            let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+            let serve = async {
+                let socket = socket();
+                socket.bind(address).unwrap();
+                let listener = socket.listen(1024).unwrap();
+                all_listen.wait();
+                echo(listener).await;
+            };
+            thread.spawn_scoped(scope, || on_one_thread(serve)).unwrap();
         }
+        all_listen.wait();
+        println!("address={address}");
     });
 }
 
-fn listening(listener: &TcpListener) {
-    println!("address={}", listener.local_addr().unwrap());
+/// One runtime that moves work between its threads.
+fn shared_runtime(threads: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::spawn(echo(listen().await)).await.unwrap() });
 }
 
 async fn echo(listener: TcpListener) {
-    listening(&listener);
     let answer = http_answer();
     let http = Router::new().route("/oauth/token", routing::post(async move |_: Bytes| answer.clone()));
     let routes = Routes::new(Echo::new()).into_axum_router().merge(http).with_state(());
@@ -55,8 +100,9 @@ async fn echo(listener: TcpListener) {
     GrpcServer::builder().accept_http1(true).serve_with_incoming(Routes::from(routes), incoming).await.unwrap();
 }
 
-/// The echo behind the authorization layer. `key` is where it leaves the token that it takes.
-async fn protected(listener: TcpListener, token_file: &str) {
+/// The echo behind the authorization layer, and in the same process the bare one: two processes that do the same differ by
+/// more than the layer does. It leaves the token that it takes, and the address of the bare echo, in files.
+async fn protected(token_file: &str, bare_file: &str) {
     let issuer = TestIssuer::new("https://issuer.example");
     let token = issuer.token().scope("inventory.read").claim("exp", 4_000_000_000_u64).sign();
     fs::write(token_file, token).unwrap();
@@ -70,16 +116,19 @@ async fn protected(listener: TcpListener, token_file: &str) {
     let policy = Policy::new(&[method]).unwrap().unchecked(token_interceptor::danger::UncheckedPolicy);
     let clock = token_interceptor::clock::SystemClock::shared();
     let verifier = Verifier::builder().issuer(issuer.trusted()).clock(clock).build().unwrap();
-    listening(&listener);
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let bare = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fs::write(bare_file, bare.local_addr().unwrap().to_string()).unwrap();
+    let bare = tonic::transport::server::TcpIncoming::from(bare).with_nodelay(Some(true));
+    tokio::spawn(GrpcServer::builder().add_service(Echo::new()).serve_with_incoming(bare));
+    let incoming = tonic::transport::server::TcpIncoming::from(listen().await).with_nodelay(Some(true));
     let mut server = GrpcServer::builder().layer(AuthorizationLayer::new(verifier, policy));
     server.add_service(Echo::new()).serve_with_incoming(incoming).await.unwrap();
 }
 
 /// Handshakes and nothing else.
-async fn handshakes(listener: TcpListener, certificate: &str, key: &str) {
+async fn handshakes(certificate: &str, key: &str) {
     let config = Arc::new(tls::server_config(certificate, key));
-    listening(&listener);
+    let listener = listen().await;
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();

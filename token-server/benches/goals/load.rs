@@ -203,7 +203,7 @@ impl Caller {
     }
 }
 
-async fn issue(client: &mut TokenServiceClient<Channel>, message: v1::IssueTokenRequest) {
+pub(crate) async fn issue(client: &mut TokenServiceClient<Channel>, message: v1::IssueTokenRequest) {
     let answer = client.issue_token(message).await.unwrap().into_inner();
     assert!(answer.token.is_some_and(|token| token.value.len() > 300));
 }

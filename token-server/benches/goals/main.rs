@@ -32,6 +32,7 @@ mod peers;
 mod process;
 mod renewal;
 mod report;
+mod spread;
 mod start;
 mod tls;
 mod trust;
@@ -45,9 +46,10 @@ use std::{path::Path, time::Instant};
 struct Section(&'static str, fn() -> Vec<report::Row>);
 
 /// By name, in the order of the table.
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section("issue", issue::measure),
     Section("latency", latency::measure),
+    Section("spread", spread::measure),
     Section("verify", layers::verify),
     Section("attach", layers::attach),
     Section("renewal", renewal::measure),

@@ -4,19 +4,22 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
 /// A server that takes longer to say where it listens will not.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// A server at work; dropped, it is stopped.
+/// A server at work; when the last one of a process is dropped, it is stopped.
 pub(crate) struct Server {
-    child: Child,
+    process: Arc<Process>,
     pub(crate) address: SocketAddr,
 }
+
+struct Process(Child);
 
 impl Server {
     /// Starts `command` and waits for the line that says where it listens: `…address=HOST:PORT…`.
@@ -27,7 +30,7 @@ impl Server {
         watch(child.stdout.take().unwrap(), found.clone());
         watch(child.stderr.take().unwrap(), found);
         match address.recv_timeout(START_MAX) {
-            Ok(address) => Ok(Self { child, address }),
+            Ok(address) => Ok(Self { process: Arc::new(Process(child)), address }),
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -40,7 +43,7 @@ impl Server {
     pub(crate) fn start_at(command: &mut Command, address: SocketAddr) -> Result<Self, String> {
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = spawned.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-        let server = Self { child, address };
+        let server = Self { process: Arc::new(Process(child)), address };
         let started = std::time::Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
             if started.elapsed() > START_MAX {
@@ -51,29 +54,46 @@ impl Server {
         Ok(server)
     }
 
+    /// The same process, at another address that it listens at.
+    #[allow(dead_code, reason = "for benches that measure more than one server")]
+    pub(crate) fn beside(&self, address: SocketAddr) -> Self {
+        Self { process: Arc::clone(&self.process), address }
+    }
+
     /// CPU time of every thread that it has, user and system.
     pub(crate) fn cpu(&self) -> Duration {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().flatten();
-        let nanos = threads.map(|thread| {
-            let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-            text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
-        });
-        Duration::from_nanos(nanos.sum())
+        self.threads("").map(|thread| on_cpu(&thread)).sum()
+    }
+
+    /// CPU time of each thread of that name, in the order in which they began.
+    #[allow(dead_code, reason = "for benches that measure more than one thread")]
+    pub(crate) fn cpu_of_threads(&self, name: &str) -> Vec<Duration> {
+        let mut threads: Vec<_> = self.threads(name).collect();
+        threads.sort();
+        threads.iter().map(|thread| on_cpu(thread)).collect()
+    }
+
+    /// The folders of its threads whose names begin so.
+    fn threads(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.0.id())).unwrap().flatten();
+        let named =
+            move |thread: &PathBuf| fs::read_to_string(thread.join("comm")).is_ok_and(|of| of.starts_with(name));
+        threads.map(|thread| thread.path()).filter(named)
     }
 
     /// Resident memory in MiB.
     pub(crate) fn resident_mib(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let kib: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
         kib / 1024.0
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -91,6 +111,11 @@ fn watch(output: impl Read + Send + 'static, found: mpsc::Sender<SocketAddr>) {
 
 /// CPU time of this thread.
 pub(crate) fn own_cpu() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    on_cpu(Path::new("/proc/thread-self"))
+}
+
+/// Of a thread, by its folder; nothing once it has ended.
+fn on_cpu(thread: &Path) -> Duration {
+    let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
     Duration::from_nanos(text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }

@@ -105,10 +105,11 @@ impl Drop for Place {
 impl<S, A> Service<Request<A>> for Admitting<S>
 where
     S: Service<Request<A>, Response = Response<Body>>,
+    A: http_body::Body + Unpin,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = AdmittedFuture<S::Future>;
+    type Future = AdmittedFuture<S::Future, A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -124,10 +125,10 @@ where
         // A transport of another make does not tell when it reads.
         let read = request.extensions().get::<Line>().map(|line| line.last_read.time());
         if !is_probe && read.is_some_and(|read| is_late(read, self.shared.queue_time_max)) {
-            return AdmittedFuture::Refused { answer: Some(refusal.too_late()) };
+            return AdmittedFuture::refused(refusal.too_late(), request);
         }
         if !is_probe && place.is_none() {
-            return AdmittedFuture::Refused { answer: Some(refusal.too_many()) };
+            return AdmittedFuture::refused(refusal.too_many(), request);
         }
         AdmittedFuture::Admitted { inner: self.inner.call(request), time: None, refusal: Some(refusal), _place: place }
     }
@@ -200,8 +201,8 @@ impl Refusal {
 pin_project! {
     /// The inner answer, or a refusal.
     #[project = Admitted]
-    pub(super) enum AdmittedFuture<F> {
-        Refused { answer: Option<Response<Body>> },
+    pub(super) enum AdmittedFuture<F, A> {
+        Refused { answer: Option<Response<Body>>, request: A },
         Admitted {
             #[pin]
             inner: F,
@@ -214,15 +215,27 @@ pin_project! {
     }
 }
 
-impl<F, E> Future for AdmittedFuture<F>
+impl<F, A> AdmittedFuture<F, A> {
+    fn refused(answer: Response<Body>, request: Request<A>) -> Self {
+        Self::Refused { answer: Some(answer), request: request.into_body() }
+    }
+}
+
+impl<F, E, A> Future for AdmittedFuture<F, A>
 where
     F: Future<Output = Result<Response<Body>, E>>,
+    A: http_body::Body + Unpin,
 {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project() {
-            Admitted::Refused { answer } => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
+            Admitted::Refused { answer, request } => {
+                // What has come of it is taken: HTTP/2 would tell the caller to stop, which costs a frame and keeps the
+                // stream's place for longer than the caller believes.
+                while let Poll::Ready(Some(Ok(_))) = Pin::new(&mut *request).poll_frame(cx) {}
+                answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)))
+            }
             Admitted::Admitted { inner, mut time, refusal, .. } => {
                 if let Poll::Ready(answer) = inner.poll(cx) {
                     return Poll::Ready(answer);
@@ -246,6 +259,11 @@ where
 mod tests {
     use std::convert::Infallible;
 
+    use bytes::Bytes;
+    use futures_util::{StreamExt as _, stream};
+    use http::HeaderValue;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
     use tokio::time::advance;
 
     use super::{
@@ -256,16 +274,20 @@ mod tests {
 
     /// What comes of a request whose turn comes after that time, and whether it was begun.
     async fn after(wait: Duration, path: &str) -> (Response<Body>, bool) {
+        after_with(wait, path, Body::empty()).await
+    }
+
+    async fn after_with(wait: Duration, path: &str, body: Body) -> (Response<Body>, bool) {
         let begun = Arc::new(AtomicUsize::new(0));
         let counting = Arc::clone(&begun);
-        let inner = tower::service_fn(move |_: Request<()>| {
+        let inner = tower::service_fn(move |_: Request<Body>| {
             counting.fetch_add(1, Ordering::Relaxed);
             async { Ok::<_, Infallible>(Response::new(Body::empty())) }
         });
         let mut service = Admission::new(&Limits::default()).layer(inner);
         let line = Line { peer: Peer::of(&http::Extensions::new()), last_read: LastRead::new() };
         let request = Request::post(path).header(CONTENT_TYPE, "application/grpc").header("x-request-id", "late");
-        let request = request.extension(line).body(()).unwrap();
+        let request = request.extension(line).body(body).unwrap();
         advance(wait).await;
         let answer = service.call(request).await.unwrap();
         (answer, begun.load(Ordering::Relaxed) > 0)
@@ -279,6 +301,31 @@ mod tests {
         assert_eq!(answer.headers()["grpc-status"], "8");
         assert_eq!(answer.headers()["x-request-id"], "late");
         assert!(!begun);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_come_of_a_refused_request_is_read_to_its_end() {
+        rest().await;
+        work().await;
+        let ended = Arc::new(AtomicUsize::new(0));
+        let ending = Arc::clone(&ended);
+        let end = stream::poll_fn(move |_| {
+            ending.fetch_add(1, Ordering::Relaxed);
+            Poll::Ready(None)
+        });
+        let message = stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"message")))).take(3);
+        let body = Body::new(StreamBody::new(message.chain(end)));
+        after_with(Duration::from_secs(1), "/token.v1.TokenService/IssueToken", body).await;
+        assert_eq!(ended.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_request_that_has_not_come_whole_is_not_waited_for() {
+        rest().await;
+        work().await;
+        let body = Body::new(StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>()));
+        let (answer, begun) = after_with(Duration::from_secs(1), "/token.v1.TokenService/IssueToken", body).await;
+        assert_eq!((&answer.headers()["grpc-status"], begun), (&HeaderValue::from_static("8"), false));
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 /// A worker without rest for so long has more to do than it can.
 const OVERLOADED_AFTER: Duration = Duration::from_millis(500);
 /// So many are begun for each that is refused.
-const BEGUN_PER_REFUSAL: u32 = 4;
+const BEGUN_PER_REFUSAL: u32 = 6;
 /// So many that were begun count, so that a worker that was long in time does not refuse everybody at once.
-const BEGUN_MAX: u32 = 400;
+const BEGUN_MAX: u32 = 600;
 /// A wait for the next event that is shorter was none: the event was there already.
 const REST_MIN: Duration = Duration::from_micros(50);
 
@@ -143,7 +143,7 @@ pub(super) mod tests {
         work().await;
         let read = Instant::now();
         advance(MAX * 2).await;
-        let refused = (0..500).filter(|_| is_late(read, MAX)).count();
+        let refused = (0..700).filter(|_| is_late(read, MAX)).count();
         assert_eq!(refused, 100);
     }
 
