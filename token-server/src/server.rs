@@ -25,6 +25,7 @@ mod declared;
 mod drain;
 mod error;
 mod ext_authz;
+mod face;
 mod framing;
 mod front;
 mod guard;

@@ -15,19 +15,17 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, header::CONTENT_TYPE};
+use http::{Request, Response};
 use metrics::{Counter, counter};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::lateness::is_late;
+use super::{face::Face, lateness::is_late};
 use crate::{
     config::Limits,
-    http as oauth,
     origin::{Line, Origin},
-    service::status,
 };
 
 /// Requests that were refused here, by why.
@@ -116,7 +114,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let (face, is_probe) = (Face::of(&request), is_probe(request.uri().path()));
+        let (face, is_probe) = (Face::of(request.headers()), is_probe(request.uri().path()));
         let place = Place::among(&self.shared);
         // Made for an answer that is hardly ever given: a request is named by its own ID.
         let named = request.headers().contains_key(crate::origin::REQUEST_ID);
@@ -136,34 +134,6 @@ where
 
 fn is_probe(path: &str) -> bool {
     path.starts_with(HEALTH) || OPERATIONS.contains(&path)
-}
-
-/// Which of the two faces is spoken to.
-#[derive(Clone, Copy)]
-enum Face {
-    Grpc,
-    Http,
-}
-
-impl Face {
-    fn of<A>(request: &Request<A>) -> Self {
-        let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
-        if content_type.starts_with(b"application/grpc") { Self::Grpc } else { Self::Http }
-    }
-
-    fn overloaded(self, origin: &Origin) -> Response<Body> {
-        match self {
-            Self::Grpc => status::overloaded(origin).into_http(),
-            Self::Http => oauth::overloaded(origin).map(Body::new),
-        }
-    }
-
-    fn too_slow(self, origin: &Origin) -> Response<Body> {
-        match self {
-            Self::Grpc => status::too_slow(origin).into_http(),
-            Self::Http => oauth::too_slow(origin).map(Body::new),
-        }
-    }
 }
 
 /// What is answered in place of the service.
@@ -261,7 +231,7 @@ mod tests {
 
     use bytes::Bytes;
     use futures_util::{StreamExt as _, stream};
-    use http::HeaderValue;
+    use http::{HeaderValue, header::CONTENT_TYPE};
     use http_body::Frame;
     use http_body_util::StreamBody;
     use tokio::time::advance;

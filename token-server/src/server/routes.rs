@@ -8,7 +8,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::StatusCode;
 use token_proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
@@ -18,6 +18,7 @@ use super::{
     ServeError,
     admission::{Admission, Admitting},
     drain::EndOnDrain,
+    face::Face,
     framing::Framing,
     front::Front,
     health::Health,
@@ -103,8 +104,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 
 /// An unknown path: in gRPC's terms to whoever speaks gRPC, in HTTP's to everybody else.
 async fn nothing_here(request: Request) -> Response {
-    let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    if content_type.starts_with(b"application/grpc") {
+    if Face::of(request.headers()) == Face::Grpc {
         return status::not_offered().into_http::<Body>();
     }
     let body = serde_json::json!({

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, Version,
+    Request, Response, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -25,11 +25,10 @@ use pin_project_lite::pin_project;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::{admission::SHED, face::Face};
 use crate::{
     config::Limits,
-    http as oauth,
     origin::{Origin, Peer},
-    service::status,
 };
 
 /// Peers are counted by a hash that nobody else can compute, in a table of fixed size: without a lock, and without memory
@@ -51,7 +50,7 @@ struct Counts {
 impl Shares {
     pub(super) fn new(limits: &Limits) -> Self {
         let max = if limits.requests_at_once_per_peer == 0 { usize::MAX } else { limits.requests_at_once_per_peer };
-        let refused = counter!(super::admission::SHED, "why" => "peer");
+        let refused = counter!(SHED, "why" => "peer");
         refused.absolute(0);
         let under_way = (0..COUNTS).map(|_| AtomicUsize::new(0)).collect();
         Self(Arc::new(Counts { max, hash: RandomState::new(), under_way, refused }))
@@ -121,12 +120,9 @@ where
 
 fn refusal<A>(request: &Request<A>) -> Response<Body> {
     let origin = Origin::of(request.headers(), request.extensions());
-    let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if content_type.starts_with(b"application/grpc") {
-        return status::overloaded(&origin).into_http();
-    }
-    let mut answer = oauth::overloaded(&origin).map(Body::new);
-    if request.version() == Version::HTTP_2 {
+    let face = Face::of(request.headers());
+    let mut answer = face.overloaded(&origin);
+    if face == Face::Http && request.version() == Version::HTTP_2 {
         // A body would be one more answer that nobody takes.
         answer.headers_mut().remove(CONTENT_TYPE);
         answer.headers_mut().remove(CONTENT_LENGTH);

@@ -6,12 +6,13 @@ use std::{
 };
 
 use axum::{extract::Request, response::Response};
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use super::face::Face;
 use crate::{
     origin::{Peer, REQUEST_ID},
     trace,
@@ -57,8 +58,7 @@ where
 /// The span, and whether it is one of gRPC. Names and fields are those of the OpenTelemetry conventions for HTTP and
 /// RPC; the path is cut off from what a caller may have put behind it.
 fn span(request: &Request) -> (Span, bool) {
-    let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    let grpc = content_type.starts_with(b"application/grpc");
+    let grpc = Face::of(request.headers()) == Face::Grpc;
     let path = request.uri().path();
     let span = tracing::info_span!(
         target: trace::TARGET,
