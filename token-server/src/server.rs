@@ -127,7 +127,8 @@ impl Running {
             config.listen.operations_address.map(|address| bind(address, "probes and metrics")).transpose()?;
         let asked = config.ext_authz.as_ref().map(|asked| bind(asked.address, "decisions for proxies")).transpose()?;
         let issuer_url = config.issuer.at_port(address.port());
-        let tls = config.tls.as_ref().map(|files| ReloadingTls::load(files, "listen")).transpose()?.map(Arc::new);
+        let tls = config.tls.as_ref().map(|files| ReloadingTls::load(files, "listen", Some(issuer_url.clone())));
+        let tls = tls.transpose()?.map(Arc::new);
         let phase = watch::Sender::new(Phase::Serving);
         let health = Health::new();
 

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use token_interceptor::{encryption::EncryptionKey, signature::Algorithm};
-use url::Url;
+use url::{Host, Url};
 
 use super::reader::Section;
 use crate::client::Audience;
@@ -26,9 +26,9 @@ impl IssuerUrl {
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
         let loopback = match url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
             None => return Err(format!("{text:?} has no host")),
         };
         match url.scheme() {
@@ -63,6 +63,11 @@ impl IssuerUrl {
             Some((before, after)) if !chosen => Self(format!("{before}:{port}{after}")),
             _ => self.clone(),
         }
+    }
+
+    /// By which name clients find it.
+    pub(crate) fn host(&self) -> Option<Host> {
+        Url::parse(&self.0).ok()?.host().map(|host| host.to_owned())
     }
 
     /// The identifier as it stands in `iss`.

@@ -19,5 +19,6 @@ pub(super) fn routes(guard: &Guard, audited: AuditedDecisions) -> Router {
 pub(super) fn tls(config: &Config, ext_authz: &ExtAuthz) -> Result<Option<ReloadingTls>, TlsError> {
     let (Some(tls), Some(client_ca)) = (&config.tls, &ext_authz.client_ca) else { return Ok(None) };
     let files = Tls { client_ca: Some(client_ca.clone()), client_certificate_required: true, ..tls.clone() };
-    ReloadingTls::load(&files, "ext_authz").map(Some)
+    // By which name proxies connect is theirs to know.
+    ReloadingTls::load(&files, "ext_authz", None).map(Some)
 }

@@ -3,6 +3,7 @@
 //! The whole `ServerConfig` is swapped, so a handshake sees either the old files or the new ones, never a mix.
 //! Files that cannot be used leave the old configuration in place: a bad renewal must not take the server down.
 
+mod host;
 mod told;
 
 use std::{
@@ -17,7 +18,7 @@ use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use self::told::Told;
-use crate::config::Tls;
+use crate::config::{IssuerUrl, Tls};
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,8 @@ pub enum TlsError {
 #[derive(Debug)]
 pub(crate) struct ReloadingTls {
     files: Tls,
+    /// Who clients take this port for, where it is the issuer's.
+    issuer: Option<IssuerUrl>,
     told: Told,
     current: ArcSwap<Loaded>,
 }
@@ -71,13 +74,15 @@ struct Digests {
 }
 
 impl ReloadingTls {
-    /// Reads the files. `port` is how the metrics call it.
-    pub(crate) fn load(files: &Tls, port: &'static str) -> Result<Self, TlsError> {
+    /// Reads the files. `port` is how the metrics call it; `issuer` says by which host clients connect to it.
+    pub(crate) fn load(files: &Tls, port: &'static str, issuer: Option<IssuerUrl>) -> Result<Self, TlsError> {
         let pem = Pem::read(files)?;
         let loaded = Loaded { config: build(files, &pem)?, digests: pem.digests() };
         let told = Told::new(port);
         told.in_use(&pem);
-        Ok(Self { files: files.clone(), told, current: ArcSwap::from_pointee(loaded) })
+        let loaded = Self { files: files.clone(), issuer, told, current: ArcSwap::from_pointee(loaded) };
+        loaded.check_host(&pem);
+        Ok(loaded)
     }
 
     /// The configuration for the next handshake.
@@ -97,7 +102,17 @@ impl ReloadingTls {
         self.current.store(Arc::new(Loaded { config: build(&self.files, &pem)?, digests }));
         self.told.in_use(&pem);
         self.told.changed(certificate, client_ca);
+        if certificate {
+            self.check_host(&pem);
+        }
         Ok(true)
+    }
+
+    fn check_host(&self, pem: &Pem) {
+        if let (Some(issuer), Some(Ok(leaf))) = (&self.issuer, CertificateDer::pem_slice_iter(&pem.certificate).next())
+        {
+            host::warn_unless_good(&leaf, &self.files.certificate, issuer);
+        }
     }
 
     /// Looks at the files at every interval, until dropped.

@@ -165,23 +165,52 @@ fn serves_by_a_configuration_until_it_is_told_to_stop() {
     assert_eq!(issued["jti"], token["claims"]["jti"]);
 }
 
+/// Writes a certificate for `host`, and its key.
+fn certify(home: &Path, host: &str) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new([host.to_owned()]).unwrap().self_signed(&key).unwrap();
+    fs::write(home.join("tls.crt"), certificate.pem()).unwrap();
+    fs::write(home.join("tls.key"), key.serialize_pem()).unwrap();
+}
+
+/// A configuration with that certificate.
+fn config_with_tls(home: &Path) -> String {
+    let folder = home.display();
+    config(home).replace("http://127.0.0.1:0", "https://localhost:0")
+        + &format!(
+            "[tls]\ncertificate = \"{folder}/tls.crt\"\nprivate_key = \"{folder}/tls.key\"\nreload_interval = \"1day\"\n"
+        )
+}
+
+#[test]
+fn a_certificate_for_another_host_than_the_issuer_is_served_with_a_warning_once() {
+    const WARNING: &str = "is not good for the host of [issuer] url";
+    let home = tempfile::tempdir().unwrap();
+    certify(home.path(), "tokens.example");
+    fs::write(home.path().join("a.toml"), config_with_tls(home.path())).unwrap();
+    let (mut serving, told) = Serving::start_telling(home.path());
+    assert_eq!(told.matches(WARNING).count(), 1, "{told}");
+    let line = told.lines().find(|line| line.contains(WARNING)).unwrap();
+    let file = home.path().join("tls.crt");
+    for expected in ["WARN", "\"host\":\"localhost\"", file.to_str().unwrap(), "tokens.example"] {
+        assert!(line.contains(expected), "{expected}: {line}");
+    }
+
+    for (host, warnings) in [("localhost", 0), ("other.example", 1)] {
+        certify(home.path(), host);
+        serving.signal("-HUP");
+        let told = lines_until(&mut serving.log, "TLS certificates reloaded");
+        assert_eq!(told.matches(WARNING).count(), warnings, "{host}: {told}");
+    }
+}
+
 #[test]
 fn hang_up_reloads_certificates_at_once() {
     let home = tempfile::tempdir().unwrap();
-    let folder = home.path().display();
-    let certify = || {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-        fs::write(home.path().join("tls.crt"), certificate.pem()).unwrap();
-        fs::write(home.path().join("tls.key"), key.serialize_pem()).unwrap();
-    };
-    certify();
-    let tls = format!(
-        "[tls]\ncertificate = \"{folder}/tls.crt\"\nprivate_key = \"{folder}/tls.key\"\nreload_interval = \"1day\"\n"
-    );
-    fs::write(home.path().join("a.toml"), config(home.path()) + &tls).unwrap();
+    certify(home.path(), "localhost");
+    fs::write(home.path().join("a.toml"), config_with_tls(home.path())).unwrap();
     let mut serving = Serving::start(home.path());
-    certify();
+    certify(home.path(), "localhost");
     serving.signal("-HUP");
     line_with(&mut serving.log, "TLS certificates reloaded");
 }
