@@ -28,7 +28,10 @@ pub enum KeyError {
     #[error(transparent)]
     Signature(#[from] signature::KeyError),
     /// The key was sealed under a key that was not provided.
-    #[error("key {key_id} is sealed under {sealing_key_id}, which was not provided")]
+    #[error(
+        "key {key_id} is sealed under {sealing_key_id}, which was not provided: a former sealing key belongs into \
+         [keys] previous_sealing_key_files"
+    )]
     SealingKeyUnknown {
         /// The `kid`.
         key_id: String,

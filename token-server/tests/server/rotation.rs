@@ -100,7 +100,9 @@ async fn a_server_without_the_key_that_sealed_its_signing_keys_does_not_start() 
     let [_, pepper] = rotate(folder.path());
     let error = start(folder.path(), "new-", ["", &pepper]).await.unwrap_err();
     let DevelopmentError::Serve(error) = error else { panic!("{error}") };
-    assert!(causes(&error).contains("which was not provided"), "{error:?}");
+    for expected in ["which was not provided", "previous_sealing_key_files"] {
+        assert!(causes(&error).contains(expected), "{expected}: {error:?}");
+    }
 }
 
 fn causes(error: &ServeError) -> String {
