@@ -7,6 +7,7 @@
 mod addresses;
 mod error;
 mod tls;
+mod untrusted;
 
 use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -25,6 +26,8 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 pub use error::HttpError;
+pub(crate) use untrusted::OVER_GRPC;
+pub use untrusted::is_of_unknown_ca;
 
 use crate::{danger, trace_context};
 use addresses::Resolver;

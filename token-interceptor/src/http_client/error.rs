@@ -4,6 +4,8 @@ use std::{error::Error, fmt};
 
 use hyper_util::client::legacy;
 
+use super::untrusted::{self, is_of_unknown_ca};
+
 /// Why there is no answer. `Display` names no secret, and no URL: whoever logs it knows which it was.
 #[derive(Debug)]
 pub struct HttpError(Kind);
@@ -59,7 +61,7 @@ impl From<Kind> for HttpError {
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match &self.0 {
             Kind::UnusableUrl => "the URL is not an https URL with a host and without user information",
             Kind::PlaintextRefused => "plaintext http is refused to hosts other than loopback",
             Kind::AddressRefused => "the URL leads to an address that is not of the public Internet",
@@ -68,6 +70,7 @@ impl fmt::Display for HttpError {
             Kind::UnusableClientCertificate => "the client certificate and its key are not PEM that belongs together",
             Kind::TimedOut => "no whole answer came in time",
             Kind::BodyTooLarge => "the answer is larger than allowed",
+            Kind::Exchange(error) if is_of_unknown_ca(error) => untrusted::OVER_HTTP,
             Kind::Exchange(_) => "the exchange failed",
             Kind::BodyBroken(_) => "the answer broke off",
         })

@@ -11,7 +11,7 @@ pub(crate) use grpc::FromTrustService;
 pub(crate) use http::{Documents, FromDiscovery, FromJwks};
 
 use super::{KeySet, KeySetError};
-use crate::http_client::HttpError;
+use crate::http_client::{self, HttpError};
 
 /// One way to fetch the keys of one issuer.
 #[async_trait]
@@ -37,6 +37,8 @@ pub(crate) enum FetchError {
     KeySet(#[from] KeySetError),
     #[error("the issuer's TrustService answers with {0}")]
     Grpc(tonic::Code),
+    #[error("the issuer's TrustService cannot be reached: {}", http_client::OVER_GRPC)]
+    GrpcUntrusted,
 }
 
 impl FetchError {

@@ -26,7 +26,7 @@ use super::{
     schedule::UnknownKey,
     task::{Task, lock},
 };
-use crate::{clock::Clock, revocation::Revocations};
+use crate::{clock::Clock, http_client, revocation::Revocations};
 
 /// The server sends a heartbeat every 10 seconds: after three without one the stream is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -169,7 +169,11 @@ impl Shared {
         let client = TrustServiceClient::new(self.push.channel.clone());
         let mut client = client.max_decoding_message_size(MESSAGE_BYTES_MAX);
         let described = timeout(CONNECT_MAX, client.get_issuer(GetIssuerRequest {})).await;
-        let Ok(Ok(described)) = described else { return "the issuer does not answer" };
+        let described = match described {
+            Ok(Ok(described)) => described,
+            Ok(Err(status)) if http_client::is_of_unknown_ca(&status) => return http_client::OVER_GRPC,
+            Ok(Err(_)) | Err(_) => return "the issuer does not answer",
+        };
         let described = described.into_inner().issuer;
         if described.is_none_or(|described| *described.issuer != *self.held.issuer) {
             return "the TrustService is another issuer's";

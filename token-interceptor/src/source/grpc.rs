@@ -11,7 +11,7 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::{AccessToken, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, SubjectToken, TokenRequest};
-use crate::trace_context;
+use crate::{http_client, trace_context};
 
 /// An issuer spoken to over gRPC.
 #[derive(Clone, Debug)]
@@ -139,6 +139,10 @@ fn chain(status: &Status) -> String {
         }
         text.push_str(&error.to_string());
         next = error.source();
+    }
+    if http_client::is_of_unknown_ca(status) {
+        text.push_str(": ");
+        text.push_str(http_client::OVER_GRPC);
     }
     text
 }

@@ -2,12 +2,13 @@
 
 pub(super) mod client_certificate;
 
-use std::{collections::BTreeMap, env, error::Error, io, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, env, path::PathBuf, time::Duration};
 
 use clap::Args;
 use secrecy::SecretString;
 use token_interceptor::{
     attach::{Attach, TokenLayer},
+    http_client::is_of_unknown_ca,
     source::{ClientCredentials, IssuerBuilder},
 };
 use token_proto::{
@@ -214,25 +215,6 @@ impl Target {
         })?;
         Ok(Admin { channel: tokens.layer(channel) })
     }
-}
-
-/// Whether the server is there, and its certificate comes from a CA that is not trusted here.
-fn is_of_unknown_ca(error: &(dyn Error + 'static)) -> bool {
-    use rustls::CertificateError::{BadSignature, UnknownIssuer};
-    let unknown = |error: &(dyn Error + 'static)| {
-        let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let error = within.and_then(|error| error.downcast_ref()).or_else(|| error.downcast_ref());
-        // A bad signature: a CA of the same name is trusted, such as that of another `dev`.
-        matches!(error, Some(rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature)))
-    };
-    let mut error = Some(error);
-    while let Some(cause) = error {
-        if unknown(cause) {
-            return true;
-        }
-        error = cause.source();
-    }
-    false
 }
 
 /// The admin services of an issuer.

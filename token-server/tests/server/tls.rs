@@ -5,12 +5,17 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use tempfile::TempDir;
+use token_interceptor::{
+    http_client::HttpClient,
+    source::{ClientCredentials, IssuerBuilder, TokenRequest, TokenSource as _},
+};
 use token_server::{config::Tls, server::Running};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use crate::{ca::Ca, harness::config};
 
@@ -155,6 +160,34 @@ async fn client_roots_that_cannot_be_used_leave_the_old_in_place() {
     server.reload();
     assert!(ask(server.local_addr(), &[&ca], None).await.is_err());
     assert!(ask(server.local_addr(), &[&ca], Some(clients.leaf())).await.is_ok());
+}
+
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut next = Some(error);
+    let chain = std::iter::from_fn(|| next.inspect(|error| next = error.source()).map(ToString::to_string));
+    chain.collect::<Vec<_>>().join(": ")
+}
+
+#[tokio::test]
+async fn whoever_does_not_trust_the_ca_is_told_how_to() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let (_folder, server) = start(&ca, |_, _| {}).await;
+    let place = format!("https://localhost:{}", server.local_addr().port());
+
+    let over_http = HttpClient::builder().extra_roots_pem(other.pem()).build().unwrap();
+    let error = over_http.get(&place.parse().unwrap()).await.unwrap_err();
+    assert!(error.is_transient());
+    for expected in ["SSL_CERT_FILE", "HttpClientBuilder::extra_roots_pem", "invalid peer certificate"] {
+        assert!(causes(&error).contains(expected), "{expected}: {}", causes(&error));
+    }
+
+    let trusted = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(other.pem()));
+    let endpoint = Endpoint::from_shared(place).unwrap().tls_config(trusted).unwrap();
+    let source = ClientCredentials::new("a", "b", IssuerBuilder::grpc(endpoint)).unwrap();
+    let error = source.fetch(&TokenRequest::for_audience("inventory")).await.unwrap_err();
+    for expected in ["SSL_CERT_FILE", "ClientTlsConfig::ca_certificate", "invalid peer certificate"] {
+        assert!(causes(&error).contains(expected), "{expected}: {}", causes(&error));
+    }
 }
 
 #[tokio::test]

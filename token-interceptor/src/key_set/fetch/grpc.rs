@@ -7,7 +7,7 @@ use token_proto::v1::{GetIssuerRequest, KeyState, ListKeysRequest, trust_service
 use tonic::transport::Channel;
 
 use super::{FetchError, FetchKeys};
-use crate::key_set::KeySet;
+use crate::{http_client, key_set::KeySet};
 
 /// Largest answer: as for HTTP.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -23,7 +23,10 @@ pub(crate) struct FromTrustService {
 impl FetchKeys for FromTrustService {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
         let mut client = TrustServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let failed = |status: tonic::Status| FetchError::Grpc(status.code());
+        let failed = |status: tonic::Status| match http_client::is_of_unknown_ca(&status) {
+            true => FetchError::GrpcUntrusted,
+            false => FetchError::Grpc(status.code()),
+        };
         let described = client.get_issuer(GetIssuerRequest {}).await.map_err(failed)?.into_inner();
         if described.issuer.is_none_or(|described| *described.issuer != *self.issuer) {
             return Err(FetchError::OtherIssuer { what: "the TrustService" });
@@ -31,5 +34,40 @@ impl FetchKeys for FromTrustService {
         let keys = client.list_keys(ListKeysRequest {}).await.map_err(failed)?.into_inner().keys;
         let trusted = keys.iter().filter(|key| key.state() != KeyState::Distrusted);
         Ok(KeySet::from_jwks_one_by_one(trusted.map(|key| &*key.jwk)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use tonic::{
+        service::Routes,
+        transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig, server::TcpIncoming},
+    };
+
+    use super::*;
+
+    fn self_signed() -> (String, Identity) {
+        let key = KeyPair::generate().unwrap();
+        let pem = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        (pem.clone(), Identity::from_pem(pem, key.serialize_pem()))
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_is_not_trusted_is_told_from_a_service_that_does_not_answer() {
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let place = format!("https://localhost:{}", incoming.local_addr().unwrap().port());
+        let (trusted, identity) = self_signed();
+        let mut server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+        tokio::spawn(server.add_routes(Routes::default()).serve_with_incoming(incoming));
+        let fetched = async |roots: String| {
+            let roots = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots));
+            let endpoint = Endpoint::from_shared(place.clone()).unwrap().tls_config(roots).unwrap();
+            FromTrustService { issuer: "a".into(), channel: endpoint.connect_lazy() }.fetch().await.unwrap_err().chain()
+        };
+        let told = fetched(self_signed().0).await;
+        assert!(told.contains("ClientTlsConfig::ca_certificate") && told.contains("SSL_CERT_FILE"), "{told}");
+        let told = fetched(trusted).await;
+        assert!(told.contains("not implemented"), "{told}");
     }
 }
