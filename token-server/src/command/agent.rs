@@ -76,8 +76,7 @@ impl Agent {
             self.connection.issuer.get_or_insert(endpoint.clone());
         }
         let target = self.connection.resolve(Role::Application)?;
-        let source = token::source(&target, self.token_endpoint.as_deref())
-            .map_err(|error| Failure::usage("the issuer cannot be used").because(error))?;
+        let source = token::source(&target, self.token_endpoint.as_deref())?;
         let mode = if self.group_readable { 0o640 } else { 0o600 };
         let once = self.once;
         let requests = self.requests()?;

@@ -1,6 +1,7 @@
 //! Which issuer a command talks to, and as whom: from flags, the environment, or the state directory of `dev`.
 
 pub(super) mod client_certificate;
+pub(super) mod named;
 
 use std::{collections::BTreeMap, env, path::PathBuf, time::Duration};
 
@@ -20,7 +21,6 @@ use token_proto::{
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tower::Layer as _;
-use url::Url;
 
 use super::failure::{Failure, Kind};
 use crate::development;
@@ -133,10 +133,7 @@ impl Connection {
         })?;
         let state = if own.as_ref() == Some(&issuer) { state } else { BTreeMap::new() };
         let ca_file = self.ca_file.clone().or_else(|| state.get("TOKEN_CA_FILE").map(PathBuf::from));
-        let ca_pem = ca_file.map(|path| {
-            std::fs::read(&path)
-                .map_err(|error| Failure::usage(format!("cannot read the CA file {}", path.display())).because(error))
-        });
+        let ca_pem = ca_file.map(|path| named::ca(&path));
         let (client_id, client_secret) = self.credentials(role, &state)?;
         let client_certificate = self.client_certificate.read()?;
         Ok(Target { issuer, ca_pem: ca_pem.transpose()?, client_certificate, client_id, client_secret })
@@ -167,7 +164,7 @@ impl Target {
     /// Where the issuer speaks gRPC: its host and port, whatever path its identifier has.
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         let wrong = |what: &str| Failure::usage(format!("{:?} {what}", self.issuer)).next("an issuer is an https URL");
-        let url = Url::parse(&self.issuer).map_err(|error| wrong("is not a URL").because(error))?;
+        let url = named::url(named::ISSUER, &self.issuer)?;
         let host = url.host().ok_or_else(|| wrong("has no host"))?;
         let port = url.port_or_known_default().ok_or_else(|| wrong("has no port"))?;
         let endpoint = Endpoint::from_shared(format!("{}://{host}:{port}", url.scheme()))

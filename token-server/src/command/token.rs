@@ -17,6 +17,7 @@ use super::{
     connection::{
         Connection, Role, Target,
         client_certificate::{ClientCertificate, HINT},
+        named,
     },
     explain,
     failure::{Failure, Kind},
@@ -92,7 +93,8 @@ impl Token {
         if let Some(cached) = cached.as_ref().filter(|token| now < token.refresh_at) {
             return Ok(cached.clone());
         }
-        match self.fetch(target, now).await {
+        let source = source(target, self.token_endpoint.as_deref())?;
+        match self.fetch(&source, now).await {
             Ok(token) => {
                 if let Some(Err(error)) = cache.map(|cache| cache.write(&token)) {
                     note(format_args!("note: the token is not kept for the next time: {error}"));
@@ -111,8 +113,7 @@ impl Token {
         }
     }
 
-    async fn fetch(&self, target: &Target, now: SystemTime) -> Result<CachedToken, SourceError> {
-        let source = source(target, self.token_endpoint.as_deref()).map_err(SourceError::unavailable)?;
+    async fn fetch(&self, source: &ClientCredentials, now: SystemTime) -> Result<CachedToken, SourceError> {
         let request = match &self.audience {
             Some(audience) => TokenRequest::for_audience(audience.as_str()),
             None => TokenRequest::without_audience(),
@@ -145,10 +146,11 @@ impl Token {
 }
 
 /// Where the target's tokens come from.
-pub(super) fn source(
-    target: &Target,
-    token_endpoint: Option<&str>,
-) -> Result<ClientCredentials, Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn source(target: &Target, token_endpoint: Option<&str>) -> Result<ClientCredentials, Failure> {
+    match token_endpoint {
+        Some(endpoint) => named::url("--token-endpoint", endpoint)?,
+        None => named::url(named::ISSUER, &target.issuer)?,
+    };
     let client = HttpClient::builder();
     let client = match &target.ca_pem {
         Some(pem) => client.extra_roots_pem(pem.clone()),
@@ -162,8 +164,10 @@ pub(super) fn source(
         Some(endpoint) => IssuerBuilder::token_endpoint(endpoint),
         None => IssuerBuilder::discover(&target.issuer),
     };
-    let issuer = issuer.http_client(client.build()?);
-    Ok(ClientCredentials::new(target.client_id.as_str(), target.client_secret.clone(), issuer)?)
+    let unusable = || Failure::usage("the issuer cannot be used");
+    let issuer = issuer.http_client(client.build().map_err(|error| unusable().because(error))?);
+    ClientCredentials::new(target.client_id.as_str(), target.client_secret.clone(), issuer)
+        .map_err(|error| unusable().because(error))
 }
 
 fn show(token: &CachedToken, output: &mut Output) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `token-server token`: one line, cached, and clear about refusals and outages.
 
-use crate::harness::{Dev, program, run};
+use crate::harness::{Dev, Ran, program, run};
 
 #[test]
 fn prints_the_token_alone_and_keeps_it() {
@@ -74,6 +74,39 @@ fn development_secret_goes_to_no_other_issuer() {
     let ran = dev.run(&["token", "--issuer", "https://127.0.0.1:1", "--audience", "inventory"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("the client ID is missing"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_wrong_issuer_endpoint_or_ca_is_a_mistake_of_usage_and_not_an_outage() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("bad.pem"), "nothing").unwrap();
+    let good = "https://127.0.0.1:1";
+    let mistakes = [
+        (["--issuer", "tokens.example"], "TOKEN_ISSUER"),
+        (["--issuer", "localhost:8443"], "TOKEN_ISSUER"),
+        (["--issuer", "http://tokens.example"], "TOKEN_ISSUER"),
+        (["--issuer", "ftp://tokens.example"], "TOKEN_ISSUER"),
+        (["--ca-file", "nowhere.pem"], "TOKEN_CA_FILE"),
+        (["--ca-file", "bad.pem"], "TOKEN_CA_FILE"),
+    ];
+    let commands: [&[&str]; 3] =
+        [&["token", "--audience", "a"], &["client", "list"], &["agent", "--once", "--token", "a=file"]];
+    let mut wrong: Vec<_> =
+        commands.iter().flat_map(|command| mistakes.map(|(mistake, named)| (*command, mistake, named))).collect();
+    wrong.push((commands[0], ["--token-endpoint", "http://tokens.example/token"], "--token-endpoint"));
+    for (command, mistake, named) in wrong {
+        let mut program = program(home.path());
+        for variable in ["TOKEN_CLIENT_ID", "TOKEN_CLIENT_SECRET", "TOKEN_ADMIN_CLIENT_ID", "TOKEN_ADMIN_CLIENT_SECRET"]
+        {
+            program.env(variable, "a");
+        }
+        if mistake[0] != "--issuer" {
+            program.env("TOKEN_ISSUER", good);
+        }
+        let ran: Ran = program.args(command).args(mistake).output().unwrap().into();
+        assert_eq!(ran.code, 2, "{command:?} {mistake:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(named), "{command:?} {mistake:?}: {}", ran.stderr);
+    }
 }
 
 #[test]

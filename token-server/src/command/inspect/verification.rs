@@ -12,7 +12,10 @@ use token_interceptor::{
 };
 
 use crate::command::{
-    connection::client_certificate::{ClientCertificateFiles, HINT},
+    connection::{
+        client_certificate::{ClientCertificateFiles, HINT},
+        named,
+    },
     explain::Decoded,
     failure::{Failure, Kind},
     runtime,
@@ -78,13 +81,12 @@ impl Verification {
         let Some(issuer) = &self.issuer else { return Ok(None) };
         let mut client = HttpClient::builder();
         if let Some(path) = &self.ca_file {
-            let pem = std::fs::read(path).map_err(|error| unusable(&path.display().to_string()).because(error))?;
-            client = client.extra_roots_pem(pem);
+            client = client.extra_roots_pem(named::ca(path)?);
         }
         if let Some(shown) = self.client_certificate.read()? {
             client = shown.show_by_http(client);
         }
-        let client = client.build().map_err(|error| unusable("the CA file").because(error))?;
+        let client = client.build().map_err(|error| unusable("the issuer").because(error))?;
         let issuer = TrustedIssuer::discover(issuer).map_err(|error| unusable("the issuer").because(error))?;
         Ok(Some(issuer.http_client(client)))
     }

@@ -1,0 +1,44 @@
+//! What flags and variables name, checked before anything is sent: what is wrong with it is wrong with the command, and
+//! trying again does not help.
+
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use token_interceptor::http_client::is_loopback;
+use url::Url;
+
+use crate::command::failure::Failure;
+
+/// How an issuer is named.
+pub(in crate::command) const ISSUER: &str = "--issuer (or TOKEN_ISSUER)";
+/// How a CA is named.
+const CA_FILE: &str = "name the issuer's CA, in PEM: --ca-file FILE (or TOKEN_CA_FILE)";
+
+/// The URL that `name` was given: https, or http on this machine.
+pub(in crate::command) fn url(name: &str, text: &str) -> Result<Url, Failure> {
+    let wrong = |what: &str| {
+        Failure::usage(format!("{text:?} {what}"))
+            .next(format!("{name} takes a URL such as https://tokens.example.com"))
+    };
+    let url = Url::parse(text).map_err(|error| wrong("is not a URL").because(error))?;
+    let host = url.host().ok_or_else(|| wrong("has no host, or no https:// before it"))?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&host) => Ok(url),
+        "http" => Err(wrong("is plaintext, and not on this machine")),
+        _ => Err(wrong("is not https")),
+    }
+}
+
+/// The content of a CA file, in which there is at least one certificate.
+pub(in crate::command) fn ca(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unusable = |what: &str| Failure::usage(format!("{what} {}", path.display())).next(CA_FILE);
+    let pem = std::fs::read(path).map_err(|error| unusable("cannot read the CA file").because(error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| unusable("there is broken PEM in the CA file"))?;
+        roots.add(certificate).map_err(|error| unusable("there is no usable CA in the CA file").because(error))?;
+    }
+    if roots.is_empty() { Err(unusable("there is no certificate in PEM in the CA file")) } else { Ok(pem) }
+}
