@@ -44,20 +44,17 @@ pub(super) enum Rules {
 pub(super) enum Decision {
     /// The method is open: whatever came with the request was not looked at.
     Open,
-    Allowed(Caller, Cow<'static, str>, Ends),
+    /// With what ends when the token does; `None`: nothing, it is authorized once, when the call begins.
+    Allowed(Caller, Option<Ending>),
     /// With the caller, where the token is good and only the method demands more.
     Denied(Denied, Option<Caller>),
 }
 
-/// What ends when the token does.
-#[derive(Clone, Copy)]
-pub(super) enum Ends {
-    /// Nothing: authorized once, when the call began.
-    Nothing,
-    /// The response, if it still goes on.
-    Response,
-    /// The call, answered or not: its client sends a stream.
-    Call,
+/// A call that goes on is authorized again and again.
+pub(super) struct Ending {
+    pub(super) audience: Cow<'static, str>,
+    /// The call may end before it is answered: its client sends a stream.
+    pub(super) until_answered: bool,
 }
 
 impl Shared {
@@ -92,7 +89,7 @@ impl Shared {
             },
         };
         match self.authorize(demand, request.headers(), self.now()) {
-            Ok(caller) => Ok(Decision::Allowed(caller, demand.audience.clone(), demand.ends())),
+            Ok(caller) => Ok(Decision::Allowed(caller, demand.ending())),
             Err(Verdict::Denied(denied, caller)) => Ok(Decision::Denied(denied, caller)),
             Err(Verdict::Wait(wait)) => Err(wait),
         }
@@ -142,13 +139,14 @@ impl Shared {
 }
 
 impl TokenDemand {
-    fn ends(&self) -> Ends {
+    fn ending(&self) -> Option<Ending> {
         match self.requirement.stream_expiry {
-            StreamExpiry::Allow => Ends::Nothing,
+            StreamExpiry::Allow => None,
             // One message is no stream, however long it takes.
-            StreamExpiry::Close if self.kind == MethodKind::Unary => Ends::Nothing,
-            StreamExpiry::Close if self.kind.is_client_streaming() => Ends::Call,
-            StreamExpiry::Close => Ends::Response,
+            StreamExpiry::Close if self.kind == MethodKind::Unary => None,
+            StreamExpiry::Close => {
+                Some(Ending { audience: self.audience.clone(), until_answered: self.kind.is_client_streaming() })
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use tower::{BoxError, Service};
 
 use super::{
     body::Guard,
-    decision::{Decision, Ends, Shared},
+    decision::{Decision, Shared},
     future::ResponseFuture,
 };
 
@@ -25,24 +25,23 @@ impl Shared {
         RB: http_body::Body<Data = Bytes>,
         RB::Error: Into<BoxError>,
     {
-        let grpc = is_grpc(request.headers());
         match decision {
             Decision::Open => ResponseFuture::open(service.call(request)),
-            Decision::Allowed(caller, audience, ends) => {
+            Decision::Allowed(caller, ending) => {
                 self.count_allowed();
                 let span =
                     tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let guard = || Guard::new(Arc::clone(self), caller.clone(), audience, grpc);
-                let (guard, until_answered) = match ends {
-                    Ends::Nothing => (None, false),
-                    Ends::Response => (Some(guard()), false),
-                    Ends::Call => (Some(guard()), true),
-                };
+                let until_answered = ending.as_ref().is_some_and(|ending| ending.until_answered);
+                let guard = ending.map(|ending| {
+                    Guard::new(Arc::clone(self), caller.clone(), ending.audience, is_grpc(request.headers()))
+                });
                 request.extensions_mut().insert(caller);
                 let future = span.in_scope(|| service.call(request));
                 ResponseFuture::guarded(future, guard, until_answered, span)
             }
-            Decision::Denied(denied, caller) => ResponseFuture::refused(self.answer(&denied, caller, grpc)),
+            Decision::Denied(denied, caller) => {
+                ResponseFuture::refused(self.answer(&denied, caller, is_grpc(request.headers())))
+            }
         }
     }
 }
