@@ -33,6 +33,7 @@ mod health;
 mod lateness;
 mod operations;
 mod record;
+mod rest;
 mod routes;
 mod share;
 mod spans;
