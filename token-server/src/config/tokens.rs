@@ -57,7 +57,7 @@ impl IssuerUrl {
 
     /// The identifier with the port that was chosen, where it says port 0.
     #[must_use]
-    pub fn at_port(&self, port: u16) -> Self {
+    pub(crate) fn at_port(&self, port: u16) -> Self {
         let chosen = Url::parse(&self.0).is_ok_and(|url| url.port() != Some(0));
         match self.0.rsplit_once(":0") {
             Some((before, after)) if !chosen => Self(format!("{before}:{port}{after}")),

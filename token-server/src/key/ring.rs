@@ -50,7 +50,7 @@ impl KeyRing {
 
     /// The key that signs unless another algorithm is asked for.
     #[must_use]
-    pub fn default_signer(&self) -> Arc<Signer> {
+    pub(crate) fn default_signer(&self) -> Arc<Signer> {
         Arc::clone(&self.signers.load().default)
     }
 
