@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use token_interceptor::{encryption::EncryptionKey, signature::Algorithm};
+use token_interceptor::{encryption::EncryptionKey, http_client::is_loopback, signature::Algorithm};
 use url::{Host, Url};
 
 use super::reader::Section;
@@ -25,15 +25,10 @@ impl IssuerUrl {
     /// With what is wrong, when the text is not an issuer identifier.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
-        let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => return Err(format!("{text:?} has no host")),
-        };
+        let host = url.host().ok_or_else(|| format!("{text:?} has no host"))?;
         match url.scheme() {
             "https" => {}
-            "http" if loopback => {}
+            "http" if is_loopback(&host) => {}
             _ => return Err(format!("{text:?} is not https")),
         }
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {

@@ -3,6 +3,7 @@
 //! What is not known is ignored, as section 2 says; what is known and of another type is refused.
 
 use serde_json::{Map, Value};
+use token_interceptor::http_client::is_loopback;
 
 use super::RegistrationError;
 use crate::client::{AuthenticationMethod, GrantType, PublicKeyJwk};
@@ -127,12 +128,7 @@ fn keys(members: &Map<String, Value>) -> Result<Vec<String>, RegistrationError> 
 /// RFC 7591 section 5: over TLS, or to the same machine, or to an application by a scheme of its own.
 fn redirect_uris(members: &Map<String, Value>) -> Result<Vec<String>, RegistrationError> {
     let uris = texts(members, "redirect_uris")?;
-    let loopback = |uri: &url::Url| match uri.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
+    let loopback = |uri: &url::Url| uri.host().is_some_and(|host| is_loopback(&host));
     let plaintext = |uri: &&String| url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "http" && !loopback(&uri));
     if uris.iter().any(|uri| plaintext(&uri)) {
         return Err(RegistrationError::Metadata {

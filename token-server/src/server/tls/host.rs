@@ -1,10 +1,10 @@
 //! Whether the certificate is good for the host that clients are told (RFC 9525 section 6): where it is not, every
 //! client refuses the connection, and the server sees no more than handshakes that break off.
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use rustls::{client::verify_server_name, server::ParsedCertificate};
-use rustls_pki_types::{CertificateDer, IpAddr, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName};
 use url::Host;
 
 use crate::config::IssuerUrl;
@@ -28,8 +28,8 @@ fn good_for(leaf: &CertificateDer<'_>, host: &Host) -> Result<(), rustls::Error>
     let name = match host {
         Host::Domain(name) => ServerName::try_from(name.as_str())
             .map_err(|_| rustls::Error::General("the host is not a name that certificates can have".to_owned()))?,
-        Host::Ipv4(address) => ServerName::IpAddress(IpAddr::from(std::net::IpAddr::V4(*address))),
-        Host::Ipv6(address) => ServerName::IpAddress(IpAddr::from(std::net::IpAddr::V6(*address))),
+        Host::Ipv4(address) => IpAddr::V4(*address).into(),
+        Host::Ipv6(address) => IpAddr::V6(*address).into(),
     };
     verify_server_name(&ParsedCertificate::try_from(leaf)?, &name)
 }
