@@ -19,13 +19,13 @@ use std::{env, path::PathBuf};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let proto = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("proto");
     let files = [
-        "token/auth/v1/annotations.proto",
-        "token/v1/error_reason.proto",
-        "token/v1/token_service.proto",
-        "token/v1/trust_service.proto",
-        "token/admin/v1/audit_service.proto",
-        "token/admin/v1/client_service.proto",
-        "token/admin/v1/key_service.proto",
+        "m2m/auth/v1/annotations.proto",
+        "m2m/token/v1/error_reason.proto",
+        "m2m/token/v1/token_service.proto",
+        "m2m/token/v1/trust_service.proto",
+        "m2m/admin/v1/audit_service.proto",
+        "m2m/admin/v1/client_service.proto",
+        "m2m/admin/v1/key_service.proto",
     ];
     build::configure().own().deny_undeclared().compile(&files, &[&proto])?;
     // Direct dependents' build scripts read it as DEP_TOKEN_PROTO_INCLUDE.

@@ -1,4 +1,4 @@
-//! The `token.auth.v1` annotations in a descriptor set → policy values.
+//! The `m2m.auth.v1` annotations in a descriptor set → policy values.
 //!
 //! Used by build scripts (the root package's own included) and, with the feature `descriptor`, at run time.
 
@@ -59,8 +59,8 @@ struct Declared {
 impl Extensions {
     fn find(pool: &DescriptorPool) -> Self {
         Self {
-            service: pool.get_extension_by_name("token.auth.v1.service"),
-            method: pool.get_extension_by_name("token.auth.v1.method"),
+            service: pool.get_extension_by_name("m2m.auth.v1.service"),
+            method: pool.get_extension_by_name("m2m.auth.v1.method"),
         }
     }
 

@@ -110,9 +110,9 @@ impl Build {
             prost = prost.codec_path("crate::codec::SmallMessages");
         } else {
             prost = prost
-                .extern_path(".token.v1", "::token_proto::v1")
-                .extern_path(".token.auth.v1", "::token_proto::auth::v1")
-                .extern_path(".token.admin.v1", "::token_proto::admin::v1");
+                .extern_path(".m2m.token.v1", "::token_proto::token::v1")
+                .extern_path(".m2m.auth.v1", "::token_proto::auth::v1")
+                .extern_path(".m2m.admin.v1", "::token_proto::admin::v1");
         }
         prost.compile_fds(compiler.file_descriptor_set())?;
         redacted.append_debug(&out)?;
@@ -130,17 +130,15 @@ impl Build {
         let undeclared: Vec<&str> =
             policies.iter().filter(|policy| policy.access == Access::Undeclared).map(|policy| &*policy.path).collect();
         if self.deny_undeclared && !undeclared.is_empty() {
-            let error = format!("no token.auth.v1 policy is declared for {}", undeclared.join(", "));
+            let error = format!("no m2m.auth.v1 policy is declared for {}", undeclared.join(", "));
             return Err(annotation::Error(error).into());
         }
         for path in undeclared {
-            println!(
-                "cargo::warning={path} declares no token.auth.v1 policy: the server layer refuses every call to it"
-            );
+            println!("cargo::warning={path} declares no m2m.auth.v1 policy: the server layer refuses every call to it");
         }
         Ok(())
     }
 }
 
-/// Where `token/auth/v1/annotations.proto` is found.
+/// Where `m2m/auth/v1/annotations.proto` is found.
 const PROTO_INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");

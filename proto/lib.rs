@@ -3,9 +3,9 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`v1`] | `token.v1`: `TokenService`, `TrustService`, error reasons |
-//! | [`auth::v1`] | `token.auth.v1`: the annotations that a method declares its policy with |
-//! | [`admin::v1`] | `token.admin.v1`: clients and signing keys |
+//! | [`token::v1`] | `m2m.token.v1`: `TokenService`, `TrustService`, error reasons |
+//! | [`auth::v1`] | `m2m.auth.v1`: the annotations that a method declares its policy with |
+//! | [`admin::v1`] | `m2m.admin.v1`: clients and signing keys |
 //! | [`policy`] | the declared policy as plain values |
 //! | `build` (feature) | for build scripts: one call compiles an application's `.proto` files |
 
@@ -16,15 +16,9 @@ pub mod build;
 mod codec;
 pub mod policy;
 
-/// `token.v1`: tokens and trust.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
-pub mod v1 {
-    tonic::include_proto!("token.v1");
-}
-
-/// `token.auth`: the policy annotations.
-pub mod auth {
-    /// `token.auth.v1`.
+/// `m2m.token`: tokens and trust.
+pub mod token {
+    /// `m2m.token.v1`.
     #[allow(
         missing_docs,
         unreachable_pub,
@@ -34,13 +28,13 @@ pub mod auth {
         reason = "generated code"
     )]
     pub mod v1 {
-        tonic::include_proto!("token.auth.v1");
+        tonic::include_proto!("m2m.token.v1");
     }
 }
 
-/// `token.admin`: clients and signing keys.
-pub mod admin {
-    /// `token.admin.v1`.
+/// `m2m.auth`: the policy annotations.
+pub mod auth {
+    /// `m2m.auth.v1`.
     #[allow(
         missing_docs,
         unreachable_pub,
@@ -50,12 +44,28 @@ pub mod admin {
         reason = "generated code"
     )]
     pub mod v1 {
-        tonic::include_proto!("token.admin.v1");
+        tonic::include_proto!("m2m.auth.v1");
+    }
+}
+
+/// `m2m.admin`: clients and signing keys.
+pub mod admin {
+    /// `m2m.admin.v1`.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("m2m.admin.v1");
     }
 }
 
 /// `google.rpc.ErrorInfo.domain` of every error of the token service and of the layers.
-pub const ERROR_DOMAIN: &str = "token.v1";
+pub const ERROR_DOMAIN: &str = "m2m.token.v1";
 
 /// The encoded descriptor set of this contract, imports and custom options kept: for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_descriptor_set!();
@@ -87,7 +97,7 @@ macro_rules! include_descriptor_set {
     };
 }
 
-impl v1::ErrorReason {
+impl token::v1::ErrorReason {
     /// The reason as it stands in `google.rpc.ErrorInfo.reason`: the enum's name without its prefix.
     #[must_use]
     pub fn as_reason(self) -> &'static str {

@@ -1,4 +1,4 @@
-//! The policy as plain values: what each method demands, read from the `token.auth.v1` annotations.
+//! The policy as plain values: what each method demands, read from the `m2m.auth.v1` annotations.
 //!
 //! An application's build script writes them into a static table ([`crate::include_policy!`]); with the
 //! feature `descriptor` the same values are read from any encoded descriptor set at run time.
@@ -45,7 +45,7 @@ pub enum Access {
     Require(Requirement),
 }
 
-/// What a verified token must show; the plain form of `token.auth.v1.Requirement`.
+/// What a verified token must show; the plain form of `m2m.auth.v1.Requirement`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
     /// Every one of these must have been granted.

@@ -9,8 +9,8 @@ use token_proto::build;
 const HEADER: &str = r#"
     syntax = "proto3";
     package shop.v1;
-    import "token/auth/v1/annotations.proto";
-    message M { string note = 1; string pin = 2 [(token.auth.v1.sensitive) = true]; }
+    import "m2m/auth/v1/annotations.proto";
+    message M { string note = 1; string pin = 2 [(m2m.auth.v1.sensitive) = true]; }
 "#;
 
 /// Compiles `service` under the header; answers the folder with what was generated.
@@ -29,11 +29,11 @@ fn generated(dir: &Path, name: &str) -> String {
 fn one_call_writes_messages_policy_and_descriptors() {
     let (dir, result) = compile(
         r#"service Shop {
-            option (token.auth.v1.service) = {audience: "shop" default_requirement: {all_scopes: "shop.read"}};
+            option (m2m.auth.v1.service) = {audience: "shop" default_requirement: {all_scopes: "shop.read"}};
             rpc Read(M) returns (M);
-            rpc Write(M) returns (M) { option (token.auth.v1.method).require = {
+            rpc Write(M) returns (M) { option (m2m.auth.v1.method).require = {
                 any_scopes: ["shop.write", "shop.admin"] callers: "till-*" max_token_age: {seconds: 60} }; }
-            rpc Hours(M) returns (M) { option (token.auth.v1.method).public = true; }
+            rpc Hours(M) returns (M) { option (m2m.auth.v1.method).public = true; }
         }"#,
         build::configure().deny_undeclared(),
     );
@@ -60,10 +60,10 @@ fn one_call_writes_messages_policy_and_descriptors() {
 fn the_table_says_which_sides_of_a_call_send_a_stream() {
     let (dir, result) = compile(
         r#"service Shop {
-            option (token.auth.v1.service) = {default_requirement: {}};
+            option (m2m.auth.v1.service) = {default_requirement: {}};
             rpc Upload(stream M) returns (M);
             rpc Follow(M) returns (stream M);
-            rpc Keep(M) returns (M) { option (token.auth.v1.method).require = {
+            rpc Keep(M) returns (M) { option (m2m.auth.v1.method).require = {
                 stream_expiry: STREAM_EXPIRY_ALLOW }; }
         }"#,
         build::configure(),
@@ -101,7 +101,7 @@ fn an_undeclared_method_is_an_error_when_asked() {
 
 #[test]
 fn public_false_leaves_a_method_undeclared() {
-    let service = "service Shop { rpc Read(M) returns (M) { option (token.auth.v1.method).public = false; } }";
+    let service = "service Shop { rpc Read(M) returns (M) { option (m2m.auth.v1.method).public = false; } }";
     let (_dir, result) = compile(service, build::configure().deny_undeclared());
     assert!(result.unwrap_err().contains("/shop.v1.Shop/Read"));
 }
@@ -117,7 +117,7 @@ fn what_cannot_be_enforced_is_refused_with_its_place() {
     ] {
         let (_dir, result) = compile(
             &format!(
-                "service Shop {{ rpc Read(M) returns (M) {{ option (token.auth.v1.method).require = {requirement}; }} }}"
+                "service Shop {{ rpc Read(M) returns (M) {{ option (m2m.auth.v1.method).require = {requirement}; }} }}"
             ),
             build::configure(),
         );

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
-use token_proto::{POLICY, admin, policy::Access, v1};
+use token_proto::{POLICY, admin, policy::Access, token::v1};
 
 #[test]
 fn every_method_declares_a_policy() {
@@ -18,10 +18,10 @@ fn the_exported_descriptor_set_keeps_the_annotations() {
     assert_eq!(read, POLICY);
 }
 
-/// `(token.auth.v1.sensitive) = true`, as it stands in the files.
+/// `(m2m.auth.v1.sensitive) = true`, as it stands in the files.
 fn sensitive_fields() -> usize {
-    let files = ["token_service", "trust_service", "error_reason"].map(|name| format!("token/v1/{name}"));
-    let admin = ["client_service", "key_service"].map(|name| format!("token/admin/v1/{name}"));
+    let files = ["token_service", "trust_service", "error_reason"].map(|name| format!("m2m/token/v1/{name}"));
+    let admin = ["client_service", "key_service"].map(|name| format!("m2m/admin/v1/{name}"));
     let read = |name| std::fs::read_to_string(format!("{}/{name}.proto", token_proto::PROTO_INCLUDE)).unwrap();
     files.into_iter().chain(admin).map(|name| read(name).matches("sensitive) = true").count()).sum()
 }
@@ -80,7 +80,7 @@ fn every_error_reason_is_documented() {
 fn commented_codes() -> Vec<(String, String)> {
     let mut codes = Vec::new();
     let mut comment = Vec::new();
-    for line in include_str!("../proto/token/v1/error_reason.proto").lines().map(str::trim) {
+    for line in include_str!("../proto/m2m/token/v1/error_reason.proto").lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("// ") {
             comment.push(text);
         } else if let Some(name) = line.strip_prefix("ERROR_REASON_").and_then(|rest| rest.split(' ').next()) {

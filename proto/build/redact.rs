@@ -20,7 +20,7 @@ impl Redacted {
     pub(super) fn find(encoded: &[u8]) -> Result<Self, prost_reflect::DescriptorError> {
         let pool = DescriptorPool::decode(encoded)?;
         let mut found = Self::default();
-        let Some(sensitive) = pool.get_extension_by_name("token.auth.v1.sensitive") else { return Ok(found) };
+        let Some(sensitive) = pool.get_extension_by_name("m2m.auth.v1.sensitive") else { return Ok(found) };
         for file in pool.files() {
             for message in file.messages() {
                 found.visit(&message, &sensitive, false);

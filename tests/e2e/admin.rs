@@ -102,7 +102,7 @@ async fn reading_scopes_do_not_write_and_the_missing_scope_is_named() {
     let reader = Client {
         client_id: "auditor".into(),
         grants: vec![Grant {
-            audience: "token.admin.v1".into(),
+            audience: "m2m.admin.v1".into(),
             scopes: vec!["clients.read".into()],
             ..Default::default()
         }],
@@ -112,11 +112,11 @@ async fn reading_scopes_do_not_write_and_the_missing_scope_is_named() {
     let error = admin.create_client(create(reader.clone())).await.unwrap_err();
     assert_eq!((error.code(), &*reason(&error)), (Code::PermissionDenied, "SCOPE_INSUFFICIENT"));
     let mut request = tonic::Request::new(create(reader));
-    let both = TokenRequest::for_audience("token.admin.v1").with_scopes(["clients.read", "clients.write"]);
+    let both = TokenRequest::for_audience("m2m.admin.v1").with_scopes(["clients.read", "clients.write"]);
     request.extensions_mut().insert(both);
     let secret = admin.create_client(request).await.unwrap().into_inner().client_secret;
     issuer.keep_secret(&secret);
-    let form = [("audience", "token.admin.v1"), ("scope", "clients.read")];
+    let form = [("audience", "m2m.admin.v1"), ("scope", "clients.read")];
     let token = json(&issuer.post_token("auditor", &secret, &form).await)["access_token"].as_str().unwrap().to_owned();
     let bearer = |message: ListClientsRequest| {
         let mut request = tonic::Request::new(message);

@@ -22,7 +22,7 @@ use crate::{
     service::{WhoCalled, serve},
 };
 
-const AUDIENCE: &str = "token.admin.v1";
+const AUDIENCE: &str = "m2m.admin.v1";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// Registers a service that may call the next one to read, for whoever calls it.
@@ -36,7 +36,7 @@ async fn register(issuer: &Issuer, id: &str, grant_type: &str) -> String {
     };
     let request = CreateClientRequest { client: Some(client), validate_only: false };
     // Who hands out a scope of the admin API must hold it: ADR 8.
-    let tokens = issuer.tokens(issuer.admin()).sharing(&["/token.admin.v1.*"]).unwrap();
+    let tokens = issuer.tokens(issuer.admin()).sharing(&["/m2m.admin.v1.*"]).unwrap();
     let mut admin = ClientServiceClient::new(tokens.connect_lazy(&issuer.endpoint()).unwrap());
     let secret = admin.create_client(request).await.unwrap().into_inner().client_secret;
     issuer.keep_secret(&secret);

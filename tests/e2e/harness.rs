@@ -12,7 +12,7 @@ use token_interceptor::{
     http_client::{HttpClient, HttpResponse},
     source::{ClientCredentials, IssuerBuilder},
 };
-use token_proto::{POLICY, admin::v1::client_service_client::ClientServiceClient, v1};
+use token_proto::{POLICY, admin::v1::client_service_client::ClientServiceClient, token::v1};
 use token_server::development::{Development, DevelopmentClient, RunningDevelopment};
 use tonic::{
     Status,

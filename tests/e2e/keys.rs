@@ -5,7 +5,7 @@ use token_proto::{
         DistrustSigningKeyRequest, ListSigningKeysRequest, RotateSigningKeyRequest,
         key_service_client::KeyServiceClient,
     },
-    v1::KeyState,
+    token::v1::KeyState,
 };
 use url::Url;
 
@@ -33,7 +33,7 @@ async fn the_next_key_is_published_before_it_signs() {
 #[tokio::test]
 async fn a_distrusted_key_takes_its_tokens_with_it() {
     let issuer = Issuer::start().await;
-    let token = issuer.token_of(issuer.admin(), "token.admin.v1").await;
+    let token = issuer.token_of(issuer.admin(), "m2m.admin.v1").await;
     let compromised = published(&issuer).await.remove(0);
     let list_with_old_token = async || {
         let mut request = tonic::Request::new(ListSigningKeysRequest {});

@@ -15,7 +15,7 @@ use token_proto::{
         key_service_client::KeyServiceClient,
         key_service_server::{KeyService, KeyServiceServer, SERVICE_NAME},
     },
-    v1::Key,
+    token::v1::Key,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;

@@ -13,7 +13,7 @@ use token_proto::{
         DistrustSigningKeyRequest, ListSigningKeysRequest, RevokeClientTokensRequest,
         key_service_client::KeyServiceClient,
     },
-    v1::{self, ErrorReason},
+    token::v1::{self, ErrorReason},
 };
 
 use crate::harness::Issuer;
@@ -60,7 +60,7 @@ async fn every_token_of_a_client_is_refused_within_a_second_of_its_revocation_by
     let verifier = watching(&issuer);
     let tokens =
         [issuer.token_of(issuer.example(), "inventory").await, issuer.token_of(issuer.example(), "inventory").await];
-    let others = issuer.token_of(issuer.admin(), "token.admin.v1").await;
+    let others = issuer.token_of(issuer.admin(), "m2m.admin.v1").await;
     verify(&verifier, &tokens[0]).await.unwrap();
     let request = RevokeClientTokensRequest { client_id: issuer.example().id.clone(), issued_before_time: None };
     let answer = issuer.clients_as(issuer.admin()).revoke_client_tokens(request).await.unwrap().into_inner();
@@ -69,7 +69,7 @@ async fn every_token_of_a_client_is_refused_within_a_second_of_its_revocation_by
         assert!(!active(&issuer, token).await);
     }
     let admins = UnverifiedToken::new(&others);
-    verifier.verify_with_fetch(admins, "token.admin.v1", verifier.now()).await.expect("another client's");
+    verifier.verify_with_fetch(admins, "m2m.admin.v1", verifier.now()).await.expect("another client's");
     // A token of the next second is good.
     let until = SystemTime::try_from(answer.issued_before_time.unwrap()).unwrap();
     tokio::time::sleep(until.duration_since(verifier.now()).unwrap_or_default()).await;

@@ -69,11 +69,11 @@ async fn every_public_method_is_served_and_authenticates_by_itself() {
         let service = method.path.split('/').nth(1).unwrap();
         match service {
             // Anybody may know the issuer and its keys.
-            "token.v1.TrustService" => {
+            "m2m.token.v1.TrustService" => {
                 assert!(status.is_none_or(|status| status.code() == Code::Ok), "{}", method.path)
             }
             // Nobody gets further without saying who it is.
-            "token.v1.TokenService" => {
+            "m2m.token.v1.TokenService" => {
                 let code = status.expect("refused at once").code();
                 assert!(
                     matches!(code, Code::Unauthenticated | Code::Unimplemented),
@@ -91,8 +91,8 @@ async fn every_public_method_is_served_and_authenticates_by_itself() {
 async fn what_the_contract_does_not_know_is_denied_whatever_the_token() {
     let issuer = Issuer::start().await;
     let mut channel = issuer.channel();
-    let token = issuer.token_of(issuer.admin(), "token.admin.v1").await;
-    for path in ["/token.admin.v1.ClientService/Nothing", "/token.admin.v1.ClientService//ListClients"] {
+    let token = issuer.token_of(issuer.admin(), "m2m.admin.v1").await;
+    for path in ["/m2m.admin.v1.ClientService/Nothing", "/m2m.admin.v1.ClientService//ListClients"] {
         let method = MethodPolicy {
             path: path.into(),
             audience: "".into(),

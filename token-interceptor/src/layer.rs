@@ -64,7 +64,7 @@ const FETCHES_AWAITED_MAX: usize = 2;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let verifier = Verifier::builder().issuer(TrustedIssuer::discover("https://tokens.example.com")?).build()?;
 /// // What the build script made of the application's own `.proto` files, and the services that it serves.
-/// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["token.v1.TokenService"])?;
+/// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["m2m.token.v1.TokenService"])?;
 /// let server = tonic::transport::Server::builder().layer(AuthorizationLayer::new(verifier, policy));
 /// # Ok(()) }
 /// ```

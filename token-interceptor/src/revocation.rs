@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use prost_types::Timestamp;
-use token_proto::v1::{self, revocation::Target};
+use token_proto::token::v1::{self, revocation::Target};
 
 use crate::{clock::numeric_date, token::VerifiedToken};
 

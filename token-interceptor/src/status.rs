@@ -9,7 +9,7 @@ use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
 use tonic::{Code, Status, body::Body, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -174,7 +174,7 @@ fn sentence(denied: &Denied) -> &'static str {
     }
 }
 
-/// The gRPC code that each reason stands for: `token/v1/error_reason.proto`.
+/// The gRPC code that each reason stands for: `m2m/token/v1/error_reason.proto`.
 #[must_use]
 pub fn code(reason: ErrorReason) -> Code {
     row(reason).code
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(status.code(), Code::Unauthenticated);
         assert_eq!(challenge(&status), Some("Bearer"));
         let info = status.get_details_error_info().unwrap();
-        assert_eq!((&*info.reason, &*info.domain), ("CREDENTIALS_MISSING", "token.v1"));
+        assert_eq!((&*info.reason, &*info.domain), ("CREDENTIALS_MISSING", "m2m.token.v1"));
     }
 
     #[test]

@@ -283,7 +283,7 @@ fn debug_of_a_decryption_key_is_censored() {
 #[tokio::test]
 async fn the_server_layer_opens_a_token_and_hands_the_signed_one_on_for_exchange() {
     let (issuer, key) = (TestIssuer::new(ISSUER), key());
-    let signed = issuer.token().audience("token.admin.v1").scope("clients.read").sign();
+    let signed = issuer.token().audience("m2m.admin.v1").scope("clients.read").sign();
     let builder = Verifier::builder().issuer(issuer.trusted()).clock(issuer.clock());
     let verifier = builder.decryption_key(key.clone()).require_encryption().build().unwrap();
     let layer = AuthorizationLayer::new(verifier, Policy::new(token_proto::POLICY).unwrap().unchecked(UncheckedPolicy));
@@ -294,7 +294,7 @@ async fn the_server_layer_opens_a_token_and_hands_the_signed_one_on_for_exchange
         std::future::ready(Ok::<_, Infallible>(http::Response::new(Body::empty())))
     });
     let call = |token: &str| {
-        let request = http::Request::post("/token.admin.v1.ClientService/GetClient");
+        let request = http::Request::post("/m2m.admin.v1.ClientService/GetClient");
         request.header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap()
     };
     let encrypted = key.public().encrypt(&signed).unwrap();

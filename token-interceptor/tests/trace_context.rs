@@ -118,6 +118,6 @@ async fn each_request_to_an_issuer_goes_on_in_the_span_that_it_is_made_in() {
         spans.get(id).unwrap_or_else(|| panic!("{path}: {parent:?} is none of {spans:?}"))
     };
     assert_eq!(span_of("/token"), "obtain token");
-    assert_eq!(span_of("/token.v1.TokenService/IssueToken"), "obtain token");
+    assert_eq!(span_of("/m2m.token.v1.TokenService/IssueToken"), "obtain token");
     assert_eq!(span_of("/jwks"), "fetch keys");
 }

@@ -13,7 +13,7 @@ use token_interceptor::{
     token::{UnverifiedToken, VerifiedToken},
     verify::{TrustedIssuer, Verifier},
 };
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 const ISSUER: &str = "https://issuer.example";
 

@@ -25,7 +25,7 @@ pub use revocations::RevocationAdmin;
 use crate::{key::KeyError, store::StoreError};
 
 /// The audience of tokens for the admin API itself, as its `.proto` files declare it.
-pub const ADMIN_AUDIENCE: &str = "token.admin.v1";
+pub const ADMIN_AUDIENCE: &str = "m2m.admin.v1";
 
 /// Why a change or a question was refused. `Display` is what the operator may read.
 #[derive(Debug, thiserror::Error)]

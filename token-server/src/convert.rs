@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use secrecy::SecretString;
-use token_proto::v1;
+use token_proto::token::v1;
 
 use crate::{
     client::GrantType,

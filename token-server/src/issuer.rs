@@ -15,7 +15,7 @@ use metrics::{Counter, counter};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
 use token_interceptor::{clock::Clock, encryption::is_encrypted};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 

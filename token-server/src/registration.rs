@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use token_interceptor::{bearer::bearer, clock::Clock, error::Denied, status::Answer};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tracing::Instrument as _;
 
 pub use initial::{InitialAccessToken, InitialAccessTokens, TokenHash};

@@ -122,7 +122,7 @@ fn an_initial_access_token_that_says_too_little_or_too_much_is_a_mistake() {
         (TOKEN.replace("\"private_key_jwt\"", ""), GRANT.to_owned(), "authentication_methods: there must be one"),
         (TOKEN.replace("private_key_jwt", "none"), GRANT.to_owned(), "\"none\" is not a method of client"),
         (TOKEN.replace("2030-01-31T00:00:00Z", "soon"), GRANT.to_owned(), "expires: \"soon\" is not a time"),
-        (TOKEN.to_owned(), GRANT.replace("inventory\"", "token.admin.v1\""), "grant.audience: no client registers"),
+        (TOKEN.to_owned(), GRANT.replace("inventory\"", "m2m.admin.v1\""), "grant.audience: no client registers"),
         (TOKEN.to_owned(), format!("{GRANT}\ndefault_scopes = [\"x\"]"), "\"x\" is not among the scopes"),
         (TOKEN.to_owned(), "audience = \"inventory\"".to_owned(), "grant.scopes: it is missing"),
     ];
@@ -564,7 +564,7 @@ fn decisions_for_proxies_need_descriptor_sets_with_a_policy() {
         ("", "it names no file"),
         (r#""/etc/token-server/none.binpb""#, "none.binpb: No such file"),
         (r#""/etc/token-server/garbage.binpb""#, "garbage.binpb: not a usable descriptor set"),
-        (r#""/etc/token-server/empty.binpb""#, "empty.binpb: no service in it has token.auth.v1 annotations"),
+        (r#""/etc/token-server/empty.binpb""#, "empty.binpb: no service in it has m2m.auth.v1 annotations"),
     ] {
         let mistakes = ext_authz(&format!("address = \"127.0.0.1:9191\"\ndescriptor_sets = [{files}]"));
         assert!(mistakes.len() == 1 && mistakes[0].contains("ext_authz.descriptor_sets"), "{mistakes:?}");

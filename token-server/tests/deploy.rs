@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use saphyr::{LoadableYamlNode as _, Yaml};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use token_server::{
     config::{Config, Limits},
     development::Development,

@@ -2,14 +2,14 @@
 
 import { createClient } from '@connectrpc/connect'
 import { createGrpcWebTransport } from '@connectrpc/connect-web'
-import { ClientService } from './stubs/token/admin/v1/client_service_pb.js'
-import { TokenService } from './stubs/token/v1/token_service_pb.js'
+import { ClientService } from './stubs/m2m/admin/v1/client_service_pb.js'
+import { TokenService } from './stubs/m2m/token/v1/token_service_pb.js'
 
 const transport = createGrpcWebTransport({ baseUrl: location.origin })
 
 /** The IDs of all clients, or why they cannot be had. */
 globalThis.listClients = async ({ clientId, clientSecret, scopes }) => {
-  const audiences = ['token.admin.v1']
+  const audiences = ['m2m.admin.v1']
   const { token } = await createClient(TokenService, transport).issueToken({
     client: { clientId, credential: { case: 'clientSecret', value: clientSecret } },
     audiences,

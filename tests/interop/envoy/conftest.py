@@ -17,7 +17,8 @@ import yaml
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "python"))
 
-from stubs import inventory_pb2, inventory_pb2_grpc  # noqa: E402
+import inventory_pb2  # noqa: E402
+import inventory_pb2_grpc  # noqa: E402
 
 
 class Inventory(inventory_pb2_grpc.InventoryServiceServicer):

@@ -11,7 +11,8 @@ import requests
 import yaml
 
 from conftest import cluster, envoy
-from stubs import inventory_pb2, inventory_pb2_grpc
+import inventory_pb2
+import inventory_pb2_grpc
 from world import AUDIENCE, CA_FILE, CLIENT_ID, CLIENT_SECRET, ISSUER, challenge, details
 
 PAGE = Path(__file__).parents[3] / "token-server/docs/languages/envoy.md"

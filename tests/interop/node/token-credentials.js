@@ -50,11 +50,11 @@ export class TokenCredentials {
    * Credentials from the token service at `issuer` ("host:port"), which is spoken to over TLS alone. No
    * scopes: the client's default scopes. No roots: Node's own. The first call fetches the first token.
    * @param {{ issuer: string, clientId: string, clientSecret: string, audience: string, scopes?: string[],
-   *   rootCertificates?: Buffer, protos: string }} options `protos` is the folder that holds token/v1
+   *   rootCertificates?: Buffer, protos: string }} options `protos` is the folder that holds m2m/token/v1
    */
   static connect({ issuer, clientId, clientSecret, audience, scopes = [], rootCertificates, protos }) {
-    const file = loadSync(join(protos, 'token/v1/token_service.proto'), { includeDirs: [protos] })
-    const { TokenService } = /** @type {any} */ (grpc.loadPackageDefinition(file)).token.v1
+    const file = loadSync(join(protos, 'm2m/token/v1/token_service.proto'), { includeDirs: [protos] })
+    const { TokenService } = /** @type {any} */ (grpc.loadPackageDefinition(file)).m2m.token.v1
     const client = new TokenService(issuer, grpc.credentials.createSsl(rootCertificates))
     const request = { client: { clientId, clientSecret }, audiences: [audience], scopes }
     return new TokenCredentials(
@@ -146,7 +146,7 @@ export function errorDetails(error) {
   for (const { typeUrl: url, value } of decode('Status', encoded).details) {
     if (url === 'type.googleapis.com/google.rpc.ErrorInfo') {
       const info = decode('ErrorInfo', value)
-      if (info.domain === 'token.v1') Object.assign(found, { reason: info.reason, metadata: info.metadata })
+      if (info.domain === 'm2m.token.v1') Object.assign(found, { reason: info.reason, metadata: info.metadata })
     } else if (url === 'type.googleapis.com/google.rpc.RetryInfo') {
       found.retryMs = milliseconds(decode('RetryInfo', value).retryDelay)
     }

@@ -213,7 +213,7 @@ test('a wrong secret is named and remembered for a second', async () => {
   const reason = 'CLIENT_AUTHENTICATION_FAILED'
   world.jitter = 0
   const call = world.refuses(UNAUTHENTICATED, reason)
-  await world.answer(failed(UNAUTHENTICATED, { ErrorInfo: { domain: 'token.v1', reason } }))
+  await world.answer(failed(UNAUTHENTICATED, { ErrorInfo: { domain: 'm2m.token.v1', reason } }))
   await call
   world.pass(999)
   await world.refuses(UNAUTHENTICATED, reason)

@@ -22,7 +22,7 @@ const rpc = protobuf.parse(
 const { PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE } = grpc.status
 
 /**
- * Why, in the terms of token.v1, which programs and our own client layer go by; and in words.
+ * Why, in the terms of m2m.token.v1, which programs and our own client layer go by; and in words.
  */
 class Refused extends Error {
   /**
@@ -43,7 +43,7 @@ class Refused extends Error {
     const encode = (/** @type {string} */ type, /** @type {object} */ message) =>
       rpc.lookupType(type).encode(message).finish()
     const metadata = this.scope ? { scope: this.scope } : {}
-    const info = encode('ErrorInfo', { reason: this.reason, domain: 'token.v1', metadata })
+    const info = encode('ErrorInfo', { reason: this.reason, domain: 'm2m.token.v1', metadata })
     const details = [{ typeUrl: 'type.googleapis.com/google.rpc.ErrorInfo', value: info }]
     const trailers = new grpc.Metadata()
     const status = encode('Status', { code: this.code, message: this.message, details })

@@ -8,7 +8,7 @@ import { TokenCredentials } from './token-credentials.js'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 
-/** The folder with token/v1. */
+/** The folder with m2m/token/v1. */
 export const protos = `${root}/proto`
 
 const { InventoryService } = grpc.loadPackageDefinition(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import grpc
 
-from stubs import inventory_pb2, inventory_pb2_grpc
+import inventory_pb2
+import inventory_pb2_grpc
 from token_credentials import TokenCredentials
 
 

@@ -4,7 +4,8 @@ import asyncio
 
 import grpc
 
-from stubs import inventory_pb2, inventory_pb2_grpc
+import inventory_pb2
+import inventory_pb2_grpc
 from world import CA_FILE, CLIENT_ID, INVENTORY, read, tokens
 
 

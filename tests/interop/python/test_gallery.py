@@ -8,7 +8,8 @@ import grpc
 import jwt
 import pytest
 
-from stubs import inventory_pb2, inventory_pb2_grpc
+import inventory_pb2
+import inventory_pb2_grpc
 from token_verifier import TokenVerifier
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ import os
 import grpc
 import pytest
 
-from stubs import inventory_pb2
+import inventory_pb2
 from world import CLIENT_ID, INVENTORY, challenge, details, inventory, tokens
 
 
@@ -22,7 +22,7 @@ def test_a_denied_call_names_the_missing_scope():
         inventory(INVENTORY, tokens()).DeleteItem(inventory_pb2.DeleteItemRequest(sku="any"), timeout=10)
     info, _ = details(denied.value)
     assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    assert (info.domain, info.reason) == ("token.v1", "SCOPE_INSUFFICIENT")
+    assert (info.domain, info.reason) == ("m2m.token.v1", "SCOPE_INSUFFICIENT")
     assert info.metadata["scope"] == "inventory.write"
     assert challenge(denied.value).startswith("Bearer ")
     assert 'error="insufficient_scope"' in challenge(denied.value)

@@ -127,13 +127,13 @@ def test_a_client_that_knows_only_reflection_gets_a_token(metadata):
         credentials = grpc.ssl_channel_credentials(ca.read())
     with grpc.secure_channel(ISSUER.removeprefix("https://"), credentials) as channel:
         pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
-        request = message_factory.GetMessageClass(pool.FindMessageTypeByName("token.v1.IssueTokenRequest"))()
-        response = message_factory.GetMessageClass(pool.FindMessageTypeByName("token.v1.IssueTokenResponse"))
+        request = message_factory.GetMessageClass(pool.FindMessageTypeByName("m2m.token.v1.IssueTokenRequest"))()
+        response = message_factory.GetMessageClass(pool.FindMessageTypeByName("m2m.token.v1.IssueTokenResponse"))
         request.client.client_id = CLIENT_ID
         request.client.client_secret = CLIENT_SECRET
         request.audiences.append(AUDIENCE)
         issue = channel.unary_unary(
-            "/token.v1.TokenService/IssueToken",
+            "/m2m.token.v1.TokenService/IssueToken",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=response.FromString,
         )

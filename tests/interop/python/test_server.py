@@ -8,7 +8,8 @@ import grpc
 import pytest
 import requests
 
-from stubs import inventory_pb2, inventory_pb2_grpc
+import inventory_pb2
+import inventory_pb2_grpc
 from token_verifier import PUBLIC, TokenVerifier, caller
 from world import AUDIENCE, CA_FILE, CLIENT_ID, CLIENT_SECRET, ISSUER, challenge, details, inventory, read, tokens
 
@@ -134,5 +135,5 @@ def test_says_why_it_refuses(serve, sent, reason):
     with pytest.raises(grpc.RpcError) as error:
         inventory(serve()).GetItem(inventory_pb2.GetItemRequest(), metadata=sent, timeout=10)
     info, _ = details(error.value)
-    assert (info.reason, info.domain) == (reason, "token.v1")
+    assert (info.reason, info.domain) == (reason, "m2m.token.v1")
     assert challenge(error.value).startswith("Bearer")

@@ -9,7 +9,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from stubs.token.v1 import token_service_pb2
+from m2m.token.v1 import token_service_pb2
 from token_credentials import Instant, TokenCredentials
 
 
@@ -219,7 +219,7 @@ def test_honours_retry_info(world):
 def test_a_wrong_secret_is_named_and_remembered_for_a_second(world):
     world.jitter = 0.0
     outcome = world.call()
-    info = error_details_pb2.ErrorInfo(domain="token.v1", reason="CLIENT_AUTHENTICATION_FAILED")
+    info = error_details_pb2.ErrorInfo(domain="m2m.token.v1", reason="CLIENT_AUTHENTICATION_FAILED")
     world.answer(Failed(grpc.StatusCode.UNAUTHENTICATED, info))
     world.assert_failed(outcome, "CLIENT_AUTHENTICATION_FAILED")
     world.advance(0.999)

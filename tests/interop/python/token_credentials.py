@@ -19,7 +19,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from stubs.token.v1 import token_service_pb2, token_service_pb2_grpc
+from m2m.token.v1 import token_service_pb2, token_service_pb2_grpc
 
 # No request to the issuer takes longer, whatever the call that caused it may wait.
 FETCH_TIMEOUT_SECONDS = 30
@@ -155,7 +155,7 @@ def classify(error: Exception) -> tuple[NoToken, float, float, float]:
     status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
     for detail in status.details if status else ():
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info) and info.domain == "token.v1":
+        if detail.Unpack(info) and info.domain == "m2m.token.v1":
             reason = info.reason
         elif detail.Unpack(retry):
             at_least = retry.retry_delay.ToTimedelta().total_seconds()

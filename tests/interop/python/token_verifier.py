@@ -93,7 +93,7 @@ class TokenVerifier(grpc.ServerInterceptor):
 
 
 class Refused(Exception):
-    """Why, in the terms of token.v1, which programs and our own client layer go by; and in words."""
+    """Why, in the terms of m2m.token.v1, which programs and our own client layer go by; and in words."""
 
     CODES = {
         "METHOD_NOT_DECLARED": grpc.StatusCode.PERMISSION_DENIED,
@@ -108,7 +108,7 @@ class Refused(Exception):
     def status(self) -> grpc.Status:
         """With google.rpc.ErrorInfo, and the challenge of RFC 6750."""
         code = self.CODES.get(self._reason, grpc.StatusCode.UNAUTHENTICATED)
-        info = error_details_pb2.ErrorInfo(reason=self._reason, domain="token.v1")
+        info = error_details_pb2.ErrorInfo(reason=self._reason, domain="m2m.token.v1")
         challenge = 'Bearer error="invalid_token"'
         if self._scope:
             info.metadata["scope"] = self._scope

@@ -6,7 +6,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from stubs import inventory_pb2_grpc
+import inventory_pb2_grpc
 from token_credentials import TokenCredentials
 
 ISSUER = os.environ["TOKEN_ISSUER"]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tonic::Status;
 
 use crate::{

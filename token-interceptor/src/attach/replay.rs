@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::task::noop_waker_ref;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
-use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 

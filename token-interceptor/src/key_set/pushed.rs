@@ -1,4 +1,4 @@
-//! Keys and revocations that the issuer pushes: `token.v1.TrustService.WatchTrust`.
+//! Keys and revocations that the issuer pushes: `m2m.token.v1.TrustService.WatchTrust`.
 //!
 //! A key arrives before its first use and a revocation within a second, so a key that is not held is no key of
 //! the issuer's for as long as the stream lives. When it is lost the last state serves on, until it is too old
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use token_proto::v1::{
+use token_proto::token::v1::{
     self, GetIssuerRequest, KeyState, WatchTrustRequest, WatchTrustResponse, trust_service_client::TrustServiceClient,
 };
 use tokio::time::{Instant, interval, sleep, timeout};

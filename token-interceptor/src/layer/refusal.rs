@@ -1,6 +1,6 @@
 //! What whoever keeps a record learns of a refusal.
 
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 use crate::{caller::Caller, error::Denied};
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
-use token_proto::v1::{self, client_authentication};
+use token_proto::token::v1::{self, client_authentication};
 use zeroize::Zeroizing;
 
 use super::{

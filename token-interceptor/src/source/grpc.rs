@@ -1,11 +1,11 @@
-//! Tokens from `token.v1.TokenService`.
+//! Tokens from `m2m.token.v1.TokenService`.
 
 use std::time::{Duration, SystemTime};
 
 use prost_types::Timestamp;
 use token_proto::{
     ERROR_DOMAIN,
-    v1::{self, ErrorReason, token_service_client::TokenServiceClient},
+    token::v1::{self, ErrorReason, token_service_client::TokenServiceClient},
 };
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;

@@ -12,7 +12,7 @@ mod signatures;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 pub use assertion::assert_refuses_all_forgeries;
 

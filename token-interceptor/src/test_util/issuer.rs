@@ -106,7 +106,7 @@ impl TestIssuer {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let issuer = TestIssuer::new("https://issuer.example");
     /// let tokens = TokenLayer::new(issuer.source()).policy(POLICY).destination(&"http://localhost".parse()?)?;
-    /// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["token.v1.TokenService"])?;
+    /// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["m2m.token.v1.TokenService"])?;
     /// let authorization = AuthorizationLayer::new(issuer.verifier(), policy);
     /// // Or: tokens.connect_lazy(&endpoint), and Server::builder().layer(authorization).
     /// let service = ServiceBuilder::new().layer(tokens).layer(authorization).service_fn(
@@ -116,7 +116,7 @@ impl TestIssuer {
     ///         Ok::<_, Infallible>(http::Response::new(Body::empty()))
     ///     },
     /// );
-    /// let call = http::Request::post("/token.admin.v1.ClientService/GetClient").body(Body::empty())?;
+    /// let call = http::Request::post("/m2m.admin.v1.ClientService/GetClient").body(Body::empty())?;
     /// assert!(!service.oneshot(call).await?.headers().contains_key("grpc-status"));
     /// # Ok(()) }
     /// ```

@@ -81,7 +81,7 @@ impl TrustedIssuer {
         Self::new(issuer, KeysFrom::Jwks(url))
     }
 
-    /// A token server, by its `token.v1.TrustService`, asked again and again.
+    /// A token server, by its `m2m.token.v1.TrustService`, asked again and again.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl TrustedIssuer {
         Self::new(issuer, KeysFrom::TrustService(server.into()))
     }
 
-    /// A token server that pushes its keys and revocations: `token.v1.TrustService.WatchTrust`. A new key is
+    /// A token server that pushes its keys and revocations: `m2m.token.v1.TrustService.WatchTrust`. A new key is
     /// held before its first use, a revocation enforced within a second. A channel of one's own needs a
     /// keepalive, or a connection that is gone is not noticed.
     ///

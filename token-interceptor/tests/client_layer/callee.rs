@@ -7,7 +7,7 @@ use std::sync::{
 
 use http::HeaderMap;
 use token_interceptor::status::Answer;
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Response, Status,

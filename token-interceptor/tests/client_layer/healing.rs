@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use token_interceptor::status::Answer;
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 use tonic_types::StatusExt as _;

@@ -9,7 +9,9 @@ use std::{
 };
 
 use token_interceptor::status::Answer;
-use token_proto::v1::{self as pb, token_service_server::TokenService, token_service_server::TokenServiceServer};
+use token_proto::token::v1::{
+    self as pb, token_service_server::TokenService, token_service_server::TokenServiceServer,
+};
 use tokio::time::{Instant, sleep};
 use tonic::{
     Request, Response, Status,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use token_interceptor::status::Answer;
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;

@@ -7,7 +7,7 @@ use token_interceptor::{
     source::{StaticToken, TokenRequest},
     status::Answer,
 };
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 use tower::Layer as _;

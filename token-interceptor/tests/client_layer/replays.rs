@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use token_interceptor::source::TokenRequest;
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tokio::time::sleep;
 use tonic::{Code, Request};
 use tower::Layer as _;

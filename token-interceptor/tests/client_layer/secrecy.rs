@@ -7,7 +7,7 @@ use std::{
 };
 
 use token_interceptor::status::Answer;
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tokio::time::sleep;
 
 use crate::{callee::Verdict, issuer::Behaviour, network::simulate, outages::call};

@@ -31,7 +31,7 @@ use token_interceptor::{
 };
 use token_proto::{
     policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry},
-    v1::ErrorReason,
+    token::v1::ErrorReason,
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{

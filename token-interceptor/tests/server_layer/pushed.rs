@@ -13,7 +13,9 @@ use token_interceptor::{
 };
 use token_proto::{
     policy::Requirement,
-    v1::{KeyState, Revocation, WatchTrustResponse, revocation::Target, trust_service_server::TrustServiceServer},
+    token::v1::{
+        KeyState, Revocation, WatchTrustResponse, revocation::Target, trust_service_server::TrustServiceServer,
+    },
 };
 use tokio::time::sleep;
 use tonic::{Status, transport::Server};

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::Stream;
 use token_interceptor::test_util::TestIssuer;
-use token_proto::v1::{
+use token_proto::token::v1::{
     self, GetIssuerRequest, GetIssuerResponse, ListKeysRequest, ListKeysResponse, WatchTrustRequest,
     WatchTrustResponse, trust_service_server::TrustService,
 };

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use token_proto::v1;
+use token_proto::token::v1;
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -21,7 +21,7 @@ use tower::Service;
 
 type Answering<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
 
-/// `token.v1.TokenService`, as far as it is asked.
+/// `m2m.token.v1.TokenService`, as far as it is asked.
 #[derive(Clone)]
 pub(crate) struct Echo(Arc<v1::IssueTokenResponse>);
 
@@ -32,7 +32,7 @@ impl Echo {
 }
 
 impl NamedService for Echo {
-    const NAME: &'static str = "token.v1.TokenService";
+    const NAME: &'static str = "m2m.token.v1.TokenService";
 }
 
 impl Service<http::Request<Body>> for Echo {

@@ -108,7 +108,7 @@ async fn protected(token_file: &str, bare_file: &str) {
     fs::write(token_file, token).unwrap();
     let requirement = Requirement { all_scopes: vec!["inventory.read".into()].into(), ..Requirement::any_token() };
     let method = MethodPolicy {
-        path: "/token.v1.TokenService/GetUserInfo".into(),
+        path: "/m2m.token.v1.TokenService/GetUserInfo".into(),
         audience: "inventory".into(),
         access: Access::Require(requirement),
         kind: MethodKind::Unary,

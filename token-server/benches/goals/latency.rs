@@ -177,7 +177,7 @@ async fn ask(mut connection: SendRequest<Bytes>, authority: Arc<str>, body: Byte
 }
 
 async fn exchange(connection: &mut SendRequest<Bytes>, authority: &str, body: Bytes) -> Result<tonic::Code, h2::Error> {
-    let request = Request::post(format!("http://{authority}/token.v1.TokenService/IssueToken"))
+    let request = Request::post(format!("http://{authority}/m2m.token.v1.TokenService/IssueToken"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     std::future::poll_fn(|cx| connection.poll_ready(cx)).await?;

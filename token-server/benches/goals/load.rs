@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use token_proto::v1::{self, client_authentication::Credential, token_service_client::TokenServiceClient};
+use token_proto::token::v1::{self, client_authentication::Credential, token_service_client::TokenServiceClient};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use token_proto::v1::token_service_client::TokenServiceClient;
+use token_proto::token::v1::token_service_client::TokenServiceClient;
 use tonic::transport::Endpoint;
 
 use crate::{

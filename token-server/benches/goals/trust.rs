@@ -6,7 +6,7 @@ use token_interceptor::{
     token::UnverifiedToken,
     verify::{TrustedIssuer, Verifier},
 };
-use token_proto::v1::{self, token_service_client::TokenServiceClient};
+use token_proto::token::v1::{self, token_service_client::TokenServiceClient};
 use tonic::transport::Endpoint;
 
 use crate::{

@@ -73,18 +73,20 @@ fn issue(times: u32, request: fn() -> Request<Body>) {
 }
 
 fn grpc() -> Request<Body> {
-    let message = token_proto::v1::IssueTokenRequest {
-        client: Some(token_proto::v1::ClientAuthentication {
+    let message = token_proto::token::v1::IssueTokenRequest {
+        client: Some(token_proto::token::v1::ClientAuthentication {
             client_id: CLIENT_ID.to_owned(),
-            credential: Some(token_proto::v1::client_authentication::Credential::ClientSecret(secret().to_owned())),
+            credential: Some(token_proto::token::v1::client_authentication::Credential::ClientSecret(
+                secret().to_owned(),
+            )),
         }),
         audiences: vec!["inventory".to_owned()],
-        ..token_proto::v1::IssueTokenRequest::default()
+        ..token_proto::token::v1::IssueTokenRequest::default()
     };
     let message = message.encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let body = [&[0], &length[..], &message].concat();
-    let request = Request::post("http://localhost/token.v1.TokenService/IssueToken").version(http::Version::HTTP_2);
+    let request = Request::post("http://localhost/m2m.token.v1.TokenService/IssueToken").version(http::Version::HTTP_2);
     request.header(CONTENT_TYPE, "application/grpc").body(Body::new(Full::from(body))).unwrap()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use token_interceptor::{caller::Caller, layer::Refusal};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 use super::{TARGET, cleaned};
 use crate::origin::Origin;

@@ -26,7 +26,7 @@ Examples:
   token-server audit list --actor token-admin --action CreateClient --json
   token-server audit list --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --all
 
-The client that the command authenticates as needs the audience token.admin.v1 with audit.read.")]
+The client that the command authenticates as needs the audience m2m.admin.v1 with audit.read.")]
 pub(super) struct Audit {
     #[command(subcommand)]
     command: Command,

@@ -38,11 +38,11 @@ Examples:
   token-server client plan --file clients.toml --prune
   token-server client apply --file clients.toml --prune
   token-server client create token-admin --offline --config token-server.toml \\
-      --grant token.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read
+      --grant m2m.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read
 
 A grant is AUDIENCE=SCOPE,SCOPE: what the client may ask for at one resource server. The commands
 speak to the issuer's admin API; the client that they authenticate as needs the audience
-token.admin.v1 with the scopes clients.read and clients.write.")]
+m2m.admin.v1 with the scopes clients.read and clients.write.")]
 pub(super) struct Client {
     #[command(subcommand)]
     command: Command,

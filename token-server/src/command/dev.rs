@@ -118,7 +118,7 @@ A token, with curl:
 
 A token, with grpcurl:
   grpcurl -cacert {ca} -d '{{\"client\":{{\"client_id\":\"{id}\",\"client_secret\":\"{secret}\"}},\"audiences\":[\"inventory\"]}}' \
-         localhost:{port} token.v1.TokenService/IssueToken
+         localhost:{port} m2m.token.v1.TokenService/IssueToken
 
 A token, for a header; and what is in it:
   {program} token{state} --audience inventory

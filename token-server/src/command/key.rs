@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use token_proto::{
     admin::v1::{DistrustSigningKeyRequest, ListSigningKeysRequest, RotateSigningKeyRequest},
-    v1::{Key as ProtoKey, KeyState},
+    token::v1::{Key as ProtoKey, KeyState},
 };
 
 use super::{
@@ -26,7 +26,7 @@ Examples:
   token-server key rotate
   token-server key distrust Zk3...   # it has leaked: tokens signed by it are refused from now on
 
-The client that the commands authenticate as needs the audience token.admin.v1 with keys.read and
+The client that the commands authenticate as needs the audience m2m.admin.v1 with keys.read and
 keys.write.")]
 pub(super) struct Key {
     #[command(subcommand)]

@@ -99,7 +99,7 @@ impl Declared {
             let methods = from_descriptor_set(&bytes).map_err(|error| format!("{}: {error}", file.display()))?;
             let services = annotated(&methods);
             if services.is_empty() {
-                return Err(format!("{}: no service in it has token.auth.v1 annotations", file.display()));
+                return Err(format!("{}: no service in it has m2m.auth.v1 annotations", file.display()));
             }
             // The same method may be in several files; where it is declared otherwise, the policy below finds fault.
             let fresh = methods.into_iter().filter(|method| services.contains(service(method)));

@@ -58,7 +58,7 @@ const EXAMPLE: Wanted = Wanted {
 const ADMIN: Wanted = Wanted {
     id: "token-admin",
     display_name: "The command line: token-server client, token-server key",
-    audience: "token.admin.v1",
+    audience: "m2m.admin.v1",
     scopes: &["clients.read", "clients.write", "keys.read", "keys.write", "audit.read"],
     file: "admin.env",
     title: "What `token-server client` and `token-server key` authenticate with.",

@@ -9,7 +9,7 @@ use super::{Issuer, answered, refused};
 use crate::{audit::Decision, client::Client, convert::TokenQuestion, error::IssueError, origin::Origin};
 
 /// The issuer's own audience: what is registered at it, a client may ask of the issuer itself.
-const ISSUER_AUDIENCE: &str = "token.v1";
+const ISSUER_AUDIENCE: &str = "m2m.token.v1";
 /// Whoever has this scope at [`ISSUER_AUDIENCE`] may introspect every token.
 const INTROSPECT_SCOPE: &str = "tokens.introspect";
 

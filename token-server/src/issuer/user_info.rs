@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use token_interceptor::{bearer::bearer, error::Denied, status::Answer, token::VerifiedToken};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 use super::{Issuer, answered, denied, refused};
 use crate::{audit::Decision, client::ClientId, error::IssueError, origin::Origin};

@@ -261,7 +261,7 @@ mod tests {
     async fn what_an_overloaded_worker_comes_to_too_late_is_refused_without_being_begun() {
         rest().await;
         work().await;
-        let (answer, begun) = after(Duration::from_secs(1), "/token.v1.TokenService/IssueToken").await;
+        let (answer, begun) = after(Duration::from_secs(1), "/m2m.token.v1.TokenService/IssueToken").await;
         assert_eq!(answer.headers()["grpc-status"], "8");
         assert_eq!(answer.headers()["x-request-id"], "late");
         assert!(!begun);
@@ -273,7 +273,7 @@ mod tests {
         work().await;
         let (sender, frames) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
         let body = Body::new(StreamBody::new(ReceiverStream::new(frames)));
-        let mut answer = Box::pin(after_with(Duration::from_secs(1), "/token.v1.TokenService/IssueToken", body));
+        let mut answer = Box::pin(after_with(Duration::from_secs(1), "/m2m.token.v1.TokenService/IssueToken", body));
         for _ in 0..10 {
             assert!(futures_util::poll!(answer.as_mut()).is_pending());
         }
@@ -286,7 +286,7 @@ mod tests {
     async fn what_it_comes_to_in_time_is_not() {
         rest().await;
         work().await;
-        assert!(after(Duration::from_millis(10), "/token.v1.TokenService/IssueToken").await.1);
+        assert!(after(Duration::from_millis(10), "/m2m.token.v1.TokenService/IssueToken").await.1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use axum::{Router, routing::future::RouteFuture};
 use futures_util::{FutureExt as _, TryFutureExt as _, future::MapOk};
 use http::{HeaderValue, Method, Request, Response, Version, header::CONTENT_TYPE};
 use pin_project_lite::pin_project;
-use token_proto::v1::token_service_server::{SERVICE_NAME, TokenServiceServer};
+use token_proto::token::v1::token_service_server::{SERVICE_NAME, TokenServiceServer};
 use tonic::body::Body;
 use tower::{Layer as _, Service};
 
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn ordinary_requests_for_tokens_go_past_the_router() {
-        let grpc = answerer(Method::POST, Version::HTTP_2, "/token.v1.TokenService/IssueToken", "application/grpc");
+        let grpc = answerer(Method::POST, Version::HTTP_2, "/m2m.token.v1.TokenService/IssueToken", "application/grpc");
         assert!(matches!(grpc, Answerer::Grpc));
         let http = answerer(Method::POST, Version::HTTP_11, path::TOKEN, "application/x-www-form-urlencoded");
         assert!(matches!(http, Answerer::Http));
@@ -144,13 +144,13 @@ mod tests {
     /// What only the router's layers know to answer: gRPC-Web, gRPC over HTTP/1.1, other methods, other services.
     #[test]
     fn everything_unusual_goes_to_the_router() {
-        let (post, http2, issue) = (Method::POST, Version::HTTP_2, "/token.v1.TokenService/IssueToken");
+        let (post, http2, issue) = (Method::POST, Version::HTTP_2, "/m2m.token.v1.TokenService/IssueToken");
         for (method, version, path, content_type) in [
             (post.clone(), http2, issue, "application/grpc-web"),
             (post.clone(), Version::HTTP_11, issue, "application/grpc"),
             (Method::OPTIONS, http2, issue, "application/grpc"),
-            (post.clone(), http2, "/token.v1.TokenServices/IssueToken", "application/grpc"),
-            (post, http2, "/token.v1.TrustService/WatchTrust", "application/grpc"),
+            (post.clone(), http2, "/m2m.token.v1.TokenServices/IssueToken", "application/grpc"),
+            (post, http2, "/m2m.token.v1.TrustService/WatchTrust", "application/grpc"),
             (Method::OPTIONS, Version::HTTP_11, path::TOKEN, "application/x-www-form-urlencoded"),
         ] {
             let answerer = answerer(method.clone(), version, path, content_type);

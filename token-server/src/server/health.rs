@@ -18,11 +18,11 @@ use tonic_health::{
 use crate::store::ChangeLog;
 
 /// Services that answer from memory; the empty name stands for the server.
-const FROM_MEMORY: [&str; 3] = ["", "token.v1.TokenService", "token.v1.TrustService"];
+const FROM_MEMORY: [&str; 3] = ["", "m2m.token.v1.TokenService", "m2m.token.v1.TrustService"];
 /// Services that need the store.
-const FROM_STORE: [&str; 3] = ["token.admin.v1.AuditService", CLIENTS, "token.admin.v1.KeyService"];
+const FROM_STORE: [&str; 3] = ["m2m.admin.v1.AuditService", CLIENTS, "m2m.admin.v1.KeyService"];
 /// The one that also needs the file of clients, where there is one.
-const CLIENTS: &str = "token.admin.v1.ClientService";
+const CLIENTS: &str = "m2m.admin.v1.ClientService";
 /// How often the store is asked whether it is there ...
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// ... and how long it may take to say so.
@@ -141,8 +141,8 @@ mod tests {
             conditions.clients_file.store(file, Ordering::Release);
             health.tell(&FROM_STORE).await;
             assert_eq!(told(&health, CLIENTS).await, clients, "{store} {file}");
-            assert_eq!(told(&health, "token.admin.v1.KeyService").await, keys, "{store} {file}");
-            assert_eq!(told(&health, "token.v1.TokenService").await, 1);
+            assert_eq!(told(&health, "m2m.admin.v1.KeyService").await, keys, "{store} {file}");
+            assert_eq!(told(&health, "m2m.token.v1.TokenService").await, 1);
         }
         health.set_serving(false).await;
         assert_eq!(told(&health, CLIENTS).await, 2);

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{extract::Request, response::Response};
 use token_interceptor::layer::Refusal;
-use token_proto::{POLICY, v1::ErrorReason};
+use token_proto::{POLICY, token::v1::ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
@@ -109,7 +109,7 @@ fn reason(status: &Status) -> String {
     status.get_details_error_info().map_or_else(|| ErrorReason::Internal.as_reason().to_owned(), |info| info.reason)
 }
 
-/// `create_client` of `/token.admin.v1.ClientService/CreateClient`, as the other operations are written. Nothing that a
+/// `create_client` of `/m2m.admin.v1.ClientService/CreateClient`, as the other operations are written. Nothing that a
 /// caller makes up.
 fn operation(path: &str) -> Cow<'static, str> {
     let Some((_, method)) = path.rsplit_once('/').filter(|_| POLICY.iter().any(|method| method.path == path)) else {
@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn an_operation_is_a_method_of_the_contract_or_unknown() {
-        assert_eq!(operation("/token.admin.v1.ClientService/CreateClient"), "create_client");
-        assert_eq!(operation("/token.admin.v1.AuditService/ListAdminRecords"), "list_admin_records");
-        for made_up in ["/token.admin.v1.ClientService/createClient", "/x", "", "//CreateClient"] {
+        assert_eq!(operation("/m2m.admin.v1.ClientService/CreateClient"), "create_client");
+        assert_eq!(operation("/m2m.admin.v1.AuditService/ListAdminRecords"), "list_admin_records");
+        for made_up in ["/m2m.admin.v1.ClientService/createClient", "/x", "", "//CreateClient"] {
             assert_eq!(operation(made_up), "unknown", "{made_up}");
         }
     }

@@ -1,4 +1,4 @@
-//! `token.admin.v1.AuditService`: decodes, hands over to [`crate::admin`], encodes.
+//! `m2m.admin.v1.AuditService`: decodes, hands over to [`crate::admin`], encodes.
 
 use std::time::SystemTime;
 

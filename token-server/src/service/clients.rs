@@ -1,4 +1,4 @@
-//! `token.admin.v1.ClientService`: decodes, hands over to [`crate::admin`], encodes.
+//! `m2m.admin.v1.ClientService`: decodes, hands over to [`crate::admin`], encodes.
 
 mod decode;
 mod encode;

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use token_interceptor::{caller::Caller, layer::Refusal};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 use tonic::Status;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 

@@ -1,4 +1,4 @@
-//! `token.admin.v1.KeyService`: decodes, hands over to [`crate::admin`], encodes.
+//! `m2m.admin.v1.KeyService`: decodes, hands over to [`crate::admin`], encodes.
 
 use token_proto::admin::v1::{self, key_service_server};
 use tonic::{Request, Response, Status};

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 use http::{HeaderValue, header::WWW_AUTHENTICATE};
 use token_interceptor::status::Answer;
-use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 

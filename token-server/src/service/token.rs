@@ -1,4 +1,4 @@
-//! `token.v1.TokenService`.
+//! `m2m.token.v1.TokenService`.
 
 use std::{
     future::{Future, ready},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue};
-use token_proto::v1::{self, token_service_server};
+use token_proto::token::v1::{self, token_service_server};
 use tonic::{Request, Response, Status};
 
 use super::{MESSAGE_BYTES_MAX, status, structure};

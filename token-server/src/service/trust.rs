@@ -1,4 +1,4 @@
-//! `token.v1.TrustService`: what verifiers need, asked for or pushed.
+//! `m2m.token.v1.TrustService`: what verifiers need, asked for or pushed.
 
 pub(super) mod encode;
 mod state;
@@ -6,7 +6,7 @@ mod watch;
 
 use std::{fmt, sync::Arc};
 
-use token_proto::v1::{self, trust_service_server};
+use token_proto::token::v1::{self, trust_service_server};
 use tonic::{Request, Response, Status};
 
 use super::{MESSAGE_BYTES_MAX, token::echo};

@@ -127,10 +127,10 @@ fn example_client_may_not_use_the_admin_api() {
 #[test]
 fn a_client_of_the_admin_api_is_made_by_one_that_may_do_as_much_and_by_no_other() {
     let dev = Dev::start();
-    let ran = dev.run(&["client", "create", "deputy", "--grant", "token.admin.v1=keys.write,clients.read"]);
+    let ran = dev.run(&["client", "create", "deputy", "--grant", "m2m.admin.v1=keys.write,clients.read"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(dev.run(&["client", "update", "deputy", "--name", "Deputy"]).code, 0);
-    let ran = dev.run(&["client", "create", "second", "--grant", "token.admin.v1=root"]);
+    let ran = dev.run(&["client", "create", "second", "--grant", "m2m.admin.v1=root"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
 }
 
@@ -212,7 +212,7 @@ fn first_client_is_made_on_the_store_itself() {
         "a.toml",
         "--json",
         "--grant",
-        "token.admin.v1=clients.read,clients.write,keys.read,keys.write",
+        "m2m.admin.v1=clients.read,clients.write,keys.read,keys.write",
     ];
     let created = json(&run(home.path(), &arguments));
     assert!(created["client_secret"].as_str().unwrap().starts_with("tks_"));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use token_proto::{
     POLICY,
     admin::v1::{self as admin, Client, Grant},
-    v1::{self, ClientAuthentication, client_authentication::Credential},
+    token::v1::{self, ClientAuthentication, client_authentication::Credential},
 };
 use token_server::envoy::service::auth::v3::{
     AttributeContext, CheckRequest,
@@ -83,7 +83,7 @@ impl World {
     async fn start_with(ext_authz: &str) -> (Self, String) {
         let home = tempfile::tempdir().unwrap();
         configure(home.path(), ext_authz);
-        let scopes = "token.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read";
+        let scopes = "m2m.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read";
         let create = ["client", "create", "root", "--offline", "--config", "a.toml", "--grant", scopes, "--json"];
         let created = run(home.path(), &create);
         let created: Value = serde_json::from_str(&created.stdout).unwrap_or_else(|_| panic!("{}", created.stderr));
@@ -314,7 +314,7 @@ fn text<'e>(event: &'e Map<String, Value>, name: &str) -> &'e str {
 async fn every_decision_of_every_method_and_endpoint_is_one_event_that_says_all() {
     let (world, root_secret) = World::start().await;
     let root: v1::IssueTokenResponse =
-        world.call("IssueToken", &issue("root", &root_secret, "token.admin.v1"), "", true).await;
+        world.call("IssueToken", &issue("root", &root_secret, "m2m.admin.v1"), "", true).await;
     let root = root.token.unwrap().value;
     let scopes = vec!["inventory.read".to_owned()];
     let grant = Grant { audience: "inventory".to_owned(), default_scopes: scopes.clone(), scopes };

@@ -43,7 +43,7 @@ impl World {
         );
         let config = config(folder).replace("http://127.0.0.1:0", "https://localhost:0") + &tls;
         fs::write(folder.join("a.toml"), config).unwrap();
-        let grants = "token.admin.v1=clients.read,keys.read,audit.read";
+        let grants = "m2m.admin.v1=clients.read,keys.read,audit.read";
         let create = ["client", "create", "operator", "--offline", "--config", "a.toml", "--json", "--grant", grants];
         let created = run(folder, &create);
         assert_eq!(created.code, 0, "{}", created.stderr);
@@ -68,7 +68,7 @@ const SHOWN: [(&str, &str); 2] =
     [("TOKEN_CLIENT_CERTIFICATE_FILE", "operator.crt"), ("TOKEN_CLIENT_CERTIFICATE_KEY_FILE", "operator.key")];
 const OTHERS: [(&str, &str); 2] =
     [("TOKEN_CLIENT_CERTIFICATE_FILE", "other.crt"), ("TOKEN_CLIENT_CERTIFICATE_KEY_FILE", "other.key")];
-const TOKEN: [&str; 4] = ["token", "--audience", "token.admin.v1", "--no-cache"];
+const TOKEN: [&str; 4] = ["token", "--audience", "m2m.admin.v1", "--no-cache"];
 
 #[test]
 fn every_command_that_connects_gets_in_with_a_certificate_and_is_told_of_it_without() {
@@ -76,7 +76,7 @@ fn every_command_that_connects_gets_in_with_a_certificate_and_is_told_of_it_with
     let token = world.run_with(&SHOWN, &TOKEN);
     assert_eq!(token.code, 0, "{}", token.stderr);
     let inspect = ["inspect", token.stdout.trim(), "--issuer", &world.serving.issuer];
-    let agent = ["agent", "--once", "--token", "token.admin.v1=kept.token"];
+    let agent = ["agent", "--once", "--token", "m2m.admin.v1=kept.token"];
     let list = |what| [what, "list"];
     let (client, key, audit) = (list("client"), list("key"), list("audit"));
     let commands: [&[&str]; 6] = [&TOKEN, &inspect, &agent, &client, &key, &audit];

@@ -17,7 +17,7 @@ fn declared(orders: &str, audience: &str) -> String {
 [[client]]
 id = "token-admin"
 [[client.grant]]
-audience = "token.admin.v1"
+audience = "m2m.admin.v1"
 scopes = ["clients.read", "clients.write", "keys.read", "audit.read"]
 [[client.secret]]
 id = "1"
@@ -163,7 +163,7 @@ async fn health_and_metric_tell_of_a_broken_file_the_last_good_clients_get_token
     let home = Home::new("danger_state_in_memory = true");
     let serving = Serving::start(home.path());
     let channel = tonic::transport::Channel::from_shared(serving.issuer.clone()).unwrap().connect().await.unwrap();
-    let mut clients = health(&channel, "token.admin.v1.ClientService").await;
+    let mut clients = health(&channel, "m2m.admin.v1.ClientService").await;
     let mut told = async || clients.message().await.unwrap().unwrap().status;
     assert_eq!(told().await, 1);
 
@@ -173,7 +173,7 @@ async fn health_and_metric_tell_of_a_broken_file_the_last_good_clients_get_token
     assert!(metric(&serving, "token_server_clients_file_usable 0"));
     assert_eq!(home.token(&serving, "inventory").code, 0);
     // It is this one service that cannot be believed; the others go on.
-    for service in ["", "token.v1.TokenService", "token.v1.TrustService", "token.admin.v1.KeyService"] {
+    for service in ["", "m2m.token.v1.TokenService", "m2m.token.v1.TrustService", "m2m.admin.v1.KeyService"] {
         assert_eq!(health(&channel, service).await.message().await.unwrap().unwrap().status, 1, "{service}");
     }
     assert!(crate::traces::get(&serving.issuer, "/readyz").starts_with("HTTP/1.1 200"));

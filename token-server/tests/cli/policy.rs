@@ -24,8 +24,8 @@ fn inventory(folder: &Path) -> String {
 /// A service with one method `M`, unary, that demands this.
 fn demanding(folder: &Path, requirement: &str) -> String {
     let proto = format!(
-        r#"syntax = "proto3"; package a; import "token/auth/v1/annotations.proto"; message E {{}}
-        service S {{ rpc M(E) returns (E) {{ option (token.auth.v1.method).require = {{{requirement}}}; }} }}"#
+        r#"syntax = "proto3"; package a; import "m2m/auth/v1/annotations.proto"; message E {{}}
+        service S {{ rpc M(E) returns (E) {{ option (m2m.auth.v1.method).require = {{{requirement}}}; }} }}"#
     );
     descriptor_set(folder, &proto)
 }
@@ -117,7 +117,7 @@ fn a_file_without_a_policy_and_an_issuer_that_is_none_are_mistakes_of_the_caller
     let file = folder.path().join("empty");
     fs::write(&file, "").unwrap();
     let ran = policy("envoy", file.to_str().unwrap(), &[]);
-    assert!(ran.code == 2 && ran.stderr.contains("no service in it has token.auth.v1 annotations"), "{ran:?}");
+    assert!(ran.code == 2 && ran.stderr.contains("no service in it has m2m.auth.v1 annotations"), "{ran:?}");
     let ran = policy("istio", "nowhere", &[]);
     assert!(ran.code == 2 && ran.stderr.contains("nowhere: No such file"), "{ran:?}");
     let inventory = inventory(folder.path());

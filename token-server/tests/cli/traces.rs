@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::{
 use rustls_pki_types::PrivateKeyDer;
 use token_proto::{
     admin::v1::{ListClientsRequest, client_service_client::ClientServiceClient},
-    v1::{
+    token::v1::{
         ClientAuthentication, IssueTokenRequest, client_authentication::Credential,
         token_service_client::TokenServiceClient,
     },
@@ -173,7 +173,7 @@ async fn a_callers_trace_goes_on_through_the_issuer_and_tells_no_secret() {
     let spans = collector.spans();
     // The one without a parent is not sampled at this ratio.
     assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE));
-    let grpc = named(&spans, "token.v1.TokenService/IssueToken");
+    let grpc = named(&spans, "m2m.token.v1.TokenService/IssueToken");
     assert_eq!(hex(&grpc.parent_span_id), PARENT);
     assert_eq!(attribute(grpc, "request_id").as_deref(), Some("request-over-grpc"));
     assert_eq!(attribute(grpc, "rpc.grpc.status_code").as_deref(), Some("0"));

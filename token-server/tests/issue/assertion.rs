@@ -8,7 +8,7 @@ use token_interceptor::{
     danger::AllowPlaintext,
     signature::{Algorithm, SigningKey},
 };
-use token_proto::v1::{self, client_authentication::Credential};
+use token_proto::token::v1::{self, client_authentication::Credential};
 use token_server::client_authentication::assertion::Reach;
 use tonic::Code;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use token_proto::v1;
+use token_proto::token::v1;
 use token_server::limit::{Quota, QuotaMode};
 use tracing_subscriber::fmt::MakeWriter;
 

@@ -8,7 +8,7 @@ use token_interceptor::{
     token::UnverifiedToken,
     verify::{TrustedIssuer, Verifier},
 };
-use token_proto::v1;
+use token_proto::token::v1;
 use tonic::Code;
 
 use crate::support::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use token_proto::v1;
+use token_proto::token::v1;
 use tonic::Code;
 
 use crate::support::{

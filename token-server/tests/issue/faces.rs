@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Value, json};
 use token_interceptor::signature::Algorithm;
-use token_proto::v1::{
+use token_proto::token::v1::{
     self,
     ErrorReason::{self, *},
 };

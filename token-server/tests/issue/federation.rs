@@ -17,7 +17,7 @@ use token_interceptor::{
     signature::{Algorithm, SigningKey},
     test_util::{TestIssuer, TokenBuilder},
 };
-use token_proto::v1;
+use token_proto::token::v1;
 use token_server::federation::{Federation, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule};
 use tonic::Code;
 

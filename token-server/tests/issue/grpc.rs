@@ -1,7 +1,7 @@
 //! What is particular to the gRPC face.
 
 use ::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use token_proto::v1;
+use token_proto::token::v1;
 use tonic::{Code, Request, metadata::MetadataValue};
 use tonic_types::StatusExt as _;
 
@@ -61,7 +61,7 @@ async fn refusal_has_domain_request_id_and_challenge() {
     let mut request = Request::new(message("orders", "wrong"));
     request.metadata_mut().insert("x-request-id", "trace-1".parse().unwrap());
     let status = grpc(&world).issue_token(request).await.unwrap_err();
-    assert_eq!(status.get_details_error_info().unwrap().domain, "token.v1");
+    assert_eq!(status.get_details_error_info().unwrap().domain, "m2m.token.v1");
     assert_eq!(status.get_details_request_info().unwrap().request_id, "trace-1");
     assert_eq!(status.metadata().get("x-request-id").unwrap(), "trace-1");
     let challenge = status.metadata().get(WWW_AUTHENTICATE.as_str()).unwrap().to_str().unwrap();

@@ -6,7 +6,7 @@ use ::http::{HeaderName, Method, Request, StatusCode, header};
 use axum::body::Body;
 use serde_json::{Map, Value};
 use token_interceptor::clock::Clock as _;
-use token_proto::v1;
+use token_proto::token::v1;
 use token_server::limit::Rate;
 use tonic::{Code, metadata::MetadataValue};
 

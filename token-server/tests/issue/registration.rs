@@ -106,7 +106,7 @@ async fn rfc_7591_section_2_unknown_metadata_are_ignored() {
     let world = registering().await;
     let wanted = json!({
         "client_id": "admin", "client_secret": "mine", "client_name#de": "Aufträge", "logo_uri": 5, "tos_uri": "x",
-        "may_impersonate": true, "disabled": true, "grants": [{"audience": "token.admin.v1"}], "claims": {"sub": "x"},
+        "may_impersonate": true, "disabled": true, "grants": [{"audience": "m2m.admin.v1"}], "claims": {"sub": "x"},
     });
     let told = registered(&world, &wanted).await;
     assert_ne!(told["client_id"], "admin");

@@ -164,7 +164,7 @@ fn clients(peppers: &Peppers, secret: &ClientSecret) -> Vec<Client> {
         Client { display_name: "Order service".to_owned(), ..client("orders") },
         // The resource server, and somebody who may introspect every token.
         client("inventory"),
-        Client { grants: vec![grant("token.v1", &["tokens.introspect"], &[])], ..client("auditor") },
+        Client { grants: vec![grant("m2m.token.v1", &["tokens.introspect"], &[])], ..client("auditor") },
         Client { grants: several, ..client("several") },
         Client { grants: vec![], ..client("nothing") },
         Client { grants: vec![grant("inventory", &["inventory.read"], &[])], ..client("no-defaults") },

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use token_proto::v1::{self, trust_service_client::TrustServiceClient, trust_service_server::TrustServiceServer};
+use token_proto::token::v1::{
+    self, trust_service_client::TrustServiceClient, trust_service_server::TrustServiceServer,
+};
 use token_server::service;
 use tokio_stream::StreamExt as _;
 

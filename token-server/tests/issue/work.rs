@@ -11,7 +11,7 @@ use std::{
 use ::http::Method;
 use serde_json::json;
 use token_interceptor::signature::{Algorithm, SigningKey};
-use token_proto::v1::{ClientAssertion, client_authentication::Credential};
+use token_proto::token::v1::{ClientAssertion, client_authentication::Credential};
 use token_server::client::{secret::ClientSecret, work::TARGET};
 use tonic::Code;
 use tracing::field::{Field, Visit};

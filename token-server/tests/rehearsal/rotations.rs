@@ -2,7 +2,7 @@
 
 use std::{fs, time::Instant};
 
-use token_proto::{admin::v1 as admin, v1::KeyState};
+use token_proto::{admin::v1 as admin, token::v1::KeyState};
 
 use crate::{
     cluster::{Identity, Replica},

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use token_interceptor::clock::SystemClock;
 use token_proto::{
     admin::v1::{self as admin, client_service_client::ClientServiceClient, key_service_client::KeyServiceClient},
-    v1::{
+    token::v1::{
         self, client_authentication::Credential, token_service_client::TokenServiceClient,
         trust_service_client::TrustServiceClient,
     },

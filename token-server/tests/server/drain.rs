@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use token_proto::v1::{WatchTrustRequest, trust_service_client::TrustServiceClient};
+use token_proto::token::v1::{WatchTrustRequest, trust_service_client::TrustServiceClient};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};

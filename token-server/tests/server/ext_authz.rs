@@ -18,7 +18,7 @@ use token_interceptor::{
 };
 use token_proto::{
     policy::{Access, MethodKind, MethodPolicy, Requirement, from_descriptor_set},
-    v1::{
+    token::v1::{
         ClientAuthentication, IssueTokenRequest, RevokeTokenRequest, client_authentication::Credential,
         token_service_client::TokenServiceClient,
     },
@@ -318,7 +318,7 @@ async fn an_issuer_decides_about_its_own_tokens_until_they_are_revoked() {
     assert_eq!(missing, (Code::Unauthenticated, "CREDENTIALS_MISSING".to_owned(), 401));
     let scope = reason(ask(&proxy, DELETE_ITEM, Some(&token)).await);
     assert_eq!(scope, (Code::PermissionDenied, "SCOPE_INSUFFICIENT".to_owned(), 403));
-    let unknown = reason(ask(&proxy, "/token.v1.TokenService/IssueToken", Some(&token)).await);
+    let unknown = reason(ask(&proxy, "/m2m.token.v1.TokenService/IssueToken", Some(&token)).await);
     assert_eq!(unknown, (Code::PermissionDenied, "METHOD_NOT_DECLARED".to_owned(), 403));
 
     let request = RevokeTokenRequest { client: Some(example(&dev)), token: token.clone() };

@@ -12,10 +12,10 @@ use tower::{Service as _, ServiceExt as _};
 use crate::harness::{exchange, plaintext};
 
 const METHODS: [&str; 4] = [
-    "/token.v1.TokenService/IssueToken",
-    "/token.v1.TokenService/IntrospectToken",
-    "/token.v1.TokenService/RevokeToken",
-    "/token.v1.TokenService/ExchangeToken",
+    "/m2m.token.v1.TokenService/IssueToken",
+    "/m2m.token.v1.TokenService/IntrospectToken",
+    "/m2m.token.v1.TokenService/RevokeToken",
+    "/m2m.token.v1.TokenService/ExchangeToken",
 ];
 
 /// A message behind its five bytes of frame.

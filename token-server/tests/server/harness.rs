@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
-use token_proto::v1::{
+use token_proto::token::v1::{
     ClientAuthentication, IssueTokenRequest, client_authentication::Credential,
     token_service_client::TokenServiceClient,
 };

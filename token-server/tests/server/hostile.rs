@@ -44,7 +44,7 @@ fn head(method: &str, path: &str, content_type: &str) -> Vec<u8> {
 }
 
 fn issue() -> Vec<u8> {
-    head("POST", "/token.v1.TokenService/IssueToken", "application/grpc")
+    head("POST", "/m2m.token.v1.TokenService/IssueToken", "application/grpc")
 }
 
 /// An HTTP/2 connection of raw frames, with so large a window for each answer.

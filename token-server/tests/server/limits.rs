@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use token_proto::v1::{
+use token_proto::token::v1::{
     IssueTokenRequest, WatchTrustRequest, token_service_client::TokenServiceClient,
     trust_service_client::TrustServiceClient,
 };

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use token_proto::{admin::v1 as admin, v1};
+use token_proto::{admin::v1 as admin, token::v1};
 use token_server::{
     admin::GrantDraft,
     client::{AuthenticationMethod, GrantType},
@@ -268,20 +268,16 @@ fn over_grpc(id: &str, secret: &str, exchanger: &str, token: &str, admins: &str)
     let bearer = |token: &str| format!("Bearer {token}");
     let admins = bearer(admins);
     vec![
-        Good::grpc("/token.v1.TokenService/IssueToken", "", &issue),
-        Good::grpc("/token.v1.TokenService/ExchangeToken", "", &exchange),
-        Good::grpc("/token.v1.TokenService/IntrospectToken", "", &introspect),
-        Good::grpc("/token.v1.TokenService/RevokeToken", "", &revoke),
-        Good::grpc("/token.v1.TokenService/GetUserInfo", &bearer(token), &v1::GetUserInfoRequest {}),
-        Good::grpc("/token.v1.TrustService/GetIssuer", "", &v1::GetIssuerRequest {}),
-        Good::grpc("/token.v1.TrustService/ListKeys", "", &v1::ListKeysRequest {}),
-        Good::grpc("/token.admin.v1.ClientService/CreateClient", &admins, &create),
-        Good::grpc("/token.admin.v1.ClientService/ListClients", &admins, &admin::ListClientsRequest::default()),
-        Good::grpc(
-            "/token.admin.v1.AuditService/ListAdminRecords",
-            &admins,
-            &admin::ListAdminRecordsRequest::default(),
-        ),
+        Good::grpc("/m2m.token.v1.TokenService/IssueToken", "", &issue),
+        Good::grpc("/m2m.token.v1.TokenService/ExchangeToken", "", &exchange),
+        Good::grpc("/m2m.token.v1.TokenService/IntrospectToken", "", &introspect),
+        Good::grpc("/m2m.token.v1.TokenService/RevokeToken", "", &revoke),
+        Good::grpc("/m2m.token.v1.TokenService/GetUserInfo", &bearer(token), &v1::GetUserInfoRequest {}),
+        Good::grpc("/m2m.token.v1.TrustService/GetIssuer", "", &v1::GetIssuerRequest {}),
+        Good::grpc("/m2m.token.v1.TrustService/ListKeys", "", &v1::ListKeysRequest {}),
+        Good::grpc("/m2m.admin.v1.ClientService/CreateClient", &admins, &create),
+        Good::grpc("/m2m.admin.v1.ClientService/ListClients", &admins, &admin::ListClientsRequest::default()),
+        Good::grpc("/m2m.admin.v1.AuditService/ListAdminRecords", &admins, &admin::ListAdminRecordsRequest::default()),
     ]
 }
 

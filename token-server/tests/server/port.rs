@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use token_proto::{
     POLICY,
-    v1::{GetIssuerRequest, trust_service_client::TrustServiceClient},
+    token::v1::{GetIssuerRequest, trust_service_client::TrustServiceClient},
 };
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -38,7 +38,7 @@ async fn serves_grpc_web_over_http_1() {
     let answer = exchange(
         server.local_addr(),
         &format!(
-            "POST /token.v1.TrustService/GetIssuer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+            "POST /m2m.token.v1.TrustService/GetIssuer HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              content-type: application/grpc-web-text+proto\r\naccept: application/grpc-web-text+proto\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
@@ -91,7 +91,7 @@ async fn reflection_is_served_only_where_it_is_switched_on() {
         let answer = reflection.server_reflection_info(tokio_stream::once(list)).await;
         if on {
             let message = answer.unwrap().into_inner().message().await.unwrap().unwrap();
-            assert!(format!("{message:?}").contains("token.v1.TokenService"));
+            assert!(format!("{message:?}").contains("m2m.token.v1.TokenService"));
         } else {
             assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
         }
@@ -142,10 +142,10 @@ async fn nothing_that_a_caller_makes_up_becomes_a_metric() {
             "grant_type=client_credentials&client_id=made-up&client_secret=made-up&scope=made-up",
         ),
         post("/oauth/introspect", form, "client_id=made-up&client_secret=made-up&token=made-up"),
-        post("/token.v1.TokenService/made-up", grpc, ""),
-        post("/token.v1.made-up/IssueToken", grpc, ""),
-        post("/token.admin.v1.ClientService/made-up", grpc, ""),
-        post("/token.admin.v1.ClientService/ListClients", grpc, "\0\0\0\0\0"),
+        post("/m2m.token.v1.TokenService/made-up", grpc, ""),
+        post("/m2m.token.v1.made-up/IssueToken", grpc, ""),
+        post("/m2m.admin.v1.ClientService/made-up", grpc, ""),
+        post("/m2m.admin.v1.ClientService/ListClients", grpc, "\0\0\0\0\0"),
         "MADE-UP /made-up HTTP/1.1\r\nhost: made-up\r\nconnection: close\r\n\r\n".to_owned(),
     ] {
         assert!(exchange(address, &request).await.starts_with("HTTP/1.1 "), "{request}");

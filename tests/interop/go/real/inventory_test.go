@@ -50,7 +50,7 @@ func TestADeniedCallNamesTheMissingScope(t *testing.T) {
 	_, err := inventory(t, withTokens(t)).
 		DeleteItem(t.Context(), &inventoryv1.DeleteItemRequest{Sku: "any"}, grpc.Trailer(&trailer))
 	info, _ := details(err)
-	if status.Code(err) != codes.PermissionDenied || info.GetDomain() != "token.v1" ||
+	if status.Code(err) != codes.PermissionDenied || info.GetDomain() != "m2m.token.v1" ||
 		info.GetReason() != "SCOPE_INSUFFICIENT" || info.GetMetadata()["scope"] != "inventory.write" {
 		t.Fatal(err, info)
 	}

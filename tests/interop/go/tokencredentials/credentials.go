@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
-	tokenv1 "token.example/interop/gen/token/v1"
+	tokenv1 "token.example/interop/gen/m2m/token/v1"
 )
 
 // No request to the issuer takes longer, whatever the call that caused it may wait.
@@ -199,7 +199,7 @@ func classify(err error) (failure error, base, limit, atLeast time.Duration) {
 	for _, detail := range answer.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:
-			if detail.GetDomain() == "token.v1" {
+			if detail.GetDomain() == "m2m.token.v1" {
 				reason = detail.GetReason()
 			}
 		case *errdetails.RetryInfo:

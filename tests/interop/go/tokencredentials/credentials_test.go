@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	tokenv1 "token.example/interop/gen/token/v1"
+	tokenv1 "token.example/interop/gen/m2m/token/v1"
 )
 
 // A fake issuer whose answers wait to be given, and a clock that stands still.
@@ -263,7 +263,7 @@ func TestAWrongSecretIsNamedAndRememberedForASecond(t *testing.T) {
 	w, c := start()
 	w.jitter = 0
 	go w.answer(c, failure(codes.Unauthenticated,
-		&errdetails.ErrorInfo{Domain: "token.v1", Reason: "CLIENT_AUTHENTICATION_FAILED"}))
+		&errdetails.ErrorInfo{Domain: "m2m.token.v1", Reason: "CLIENT_AUTHENTICATION_FAILED"}))
 	expectFailure(t, c, codes.Unauthenticated, "CLIENT_AUTHENTICATION_FAILED")
 	w.pass(999 * time.Millisecond)
 	expectFailure(t, c, codes.Unauthenticated, "CLIENT_AUTHENTICATION_FAILED")

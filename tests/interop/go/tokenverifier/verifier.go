@@ -157,10 +157,10 @@ func (v *Verifier) authorize(ctx context.Context, method string) (context.Contex
 	return context.WithValue(ctx, callerKey{}, caller), nil
 }
 
-// refused says why in the terms of token.v1, which programs and our own client layer go by (google.rpc.ErrorInfo),
+// refused says why in the terms of m2m.token.v1, which programs and our own client layer go by (google.rpc.ErrorInfo),
 // and with the challenge of RFC 6750.
 func refused(ctx context.Context, code codes.Code, reason, words, scope string) error {
-	info := &errdetails.ErrorInfo{Reason: reason, Domain: "token.v1"}
+	info := &errdetails.ErrorInfo{Reason: reason, Domain: "m2m.token.v1"}
 	challenge := `Bearer error="invalid_token"`
 	switch {
 	case scope != "":

@@ -1,9 +1,9 @@
-//! The keys of a token server over gRPC: `token.v1.TrustService`.
+//! The keys of a token server over gRPC: `m2m.token.v1.TrustService`.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use token_proto::v1::{GetIssuerRequest, KeyState, ListKeysRequest, trust_service_client::TrustServiceClient};
+use token_proto::token::v1::{GetIssuerRequest, KeyState, ListKeysRequest, trust_service_client::TrustServiceClient};
 use tonic::transport::Channel;
 
 use super::{FetchError, FetchKeys};

@@ -1,7 +1,7 @@
 //! Tokens whose signature is good and whose claims are not.
 
 use serde_json::{Value, json};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 use super::{FAR, Workshop};
 use crate::clock::{Clock as _, numeric_date};

@@ -1,7 +1,7 @@
 //! Tokens whose header asks for what no verifier should do. Where the signature is good, only the header is bad.
 
 use serde_json::{Value, json};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 use super::{Workshop, encode};
 

@@ -1,7 +1,7 @@
 //! Tokens whose signature is not the issuer's key's over what they say.
 
 use ring::hmac;
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 use super::{SHARED_SECRET, Workshop, encode};
 use crate::{signature::PublicJwk, test_util::TokenBuilder};

@@ -24,7 +24,7 @@ const PAYLOAD: &str = "x-token-payload";
 const NOT_TOLD: [&str; 3] = ["x-token-actor", "x-token-id", "x-token-expires-at"];
 
 const ABOUT: &[&str] = &[
-    "HTTP filters and a cluster for Envoy, written by `token-server policy envoy` from token.auth.v1 annotations.",
+    "HTTP filters and a cluster for Envoy, written by `token-server policy envoy` from m2m.auth.v1 annotations.",
     "The filters stand before the router, in this order; after grpc_web, if that is there. What is not named is denied.",
     "The connection manager should say headers_with_underscores_action: REJECT_REQUEST, as some servers take _ for -.",
     "",

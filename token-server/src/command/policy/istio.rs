@@ -10,7 +10,7 @@ use super::{
 use crate::command::failure::Failure;
 
 const ABOUT: &[&str] = &[
-    "For Istio 1.21 or later, written by `token-server policy istio` from token.auth.v1 annotations. What is not named is",
+    "For Istio 1.21 or later, written by `token-server policy istio` from m2m.auth.v1 annotations. What is not named is",
     "denied, as long as no other AuthorizationPolicy of the same workload allows it: those that allow add up.",
     "",
     "Not enforced here: a revoked token passes until it expires; a stream goes on after its token has expired; the",

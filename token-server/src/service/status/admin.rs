@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use token_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::ErrorDetails;
 

@@ -1,6 +1,6 @@
 //! Domain → wire for trust.
 
-use token_proto::v1::{self, revocation::Target};
+use token_proto::token::v1::{self, revocation::Target};
 
 use crate::{
     key::{KeyState, PublishedKey},

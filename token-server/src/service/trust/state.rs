@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost::Message;
 use ring::digest;
-use token_proto::v1;
+use token_proto::token::v1;
 
 use super::encode;
 use crate::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use token_interceptor::signature::{Algorithm, SigningKey};
-use token_proto::v1::{self, ErrorReason};
+use token_proto::token::v1::{self, ErrorReason};
 
 use crate::{
     assertion::{JWT_BEARER, good, sign},

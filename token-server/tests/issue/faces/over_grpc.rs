@@ -2,7 +2,7 @@
 
 use prost_types::value::Kind;
 use serde_json::{Map, Value, json};
-use token_proto::v1::{self, client_authentication::Credential};
+use token_proto::token::v1::{self, client_authentication::Credential};
 use tonic::{Request, Status};
 
 use super::{

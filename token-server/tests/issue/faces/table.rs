@@ -1,6 +1,6 @@
 //! The cases.
 
-use token_proto::v1::ErrorReason::*;
+use token_proto::token::v1::ErrorReason::*;
 
 use super::case::{ACCESS_TOKEN, Case, Held, Meets, Operation, Shown};
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 use token_interceptor::{json, signature::VerifyingKey};
-use token_proto::v1::{
+use token_proto::token::v1::{
     self, client_authentication::Credential, token_service_client::TokenServiceClient,
     token_service_server::TokenServiceServer,
 };

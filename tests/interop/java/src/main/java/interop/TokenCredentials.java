@@ -25,11 +25,11 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.DoubleSupplier;
 import java.util.function.Supplier;
-import token.v1.ClientAuthentication;
-import token.v1.IssueTokenRequest;
-import token.v1.IssueTokenResponse;
-import token.v1.Token;
-import token.v1.TokenServiceGrpc;
+import example.m2m.token.v1.ClientAuthentication;
+import example.m2m.token.v1.IssueTokenRequest;
+import example.m2m.token.v1.IssueTokenResponse;
+import example.m2m.token.v1.Token;
+import example.m2m.token.v1.TokenServiceGrpc;
 
 /**
  * Attaches access tokens to gRPC calls: gets them from a TokenService with the client's secret (RFC 6749
@@ -212,7 +212,7 @@ public final class TokenCredentials extends CallCredentials {
             atLeast = Duration.ofNanos(Durations.toNanos(detail.unpack(RetryInfo.class).getRetryDelay()));
           } else if (detail.is(ErrorInfo.class)) {
             ErrorInfo info = detail.unpack(ErrorInfo.class);
-            reason = info.getDomain().equals("token.v1") ? info.getReason() : reason;
+            reason = info.getDomain().equals("m2m.token.v1") ? info.getReason() : reason;
           }
         } catch (InvalidProtocolBufferException unreadable) {
           // A detail that cannot be read says nothing; the code does.

@@ -170,7 +170,7 @@ public final class TokenVerifier implements ServerInterceptor {
   }
 
   /**
-   * Why, in the terms of token.v1, which programs and our own client layer go by (google.rpc.ErrorInfo), and with
+   * Why, in the terms of m2m.token.v1, which programs and our own client layer go by (google.rpc.ErrorInfo), and with
    * the challenge of RFC 6750.
    */
   private static final class Refused extends Exception {
@@ -180,7 +180,7 @@ public final class TokenVerifier implements ServerInterceptor {
     Refused(Status status, String reason, String words, String missingScope) {
       super(words);
       this.status = status.withDescription(words);
-      var info = ErrorInfo.newBuilder().setReason(reason).setDomain("token.v1");
+      var info = ErrorInfo.newBuilder().setReason(reason).setDomain("m2m.token.v1");
       String challenge = "Bearer error=\"invalid_token\"";
       if (!missingScope.isEmpty()) {
         info.putMetadata("scope", missingScope);

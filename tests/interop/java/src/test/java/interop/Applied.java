@@ -6,7 +6,7 @@ import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.SecurityLevel;
 import io.grpc.Status;
-import token.v1.TokenServiceGrpc;
+import example.m2m.token.v1.TokenServiceGrpc;
 
 /** What call credentials made of one call. */
 final class Applied extends CallCredentials.MetadataApplier {

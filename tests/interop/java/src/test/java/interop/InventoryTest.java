@@ -68,7 +68,7 @@ class InventoryTest {
     var request = DeleteItemRequest.newBuilder().setSku("any").build();
     var error = refused(Status.Code.PERMISSION_DENIED, () -> service.deleteItem(request));
     ErrorInfo info = detail(error, ErrorInfo.class);
-    assertEquals("token.v1", info.getDomain());
+    assertEquals("m2m.token.v1", info.getDomain());
     assertEquals("SCOPE_INSUFFICIENT", info.getReason());
     assertEquals("inventory.write", info.getMetadataOrThrow("scope"));
     assertTrue(challenge(error).startsWith("Bearer "), challenge(error));

@@ -26,8 +26,8 @@ import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import org.junit.jupiter.api.Test;
-import token.v1.IssueTokenResponse;
-import token.v1.Token;
+import example.m2m.token.v1.IssueTokenResponse;
+import example.m2m.token.v1.Token;
 
 /** What the call credentials promise, with a fake issuer and a clock that stands still. */
 class TokenCredentialsTest {
@@ -237,7 +237,7 @@ class TokenCredentialsTest {
     var call = credentials.header();
     fail(
         Status.Code.UNAUTHENTICATED,
-        ErrorInfo.newBuilder().setDomain("token.v1").setReason(reason).build());
+        ErrorInfo.newBuilder().setDomain("m2m.token.v1").setReason(reason).build());
     failed(call, Status.Code.UNAUTHENTICATED, reason);
     pass(999);
     failed(credentials.header(), Status.Code.UNAUTHENTICATED, reason);
