@@ -15,6 +15,7 @@
 //! | tokens that were seen before | `cache` | |
 //! | who calls, for handlers | [`caller`] | |
 //! | what a caller is told | [`error`], [`status`] | [`error`], [`status`] |
+//! | a refusal that is the layer's own | `mark` | `mark` |
 //! | what a service says about itself | [`protected_resource`] | |
 //! | around a server or a router | [`layer`], [`interceptor`] | |
 //! | where credentials may be sent | | [`destination`] |
@@ -57,6 +58,8 @@ mod cache;
 pub mod caller;
 
 pub mod status;
+
+mod mark;
 
 pub mod protected_resource;
 

@@ -1,8 +1,8 @@
 //! What may be sent twice, and when.
 //!
-//! Once more, at most, and only where the first attempt provably did nothing: the callee's own layer refused
-//! the token before the handler ran (a trailers-only answer with this project's reason), the method is unary, and
-//! its one message is still at hand. Streams are never replayed.
+//! Once more, at most, and only where the first attempt provably did nothing: the callee's own layer says by its mark
+//! ([`crate::mark`]) that it refused the token in place of the handler, the method is unary, and its one message is
+//! still in memory. Streams are never sent again.
 
 use std::{
     pin::{Pin, pin},
@@ -16,6 +16,8 @@ use http_body::{Body as _, Frame};
 use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
+
+use crate::mark::{self, Stage};
 
 /// The largest request that is kept for a replay.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -101,42 +103,16 @@ impl http_body::Body for After {
     }
 }
 
-/// Whether these headers (of a trailers-only answer) or trailers say that the callee's layer refused the
-/// token, and a new one may help.
+/// Takes the layer's mark from these headers (of a trailers-only answer) or trailers. Returns when the callee's own
+/// layer refused the token of this call of `path`, where a new token may help.
 ///
-/// By the reason alone, never by the code: UNAUTHENTICATED may be the handler's own word on something else.
-/// A token for another audience is not bettered by a new one for the same.
-pub(super) fn refuses_token(headers: &HeaderMap) -> bool {
-    if headers.get(Status::GRPC_STATUS).is_none_or(|status| status != "16") {
-        return false;
-    }
-    let Some(status) = Status::from_header_map(headers) else { return false };
-    let renewable =
-        [ErrorReason::TokenInvalid, ErrorReason::TokenExpired, ErrorReason::TokenRevoked, ErrorReason::TokenKeyUnknown];
-    status.code() == Code::Unauthenticated
-        && status.get_details_error_info().is_some_and(|info| {
-            info.domain == ERROR_DOMAIN
-                && !info.metadata.contains_key(RELAYED)
-                && renewable.iter().any(|reason| reason.as_reason() == info.reason)
-        })
-}
-
-/// In the metadata of an `ErrorInfo` that was heard by the program whose token it is about.
-const RELAYED: &str = "relayed";
-
-/// Marks a refusal that is handed to the program: should its handler pass the status on to its own caller, it
-/// must not read as a refusal of that caller's token, or the handler would run twice.
-pub(super) fn mark_relayed(headers: &mut HeaderMap) {
-    let Some(status) = Status::from_header_map(headers) else { return };
-    let mut details = status.get_error_details();
-    let Some(info) = details.error_info().cloned() else { return };
-    let mut metadata = info.metadata;
-    metadata.insert(RELAYED.to_owned(), "true".to_owned());
-    details.set_error_info(info.reason, info.domain, metadata);
-    let message = status.message().to_owned();
-    let marked = Status::with_error_details_and_metadata(status.code(), message, details, status.metadata().clone());
-    // Cannot fail: what is written was read from headers. If it did, the refusal would merely be unmarked.
-    let _ = marked.add_header(headers);
+/// Mark and reason must both be there. Anyone may write the reason; see [`crate::mark`].
+pub(super) fn refused(headers: &mut HeaderMap, path: &str) -> Option<Stage> {
+    let stage = mark::take(headers, path)?;
+    let status = Status::from_header_map(headers).filter(|status| status.code() == Code::Unauthenticated)?;
+    let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN)?;
+    let reason = ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))?;
+    mark::is_renewable(reason).then_some(stage)
 }
 
 #[cfg(test)]
@@ -202,16 +178,36 @@ mod tests {
         }
     }
 
-    fn headers(status: Status) -> HeaderMap {
-        status.into_http::<Body>().into_parts().0.headers
+    const PATH: &str = "/a.S/Read";
+
+    fn marked(status: Status) -> HeaderMap {
+        let mut headers = status.into_http::<Body>().into_parts().0.headers;
+        mark::put(&mut headers, Stage::BeforeHandler, PATH);
+        headers
     }
 
     #[test]
-    fn only_our_own_word_on_the_token_counts() {
+    fn a_marked_refusal_of_the_token_counts() {
         for reason in ["TOKEN_INVALID", "TOKEN_EXPIRED", "TOKEN_REVOKED", "TOKEN_KEY_UNKNOWN"] {
             let reason = ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}")).unwrap();
-            assert!(refuses_token(&headers(Answer::new(reason, "").into_status())), "{reason:?}");
+            let mut headers = marked(Answer::new(reason, "").into_status());
+            assert_eq!(refused(&mut headers, PATH), Some(Stage::BeforeHandler), "{reason:?}");
+            assert_eq!(refused(&mut headers, PATH), None, "the mark is taken");
         }
+    }
+
+    #[test]
+    fn a_refusal_without_the_mark_does_not_count() {
+        let headers =
+            || Answer::new(ErrorReason::TokenExpired, "").into_status().into_http::<Body>().into_parts().0.headers;
+        assert_eq!(refused(&mut headers(), PATH), None);
+        let mut other = headers();
+        mark::put(&mut other, Stage::BeforeHandler, "/b.S/Read");
+        assert_eq!(refused(&mut other, PATH), None, "of another method");
+    }
+
+    #[test]
+    fn a_mark_without_a_refusal_of_the_token_does_not_count() {
         for reason in [
             ErrorReason::CredentialsMissing,
             ErrorReason::TokenAudienceMismatch,
@@ -219,22 +215,10 @@ mod tests {
             ErrorReason::ScopeInsufficient,
             ErrorReason::TrustUnavailable,
         ] {
-            assert!(!refuses_token(&headers(Answer::new(reason, "").into_status())), "{reason:?}");
+            assert_eq!(refused(&mut marked(Answer::new(reason, "").into_status()), PATH), None, "{reason:?}");
         }
-        assert!(!refuses_token(&headers(Status::unauthenticated("session expired"))));
-        assert!(!refuses_token(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn a_refusal_that_the_program_has_heard_does_not_count_again() {
-        let mut headers = headers(Answer::new(ErrorReason::TokenExpired, "has expired").into_status());
-        mark_relayed(&mut headers);
-        assert!(!refuses_token(&headers));
-        let status = Status::from_header_map(&headers).unwrap();
-        assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "has expired"));
-        assert_eq!(status.get_details_error_info().unwrap().reason, "TOKEN_EXPIRED");
-        assert!(status.metadata().contains_key("www-authenticate"));
-        assert_eq!(headers.get_all("grpc-status-details-bin").iter().count(), 1);
+        assert_eq!(refused(&mut marked(Status::unauthenticated("session expired")), PATH), None);
+        assert_eq!(refused(&mut HeaderMap::new(), PATH), None);
     }
 
     #[test]
@@ -242,10 +226,10 @@ mod tests {
         use tonic_types::ErrorDetails;
         let with = |code, domain: &str| {
             let details = ErrorDetails::with_error_info("TOKEN_EXPIRED", domain, std::collections::HashMap::new());
-            headers(Status::with_error_details(code, "", details))
+            refused(&mut marked(Status::with_error_details(code, "", details)), PATH)
         };
-        assert!(refuses_token(&with(Code::Unauthenticated, ERROR_DOMAIN)));
-        assert!(!refuses_token(&with(Code::Unauthenticated, "shop.example")));
-        assert!(!refuses_token(&with(Code::Unavailable, ERROR_DOMAIN)));
+        assert_eq!(with(Code::Unauthenticated, ERROR_DOMAIN), Some(Stage::BeforeHandler));
+        assert_eq!(with(Code::Unauthenticated, "shop.example"), None);
+        assert_eq!(with(Code::Unavailable, ERROR_DOMAIN), None);
     }
 }

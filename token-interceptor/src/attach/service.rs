@@ -1,4 +1,4 @@
-//! One call: token, header, call; and where the callee's layer refuses the token, a new one, once.
+//! One call: token, header, call. Where the callee's layer refuses the token, a new token and a second call, once.
 
 use std::{
     future::{Future, poll_fn},
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, header::AUTHORIZATION, request::Parts};
+use http::{Request, Response, Uri, header::AUTHORIZATION, request::Parts};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body};
 use tower::Service;
@@ -19,7 +19,10 @@ use super::{
     routes::Carried,
     watched::{Sent, Watched},
 };
-use crate::refresh::{FreshToken, Ready};
+use crate::{
+    mark::{self, Stage},
+    refresh::{self, FreshToken},
+};
 
 /// A service whose calls carry tokens: what [`TokenLayer`] makes of a channel.
 #[derive(Clone, Debug)]
@@ -53,23 +56,49 @@ where
             Ok(Some(carried)) => carried,
             Ok(None) => {
                 let call = self.inner.call(request);
-                return Box::pin(async move { Ok(call.await?.map(|body| Watched::new(body, None))) });
+                return Box::pin(async move { Ok(unmarked(call.await?)) });
             }
             Err(refusal) => {
                 let status = refusal.into_status();
                 return Box::pin(async move { Ok(status.into_http()) });
             }
         };
-        // The instance that was asked whether it is ready goes with the call.
+        let in_hand = token.ready();
         let next = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, next);
-        let call = Call { inner, unary, source: Waiting { token, wait_max: self.layer.wait_max } };
-        Box::pin(call.run(request))
+        let ready = std::mem::replace(&mut self.inner, next);
+        // The instance that is ready may hold a permit of the channel. A call that waits for its token gives it back, so
+        // that it holds up no call that needs none.
+        let service = if in_hand.is_some() { Ready::Now(ready) } else { Ready::Later(self.inner.clone()) };
+        let call = Call { service, unary, source: Waiting { token, wait_max: self.layer.wait_max } };
+        Box::pin(call.run(request, in_hand))
+    }
+}
+
+/// An instance of the service below.
+enum Ready<S> {
+    /// `poll_ready` has returned ready for it.
+    Now(S),
+    /// It is to be asked first.
+    Later(S),
+}
+
+impl<S> Ready<S> {
+    async fn get<B>(self) -> Result<S, S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<B>>,
+    {
+        match self {
+            Self::Now(service) => Ok(service),
+            Self::Later(mut service) => {
+                poll_fn(|context| service.poll_ready(context)).await?;
+                Ok(service)
+            }
+        }
     }
 }
 
 struct Call<S> {
-    inner: S,
+    service: Ready<S>,
     /// Streams are never sent twice.
     unary: bool,
     source: Waiting,
@@ -85,49 +114,59 @@ impl<S, B> Call<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
 {
-    async fn run(mut self, mut request: Request<Body>) -> Result<Response<Watched<B>>, S::Error> {
+    async fn run(
+        self,
+        mut request: Request<Body>,
+        in_hand: Option<refresh::Ready>,
+    ) -> Result<Response<Watched<B>>, S::Error> {
+        let Self { service, unary, source } = self;
         let deadline = Deadline::of(request.headers());
-        let ready = match self.source.token.ready() {
-            Some(ready) => ready,
-            None => match self.source.wait(deadline).await {
-                Ok(ready) if deadline.is_none_or(|deadline| deadline.write_rest(request.headers_mut())) => ready,
-                Ok(_) => return Ok(answer::deadline_exceeded().into_http()),
+        let token = match in_hand {
+            Some(token) => token,
+            None => match source.wait(deadline).await {
+                Ok(token) => token,
                 Err(status) => return Ok(status.into_http()),
             },
         };
-        let Ready { token, generation } = ready;
+        let waited = matches!(service, Ready::Later(_));
+        let mut service = service.get().await?;
+        if waited && deadline.is_some_and(|deadline| !deadline.write_rest(request.headers_mut())) {
+            return Ok(answer::deadline_exceeded().into_http());
+        }
+        let refresh::Ready { token, generation } = token;
         request.headers_mut().insert(AUTHORIZATION, token.into_header());
         let (head, body) = request.into_parts();
-        let outgoing = if self.unary { Outgoing::look_at(body) } else { Ok(Outgoing::once(body)) };
+        let outgoing = if unary { Outgoing::look_at(body) } else { Ok(Outgoing::once(body)) };
         let Outgoing { body, replay } = match outgoing {
             Ok(outgoing) => outgoing,
             Err(status) => return Ok(status.into_http()),
         };
+        let uri = head.uri.clone();
         let again = replay.map(|message| (head.clone(), message));
-        let response = self.inner.call(Request::from_parts(head, body)).await?;
-        if !replay::refuses_token(response.headers()) {
-            return Ok(self.source.watch(response, generation));
-        }
-        let Some((head, message)) = again else {
-            self.source.token.reject(generation);
-            return Ok(refused(response));
+        let mut response = service.call(Request::from_parts(head, body)).await?;
+        let Some(stage) = replay::refused(response.headers_mut(), uri.path()) else {
+            return Ok(source.watch(response, generation, uri));
         };
-        let Some((newer, head)) = self.source.replacement(generation, deadline, head).await else {
-            return Ok(refused(response));
+        let Some((head, message)) = again.filter(|_| stage == Stage::BeforeHandler) else {
+            source.token.reject(generation);
+            return Ok(unmarked(response));
         };
-        poll_fn(|context| self.inner.poll_ready(context)).await?;
+        let Some((newer, head)) = source.replacement(generation, deadline, head).await else {
+            return Ok(unmarked(response));
+        };
+        poll_fn(|context| service.poll_ready(context)).await?;
         metrics::counter!("token_client_replays_total").increment(1);
-        let response = self.inner.call(Request::from_parts(head, replay::one_message(message))).await?;
-        if replay::refuses_token(response.headers()) {
-            self.source.token.reject(newer);
-            return Ok(refused(response));
+        let mut response = service.call(Request::from_parts(head, replay::one_message(message))).await?;
+        if replay::refused(response.headers_mut(), uri.path()).is_some() {
+            source.token.reject(newer);
+            return Ok(unmarked(response));
         }
-        Ok(self.source.watch(response, newer))
+        Ok(source.watch(response, newer, uri))
     }
 }
 
 impl Waiting {
-    async fn wait(&self, deadline: Option<Deadline>) -> Result<Ready, Status> {
+    async fn wait(&self, deadline: Option<Deadline>) -> Result<refresh::Ready, Status> {
         let patience = Instant::now() + self.wait_max;
         let until = deadline.map_or(patience, |deadline| deadline.at().min(patience));
         match timeout_at(until, self.token.wait()).await {
@@ -151,14 +190,14 @@ impl Waiting {
         (in_time && better).then_some((newer.generation, head))
     }
 
-    fn watch<B>(&self, response: Response<B>, generation: u64) -> Response<Watched<B>> {
-        let sent = Sent { token: self.token.clone(), generation };
+    fn watch<B>(&self, response: Response<B>, generation: u64, uri: Uri) -> Response<Watched<B>> {
+        let sent = Sent { token: self.token.clone(), generation, uri };
         response.map(|body| Watched::new(body, Some(sent)))
     }
 }
 
-/// A refusal that the program gets to hear.
-fn refused<B>(mut response: Response<B>) -> Response<Watched<B>> {
-    replay::mark_relayed(response.headers_mut());
+/// An answer for the program, which gets to hear no mark: it could pass it on as its own.
+fn unmarked<B>(mut response: Response<B>) -> Response<Watched<B>> {
+    mark::remove(response.headers_mut());
     response.map(|body| Watched::new(body, None))
 }

@@ -1,14 +1,15 @@
-//! A response body whose end is watched: a stream that ends because its token is no longer good has the token
-//! renewed for the next call.
+//! A response body whose end is watched. When the callee's layer ends a stream because the token is no longer valid,
+//! the token is renewed for the next call.
 
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use http::Uri;
 use http_body::{Body, Frame, SizeHint};
 
-use super::replay::{mark_relayed, refuses_token};
+use super::replay;
 use crate::refresh::FreshToken;
 
 pin_project_lite::pin_project! {
@@ -24,6 +25,7 @@ pin_project_lite::pin_project! {
 pub(super) struct Sent {
     pub(super) token: FreshToken,
     pub(super) generation: u64,
+    pub(super) uri: Uri,
 }
 
 impl<B> Watched<B> {
@@ -49,11 +51,12 @@ impl<B: Body> Body for Watched<B> {
         let mut frame = ready!(inner.poll_frame(context));
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
-            && let Some(sent) = this.sent.take()
-            && refuses_token(trailers)
         {
-            sent.token.reject(sent.generation);
-            mark_relayed(trailers);
+            let path = this.sent.as_ref().map_or("", |sent| sent.uri.path());
+            let refused = replay::refused(trailers, path).is_some();
+            if let Some(sent) = this.sent.take().filter(|_| refused) {
+                sent.token.reject(sent.generation);
+            }
         }
         Poll::Ready(frame)
     }

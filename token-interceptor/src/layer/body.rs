@@ -15,17 +15,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, header::CONTENT_TYPE};
+use http::{Request, Response, Uri, header::CONTENT_TYPE};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tonic::body::Body;
 use tower::BoxError;
 
-use super::decision::Shared;
+use super::{decision::Shared, entry::is_grpc};
 use crate::{
     caller::Caller,
     error::{Denied, Unverified, VerifyError},
+    mark::{self, Stage},
 };
 
 /// The clock is looked at again after this long at the latest: the machine may have been suspended, or its
@@ -41,6 +42,8 @@ pub(super) struct Guard {
     caller: Caller,
     audience: Cow<'static, str>,
     grpc: bool,
+    /// The method's, for the mark of a refusal.
+    path: Uri,
     looked_at: SystemTime,
     /// Only a call that has to be waited for needs one.
     timer: Option<Pin<Box<Sleep>>>,
@@ -94,13 +97,14 @@ where
                 return body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)));
             }
             StateProjection::Inner { body, guard, began } => match body.poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => match guard {
+                Poll::Ready(Some(Ok(mut frame))) => match guard {
                     Some(guard) if frame.is_data() && *began => match guard.look() {
                         Ok(_) => return Poll::Ready(Some(Ok(frame))),
                         Err(denied) => guard.end(&denied),
                     },
                     Some(_) | None => {
                         *began = true;
+                        frame.trailers_mut().map(mark::remove);
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 },
@@ -135,9 +139,15 @@ where
 }
 
 impl Guard {
-    pub(super) fn new(shared: Arc<Shared>, caller: Caller, audience: Cow<'static, str>, grpc: bool) -> Self {
+    pub(super) fn new<B>(
+        shared: Arc<Shared>,
+        caller: Caller,
+        audience: Cow<'static, str>,
+        request: &Request<B>,
+    ) -> Self {
         let looked_at = shared.now();
-        Self { shared, caller, audience, grpc, looked_at, timer: None }
+        let (grpc, path) = (is_grpc(request.headers()), request.uri().clone());
+        Self { shared, caller, audience, grpc, path, looked_at, timer: None }
     }
 
     /// How long the call may go on before the next look; or why it may not.
@@ -169,7 +179,11 @@ impl Guard {
 
     /// The answer to a call that has none yet.
     pub(super) fn refuse(&self, denied: &Denied) -> Response<Body> {
-        self.shared.answer(denied, Some(self.caller.clone()), self.grpc)
+        let mut response = self.shared.answer(denied, Some(self.caller.clone()), self.grpc);
+        if self.grpc && mark::is_renewable(denied.reason()) {
+            mark::put(response.headers_mut(), Stage::AfterHandler, self.path.path());
+        }
+        response
     }
 
     /// The end of the stream: trailers in gRPC, in HTTP a body that breaks off.

@@ -11,6 +11,7 @@ use super::{
     decision::{Decision, Shared},
     future::ResponseFuture,
 };
+use crate::mark::{self, Stage};
 
 impl Shared {
     /// Lets the request through to `service`, or answers in its place.
@@ -32,20 +33,24 @@ impl Shared {
                 let span =
                     tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
                 let until_answered = ending.as_ref().is_some_and(|ending| ending.until_answered);
-                let guard = ending.map(|ending| {
-                    Guard::new(Arc::clone(self), caller.clone(), ending.audience, is_grpc(request.headers()))
-                });
+                let guard =
+                    ending.map(|ending| Guard::new(Arc::clone(self), caller.clone(), ending.audience, &request));
                 request.extensions_mut().insert(caller);
                 let future = span.in_scope(|| service.call(request));
                 ResponseFuture::guarded(future, guard, until_answered, span)
             }
             Decision::Denied(denied, caller) => {
-                ResponseFuture::refused(self.answer(&denied, caller, is_grpc(request.headers())))
+                let grpc = is_grpc(request.headers());
+                let mut response = self.answer(&denied, caller, grpc);
+                if grpc && mark::is_renewable(denied.reason()) {
+                    mark::put(response.headers_mut(), Stage::BeforeHandler, request.uri().path());
+                }
+                ResponseFuture::refused(response)
             }
         }
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

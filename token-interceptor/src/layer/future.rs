@@ -12,6 +12,7 @@ use tonic::body::Body;
 use tracing::Span;
 
 use super::body::{Guard, GuardedBody};
+use crate::mark;
 
 type Waiting<RB, E> = Pin<Box<dyn Future<Output = Result<Response<GuardedBody<RB>>, E>> + Send>>;
 
@@ -62,9 +63,11 @@ where
             StateProjection::Inner { future, guard, until_answered, span } => {
                 let _entered = span.enter();
                 if let Poll::Ready(answered) = future.poll(cx) {
-                    return Poll::Ready(
-                        answered.map(|response| response.map(|body| GuardedBody::new(body, guard.take()))),
-                    );
+                    return Poll::Ready(answered.map(|mut response| {
+                        // The handler ran: the layer's mark is not the handler's to put.
+                        mark::remove(response.headers_mut());
+                        response.map(|body| GuardedBody::new(body, guard.take()))
+                    }));
                 }
                 let Some(guard) = guard.as_mut().filter(|_| *until_answered) else { return Poll::Pending };
                 let denied = ready!(guard.poll_ended(cx));

@@ -1,8 +1,13 @@
 //! The called service: notes which token each call came with, and refuses as its switch says.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use http::HeaderMap;
@@ -11,6 +16,8 @@ use token_proto::token::v1::ErrorReason;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Response, Status,
+    body::Body,
+    server::NamedService,
     transport::{Server, server::Router},
 };
 
@@ -31,6 +38,8 @@ pub enum Verdict {
     RefuseAll(ErrorReason),
     /// The handler's own UNAUTHENTICATED, which is not ours.
     HandlerSays,
+    /// The handler runs, and then answers with our reason: about another token.
+    HandlerRefuses(ErrorReason),
     /// A stream that begins, and ends with our reason in its trailers.
     CutStream(ErrorReason),
 }
@@ -78,7 +87,11 @@ impl Callee {
         match &*self.verdict.lock().unwrap() {
             Verdict::Refuse(reason) if first => Err(Answer::new(*reason, "refused").into_status()),
             Verdict::RefuseAll(reason) => Err(Answer::new(*reason, "refused").into_status()),
-            Verdict::Refuse(_) | Verdict::Accept | Verdict::HandlerSays | Verdict::CutStream(_) => Ok(()),
+            Verdict::Refuse(_)
+            | Verdict::Accept
+            | Verdict::HandlerSays
+            | Verdict::HandlerRefuses(_)
+            | Verdict::CutStream(_) => Ok(()),
         }
     }
 
@@ -86,20 +99,53 @@ impl Callee {
         self.handled.fetch_add(1, Ordering::SeqCst);
         match &*self.verdict.lock().unwrap() {
             Verdict::HandlerSays => Err(Status::unauthenticated("your session at the shop has ended")),
+            Verdict::HandlerRefuses(reason) => Err(Answer::new(*reason, "of another token").into_status()),
             _ => Ok(Response::new(message)),
         }
     }
 }
 
+/// The field by which a server layer marks its own refusals.
+pub const MARK: &str = "token-refused";
+
 pub fn router(callee: Arc<Callee>) -> Router {
-    let gate = Arc::clone(&callee);
-    let admit = move |request: Request<()>| {
-        gate.admit(request.metadata().as_ref())?;
-        Ok(request)
-    };
-    Server::builder().add_service(InventoryServiceServer::with_interceptor(Service(callee), admit))
+    let service = InventoryServiceServer::new(Service(Arc::clone(&callee)));
+    Server::builder().add_service(Gate { service, callee })
 }
 
+/// Refuses in place of the service and marks that, as the server layer does.
+#[derive(Clone)]
+struct Gate {
+    service: InventoryServiceServer<Service>,
+    callee: Arc<Callee>,
+}
+
+impl NamedService for Gate {
+    const NAME: &'static str = <InventoryServiceServer<Service> as NamedService>::NAME;
+}
+
+impl tower::Service<http::Request<Body>> for Gate {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        tower::Service::<http::Request<Body>>::poll_ready(&mut self.service, context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        match self.callee.admit(request.headers()) {
+            Ok(()) => self.service.call(request),
+            Err(mut status) => {
+                let mark = format!("before-handler {}", request.uri().path());
+                status.metadata_mut().insert(MARK, mark.parse().unwrap());
+                Box::pin(async move { Ok(status.into_http()) })
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
 struct Service(Arc<Callee>);
 
 type Items = ReceiverStream<Result<pb::ListItemsResponse, Status>>;
@@ -116,7 +162,10 @@ impl InventoryService for Service {
         let (sender, items) = tokio::sync::mpsc::channel(4);
         sender.try_send(Ok(pb::ListItemsResponse::default())).unwrap();
         if let Verdict::CutStream(reason) = &*self.0.verdict.lock().unwrap() {
-            sender.try_send(Err(Answer::new(*reason, "cut").into_status())).unwrap();
+            let mut status = Answer::new(*reason, "cut").into_status();
+            let mark = "after-handler /inventory.v1.InventoryService/ListItems";
+            status.metadata_mut().insert(MARK, mark.parse().unwrap());
+            sender.try_send(Err(status)).unwrap();
         }
         self.0.handle(ReceiverStream::new(items))
     }

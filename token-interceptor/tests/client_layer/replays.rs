@@ -10,7 +10,7 @@ use tonic::{Code, Request};
 use tower::Layer as _;
 
 use crate::{
-    callee::Verdict,
+    callee::{MARK, Verdict},
     inventory::{GetItemRequest, ListItemsRequest, inventory_service_client::InventoryServiceClient},
     issuer::Behaviour,
     network::{World, simulate},
@@ -73,6 +73,35 @@ fn the_handlers_own_word_is_never_replayed() {
         let status = call(world.client.clone()).await.0.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "your session at the shop has ended"));
         assert_eq!((world.callee.handled(), world.issuer.requests()), (1, 1));
+    });
+}
+
+#[test]
+fn a_handler_that_refuses_another_token_runs_once() {
+    for reason in
+        [ErrorReason::TokenInvalid, ErrorReason::TokenExpired, ErrorReason::TokenRevoked, ErrorReason::TokenKeyUnknown]
+    {
+        simulate(Duration::from_secs(20), move |world| async move {
+            world.callee.set(Verdict::HandlerRefuses(reason));
+            let status = call(world.client.clone()).await.0.unwrap_err();
+            assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "of another token"));
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!((world.callee.handled(), world.issuer.requests()), (1, 1), "the token is kept");
+        });
+    }
+}
+
+#[test]
+fn a_program_hears_no_mark_that_it_could_pass_on() {
+    simulate(Duration::from_secs(20), |world| async move {
+        world.callee.set(Verdict::RefuseAll(ErrorReason::TokenInvalid));
+        let status = call(world.client.clone()).await.0.unwrap_err();
+        assert!(!status.metadata().contains_key(MARK));
+        // Nor where the call brought its own token.
+        let mut request = Request::new(GetItemRequest::default());
+        request.metadata_mut().insert("authorization", "Bearer mine".parse().unwrap());
+        let status = world.client.clone().get_item(request).await.unwrap_err();
+        assert!(!status.metadata().contains_key(MARK));
     });
 }
 

@@ -43,6 +43,7 @@ use tonic_types::StatusExt as _;
 use tower::{Layer as _, ServiceExt as _};
 
 mod http_routes;
+mod marks;
 mod policies;
 mod streams;
 

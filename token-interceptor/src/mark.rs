@@ -1,0 +1,106 @@
+//! The mark of a refusal that is the server layer's own.
+//!
+//! A client layer may send a call again only if no handler ran. The reason in a status cannot prove that: a handler
+//! may judge a second token, or pass on a refusal by the next service. So the server layer marks the answers that it
+//! gives in place of the service, and removes the mark from every answer that the service gives. An answer without
+//! the mark is never a reason to send a call again.
+//!
+//! The mark names the method's path. A program without a server layer that passes on the refusal of the next service
+//! passes on the mark of another method, which counts for nothing.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use token_proto::v1::ErrorReason;
+
+/// The header field of the mark, in the head of an answer or in its trailers.
+pub(crate) const HEADER: HeaderName = HeaderName::from_static("token-refused");
+
+/// When the layer refused the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// In place of the handler, which never ran.
+    BeforeHandler,
+    /// After the handler began: a call that goes on ends with its token.
+    AfterHandler,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::BeforeHandler => "before-handler",
+            Self::AfterHandler => "after-handler",
+        }
+    }
+}
+
+/// Whether a new token for the same audience may help. Only such a refusal is marked.
+pub(crate) fn is_renewable(reason: ErrorReason) -> bool {
+    matches!(
+        reason,
+        ErrorReason::TokenInvalid
+            | ErrorReason::TokenExpired
+            | ErrorReason::TokenRevoked
+            | ErrorReason::TokenKeyUnknown
+    )
+}
+
+/// Marks the layer's own answer to a call of `path`.
+pub(crate) fn put(headers: &mut HeaderMap, stage: Stage, path: &str) {
+    // A path that is no header value stays unmarked: the call is then not sent again.
+    if let Ok(value) = HeaderValue::try_from(format!("{} {path}", stage.name())) {
+        headers.insert(HEADER, value);
+    }
+}
+
+/// Removes every mark, and returns the stage of the one mark that is about `path`.
+pub(crate) fn take(headers: &mut HeaderMap, path: &str) -> Option<Stage> {
+    let marks = headers.get_all(HEADER).iter().count();
+    let mark = headers.remove(HEADER).filter(|_| marks == 1)?;
+    let (stage, marked) = mark.to_str().ok()?.split_once(' ')?;
+    let known = [Stage::BeforeHandler, Stage::AfterHandler].into_iter().find(|known| known.name() == stage)?;
+    (marked == path).then_some(known)
+}
+
+/// Removes every mark: from what a handler answers, and from what a program gets to hear.
+pub(crate) fn remove(headers: &mut HeaderMap) {
+    headers.remove(HEADER);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/a.S/Read";
+
+    fn marked(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (HEADER, HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_mark_counts_once_and_is_removed() {
+        for stage in [Stage::BeforeHandler, Stage::AfterHandler] {
+            let mut headers = HeaderMap::new();
+            put(&mut headers, stage, PATH);
+            assert_eq!(take(&mut headers, PATH), Some(stage));
+            assert_eq!(take(&mut headers, PATH), None);
+            assert!(headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_mark_of_another_method_or_form_counts_for_nothing() {
+        for values in [
+            &["before-handler /a.S/Write"][..],
+            &["before-handler"],
+            &["before-handler /a.S/Read "],
+            &["Before-Handler /a.S/Read"],
+            &["/a.S/Read"],
+            &[""],
+            &["before-handler /a.S/Read", "before-handler /a.S/Read"],
+            &[],
+        ] {
+            let mut headers = marked(values);
+            assert_eq!(take(&mut headers, PATH), None, "{values:?}");
+            assert!(headers.is_empty(), "{values:?}");
+        }
+    }
+}
