@@ -4,7 +4,9 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, MethodDescriptor, ServiceDescriptor, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, Kind, MethodDescriptor, ServiceDescriptor, Value,
+};
 
 use crate::policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry};
 
@@ -26,12 +28,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Reads the policy of every service in an encoded descriptor set.
-pub(crate) fn read(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
+/// Reads the policy of the services in an encoded descriptor set: of those in the files for which `in_file` holds.
+pub(crate) fn read(encoded: &[u8], in_file: impl Fn(&str) -> bool) -> Result<Vec<MethodPolicy>, Error> {
     let pool = DescriptorPool::decode(encoded).map_err(|e| Error(format!("not a usable descriptor set: {e}")))?;
-    let extensions = Extensions::find(&pool);
+    let extensions = Extensions::find(&pool)?;
     let mut policies = Vec::new();
-    for service in pool.services() {
+    for service in pool.services().filter(|service| in_file(service.parent_file().name())) {
         let declared = extensions.of_service(&service)?;
         for method in service.methods() {
             policies.push(MethodPolicy {
@@ -57,11 +59,20 @@ struct Declared {
 }
 
 impl Extensions {
-    fn find(pool: &DescriptorPool) -> Self {
-        Self {
+    fn find(pool: &DescriptorPool) -> Result<Self, Error> {
+        let found = Self {
             service: pool.get_extension_by_name("m2m.auth.v1.service"),
             method: pool.get_extension_by_name("m2m.auth.v1.method"),
+        };
+        // A set that was compiled with another copy of the annotations: of two members of a oneof only the last is read.
+        let kind = found.method.as_ref().map(ExtensionDescriptor::kind);
+        if kind.as_ref().and_then(Kind::as_message).is_some_and(|option| option.oneofs().len() > 0) {
+            return Err(Error(
+                "the descriptor set was compiled with another version of annotations.proto: compile it again"
+                    .to_owned(),
+            ));
         }
+        Ok(found)
     }
 
     fn of_service(&self, service: &ServiceDescriptor) -> Result<Declared, Error> {
@@ -79,13 +90,17 @@ impl Extensions {
     /// `None` where the method leaves it to its service.
     fn of_method(&self, method: &MethodDescriptor) -> Result<Option<Access>, Error> {
         let Some(option) = option(&method.options(), self.method.as_ref()) else { return Ok(None) };
-        if let Some(requirement) = message(&option, "require") {
-            return Ok(Some(Access::Require(requirement_of(&requirement, method.full_name())?)));
-        }
-        match option.get_field_by_name("public").as_deref() {
-            Some(Value::Bool(true)) => Ok(Some(Access::Public)),
-            _ => Ok(Some(Access::Undeclared)),
-        }
+        let public = matches!(option.get_field_by_name("public").as_deref(), Some(Value::Bool(true)));
+        let access = match message(&option, "require") {
+            Some(_) if public => {
+                let name = method.full_name();
+                return Err(Error(format!("{name}: is both public and requires a token: declare one of the two")));
+            }
+            Some(requirement) => Access::Require(requirement_of(&requirement, method.full_name())?),
+            None if public => Access::Public,
+            None => Access::Undeclared,
+        };
+        Ok(Some(access))
     }
 }
 

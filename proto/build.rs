@@ -20,6 +20,7 @@ mod redact;
 mod table;
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     path::{Path, PathBuf},
 };
@@ -30,7 +31,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Compiles `protos`, found under `includes`, for client and server.
 ///
-/// A method without a policy is a build warning; see [`Build::deny_undeclared`].
+/// The policy table holds the services of `protos`, and not those of the files that they import. A method without a
+/// policy is a build warning; see [`Build::deny_undeclared`].
 ///
 /// # Errors
 ///
@@ -98,7 +100,9 @@ impl Build {
         // The bytes, not the decoded set: prost-types would drop the custom options.
         let encoded = compiler.encode_file_descriptor_set();
 
-        let policies = annotation::read(&encoded)?;
+        // What a file imports is another package's to serve, and another build script's to declare.
+        let named: BTreeSet<&str> = compiler.files().filter(|file| !file.is_import()).map(|file| file.name()).collect();
+        let policies = annotation::read(&encoded, |file| named.contains(file))?;
         self.report_undeclared(&policies)?;
 
         let redacted = redact::Redacted::find(&encoded)?;

@@ -110,5 +110,5 @@ impl Requirement {
 /// When the bytes are not a descriptor set, or an annotation contradicts itself.
 #[cfg(feature = "descriptor")]
 pub fn from_descriptor_set(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
-    crate::annotation::read(encoded)
+    crate::annotation::read(encoded, |_| true)
 }

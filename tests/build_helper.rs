@@ -107,6 +107,76 @@ fn public_false_leaves_a_method_undeclared() {
 }
 
 #[test]
+fn a_method_that_is_public_and_requires_a_token_is_an_error() {
+    let default = r#"option (m2m.auth.v1.service) = {default_requirement: {all_scopes: "shop.read"}};"#;
+    for options in [
+        r#"option (m2m.auth.v1.method).require = {all_scopes: "admin"}; option (m2m.auth.v1.method).public = true;"#,
+        r#"option (m2m.auth.v1.method).public = true; option (m2m.auth.v1.method).require = {all_scopes: "admin"};"#,
+        r#"option (m2m.auth.v1.method) = {public: true require: {all_scopes: "admin"}};"#,
+        "option (m2m.auth.v1.method) = {require: {} public: true};",
+    ] {
+        for default in [default, ""] {
+            let service = format!("service Shop {{ {default} rpc Read(M) returns (M) {{ {options} }} }}");
+            let (_dir, result) = compile(&service, build::configure());
+            let error = result.unwrap_err();
+            assert!(error.contains("shop.v1.Shop.Read") && error.contains("public"), "{options}: {error}");
+        }
+    }
+}
+
+#[test]
+fn public_false_beside_a_requirement_is_the_requirement() {
+    let options = "option (m2m.auth.v1.method) = {public: false require: {}};";
+    let service = format!("service Shop {{ rpc Read(M) returns (M) {{ {options} }} }}");
+    let (dir, result) = compile(&service, build::configure().deny_undeclared());
+    result.unwrap();
+    assert!(generated(dir.path(), "token_policy.rs").contains("Access::Require"));
+}
+
+#[test]
+fn a_contradiction_in_a_descriptor_set_is_an_error() {
+    // The annotations of another make, whose option is written by hand: field 50880 holds public and require.
+    let (dir, result) = compile(
+        "service Shop { rpc Read(M) returns (M) { option (m2m.auth.v1.method) = {require: {callers: \"aa\"}}; } }",
+        build::configure(),
+    );
+    result.unwrap();
+    let mut encoded = fs::read(dir.path().join("token_descriptors.bin")).unwrap();
+    let require = [0x12, 0x04, 0x1a, 0x02, b'a', b'a'];
+    let place = encoded.windows(require.len()).position(|window| window == require).unwrap();
+    // As long: `public: true`, and a requirement of two bytes less.
+    encoded[place..place + require.len()].copy_from_slice(&[0x08, 0x01, 0x12, 0x02, 0x28, 0x01]);
+    let error = token_proto::policy::from_descriptor_set(&encoded).unwrap_err().to_string();
+    assert!(error.contains("shop.v1.Shop.Read") && error.contains("public"), "{error}");
+}
+
+#[test]
+fn the_table_holds_no_service_of_an_import() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = r#"syntax = "proto3"; package other.v1; message N {} service Other { rpc Do(N) returns (N); }"#;
+    fs::write(dir.path().join("other.proto"), other).unwrap();
+    let shop = r#"
+        import "other.proto";
+        service Shop { rpc Read(other.v1.N) returns (M) { option (m2m.auth.v1.method).public = true; } }
+    "#;
+    fs::write(dir.path().join("shop.proto"), format!("{HEADER}{shop}")).unwrap();
+    let build = |protos: &[&str]| {
+        build::configure()
+            .deny_undeclared()
+            .out_dir(dir.path())
+            .compile(protos, &[dir.path()])
+            .map_err(|e| e.to_string())
+    };
+    build(&["shop.proto"]).unwrap();
+    let table = generated(dir.path(), "token_policy.rs");
+    assert!(table.contains("/shop.v1.Shop/Read") && !table.contains("other.v1"), "{table}");
+    // Named, it is this build script's to declare.
+    for protos in [&["shop.proto", "other.proto"][..], &["other.proto", "shop.proto"]] {
+        assert!(build(protos).unwrap_err().contains("/other.v1.Other/Do"));
+    }
+}
+
+#[test]
 fn what_cannot_be_enforced_is_refused_with_its_place() {
     for (requirement, expected) in [
         (r#"{all_scopes: "two words"}"#, "not a scope"),
