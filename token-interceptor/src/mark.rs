@@ -9,7 +9,7 @@
 //! passes on the mark of another method, which counts for nothing.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use token_proto::v1::ErrorReason;
+use token_proto::token::v1::ErrorReason;
 
 /// The header field of the mark, in the head of an answer or in its trailers.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("token-refused");
