@@ -10,7 +10,7 @@ use prost_reflect::{
 
 use crate::policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry};
 
-/// Why there is no usable policy.
+/// The reason why a descriptor set holds no usable policy.
 pub struct Error(pub(crate) String);
 
 impl fmt::Debug for Error {
@@ -28,7 +28,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Reads the policy of the services in an encoded descriptor set: of those in the files for which `in_file` holds.
+/// Reads the policy of the services in an encoded descriptor set: of those in the files for which `in_file`
+/// holds.
 pub(crate) fn read(encoded: &[u8], in_file: impl Fn(&str) -> bool) -> Result<Vec<MethodPolicy>, Error> {
     let pool = DescriptorPool::decode(encoded).map_err(|e| Error(format!("not a usable descriptor set: {e}")))?;
     let extensions = Extensions::find(&pool)?;
@@ -64,7 +65,8 @@ impl Extensions {
             service: pool.get_extension_by_name("m2m.auth.v1.service"),
             method: pool.get_extension_by_name("m2m.auth.v1.method"),
         };
-        // A set that was compiled with another copy of the annotations: of two members of a oneof only the last is read.
+        // A set that was compiled with another copy of the annotations: of two members of a oneof only the
+        // last is read.
         let kind = found.method.as_ref().map(ExtensionDescriptor::kind);
         if kind.as_ref().and_then(Kind::as_message).is_some_and(|option| option.oneofs().len() > 0) {
             return Err(Error(

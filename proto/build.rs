@@ -31,8 +31,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Compiles `protos`, found under `includes`, for client and server.
 ///
-/// The policy table holds the services of `protos`, and not those of the files that they import. A method without a
-/// policy is a build warning; see [`Build::deny_undeclared`].
+/// The policy table holds the services of `protos`, and not those of the files that they import. A method
+/// without a policy is a build warning; see [`Build::deny_undeclared`].
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ impl Build {
         self
     }
 
-    /// Where the generated files go. Default: `OUT_DIR`.
+    /// Sets the folder of the generated files. Default: `OUT_DIR`.
     #[must_use]
     pub fn out_dir(mut self, out_dir: impl Into<PathBuf>) -> Self {
         self.out_dir = Some(out_dir.into());
@@ -144,5 +144,5 @@ impl Build {
     }
 }
 
-/// Where `m2m/auth/v1/annotations.proto` is found.
+/// The include folder of `m2m/auth/v1/annotations.proto`.
 const PROTO_INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");

@@ -1,7 +1,8 @@
-//! How the contract's messages are written and read: Protobuf, in buffers as small as they are.
+//! The codec of the contract's messages: Protobuf, in buffers of the messages' size.
 //!
-//! tonic makes room for 8 KiB in each direction of every call, which is past what common allocators keep at hand for each
-//! thread. Nearly every message here is shorter than a kilobyte; the few that are not make their buffers grow.
+//! tonic makes room for 8 KiB in each direction of every call, which is past what common allocators keep at
+//! hand for each thread. Nearly every message here is shorter than a kilobyte; the few that are not make
+//! their buffers grow.
 
 use std::marker::PhantomData;
 

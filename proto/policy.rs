@@ -15,13 +15,13 @@ pub struct MethodPolicy {
     pub path: Cow<'static, str>,
     /// The `aud` that a token must carry, and that clients ask for.
     pub audience: Cow<'static, str>,
-    /// Who may call.
+    /// The callers that are allowed.
     pub access: Access,
-    /// Which sides of a call send a stream.
+    /// The sides of a call that send a stream.
     pub kind: MethodKind,
 }
 
-/// Which sides of a call send a stream, in gRPC's words.
+/// The sides of a call that send a stream, in gRPC's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MethodKind {
     /// One message each way.
@@ -34,18 +34,18 @@ pub enum MethodKind {
     BidirectionalStreaming,
 }
 
-/// Who may call a method.
+/// The callers that may use a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Neither the method nor its service says: nobody may.
+    /// Neither the method nor its service declares a policy: every call is denied.
     Undeclared,
-    /// Anybody, without a token.
+    /// Every caller, without a token.
     Public,
-    /// Whoever holds a token that meets the requirement.
+    /// Callers with a token that meets the requirement.
     Require(Requirement),
 }
 
-/// What a verified token must show; the plain form of `m2m.auth.v1.Requirement`.
+/// The demands on a verified token; the plain form of `m2m.auth.v1.Requirement`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
     /// Every one of these must have been granted.
@@ -56,15 +56,15 @@ pub struct Requirement {
     pub callers: Cow<'static, [Cow<'static, str>]>,
     /// A token issued longer ago than this is refused.
     pub max_token_age: Option<Duration>,
-    /// What becomes of an open stream when its token expires.
+    /// The fate of an open stream when its token expires.
     pub stream_expiry: StreamExpiry,
 }
 
-/// What becomes of an open stream when its token expires.
+/// The fate of an open stream when its token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamExpiry {
-    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`; where its client sends one, so does a call that
-    /// was not answered yet.
+    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`; where its client sends one, so does a call
+    /// that was not answered yet.
     Close,
     /// The stream goes on: it was authorized when it began.
     Allow,
@@ -82,7 +82,7 @@ impl MethodKind {
         }
     }
 
-    /// Whether the client sends a stream, for as long as it likes.
+    /// Returns true if the client sends a stream of any length.
     #[must_use]
     pub const fn is_client_streaming(self) -> bool {
         matches!(self, Self::ClientStreaming | Self::BidirectionalStreaming)

@@ -76,7 +76,7 @@ fn every_error_reason_is_documented() {
     assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), count, "a row names a reason that is none");
 }
 
-/// What the comment of every reason in the `.proto` begins with, in the order of the file.
+/// The first words of the comment of every reason in the `.proto` begins with, in the order of the file.
 fn commented_codes() -> Vec<(String, String)> {
     let mut codes = Vec::new();
     let mut comment = Vec::new();

@@ -33,7 +33,8 @@ impl Redacted {
         &self.paths
     }
 
-    /// prost matches paths by prefix, so what is nested in a censored message needs its `Debug` from here too.
+    /// prost matches paths by prefix, so what is nested in a censored message needs its `Debug` from here
+    /// too.
     fn visit(&mut self, message: &MessageDescriptor, sensitive: &ExtensionDescriptor, inherited: bool) {
         if message.is_map_entry() {
             return;

@@ -108,7 +108,7 @@ async fn reading_scopes_do_not_write_and_the_missing_scope_is_named() {
         }],
         ..Default::default()
     };
-    // Nobody hands out what it does not have: the token for this call must read, too.
+    // An operator hands out only rights that it has: the token for this call must read, too.
     let error = admin.create_client(create(reader.clone())).await.unwrap_err();
     assert_eq!((error.code(), &*reason(&error)), (Code::PermissionDenied, "SCOPE_INSUFFICIENT"));
     let mut request = tonic::Request::new(create(reader));

@@ -1,5 +1,5 @@
-//! A chain of services: each calls the next on behalf of whom it serves, with tokens that the issuer exchanged, and
-//! no handler knows.
+//! A chain of services: each calls the next on behalf of whom it serves, with tokens that the issuer
+//! exchanged, and no handler knows.
 
 use token_interceptor::{
     attach::{Attach, TokenLayer},
@@ -25,7 +25,7 @@ use crate::{
 const AUDIENCE: &str = "m2m.admin.v1";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
-/// Registers a service that may call the next one to read, for whoever calls it.
+/// Registers a service that may call the next one to read, for its own callers.
 async fn register(issuer: &Issuer, id: &str, grant_type: &str) -> String {
     let grant = Grant { audience: AUDIENCE.into(), scopes: vec!["keys.read".into()], default_scopes: vec![] };
     let client = Client {
@@ -81,7 +81,8 @@ async fn every_service_knows_the_subject_and_who_acted_over_both_faces() {
 async fn rights_only_narrow_along_the_chain() {
     let issuer = Issuer::start().await;
     let mut shop = chain(&issuer, IssuerBuilder::grpc(issuer.endpoint())).await;
-    // The caller may, and the shop may not for anybody: what it cannot ask for, it cannot do on behalf either.
+    // The caller may, and the shop may not for any caller: what it cannot ask for, it cannot do on behalf
+    // either.
     let status = shop.rotate_signing_key(RotateSigningKeyRequest::default()).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::PermissionDenied, "CLIENT_NOT_AUTHORIZED"));
     issuer.stop().await;

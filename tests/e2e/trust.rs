@@ -103,7 +103,7 @@ async fn a_distrusted_keys_tokens_are_refused_by_a_connected_verifier_within_a_s
         keys.distrust_signing_key(DistrustSigningKeyRequest { key_id: key.key_id }).await.unwrap();
     }
     assert_eq!(refused_within_a_second(&verifier, &token).await.reason(), ErrorReason::TokenKeyUnknown);
-    // Its successor is held before anybody could ask.
+    // The verifier has its successor before a client could ask.
     let successor = issuer.token_of(issuer.example(), "inventory").await;
     verify(&verifier, &successor).await.unwrap();
     issuer.stop().await;

@@ -1,5 +1,5 @@
 //! A walk over every RPC of the contract: what is not public refuses a call without a token, and a token for
-//! somebody else. A new RPC is in the walk by being in the contract.
+//! another party. A new RPC is in the walk by being in the contract.
 
 use http::Request;
 use http_body_util::Full;
@@ -68,11 +68,11 @@ async fn every_public_method_is_served_and_authenticates_by_itself() {
         let status = call(&mut channel, method, None).await;
         let service = method.path.split('/').nth(1).unwrap();
         match service {
-            // Anybody may know the issuer and its keys.
+            // The issuer and its keys are public.
             "m2m.token.v1.TrustService" => {
                 assert!(status.is_none_or(|status| status.code() == Code::Ok), "{}", method.path)
             }
-            // Nobody gets further without saying who it is.
+            // A caller without credentials gets no further.
             "m2m.token.v1.TokenService" => {
                 let code = status.expect("refused at once").code();
                 assert!(

@@ -20,11 +20,11 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tonic::transport::Identity;
 
-/// A service that keeps count of what is in stock, and answers nobody without a good token.
+/// A service that keeps count of what is in stock, and rejects callers without a valid token.
 #[derive(Parser)]
 #[command(name = "inventory")]
 struct Command {
-    /// Where to listen; without a certificate in plaintext, so keep it on this machine
+    /// The address to listen on; without a certificate in plaintext, so keep it on this machine
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50052")]
     listen: SocketAddr,
     /// Serve over TLS with this certificate chain, as PEM
@@ -63,7 +63,7 @@ impl Command {
     }
 }
 
-/// What a method demands, in words.
+/// The demands of a method, in words.
 fn demand(method: &token_proto::policy::MethodPolicy) -> String {
     use token_proto::policy::Access;
     match &method.access {

@@ -5,8 +5,8 @@
 //! cargo run -p token-interceptor --example orders           # this, in another
 //! ```
 //!
-//! The inventory service runs in the same process, unless `--inventory` names a running one. Ends with an error
-//! when something does not hold that should.
+//! The inventory service runs in the same process, unless `--inventory` names a running one. Ends with an
+//! error when something does not hold that should.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a program, and its voice")]
 
@@ -38,16 +38,17 @@ type Inventory = InventoryServiceClient<Attach<Channel>>;
 struct Command {
     #[command(flatten)]
     issuer: settings::IssuerFlags,
-    /// Who calls [default: the example client of `token-server dev`]
+    /// The client ID [default: the example client of `token-server dev`]
     #[arg(long, value_name = "ID", env = "TOKEN_CLIENT_ID")]
     client_id: Option<String>,
     /// Its secret
     #[arg(long, value_name = "SECRET", env = "TOKEN_CLIENT_SECRET", hide_env_values = true)]
     client_secret: Option<String>,
-    /// A running inventory service, of whatever language; over https by the same CA [default: one in this process]
+    /// A running inventory service, in any language; over https by the same CA [default: one in this
+    /// process]
     #[arg(long, value_name = "URL")]
     inventory: Option<String>,
-    /// How long to call while tokens are renewed; 0 leaves that out
+    /// The seconds to call while tokens are renewed; 0 leaves that out
     #[arg(long, value_name = "SECONDS", default_value_t = 12)]
     seconds: u64,
 }
@@ -162,7 +163,7 @@ async fn denied(client: &mut Inventory) -> Result<String> {
     Ok(format!("DeleteItem with a token for inventory.read: {denied}"))
 }
 
-/// What the callee, or the layer, says: its sentence, and the stable reason.
+/// The answer of the callee or of the layer: its sentence, and the stable reason.
 fn failed(method: &str, status: &Status) -> anyhow::Error {
     let reason = status.get_details_error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason);
     anyhow!("{method} failed: {} ({reason})", status.message())

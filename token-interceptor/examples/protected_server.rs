@@ -39,7 +39,7 @@ pub(crate) mod protected {
     tonic::include_proto!("protected.v1");
 }
 
-/// What `build.rs` read from the annotations in `proto/`.
+/// The policy that `build.rs` read from the annotations in `proto/`.
 static POLICY: &[MethodPolicy] = token_proto::include_policy!();
 
 /// The end of `--help`.
@@ -48,7 +48,7 @@ Methods, over gRPC in plaintext on loopback; the first two take google.protobuf.
   /protected.v1.ProtectedService/Ping    unary
   /protected.v1.ProtectedService/Watch   server streaming: a message every 0.2 s for a minute; ends
                                          with TOKEN_EXPIRED when the token does
-  /grpc.health.v1.Health/Check, /Watch   open to anybody
+  /grpc.health.v1.Health/Check, /Watch   open to every caller
 
 Every other path is PERMISSION_DENIED. A bad token reads UNAUTHENTICATED. UNAVAILABLE with RetryInfo
 says that the keys of the token's issuer are out of reach.
@@ -65,7 +65,7 @@ const HEADER_BYTES_MAX: u32 = 64 * 1024;
 #[derive(Parser)]
 #[command(after_help = METHODS)]
 pub(crate) struct Arguments {
-    /// Where to listen: a loopback address and a port; port 0 takes any, which the ready line names.
+    /// The address to listen on: a loopback address and a port; port 0 takes any, which the ready line names.
     #[arg(long, value_name = "ADDR")]
     listen: String,
     /// An issuer to trust, found by its OpenID configuration or its RFC 8414 metadata. Repeatable.
@@ -74,7 +74,7 @@ pub(crate) struct Arguments {
     /// The `aud` that tokens must carry.
     #[arg(long, value_name = "NAME")]
     audience: String,
-    /// How far the clocks of issuer and server may disagree; at most 600.
+    /// The seconds by which the clocks of issuer and server may disagree; at most 600.
     #[arg(long, value_name = "SECS", default_value_t = 5)]
     leeway: u64,
     /// A key set is fetched again when it is this old.
@@ -83,7 +83,7 @@ pub(crate) struct Arguments {
     /// The least time between fetches of a key set that tokens with unknown keys cause.
     #[arg(long, value_name = "SECS", default_value_t = 5)]
     cooldown: u64,
-    /// Allows http issuers on any host, not on loopback alone: whoever sits between can then forge tokens.
+    /// Allows http issuers on any host, not on loopback alone. An attacker on the network path can then forge tokens.
     #[arg(long)]
     insecure_issuer: bool,
 }

@@ -92,7 +92,7 @@ fn timed_headers(count: usize, attach: impl Fn(&mut HeaderMap)) -> Duration {
     start.elapsed()
 }
 
-/// What one of each costs.
+/// The cost of one operation of each kind.
 pub(crate) struct Figures {
     pub(crate) floor: Duration,
     pub(crate) attached: Duration,

@@ -1,4 +1,4 @@
-//! What attaching a token costs, beside the least that it can: one snapshot load and one header clone.
+//! The cost of attaching a token, beside its floor: one snapshot load and one header clone.
 //!
 //! `cargo bench -p token-interceptor --bench attach`. The table at the end is the result: criterion's own
 //! figures are for comparing with the run before.

@@ -13,7 +13,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::Service;
 
-/// Answers at once: whatever a layer around it costs is the layer's own.
+/// Answers at once, so the measured cost is that of the layer around it.
 #[derive(Clone)]
 pub(crate) struct Nothing;
 

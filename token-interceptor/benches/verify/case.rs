@@ -104,7 +104,7 @@ fn timed(count: usize, mut work: impl FnMut()) -> Duration {
     start.elapsed()
 }
 
-/// What one of each costs.
+/// The cost of one operation of each kind.
 pub(crate) struct Figures {
     pub(crate) bare: Duration,
     pub(crate) new_token: Duration,

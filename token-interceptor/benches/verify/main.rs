@@ -1,4 +1,4 @@
-//! What verifying costs, beside the bare signature check of the same token in the same run.
+//! The cost of verification, beside the bare signature check of the same token in the same run.
 //!
 //! `cargo bench -p token-interceptor --bench verify`. The table at the end is the result: criterion's own
 //! figures are for comparing with the run before.

@@ -19,17 +19,18 @@ use tonic::{
 
 use pb::inventory_service_server::{InventoryService, InventoryServiceServer, SERVICE_NAME};
 
-/// What the build script made of `examples/proto/inventory.proto`.
+/// The code that the build script generated from `examples/proto/inventory.proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
 pub mod pb {
     tonic::include_proto!("inventory.v1");
-    /// What each method demands.
+    /// The policy of each method.
     pub static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::include_policy!();
     /// The contract itself, to hold the policy against.
     pub const DESCRIPTOR_SET: &[u8] = token_proto::include_descriptor_set!();
 }
 
-/// Serves the inventory until it is dropped, to callers with tokens of this issuer; over TLS, given an identity.
+/// Serves the inventory until it is dropped, to callers with tokens of this issuer; over TLS, given an
+/// identity.
 ///
 /// # Errors
 ///
@@ -56,7 +57,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// What is in stock.
+/// The items in stock.
 struct Inventory(Mutex<Vec<pb::Item>>);
 
 impl Default for Inventory {

@@ -16,7 +16,7 @@ use crate::application::pb::{GetItemRequest, inventory_service_client::Inventory
 
 /// The lifetime that is asked for.
 pub const LIFETIME: Duration = Duration::from_secs(6);
-/// How much longer than it need each request for a token takes.
+/// The extra time that each request for a token takes.
 const DELAY: Duration = Duration::from_millis(500);
 /// Calls under way at any time.
 const CONCURRENCY: usize = 8;
@@ -34,7 +34,7 @@ impl<S> Slow<S> {
         Self { source, fetched: AtomicU32::new(0), out_of_reach: AtomicBool::new(false) }
     }
 
-    /// Whether the issuer did not answer when it was last asked.
+    /// True if the issuer did not answer the last request.
     pub fn out_of_reach(&self) -> bool {
         self.out_of_reach.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Which issuer, and as which client: flags, then environment, then the files that `token-server dev` leaves.
+//! The issuer and the client, from three places: flags, then environment, then the files that `token-server dev` leaves.
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
@@ -7,10 +7,10 @@ use clap::Args;
 use token_interceptor::http_client::HttpClient;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
-/// What `token-server dev` prints how to start.
+/// The hint that names the command `token-server dev`.
 const START: &str = "Start one, in another terminal, and try again:\n\n    cargo run -- dev\n";
 
-/// Where the issuer is.
+/// The issuer's address.
 #[derive(Args, Clone, Debug)]
 pub struct IssuerFlags {
     /// The folder in which `token-server dev` keeps its state
@@ -106,7 +106,7 @@ impl Issuer {
         builder.build().context("The CA cannot be used")
     }
 
-    /// What to do when the issuer does not answer.
+    /// The advice when the issuer does not answer.
     pub fn not_there(&self) -> String {
         format!("The issuer does not answer: {}\n{START}", self.url)
     }

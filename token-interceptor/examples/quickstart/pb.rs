@@ -1,4 +1,4 @@
-//! What the build script made of `inventory.proto`, as the README shows it.
+//! The code that the build script generated from `inventory.proto`, as the README shows it.
 
 #![allow(
     missing_docs,

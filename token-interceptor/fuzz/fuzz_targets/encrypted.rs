@@ -1,7 +1,7 @@
 //! Whatever is presented as an encrypted token: no panic, and never accepted, as no input is signed.
 //!
-//! A third of the inputs are taken as the header, and a third are encrypted to the verifier's own key, so that what lies
-//! behind the encryption is reached too.
+//! A third of the inputs are taken as the header, and a third are encrypted to the verifier's own key, so
+//! that what lies behind the encryption is reached too.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! The least that a tonic service can be: two methods that answer what they were made with.
 //!
-//! Written out as tonic generates it, with the codec that tonic comes with: the contract's own, which the issuer has, is one
-//! of the things that are to be compared.
+//! Written out as tonic generates it, with the codec that tonic comes with: the contract's own, which the
+//! issuer has, is one of the things that are to be compared.
 
 use std::{
     convert::Infallible,

@@ -17,7 +17,7 @@ use tonic::{service::Routes, transport::Server as GrpcServer};
 
 use crate::{echo::Echo, process::Server, tls};
 
-/// Which floor a started program is.
+/// The floor that a started program is.
 pub(crate) const ARGUMENT: &str = "floor";
 
 /// As long as a real answer over HTTP.
@@ -32,7 +32,7 @@ pub(crate) fn start(arguments: &[&str]) -> Server {
     Server::start(Command::new(std::env::current_exe().unwrap()).arg(ARGUMENT).args(arguments)).unwrap()
 }
 
-/// What the started program does, until it is killed.
+/// Runs the started program until it is killed.
 pub(crate) fn serve(arguments: &[String]) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
@@ -56,8 +56,8 @@ async fn listen() -> TcpListener {
     listener
 }
 
-/// A runtime for each thread, with a socket of its own on a port that they share: the kernel spreads connections by their
-/// addresses.
+/// A runtime for each thread, with a socket of its own on a port that they share: the kernel spreads
+/// connections by their addresses.
 fn shared_port(threads: usize) {
     let socket = || {
         let socket = TcpSocket::new_v4().unwrap();
@@ -100,8 +100,9 @@ async fn echo(listener: TcpListener) {
     GrpcServer::builder().accept_http1(true).serve_with_incoming(Routes::from(routes), incoming).await.unwrap();
 }
 
-/// The echo behind the authorization layer, and in the same process the bare one: two processes that do the same differ by
-/// more than the layer does. It leaves the token that it takes, and the address of the bare echo, in files.
+/// The echo behind the authorization layer, and in the same process the bare one: two processes that do the
+/// same differ by more than the layer does. It leaves the token that it takes, and the address of the bare
+/// echo, in files.
 async fn protected(token_file: &str, bare_file: &str) {
     let issuer = TestIssuer::new("https://issuer.example");
     let token = issuer.token().scope("inventory.read").claim("exp", 4_000_000_000_u64).sign();

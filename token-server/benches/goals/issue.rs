@@ -1,4 +1,4 @@
-//! What issuing a token costs, beside the floors that it stands on.
+//! The cost of issuing a token, beside the floors that it stands on.
 
 use std::{
     hint::black_box,

@@ -1,5 +1,5 @@
-//! The issuer as it is deployed: the program itself, everything on: durable SQLite, change feed, limits, metrics, log
-//! at info and the audit stream.
+//! The issuer as it is deployed: the program itself, everything on: durable SQLite, change feed, limits,
+//! metrics, log at info and the audit stream.
 
 use std::{
     fs,
@@ -41,7 +41,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A site with [`CLIENT_ID`] and so many other clients; `settings` are further sections of the configuration.
+    /// A site with [`CLIENT_ID`] and so many other clients; `settings` are further sections of the
+    /// configuration.
     pub(crate) fn new(clients: usize, listen: &str, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = "0123456789abcdef".repeat(4);
@@ -136,7 +137,8 @@ fn client(peppers: &Peppers) -> Client {
     client
 }
 
-/// The same client under other IDs, in one transaction: a million of them by the API would take an hour of fsync.
+/// The same client under other IDs, in one transaction: a million of them by the API would take an hour of
+/// fsync.
 async fn copies(file: &Path, clients: usize) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
     let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();

@@ -1,5 +1,6 @@
-//! Latency under open load: requests are sent when they are due, whether or not earlier ones have been answered, and
-//! their time runs from when they were due. A stall counts for every request that it delays: no coordinated omission.
+//! Latency under open load: requests are sent when they are due, whether or not earlier ones have been
+//! answered, and their time runs from when they were due. A stall counts for every request that it delays: no
+//! coordinated omission.
 
 use std::{
     sync::Arc,
@@ -21,9 +22,10 @@ use crate::{
 
 const CONNECTIONS: usize = 16;
 const DURATION: Duration = Duration::from_secs(5);
-/// What is answered before is no measure of what goes on.
+/// The time before the measurement starts. Answers in it do not count.
 const SETTLING: Duration = Duration::from_secs(1);
-/// Overload, as multiples of the greatest load that is served: one in which everybody can be answered, one in which not.
+/// Overload, as multiples of the greatest load that is served: one in which everybody can be answered, one in
+/// which not.
 const OVERLOADS: [(f64, &str); 2] =
     [(1.1, "overload, a tenth more than that, open load"), (2.0, "overload, twice that, open load")];
 
@@ -66,7 +68,7 @@ fn overload(what: &'static str, peak: f64, over: &Outcome) -> Row {
     )
 }
 
-/// What became of the requests.
+/// The outcomes of the requests.
 struct Outcome {
     sent: u32,
     shed: u32,

@@ -1,4 +1,5 @@
-//! The two layers: what verifying and attaching cost by themselves, and what verifying costs a server that echoes.
+//! The two layers: what verifying and attaching cost by themselves, and what verifying costs a server that
+//! echoes.
 
 use std::{fs, time::Duration};
 

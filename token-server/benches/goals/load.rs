@@ -1,5 +1,5 @@
-//! Closed load: a fixed number of requests in flight, each sent when the one before it has been answered. Good for
-//! what a request costs; of latency it says little, so that is measured by [`crate::open`].
+//! Closed load: a fixed number of requests in flight, each sent when the one before it has been answered.
+//! Good for what a request costs; of latency it says little, so that is measured by [`crate::open`].
 
 use std::{
     net::SocketAddr,
@@ -28,12 +28,12 @@ const IN_FLIGHT: usize = 32;
 /// HTTP/2 connections that they share.
 const CONNECTIONS: usize = 2;
 
-/// What is asked for, and how.
+/// The request, and the protocol that carries it.
 #[derive(Clone)]
 pub(crate) enum Face {
     /// The least that gRPC can do.
     GrpcEmpty,
-    /// The same with a header that nobody reads, or that the layer around the service does.
+    /// The same with a header that only a layer around the service reads, if there is one.
     GrpcBearer(MetadataValue<Ascii>),
     GrpcIssue,
     /// For so many clients, at random.
@@ -41,11 +41,11 @@ pub(crate) enum Face {
     /// Once for each of so many clients.
     GrpcIssueForEach(usize),
     HttpIssue,
-    /// Whatever request over HTTP/1.1.
+    /// Any request over HTTP/1.1.
     Http(Arc<[u8]>),
 }
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Clone, Copy)]
 pub(crate) struct Measurement {
     pub(crate) cpu_micros: f64,
@@ -63,7 +63,8 @@ pub(crate) fn run(face: &Face, server: &Server, duration: Duration) -> Measureme
     })
 }
 
-/// Each case once in each round, in turn, so that a noisy moment hits all alike; medians. The first round warms up.
+/// Each case once in each round, in turn, so that a noisy moment hits all alike; medians. The first round
+/// warms up.
 pub(crate) fn rounds(cases: &[(Face, &Server)], rounds: usize, duration: Duration) -> Vec<Measurement> {
     let mut measured = vec![Vec::new(); cases.len()];
     for round in 0..=rounds {
@@ -117,8 +118,8 @@ async fn measure(face: &Face, server: &Server, duration: Duration) -> Measuremen
     }
 }
 
-/// Keeps this thread from sleeping. To wake it is work that Linux counts for whoever sends to it, on a virtual machine as much
-/// as an echo costs; and a server whose callers are on other machines does not do it.
+/// Keeps this thread from sleeping. To wake it is work that Linux counts for the sender, on a
+/// virtual machine as much as an echo costs; and a server whose callers are on other machines does not do it.
 async fn stay_awake() {
     loop {
         tokio::task::yield_now().await;

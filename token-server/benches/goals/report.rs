@@ -1,4 +1,4 @@
-//! What was measured against what was wanted: one table, on the terminal and in docs/performance.md.
+//! The measured figures beside their goals: one table, on the terminal and in docs/performance.md.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -49,7 +49,7 @@ impl Row {
         Self { what: what.into(), goal: goal.into(), figure: figure.into(), verdict }
     }
 
-    /// What could not be measured here, and why.
+    /// The measurements that could not run here, with the reason.
     pub(crate) fn not_measured(what: impl Into<String>, goal: impl Into<String>, why: impl Into<String>) -> Self {
         Self { what: what.into(), goal: goal.into(), figure: why.into(), verdict: Verdict::NotMeasured }
     }

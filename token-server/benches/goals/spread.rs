@@ -1,5 +1,5 @@
-//! How connections that live for hours are spread over cores: as the issuer hands them out, and as the kernel does where
-//! each core has a socket of its own (SO_REUSEPORT); and what a runtime for each core saves.
+//! The spread of long-lived connections over cores: as the issuer hands them out, and as the kernel
+//! does where each core has a socket of its own (SO_REUSEPORT); and what a runtime for each core saves.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ const REQUESTS: u32 = 100;
 const ROUNDS: usize = 25;
 /// Longer than a server needs to see that a round's connections are gone.
 const APART: Duration = Duration::from_millis(50);
-/// No worker has more connections than it must: 3 where the share is 2.5; and half a one more, for measuring by CPU time.
+/// No worker has more connections than it must: 3 where the share is 2.5; and half a one more, for measuring
+/// by CPU time.
 const FAIR: f64 = (CONNECTIONS.div_ceil(WORKERS) as f64 + 0.5) * WORKERS as f64 / CONNECTIONS as f64;
 
 pub(crate) fn measure() -> Vec<Row> {
@@ -52,7 +53,7 @@ pub(crate) fn measure() -> Vec<Row> {
     ]
 }
 
-/// What the busiest worker did, as a multiple of its fair share.
+/// The work of the busiest worker, as a multiple of its fair share.
 struct Spread {
     median: f64,
     worst: f64,

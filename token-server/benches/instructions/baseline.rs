@@ -1,4 +1,4 @@
-//! What each path took when somebody last looked and agreed.
+//! The accepted instruction counts of each path.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 

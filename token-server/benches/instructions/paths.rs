@@ -47,7 +47,8 @@ fn walk(times: u32, mut once: impl FnMut()) {
     counted(|| (0..times).for_each(|_| once()));
 }
 
-/// Callgrind counts what is done in here and nothing else: a start takes more or less, as the machine is busy.
+/// Callgrind counts what is done in here and nothing else: a start takes more or less, as the machine is
+/// busy.
 #[inline(never)]
 fn counted(walk: impl FnOnce()) {
     walk();
