@@ -10,18 +10,47 @@ use crate::{
     cache::Seen,
     error::Denial,
     error::Denied,
+    ongoing::{Ongoing, Terms},
     token::{Actor, UnverifiedToken, VerifiedToken},
 };
 
 /// Who calls: a verified token that met what the method demands. In the extensions of every request to a
 /// method that demands one. Clones are cheap.
 #[derive(Clone)]
-pub struct Caller(Arc<Seen>);
+pub struct Caller {
+    seen: Arc<Seen>,
+    terms: Terms,
+}
 
 impl Caller {
     /// For the layers alone.
-    pub(crate) fn new(seen: Arc<Seen>) -> Self {
-        Self(seen)
+    pub(crate) fn new(seen: Arc<Seen>, terms: Terms) -> Self {
+        Self { seen, terms }
+    }
+
+    /// Waits until the call may go on no longer: the token has expired or was revoked, or it became too old for the
+    /// method. Dropped, it asks nothing.
+    ///
+    /// The layer ends streams by itself. This is for what it cannot see: a connection that the handler upgraded, such as
+    /// a WebSocket, and work that goes on after the answer.
+    ///
+    /// ```no_run
+    /// # async fn work() {}
+    /// # async fn handle(caller: token_interceptor::caller::Caller) -> Result<(), tonic::Status> {
+    /// tokio::select! {
+    ///     () = work() => Ok(()),
+    ///     denied = caller.ended() => Err(denied.into()),
+    /// }
+    /// # }
+    /// ```
+    pub fn ended(&self) -> impl Future<Output = Denied> + Send + 'static {
+        let ongoing = self.ongoing();
+        async move { ongoing.ended().await }
+    }
+
+    /// The call, to be watched.
+    pub(crate) fn ongoing(&self) -> Ongoing {
+        Ongoing::new(Arc::clone(&self.seen), self.terms.clone())
     }
 
     /// The caller of a request.
@@ -36,7 +65,7 @@ impl Caller {
     /// The verified token.
     #[must_use]
     pub fn token(&self) -> &VerifiedToken {
-        &self.0.verified
+        &self.seen.verified
     }
 
     /// `client_id`: the client that the token was issued to.
@@ -99,12 +128,12 @@ impl Caller {
     /// service's (RFC 8693), and for nothing else. Never forward it as it is: it was issued for this service.
     #[must_use]
     pub fn bearer(&self) -> UnverifiedToken<'_> {
-        UnverifiedToken::new(self.0.signed())
+        UnverifiedToken::new(self.seen.signed())
     }
 
     /// The token as it came.
     pub(crate) fn presented(&self) -> UnverifiedToken<'_> {
-        UnverifiedToken::new(self.0.presented())
+        UnverifiedToken::new(self.seen.presented())
     }
 }
 

@@ -1,15 +1,60 @@
 //! Why a request was not let through: one closed list, with what the caller is told apart from what is logged.
 //!
 //! The [`ErrorReason`] goes out, with a fixed sentence ([`crate::status`]); the `Display` text is for the log
-//! alone. Neither ever holds a token, nor any text that came with one.
+//! alone. Neither ever holds a token. The log names the member that failed a check, in a [`Detail`].
 
 use std::{borrow::Cow, fmt, time::Duration};
 
+use serde_json::Value;
 use token_proto::token::v1::ErrorReason;
 
+/// The longest text of a token that a [`Detail`] quotes, in characters. An issuer URL fits.
+const QUOTED_MAX: usize = 96;
+
 /// Why a token was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerifyError(pub(crate) Unverified);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyError {
+    kind: Unverified,
+    /// Boxed, as every verification returns a `Result` with it.
+    detail: Option<Box<Detail>>,
+}
+
+/// The member of a refused token that a check compared. For logs and audit records, never for the caller.
+///
+/// It quotes `iss`, `aud`, `typ`, `alg`, `kid`, `jti` and times, escaped and cut. It never holds the token, and of
+/// every other member it names the JSON type alone, as the value may be personal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    name: &'static str,
+    came: String,
+    expected: String,
+}
+
+impl Detail {
+    /// The claim or header parameter; `token` where the token as a whole was refused.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The value in the token, escaped and cut, or its JSON type; `nothing` where the member is missing.
+    #[must_use]
+    pub fn came(&self) -> &str {
+        &self.came
+    }
+
+    /// The value that this verifier accepts.
+    #[must_use]
+    pub fn expected(&self) -> &str {
+        &self.expected
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}, expected {}", self.name, self.came, self.expected)
+    }
+}
 
 /// The closed list behind [`VerifyError`], in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +91,8 @@ pub(crate) enum Unverified {
     NotDecryptable(&'static str),
     /// Readable by whoever carries it, where only encrypted tokens are accepted.
     NotEncrypted,
+    /// Issued to a client that this issuer may not speak for.
+    ClientNotTrusted,
     /// Revoked by its owner or by an operator.
     Revoked,
 }
@@ -54,7 +101,7 @@ impl VerifyError {
     /// What the caller is told.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
-        match self.0 {
+        match self.kind {
             Unverified::TooLarge
             | Unverified::Malformed(_)
             | Unverified::AlgorithmNotAllowed
@@ -70,6 +117,7 @@ impl VerifyError {
             Unverified::KeyUnknown => ErrorReason::TokenKeyUnknown,
             Unverified::AudienceMismatch => ErrorReason::TokenAudienceMismatch,
             Unverified::Expired => ErrorReason::TokenExpired,
+            Unverified::ClientNotTrusted => ErrorReason::CallerNotAllowed,
             Unverified::Revoked => ErrorReason::TokenRevoked,
             Unverified::KeyUnavailable { .. } => ErrorReason::TrustUnavailable,
         }
@@ -84,13 +132,13 @@ impl VerifyError {
     /// Whether the token is good, but for somebody else.
     #[must_use]
     pub fn is_audience_mismatch(&self) -> bool {
-        self.0 == Unverified::AudienceMismatch
+        self.kind == Unverified::AudienceMismatch
     }
 
     /// How long to wait before asking again, where waiting helps.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.0 {
+        match self.kind {
             Unverified::KeyUnavailable { retry_after } => Some(retry_after),
             Unverified::TooLarge
             | Unverified::Malformed(_)
@@ -107,6 +155,7 @@ impl VerifyError {
             | Unverified::SenderConstrained
             | Unverified::NotDecryptable(_)
             | Unverified::NotEncrypted
+            | Unverified::ClientNotTrusted
             | Unverified::Revoked => None,
         }
     }
@@ -114,7 +163,7 @@ impl VerifyError {
     /// The name of the check that failed, for metrics: one of a closed set.
     #[must_use]
     pub fn label(&self) -> &'static str {
-        match self.0 {
+        match self.kind {
             Unverified::TooLarge => "too_large",
             Unverified::Malformed(_) => "malformed",
             Unverified::AlgorithmNotAllowed => "algorithm",
@@ -131,37 +180,89 @@ impl VerifyError {
             Unverified::SenderConstrained => "sender_constrained",
             Unverified::NotDecryptable(_) => "decryption",
             Unverified::NotEncrypted => "not_encrypted",
+            Unverified::ClientNotTrusted => "client",
             Unverified::Revoked => "revoked",
         }
     }
 }
 
+impl VerifyError {
+    pub(crate) fn kind(&self) -> Unverified {
+        self.kind
+    }
+
+    /// The member of the token that the check compared, where there is one.
+    #[must_use]
+    pub fn detail(&self) -> Option<&Detail> {
+        self.detail.as_deref()
+    }
+}
+
+impl Unverified {
+    /// The error, with the member that failed: its name, the value that came, and the value that was expected.
+    pub(crate) fn about(self, name: &'static str, came: String, expected: impl Into<String>) -> VerifyError {
+        VerifyError { kind: self, detail: Some(Box::new(Detail { name, came, expected: expected.into() })) }
+    }
+}
+
+/// A member's text for a [`Detail`]: quoted, control characters escaped, and cut, as it comes from a stranger.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut short: String = text.chars().take(QUOTED_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}
+
+/// A member for a [`Detail`]: its JSON type, never its value.
+pub(crate) fn kind_of(value: Option<&Value>) -> String {
+    let kind = match value {
+        None => "nothing",
+        Some(Value::Null) => "null",
+        Some(Value::Bool(_)) => "a boolean",
+        Some(Value::Number(_)) => "a number",
+        Some(Value::String(text)) if text.is_empty() => "an empty string",
+        Some(Value::String(_)) => "a string",
+        Some(Value::Array(_)) => "an array",
+        Some(Value::Object(_)) => "an object",
+    };
+    kind.to_owned()
+}
+
 impl From<Unverified> for VerifyError {
     fn from(kind: Unverified) -> Self {
-        Self(kind)
+        Self { kind, detail: None }
     }
 }
 
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Unverified::TooLarge => f.write_str("the token is too large"),
-            Unverified::Malformed(fault) => write!(f, "the token is malformed: {fault}"),
-            Unverified::AlgorithmNotAllowed => f.write_str("the token's algorithm is not allowed"),
-            Unverified::HeaderNotAllowed(name) => write!(f, "the header parameter {name} is not accepted"),
-            Unverified::IssuerUnknown => f.write_str("the token's issuer is not trusted"),
-            Unverified::KeyUnknown => f.write_str("the issuer does not publish the token's key"),
-            Unverified::KeyUnavailable { .. } => f.write_str("the issuer's key set is out of reach"),
-            Unverified::SignatureInvalid => f.write_str("the signature is not valid"),
-            Unverified::TypeNotAllowed => f.write_str("the token's typ is not an access token's"),
-            Unverified::AudienceMismatch => f.write_str("the token is for another audience"),
-            Unverified::Expired => f.write_str("the token has expired"),
-            Unverified::NotYetValid => f.write_str("the token is not valid yet"),
-            Unverified::IssuedInFuture => f.write_str("the token was issued in the future"),
-            Unverified::NotDecryptable(why) => write!(f, "the token cannot be decrypted: {why}"),
-            Unverified::NotEncrypted => f.write_str("the token is not encrypted"),
-            Unverified::SenderConstrained => f.write_str("the token is bound to a key that was not shown"),
-            Unverified::Revoked => f.write_str("the token was revoked"),
+        self.kind.fmt(f)?;
+        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, " ({detail})"))
+    }
+}
+
+impl fmt::Display for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("the token is too large"),
+            Self::Malformed(fault) => write!(f, "the token is malformed: {fault}"),
+            Self::AlgorithmNotAllowed => f.write_str("the token's algorithm is not allowed"),
+            Self::HeaderNotAllowed(name) => write!(f, "the header parameter {name} is not accepted"),
+            Self::IssuerUnknown => f.write_str("the token's issuer is not trusted"),
+            Self::KeyUnknown => f.write_str("the issuer does not publish the token's key"),
+            Self::KeyUnavailable { .. } => f.write_str("the issuer's key set is out of reach"),
+            Self::SignatureInvalid => f.write_str("the signature is not valid"),
+            Self::TypeNotAllowed => f.write_str("the token's typ is not an access token's"),
+            Self::AudienceMismatch => f.write_str("the token is for another audience"),
+            Self::Expired => f.write_str("the token has expired"),
+            Self::NotYetValid => f.write_str("the token is not valid yet"),
+            Self::IssuedInFuture => f.write_str("the token was issued in the future"),
+            Self::NotDecryptable(why) => write!(f, "the token cannot be decrypted: {why}"),
+            Self::NotEncrypted => f.write_str("the token is not encrypted"),
+            Self::SenderConstrained => f.write_str("the token is bound to a key that was not shown"),
+            Self::ClientNotTrusted => f.write_str("the issuer is not trusted to speak for the token's client"),
+            Self::Revoked => f.write_str("the token was revoked"),
         }
     }
 }
@@ -217,6 +318,22 @@ impl Denied {
             Denial::ScopeInsufficient(_) => "scope",
             Denial::CallerNotAllowed => "caller",
             Denial::TokenTooOld => "token_age",
+        }
+    }
+}
+
+impl Denied {
+    /// The member of the token that the check compared, where there is one. Not for the caller.
+    #[must_use]
+    pub fn member(&self) -> Option<&Detail> {
+        match &self.0 {
+            Denial::Token(error) => error.detail(),
+            Denial::MethodNotDeclared
+            | Denial::CredentialsMissing
+            | Denial::CredentialsMalformed(_)
+            | Denial::ScopeInsufficient(_)
+            | Denial::CallerNotAllowed
+            | Denial::TokenTooOld => None,
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use token_proto::policy::Requirement;
+use token_proto::policy::{MethodKind, Requirement};
 use tonic::{Request, Status, service::Interceptor};
 
 use crate::{
@@ -15,7 +15,9 @@ use crate::{
     cache::CachedVerifier,
     caller::Caller,
     error::Denied,
-    policy,
+    ongoing::Terms,
+    policy::{self, TokenDemand},
+    throttle::Throttle,
     verify::{Obstacle, Verifier},
 };
 
@@ -25,9 +27,8 @@ const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Lets a request through only with a token for one audience that meets one requirement.
 #[derive(Clone, Debug)]
 pub struct AuthorizationInterceptor {
-    tokens: Arc<CachedVerifier>,
-    audience: Cow<'static, str>,
-    requirement: Arc<Requirement>,
+    terms: Terms,
+    lines: Arc<Throttle>,
 }
 
 impl AuthorizationInterceptor {
@@ -35,22 +36,28 @@ impl AuthorizationInterceptor {
     #[must_use]
     pub fn new(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
         let tokens = Arc::new(CachedVerifier::new(verifier, CACHE_BYTES_MAX));
-        Self { tokens, audience: audience.into(), requirement: Arc::new(requirement) }
+        // It does not see which method is called, nor whether that streams.
+        let demand = TokenDemand { audience: audience.into(), requirement, kind: MethodKind::Unary };
+        Self { terms: Terms { tokens, demand: Arc::new(demand) }, lines: Arc::default() }
     }
 
     fn authorize(&self, request: &Request<()>) -> Result<Caller, Denied> {
-        let verifier = self.tokens.verifier();
+        let Terms { tokens, demand } = &self.terms;
+        let (verifier, headers) = (tokens.verifier(), request.metadata().as_ref());
         let now = verifier.now();
-        let headers = request.metadata().as_ref();
-        let seen = self.tokens.verify(bearer(headers)?, &self.audience, now).map_err(Obstacle::into_error)?;
-        policy::check(&self.requirement, &seen.verified, now, verifier.leeway())?;
-        Ok(Caller::new(seen))
+        let seen = tokens.verify(bearer(headers)?, &demand.audience, now).map_err(Obstacle::into_error)?;
+        policy::check(&demand.requirement, &seen.verified, now, verifier.leeway())?;
+        Ok(Caller::new(seen, self.terms.clone()))
     }
 }
 
 impl Interceptor for AuthorizationInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let caller = self.authorize(&request)?;
+        let caller = self.authorize(&request).inspect_err(|denied| {
+            if let Some(left_out) = self.lines.admit(self.terms.tokens.verifier().now()) {
+                tracing::info!(check = denied.label(), detail = %denied, left_out, "a call is refused");
+            }
+        })?;
         request.extensions_mut().insert(caller);
         Ok(request)
     }

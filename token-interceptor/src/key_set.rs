@@ -28,21 +28,47 @@ use crate::{
     signature::{Algorithm, VerifyingKey},
 };
 
+/// Keys that are tried for one token, where key ID and algorithm leave several. RFC 7517 section 4.5 allows that, and
+/// sets have two while a key is replaced. Each costs one signature check, which a stranger can cause.
+const CANDIDATES_MAX: usize = 4;
+/// Reasons of skipped keys that the log names.
+const REASONS_MAX: usize = 4;
+
 /// An immutable set of public keys, each bound to one algorithm.
 #[derive(Clone, Default)]
 pub struct KeySet {
-    /// By `kid`. Several keys may share one, where their algorithms differ.
+    /// By `kid`. Several keys may share one.
     by_id: HashMap<String, Vec<Arc<VerifyingKey>>>,
     /// Keys without `kid`: found only by tokens without `kid`.
     anonymous: Vec<Arc<VerifyingKey>>,
     skipped: usize,
+    /// Why keys were skipped: the first few.
+    reasons: Vec<String>,
     /// Tells whether a set that was fetched again is another one.
     content: Vec<u8>,
 }
 
+/// The keys that a token can be signed with: one at least, [`CANDIDATES_MAX`] at most.
+pub(crate) struct Candidates([Option<Arc<VerifyingKey>>; CANDIDATES_MAX]);
+
+impl Candidates {
+    fn of<'a>(keys: impl Iterator<Item = &'a Arc<VerifyingKey>>) -> Option<Self> {
+        let mut candidates: [Option<Arc<VerifyingKey>>; CANDIDATES_MAX] = [const { None }; CANDIDATES_MAX];
+        for (place, key) in candidates.iter_mut().zip(keys) {
+            *place = Some(Arc::clone(key));
+        }
+        candidates.iter().any(Option::is_some).then_some(Self(candidates))
+    }
+
+    /// The key that `signature` over `message` is by.
+    pub(crate) fn verifying(self, message: &[u8], signature: &[u8]) -> Option<Arc<VerifyingKey>> {
+        self.0.into_iter().flatten().find(|key| key.verifies(message, signature))
+    }
+}
+
 /// What a token's `kid` and `alg` lead to.
 pub(crate) enum Found {
-    Key(Arc<VerifyingKey>),
+    Keys(Candidates),
     /// There is such a key, for another algorithm.
     OtherAlgorithm,
     Absent,
@@ -95,6 +121,9 @@ impl KeySet {
                 Err(error) => {
                     tracing::debug!(error, "a key of the set is skipped");
                     set.skipped += 1;
+                    if set.reasons.len() < REASONS_MAX && !set.reasons.contains(&error) {
+                        set.reasons.push(error);
+                    }
                 }
             }
         }
@@ -133,21 +162,26 @@ impl KeySet {
         self.skipped
     }
 
-    /// The key of a token. One without `kid` fits only where exactly one key of its algorithm is published:
-    /// trying several would let a token choose.
+    /// Why keys of the document cannot be used, for the log.
+    pub(crate) fn reasons(&self) -> String {
+        self.reasons.join("; ")
+    }
+
+    /// The keys that a token can be signed with: those of its `kid` and its algorithm; without `kid`, those of its
+    /// algorithm. Each verifies one algorithm alone, so a token chooses nothing by it.
     pub(crate) fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Found {
+        let fits = |key: &&Arc<VerifyingKey>| key.algorithm() == algorithm;
         let Some(key_id) = key_id else {
-            let mut candidates = self.keys().filter(|key| key.algorithm() == algorithm);
-            return match (candidates.next(), candidates.next()) {
-                (Some(only), None) => Found::Key(Arc::clone(only)),
-                _ => Found::OtherAlgorithm,
-            };
+            return Candidates::of(self.keys().filter(fits)).map_or(Found::Absent, Found::Keys);
         };
         let Some(keys) = self.by_id.get(key_id) else { return Found::Absent };
-        match keys.iter().find(|key| key.algorithm() == algorithm) {
-            Some(key) => Found::Key(Arc::clone(key)),
-            None => Found::OtherAlgorithm,
-        }
+        Candidates::of(keys.iter().filter(fits)).map_or(Found::OtherAlgorithm, Found::Keys)
+    }
+
+    /// Whether `key` is one of the set.
+    pub(crate) fn holds(&self, key: &Arc<VerifyingKey>) -> bool {
+        let held = key.key_id().map_or(Some(&self.anonymous), |key_id| self.by_id.get(key_id));
+        held.is_some_and(|held| held.iter().any(|held| Arc::ptr_eq(held, key) || held == key))
     }
 
     fn keys(&self) -> impl Iterator<Item = &Arc<VerifyingKey>> {

@@ -7,8 +7,8 @@
 //!
 //! What an operator sees: a span `authorized` at level info around each call, with `client_id` and `jti`, and a span
 //! `fetch keys` around each fetch, which goes on at the issuer where [`crate::trace_context`] is told how; why a
-//! call was refused, at level debug, and in [`Refusal`] for a layer around this one that keeps a record; and, over
-//! the `metrics` facade, whose recorder the program installs before it serves:
+//! call was refused, at level info, ten lines a second at the most, and in [`Refusal`] for a layer around this one that
+//! keeps a record; and, over the `metrics` facade, whose recorder the program installs before it serves:
 //!
 //! | metric | labels |
 //! |---|---|
@@ -27,6 +27,8 @@ mod future;
 
 mod entry;
 
+mod wire;
+
 use std::{
     borrow::Cow,
     mem,
@@ -41,12 +43,12 @@ use tower::{BoxError, Layer, Service};
 
 use decision::{Decision, Rules, Shared};
 
-pub use body::GuardedBody;
+pub use body::{GuardedBody, RequestBody};
 pub use future::ResponseFuture;
 pub use refusal::Refusal;
 
 use crate::{
-    policy::{ServedPolicy, TokenDemand},
+    policy::{PolicyError, ServedPolicy, TokenDemand},
     protected_resource::ProtectedResource,
     verify::{KeyWait, Verifier},
 };
@@ -81,9 +83,26 @@ pub struct Authorization<S> {
 }
 
 impl AuthorizationLayer {
+    /// As [`AuthorizationLayer::new`], for a verifier that trusts several issuers.
+    ///
+    /// # Errors
+    ///
+    /// When a method names `callers` and several issuers may speak for its audience, unless each issuer has its
+    /// [`clients`](crate::verify::TrustedIssuer::clients). A client of one issuer could be taken for another's.
+    pub fn try_new(verifier: Verifier, policy: ServedPolicy) -> Result<Self, PolicyError> {
+        policy.check_callers(|audience| verifier.client_ids_are_unique(audience))?;
+        Ok(Self::with(verifier, Rules::ByMethod(policy)))
+    }
+
     /// Demands of each method what `policy` says; what it does not name is denied, token or no token.
+    ///
+    /// Where [`AuthorizationLayer::try_new`] would fail, an error is logged, and the methods that name callers deny the
+    /// clients that cannot be told apart.
     #[must_use]
     pub fn new(verifier: Verifier, policy: ServedPolicy) -> Self {
+        if let Err(error) = policy.check_callers(|audience| verifier.client_ids_are_unique(audience)) {
+            tracing::error!(%error, "callers cannot be told apart and are denied");
+        }
         Self::with(verifier, Rules::ByMethod(policy))
     }
 
@@ -92,7 +111,7 @@ impl AuthorizationLayer {
     pub fn requiring(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
         // HTTP has no kinds of methods; a response that goes on ends with its token.
         let demand = TokenDemand { audience: audience.into(), requirement, kind: MethodKind::ServerStreaming };
-        Self::with(verifier, Rules::Same(demand))
+        Self::with(verifier, Rules::Same(Arc::new(demand)))
     }
 
     /// Spends this much memory on tokens that were verified before; 0 verifies every token anew.
@@ -124,7 +143,7 @@ impl<S, B, RB> Service<Request<B>> for Authorization<S>
 where
     S: Service<Request<B>, Response = Response<RB>> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
+    B: RequestBody,
     RB: http_body::Body<Data = Bytes> + Send + 'static,
     RB::Error: Into<BoxError>,
 {
@@ -158,6 +177,7 @@ async fn call_with_key<S, B, RB>(
 ) -> Result<Response<GuardedBody<RB>>, S::Error>
 where
     S: Service<Request<B>, Response = Response<RB>>,
+    B: RequestBody,
     RB: http_body::Body<Data = Bytes>,
     RB::Error: Into<BoxError>,
 {

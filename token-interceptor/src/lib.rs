@@ -13,6 +13,7 @@
 //! | the issuer's revocations and keys | [`revocation`], [`key_set`] | |
 //! | every check of a token, in order | [`verify`] | |
 //! | tokens that were seen before | `cache` | |
+//! | calls that go on | `ongoing` | |
 //! | who calls, for handlers | [`caller`] | |
 //! | what a caller is told | [`error`], [`status`] | [`error`], [`status`] |
 //! | a refusal that is the layer's own | `mark` | `mark` |
@@ -24,6 +25,8 @@
 //! | around a channel | | [`attach`] |
 
 pub mod clock;
+
+mod throttle;
 
 pub mod json;
 
@@ -54,6 +57,8 @@ pub mod key_set;
 pub mod verify;
 
 mod cache;
+
+mod ongoing;
 
 pub mod caller;
 

@@ -9,6 +9,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -44,7 +45,7 @@ pub(crate) enum Demand {
     /// Nothing.
     Open,
     /// A token for `audience` that meets `requirement`.
-    Token(Box<TokenDemand>),
+    Token(Arc<TokenDemand>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Policy {
                     if method.audience.is_empty() {
                         faults.push(format!("{}: has no audience", method.path));
                     }
-                    Demand::Token(Box::new(TokenDemand {
+                    Demand::Token(Arc::new(TokenDemand {
                         audience: method.audience.clone(),
                         requirement: requirement.clone(),
                         kind: method.kind,
@@ -173,6 +174,14 @@ impl Policy {
             .collect()
     }
 
+    /// The methods that name callers, with their audiences.
+    fn naming_callers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.methods.iter().filter_map(|(path, demand)| match demand {
+            Demand::Token(demand) if !demand.requirement.callers.is_empty() => Some((&**path, &*demand.audience)),
+            Demand::Token(_) | Demand::Open => None,
+        })
+    }
+
     /// What the method at `path` demands.
     pub(crate) fn demand(&self, path: &str) -> Result<&Demand, Denied> {
         self.methods.get(path).ok_or_else(|| Denial::MethodNotDeclared.into())
@@ -219,7 +228,8 @@ pub(crate) fn check(
         return Err(Denial::ScopeInsufficient(missing).into());
     }
     let callers = &requirement.callers;
-    if !callers.is_empty() && !callers.iter().any(|pattern| matches(pattern, token.client_id())) {
+    let is_named = || callers.iter().any(|pattern| matches(pattern, token.client_id()));
+    if !callers.is_empty() && !(token.checked().client_id_is_unique && is_named()) {
         return Err(Denial::CallerNotAllowed.into());
     }
     if let Some(age) = requirement.max_token_age {
@@ -232,7 +242,7 @@ pub(crate) fn check(
 }
 
 /// A client ID, or a prefix and one final `*`.
-fn matches(pattern: &str, client_id: &str) -> bool {
+pub(crate) fn matches(pattern: &str, client_id: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => client_id.starts_with(prefix),
         None => client_id == pattern,

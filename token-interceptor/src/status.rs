@@ -151,11 +151,12 @@ fn sentence(denied: &Denied) -> &'static str {
         Denial::ScopeInsufficient(_) => "the token lacks a scope that the method demands",
         Denial::CallerNotAllowed => "the client may not call this method",
         Denial::TokenTooOld => "the token was issued too long ago for this method",
-        Denial::Token(error) => match error.0 {
+        Denial::Token(error) => match error.kind() {
             Unverified::KeyUnknown => "the token is signed by a key that its issuer does not publish",
             Unverified::KeyUnavailable { .. } => "it cannot be known right now whether the token is good; try again",
             Unverified::AudienceMismatch => "the token was issued for another audience",
             Unverified::Expired => "the token has expired",
+            Unverified::ClientNotTrusted => "the client may not call this method",
             Unverified::Revoked => "the token was revoked",
             // Which check failed is for the log: it would tell a forger how far the forgery came.
             Unverified::TooLarge
@@ -262,8 +263,8 @@ mod tests {
     #[test]
     fn what_cannot_be_known_says_when_to_ask_again() {
         let retry_after = Duration::from_millis(1500);
-        let error = VerifyError(Unverified::KeyUnavailable { retry_after });
-        let status = Status::from(error);
+        let error = VerifyError::from(Unverified::KeyUnavailable { retry_after });
+        let status = Status::from(error.clone());
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(retry_after));
         assert_eq!(challenge(&status), None);
@@ -274,12 +275,12 @@ mod tests {
 
     #[test]
     fn a_bad_token_is_challenged_as_rfc_6750_says() {
-        let status = Status::from(VerifyError(Unverified::Expired));
+        let status = Status::from(VerifyError::from(Unverified::Expired));
         assert_eq!(
             challenge(&status),
             Some(r#"Bearer error="invalid_token", error_description="the token has expired""#)
         );
-        let http = Answer::from(&Denied::from(VerifyError(Unverified::SignatureInvalid))).into_http();
+        let http = Answer::from(&Denied::from(VerifyError::from(Unverified::SignatureInvalid))).into_http();
         assert_eq!(http.status(), 401);
         assert_eq!(http.headers()["cache-control"], "no-store");
     }

@@ -48,6 +48,8 @@ pub(crate) struct Claims {
     pub(crate) not_before: Option<u64>,
     pub(crate) actors: Vec<Actor>,
     pub(crate) at_hand: AtHand,
+    /// No other issuer has clients of the same ID, so that `client_id` alone says who calls.
+    pub(crate) client_id_is_unique: bool,
     pub(crate) members: Map<String, Value>,
 }
 
@@ -108,7 +110,8 @@ impl VerifiedToken {
         self.0.audiences()
     }
 
-    /// `scope`: what was granted.
+    /// `scope`: what was granted, as far as [`TrustedIssuer::scopes`](crate::verify::TrustedIssuer::scopes) lets the
+    /// issuer grant it.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.0.at_hand.scope.split(' ').filter(|scope| !scope.is_empty())
     }
@@ -154,7 +157,57 @@ impl VerifiedToken {
     }
 }
 
+/// What an allocation takes beside its content.
+const ALLOCATION_BYTES: usize = 16;
+/// A node of a map: eleven members, the links, and half of a parent's node.
+const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 128;
+/// Members in a node at the least, once a map has several.
+const NODE_MEMBERS_MIN: usize = 5;
+
+/// The memory that a map takes beside its own value, at the most.
+fn map_bytes(members: &Map<String, Value>) -> usize {
+    let nodes = if members.is_empty() { 0 } else { 1 + members.len() / NODE_MEMBERS_MIN };
+    let held = members.iter().map(|(name, value)| name.capacity() + ALLOCATION_BYTES + value_bytes(value));
+    nodes * NODE_BYTES + held.sum::<usize>()
+}
+
+/// The depth is bounded by that of the JSON.
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity() + ALLOCATION_BYTES,
+        Value::Array(items) => {
+            let own = items.capacity() * size_of::<Value>() + ALLOCATION_BYTES;
+            own + items.iter().map(value_bytes).sum::<usize>()
+        }
+        Value::Object(members) => map_bytes(members),
+    }
+}
+
 impl Claims {
+    /// Takes away the scopes that the issuer may not grant.
+    pub(crate) fn retain_scopes(&mut self, may_grant: impl Fn(&str) -> bool) {
+        let granted: Vec<&str> = self.at_hand.scope.split(' ').filter(|scope| may_grant(scope)).collect();
+        self.at_hand.scope = granted.join(" ").into();
+    }
+
+    pub(crate) fn client_id(&self) -> &str {
+        &self.at_hand.client_id
+    }
+
+    /// The memory that the claims take.
+    pub(crate) fn bytes(&self) -> usize {
+        let text = |text: &str| text.len() + ALLOCATION_BYTES;
+        let AtHand { client_id, token_id, scope, audiences } = &self.at_hand;
+        let at_hand = text(client_id) + text(token_id) + text(scope);
+        let audiences: usize = audiences.iter().map(|audience| text(audience) + size_of::<Box<str>>()).sum();
+        let optional = |value: Option<&str>| value.map_or(0, text);
+        let actors = self.actors.iter().map(|actor| {
+            size_of::<Actor>() + text(actor.subject()) + optional(actor.client_id()) + optional(actor.issuer())
+        });
+        size_of::<Self>() + at_hand + audiences + actors.sum::<usize>() + map_bytes(&self.members)
+    }
+
     pub(crate) fn audiences(&self) -> impl Iterator<Item = &str> {
         self.at_hand.audiences.iter().map(|audience| &**audience)
     }
@@ -169,9 +222,18 @@ impl AtHand {
         Self {
             client_id: text(members, "client_id").into(),
             token_id: text(members, "jti").into(),
-            scope: text(members, "scope").into(),
+            scope: scope(members.get("scope")),
             audiences: audience.and_then(Value::as_str).into_iter().chain(several).map(Into::into).collect(),
         }
+    }
+}
+
+/// RFC 6749 section 3.3: text. Other makers write a list, or something else that grants nothing.
+fn scope(claim: Option<&Value>) -> Box<str> {
+    match claim {
+        Some(Value::String(scope)) => scope.as_str().into(),
+        Some(Value::Array(scopes)) => scopes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ").into(),
+        _ => "".into(),
     }
 }
 

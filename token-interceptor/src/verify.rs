@@ -27,8 +27,9 @@ pub use trusted_issuer::TrustedIssuer;
 
 use crate::{
     clock::{Clock, numeric_date},
-    error::{Unverified, VerifyError},
+    error::{Unverified, VerifyError, kind_of, quoted},
     key_set::{schedule::UnknownKey, source::Lookup},
+    signature::VerifyingKey,
     token::{Claims, UnverifiedToken, VerifiedToken},
 };
 use issuer::Issuer;
@@ -36,6 +37,8 @@ use jws::Jws;
 
 /// What a caller is told to wait when a key is being fetched and the caller cannot wait here.
 const KEY_ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// Issuers that a log line names at most.
+const ISSUERS_NAMED: usize = 4;
 /// Fetches that one call waits for: one that began before its key was published, and one of its own.
 const FETCHES_AWAITED_MAX: usize = 2;
 
@@ -47,13 +50,14 @@ pub struct Verifier(Arc<Inner>);
 struct Inner {
     issuers: Vec<Issuer>,
     leeway: Duration,
+    /// The longest token that any issuer's may be.
     token_bytes_max: usize,
     encryption: Encryption,
     clock: Arc<dyn Clock>,
 }
 
 /// Why there is no verdict yet, or none at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     Refused(VerifyError),
     /// The token's key is not held, and a fetch that may bring it is under way.
@@ -70,10 +74,12 @@ pub(crate) struct KeyWait {
 /// What a verdict rests on, beside the token and the time.
 pub(crate) struct Grounds {
     issuer: usize,
-    key_version: u64,
+    key: Arc<VerifyingKey>,
+    /// The version of the key set in which the key was found last.
+    key_version: AtomicU64,
     revocation_version: AtomicU64,
     /// The signed token, where the one that was presented is encrypted.
-    pub(crate) opened: Option<String>,
+    pub(crate) opened: Option<Arc<str>>,
 }
 
 impl Verifier {
@@ -93,6 +99,18 @@ impl Verifier {
     #[must_use]
     pub fn leeway(&self) -> Duration {
         self.0.leeway
+    }
+
+    /// Whether `client_id` alone says who calls, for tokens for `audience`: one issuer may speak for it, or each has its
+    /// own [`clients`](TrustedIssuer::clients).
+    pub(crate) fn client_ids_are_unique(&self, audience: &str) -> bool {
+        let speaks = |issuer: &&Issuer| issuer.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
+        self.0.issuers.iter().filter(speaks).all(|issuer| issuer.client_ids_are_unique)
+    }
+
+    /// Whether encrypted tokens are accepted.
+    pub(crate) fn opens_encrypted(&self) -> bool {
+        self.0.encryption.has_keys()
     }
 
     /// The issuers that are trusted, by their identifiers.
@@ -150,42 +168,29 @@ impl Verifier {
         audience: &str,
         now: SystemTime,
     ) -> Result<(VerifiedToken, Grounds), Obstacle> {
-        if token.expose().len() > self.0.token_bytes_max {
-            return Err(Unverified::TooLarge.into());
-        }
-        let opened = self.0.encryption.open(token.expose())?;
-        let jws = Jws::parse(opened.as_deref().unwrap_or(token.expose()))?;
+        check_size(token, self.0.token_bytes_max)?;
+        let opened: Option<Arc<str>> = self.0.encryption.open(token.expose())?.map(Into::into);
+        let jws = Jws::parse_foreign(opened.as_deref().unwrap_or(token.expose()))?;
         let (index, issuer) = self.issuer(claims::text(&jws.claims, "iss")?)?;
-        issuer.check_algorithm(jws.algorithm)?;
+        check_size(token, issuer.token_bytes_max)?;
+        issuer.check_header(&jws)?;
         issuer.check_fresh()?;
         // Read before the keys and the revocations themselves: what changes meanwhile is seen next time.
         let wait = KeyWait { issuer: index, news: issuer.keys.news() };
-        let (key_version, revocation_version) = (issuer.keys.version(), issuer.revocations.version().into());
-        let key = match issuer.keys.find(jws.key_id.as_deref(), jws.algorithm) {
-            Lookup::Key(key) => key,
-            Lookup::OtherAlgorithm => return Err(Unverified::AlgorithmNotAllowed.into()),
-            Lookup::Unknown(UnknownKey::Wait) => return Err(Obstacle::KeyOnItsWay(wait)),
-            Lookup::Unknown(UnknownKey::Refuse) => return Err(Unverified::KeyUnknown.into()),
-            Lookup::Unknown(UnknownKey::Unavailable { retry_after }) => {
-                return Err(Unverified::KeyUnavailable { retry_after }.into());
-            }
-        };
-        if !key.verifies(jws.signed, &jws.signature) {
-            return Err(Unverified::SignatureInvalid.into());
-        }
+        let (key_version, revocation_version) = (issuer.keys.version().into(), issuer.revocations.version().into());
+        let key = signed_by(issuer, &jws, wait)?;
         issuer.check_type(jws.token_type.as_deref())?;
-        let claims = claims::check(jws.claims, Arc::clone(&issuer.id), issuer.profile)?;
+        let mut claims = claims::check(jws.claims, Arc::clone(&issuer.id), issuer.profile)?;
+        issuer.limit(&mut claims)?;
         issuer.check_audience(&claims, audience)?;
         self.check_times(&claims, now)?;
         let verified = VerifiedToken::new(claims);
-        if issuer.revocations.revokes(&verified) {
-            return Err(Unverified::Revoked.into());
-        }
-        Ok((verified, Grounds { issuer: index, key_version, revocation_version, opened }))
+        issuer.check_revoked(&verified)?;
+        Ok((verified, Grounds { issuer: index, key, key_version, revocation_version, opened }))
     }
 
-    /// Checks what may have changed since `verified` was: freshness, audience, times, revocation. `false` where
-    /// the issuer's keys have changed: then the token has to be verified anew.
+    /// Checks what may have changed since `verified` was: freshness, key, audience, times, revocation. `false` where
+    /// the issuer no longer publishes the key: then the token has to be verified anew.
     pub(crate) fn is_still_good(
         &self,
         verified: &VerifiedToken,
@@ -194,17 +199,19 @@ impl Verifier {
         now: SystemTime,
     ) -> Result<bool, VerifyError> {
         let Some(issuer) = self.0.issuers.get(grounds.issuer) else { return Ok(false) };
-        if issuer.keys.version() != grounds.key_version {
-            return Ok(false);
-        }
         issuer.check_fresh()?;
+        let key_version = issuer.keys.version();
+        if grounds.key_version.load(Ordering::Acquire) != key_version {
+            if !issuer.keys.holds(&grounds.key) {
+                return Ok(false);
+            }
+            grounds.key_version.store(key_version, Ordering::Release);
+        }
         issuer.check_audience(verified.checked(), audience)?;
         self.check_times(verified.checked(), now)?;
         let revocation_version = issuer.revocations.version();
         if grounds.revocation_version.load(Ordering::Acquire) != revocation_version {
-            if issuer.revocations.revokes(verified) {
-                return Err(Unverified::Revoked.into());
-            }
+            issuer.check_revoked(verified)?;
             grounds.revocation_version.store(revocation_version, Ordering::Release);
         }
         Ok(true)
@@ -213,25 +220,72 @@ impl Verifier {
     /// RFC 9068 section 4: exactly one of the trusted ones.
     fn issuer(&self, id: &str) -> Result<(usize, &Issuer), VerifyError> {
         let mut issuers = self.0.issuers.iter().enumerate();
-        issuers.find(|(_, issuer)| *issuer.id == *id).ok_or_else(|| Unverified::IssuerUnknown.into())
+        issuers.find(|(_, issuer)| *issuer.id == *id).ok_or_else(|| {
+            let trusted: Vec<&str> = self.issuers().take(ISSUERS_NAMED).collect();
+            Unverified::IssuerUnknown.about("iss", quoted(id), format!("one of {trusted:?}"))
+        })
     }
 
     /// RFC 7519 sections 4.1.4 to 4.1.6.
     fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<(), VerifyError> {
         let (now, leeway) = (numeric_date(now), self.0.leeway.as_secs());
         let soon = now.saturating_add(leeway);
+        let since = |time: u64| format!("{time} (now {now}, leeway {leeway})");
         if now >= claims.expires_at.saturating_add(leeway) {
-            return Err(Unverified::Expired.into());
+            let expected = format!("more than {}", since(now.saturating_sub(leeway)));
+            return Err(Unverified::Expired.about("exp", claims.expires_at.to_string(), expected));
         }
-        if claims.not_before.is_some_and(|not_before| not_before > soon) {
-            return Err(Unverified::NotYetValid.into());
+        if let Some(not_before) = claims.not_before.filter(|not_before| *not_before > soon) {
+            let expected = format!("at most {}", since(soon));
+            return Err(Unverified::NotYetValid.about("nbf", not_before.to_string(), expected));
         }
         // Not asked for by RFC 7519, but no honest issuer writes it.
         if claims.issued_at > soon {
-            return Err(Unverified::IssuedInFuture.into());
+            let expected = format!("at most {}", since(soon));
+            return Err(Unverified::IssuedInFuture.about("iat", claims.issued_at.to_string(), expected));
         }
         Ok(())
     }
+}
+
+fn check_size(token: UnverifiedToken<'_>, bytes_max: usize) -> Result<(), VerifyError> {
+    let bytes = token.expose().len();
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(Unverified::TooLarge.about("token", format!("{bytes} bytes"), format!("at most {bytes_max} bytes")))
+}
+
+/// The issuer's key that the token is signed with.
+fn signed_by(issuer: &Issuer, jws: &Jws<'_>, wait: KeyWait) -> Result<Arc<VerifyingKey>, Obstacle> {
+    let unknown = match issuer.keys.find(jws.key_id.as_deref(), jws.algorithm) {
+        Lookup::Keys(candidates) => {
+            if let Some(key) = candidates.verifying(jws.signed, &jws.signature) {
+                return Ok(key);
+            }
+            // Without `kid` nothing but the signature tells a key that is not held yet from a forgery.
+            if jws.key_id.is_some() {
+                return Err(Unverified::SignatureInvalid.into());
+            }
+            match issuer.keys.unknown_key() {
+                UnknownKey::Refuse => return Err(Unverified::SignatureInvalid.into()),
+                unknown @ (UnknownKey::Wait | UnknownKey::Unavailable { .. }) => unknown,
+            }
+        }
+        Lookup::OtherAlgorithm => {
+            let expected = "the algorithm of the key that kid names";
+            return Err(Unverified::AlgorithmNotAllowed.about("alg", quoted(jws.algorithm.name()), expected).into());
+        }
+        Lookup::Unknown(unknown) => unknown,
+    };
+    Err(match unknown {
+        UnknownKey::Wait => Obstacle::KeyOnItsWay(wait),
+        UnknownKey::Refuse => {
+            let came = jws.key_id.as_deref().map_or_else(|| kind_of(None), quoted);
+            Unverified::KeyUnknown.about("kid", came, "a key that the issuer publishes").into()
+        }
+        UnknownKey::Unavailable { retry_after } => Unverified::KeyUnavailable { retry_after }.into(),
+    })
 }
 
 impl Obstacle {

@@ -6,6 +6,8 @@
 #[path = "support/http_issuer.rs"]
 mod http_issuer;
 
+use std::time::Duration;
+
 use http_issuer::{HttpIssuer, Keys, Metadata};
 use token_interceptor::{
     test_util::TestIssuer,
@@ -66,4 +68,25 @@ fn without_a_runtime_an_unknown_key_is_no_panic() {
     let token = issuer.signer.token().sign();
     let refused = verifier.verify(UnverifiedToken::new(&token), "inventory", verifier.now()).unwrap_err();
     assert!(refused.is_transient());
+}
+
+/// The finding: a known key restarted nothing, so a withdrawn one was accepted until its tokens expired.
+#[test]
+fn a_withdrawn_key_is_found_out_after_the_runtime_has_ended() {
+    let issuer = issuer();
+    let trusted = TrustedIssuer::discover(issuer.identifier()).unwrap().max_age(Duration::from_secs(1));
+    let builder = || Verifier::builder().issuer(trusted.clone()).clock(issuer.signer.clock()).build().unwrap();
+    let first = runtime();
+    let verifier = first.block_on(async { builder() });
+    assert!(first.block_on(accepts(&verifier, &issuer.signer)));
+    drop(first);
+    issuer.set_keys(Keys::Served(r#"{"keys":[]}"#.to_owned()));
+    runtime().block_on(async {
+        let found_out = async {
+            while accepts(&verifier, &issuer.signer).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), found_out).await.expect("the key is accepted on and on");
+    });
 }

@@ -35,10 +35,22 @@ pub(crate) enum FetchError {
     UnusableKeysUrl { what: &'static str },
     #[error("the key set is malformed")]
     KeySet(#[from] KeySetError),
+    /// An issuer that lists keys means to be verified: a set without one that can be used is a mistake of its own or of
+    /// a proxy. An empty list is held, as it says that nothing is valid.
+    #[error("the key set has no usable key among {skipped}: {reasons}")]
+    NothingUsable { skipped: usize, reasons: String },
     #[error("the issuer's TrustService answers with {0}")]
     Grpc(tonic::Code),
     #[error("the issuer's TrustService cannot be reached: {}", http_client::OVER_GRPC)]
     GrpcUntrusted,
+}
+
+/// The set, unless it lists keys of which none can be used.
+fn usable(set: KeySet) -> Result<KeySet, FetchError> {
+    if set.is_empty() && set.skipped() > 0 {
+        return Err(FetchError::NothingUsable { skipped: set.skipped(), reasons: set.reasons() });
+    }
+    Ok(set)
 }
 
 impl FetchError {

@@ -55,7 +55,8 @@ impl Held {
         if self.keys.load().as_ref().is_some_and(|held| held.is_same(&set)) {
             return;
         }
-        tracing::info!(issuer = &*self.issuer, keys = set.len(), skipped = set.skipped(), "a new key set is held");
+        let (keys, skipped, reasons) = (set.len(), set.skipped(), set.reasons());
+        tracing::info!(issuer = &*self.issuer, keys, skipped, reasons, "a new key set is held");
         self.keys.store(Some(Arc::new(set)));
         self.version.fetch_add(1, Ordering::AcqRel);
     }

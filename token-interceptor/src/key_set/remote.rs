@@ -5,10 +5,14 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout, timeout_at},
@@ -22,15 +26,24 @@ use super::{
     schedule::{Schedule, UnknownKey},
     task::{Task, lock},
 };
+use crate::clock::Clock;
 
 /// A fetch that takes longer than this has failed, all its steps together.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A fetch that is due for so long will not come: the task is stuck in a runtime that nothing drives. Longer than a
+/// fetch, and than the end of a task takes on a busy machine.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// Verifications look at an overdue task no more often than this.
+const LOOKS_APART: Duration = Duration::from_secs(1);
 
 /// How a fetched key set ages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Freshness {
     pub(crate) max_age: Duration,
     pub(crate) cooldown: Duration,
+    /// A set that was fetched so long ago serves no more. `None`: it serves through an outage of any length.
+    pub(crate) stale_after: Option<Duration>,
 }
 
 /// The fetched key set of one issuer. The task ends with it.
@@ -46,25 +59,79 @@ struct Shared {
     fetcher: Box<dyn FetchKeys>,
     schedule: Mutex<Schedule>,
     wake: Notify,
+    /// The origin of the times below.
+    origin: Instant,
+    /// From this time on, a verification looks whether the fetch that is due has come: milliseconds since `origin`.
+    look_at: AtomicU64,
+    stale_after: Option<Duration>,
+    fetched: ArcSwapOption<Fetched>,
+    clock: Arc<dyn Clock>,
+}
+
+/// When the held set was fetched, by both clocks: one stands still while the machine is suspended, the other can be set.
+#[derive(Debug)]
+struct Fetched {
+    at: Instant,
+    at_time_of_day: SystemTime,
 }
 
 impl RemoteKeySet {
-    pub(crate) fn new(issuer: Arc<str>, fetcher: Box<dyn FetchKeys>, freshness: Freshness) -> Self {
-        let schedule = Schedule::new(freshness.max_age, freshness.cooldown, Instant::now());
-        let (schedule, wake) = (Mutex::new(schedule), Notify::new());
-        let set = Self {
-            shared: Arc::new(Shared { held: Held::new(issuer), fetcher, schedule, wake }),
-            task: Task::default(),
+    pub(crate) fn new(
+        issuer: Arc<str>,
+        fetcher: Box<dyn FetchKeys>,
+        freshness: Freshness,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let origin = Instant::now();
+        let shared = Shared {
+            held: Held::new(issuer),
+            fetcher,
+            schedule: Mutex::new(Schedule::new(freshness.max_age, freshness.cooldown, origin)),
+            wake: Notify::new(),
+            origin,
+            look_at: AtomicU64::new(0),
+            stale_after: freshness.stale_after,
+            fetched: ArcSwapOption::empty(),
+            clock,
         };
+        let set = Self { shared: Arc::new(shared), task: Task::default() };
         set.start();
         set
     }
 
     fn start(&self) {
-        self.task.ensure(|| {
-            self.shared.schedule().abandoned(Instant::now());
-            keep(Arc::clone(&self.shared))
-        });
+        self.task.ensure(|| self.shared.begin_anew());
+    }
+
+    /// Called for each verification: whatever became of the task, the set is fetched again once it is due.
+    pub(crate) fn keep_fresh(&self) {
+        let now = Instant::now();
+        let elapsed = self.shared.millis(now);
+        let look_at = self.shared.look_at.load(Ordering::Relaxed);
+        if elapsed < look_at {
+            return;
+        }
+        let again = elapsed.saturating_add(millis(LOOKS_APART));
+        let mine = self.shared.look_at.compare_exchange(look_at, again, Ordering::Relaxed, Ordering::Relaxed);
+        if mine.is_err() {
+            return;
+        }
+        let due = self.shared.schedule().next(now);
+        if now.duration_since(due) >= STUCK_AFTER {
+            self.task.replace(|| self.shared.begin_anew());
+        } else if due <= now {
+            self.start();
+        } else {
+            // Not before it is due: an earlier time of two that were stored at once does no harm.
+            self.shared.look_at.store(self.shared.millis(due), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the held set was fetched too long ago to go by.
+    pub(crate) fn is_stale(&self) -> bool {
+        let Some(stale_after) = self.shared.stale_after else { return false };
+        // Before the first set there is nothing that could be too old.
+        self.shared.fetched.load().as_ref().is_some_and(|fetched| fetched.age(&*self.shared.clock) > stale_after)
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -95,7 +162,28 @@ impl RemoteKeySet {
     }
 }
 
+impl Fetched {
+    fn age(&self, clock: &dyn Clock) -> Duration {
+        let by_day = clock.now().duration_since(self.at_time_of_day).unwrap_or_default();
+        self.at.elapsed().max(by_day)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Shared {
+    /// The task, in place of one that is gone with whatever it had in flight.
+    fn begin_anew(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        self.schedule().abandoned(Instant::now());
+        keep(Arc::clone(self))
+    }
+
+    fn millis(&self, time: Instant) -> u64 {
+        millis(time.duration_since(self.origin))
+    }
+
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
         lock(&self.schedule)
     }
@@ -106,7 +194,9 @@ impl Shared {
         let span = tracing::info_span!(parent: None, "fetch keys", otel.kind = "client", issuer);
         let outcome = match timeout(FETCH_TIME_MAX, self.fetcher.fetch().instrument(span)).await {
             Ok(Ok(set)) => {
+                let fetched = Fetched { at: Instant::now(), at_time_of_day: self.clock.now() };
                 self.held.hold(set);
+                self.fetched.store(Some(Arc::new(fetched)));
                 self.schedule().succeeded(Instant::now());
                 "ok"
             }

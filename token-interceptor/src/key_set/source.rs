@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Found, KeySet, pushed::PushedTrust, remote::RemoteKeySet, schedule::UnknownKey};
+use super::{Candidates, Found, KeySet, pushed::PushedTrust, remote::RemoteKeySet, schedule::UnknownKey};
 use crate::signature::{Algorithm, VerifyingKey};
 
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) enum KeySource {
 
 /// Where a token's `kid` and `alg` lead.
 pub(crate) enum Lookup {
-    Key(Arc<VerifyingKey>),
+    Keys(Candidates),
     /// There is such a key, for another algorithm.
     OtherAlgorithm,
     Unknown(UnknownKey),
@@ -31,26 +31,48 @@ impl KeySource {
     }
 
     pub(crate) fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Lookup {
-        let keys = match self {
-            Self::Fixed(keys) => Some(Arc::clone(keys)),
-            Self::Remote(remote) => remote.keys(),
-            Self::Pushed(pushed) => pushed.keys(),
-        };
-        match keys.map_or(Found::Absent, |keys| keys.find(key_id, algorithm)) {
-            Found::Key(key) => Lookup::Key(key),
+        match self.keys().map_or(Found::Absent, |keys| keys.find(key_id, algorithm)) {
+            Found::Keys(candidates) => Lookup::Keys(candidates),
             Found::OtherAlgorithm => Lookup::OtherAlgorithm,
-            Found::Absent => Lookup::Unknown(match self {
-                Self::Fixed(_) => UnknownKey::Refuse,
-                Self::Remote(remote) => remote.unknown_key(),
-                Self::Pushed(pushed) => pushed.unknown_key(),
-            }),
+            Found::Absent => Lookup::Unknown(self.unknown_key()),
         }
     }
 
-    /// Whether what is held is too old to go by. A fetched set never is: nothing but its keys was fetched.
+    /// Whether the issuer still publishes `key`.
+    pub(crate) fn holds(&self, key: &Arc<VerifyingKey>) -> bool {
+        self.keys().is_some_and(|keys| keys.holds(key))
+    }
+
+    /// Called for a token that none of the held keys has signed: a new set may be fetched.
+    pub(crate) fn unknown_key(&self) -> UnknownKey {
+        match self {
+            Self::Fixed(_) => UnknownKey::Refuse,
+            Self::Remote(remote) => remote.unknown_key(),
+            Self::Pushed(pushed) => pushed.unknown_key(),
+        }
+    }
+
+    fn keys(&self) -> Option<Arc<KeySet>> {
+        match self {
+            Self::Fixed(keys) => Some(Arc::clone(keys)),
+            Self::Remote(remote) => remote.keys(),
+            Self::Pushed(pushed) => pushed.keys(),
+        }
+    }
+
+    /// Called for each verification, so that a set is fetched again whatever became of the task that does.
+    pub(crate) fn keep_fresh(&self) {
+        match self {
+            Self::Remote(remote) => remote.keep_fresh(),
+            Self::Fixed(_) | Self::Pushed(_) => {}
+        }
+    }
+
+    /// Whether what is held is too old to go by.
     pub(crate) fn is_stale(&self) -> bool {
         match self {
-            Self::Fixed(_) | Self::Remote(_) => false,
+            Self::Fixed(_) => false,
+            Self::Remote(remote) => remote.is_stale(),
             Self::Pushed(pushed) => pushed.is_stale(),
         }
     }

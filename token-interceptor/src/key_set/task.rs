@@ -17,12 +17,28 @@ impl Task {
         F: Future<Output = ()> + Send + 'static,
     {
         let mut task = lock(&self.0);
-        if task.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+            start(&mut task, work);
         }
-        if let Ok(runtime) = Handle::try_current() {
-            *task = Some(runtime.spawn(work()).abort_handle());
-        }
+    }
+
+    /// Starts `work` in place of a task that makes no progress: its runtime lives, and nothing drives it. As
+    /// [`Task::ensure`] where there is no runtime.
+    pub(super) fn replace<F>(&self, work: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        start(&mut lock(&self.0), work);
+    }
+}
+
+fn start<F>(task: &mut Option<AbortHandle>, work: impl FnOnce() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Ok(runtime) = Handle::try_current() else { return };
+    if let Some(former) = task.replace(runtime.spawn(work()).abort_handle()) {
+        former.abort();
     }
 }
 

@@ -1,52 +1,79 @@
-//! A response that ends when the token does.
+//! Bodies that end when the token does, in both directions.
 //!
-//! A call is authorized once, when it begins; but a stream may go on for hours, and nobody would notice that
-//! its token has expired meanwhile, or was revoked. So a response that is still going on at `exp` plus leeway
-//! ends with TOKEN_EXPIRED, and one whose token or key was taken back with that reason, within a second. The first
-//! frame of data always passes: a unary answer that took its time is not a stream. A call whose client sends a
-//! stream ends before it is answered, too. That nobody can judge the token at the moment ends nothing.
+//! A response that is still going on at `exp` plus leeway ends with TOKEN_EXPIRED, and one whose token or key was
+//! revoked with that reason, within a second. The first frame of its data always passes: a unary answer that took its
+//! time is not a stream. A call whose client sends a stream ends before it is answered, too.
+//!
+//! What the client sends ends by the same verdict. Ending the response alone would leave the client's half open for as
+//! long as a handler reads it.
 
 use std::{
-    borrow::Cow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Uri, header::CONTENT_TYPE};
+use http::{Response, Uri, header::CONTENT_TYPE};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tower::BoxError;
+use tracing::Span;
 
-use super::{decision::Shared, entry::is_grpc};
+use super::{decision::Shared, wire::Wire};
 use crate::{
     caller::Caller,
-    error::{Denied, Unverified, VerifyError},
+    error::Denied,
     mark::{self, Stage},
+    ongoing::Ongoing,
 };
 
-/// The clock is looked at again after this long at the latest: the machine may have been suspended, or its
-/// clock set, and no stream may outlive its token by more than this. The price is one look at two clocks, and at
-/// the verified token, per second for each stream.
-const DOZE_MAX: Duration = Duration::from_secs(1);
-/// A stream that is never idle looks at its token no more often than this.
-const LOOK_APART: Duration = Duration::from_millis(500);
+/// A request body that the layer can end: the body types of tonic and of axum.
+pub trait RequestBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sized + 'static {
+    /// The body, in another one's place.
+    fn of<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>;
+}
 
-/// When a call has to end.
-pub(super) struct Guard {
-    shared: Arc<Shared>,
-    caller: Caller,
-    audience: Cow<'static, str>,
-    grpc: bool,
-    /// The method's, for the mark of a refusal.
-    path: Uri,
-    looked_at: SystemTime,
+impl RequestBody for Body {
+    fn of<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::new(body)
+    }
+}
+
+impl RequestBody for axum_core::body::Body {
+    fn of<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::new(body)
+    }
+}
+
+/// When one half of a call has to end.
+pub(super) struct Watch {
+    ongoing: Arc<Ongoing>,
     /// Only a call that has to be waited for needs one.
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// When a call has to end, and what its caller is told then.
+pub(super) struct Guard {
+    watch: Watch,
+    shared: Arc<Shared>,
+    caller: Caller,
+    wire: Wire,
+    /// The method's, for the mark of a refusal.
+    path: Uri,
 }
 
 pin_project! {
@@ -54,6 +81,7 @@ pin_project! {
     pub struct GuardedBody<RB> {
         #[pin]
         state: State<RB>,
+        span: Span,
     }
 }
 
@@ -71,13 +99,23 @@ pin_project! {
     }
 }
 
+pin_project! {
+    /// The body of a request whose client sends a stream.
+    struct GuardedRequest<B> {
+        #[pin]
+        body: B,
+        watch: Watch,
+    }
+}
+
 impl<RB> GuardedBody<RB> {
-    pub(super) fn new(body: RB, guard: Option<Guard>) -> Self {
-        Self { state: State::Inner { body, guard, began: false } }
+    /// `span` is entered whenever the body is asked for more: a handler's stream runs in it.
+    pub(super) fn new(body: RB, guard: Option<Guard>, span: Span) -> Self {
+        Self { state: State::Inner { body, guard, began: false }, span }
     }
 
     pub(super) fn refused(body: Body) -> Self {
-        Self { state: State::Refused { body } }
+        Self { state: State::Refused { body }, span: Span::none() }
     }
 }
 
@@ -90,7 +128,9 @@ where
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let _entered = this.span.enter();
+        let mut state = this.state;
         let end = match state.as_mut().project() {
             StateProjection::Ended => return Poll::Ready(None),
             StateProjection::Refused { body } => {
@@ -98,7 +138,7 @@ where
             }
             StateProjection::Inner { body, guard, began } => match body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(mut frame))) => match guard {
-                    Some(guard) if frame.is_data() && *began => match guard.look() {
+                    Some(guard) if frame.is_data() && *began => match guard.watch.ongoing.look() {
                         Ok(_) => return Poll::Ready(Some(Ok(frame))),
                         Err(denied) => guard.end(&denied),
                     },
@@ -138,36 +178,50 @@ where
     }
 }
 
-impl Guard {
-    pub(super) fn new<B>(
-        shared: Arc<Shared>,
-        caller: Caller,
-        audience: Cow<'static, str>,
-        request: &Request<B>,
-    ) -> Self {
-        let looked_at = shared.now();
-        let (grpc, path) = (is_grpc(request.headers()), request.uri().clone());
-        Self { shared, caller, audience, grpc, path, looked_at, timer: None }
-    }
+impl<B> http_body::Body for GuardedRequest<B>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
 
-    /// How long the call may go on before the next look; or why it may not.
-    fn look(&mut self) -> Result<Duration, Denied> {
-        let now = self.shared.now();
-        let end = self.caller.expires_at().checked_add(self.shared.leeway());
-        let left = end.and_then(|end| end.duration_since(now).ok()).filter(|left| !left.is_zero());
-        let left = left.ok_or_else(|| VerifyError::from(Unverified::Expired))?;
-        // By the clock of the day, which may have been set back.
-        if now.duration_since(self.looked_at).map_or(true, |since| since >= LOOK_APART) {
-            self.looked_at = now;
-            self.shared.check_again(&self.caller, &self.audience, now)?;
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        // Before anything is taken in: after the verdict nothing more is.
+        let ended = |denied: Denied| Poll::Ready(Some(Err(BoxError::from(Status::from(denied)))));
+        if let Err(denied) = this.watch.ongoing.look() {
+            return ended(denied);
         }
-        Ok(left.min(DOZE_MAX))
+        match this.body.poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+            Poll::Pending => ended(ready!(this.watch.poll_ended(cx))),
+        }
     }
 
-    /// Ready once the token is good no more.
-    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Denied> {
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Watch {
+    pub(super) fn new(ongoing: Arc<Ongoing>) -> Self {
+        Self { ongoing, timer: None }
+    }
+
+    /// `body`, which breaks off with the verdict.
+    pub(super) fn request<B: RequestBody>(self, body: B) -> B {
+        B::of(GuardedRequest { body, watch: self })
+    }
+
+    /// Ready once the call has to end.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Denied> {
         loop {
-            let doze = match self.look() {
+            let doze = match self.ongoing.look() {
                 Ok(doze) => doze,
                 Err(denied) => return Poll::Ready(denied),
             };
@@ -176,24 +230,35 @@ impl Guard {
             timer.as_mut().reset(tokio::time::Instant::now() + doze);
         }
     }
+}
+
+impl Guard {
+    pub(super) fn new(ongoing: Arc<Ongoing>, shared: Arc<Shared>, caller: Caller, wire: Wire, path: Uri) -> Self {
+        Self { watch: Watch::new(ongoing), shared, caller, wire, path }
+    }
+
+    /// Ready once the call has to end.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Denied> {
+        self.watch.poll_ended(cx)
+    }
 
     /// The answer to a call that has none yet.
     pub(super) fn refuse(&self, denied: &Denied) -> Response<Body> {
-        let mut response = self.shared.answer(denied, Some(self.caller.clone()), self.grpc);
-        if self.grpc && mark::is_renewable(denied.reason()) {
+        let mut response = self.shared.answer(denied, Some(self.caller.clone()), self.wire);
+        if self.wire != Wire::Http && mark::is_renewable(denied.reason()) {
             mark::put(response.headers_mut(), Stage::AfterHandler, self.path.path());
         }
         response
     }
 
-    /// The end of the stream: trailers in gRPC, in HTTP a body that breaks off.
+    /// The end of the stream: trailers in gRPC, their frame in gRPC-Web, in HTTP a body that breaks off.
     fn end(&self, denied: &Denied) -> Result<Frame<Bytes>, BoxError> {
-        let answer = self.refuse(denied);
-        if !self.grpc {
-            return Err(denied.to_string().into());
-        }
-        let mut trailers = answer.into_parts().0.headers;
+        let mut trailers = self.refuse(denied).into_parts().0.headers;
         trailers.remove(CONTENT_TYPE);
-        Ok(Frame::trailers(trailers))
+        match self.wire {
+            Wire::Grpc => Ok(Frame::trailers(trailers)),
+            Wire::GrpcWeb(encoding) => Ok(Frame::data(encoding.trailers(&trailers))),
+            Wire::Http => Err(denied.to_string().into()),
+        }
     }
 }

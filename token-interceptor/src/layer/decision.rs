@@ -1,7 +1,6 @@
 //! What becomes of a request: each step in order, and the answer to whoever is refused.
 
 use std::{
-    borrow::Cow,
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
@@ -11,25 +10,28 @@ use metrics::Counter;
 use token_proto::policy::{MethodKind, StreamExpiry};
 use tonic::body::Body;
 
-use super::Refusal;
+use super::{Refusal, wire::Wire};
 use crate::{
     bearer::bearer,
     cache::CachedVerifier,
     caller::Caller,
-    error::{Denied, VerifyError},
+    error::Denied,
+    ongoing::Terms,
     policy::{self, Demand, ServedPolicy, TokenDemand},
     status::Answer,
+    throttle::Throttle,
     verify::{KeyWait, Obstacle, Verifier},
 };
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    tokens: CachedVerifier,
+    tokens: Arc<CachedVerifier>,
     rules: Arc<Rules>,
     cache_bytes_max: u64,
     /// Where a caller learns whom to ask for a token.
     resource_metadata: Option<Arc<str>>,
     allowed: OnceLock<Counter>,
+    lines: Throttle,
 }
 
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub(super) enum Rules {
     /// What the path says.
     ByMethod(ServedPolicy),
     /// The same for every request.
-    Same(TokenDemand),
+    Same(Arc<TokenDemand>),
 }
 
 /// What becomes of a request.
@@ -51,16 +53,19 @@ pub(super) enum Decision {
 }
 
 /// A call that goes on is authorized again and again.
+#[derive(Clone, Copy)]
 pub(super) struct Ending {
-    pub(super) audience: Cow<'static, str>,
     /// The call may end before it is answered: its client sends a stream.
     pub(super) until_answered: bool,
+    /// The request body ends, too.
+    pub(super) request: bool,
 }
 
 impl Shared {
     pub(super) fn new(verifier: Verifier, rules: Arc<Rules>, cache_bytes_max: u64) -> Self {
-        let tokens = CachedVerifier::new(verifier, cache_bytes_max);
-        Self { tokens, rules, cache_bytes_max, resource_metadata: None, allowed: OnceLock::new() }
+        let tokens = Arc::new(CachedVerifier::new(verifier, cache_bytes_max));
+        let (allowed, lines) = (OnceLock::new(), Throttle::default());
+        Self { tokens, rules, cache_bytes_max, resource_metadata: None, allowed, lines }
     }
 
     /// The same, remembering more or less.
@@ -80,46 +85,49 @@ impl Shared {
 
     /// Decides, unless the token's key has to be waited for.
     pub(super) fn decide<B>(&self, request: &Request<B>) -> Result<Decision, KeyWait> {
-        let demand = match &*self.rules {
-            Rules::Same(demand) => demand,
+        let (demand, any_kind) = match &*self.rules {
+            Rules::Same(demand) => (demand, true),
             Rules::ByMethod(policy) => match policy.demand(request.uri().path()) {
-                Ok(Demand::Token(demand)) => demand,
+                Ok(Demand::Token(demand)) => (demand, false),
                 Ok(Demand::Open) => return Ok(Decision::Open),
                 Err(denied) => return Ok(Decision::Denied(denied, None)),
             },
         };
         match self.authorize(demand, request.headers(), self.now()) {
-            Ok(caller) => Ok(Decision::Allowed(caller, demand.ending())),
+            Ok(caller) => Ok(Decision::Allowed(caller, demand.ending(any_kind))),
             Err(Verdict::Denied(denied, caller)) => Ok(Decision::Denied(denied, caller)),
             Err(Verdict::Wait(wait)) => Err(wait),
         }
     }
 
-    fn authorize(&self, demand: &TokenDemand, headers: &HeaderMap, now: SystemTime) -> Result<Caller, Verdict> {
+    fn authorize(&self, demand: &Arc<TokenDemand>, headers: &HeaderMap, now: SystemTime) -> Result<Caller, Verdict> {
         let token = bearer(headers)?;
-        let caller = Caller::new(self.tokens.verify(token, &demand.audience, now)?);
+        let terms = Terms { tokens: Arc::clone(&self.tokens), demand: Arc::clone(demand) };
+        let caller = Caller::new(self.tokens.verify(token, &demand.audience, now)?, terms);
         match policy::check(&demand.requirement, caller.token(), now, self.leeway()) {
             Ok(()) => Ok(caller),
             Err(denied) => Err(Verdict::Denied(denied, Some(caller))),
         }
     }
 
-    /// Whether the token of a call that goes on is still good: expired, revoked, its key taken back. That nobody can
-    /// say at the moment is not the caller's fault.
-    pub(super) fn check_again(&self, caller: &Caller, audience: &str, now: SystemTime) -> Result<(), VerifyError> {
-        match self.tokens.verify(caller.presented(), audience, now) {
-            Err(Obstacle::Refused(error)) if !error.is_transient() => Err(error),
-            Ok(_) | Err(Obstacle::Refused(_) | Obstacle::KeyOnItsWay(_)) => Ok(()),
-        }
-    }
-
-    pub(super) fn answer(&self, denied: &Denied, caller: Option<Caller>, grpc: bool) -> Response<Body> {
-        tracing::debug!(reason = denied.label(), detail = %denied, "a call is refused");
+    pub(super) fn answer(&self, denied: &Denied, caller: Option<Caller>, wire: Wire) -> Response<Body> {
+        self.log(denied, caller.as_ref());
         metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
         let answer = Answer::from(denied).resource_metadata(self.resource_metadata.clone());
-        let mut response = if grpc { answer.into_status().into_http() } else { answer.into_http() };
+        let mut response = wire.answer(answer);
         response.extensions_mut().insert(Refusal::new(denied, caller));
         response
+    }
+
+    /// Which check refused, and what it compared. Bounded, as strangers cause it.
+    fn log(&self, denied: &Denied, caller: Option<&Caller>) {
+        let check = denied.label();
+        let Some(left_out) = self.lines.admit(self.now()) else {
+            tracing::debug!(check, detail = %denied, "a call is refused");
+            return;
+        };
+        let (client_id, jti) = (caller.map(Caller::client_id), caller.map(|caller| caller.token().token_id()));
+        tracing::info!(check, detail = %denied, client_id, jti, left_out, "a call is refused");
     }
 
     pub(super) fn now(&self) -> SystemTime {
@@ -139,13 +147,15 @@ impl Shared {
 }
 
 impl TokenDemand {
-    fn ending(&self) -> Option<Ending> {
+    /// `any_kind`: nothing tells whether the client sends a stream, so both directions may be one.
+    fn ending(&self, any_kind: bool) -> Option<Ending> {
         match self.requirement.stream_expiry {
             StreamExpiry::Allow => None,
             // One message is no stream, however long it takes.
             StreamExpiry::Close if self.kind == MethodKind::Unary => None,
             StreamExpiry::Close => {
-                Some(Ending { audience: self.audience.clone(), until_answered: self.kind.is_client_streaming() })
+                let until_answered = self.kind.is_client_streaming();
+                Some(Ending { until_answered, request: any_kind || until_answered })
             }
         }
     }

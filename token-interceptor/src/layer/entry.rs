@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use http::{Request, Response};
 use tower::{BoxError, Service};
 
 use super::{
-    body::Guard,
+    body::{Guard, RequestBody, Watch},
     decision::{Decision, Shared},
     future::ResponseFuture,
+    wire::Wire,
 };
 use crate::mark::{self, Stage};
 
@@ -19,10 +20,11 @@ impl Shared {
         self: &Arc<Self>,
         decision: Decision,
         service: &mut S,
-        mut request: Request<B>,
+        request: Request<B>,
     ) -> ResponseFuture<S::Future, RB, S::Error>
     where
         S: Service<Request<B>, Response = Response<RB>>,
+        B: RequestBody,
         RB: http_body::Body<Data = Bytes>,
         RB::Error: Into<BoxError>,
     {
@@ -32,25 +34,31 @@ impl Shared {
                 self.count_allowed();
                 let span =
                     tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let until_answered = ending.as_ref().is_some_and(|ending| ending.until_answered);
-                let guard =
-                    ending.map(|ending| Guard::new(Arc::clone(self), caller.clone(), ending.audience, &request));
+                let wire = Wire::of(request.headers());
+                let until_answered = ending.is_some_and(|ending| ending.until_answered);
+                let ongoing = ending.map(|ending| (ending, Arc::new(caller.ongoing())));
+                let guard = ongoing.as_ref().map(|(_, ongoing)| {
+                    Guard::new(Arc::clone(ongoing), Arc::clone(self), caller.clone(), wire, request.uri().clone())
+                });
+                let mut request = match ongoing {
+                    Some((ending, ongoing)) if ending.request => {
+                        let watch = Watch::new(ongoing);
+                        request.map(|body| watch.request(body))
+                    }
+                    Some(_) | None => request,
+                };
                 request.extensions_mut().insert(caller);
                 let future = span.in_scope(|| service.call(request));
                 ResponseFuture::guarded(future, guard, until_answered, span)
             }
             Decision::Denied(denied, caller) => {
-                let grpc = is_grpc(request.headers());
-                let mut response = self.answer(&denied, caller, grpc);
-                if grpc && mark::is_renewable(denied.reason()) {
+                let wire = Wire::of(request.headers());
+                let mut response = self.answer(&denied, caller, wire);
+                if wire != Wire::Http && mark::is_renewable(denied.reason()) {
                     mark::put(response.headers_mut(), Stage::BeforeHandler, request.uri().path());
                 }
                 ResponseFuture::refused(response)
             }
         }
     }
-}
-
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -61,14 +62,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProjection::Inner { future, guard, until_answered, span } => {
-                let _entered = span.enter();
-                if let Poll::Ready(answered) = future.poll(cx) {
+                if let Poll::Ready(answered) = span.in_scope(|| future.poll(cx)) {
+                    let span = mem::replace(span, Span::none());
                     return Poll::Ready(answered.map(|mut response| {
                         // The handler ran: the layer's mark is not the handler's to put.
                         mark::remove(response.headers_mut());
-                        response.map(|body| GuardedBody::new(body, guard.take()))
+                        response.map(|body| GuardedBody::new(body, guard.take(), span))
                     }));
                 }
+                let _entered = span.enter();
                 let Some(guard) = guard.as_mut().filter(|_| *until_answered) else { return Poll::Pending };
                 let denied = ready!(guard.poll_ended(cx));
                 Poll::Ready(Ok(guard.refuse(&denied).map(GuardedBody::refused)))

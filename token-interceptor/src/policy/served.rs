@@ -6,7 +6,7 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use token_proto::policy::MethodKind;
 
-use super::{Demand, Policy};
+use super::{Demand, Policy, PolicyError};
 use crate::error::Denied;
 
 /// A policy that was held against what is served: the only kind that a server layer takes, so that a server with a
@@ -19,6 +19,19 @@ impl ServedPolicy {
     #[must_use]
     pub fn declared(&self) -> &Policy {
         &self.0
+    }
+
+    /// Holds the methods that name callers against `are_unique`, which says of an audience whether a client ID alone says
+    /// who calls.
+    pub(crate) fn check_callers(&self, are_unique: impl Fn(&str) -> bool) -> Result<(), PolicyError> {
+        let ambiguous = self.0.naming_callers().filter(|(_, audience)| !are_unique(audience));
+        let mut faults: Vec<String> = ambiguous
+            .map(|(path, audience)| {
+                format!("{path}: names callers, and several issuers speak for {audience:?}: give each TrustedIssuer its clients")
+            })
+            .collect();
+        faults.sort_unstable();
+        PolicyError::or(faults, ())
     }
 
     /// What the method at `path` demands.

@@ -80,6 +80,11 @@ impl Parameters {
 pub fn thumbprint(jwk: &serde_json::Map<String, serde_json::Value>) -> Option<String> {
     let text = |name: &str| jwk.get(name)?.as_str();
     let bytes = |name: &str| Some(encode(&URL_SAFE_NO_PAD.decode(text(name)?).ok()?));
+    // RFC 7638 section 3.3: one key, one thumbprint, although some makers write leading zero octets.
+    let number = |name: &str| {
+        let octets = URL_SAFE_NO_PAD.decode(text(name)?).ok()?;
+        Some(encode(&octets.into_iter().skip_while(|octet| *octet == 0).collect::<Vec<_>>()))
+    };
     let crv = |allowed: &[&'static str]| {
         let crv = text("crv")?;
         allowed.iter().copied().find(|name| *name == crv)
@@ -87,7 +92,7 @@ pub fn thumbprint(jwk: &serde_json::Map<String, serde_json::Value>) -> Option<St
     let parameters = match text("kty")? {
         "EC" => Parameters::Ec { crv: crv(&["P-256", "P-384"])?, x: bytes("x")?, y: bytes("y")? },
         "OKP" => Parameters::Okp { crv: crv(&["Ed25519"])?, x: bytes("x")? },
-        "RSA" => Parameters::Rsa { n: bytes("n")?, e: bytes("e")? },
+        "RSA" => Parameters::Rsa { n: number("n")?, e: number("e")? },
         _ => return None,
     };
     Some(parameters.thumbprint())

@@ -7,7 +7,11 @@ use jsonwebtoken::{
     crypto::JwtVerifier,
     signature::{Error as SignatureError, Verifier},
 };
-use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
+use ring::{
+    agreement::{self, EphemeralPrivateKey},
+    rand::SystemRandom,
+    signature::{self, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm},
+};
 use serde_json::{Map, Value};
 
 use super::{Algorithm, KeyError};
@@ -15,18 +19,29 @@ use super::{Algorithm, KeyError};
 /// Members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
+/// The shortest RSA modulus that `ring` verifies with, in octets.
+const MODULUS_BYTES_MIN: usize = 256;
+/// The longest RSA modulus that `ring` verifies with, in bits.
+const MODULUS_BITS_MAX: usize = 8192;
+/// The longest RSA exponent that `ring` verifies with, in bits.
+const EXPONENT_BITS_MAX: usize = 33;
+
 /// A public key with the one algorithm that it verifies.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
     key_id: Option<String>,
     algorithm: Algorithm,
     public: Public,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Public {
-    Point(&'static dyn VerificationAlgorithm, Vec<u8>),
-    Rsa(&'static RsaParameters, RsaPublicKeyComponents<Vec<u8>>),
+    /// On a curve, which the algorithm names.
+    Point(Vec<u8>),
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
 }
 
 impl VerifyingKey {
@@ -82,22 +97,35 @@ impl VerifyingKey {
     /// Whether `signature` is this key's over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        match &self.public {
-            Public::Point(algorithm, point) => {
-                UnparsedPublicKey::new(*algorithm, point).verify(message, signature).is_ok()
+        let verified = match &self.public {
+            Public::Point(point) => {
+                let algorithm: &'static dyn VerificationAlgorithm = match self.algorithm {
+                    Algorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
+                    Algorithm::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
+                    Algorithm::EdDsa => &signature::ED25519,
+                    Algorithm::Rs256 | Algorithm::Ps256 => return false,
+                };
+                UnparsedPublicKey::new(algorithm, point).verify(message, signature)
             }
-            Public::Rsa(parameters, components) => components.verify(parameters, message, signature).is_ok(),
-        }
+            Public::Rsa { n, e } => {
+                let parameters = match self.algorithm {
+                    Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+                    Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
+                    Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => return false,
+                };
+                RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
+            }
+        };
+        verified.is_ok()
     }
 }
 
 fn ec(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
-    let (algorithm, verification, coordinate_bytes): (_, &'static dyn VerificationAlgorithm, _) =
-        match optional_text(jwk, "crv")? {
-            Some("P-256") => (Algorithm::Es256, &signature::ECDSA_P256_SHA256_FIXED, 32),
-            Some("P-384") => (Algorithm::Es384, &signature::ECDSA_P384_SHA384_FIXED, 48),
-            _ => return Err(KeyError::UnusableJwk("its crv is not supported")),
-        };
+    let (algorithm, curve, coordinate_bytes) = match optional_text(jwk, "crv")? {
+        Some("P-256") => (Algorithm::Es256, &agreement::ECDH_P256, 32),
+        Some("P-384") => (Algorithm::Es384, &agreement::ECDH_P384, 48),
+        _ => return Err(KeyError::UnusableJwk("its crv is not supported")),
+    };
     agree(declared, algorithm)?;
     let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
     // RFC 7518 section 6.2.1.2: full length, leading zeros kept.
@@ -105,7 +133,16 @@ fn ec(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorith
         return Err(KeyError::UnusableJwk("a coordinate does not have the curve's length"));
     }
     let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
-    Ok((algorithm, Public::Point(verification, point)))
+    if !is_on_curve(curve, &point) {
+        return Err(KeyError::UnusableJwk("its coordinates are not a point on the curve"));
+    }
+    Ok((algorithm, Public::Point(point)))
+}
+
+/// `ring` rejects any other point at each signature check, and offers no other way to ask than a key agreement.
+fn is_on_curve(curve: &'static agreement::Algorithm, point: &[u8]) -> bool {
+    let Ok(own) = EphemeralPrivateKey::generate(curve, &SystemRandom::new()) else { return false };
+    agreement::agree_ephemeral(own, &agreement::UnparsedPublicKey::new(curve, point), |_| ()).is_ok()
 }
 
 fn okp(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
@@ -117,24 +154,40 @@ fn okp(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorit
     if x.len() != 32 {
         return Err(KeyError::UnusableJwk("a coordinate does not have the curve's length"));
     }
-    Ok((Algorithm::EdDsa, Public::Point(&signature::ED25519, x)))
+    Ok((Algorithm::EdDsa, Public::Point(x)))
 }
 
+/// `ring` checks the numbers again at each signature, and then rejects the signature: checked here, a key that cannot
+/// be used is reported as one.
 fn rsa(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
     let algorithm = declared.unwrap_or(Algorithm::Rs256);
-    let parameters = match algorithm {
-        Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-        Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
-        Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => {
-            return Err(KeyError::UnusableJwk("its alg does not belong to its kty"));
-        }
-    };
-    let components = RsaPublicKeyComponents { n: bytes(jwk, "n")?, e: bytes(jwk, "e")? };
-    // Checked again by ring at each use; here so that a weak key is reported when it is read.
-    if components.n.len() < 256 {
+    if !matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256) {
+        return Err(KeyError::UnusableJwk("its alg does not belong to its kty"));
+    }
+    let (n, e) = (number(jwk, "n")?, number(jwk, "e")?);
+    if n.len() < MODULUS_BYTES_MIN {
         return Err(KeyError::UnusableJwk("its modulus has less than 2048 bits"));
     }
-    Ok((algorithm, Public::Rsa(parameters, components)))
+    if bits(&n) > MODULUS_BITS_MAX {
+        return Err(KeyError::UnusableJwk("its modulus has more than 8192 bits"));
+    }
+    let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
+    if !is_odd(&n) || !is_odd(&e) || e == [1] || bits(&e) > EXPONENT_BITS_MAX {
+        return Err(KeyError::UnusableJwk("its modulus or its exponent is not one of an RSA key"));
+    }
+    Ok((algorithm, Public::Rsa { n, e }))
+}
+
+/// An unsigned number, without the leading zero octets that some makers write although RFC 7518 section 6.3.1.1 forbids
+/// them.
+fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, KeyError> {
+    Ok(bytes(jwk, name)?.into_iter().skip_while(|octet| *octet == 0).collect())
+}
+
+/// Of a number without leading zero octets.
+fn bits(number: &[u8]) -> usize {
+    let unused = number.first().map_or(0, |first| first.leading_zeros());
+    (number.len() * 8).saturating_sub(unused as usize)
 }
 
 fn agree(declared: Option<Algorithm>, algorithm: Algorithm) -> Result<(), KeyError> {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Inner, TrustedIssuer, Verifier};
+use super::{Inner, TrustedIssuer, Verifier, issuer::Issuer};
 use crate::{
     clock::{Clock, SystemClock},
     encryption::{DecryptionKey, is_encrypted, open},
@@ -50,7 +50,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// The longest token that is looked at.
+    /// The longest token that is read, in bytes. Default: 8 KiB. Issuers of other makers have a bound of their own:
+    /// [`TrustedIssuer::token_bytes_max`].
     #[must_use]
     pub fn token_bytes_max(mut self, token_bytes_max: usize) -> Self {
         self.token_bytes_max = token_bytes_max;
@@ -95,19 +96,33 @@ impl VerifierBuilder {
         self.encryption.check()?;
         let mut issuers = Vec::with_capacity(self.issuers.len());
         for issuer in self.issuers {
-            let issuer = issuer.build(&self.clock)?;
-            if issuers.iter().any(|other: &super::Issuer| other.id == issuer.id) {
+            let issuer = issuer.build(&self.clock, self.token_bytes_max)?;
+            if issuers.iter().any(|other: &Issuer| other.id == issuer.id) {
                 return Err(BuildError::new(&issuer.id, "the issuer is named twice"));
             }
             issuers.push(issuer);
         }
+        tell_clients_apart(&mut issuers);
+        let token_bytes_max = issuers.iter().map(|issuer| issuer.token_bytes_max).max();
         Ok(Verifier(Arc::new(Inner {
             issuers,
             leeway: Duration::from_secs(self.leeway.as_secs()),
-            token_bytes_max: self.token_bytes_max,
+            token_bytes_max: token_bytes_max.unwrap_or(self.token_bytes_max),
             encryption: self.encryption,
             clock: self.clock,
         })))
+    }
+}
+
+/// RFC 9068 section 4 has `client_id` unique within an issuer alone. Where several may speak for one audience, it says
+/// who calls only in tokens of an issuer whose clients are declared.
+fn tell_clients_apart(issuers: &mut [Issuer]) {
+    let shared: Vec<bool> = issuers
+        .iter()
+        .map(|issuer| issuers.iter().any(|other| other.id != issuer.id && issuer.shares_an_audience(other)))
+        .collect();
+    for (issuer, shared) in issuers.iter_mut().zip(shared) {
+        issuer.client_ids_are_unique = issuer.clients.is_some() || !shared;
     }
 }
 
@@ -129,6 +144,10 @@ impl Encryption {
             return Err(BuildError::new("", "two decryption keys have one ID"));
         }
         Ok(())
+    }
+
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// The signed token inside an encrypted one; `None` for one that is not encrypted and need not be.

@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use super::claims::Profile;
+use super::{claims::Profile, jws::Jws};
 use crate::{
-    error::{Unverified, VerifyError},
+    error::{Unverified, VerifyError, kind_of, quoted},
     key_set::source::KeySource,
+    policy::matches,
     revocation::Revocations,
     signature::Algorithm,
-    token::Claims,
+    token::{Claims, VerifiedToken},
 };
 
-/// What a caller is told to wait once pushed trust is too old.
+/// What a caller is told to wait once keys or pushed trust are too old.
 const RETRY_AFTER_STALE: Duration = Duration::from_secs(5);
 
 /// A trusted issuer at work.
@@ -25,39 +26,102 @@ pub(super) struct Issuer {
     /// Whether a token without `typ` is accepted too.
     pub(super) untyped: bool,
     pub(super) profile: Profile,
+    pub(super) token_bytes_max: usize,
+    /// The clients that it may speak for: IDs, or prefixes and a final `*`. `None`: any.
+    pub(super) clients: Option<Vec<String>>,
+    /// The scopes that it may grant, written alike. `None`: any.
+    pub(super) scopes: Option<Vec<String>>,
+    /// No other trusted issuer may have clients of the same ID.
+    pub(super) client_ids_are_unique: bool,
     pub(super) revocations: Revocations,
 }
 
 impl Issuer {
     /// Whether what is known of this issuer may still be relied on.
     pub(super) fn check_fresh(&self) -> Result<(), VerifyError> {
+        self.keys.keep_fresh();
         if self.keys.is_stale() {
             return Err(Unverified::KeyUnavailable { retry_after: RETRY_AFTER_STALE }.into());
         }
         Ok(())
     }
 
-    pub(super) fn check_algorithm(&self, algorithm: Algorithm) -> Result<(), VerifyError> {
-        if self.algorithms.contains(&algorithm) { Ok(()) } else { Err(Unverified::AlgorithmNotAllowed.into()) }
+    /// Algorithm, and what other makers' tokens alone may have in their header.
+    pub(super) fn check_header(&self, jws: &Jws<'_>) -> Result<(), VerifyError> {
+        if !self.profile.foreign {
+            jws.check_no_key()?;
+        }
+        if self.algorithms.contains(&jws.algorithm) {
+            return Ok(());
+        }
+        let allowed: Vec<&str> = self.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        let expected = format!("one of {allowed:?}");
+        Err(Unverified::AlgorithmNotAllowed.about("alg", quoted(jws.algorithm.name()), expected))
     }
 
     /// RFC 7515 section 4.1.9: a media type, case-insensitive, `application/` left out or not.
     pub(super) fn check_type(&self, token_type: Option<&str>) -> Result<(), VerifyError> {
         const PREFIX: &str = "application/";
-        let Some(token_type) = token_type else {
-            return if self.untyped { Ok(()) } else { Err(Unverified::TypeNotAllowed.into()) };
-        };
-        let short = match token_type.split_at_checked(PREFIX.len()) {
-            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
-            Some(_) | None => token_type,
-        };
-        let accepted = self.token_types.iter().any(|accepted| accepted.eq_ignore_ascii_case(short));
-        if accepted { Ok(()) } else { Err(Unverified::TypeNotAllowed.into()) }
+        let accepted = token_type.map_or(self.untyped, |token_type| {
+            let short = match token_type.split_at_checked(PREFIX.len()) {
+                Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+                Some(_) | None => token_type,
+            };
+            self.token_types.iter().any(|accepted| accepted.eq_ignore_ascii_case(short))
+        });
+        if accepted {
+            return Ok(());
+        }
+        let came = token_type.map_or_else(|| kind_of(None), quoted);
+        Err(Unverified::TypeNotAllowed.about("typ", came, format!("one of {:?}", self.token_types)))
     }
 
     pub(super) fn check_audience(&self, claims: &Claims, audience: &str) -> Result<(), VerifyError> {
         let allowed = self.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
         let meant = claims.audiences().any(|one| one == audience);
-        if allowed && meant { Ok(()) } else { Err(Unverified::AudienceMismatch.into()) }
+        if allowed && meant {
+            return Ok(());
+        }
+        let expected = if allowed {
+            quoted(audience)
+        } else {
+            format!("{}, for which this issuer is not trusted", quoted(audience))
+        };
+        let came = claims.audiences().collect::<Vec<_>>().join(" ");
+        Err(Unverified::AudienceMismatch.about("aud", quoted(&came), expected))
+    }
+
+    /// Whether both may speak for clients at one audience. Identity tokens name no clients.
+    pub(super) fn shares_an_audience(&self, other: &Self) -> bool {
+        if self.profile.identity || other.profile.identity {
+            return false;
+        }
+        match (&self.audiences, &other.audiences) {
+            (Some(own), Some(others)) => !own.is_disjoint(others),
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Holds the claims against what this issuer may say: which clients are its own, and which scopes it grants.
+    pub(super) fn limit(&self, claims: &mut Claims) -> Result<(), VerifyError> {
+        let among = |patterns: &[String], name: &str| patterns.iter().any(|pattern| matches(pattern, name));
+        claims.client_id_is_unique = self.client_ids_are_unique;
+        if let Some(scopes) = &self.scopes {
+            claims.retain_scopes(|scope| among(scopes, scope));
+        }
+        match &self.clients {
+            Some(clients) if !among(clients, claims.client_id()) => {
+                let came = quoted(claims.client_id());
+                Err(Unverified::ClientNotTrusted.about("client_id", came, format!("one of {clients:?}")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn check_revoked(&self, token: &VerifiedToken) -> Result<(), VerifyError> {
+        if !self.revocations.revokes(token) {
+            return Ok(());
+        }
+        Err(Unverified::Revoked.about("jti", quoted(token.token_id()), "a token that is not revoked"))
     }
 }

@@ -26,8 +26,14 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 /// Between two fetches for unknown keys, unless told otherwise.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
+/// A shorter `max_age` or `cooldown` would ask the issuer without a pause.
+const FRESHNESS_MIN: Duration = Duration::from_secs(1);
+
 /// Pushed trust serves this long after its stream was lost, unless told otherwise.
 const STALE_AFTER: Duration = Duration::from_secs(3600);
+
+/// Longest token of another maker, unless told otherwise: Entra ID writes up to 200 groups into one, 14 KiB.
+const FOREIGN_TOKEN_BYTES_MAX: usize = 32 * 1024;
 
 /// An issuer whose tokens are accepted, by its exact identifier.
 ///
@@ -37,8 +43,9 @@ const STALE_AFTER: Duration = Duration::from_secs(3600);
 pub struct TrustedIssuer {
     issuer: Arc<str>,
     keys: KeysFrom,
-    freshness: Freshness,
-    stale_after: Duration,
+    max_age: Duration,
+    cooldown: Duration,
+    stale_after: Option<Duration>,
     http: Option<HttpClient>,
     plaintext: Option<danger::AllowPlaintext>,
     audiences: Option<BTreeSet<String>>,
@@ -46,6 +53,9 @@ pub struct TrustedIssuer {
     token_types: Vec<String>,
     untyped: bool,
     profile: Profile,
+    token_bytes_max: Option<usize>,
+    clients: Option<Vec<String>>,
+    scopes: Option<Vec<String>>,
     revocations: Revocations,
 }
 
@@ -117,15 +127,19 @@ impl TrustedIssuer {
         Ok(Self {
             issuer: issuer.into(),
             keys,
-            stale_after: STALE_AFTER,
-            freshness: Freshness { max_age: MAX_AGE, cooldown: COOLDOWN },
+            stale_after: None,
+            max_age: MAX_AGE,
+            cooldown: COOLDOWN,
             http: None,
             plaintext: None,
             audiences: None,
             algorithms: Algorithm::ALL.to_vec(),
             token_types: vec!["at+jwt".to_owned()],
             untyped: false,
-            profile: Profile::AccessToken,
+            profile: Profile::default(),
+            token_bytes_max: None,
+            clients: None,
+            scopes: None,
             revocations: Revocations::new(),
         })
     }
@@ -134,6 +148,25 @@ impl TrustedIssuer {
     #[must_use]
     pub fn audiences<T: Into<String>>(mut self, audiences: impl IntoIterator<Item = T>) -> Self {
         self.audiences = Some(audiences.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Accepts its tokens for these clients only: client IDs, or prefixes and a final `*`.
+    ///
+    /// A client ID is unique within its issuer alone (RFC 9068 section 4). Where several trusted issuers may speak for one
+    /// audience, a policy that names `callers` admits only clients of issuers that have this setting. `["*"]` says that
+    /// the IDs of this issuer's clients count as they are.
+    #[must_use]
+    pub fn clients<T: Into<String>>(mut self, clients: impl IntoIterator<Item = T>) -> Self {
+        self.clients = Some(clients.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Lets this issuer grant these scopes only: names, or prefixes and a final `*`. Others in its tokens do not count,
+    /// and [`Caller::scopes`](crate::caller::Caller::scopes) does not show them.
+    #[must_use]
+    pub fn scopes<T: Into<String>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
+        self.scopes = Some(scopes.into_iter().map(Into::into).collect());
         self
     }
 
@@ -154,11 +187,28 @@ impl TrustedIssuer {
 
     /// Takes what the issuer says about a subject, such as its ID tokens (OpenID Connect Core section 2), in place
     /// of access tokens: of these `typ` and no other, and `client_id` and `jti` may be missing. For whoever
-    /// exchanges them (RFC 8693); a resource server has no use for them.
+    /// exchanges them (RFC 8693); a resource server has no use for them. Implies [`TrustedIssuer::foreign`].
     #[must_use]
     pub fn identity_tokens<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
         self.token_types = types.into_iter().map(Into::into).collect();
-        self.profile = Profile::Identity;
+        self.profile.identity = true;
+        self.foreign()
+    }
+
+    /// Reads its tokens as RFC 7515 and RFC 7519 have them, for an issuer of another maker. A token may have 32 KiB.
+    /// A key or the address of one in its header is ignored. Times may have a fraction, `iat` may be missing, and
+    /// `scope` may be a list. Everything that decides about access is checked as it is for every other token.
+    #[must_use]
+    pub fn foreign(mut self) -> Self {
+        self.profile.foreign = true;
+        self
+    }
+
+    /// The longest token of this issuer that is read, in bytes. Default: that of the verifier, and 32 KiB for a
+    /// [`TrustedIssuer::foreign`] one.
+    #[must_use]
+    pub fn token_bytes_max(mut self, token_bytes_max: usize) -> Self {
+        self.token_bytes_max = Some(token_bytes_max);
         self
     }
 
@@ -170,25 +220,26 @@ impl TrustedIssuer {
         self
     }
 
-    /// Fetches the key set again once it is this old. Default: 5 minutes.
+    /// Fetches the key set again once it is this old: a second at least. Default: 5 minutes.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.freshness.max_age = max_age;
+        self.max_age = max_age;
         self
     }
 
-    /// Lets at least this pass between fetches that unknown keys cause. Default: 5 seconds.
+    /// Lets at least this pass between fetches that unknown keys cause: a second at least. Default: 5 seconds.
     #[must_use]
     pub fn cooldown(mut self, cooldown: Duration) -> Self {
-        self.freshness.cooldown = cooldown;
+        self.cooldown = cooldown;
         self
     }
 
-    /// For [`TrustedIssuer::watch`]: accepts nothing once the stream was lost for so long, as revocations may
-    /// have been missed. Default: one hour.
+    /// Accepts nothing once the issuer was unreachable for so long. For [`TrustedIssuer::watch`] the default is one
+    /// hour, as revocations may have been missed. A fetched key set has no such limit by default and serves through an
+    /// outage of any length, so that who cuts a verifier off from its issuer keeps a withdrawn key alive.
     #[must_use]
     pub fn stale_after(mut self, stale_after: Duration) -> Self {
-        self.stale_after = stale_after;
+        self.stale_after = Some(stale_after);
         self
     }
 
@@ -213,24 +264,32 @@ impl TrustedIssuer {
         self
     }
 
-    pub(super) fn build(self, clock: &Arc<dyn Clock>) -> Result<Issuer, BuildError> {
+    /// `token_bytes_max` is the verifier's.
+    pub(super) fn build(self, clock: &Arc<dyn Clock>, token_bytes_max: usize) -> Result<Issuer, BuildError> {
+        if self.max_age < FRESHNESS_MIN || self.cooldown < FRESHNESS_MIN {
+            return Err(BuildError::new(&self.issuer, "max_age and cooldown must be a second at least"));
+        }
+        let patterns = self.clients.iter().chain(&self.scopes).flatten();
+        if let Some(bad) = patterns.into_iter().find(|pattern| !is_pattern(pattern)) {
+            let fault = format!("{bad:?} must be a name, or a prefix and one final \"*\"");
+            return Err(BuildError::new(&self.issuer, fault));
+        }
         let keys = match &self.keys {
             KeysFrom::TrustStream(channel) => {
                 let push = Push {
                     channel: self.connect(channel)?,
                     revocations: self.revocations.clone(),
-                    stale_after: self.stale_after,
+                    stale_after: self.stale_after.unwrap_or(STALE_AFTER),
                     clock: Arc::clone(clock),
                 };
                 KeySource::Pushed(PushedTrust::new(Arc::clone(&self.issuer), push))
             }
             KeysFrom::Fixed(keys) => KeySource::Fixed(Arc::clone(keys)),
-            KeysFrom::TrustService(channel) => {
-                self.remote(FromTrustService { issuer: Arc::clone(&self.issuer), channel: self.connect(channel)? })
-            }
+            KeysFrom::TrustService(channel) => self
+                .remote(clock, FromTrustService { issuer: Arc::clone(&self.issuer), channel: self.connect(channel)? }),
             KeysFrom::Jwks(url) => {
                 let http = self.checked_client(url)?;
-                self.remote(FromJwks { http, url: url.clone() })
+                self.remote(clock, FromJwks { http, url: url.clone() })
             }
             KeysFrom::Discovery => {
                 let fault = |fault| BuildError::new(&self.issuer, fault);
@@ -239,8 +298,12 @@ impl TrustedIssuer {
                     return Err(fault("the issuer has a query or a fragment (RFC 8414 section 2)"));
                 }
                 let (http, documents) = (self.checked_client(&url)?, Documents::of(&url));
-                self.remote(FromDiscovery { http, issuer: Arc::clone(&self.issuer), documents })
+                self.remote(clock, FromDiscovery { http, issuer: Arc::clone(&self.issuer), documents })
             }
+        };
+        let default_max = match self.profile.foreign {
+            true => token_bytes_max.max(FOREIGN_TOKEN_BYTES_MAX),
+            false => token_bytes_max,
         };
         Ok(Issuer {
             id: self.issuer,
@@ -250,6 +313,11 @@ impl TrustedIssuer {
             token_types: self.token_types,
             untyped: self.untyped,
             profile: self.profile,
+            token_bytes_max: self.token_bytes_max.unwrap_or(default_max),
+            clients: self.clients,
+            scopes: self.scopes,
+            // Until the other issuers are known.
+            client_ids_are_unique: false,
             revocations: self.revocations,
         })
     }
@@ -258,8 +326,10 @@ impl TrustedIssuer {
         server.connect(self.plaintext).map_err(|fault| BuildError::new(&self.issuer, fault))
     }
 
-    fn remote(&self, fetcher: impl FetchKeys) -> KeySource {
-        KeySource::Remote(RemoteKeySet::new(Arc::clone(&self.issuer), Box::new(fetcher), self.freshness))
+    fn remote(&self, clock: &Arc<dyn Clock>, fetcher: impl FetchKeys) -> KeySource {
+        let freshness = Freshness { max_age: self.max_age, cooldown: self.cooldown, stale_after: self.stale_after };
+        let (issuer, clock) = (Arc::clone(&self.issuer), Arc::clone(clock));
+        KeySource::Remote(RemoteKeySet::new(issuer, Box::new(fetcher), freshness, clock))
     }
 
     fn checked_client(&self, url: &Url) -> Result<HttpClient, BuildError> {
@@ -272,4 +342,10 @@ impl TrustedIssuer {
         http.check(url).map_err(fault)?;
         Ok(http)
     }
+}
+
+/// A name, or a prefix and one final `*`.
+fn is_pattern(pattern: &str) -> bool {
+    let name = pattern.strip_suffix('*').unwrap_or(pattern);
+    !pattern.is_empty() && !name.contains(['*', ' '])
 }

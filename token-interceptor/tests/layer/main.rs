@@ -43,9 +43,12 @@ use tonic_types::StatusExt as _;
 use tower::{Layer as _, ServiceExt as _};
 
 mod http_routes;
+mod issuers;
 mod marks;
 mod policies;
+mod requests;
 mod streams;
+mod web;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
 mod inventory {

@@ -103,6 +103,9 @@ fn answers_that_are_no_key_set_leave_the_held_one_as_it_is() {
         Keys::Served(String::new()),
         Keys::Served("<html>".to_owned()),
         Keys::Served("[]".to_owned()),
+        // It lists keys, and none that can be used.
+        Keys::Served(r#"{"keys":[{}]}"#.to_owned()),
+        Keys::Served(r#"{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"RSA","n":"AA","e":"AQAB"}]}"#.to_owned()),
         Keys::Served(format!(r#"{{"keys":["{}"]}}"#, "x".repeat(300 * 1024))),
         Keys::Hangs,
     ] {
@@ -127,5 +130,42 @@ fn the_task_ends_with_the_last_handle() {
         let before = issuer.fetches();
         sleep(8 * MINUTE).await;
         assert_eq!(issuer.fetches(), before);
+    });
+}
+
+#[test]
+fn a_fetched_set_serves_no_longer_than_stale_after_where_it_is_set() {
+    let stale_after = 10 * MINUTE;
+    simulate_with(
+        70 * MINUTE,
+        move |trusted| trusted.stale_after(stale_after),
+        move |world| async move {
+            let good = world.issuer.signer.token().sign();
+            world.call(&good).await.unwrap();
+            turmoil::partition("service", "issuer");
+            sleep(stale_after - MINUTE).await;
+            world.call(&good).await.unwrap();
+            sleep(2 * MINUTE).await;
+            retry_after(world.call(&good).await);
+            turmoil::repair("service", "issuer");
+            sleep(2 * MINUTE).await;
+            world.call(&good).await.unwrap();
+        },
+    );
+}
+
+#[test]
+fn the_one_key_without_kid_is_looked_up_again_after_a_rotation() {
+    simulate(MINUTE, |world| async move {
+        let anonymous = |issuer: &token_interceptor::test_util::TestIssuer| {
+            Keys::Served(issuer.jwks().replace(&format!(r#""kid":"{}","#, issuer.key_id()), ""))
+        };
+        world.issuer.set_keys(anonymous(&world.issuer.signer));
+        world.call(&world.issuer.signer.token().without_header("kid").sign()).await.unwrap();
+        let rotated = world.issuer.signer.rotated();
+        world.issuer.set_keys(anonymous(&rotated));
+        world.call(&rotated.token().without_header("kid").sign()).await.unwrap();
+        let forged = world.issuer.signer.rotated().token().without_header("kid").sign();
+        assert_eq!(reason(world.call(&forged).await), "TOKEN_INVALID");
     });
 }

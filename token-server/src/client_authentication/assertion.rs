@@ -19,7 +19,7 @@ use std::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use token_interceptor::{
-    clock::numeric_date,
+    clock::{numeric_date, numeric_date_of},
     signature::{Algorithm, VerifyingKey},
     verify::jws::Jws,
 };
@@ -85,7 +85,7 @@ impl UnverifiedAssertion {
         if text.len() > ASSERTION_BYTES_MAX {
             return Err(MALFORMED);
         }
-        let jws = Jws::parse(&text).map_err(|_| MALFORMED)?;
+        let jws = Jws::parse_foreign(&text).map_err(|_| MALFORMED)?;
         let subject = jws.claims.get("sub").and_then(Value::as_str).ok_or(MALFORMED)?.to_owned();
         if client_id.is_some_and(|client_id| client_id != subject) {
             return Err(AuthenticationFailure::AssertionRefused("client_id is not its sub"));
@@ -142,7 +142,7 @@ impl Assertions {
         client: Option<&Client>,
         now: SystemTime,
     ) -> Result<Option<String>, IssueError> {
-        let jws = Jws::parse(assertion.text.expose_secret()).map_err(|_| refused("it is malformed"))?;
+        let jws = Jws::parse_foreign(assertion.text.expose_secret()).map_err(|_| refused("it is malformed"))?;
         let candidate = match client {
             Some(client) => self.candidate(client, &jws, now).await,
             None => None,
@@ -187,7 +187,7 @@ impl Assertions {
             return Err(refused("aud is not the issuer identifier alone"));
         }
         let (now, leeway) = (numeric_date(now), LEEWAY.as_secs());
-        let expires = number(claims, "exp")?.ok_or(refused("it has no exp"))?;
+        let expires = time(claims, "exp", false)?.ok_or(refused("it has no exp"))?;
         if now >= expires.saturating_add(leeway) {
             return Err(refused("it has expired"));
         }
@@ -195,7 +195,7 @@ impl Assertions {
             return Err(refused("it lives too long"));
         }
         for start in ["iat", "nbf"] {
-            if number(claims, start)?.is_some_and(|start| start > now + leeway) {
+            if time(claims, start, true)?.is_some_and(|start| start > now + leeway) {
                 return Err(refused("its iat or nbf is in the future"));
             }
         }
@@ -263,11 +263,11 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-fn number(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, IssueError> {
-    match claims.get(name) {
-        None => Ok(None),
-        Some(value) => value.as_u64().map(Some).ok_or(refused("a time is not a whole number")),
-    }
+/// RFC 7519 section 2: a time may have a fraction. It is rounded to the side that accepts less.
+fn time(claims: &Map<String, Value>, name: &str, round_up: bool) -> Result<Option<u64>, IssueError> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let seconds = value.as_u64().or_else(|| numeric_date_of(value.as_f64()?, round_up));
+    seconds.map(Some).ok_or(refused("a time is not a number of seconds"))
 }
 
 const fn refused(why: &'static str) -> IssueError {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use token_proto::token::v1::{GetIssuerRequest, KeyState, ListKeysRequest, trust_service_client::TrustServiceClient};
 use tonic::transport::Channel;
 
-use super::{FetchError, FetchKeys};
-use crate::{http_client, key_set::KeySet};
+use super::{FetchError, FetchKeys, usable};
+use crate::{http_client, key_set::KeySet, trace_context};
 
 /// Largest answer: as for HTTP.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -27,13 +27,15 @@ impl FetchKeys for FromTrustService {
             true => FetchError::GrpcUntrusted,
             false => FetchError::Grpc(status.code()),
         };
-        let described = client.get_issuer(GetIssuerRequest {}).await.map_err(failed)?.into_inner();
+        let described =
+            client.get_issuer(trace_context::request(GetIssuerRequest {})).await.map_err(failed)?.into_inner();
         if described.issuer.is_none_or(|described| *described.issuer != *self.issuer) {
             return Err(FetchError::OtherIssuer { what: "the TrustService" });
         }
-        let keys = client.list_keys(ListKeysRequest {}).await.map_err(failed)?.into_inner().keys;
+        let keys =
+            client.list_keys(trace_context::request(ListKeysRequest {})).await.map_err(failed)?.into_inner().keys;
         let trusted = keys.iter().filter(|key| key.state() != KeyState::Distrusted);
-        Ok(KeySet::from_jwks_one_by_one(trusted.map(|key| &*key.jwk)))
+        usable(KeySet::from_jwks_one_by_one(trusted.map(|key| &*key.jwk)))
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use url::Url;
 
-use super::{FetchError, FetchKeys};
+use super::{FetchError, FetchKeys, usable};
 use crate::{http_client::HttpClient, json, key_set::KeySet};
 
 const OPENID: &str = "the issuer's OpenID configuration";
@@ -90,7 +90,7 @@ impl FromDiscovery {
 }
 
 async fn key_set(http: &HttpClient, url: &Url) -> Result<KeySet, FetchError> {
-    Ok(KeySet::from_jwks(&get(http, KEYS, url).await?)?)
+    usable(KeySet::from_jwks(&get(http, KEYS, url).await?)?)
 }
 
 /// A redirect is not followed, and is no success.
