@@ -1,9 +1,18 @@
 //! Changes to the store, as they happen: to the caches and to the trust stream.
 //!
-//! The change log is the only source, whoever made the change: this process (which wakes the follower at
-//! once), another replica, or a command on the same file (which the poll finds). Losing touch with the store
-//! is itself an event, because what caches hold is only as good as the feed that would correct it.
+//! The change log is the only source, whichever process made the change: this one (which wakes the follower at
+//! once), another replica, or a command on the same file (which the poll finds). The follower delivers a change
+//! before it advances, so a failure or a cancellation repeats a change and never skips one.
+//!
+//! | what happens | event |
+//! |---|---|
+//! | a change is in the log | `Changed` |
+//! | a change of a kind that this version does not know | `Resync` |
+//! | the log was unreachable for a moment, or the connection was lost on which changes are announced | `Resync` |
+//! | the log is not the one that was followed: restored, failed over, another database | `Resync` |
+//! | the log is unreachable for longer than memory may be trusted | `Stale` |
 
+mod position;
 mod told;
 
 use std::{
@@ -16,23 +25,24 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use self::{position::Position, told::Reason};
 use crate::{
     error_chain,
-    store::{ChangeKind, ChangeLog, StoreError},
+    store::{Change, ChangeKind, ChangeLog, StoreError},
 };
 
-/// Changes read at once.
+/// Changes read in one query.
 const BATCH: u32 = 500;
-/// Events that a subscriber may lag behind before it has to begin anew.
+/// Events that a subscriber may lag behind before it gets `Resync` in their place.
 const BACKLOG: usize = 1024;
-/// A store that takes longer to answer is out of reach.
+/// How long the follower waits for one answer of the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Changes are kept for this long,
+/// Changes are kept for this long. A follower that was away for longer misses the row that it remembers, and resyncs.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// and purged this often.
+/// How often each process purges the log.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
-/// Out of touch for longer, the log may have been purged of what was missed.
-const PURGE_MARGIN: Duration = Duration::from_secs(12 * 3600);
+/// Between two resyncs for lost connections: a connection that comes and goes must not keep the store busy.
+const RESYNC_PAUSE: Duration = Duration::from_secs(10);
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,16 +51,16 @@ pub enum Event {
     Changed(ChangeKind),
     /// Changes may have been missed: everything may have changed.
     Resync,
-    /// The store has been out of reach for longer than memory may be trusted.
+    /// The store has been unreachable for longer than memory may be trusted.
     Stale,
 }
 
 /// How the feed follows the log.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedSettings {
-    /// How often it looks for other processes' changes.
+    /// How often it polls for other processes' changes.
     pub poll_interval: Duration,
-    /// For how long memory may be trusted while the store is out of reach.
+    /// For how long memory may be trusted while the store is unreachable.
     pub staleness_max: Duration,
 }
 
@@ -75,13 +85,24 @@ impl Feed {
     ///
     /// When the log cannot be read.
     pub async fn start(log: Arc<dyn ChangeLog>, settings: FeedSettings) -> Result<Self, StoreError> {
-        let seen = log.last_change().await?;
-        told::reached(seen);
+        let connections_lost = log.connections_lost();
+        let position = answered(Position::at_end(&*log)).await?;
+        told::reached(position.sequence());
         told::stale(false);
         let sender = Arc::new(broadcast::Sender::new(BACKLOG));
         let now = Instant::now();
-        let events = Arc::downgrade(&sender);
-        let follower = Follower { log, settings, events, seen, contact: now, purged: now, stale: false };
+        let follower = Follower {
+            log,
+            settings,
+            events: Arc::downgrade(&sender),
+            position,
+            connections_lost,
+            owed: None,
+            resynced: None,
+            contact: now,
+            purged: now,
+            stale: false,
+        };
         tokio::spawn(follower.run());
         Ok(Self(sender))
     }
@@ -108,8 +129,14 @@ struct Follower {
     log: Arc<dyn ChangeLog>,
     settings: FeedSettings,
     events: Weak<broadcast::Sender<Event>>,
-    /// The last change that was passed on.
-    seen: u64,
+    /// Moves together with the delivery, never ahead of it.
+    position: Position,
+    /// As the store counted them when the follower last asked.
+    connections_lost: u64,
+    /// Why subscribers are still to be told to read everything anew.
+    owed: Option<Reason>,
+    /// When they last were.
+    resynced: Option<Instant>,
     /// When the store last answered.
     contact: Instant,
     /// When the log was last purged by this process.
@@ -125,11 +152,9 @@ impl Follower {
                 () = sleep(self.settings.poll_interval) => {}
             }
             let Some(events) = self.events.upgrade() else { return };
-            let read = timeout(PATIENCE, self.read()).await;
-            match read.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed))) {
-                Ok(news) => {
-                    told::reached(self.seen);
-                    self.in_touch(&events, news);
+            match self.catch_up(&events).await {
+                Ok(()) => {
+                    self.in_touch(&events);
                     self.purge().await;
                 }
                 // The last handle has gone meanwhile, and whoever held it has closed the store.
@@ -139,62 +164,83 @@ impl Follower {
         }
     }
 
-    /// What is new; `None` where the log says less than it once did, as after a restore from a backup.
-    async fn read(&mut self) -> Result<Option<Vec<ChangeKind>>, StoreError> {
-        let last = self.log.last_change().await?;
-        if last < self.seen {
-            self.seen = last;
-            return Ok(None);
+    /// Reads and delivers what is new, a page at a time. A failure leaves the position at the last delivered change.
+    async fn catch_up(&mut self, events: &broadcast::Sender<Event>) -> Result<(), StoreError> {
+        loop {
+            let page = answered(self.log.changes_from(self.position.sequence(), BATCH)).await?;
+            let more = page.changes.len() >= BATCH as usize;
+            let Some(news) = self.position.news(page) else {
+                tracing::warn!("the change log is not the one that was followed; everything is read anew");
+                // First the position, then the event: what changes in between is read twice.
+                self.position = answered(Position::at_end(&*self.log)).await?;
+                self.resync(events, Reason::Restored);
+                return Ok(());
+            };
+            self.deliver(events, news);
+            if !more {
+                return Ok(());
+            }
         }
-        let mut news = Vec::new();
-        while self.seen < last {
-            let batch = self.log.changes_after(self.seen, BATCH).await?;
-            let Some(end) = batch.last() else { break };
-            self.seen = end.sequence;
-            news.extend(batch.into_iter().map(|change| change.kind));
-        }
-        Ok(Some(news))
     }
 
-    /// Nobody listening is no failure: a receiver that comes later reads what it needs.
-    fn in_touch(&mut self, events: &broadcast::Sender<Event>, news: Option<Vec<ChangeKind>>) {
-        let missed = self.stale || self.contact.elapsed() > PURGE_MARGIN;
-        if self.stale {
-            tracing::info!("the store is in reach again");
-        }
-        (self.contact, self.stale) = (Instant::now(), false);
-        told::stale(false);
-        match news {
-            Some(news) if !missed => {
-                for kind in news {
-                    told::changed(&kind);
-                    let _ = events.send(Event::Changed(kind));
+    /// A change without a listener is no failure: a subscriber that comes later reads what it needs.
+    fn deliver(&mut self, events: &broadcast::Sender<Event>, news: Vec<Change>) {
+        let mut unknown = false;
+        for change in news {
+            match &change.kind {
+                Some(kind) => {
+                    told::changed(kind);
+                    let _ = events.send(Event::Changed(kind.clone()));
                 }
+                None => unknown = true,
             }
-            Some(_) => {
-                told::resynced("outage");
-                let _ = events.send(Event::Resync);
-            }
-            None => {
-                tracing::warn!("the change log says less than before, as after a restore: everything is read anew");
-                told::resynced("restored");
-                let _ = events.send(Event::Resync);
-            }
+            self.position.advance(change);
+        }
+        if unknown {
+            self.resync(events, Reason::UnknownKind);
+        }
+        told::reached(self.position.sequence());
+    }
+
+    fn resync(&mut self, events: &broadcast::Sender<Event>, reason: Reason) {
+        (self.owed, self.resynced) = (None, Some(Instant::now()));
+        told::resynced(reason);
+        let _ = events.send(Event::Resync);
+    }
+
+    fn in_touch(&mut self, events: &broadcast::Sender<Event>) {
+        let was_stale = std::mem::replace(&mut self.stale, false);
+        self.contact = Instant::now();
+        told::stale(false);
+        if was_stale {
+            tracing::info!("the store is reachable again");
+        }
+        let lost = self.log.connections_lost();
+        if std::mem::replace(&mut self.connections_lost, lost) != lost {
+            self.owed.get_or_insert(Reason::ConnectionLost);
+        }
+        let rested = self.resynced.is_none_or(|last| last.elapsed() >= RESYNC_PAUSE);
+        if let Some(reason) = self.owed
+            && (rested || was_stale)
+        {
+            self.resync(events, reason);
         }
     }
 
-    /// Whichever replica comes first does it for all.
+    /// The first replica to get here does it for all.
     async fn purge(&mut self) {
         if self.purged.elapsed() < PURGE_INTERVAL {
             return;
         }
         self.purged = Instant::now();
-        if let Err(error) = self.log.purge_changes(KEPT).await {
+        if let Err(error) = answered(self.log.purge_changes(KEPT)).await {
             tracing::warn!(error = %error_chain::of(&error), "the change log cannot be purged");
         }
     }
 
     fn out_of_touch(&mut self, events: &broadcast::Sender<Event>, error: &StoreError) {
+        // The store that answers next may be another server than before.
+        self.owed.get_or_insert(Reason::Outage);
         told::failed();
         tracing::warn!(error = %error_chain::of(error), "the change log cannot be read");
         if !self.stale && self.contact.elapsed() >= self.settings.staleness_max {
@@ -205,169 +251,10 @@ impl Follower {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
-    use tokio::sync::Notify;
-
-    use super::*;
-    use crate::{client::ClientId, store::Change, timestamp::from_millis};
-
-    /// A log that fails and shrinks on demand.
-    #[derive(Default)]
-    struct FakeLog {
-        changes: Mutex<Vec<Change>>,
-        broken: Mutex<bool>,
-        purged: Mutex<Vec<Duration>>,
-        wake: Notify,
-    }
-
-    impl FakeLog {
-        fn add(&self, sequence: u64, name: &str) {
-            let kind = client(name);
-            self.changes.lock().unwrap().push(Change { sequence, time: from_millis(0), kind });
-        }
-
-        fn set_broken(&self, broken: bool) {
-            *self.broken.lock().unwrap() = broken;
-        }
-
-        fn check(&self) -> Result<(), StoreError> {
-            if *self.broken.lock().unwrap() { Err(StoreError::unavailable("pulled the plug")) } else { Ok(()) }
-        }
-    }
-
-    #[async_trait]
-    impl ChangeLog for FakeLog {
-        async fn last_change(&self) -> Result<u64, StoreError> {
-            self.check()?;
-            Ok(self.changes.lock().unwrap().last().map_or(0, |change| change.sequence))
-        }
-
-        async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
-            self.check()?;
-            let changes = self.changes.lock().unwrap();
-            let after = changes.iter().filter(|change| change.sequence > sequence);
-            Ok(after.take(limit.try_into().unwrap()).cloned().collect())
-        }
-
-        async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {
-            self.purged.lock().unwrap().push(age);
-            Ok(0)
-        }
-
-        async fn changed(&self) {
-            self.wake.notified().await;
-        }
-    }
-
-    fn client(name: &str) -> ChangeKind {
-        ChangeKind::Client(ClientId::try_from(name).unwrap())
-    }
-
-    async fn start(log: &Arc<FakeLog>) -> (Feed, Subscription) {
-        let settings = FeedSettings { staleness_max: Duration::from_secs(60), ..FeedSettings::default() };
-        let feed = Feed::start(Arc::clone(log) as Arc<dyn ChangeLog>, settings).await.unwrap();
-        let subscription = feed.subscribe();
-        (feed, subscription)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn begins_at_the_end_of_the_log_and_passes_changes_on_in_order() {
-        let log = Arc::new(FakeLog::default());
-        log.add(3, "old");
-        let (_feed, mut events) = start(&log).await;
-        log.add(4, "a");
-        log.add(9, "b");
-        assert_eq!(events.next().await, Some(Event::Changed(client("a"))));
-        assert_eq!(events.next().await, Some(Event::Changed(client("b"))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_change_of_this_process_is_passed_on_without_waiting_for_the_poll() {
-        let log = Arc::new(FakeLog::default());
-        let (_feed, mut events) = start(&log).await;
-        let begun = Instant::now();
-        log.add(1, "a");
-        log.wake.notify_one();
-        assert_eq!(events.next().await, Some(Event::Changed(client("a"))));
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_change_of_another_process_is_passed_on_within_a_second() {
-        let log = Arc::new(FakeLog::default());
-        let (_feed, mut events) = start(&log).await;
-        let begun = Instant::now();
-        log.add(1, "a");
-        assert_eq!(events.next().await, Some(Event::Changed(client("a"))));
-        assert!(begun.elapsed() <= Duration::from_secs(1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_short_outage_loses_nothing() {
-        let log = Arc::new(FakeLog::default());
-        let (_feed, mut events) = start(&log).await;
-        log.set_broken(true);
-        log.add(1, "a");
-        sleep(Duration::from_secs(30)).await;
-        log.set_broken(false);
-        assert_eq!(events.next().await, Some(Event::Changed(client("a"))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_long_outage_is_told_once_and_ends_in_a_resync() {
-        let log = Arc::new(FakeLog::default());
-        let (_feed, mut events) = start(&log).await;
-        let begun = Instant::now();
-        log.set_broken(true);
-        assert_eq!(events.next().await, Some(Event::Stale));
-        assert!(begun.elapsed() >= Duration::from_secs(60));
-        sleep(Duration::from_secs(300)).await;
-        log.set_broken(false);
-        assert_eq!(events.next().await, Some(Event::Resync));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_log_that_went_backwards_is_a_resync() {
-        let log = Arc::new(FakeLog::default());
-        log.add(5, "a");
-        let (_feed, mut events) = start(&log).await;
-        log.changes.lock().unwrap().clear();
-        assert_eq!(events.next().await, Some(Event::Resync));
-        log.add(1, "b");
-        assert_eq!(events.next().await, Some(Event::Changed(client("b"))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_lags_too_far_behind_resyncs() {
-        let log = Arc::new(FakeLog::default());
-        let (_feed, mut events) = start(&log).await;
-        for sequence in 1..=3 * 1024 {
-            log.add(sequence, "a");
-        }
-        sleep(Duration::from_secs(5)).await;
-        assert_eq!(events.next().await, Some(Event::Resync));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_log_is_purged_of_what_nobody_can_still_be_missing() {
-        let log = Arc::new(FakeLog::default());
-        let (_feed, _events) = start(&log).await;
-        sleep(PURGE_INTERVAL * 3 + Duration::from_secs(60)).await;
-        assert_eq!(*log.purged.lock().unwrap(), [KEPT; 3]);
-        assert!(KEPT > PURGE_MARGIN, "who was away for less has missed nothing");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn ends_with_its_last_handle() {
-        let log = Arc::new(FakeLog::default());
-        let (feed, mut events) = start(&log).await;
-        drop(feed);
-        assert_eq!(events.next().await, None);
-        sleep(Duration::from_secs(2)).await;
-        assert_eq!(Arc::strong_count(&log), 1);
-    }
+/// A store that does not answer in time is unavailable.
+async fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(PATIENCE, answer).await.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@
 
 mod change;
 mod declared;
+#[cfg(test)]
+pub(crate) mod faults;
 mod location;
 pub mod postgres;
 mod record;
@@ -20,7 +22,7 @@ use std::{
 
 use async_trait::async_trait;
 
-pub use change::{Change, ChangeKind};
+pub use change::{Change, ChangeKind, LogPage};
 pub use declared::DeclaredStore;
 pub use location::{StoreLocation, StoreLocationError, open_state};
 pub use record::{
@@ -159,12 +161,12 @@ pub trait ChangeLog: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn last_change(&self) -> Result<u64, StoreError>;
 
-    /// Reads at most `limit` changes that came after `sequence`, in order.
+    /// Reads at most `limit` changes from `sequence` on, that one included, in order.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError>;
+    async fn changes_from(&self, sequence: u64, limit: u32) -> Result<LogPage, StoreError>;
 
     /// Forgets changes older than `age` by the store's clock, but never the last one; returns how many.
     ///
@@ -176,6 +178,12 @@ pub trait ChangeLog: Send + Sync {
     /// Waits until a change may have been made. May wake without one, and may miss another process's:
     /// whoever follows the log also polls, slowly.
     async fn changed(&self);
+
+    /// Counts the connections that were lost on which changes are announced. After a loss the store may be another
+    /// server than before.
+    fn connections_lost(&self) -> u64 {
+        0
+    }
 }
 
 /// Who changed what, for as long as the operator keeps it.

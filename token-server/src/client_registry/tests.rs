@@ -253,8 +253,8 @@ impl ChangeLog for SqliteLog {
         self.store.inner.last_change().await
     }
 
-    async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<crate::store::Change>, StoreError> {
-        self.store.inner.changes_after(sequence, limit).await
+    async fn changes_from(&self, sequence: u64, limit: u32) -> Result<crate::store::LogPage, StoreError> {
+        self.store.inner.changes_from(sequence, limit).await
     }
 
     async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {

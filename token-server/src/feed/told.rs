@@ -19,8 +19,27 @@ pub(super) fn changed(kind: &ChangeKind) {
     counter!("token_server_change_feed_changes_total", "kind" => kind).increment(1);
 }
 
-/// Everything is read anew, after an outage or a restore.
-pub(super) fn resynced(reason: &'static str) {
+/// Why everything is read anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The log could not be read for a while.
+    Outage,
+    /// The connection was lost on which changes are announced.
+    ConnectionLost,
+    /// The log is another one than before.
+    Restored,
+    /// A change of a kind that this version does not know.
+    UnknownKind,
+}
+
+/// Everything is read anew.
+pub(super) fn resynced(reason: Reason) {
+    let reason = match reason {
+        Reason::Outage => "outage",
+        Reason::ConnectionLost => "connection_lost",
+        Reason::Restored => "restored",
+        Reason::UnknownKind => "unknown_kind",
+    };
     counter!("token_server_change_feed_resyncs_total", "reason" => reason).increment(1);
 }
 

@@ -120,7 +120,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Change, StoreError};
+    use crate::store::{LogPage, StoreError};
 
     async fn told(health: &Health, service: &str) -> i32 {
         use tonic_health::pb::{HealthCheckRequest, health_server::Health as _};
@@ -171,8 +171,8 @@ mod tests {
             }
         }
 
-        async fn changes_after(&self, _: u64, _: u32) -> Result<Vec<Change>, StoreError> {
-            Ok(Vec::new())
+        async fn changes_from(&self, _: u64, _: u32) -> Result<LogPage, StoreError> {
+            Ok(LogPage { epoch: String::new(), changes: Vec::new() })
         }
 
         async fn purge_changes(&self, _: Duration) -> Result<u64, StoreError> {

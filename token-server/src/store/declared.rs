@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::{
-    AdminAuditStore, AdminRecord, AdminRecordFilter, AssertionStore, Change, ChangeLog, ClientStore, CredentialUse,
-    KeyStore, KeyTable, Revocation, RevocationStore, RevocationTarget, Store, StoreError, sqlite::SqliteStore,
+    AdminAuditStore, AdminRecord, AdminRecordFilter, AssertionStore, ChangeLog, ClientStore, CredentialUse, KeyStore,
+    KeyTable, LogPage, Revocation, RevocationStore, RevocationTarget, Store, StoreError, sqlite::SqliteStore,
 };
 use crate::client::{Client, ClientId};
 
@@ -108,8 +108,8 @@ impl ChangeLog for DeclaredStore {
         self.state.last_change().await
     }
 
-    async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
-        self.state.changes_after(sequence, limit).await
+    async fn changes_from(&self, sequence: u64, limit: u32) -> Result<LogPage, StoreError> {
+        self.state.changes_from(sequence, limit).await
     }
 
     async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {

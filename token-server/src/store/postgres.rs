@@ -10,7 +10,14 @@ mod keys;
 mod listen;
 mod revocations;
 
-use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::IpAddr,
+    str::FromStr as _,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -37,6 +44,7 @@ const CHANNEL: &str = "token_server_changes";
 pub struct PostgresStore {
     pool: PgPool,
     committed: Arc<Notify>,
+    connections_lost: Arc<AtomicU64>,
     /// Ends with the store.
     _listening: JoinSet<()>,
 }
@@ -62,8 +70,9 @@ impl PostgresStore {
         migrate(&pool).await?;
         let committed = Arc::new(Notify::new());
         let mut listening = JoinSet::new();
-        listening.spawn(listen::listen(pool.clone(), Arc::clone(&committed)));
-        Ok(Self { pool, committed, _listening: listening })
+        let connections_lost = Arc::<AtomicU64>::default();
+        listening.spawn(listen::listen(pool.clone(), Arc::clone(&committed), Arc::clone(&connections_lost)));
+        Ok(Self { pool, committed, connections_lost, _listening: listening })
     }
 
     /// Begins a change.
@@ -142,6 +151,7 @@ async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     let migrations = vec![
         migration(1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
         migration(2, "used assertions", include_str!("../../migrations/postgres/0002_used_assertion.sql")),
+        migration(3, "epoch", include_str!("../../migrations/postgres/0003_epoch.sql")),
     ];
     Migrator::with_migrations(migrations).run(pool).await.map_err(|error| {
         if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use token_interceptor::signature::Algorithm;
 
 use super::{
-    AdminRecord, Change, ChangeKind, CredentialUse, Revocation, RevocationTarget, SealedKey, StoreError, StoredKey,
+    AdminRecord, Change, ChangeKind, CredentialUse, LogPage, Revocation, RevocationTarget, SealedKey, StoreError,
+    StoredKey,
 };
 use crate::{
     client::{Client, ClientId},
@@ -75,16 +76,31 @@ pub(super) fn change_columns(kind: &ChangeKind) -> (&'static str, &str) {
     }
 }
 
-/// `sequence, time, kind, subject`.
-pub(super) fn change((sequence, time, kind, subject): (i64, i64, String, String)) -> Result<Change, StoreError> {
-    let kind = match kind.as_str() {
-        "client" => ChangeKind::Client(client_id_of(&subject)?),
-        "keys" => ChangeKind::Keys,
-        "revoked_token" => ChangeKind::Revocation(RevocationTarget::TokenId(subject)),
-        "revoked_client" => ChangeKind::Revocation(RevocationTarget::Client(client_id_of(&subject)?)),
-        _ => return Err(StoreError::corrupt(format!("unknown kind of change {kind:?}"))),
+/// `epoch, sequence, time, mark, kind, subject`, all but the first NULL where no change was found.
+pub(super) type LogRow = (String, Option<i64>, Option<i64>, Option<String>, Option<String>, Option<String>);
+
+/// At least one row, as the epoch is in each.
+pub(super) fn log_page(rows: Vec<LogRow>) -> Result<LogPage, StoreError> {
+    let epoch = rows.first().map(|row| row.0.clone());
+    let epoch = epoch.ok_or_else(|| StoreError::corrupt("the table store_epoch is empty"))?;
+    let changes = rows
+        .into_iter()
+        .filter_map(|(_, sequence, time, mark, kind, subject)| Some(change(sequence?, time?, mark?, &kind?, subject?)));
+    Ok(LogPage { epoch, changes: changes.collect::<Result<_, _>>()? })
+}
+
+/// A kind or a subject that this version cannot read is no failure: a later version writes beside this one during a
+/// rolling update.
+fn change(sequence: i64, time: i64, mark: String, kind: &str, subject: String) -> Result<Change, StoreError> {
+    let client = |subject: &str| ClientId::try_from(subject).ok();
+    let kind = match kind {
+        "client" => client(&subject).map(ChangeKind::Client),
+        "keys" => Some(ChangeKind::Keys),
+        "revoked_token" => Some(ChangeKind::Revocation(RevocationTarget::TokenId(subject))),
+        "revoked_client" => client(&subject).map(|id| ChangeKind::Revocation(RevocationTarget::Client(id))),
+        _ => None,
     };
-    Ok(Change { sequence: unsigned(sequence)?, time: from_millis(time), kind })
+    Ok(Change { sequence: unsigned(sequence)?, time: from_millis(time), mark, kind })
 }
 
 /// Kind and target, as the columns of a revocation.

@@ -129,12 +129,9 @@ impl Store for SqliteStore {
 /// Writes a row into the change log; returns its sequence number.
 async fn log_change(connection: &mut SqliteConnection, kind: &ChangeKind) -> Result<i64, StoreError> {
     let (kind, subject) = row::change_columns(kind);
-    sqlx::query_scalar("INSERT INTO change_log (kind, subject) VALUES (?1, ?2) RETURNING sequence")
-        .bind(kind)
-        .bind(subject)
-        .fetch_one(connection)
-        .await
-        .map_err(failed)
+    let insert = "INSERT INTO change_log (mark, kind, subject) VALUES (lower(hex(randomblob(16))), ?1, ?2)
+                  RETURNING sequence";
+    sqlx::query_scalar(insert).bind(kind).bind(subject).fetch_one(connection).await.map_err(failed)
 }
 
 /// One read transaction: what is committed meanwhile is not in the copy, and nothing is half in it.
@@ -165,6 +162,7 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
     let migrations = vec![
         migration(1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
         migration(2, "used assertions", include_str!("../../migrations/sqlite/0002_used_assertion.sql")),
+        migration(3, "epoch", include_str!("../../migrations/sqlite/0003_epoch.sql")),
     ];
     // Another process may be at it in the same moment: each attempt that fails over that finds more of it done.
     let attempts = 2 * migrations.len();

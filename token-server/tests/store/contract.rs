@@ -15,8 +15,8 @@ use token_server::{
     },
     key_material::KeyMaterial,
     store::{
-        AdminRecord, AdminRecordFilter, Change, ChangeKind, CredentialUse, KeyTable, Revocation, RevocationTarget,
-        SealedKey, Store, StoreError, StoredKey,
+        AdminRecord, AdminRecordFilter, ChangeKind, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey,
+        Store, StoreError, StoredKey,
     },
 };
 
@@ -47,6 +47,7 @@ macro_rules! contract {
             a_used_assertion_is_forgotten_when_it_has_expired,
             every_change_is_in_the_log_in_order,
             the_log_can_be_read_in_steps,
+            each_change_has_a_mark_of_its_own,
             purging_the_log_keeps_the_last_change,
             a_change_wakes_who_waits,
             an_audit_record_comes_with_its_change,
@@ -152,7 +153,7 @@ fn token(name: &str, forget: u64) -> Revocation {
 }
 
 async fn kinds(store: &Shared) -> Vec<ChangeKind> {
-    store.changes_after(0, 100).await.unwrap().into_iter().map(|change| change.kind).collect()
+    store.changes_from(0, 100).await.unwrap().changes.into_iter().filter_map(|change| change.kind).collect()
 }
 
 pub(crate) async fn a_client_reads_back_as_it_was_written(store: Shared) {
@@ -380,7 +381,7 @@ pub(crate) async fn every_change_is_in_the_log_in_order(store: Shared) {
     let revocation = ChangeKind::Revocation(RevocationTarget::TokenId("jti".to_owned()));
     let expected = [orders(), orders(), ChangeKind::Keys, revocation, orders()];
     assert_eq!(kinds(&store).await, expected);
-    let changes = store.changes_after(0, 100).await.unwrap();
+    let changes = store.changes_from(0, 100).await.unwrap().changes;
     assert!(changes.is_sorted_by_key(|change| change.sequence));
     assert_eq!(changes.last().map(|change| change.sequence), Some(store.last_change().await.unwrap()));
 }
@@ -389,11 +390,27 @@ pub(crate) async fn the_log_can_be_read_in_steps(store: Shared) {
     for name in ["a", "b", "c"] {
         store.create_client(&bare(name), None).await.unwrap();
     }
-    let first = store.changes_after(0, 2).await.unwrap();
-    assert_eq!(first.len(), 2);
-    let Some(Change { sequence, .. }) = first.last() else { panic!("two changes") };
-    let rest = store.changes_after(*sequence, 2).await.unwrap();
-    assert_eq!(rest.iter().map(|change| change.kind.clone()).collect::<Vec<_>>(), [ChangeKind::Client(id("c"))]);
+    let first = store.changes_from(0, 2).await.unwrap();
+    assert_eq!(first.changes.len(), 2);
+    let Some(last) = first.changes.last() else { panic!("two changes") };
+    let rest = store.changes_from(last.sequence, 2).await.unwrap();
+    assert_eq!(rest.epoch, first.epoch);
+    assert_eq!(rest.changes.first(), Some(last), "the same row, read again");
+    assert_eq!(rest.changes[1].kind, Some(ChangeKind::Client(id("c"))));
+    let beyond = store.changes_from(rest.changes[1].sequence + 1, 2).await.unwrap();
+    assert_eq!((beyond.epoch, beyond.changes), (first.epoch, vec![]));
+}
+
+/// What a follower compares: sequence numbers are given out again after a failover or a restore.
+pub(crate) async fn each_change_has_a_mark_of_its_own(store: Shared) {
+    for n in 0..20 {
+        store.create_client(&bare(&n.to_string()), None).await.unwrap();
+    }
+    let page = store.changes_from(0, 100).await.unwrap();
+    assert!(!page.epoch.is_empty());
+    let marks: BTreeSet<_> = page.changes.iter().map(|change| change.mark.as_str()).collect();
+    assert_eq!(marks.len(), 20);
+    assert!(!marks.contains(""));
 }
 
 pub(crate) async fn purging_the_log_keeps_the_last_change(store: Shared) {

@@ -64,7 +64,8 @@ async fn only_what_differs_changes_and_what_is_not_declared_goes() {
     assert_eq!(store.last_change().await.unwrap(), last, "nothing has changed");
 
     assert_eq!(store.declare(&[client("a", ""), client("b", "new"), client("d", "")], at(3)).await.unwrap(), 3);
-    let changed: Vec<_> = store.changes_after(last, 10).await.unwrap().into_iter().map(|change| change.kind).collect();
+    let changed: Vec<_> =
+        store.changes_from(last + 1, 10).await.unwrap().changes.into_iter().filter_map(|change| change.kind).collect();
     assert_eq!(changed, ["b", "d", "c"].map(|id| ChangeKind::Client(client(id, "").id)));
     assert_eq!(store.client(&a.id).await.unwrap(), Some(a), "its etag too");
     let b = store.client(&client("b", "").id).await.unwrap().unwrap();

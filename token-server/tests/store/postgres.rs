@@ -114,7 +114,7 @@ async fn sequence_numbers_become_visible_in_their_order() {
     let writers: Vec<_> = (0..4).map(write).collect();
     let (mut seen, mut count) = (0, 0);
     while count < 80 {
-        for change in store.changes_after(seen, 100).await.unwrap() {
+        for change in store.changes_from(seen + 1, 100).await.unwrap().changes {
             assert!(change.sequence > seen);
             (seen, count) = (change.sequence, count + 1);
         }
@@ -122,7 +122,7 @@ async fn sequence_numbers_become_visible_in_their_order() {
     for writer in writers {
         writer.await.unwrap();
     }
-    assert_eq!(store.changes_after(0, 1000).await.unwrap().len(), 80, "none was passed over");
+    assert_eq!(store.changes_from(0, 1000).await.unwrap().changes.len(), 80, "none was passed over");
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! The change log and the admin audit in PostgreSQL.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use super::{PostgresStore, failed};
 use crate::{
-    store::{AdminAuditStore, AdminRecord, AdminRecordFilter, Change, ChangeLog, StoreError, row},
+    store::{AdminAuditStore, AdminRecord, AdminRecordFilter, ChangeLog, LogPage, StoreError, row},
     timestamp::to_millis,
 };
 
@@ -18,16 +18,19 @@ impl ChangeLog for PostgresStore {
         row::unsigned(last.await.map_err(failed)?)
     }
 
-    async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
+    async fn changes_from(&self, sequence: u64, limit: u32) -> Result<LogPage, StoreError> {
+        // One statement: epoch and changes of the same moment.
         let rows = sqlx::query_as(
-            "SELECT sequence, time, kind, subject FROM change_log WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+            "SELECT epoch, sequence, time, mark, kind, subject FROM store_epoch LEFT JOIN (
+                 SELECT * FROM change_log WHERE sequence >= $1 ORDER BY sequence LIMIT $2
+             ) AS change ON true ORDER BY sequence",
         )
         .bind(row::signed(sequence))
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        rows.into_iter().map(row::change).collect()
+        row::log_page(rows)
     }
 
     async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {
@@ -44,6 +47,10 @@ impl ChangeLog for PostgresStore {
 
     async fn changed(&self) {
         self.committed.notified().await;
+    }
+
+    fn connections_lost(&self) -> u64 {
+        self.connections_lost.load(Ordering::Acquire)
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::{SqliteStore, failed};
 use crate::{
-    store::{AdminAuditStore, AdminRecord, AdminRecordFilter, Change, ChangeLog, StoreError, row},
+    store::{AdminAuditStore, AdminRecord, AdminRecordFilter, ChangeLog, LogPage, StoreError, row},
     timestamp::to_millis,
 };
 
@@ -18,16 +18,19 @@ impl ChangeLog for SqliteStore {
         row::unsigned(last.await.map_err(failed)?)
     }
 
-    async fn changes_after(&self, sequence: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
+    async fn changes_from(&self, sequence: u64, limit: u32) -> Result<LogPage, StoreError> {
+        // One statement: epoch and changes of the same moment.
         let rows = sqlx::query_as(
-            "SELECT sequence, time, kind, subject FROM change_log WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+            "SELECT epoch, sequence, time, mark, kind, subject FROM store_epoch LEFT JOIN (
+                 SELECT * FROM change_log WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2
+             ) AS change ON true ORDER BY sequence",
         )
         .bind(row::signed(sequence))
         .bind(limit)
         .fetch_all(&self.readers)
         .await
         .map_err(failed)?;
-        rows.into_iter().map(row::change).collect()
+        row::log_page(rows)
     }
 
     async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {

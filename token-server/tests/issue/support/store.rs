@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use token_server::{
     client::{Client, ClientId},
     store::{
-        AdminAuditStore, AdminRecord, AdminRecordFilter, AssertionStore, Change, ChangeLog, ClientStore, CredentialUse,
-        KeyStore, KeyTable, Revocation, RevocationStore, RevocationTarget, Store, StoreError,
+        AdminAuditStore, AdminRecord, AdminRecordFilter, AssertionStore, ChangeLog, ClientStore, CredentialUse,
+        KeyStore, KeyTable, LogPage, Revocation, RevocationStore, RevocationTarget, Store, StoreError,
     },
 };
 
@@ -186,8 +186,8 @@ impl ChangeLog for MemoryStore {
         self.read(0)
     }
 
-    async fn changes_after(&self, _: u64, _: u32) -> Result<Vec<Change>, StoreError> {
-        self.read(Vec::new())
+    async fn changes_from(&self, _: u64, _: u32) -> Result<LogPage, StoreError> {
+        self.read(LogPage { epoch: String::new(), changes: Vec::new() })
     }
 
     async fn purge_changes(&self, _: std::time::Duration) -> Result<u64, StoreError> {
