@@ -89,7 +89,7 @@ impl From<StoreError> for AdminError {
                 "Clients are declared in a file here, and nowhere else: change the file, and the server follows."
                     .to_owned(),
             ),
-            StoreError::Unavailable(_) => Self::Unavailable(error),
+            StoreError::Unavailable(_) | StoreError::Busy => Self::Unavailable(error),
             StoreError::Corrupt(_) => Self::Internal(error.into()),
         }
     }

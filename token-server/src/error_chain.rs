@@ -7,8 +7,12 @@ pub(crate) fn of(error: &dyn Error) -> String {
     let mut chain = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        chain.push_str(": ");
-        chain.push_str(&error.to_string());
+        let cause = error.to_string();
+        // Some libraries' errors repeat their source in their own text.
+        if !chain.ends_with(&cause) {
+            chain.push_str(": ");
+            chain.push_str(&cause);
+        }
         source = error.source();
     }
     chain
@@ -17,6 +21,13 @@ pub(crate) fn of(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use crate::{key::KeyError, store::StoreError};
+
+    #[test]
+    fn a_cause_that_is_in_the_text_already_is_not_repeated() {
+        let cause = std::io::Error::other("permission denied for schema public");
+        let error = StoreError::unavailable(sqlx::Error::Io(cause));
+        assert_eq!(super::of(&error).matches("permission denied").count(), 1);
+    }
 
     #[test]
     fn names_every_cause_once() {

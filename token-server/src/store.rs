@@ -9,6 +9,7 @@ mod declared;
 #[cfg(test)]
 pub(crate) mod faults;
 mod location;
+mod gate;
 pub mod postgres;
 mod record;
 mod row;
@@ -25,6 +26,7 @@ use async_trait::async_trait;
 pub use change::{Change, ChangeKind, LogPage};
 pub use declared::DeclaredStore;
 pub use location::{StoreLocation, StoreLocationError, open_state};
+pub use postgres::DatabaseUrlError;
 pub use record::{
     AdminRecord, AdminRecordFilter, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey, StoredKey,
 };
@@ -40,6 +42,29 @@ pub trait ClientStore: Send + Sync {
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError>;
+
+    /// Reads one client for whoever may be anybody: in one read whether or not it exists, and apart from all else that
+    /// the store is asked. When its credentials were last used is not read.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientStore::client`]; [`StoreError::Busy`].
+    async fn lookup(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        self.client(id).await
+    }
+
+    /// Reads those clients of `ids` that exist, in any order, otherwise as [`ClientStore::lookup`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientStore::client`].
+    async fn clients_by_id(&self, ids: &[ClientId]) -> Result<Vec<Client>, StoreError> {
+        let mut clients = Vec::new();
+        for id in ids {
+            clients.extend(self.lookup(id).await?);
+        }
+        Ok(clients)
+    }
 
     /// Reads at most `limit` clients in the order of their IDs, beginning after `after`.
     ///
@@ -99,6 +124,15 @@ pub trait KeyStore: Send + Sync {
     ///
     /// [`StoreError::RevisionMismatch`] when it has changed since it was read.
     async fn replace_keys(&self, table: &KeyTable, audit: Option<&AdminRecord>) -> Result<u64, StoreError>;
+
+    /// Reads the store's clock, where it has one of its own that every replica shares.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn time(&self) -> Result<Option<SystemTime>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// Revocations: few, and each expires.
@@ -236,7 +270,10 @@ pub enum StoreError {
     /// Clients are declared in a file here: only there they change.
     #[error("clients are declared in a file, and change there")]
     ReadOnly,
-    /// The store is out of reach, or cannot write. Nothing is known about what was asked.
+    /// Too many others ask the store at this moment. It was not asked, and it is not gone.
+    #[error("too many requests to the store are in flight")]
+    Busy,
+    /// The store is unreachable, or cannot write. Nothing is known about what was asked.
     #[error("the store is not available")]
     Unavailable(#[source] Source),
     /// The store holds something that cannot be read: damaged, or written by a later version.
@@ -251,7 +288,7 @@ impl StoreError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Busy)
     }
 
     /// The store is out of reach.

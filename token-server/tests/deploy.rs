@@ -198,7 +198,7 @@ async fn handbook_speaks_of_what_there_is() {
     let example = read("token-server.toml");
     for (section, settings) in [
         ("keys", ["sealing_key_file", "previous_sealing_key_files", "rotation_period", "visibility_period"].as_slice()),
-        ("store", &["staleness_max", "cached_clients"]),
+        ("store", &["staleness_max", "start_wait", "cached_clients"]),
         ("listen", &["operations_address", "danger_plaintext"]),
         ("limits", &["drain_deadline"]),
         ("secrets", &["pepper_file", "previous_pepper_files"]),

@@ -5,6 +5,7 @@ use std::{error::Error, io, io::Write as _, process::ExitCode};
 use tonic::Code;
 
 use super::connection::client_certificate::HINT;
+use crate::error_chain;
 
 /// Of which kind a failure is: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +69,8 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.what)?;
-        let mut cause: Option<&(dyn Error + 'static)> = self.cause.as_deref().map(|cause| cause as _);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+        if let Some(cause) = &self.cause {
+            write!(f, ": {}", error_chain::of(&**cause))?;
         }
         if let Some(next) = &self.next {
             write!(f, "\n  {}", next.replace('\n', "\n  "))?;

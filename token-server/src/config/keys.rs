@@ -7,11 +7,18 @@ use secrecy::{ExposeSecret as _, SecretString};
 use token_interceptor::signature::{Algorithm, SigningKey};
 
 use super::reader::Section;
-use crate::{client_registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMaterial, store::StoreLocation};
+use crate::{
+    client_registry::CLIENTS_MAX,
+    key::ImportedKey,
+    key_material::KeyMaterial,
+    store::{StoreLocation, StoreLocationError},
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A working day's outage of the store is survived by half.
 const STALENESS_MAX: Duration = Duration::from_secs(4 * 3600);
+/// A database and its network come up with the server after a power cut; a mistake in the URL shows within a minute.
+const START_WAIT: Duration = Duration::from_secs(60);
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// `[store]`: where clients, keys and revocations are kept.
@@ -23,6 +30,8 @@ pub struct Store {
     pub cached_clients: usize,
     /// For how long clients in memory still get tokens while the store is out of reach.
     pub staleness_max: Duration,
+    /// How long the start waits for a database that is unreachable.
+    pub start_wait: Duration,
     /// How often a file that declares the clients is looked at.
     pub reload_interval: Duration,
 }
@@ -32,17 +41,24 @@ impl Store {
         let location = location(&mut section).and_then(|location| with_state(&mut section, location));
         let cached_clients = section.within("cached_clients", CLIENTS_MAX, 1..=10_000_000);
         let staleness_max = section.within("staleness_max", STALENESS_MAX, Duration::ZERO..=30 * DAY);
+        let start_wait = section.within("start_wait", START_WAIT, Duration::ZERO..=DAY);
         let reload_interval = section.within("reload_interval", RELOAD_INTERVAL, RELOAD_INTERVAL / 10..=DAY);
         section.known("state");
         section.known("danger_state_in_memory");
         section.finish();
-        Some(Self { location: location?, cached_clients, staleness_max, reload_interval })
+        Some(Self { location: location?, cached_clients, staleness_max, start_wait, reload_interval })
     }
 
     /// A place, and otherwise the defaults.
     #[must_use]
     pub fn at(location: StoreLocation) -> Self {
-        Self { location, cached_clients: CLIENTS_MAX, staleness_max: STALENESS_MAX, reload_interval: RELOAD_INTERVAL }
+        Self {
+            location,
+            cached_clients: CLIENTS_MAX,
+            staleness_max: STALENESS_MAX,
+            start_wait: START_WAIT,
+            reload_interval: RELOAD_INTERVAL,
+        }
     }
 }
 
@@ -58,14 +74,14 @@ fn location(section: &mut Section<'_>) -> Option<StoreLocation> {
     section.known("url");
     section.known("url_file");
     let (key, url) = (if from_file { "url_file" } else { "url" }, url?);
-    if !from_file && section.is_in_file("url") && has_password(url.expose_secret()) {
+    if !from_file && section.is_in_file("url") && StoreLocation::has_password(url.expose_secret()) {
         let instead = "url_file = \"/path/to/file\", or the variable TOKEN_SERVER__STORE__URL";
         section.reject(key, "a password does not belong in this file".to_owned(), instead);
         return None;
     }
     let parsed = StoreLocation::parse(url.expose_secret());
     // The text is not repeated: it may hold a password.
-    parsed.map_err(|_| section.reject(key, "it is not the URL of a store known here".to_owned(), ALLOWED)).ok()
+    parsed.map_err(|error| section.reject(key, problem(error), ALLOWED)).ok()
 }
 
 /// A file that declares clients has no place for keys and revocations: `state`, unless they may be forgotten.
@@ -91,8 +107,11 @@ fn with_state(section: &mut Section<'_>, location: StoreLocation) -> Option<Stor
     }
 }
 
-fn has_password(url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| url.password().is_some())
+fn problem(error: StoreLocationError) -> String {
+    match error {
+        StoreLocationError::Unknown => "it is not the URL of a store known here".to_owned(),
+        StoreLocationError::Database(error) => error.to_string(),
+    }
 }
 
 /// `[keys]`: signing keys.

@@ -172,7 +172,7 @@ pub(crate) fn check(config: &Config) -> Result<(), DeclaredError> {
 
 /// The store of the configuration.
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
-    Ok(config.store.location.open().await?)
+    Ok(config.store.location.open_within(config.store.start_wait).await?)
 }
 
 /// The peppers of the configuration.

@@ -40,6 +40,14 @@ impl ClientStore for DeclaredStore {
         self.state.client(id).await
     }
 
+    async fn lookup(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        self.state.lookup(id).await
+    }
+
+    async fn clients_by_id(&self, ids: &[ClientId]) -> Result<Vec<Client>, StoreError> {
+        self.state.clients_by_id(ids).await
+    }
+
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
         self.state.clients(after, limit).await
     }

@@ -4,11 +4,21 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::{Instant, sleep};
 
-use super::{DeclaredStore, Store, StoreError, postgres::PostgresStore, sqlite::SqliteStore};
+use super::{
+    DeclaredStore, Store, StoreError,
+    postgres::{self, DatabaseUrlError, PostgresStore},
+    sqlite::SqliteStore,
+};
+use crate::error_chain;
+
+/// Between two attempts to reach a database at the start.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Where a store is.
 #[derive(Clone)]
@@ -26,12 +36,20 @@ pub enum StoreLocation {
     },
 }
 
-/// The text is not the URL of a store that is known here. Does not repeat it: it may hold a password.
+/// Why a text is not the URL of a store. Does not repeat the text: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not a store known here: sqlite:///path/to/file, postgres://user:password@host/database, or file:///path/to/clients.toml"
-)]
-pub struct StoreLocationError;
+#[non_exhaustive]
+pub enum StoreLocationError {
+    /// No store that is known here.
+    #[error(
+        "not a store known here: sqlite:///path/to/file, postgres://user:password@host/database, or \
+         file:///path/to/clients.toml"
+    )]
+    Unknown,
+    /// The URL of a PostgreSQL database, but not one that can be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseUrlError),
+}
 
 impl StoreLocation {
     /// Reads a URL.
@@ -43,8 +61,37 @@ impl StoreLocation {
         match url.split_once("://") {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::Declared { clients: path.into(), state: None }),
-            Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => Ok(Self::Postgres(url.into())),
-            Some(_) | None => Err(StoreLocationError),
+            Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => {
+                postgres::url::servers(url)?;
+                Ok(Self::Postgres(url.into()))
+            }
+            Some(_) | None => Err(StoreLocationError::Unknown),
+        }
+    }
+
+    /// Whether `url` is that of a database and holds a password, in whichever of the places that it may be written.
+    #[must_use]
+    pub fn has_password(url: &str) -> bool {
+        matches!(url.split_once("://"), Some(("postgres" | "postgresql", _))) && postgres::url::has_password(url)
+    }
+
+    /// Opens the store as [`StoreLocation::open`] does. A database that is unreachable is tried again for as long as
+    /// `wait`, and the log says why it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreLocation::open`].
+    pub async fn open_within(&self, wait: Duration) -> Result<Arc<dyn Store>, StoreError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            match self.open().await {
+                Err(error) if comes_up(&error) && Instant::now() + RETRY <= deadline => {
+                    let error = error_chain::of(&error);
+                    tracing::warn!(error, "the store cannot be used yet; trying again");
+                    sleep(RETRY).await;
+                }
+                opened => return opened,
+            }
         }
     }
 
@@ -74,6 +121,13 @@ impl fmt::Debug for StoreLocation {
     }
 }
 
+/// Whether the store may be usable in a moment without anything else being changed: a database that starts, a network that
+/// comes up, a standby that is promoted.
+fn comes_up(error: &StoreError) -> bool {
+    let StoreError::Unavailable(source) = error else { return false };
+    source.downcast_ref::<postgres::connect::Unusable>().is_some_and(|unusable| unusable.comes_up)
+}
+
 /// Where a server keeps what is its own beside declared clients: in a file, or in memory.
 ///
 /// # Errors
@@ -100,8 +154,21 @@ mod tests {
         assert_eq!(path("sqlite://a.db"), Some("a.db".into()));
         assert!(matches!(StoreLocation::parse("postgresql://u@h/d"), Ok(StoreLocation::Postgres(_))));
         for bad in ["", "a.db", "sqlite://", "postgres://", "mysql://u@h/d", "file://"] {
-            assert_eq!(StoreLocation::parse(bad).unwrap_err(), StoreLocationError, "{bad}");
+            assert_eq!(StoreLocation::parse(bad).unwrap_err(), StoreLocationError::Unknown, "{bad}");
         }
+        let bad = StoreLocation::parse("postgres://u:p@ss@h/d").unwrap_err();
+        assert_eq!(bad, StoreLocationError::Database(DatabaseUrlError::NotEncoded));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_is_down_is_waited_for_and_named() {
+        let location = StoreLocation::parse("postgres://u@127.0.0.1:1/none").unwrap();
+        let begun = Instant::now();
+        let error = location.open_within(Duration::from_secs(9)).await.unwrap_err();
+        assert!((8..=9).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        let chain = error_chain::of(&error);
+        assert!(chain.contains("PostgreSQL at 127.0.0.1:1"), "{chain}");
+        assert_eq!(chain.matches("Connection refused").count(), 1, "{chain}");
     }
 
     #[test]

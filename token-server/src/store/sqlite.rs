@@ -18,25 +18,34 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions as _, Connection as _, SqlStr, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    ConnectOptions as _, Connection as _, SqlStr, Sqlite, SqliteConnection, SqlitePool,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Notify;
 
-use super::{AdminRecord, ChangeKind, Store, StoreError, row};
+use super::{
+    AdminRecord, ChangeKind, Store, StoreError,
+    gate::{Gate, OpenChange},
+    row,
+};
 use crate::private_file;
 
-/// Connections that read. Reads come from cache misses and from the admin API alone.
-const READERS_MAX: u32 = 4;
+/// Connections for reads of revocations, keys and the admin API.
+const READERS_MAX: u32 = 3;
+/// Connections for lookups of clients that are not in memory, which anybody can cause.
+const LOOKUPS_MAX: u32 = 2;
 /// How long a call waits for a connection, or for another process's write.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store in one file, or in memory.
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Gate<Sqlite>,
+    readers: Gate<Sqlite>,
+    lookups: Gate<Sqlite>,
+    /// What follows the change log waits for nothing else.
+    feed: Gate<Sqlite>,
     committed: Notify,
 }
 
@@ -59,8 +68,15 @@ impl SqliteStore {
             .pragma("secure_delete", "FAST");
         let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
         migrate(&writer).await?;
-        let readers = pool(READERS_MAX).connect_lazy_with(options.read_only(true));
-        Ok(Self { writer, readers, committed: Notify::new() })
+        let options = options.read_only(true);
+        let gate = |connections| Gate::new(pool(connections).connect_lazy_with(options.clone()), PATIENCE);
+        Ok(Self {
+            writer: Gate::new(writer, PATIENCE),
+            readers: gate(READERS_MAX),
+            lookups: gate(LOOKUPS_MAX),
+            feed: gate(1),
+            committed: Notify::new(),
+        })
     }
 
     /// Copies the database file `from`, as it is at this moment, into the new file `to` (readable by its owner
@@ -94,21 +110,19 @@ impl SqliteStore {
         // The database is its one connection.
         let pool = pool(1).min_connections(1).connect_with(options).await.map_err(failed)?;
         migrate(&pool).await?;
-        Ok(Self { writer: pool.clone(), readers: pool, committed: Notify::new() })
+        let only = Gate::new(pool, PATIENCE);
+        let [writer, readers, lookups, feed] = [only.clone(), only.clone(), only.clone(), only];
+        Ok(Self { writer, readers, lookups, feed, committed: Notify::new() })
     }
 
     /// Begins a change. IMMEDIATE: a transaction that reads first and finds itself overtaken when it writes
     /// would fail, however long it is prepared to wait.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    async fn begin(&self) -> Result<OpenChange<Sqlite>, StoreError> {
+        self.writer.begin("BEGIN IMMEDIATE").await?.map_err(failed)
     }
 
     /// Ends a change, with its row in the audit, and wakes who follows the change log.
-    async fn commit(
-        &self,
-        mut transaction: Transaction<'static, Sqlite>,
-        audit: Option<&AdminRecord>,
-    ) -> Result<(), StoreError> {
+    async fn commit(&self, mut transaction: OpenChange<Sqlite>, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
         if let Some(record) = audit {
             history::record(&mut transaction, record).await?;
         }
@@ -121,8 +135,9 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        for gate in [&self.feed, &self.lookups, &self.readers, &self.writer] {
+            gate.pool().close().await;
+        }
     }
 }
 

@@ -27,6 +27,8 @@ macro_rules! contract {
         $crate::contract::contract!($open;
             a_client_reads_back_as_it_was_written,
             an_unknown_client_is_absent,
+            a_lookup_finds_what_is_there,
+            clients_are_read_by_their_ids,
             a_client_id_is_taken_once,
             an_update_needs_the_current_revision,
             of_concurrent_updates_one_succeeds,
@@ -171,6 +173,30 @@ async fn full_as(client: &Client, store: &Shared) -> Client {
 
 pub(crate) async fn an_unknown_client_is_absent(store: Shared) {
     assert_eq!(store.client(&id("nobody")).await.unwrap(), None);
+}
+
+pub(crate) async fn a_lookup_finds_what_is_there(store: Shared) {
+    let created = store.create_client(&full("orders"), None).await.unwrap();
+    store.credentials_used(&[used("orders", "b", 60)]).await.unwrap();
+    let found = store.lookup(&id("orders")).await.unwrap().unwrap();
+    assert_eq!(Client { credentials: Vec::new(), ..found.clone() }, Client { credentials: Vec::new(), ..created });
+    assert_eq!(found.credentials.len(), 2);
+    assert_eq!(store.lookup(&id("nobody")).await.unwrap(), None);
+}
+
+pub(crate) async fn clients_are_read_by_their_ids(store: Shared) {
+    for name in ["a", "b", r#"odd " ' \\ name"#] {
+        store.create_client(&bare(name), None).await.unwrap();
+    }
+    let read = async |names: &[&str]| -> BTreeSet<String> {
+        let ids: Vec<_> = names.iter().map(|name| id(name)).collect();
+        store.clients_by_id(&ids).await.unwrap().into_iter().map(|client| client.id.into()).collect()
+    };
+    assert_eq!(
+        read(&["a", "nobody", r#"odd " ' \\ name"#]).await,
+        ["a", r#"odd " ' \\ name"#].map(str::to_owned).into()
+    );
+    assert!(read(&[]).await.is_empty());
 }
 
 pub(crate) async fn a_client_id_is_taken_once(store: Shared) {

@@ -1,6 +1,10 @@
 //! PostgreSQL: the contract, and what only several replicas can show.
 
 use std::{
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -10,7 +14,7 @@ use token_server::{
     client::{Client, ClientId},
     client_registry::ClientRegistry,
     feed::{Feed, FeedSettings},
-    store::{ChangeLog as _, ClientStore as _, Store, postgres::PostgresStore},
+    store::{AssertionStore as _, ChangeLog as _, ClientStore as _, Store, StoreError, postgres::PostgresStore},
 };
 
 use crate::temporary_postgres::TemporaryPostgres;
@@ -129,6 +133,149 @@ async fn sequence_numbers_become_visible_in_their_order() {
 async fn a_database_out_of_reach_is_unavailable() {
     let error = PostgresStore::open("postgres://u@127.0.0.1:1/none").await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
+}
+
+/// Where the URL names several, whichever comes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_servers_the_one_is_used_that_can_be_written() {
+    let Some((primary, port)) = TemporaryPostgres::on_a_port() else { return };
+    let database = primary.database();
+    let (_standby, standby_port) = primary.standby();
+    let url = |hosts: &str| format!("postgres://test@{hosts}/{}?target_session_attrs=read-write", database.name);
+    for hosts in [
+        format!("127.0.0.1:1,127.0.0.1:{standby_port},127.0.0.1:{port}"),
+        format!("127.0.0.1:{port},127.0.0.1:{standby_port}"),
+    ] {
+        let store = PostgresStore::open(&url(&hosts)).await.unwrap();
+        let id = ClientId::try_from(hosts.replace([':', ','], "-")).unwrap();
+        store.create_client(&Client::new(id, SystemTime::UNIX_EPOCH), None).await.unwrap();
+    }
+    let error = PostgresStore::open(&url(&format!("127.0.0.1:{standby_port}"))).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    assert!(std::error::Error::source(source).unwrap().to_string().contains("standby"), "{error:?}");
+}
+
+/// 1 while another session has the table of clients to itself.
+const LOCKED: &str = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted \
+                      AND relation = 'client'::regclass";
+
+/// S4: what strangers ask fills one pool and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn lookups_that_hang_delay_no_decision_and_no_feed() {
+    let Some(server) = TemporaryPostgres::get() else { return };
+    let database = server.database();
+    let store = Arc::new(PostgresStore::open(&database.url).await.unwrap());
+    store.create_client(&orders(), None).await.unwrap();
+    let locked = "BEGIN; LOCK TABLE client IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(4); COMMIT";
+    std::thread::scope(|scope| {
+        scope.spawn(|| database.query(locked));
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                while database.query(LOCKED) != "1" {}
+                let lookups: Vec<_> = (0..100)
+                    .map(|_| {
+                        let store = Arc::clone(&store);
+                        tokio::spawn(async move { store.lookup(&orders().id).await })
+                    })
+                    .collect();
+                let begun = std::time::Instant::now();
+                assert!(store.use_assertion(&[1; 32], SystemTime::UNIX_EPOCH).await.unwrap());
+                assert!(!store.use_assertion(&[1; 32], SystemTime::UNIX_EPOCH).await.unwrap());
+                store.changes_from(0, 10).await.unwrap();
+                store.last_change().await.unwrap();
+                assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+                let (mut busy, mut found) = (0, 0);
+                for lookup in lookups {
+                    match lookup.await.unwrap() {
+                        Err(StoreError::Busy) => busy += 1,
+                        Ok(Some(_)) => found += 1,
+                        other => panic!("{other:?}"),
+                    }
+                }
+                assert!(busy > 90 && found > 0, "{busy} {found}");
+            });
+        });
+    });
+}
+
+/// PgBouncer in front of `database`, in one of its modes: its process, and the URL. As managed databases have it.
+fn pooler(database: &crate::temporary_postgres::Database, port: u16, mode: &str) -> Option<(Pooler, String)> {
+    const BINARY: &str = "/usr/sbin/pgbouncer";
+    if !std::path::Path::new(BINARY).exists() {
+        assert!(std::env::var_os("REQUIRE_PGBOUNCER").is_none(), "no PgBouncer: install the package pgbouncer");
+        eprintln!("SKIPPED: no PgBouncer. Install the package pgbouncer to run this test.");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let name = &database.name;
+    let settings = format!(
+        "[databases]\n{name} = host=127.0.0.1 port={port} dbname={name} user=test\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+         listen_port = {own}\nauth_type = any\npool_mode = {mode}\nunix_socket_dir =\n"
+    );
+    let file = folder.path().join("pgbouncer.ini");
+    std::fs::write(&file, settings).unwrap();
+    // It does not run as root.
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let mut command = std::process::Command::new(BINARY);
+    command.arg("-q").arg(&file).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    let pooler = Pooler { child: command.spawn().unwrap(), _folder: folder };
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect(("127.0.0.1", own)).is_err() {
+        assert!(std::time::Instant::now() < deadline, "PgBouncer starts");
+        std::thread::yield_now();
+    }
+    Some((pooler, format!("postgres://test@127.0.0.1:{own}/{name}?sslmode=disable")))
+}
+
+struct Pooler {
+    child: std::process::Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// F21, T10: without a setting in PgBouncer for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_in_session_mode_keeps_time_limits() {
+    let Some((server, port)) = TemporaryPostgres::on_a_port() else { return };
+    let database = server.database();
+    let Some((_pooler, url)) = pooler(&database, port, "session") else { return };
+    let store = Arc::new(PostgresStore::open(&url).await.unwrap());
+    let feed = by_notice(&store).await;
+    let mut events = feed.subscribe();
+    store.create_client(&orders(), None).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("heard of it").unwrap();
+    // A statement that waits for a lock is ended by the limit.
+    std::thread::scope(|scope| {
+        scope.spawn(|| database.query("BEGIN; LOCK TABLE client IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(8); COMMIT"));
+        while database.query(LOCKED) != "1" {}
+        let error = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(store.client(&orders().id)).unwrap_err()
+        });
+        assert!(format!("{error:?}").contains("timeout"), "{error:?}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_in_transaction_mode_is_refused_with_a_sentence() {
+    for mode in ["transaction", "statement"] {
+        let Some((server, port)) = TemporaryPostgres::on_a_port() else { return };
+        let database = server.database();
+        let Some((_pooler, url)) = pooler(&database, port, mode) else { return };
+        let error = PostgresStore::open(&url).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("transaction mode") && source.contains("session mode"), "{mode}: {error:?}");
+    }
 }
 
 /// A certificate authority, and a certificate of its for `localhost` with its key; all PEM.

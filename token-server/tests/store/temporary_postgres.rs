@@ -55,7 +55,7 @@ impl TemporaryPostgres {
     /// A server beside that one that takes nothing but TLS on a loopback port: it, and that port.
     #[allow(dead_code, reason = "not every test program connects by TLS")]
     pub(crate) fn with_tls(certificate_pem: &str, key_pem: &str) -> Option<(&'static Self, u16)> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let files = [
             ("tls.crt", certificate_pem),
             ("tls.key", key_pem),
@@ -64,6 +64,32 @@ impl TemporaryPostgres {
         let settings = ["listen_addresses=127.0.0.1", "ssl=on", "ssl_cert_file=../tls.crt", "ssl_key_file=../tls.key"];
         let settings = settings.into_iter().chain(["hba_file=hba"]).map(str::to_owned).collect();
         Some((Box::leak(Box::new(Self::start_with(&files, port, settings)?)), port))
+    }
+
+    /// A server beside that one on a loopback port, which a standby can follow: it, and that port.
+    #[allow(dead_code, reason = "not every test program fails over")]
+    pub(crate) fn on_a_port() -> Option<(&'static Self, u16)> {
+        let port = free_port();
+        let settings = vec!["listen_addresses=127.0.0.1".to_owned()];
+        Some((Box::leak(Box::new(Self::start_with(&[], port, settings)?)), port))
+    }
+
+    /// An asynchronous standby of this server: it, and its port.
+    #[allow(dead_code, reason = "not every test program fails over")]
+    pub(crate) fn standby(&self) -> (&'static Self, u16) {
+        let port = free_port();
+        let source = format!("{} -p {}", self.folder.display(), self.port);
+        let settings = vec!["listen_addresses=127.0.0.1".to_owned()];
+        let standby = Self::start_from(Some(source), &[], port, settings);
+        (Box::leak(Box::new(standby.expect("there are binaries"))), port)
+    }
+
+    /// Runs a statement in a database that another server has made.
+    #[allow(dead_code, reason = "not every test program fails over")]
+    pub(crate) fn query(&self, database: &str, sql: &str) -> String {
+        let output = self.psql(database, sql);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     /// Makes an empty database.
@@ -111,7 +137,17 @@ impl TemporaryPostgres {
     }
 
     /// With these files in its folder, and these settings.
-    fn start_with(files: &[(&str, &str)], port: u16, mut settings: Vec<String>) -> Option<Self> {
+    fn start_with(files: &[(&str, &str)], port: u16, settings: Vec<String>) -> Option<Self> {
+        Self::start_from(None, files, port, settings)
+    }
+
+    /// The same; with a source, as a standby of the server whose socket and port it names.
+    fn start_from(
+        source: Option<String>,
+        files: &[(&str, &str)],
+        port: u16,
+        mut settings: Vec<String>,
+    ) -> Option<Self> {
         let Some(binaries) = binaries() else {
             let demanded = env::var_os(REQUIRE).is_some() || env::var_os("CI").is_some();
             assert!(!demanded, "no PostgreSQL binaries: install the package postgresql");
@@ -130,7 +166,7 @@ impl TemporaryPostgres {
             }
         }
         settings.push(format!("port={port}"));
-        let guard = Mutex::new(guard(&folder, &binaries, owner, &settings));
+        let guard = Mutex::new(guard(&folder, &binaries, owner, (source.as_deref(), &settings)));
         let server = Self { folder, binaries, owner, databases: AtomicU32::new(0), port, guard };
         server.await_ready();
         Some(server)
@@ -181,7 +217,12 @@ impl Database {
 }
 
 /// A shell that makes and runs the server, does what it is told, and cleans up when its standard input closes.
-fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>, settings: &[String]) -> Child {
+fn guard(
+    folder: &Path,
+    binaries: &Path,
+    owner: Option<(u32, u32)>,
+    (source, settings): (Option<&str>, &[String]),
+) -> Child {
     const SCRIPT: &str = r#"
         start() {
             binaries=$1 folder=$2
@@ -190,7 +231,12 @@ fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>, settings: &[
                 -c full_page_writes=off -c max_connections=400 "$@" >>"$folder/log" 2>&1 </dev/null &
             server=$!
         }
-        "$1/initdb" -D "$2/data" -U test -A trust -E UTF8 --no-sync --locale=C >"$2/log" 2>&1 || exit 1
+        if [ -n "$SOURCE" ]; then
+            "$1/pg_basebackup" -D "$2/data" -U test -h $SOURCE -R -X stream -c fast >"$2/log" 2>&1 || exit 1
+            chmod 700 "$2/data"
+        else
+            "$1/initdb" -D "$2/data" -U test -A trust -E UTF8 --no-sync --locale=C >"$2/log" 2>&1 || exit 1
+        fi
         start "$@"
         while read -r order; do
             case $order in
@@ -204,11 +250,16 @@ fn guard(folder: &Path, binaries: &Path, owner: Option<(u32, u32)>, settings: &[
         rm -rf "$2"
     "#;
     let mut shell = as_owner(Path::new("/bin/sh"), owner, folder);
+    shell.env("SOURCE", source.unwrap_or_default());
     shell.args(["-c", SCRIPT, "sh"]).arg(binaries).arg(folder);
     shell.args(settings.iter().flat_map(|setting| ["-c", setting]));
     // A terminal's interrupt must reach the tests and not the shell, which has to clean up after them.
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     shell.spawn().unwrap()
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn as_owner(program: &Path, owner: Option<(u32, u32)>, folder: &Path) -> Command {

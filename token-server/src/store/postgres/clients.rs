@@ -13,31 +13,54 @@ use crate::{
 #[async_trait]
 impl ClientStore for PostgresStore {
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        let _permit = self.decisions.enter().await?;
         let found = sqlx::query_as("SELECT revision, document::text AS document FROM client WHERE id = $1")
             .bind(id.as_str())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.decisions.pool())
             .await
             .map_err(failed)?;
         let Some(found) = found else { return Ok(None) };
         let mut client = row::client(found)?;
-        let uses = uses(&self.pool, id.as_str(), id.as_str()).await?;
+        let uses = uses(self.decisions.pool(), id.as_str(), id.as_str()).await?;
         row::note_uses(&mut client, &uses);
         Ok(Some(client))
     }
 
+    async fn lookup(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        let _permit = self.lookups.enter().await?;
+        let found = sqlx::query_as("SELECT revision, document::text AS document FROM client WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(self.lookups.pool())
+            .await
+            .map_err(failed)?;
+        found.map(row::client).transpose()
+    }
+
+    async fn clients_by_id(&self, ids: &[ClientId]) -> Result<Vec<Client>, StoreError> {
+        let _permit = self.decisions.enter().await?;
+        let ids: Vec<&str> = ids.iter().map(ClientId::as_str).collect();
+        let rows = sqlx::query_as("SELECT revision, document::text AS document FROM client WHERE id = ANY($1)")
+            .bind(ids)
+            .fetch_all(self.decisions.pool())
+            .await
+            .map_err(failed)?;
+        rows.into_iter().map(row::client).collect()
+    }
+
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
+        let _permit = self.decisions.enter().await?;
         // No ID is empty: "" comes before all of them.
         let rows = sqlx::query_as(
             "SELECT revision, document::text AS document FROM client WHERE id > $1 ORDER BY id LIMIT $2",
         )
         .bind(after.map_or("", ClientId::as_str))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(self.decisions.pool())
         .await
         .map_err(failed)?;
         let mut clients = rows.into_iter().map(row::client).collect::<Result<Vec<_>, _>>()?;
         if let (Some(first), Some(last)) = (clients.first(), clients.last()) {
-            let uses = uses(&self.pool, first.id.as_str(), last.id.as_str()).await?;
+            let uses = uses(self.decisions.pool(), first.id.as_str(), last.id.as_str()).await?;
             clients.iter_mut().for_each(|client| row::note_uses(client, &uses));
         }
         Ok(clients)

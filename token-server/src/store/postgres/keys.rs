@@ -1,12 +1,14 @@
 //! Sealed signing keys in PostgreSQL.
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use super::{PostgresStore, failed, log_change};
 use crate::{
     store::{AdminRecord, ChangeKind, KeyStore, KeyTable, StoreError, StoredKey, row},
-    timestamp::to_millis,
+    timestamp::{from_millis, to_millis},
 };
 
 #[async_trait]
@@ -14,7 +16,7 @@ impl KeyStore for PostgresStore {
     async fn keys(&self) -> Result<KeyTable, StoreError> {
         // One transaction: version and keys of the same moment.
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let mut transaction = self.pool.begin_with(begin).await.map_err(failed)?;
+        let mut transaction = self.decisions.begin(begin).await?.map_err(failed)?;
         let version = version(&mut transaction).await?;
         let rows = sqlx::query_as(
             "SELECT key_id, algorithm, create_time, sign_after, distrust_time, imported, sealing_key_id, sealed
@@ -44,6 +46,15 @@ impl KeyStore for PostgresStore {
         }
         self.commit(transaction, audit).await?;
         row::unsigned(version)
+    }
+
+    async fn time(&self) -> Result<Option<SystemTime>, StoreError> {
+        let _permit = self.decisions.enter().await?;
+        let millis = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            .fetch_one(self.decisions.pool())
+            .await
+            .map_err(failed)?;
+        Ok(Some(from_millis(millis)))
     }
 }
 

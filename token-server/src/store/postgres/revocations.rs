@@ -33,12 +33,13 @@ impl RevocationStore for PostgresStore {
     }
 
     async fn revocations(&self, now: SystemTime) -> Result<Vec<Revocation>, StoreError> {
+        let _permit = self.decisions.enter().await?;
         let rows = sqlx::query_as(
             "SELECT kind, target, revoked_before, forget_time FROM revocation
              WHERE forget_time > $1 ORDER BY kind, target",
         )
         .bind(to_millis(now))
-        .fetch_all(&self.pool)
+        .fetch_all(self.decisions.pool())
         .await
         .map_err(failed)?;
         rows.into_iter().map(row::revocation).collect()
@@ -46,22 +47,24 @@ impl RevocationStore for PostgresStore {
 
     async fn revocation(&self, target: &RevocationTarget) -> Result<Option<Revocation>, StoreError> {
         let (kind, target) = row::target_columns(target);
+        let _permit = self.decisions.enter().await?;
         let found = sqlx::query_as(
             "SELECT kind, target, revoked_before, forget_time FROM revocation WHERE kind = $1 AND target = $2",
         )
         .bind(kind)
         .bind(target)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.decisions.pool())
         .await
         .map_err(failed)?;
         found.map(row::revocation).transpose()
     }
 
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
+        let _permit = self.decisions.enter().await?;
         // Not a change: everybody forgets them at the same time by themselves.
         let purged = sqlx::query("DELETE FROM revocation WHERE forget_time <= $1")
             .bind(to_millis(now))
-            .execute(&self.pool)
+            .execute(self.decisions.pool())
             .await
             .map_err(failed)?;
         Ok(purged.rows_affected())

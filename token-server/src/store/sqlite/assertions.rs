@@ -6,27 +6,29 @@ use async_trait::async_trait;
 
 use super::{SqliteStore, failed};
 use crate::{
-    store::{AssertionStore, StoreError},
+    store::{AssertionStore, StoreError, gate::ASSERTION_QUEUE_TIME_MAX},
     timestamp::to_millis,
 };
 
 #[async_trait]
 impl AssertionStore for SqliteStore {
     async fn use_assertion(&self, hash: &[u8; 32], forget_time: SystemTime) -> Result<bool, StoreError> {
-        // Not a change: nobody keeps it in memory.
+        let _permit = self.writer.enter_within(ASSERTION_QUEUE_TIME_MAX).await?;
+        // Not a change: no cache keeps it.
         let used = sqlx::query("INSERT INTO used_assertion (hash, forget_time) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
             .bind(hash.as_slice())
             .bind(to_millis(forget_time))
-            .execute(&self.writer)
+            .execute(self.writer.pool())
             .await
             .map_err(failed)?;
         Ok(used.rows_affected() == 1)
     }
 
     async fn purge_assertions(&self, now: SystemTime) -> Result<u64, StoreError> {
+        let _permit = self.writer.enter().await?;
         let purged = sqlx::query("DELETE FROM used_assertion WHERE forget_time <= ?1")
             .bind(to_millis(now))
-            .execute(&self.writer)
+            .execute(self.writer.pool())
             .await
             .map_err(failed)?;
         Ok(purged.rows_affected())

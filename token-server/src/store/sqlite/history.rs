@@ -14,11 +14,13 @@ use crate::{
 #[async_trait]
 impl ChangeLog for SqliteStore {
     async fn last_change(&self) -> Result<u64, StoreError> {
-        let last = sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM change_log").fetch_one(&self.readers);
+        let _permit = self.feed.enter().await?;
+        let last = sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM change_log").fetch_one(self.feed.pool());
         row::unsigned(last.await.map_err(failed)?)
     }
 
     async fn changes_from(&self, sequence: u64, limit: u32) -> Result<LogPage, StoreError> {
+        let _permit = self.feed.enter().await?;
         // One statement: epoch and changes of the same moment.
         let rows = sqlx::query_as(
             "SELECT epoch, sequence, time, mark, kind, subject FROM store_epoch LEFT JOIN (
@@ -27,19 +29,20 @@ impl ChangeLog for SqliteStore {
         )
         .bind(row::signed(sequence))
         .bind(limit)
-        .fetch_all(&self.readers)
+        .fetch_all(self.feed.pool())
         .await
         .map_err(failed)?;
         row::log_page(rows)
     }
 
     async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError> {
+        let _permit = self.writer.enter().await?;
         let purged = sqlx::query(
             "DELETE FROM change_log WHERE time <= CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1
                  AND sequence < (SELECT max(sequence) FROM change_log)",
         )
         .bind(row::millis(age))
-        .execute(&self.writer)
+        .execute(self.writer.pool())
         .await
         .map_err(failed)?;
         Ok(purged.rows_affected())
@@ -58,6 +61,7 @@ impl AdminAuditStore for SqliteStore {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<(u64, AdminRecord)>, StoreError> {
+        let _permit = self.readers.enter().await?;
         let rows = sqlx::query_as(
             "SELECT number, document FROM admin_audit
              WHERE number < ?1 AND (?2 IS NULL OR actor = ?2) AND (?3 IS NULL OR action = ?3)
@@ -71,7 +75,7 @@ impl AdminAuditStore for SqliteStore {
         .bind(filter.from.map_or(0, to_millis))
         .bind(filter.until.map_or(i64::MAX, to_millis))
         .bind(limit)
-        .fetch_all(&self.readers)
+        .fetch_all(self.readers.pool())
         .await
         .map_err(failed)?;
         rows.into_iter().map(row::admin_record).collect()

@@ -13,7 +13,7 @@ use crate::{
 impl KeyStore for SqliteStore {
     async fn keys(&self) -> Result<KeyTable, StoreError> {
         // One transaction: version and keys of the same moment.
-        let mut transaction = self.readers.begin().await.map_err(failed)?;
+        let mut transaction = self.readers.begin("BEGIN").await?.map_err(failed)?;
         let version = version(&mut transaction).await?;
         let rows = sqlx::query_as(
             "SELECT key_id, algorithm, create_time, sign_after, distrust_time, imported, sealing_key_id, sealed

@@ -33,12 +33,13 @@ impl RevocationStore for SqliteStore {
     }
 
     async fn revocations(&self, now: SystemTime) -> Result<Vec<Revocation>, StoreError> {
+        let _permit = self.readers.enter().await?;
         let rows = sqlx::query_as(
             "SELECT kind, target, revoked_before, forget_time FROM revocation
              WHERE forget_time > ?1 ORDER BY kind, target",
         )
         .bind(to_millis(now))
-        .fetch_all(&self.readers)
+        .fetch_all(self.readers.pool())
         .await
         .map_err(failed)?;
         rows.into_iter().map(row::revocation).collect()
@@ -46,22 +47,24 @@ impl RevocationStore for SqliteStore {
 
     async fn revocation(&self, target: &RevocationTarget) -> Result<Option<Revocation>, StoreError> {
         let (kind, target) = row::target_columns(target);
+        let _permit = self.readers.enter().await?;
         let found = sqlx::query_as(
             "SELECT kind, target, revoked_before, forget_time FROM revocation WHERE kind = ?1 AND target = ?2",
         )
         .bind(kind)
         .bind(target)
-        .fetch_optional(&self.readers)
+        .fetch_optional(self.readers.pool())
         .await
         .map_err(failed)?;
         found.map(row::revocation).transpose()
     }
 
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
+        let _permit = self.writer.enter().await?;
         // Not a change: everybody forgets them at the same time by themselves.
         let purged = sqlx::query("DELETE FROM revocation WHERE forget_time <= ?1")
             .bind(to_millis(now))
-            .execute(&self.writer)
+            .execute(self.writer.pool())
             .await
             .map_err(failed)?;
         Ok(purged.rows_affected())
