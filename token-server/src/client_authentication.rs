@@ -23,6 +23,7 @@ use crate::{
     },
     client_registry::ClientRegistry,
     error::{AuthenticationFailure, IssueError},
+    origin::Peer,
 };
 
 /// A client that has proved who it is. Only [`authenticate`] makes one.
@@ -64,10 +65,11 @@ pub struct Means {
 /// client is not in memory and the store cannot be asked: not knowing is not a wrong secret.
 pub async fn authenticate(
     means: &Means,
+    peer: Peer,
     presented: &PresentedClient,
     now: SystemTime,
 ) -> Result<AuthenticatedClient, IssueError> {
-    let client = find(&means.registry, presented.claimed_id()).await?;
+    let client = find(&means.registry, peer, presented.claimed_id()).await?;
     let (client, credential_id) = match presented {
         PresentedClient::Secret { secret, .. } => {
             let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
@@ -95,10 +97,10 @@ pub async fn authenticate(
 }
 
 /// What is no client ID is no client: it goes on to the same work as one that is not registered.
-async fn find(registry: &ClientRegistry, client_id: &str) -> Result<Option<Arc<Client>>, IssueError> {
+async fn find(registry: &ClientRegistry, peer: Peer, client_id: &str) -> Result<Option<Arc<Client>>, IssueError> {
     takes(Step::Lookup);
     let Ok(client_id) = ClientId::try_from(client_id) else { return Ok(None) };
-    registry.find(&client_id).await.map_err(|error| IssueError::Unavailable(error.into()))
+    registry.find_for(Some(peer), &client_id).await.map_err(|error| IssueError::Unavailable(error.into()))
 }
 
 fn decide(

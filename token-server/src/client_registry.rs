@@ -1,9 +1,11 @@
 //! Clients, from memory: a bounded cache that the change feed keeps true.
 //!
-//! Clients that exist and IDs that do not are kept apart, so that somebody who asks for made-up IDs cannot
-//! push clients out. Of many that ask for the same ID at once one reads the store. While the store is out of
-//! reach, what is in memory serves, until the feed says that it is too old.
+//! Clients that exist and IDs that do not are kept apart, so that made-up IDs cannot push clients out. Of many requests
+//! for the same ID one reads the store. While the store is unreachable, what is in memory serves, until the feed says
+//! that it is too old. Clients in memory are compared with the store at an interval.
 
+mod comparison;
+mod lookups;
 pub(crate) mod peppers_in_use;
 mod uses;
 
@@ -17,12 +19,16 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 
-use self::uses::Uses;
+use self::{lookups::Lookups, uses::Uses};
 use crate::{
     client::{Client, ClientId},
     feed::{Event, Feed, Subscription},
+    origin::Peer,
     store::{ChangeKind, ClientStore, StoreError},
 };
 
@@ -49,6 +55,11 @@ struct Shared {
     forgotten: AtomicU64,
     /// False while memory is too old to be trusted.
     current: AtomicBool,
+    /// How often it became so.
+    stale: AtomicU64,
+    /// Counts the times that changes may have been missed.
+    doubts: watch::Sender<u64>,
+    lookups: Lookups,
     outage: RwLock<Option<(Instant, StoreError)>>,
     uses: Uses,
 }
@@ -69,6 +80,9 @@ impl ClientRegistry {
             unknown: Cache::new(UNKNOWN_MAX),
             forgotten: AtomicU64::new(0),
             current: AtomicBool::new(true),
+            stale: AtomicU64::new(0),
+            doubts: watch::Sender::new(0),
+            lookups: Lookups::new(),
             outage: RwLock::new(None),
             uses: Uses::default(),
         }))
@@ -80,9 +94,12 @@ impl ClientRegistry {
         // What was read before the subscription may have changed since.
         self.0.forget_all();
         tokio::spawn(async move {
+            // Memory that nothing corrects any more is not used.
+            let _untrusted = Untrusted(shared.clone());
             let follow = follow(&shared, events);
             let write = write_uses(&shared);
-            tokio::select! { () = follow => {}, () = write => {} }
+            let compare = comparison::compare(&shared);
+            tokio::select! { () = follow => {}, () = write => {}, () = compare => {} }
         });
     }
 
@@ -92,10 +109,19 @@ impl ClientRegistry {
     ///
     /// When it is not in memory, or memory is too old, and the store cannot be read.
     pub async fn find(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
+        self.find_for(None, id).await
+    }
+
+    /// The same, for a peer that has not authenticated: it has its share of the lookups and no more.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientRegistry::find`]; [`StoreError::Busy`] where the peer has too many lookups in flight.
+    pub async fn find_for(&self, peer: Option<Peer>, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
         let shared = &*self.0;
         if !shared.current.load(Ordering::Acquire) {
             shared.outage()?;
-            return Box::pin(shared.read(id)).await;
+            return Box::pin(shared.read_in_turn(peer, id)).await;
         }
         if let Some(client) = shared.known.get(id) {
             return Ok(Some(client));
@@ -103,7 +129,7 @@ impl ClientRegistry {
         if shared.unknown.get(id).is_some() {
             return Ok(None);
         }
-        Box::pin(shared.load(id)).await
+        Box::pin(shared.load(peer, id)).await
     }
 
     /// Forgets one client: whoever has changed it calls this before saying so.
@@ -127,7 +153,10 @@ impl ClientRegistry {
 }
 
 impl Shared {
-    async fn load(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
+    async fn load(&self, peer: Option<Peer>, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
+        self.outage()?;
+        // Before the guard: whoever holds it must not wait in the queue of a peer that floods the server.
+        let _turn = self.lookups.turn(peer).await?;
         let guard = match self.known.get_value_or_guard_async(id).await {
             Ok(client) => return Ok(Some(client)),
             Err(guard) => guard,
@@ -138,10 +167,17 @@ impl Shared {
         }
         self.outage()?;
         let forgotten = self.forgotten.load(Ordering::SeqCst);
+        let doubts = *self.doubts.borrow();
         let found = self.read(id).await?;
         match &found {
-            // Fails where the ID was forgotten during the read, and the value is then not kept.
-            Some(client) => drop(guard.insert(Arc::clone(client))),
+            Some(client) => {
+                // Fails where the ID was forgotten during the read, and the value is then not kept.
+                drop(guard.insert(Arc::clone(client)));
+                // Nor what was read from a store that may be another by now.
+                if *self.doubts.borrow() != doubts {
+                    self.known.remove(id);
+                }
+            }
             None => {
                 self.unknown.insert(id.clone(), ());
                 if self.forgotten.load(Ordering::SeqCst) != forgotten {
@@ -152,12 +188,17 @@ impl Shared {
         Ok(found)
     }
 
+    async fn read_in_turn(&self, peer: Option<Peer>, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
+        let _turn = self.lookups.turn(peer).await?;
+        self.outage()?;
+        self.read(id).await
+    }
+
     async fn read(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
-        let read = timeout(PATIENCE, self.store.client(id)).await;
+        let read = timeout(PATIENCE, self.store.lookup(id)).await;
         let read = read.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)));
-        if let Err(error) = &read
-            && error.is_transient()
-        {
+        // A store that is busy is no outage: it answers others.
+        if let Err(error @ StoreError::Unavailable(_)) = &read {
             self.set_outage(Some((Instant::now(), error.clone())));
         }
         Ok(read?.map(Arc::new))
@@ -181,6 +222,11 @@ impl Shared {
         self.unknown.remove(id);
     }
 
+    fn distrust(&self) {
+        self.stale.fetch_add(1, Ordering::SeqCst);
+        self.current.store(false, Ordering::Release);
+    }
+
     fn forget_all(&self) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.known.clear();
@@ -194,12 +240,25 @@ async fn follow(shared: &Weak<Shared>, mut events: Subscription) {
         match event {
             Event::Changed(ChangeKind::Client(id)) => shared.forget(&id),
             Event::Changed(ChangeKind::Keys | ChangeKind::Revocation(_)) => {}
-            Event::Stale => shared.current.store(false, Ordering::Release),
+            Event::Stale => shared.distrust(),
             Event::Resync => {
-                shared.forget_all();
-                shared.set_outage(None);
-                shared.current.store(true, Ordering::Release);
+                // What is not known to exist may exist by now. What is known is compared, and serves meanwhile: an
+                // unreachable store that comes back for a moment must not empty the memory.
+                shared.forgotten.fetch_add(1, Ordering::SeqCst);
+                shared.unknown.clear();
+                shared.doubts.send_modify(|doubts| *doubts += 1);
             }
+        }
+    }
+}
+
+/// Ends the trust in memory when it is dropped: with the task that follows the feed, however that ends.
+struct Untrusted(Weak<Shared>);
+
+impl Drop for Untrusted {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.distrust();
         }
     }
 }

@@ -275,7 +275,7 @@ impl Issuer {
     ) -> Result<AuthenticatedClient, IssueError> {
         self.limits.attempt(origin.peer(), presented.claimed_id())?;
         let span = tracing::info_span!(target: trace::TARGET, "authenticate client");
-        let client = authenticate(&self.clients, presented, self.clock.now()).instrument(span).await;
+        let client = authenticate(&self.clients, origin.peer(), presented, self.clock.now()).instrument(span).await;
         if let Err(IssueError::ClientAuthenticationFailed(_)) = &client {
             self.limits.failed(origin.peer(), presented.claimed_id());
         }

@@ -18,6 +18,10 @@ struct Instrumented {
     arrived: Notify,
     broken: AtomicBool,
     uses: Mutex<Vec<CredentialUse>>,
+    /// Disabled in the store without a change in the log, as after a failover that lost the log's end.
+    altered: Mutex<Vec<ClientId>>,
+    /// Rows that cannot be read.
+    damaged: Mutex<Vec<ClientId>>,
 }
 
 impl Instrumented {
@@ -29,6 +33,8 @@ impl Instrumented {
             arrived: Notify::new(),
             broken: AtomicBool::new(false),
             uses: Mutex::new(Vec::new()),
+            altered: Mutex::default(),
+            damaged: Mutex::default(),
         })
     }
 
@@ -55,8 +61,20 @@ impl Instrumented {
 impl ClientStore for Instrumented {
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        if id.as_str().starts_with("slow-") {
+            std::future::pending::<()>().await;
+        }
         let broken = self.broken.load(Ordering::SeqCst);
-        let read = if broken { Err(StoreError::unavailable("pulled the plug")) } else { self.inner.client(id).await };
+        let mut read = match broken {
+            true => Err(StoreError::unavailable("pulled the plug")),
+            false if self.damaged.lock().unwrap().contains(id) => Err(StoreError::corrupt("not JSON")),
+            false => self.inner.client(id).await,
+        };
+        if let Ok(Some(client)) = &mut read
+            && self.altered.lock().unwrap().contains(id)
+        {
+            client.disabled = true;
+        }
         let gate = self.gate.lock().unwrap().take();
         self.arrived.notify_one();
         if let Some(gate) = gate {
@@ -236,6 +254,85 @@ async fn followed(store: &Arc<Instrumented>) -> (ClientRegistry, Feed, Arc<Sqlit
     let registry = registry(store);
     registry.follow(&feed);
     (registry, feed, log)
+}
+
+#[tokio::test]
+async fn a_comparison_drops_what_differs_and_keeps_the_rest() {
+    let store = Instrumented::new().await;
+    for name in ["orders", "billing", "gone", "damaged"] {
+        store.add(name).await;
+    }
+    let (registry, _feed, log) = followed(&store).await;
+    log.broken.store(true, Ordering::SeqCst);
+    for name in ["orders", "billing", "gone", "damaged"] {
+        assert!(found(&registry, name).await);
+    }
+    assert!(!found(&registry, "later").await);
+    store.altered.lock().unwrap().push(id("orders"));
+    store.damaged.lock().unwrap().push(id("damaged"));
+    store.delete_client(&id("gone"), None, None).await.unwrap();
+    store.add("later").await;
+    registry.0.compare(true).await.unwrap();
+    let reads = store.reads();
+    assert!(found(&registry, "billing").await);
+    assert_eq!(store.reads(), reads, "the same in the store: still in memory");
+    assert!(registry.find(&id("orders")).await.unwrap().unwrap().disabled);
+    assert!(!found(&registry, "gone").await);
+    assert!(found(&registry, "later").await);
+    assert!(matches!(registry.find(&id("damaged")).await, Err(StoreError::Corrupt(_))), "not served from memory");
+}
+
+#[tokio::test]
+async fn a_resync_repairs_memory_through_the_feed() {
+    let store = Instrumented::new().await;
+    store.add("orders").await;
+    let (registry, _feed, log) = followed(&store).await;
+    assert!(found(&registry, "orders").await);
+    store.altered.lock().unwrap().push(id("orders"));
+    log.broken.store(true, Ordering::SeqCst);
+    until(async || !registry.0.current.load(Ordering::SeqCst)).await;
+    log.broken.store(false, Ordering::SeqCst);
+    until(async || registry.0.current.load(Ordering::SeqCst)).await;
+    assert!(registry.find(&id("orders")).await.unwrap().unwrap().disabled);
+}
+
+/// A store that comes back for a moment and is gone again must not leave the memory empty.
+#[tokio::test]
+async fn memory_serves_while_a_comparison_cannot_be_made() {
+    let store = Instrumented::new().await;
+    store.add("orders").await;
+    let (registry, _feed, _log) = followed(&store).await;
+    assert!(found(&registry, "orders").await);
+    store.set_broken(true);
+    assert!(registry.0.compare(true).await.unwrap_err().is_transient());
+    assert!(found(&registry, "orders").await);
+}
+
+#[tokio::test]
+async fn memory_that_nothing_corrects_is_not_used() {
+    let store = Instrumented::new().await;
+    store.add("orders").await;
+    let (registry, feed, _log) = followed(&store).await;
+    assert!(found(&registry, "orders").await);
+    let reads = store.reads();
+    drop(feed);
+    until(async || found(&registry, "orders").await && store.reads() > reads).await;
+}
+
+/// S4: made-up IDs of one peer.
+#[tokio::test]
+async fn a_peer_whose_lookups_hang_delays_no_other() {
+    let store = Instrumented::new().await;
+    store.add("orders").await;
+    let registry = registry(&store);
+    let peer = |last| Some(Peer::from(std::net::IpAddr::from([192, 0, 2, last])));
+    for n in 0..1000 {
+        let registry = registry.clone();
+        tokio::spawn(async move { registry.find_for(peer(1), &id(&format!("slow-{n}"))).await });
+    }
+    settle().await;
+    assert_eq!(store.reads(), 8, "its share");
+    assert!(registry.find_for(peer(2), &id("orders")).await.unwrap().is_some());
 }
 
 /// The store's own log, which fails where told so.

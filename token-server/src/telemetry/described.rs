@@ -67,11 +67,21 @@ fn describe_keys() {
 
 fn describe_store() {
     describe_gauge!("token_server_store_reachable", "1 while the store answers, 0 while it does not.");
+    describe_counter!(
+        "token_server_store_differences_total",
+        "Entries in memory that a comparison found to differ from the store, by kind; they were read anew."
+    );
+    describe_gauge!(
+        "token_server_store_clock_difference_seconds",
+        Unit::Seconds,
+        "By how much this machine's clock and the database's differ."
+    );
     describe_gauge!("token_server_change_feed_sequence", "The last change in the store that is in effect here.");
     describe_counter!("token_server_change_feed_changes_total", "Changes that were put into effect, by kind.");
     describe_counter!(
         "token_server_change_feed_resyncs_total",
-        "Times that everything was read anew, by reason: a long outage, or a restore."
+        "Times that everything was read anew, by reason: an outage, a lost connection, a restore or failover, an \
+         unknown kind of change."
     );
     describe_counter!("token_server_change_feed_failures_total", "Looks for changes that failed.");
     describe_gauge!(

@@ -1,0 +1,131 @@
+//! The clients in memory, compared with the store.
+//!
+//! The change feed keeps memory true. The comparison is the second line: at an interval, and whenever changes may have
+//! been missed, every client in memory is read again, a page at a time, and dropped where it differs. So no difference
+//! lasts longer than the interval, whatever caused it. What is compared is the whole client and not its revision, as a
+//! failover that loses transactions gives revisions out again.
+
+use std::{
+    collections::HashMap,
+    sync::{Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use metrics::counter;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{PATIENCE, Shared};
+use crate::{
+    client::{Client, ClientId},
+    error_chain,
+    store::StoreError,
+};
+
+/// The lifetime of a client in memory without a comparison, while the store can be read.
+pub(super) const INTERVAL: Duration = Duration::from_secs(300);
+/// Clients read in one query.
+const PAGE: usize = 500;
+/// Beyond so many clients in memory, a comparison takes too long to wait for where changes may have been missed; memory
+/// is emptied then.
+const AT_ONCE_MAX: usize = 50_000;
+/// At an interval, for each moment of work so many of rest.
+const REST: u32 = 20;
+/// Between two attempts while the store cannot be read.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Compares at an interval and on demand, until the registry ends.
+pub(super) async fn compare(shared: &Weak<Shared>) {
+    let Some(mut demanded) = shared.upgrade().map(|shared| shared.doubts.subscribe()) else { return };
+    loop {
+        let doubted = tokio::select! {
+            changed = demanded.changed() => if changed.is_ok() { true } else { return },
+            () = compare_later(shared) => false,
+        };
+        if doubted {
+            compare_now(shared).await;
+        }
+    }
+}
+
+async fn compare_later(shared: &Weak<Shared>) {
+    sleep(INTERVAL).await;
+    let Some(shared) = shared.upgrade() else { return };
+    if let Err(error) = shared.compare(false).await {
+        tracing::warn!(error = %error_chain::of(&error), "clients in memory cannot be compared with the store");
+    }
+}
+
+/// Until it succeeds.
+async fn compare_now(shared: &Weak<Shared>) {
+    let Some(shared) = shared.upgrade() else { return };
+    while let Err(error) = shared.compare(true).await {
+        tracing::warn!(error = %error_chain::of(&error), "clients in memory cannot be compared with the store yet");
+        sleep(RETRY).await;
+    }
+}
+
+impl Shared {
+    /// Drops from memory whatever the store has otherwise. With `doubted`, memory may be trusted again afterwards.
+    pub(super) async fn compare(&self, doubted: bool) -> Result<(), StoreError> {
+        let stale = self.stale.load(Ordering::SeqCst);
+        self.unknown.clear();
+        if doubted && self.known.len() > AT_ONCE_MAX {
+            self.forget_all();
+        }
+        let ids: Vec<ClientId> = self.known.iter().map(|(id, _)| id).collect();
+        for page in ids.chunks(PAGE) {
+            let begun = Instant::now();
+            self.compare_page(page).await?;
+            if !doubted {
+                sleep(begun.elapsed() * REST).await;
+            }
+        }
+        // Unless the store was lost again meanwhile.
+        if doubted && self.stale.load(Ordering::SeqCst) == stale {
+            self.set_outage(None);
+            self.current.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    async fn compare_page(&self, ids: &[ClientId]) -> Result<(), StoreError> {
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
+        let stored = match answered(self.store.clients_by_id(ids)).await {
+            // One of them cannot be read, and must not hide the others.
+            Err(StoreError::Corrupt(_)) => self.one_by_one(ids).await?,
+            stored => stored?,
+        };
+        let stored: HashMap<&ClientId, &Client> = stored.iter().map(|client| (&client.id, client)).collect();
+        let mut differences = 0_u64;
+        for id in ids {
+            let Some(held) = self.known.peek(id) else { continue };
+            if stored.get(id).is_none_or(|stored| **stored != *held) {
+                self.forget(id);
+                differences += 1;
+            }
+        }
+        // A change that came meanwhile is no difference.
+        if differences > 0 && self.forgotten.load(Ordering::SeqCst) == forgotten + differences {
+            counter!("token_server_store_differences_total", "kind" => "client").increment(differences);
+            tracing::warn!(differences, "clients in memory differed from the store; they are read anew");
+        }
+        Ok(())
+    }
+
+    async fn one_by_one(&self, ids: &[ClientId]) -> Result<Vec<Client>, StoreError> {
+        let mut stored = Vec::new();
+        for id in ids {
+            match answered(self.store.lookup(id)).await {
+                Ok(client) => stored.extend(client),
+                // Not served from memory either.
+                Err(StoreError::Corrupt(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(stored)
+    }
+}
+
+async fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(PATIENCE, answer).await.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
+}
