@@ -25,6 +25,9 @@ pub struct Schedule {
     pub retention: Duration,
 }
 
+/// A key whose creation is further ahead than this was made by a clock that was wrong.
+pub(super) const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(300);
+
 /// One step of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -100,15 +103,16 @@ impl Schedule {
     }
 
     fn addition(&self, keys: &[StoredKey], algorithm: Algorithm, now: SystemTime) -> Option<Step> {
-        let pending = pending(keys, algorithm, now);
-        match (self.active(keys, algorithm, now), pending) {
-            (Some(active), None) => {
+        let next = trusted(keys, algorithm).filter(|key| now < key.sign_after).min_by_key(|key| order(key));
+        match (self.active(keys, algorithm, now), next) {
+            // A key of a clock that was ahead waits for a day that may be years away: it is no successor.
+            (Some(active), _) if pending(keys, algorithm, now).is_none() => {
                 let due = active.sign_after + self.period;
                 // An imported key signs until the operator imports another.
                 (SigningKey::generates(algorithm) && due <= now + self.visibility)
                     .then(|| Step::Generate { algorithm, sign_after: due.max(now + self.visibility) })
             }
-            (Some(_), Some(_)) => None,
+            (Some(_), _) => None,
             // Nothing to sign with: the first start, or the active key was distrusted.
             (None, Some(next)) => Some(Step::Promote { key_id: next.key_id.clone(), sign_after: now }),
             (None, None) => SigningKey::generates(algorithm).then_some(Step::Generate { algorithm, sign_after: now }),
@@ -139,9 +143,10 @@ fn successor<'a>(keys: &'a [StoredKey], key: &StoredKey) -> Option<&'a StoredKey
     trusted(keys, key.algorithm).filter(|other| order(other) > order(key)).min_by_key(|other| order(other))
 }
 
-/// The next key that has not signed yet.
+/// The next key that has not signed yet, and was not made in the future.
 fn pending(keys: &[StoredKey], algorithm: Algorithm, now: SystemTime) -> Option<&StoredKey> {
-    trusted(keys, algorithm).filter(|key| now < key.sign_after).min_by_key(|key| order(key))
+    let made = |key: &&StoredKey| key.create_time <= now + CLOCKS_DIFFER_MAX;
+    trusted(keys, algorithm).filter(made).filter(|key| now < key.sign_after).min_by_key(|key| order(key))
 }
 
 fn trusted(keys: &[StoredKey], algorithm: Algorithm) -> impl Iterator<Item = &StoredKey> {
@@ -306,6 +311,29 @@ mod tests {
         let keys = [key("a", 0), next];
         assert_eq!(es256().advance(&keys, Algorithm::Es256, at(60)), promote("b", 40 + VISIBILITY));
         assert_eq!(es256().advance(&keys, Algorithm::Es256, at(500)), promote("b", 500));
+    }
+
+    /// S19: a replica whose clock was a year ahead has stored a key of then.
+    #[test]
+    fn a_key_made_in_the_future_does_not_stop_rotation() {
+        let year = 365 * 24 * 3600;
+        let future = StoredKey { create_time: at(year), ..key("f", year + VISIBILITY) };
+        let keys = [key("a", 0), future.clone()];
+        assert_eq!(es256().due(&keys, at(899)), []);
+        assert_eq!(es256().due(&keys, at(900)), [generate(1000)]);
+        assert_eq!(es256().advance(&keys, Algorithm::Es256, at(10)), generate(10 + VISIBILITY));
+        let next = StoredKey { create_time: at(900), ..key("b", 1000) };
+        let keys = [key("a", 0), next, future.clone()];
+        assert_eq!(es256().due(&keys, at(950)), [], "one successor is enough");
+        assert_eq!(es256().active(&keys, Algorithm::Es256, at(1000)).unwrap().key_id, "b");
+        assert_eq!(es256().due(&[future], at(10)), [promote("f", 10)], "better than none");
+    }
+
+    /// Clocks that agree within minutes are no reason for a second successor.
+    #[test]
+    fn a_key_made_by_a_clock_slightly_ahead_counts() {
+        let next = StoredKey { create_time: at(930) + CLOCKS_DIFFER_MAX, ..key("b", 2000) };
+        assert_eq!(es256().due(&[key("a", 0), next], at(930)), []);
     }
 
     #[test]

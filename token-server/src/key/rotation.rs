@@ -138,14 +138,14 @@ impl KeyRotation {
                 Ok(())
             })
             .await
+            .map(drop)
     }
 }
 
 impl Shared {
     /// How long until something is due.
     async fn refresh(&self) -> Result<Duration, KeyError> {
-        self.change(None, |_, _| Ok(())).await?;
-        let now = self.keys.clock.now();
+        let now = self.change(None, |_, _| Ok(())).await?;
         let published = self.ring.published();
         let times = published.keys.iter().flat_map(|key| [Some(key.sign_after), key.verify_until]);
         let next = times.flatten().filter_map(|time| time.duration_since(now).ok()).min();
@@ -156,13 +156,13 @@ impl Shared {
         &self,
         audit: Option<&AdminRecord>,
         edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), KeyError> + Send + Sync,
-    ) -> Result<(), KeyError> {
+    ) -> Result<SystemTime, KeyError> {
         let mut opened = self.opened.lock().await;
         let (table, now) = self.keys.change(audit, edit).await?;
         let (signers, published) = self.keys.open(&table.keys, &mut opened, now)?;
         told::tell(&self.keys, &table.keys, &published);
         self.ring.replace(signers, published);
-        Ok(())
+        Ok(now)
     }
 }
 
@@ -192,5 +192,7 @@ async fn follow(shared: Weak<Shared>, mut events: Subscription) {
     }
 }
 
+#[cfg(test)]
+mod faulty;
 #[cfg(test)]
 mod tests;

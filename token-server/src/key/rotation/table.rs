@@ -8,10 +8,16 @@ use token_interceptor::{
 };
 
 use crate::{
-    key::{ImportedKey, KeyError, PublishedKey, Schedule, SealingKeys, Signer, ring::Signers, rotate::Step},
+    key::{
+        ImportedKey, KeyError, PublishedKey, Schedule, SealingKeys, Signer,
+        ring::Signers,
+        rotate::{CLOCKS_DIFFER_MAX, Step},
+    },
     store::{AdminRecord, KeyStore, KeyTable, StoreError, StoredKey},
     timestamp,
 };
+
+use super::told;
 
 /// How often a change is tried again because another replica was faster.
 const ATTEMPTS: u32 = 8;
@@ -37,10 +43,13 @@ impl Keys {
         for _ in 0..ATTEMPTS {
             let mut table = self.store.keys().await?;
             let before = table.keys.clone();
-            let now = timestamp::stored(self.clock.now());
+            let (now, clocks_agree) = self.time().await?;
             edit(&mut table.keys, now)?;
             for step in self.schedule.due(&table.keys, now) {
-                self.apply(step, &mut table.keys, now)?;
+                // Nothing that cannot be undone by one clock of two: others may still sign with that key.
+                if clocks_agree || !matches!(step, Step::Remove { .. }) {
+                    self.apply(step, &mut table.keys, now)?;
+                }
             }
             self.expect_default(&table.keys, now)?;
             if table.keys == before {
@@ -58,6 +67,21 @@ impl Keys {
             }
         }
         Err(StoreError::RevisionMismatch.into())
+    }
+
+    /// The time that keys are judged by: the store's, which all replicas share, where the store has a clock. A replica
+    /// whose own clock has jumped must neither stop the rotation nor remove a key that others sign with. Also whether the
+    /// two clocks agree.
+    async fn time(&self) -> Result<(SystemTime, bool), KeyError> {
+        let own = timestamp::stored(self.clock.now());
+        let Some(shared) = self.store.time().await? else { return Ok((own, true)) };
+        let difference = own.duration_since(shared).unwrap_or_else(|behind| behind.duration());
+        told::clocks(difference);
+        let agree = difference <= CLOCKS_DIFFER_MAX;
+        if !agree {
+            tracing::error!(?difference, "this machine's clock and the database's differ; no signing key is removed");
+        }
+        Ok((timestamp::stored(shared), agree))
     }
 
     pub(super) fn apply(&self, step: Step, table: &mut Vec<StoredKey>, now: SystemTime) -> Result<(), KeyError> {

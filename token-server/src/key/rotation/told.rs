@@ -1,6 +1,6 @@
 //! What the metrics tell of the keys: written where keys change or are looked at again, never where they sign.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, gauge};
 use token_interceptor::signature::{Algorithm, SigningKey};
@@ -46,6 +46,11 @@ pub(super) fn tell(keys: &Keys, stored: &[StoredKey], published: &[PublishedKey]
     for (name, number) in [("current", current), ("previous", previous), ("unknown", unknown)] {
         gauge!("token_server_sealed_signing_keys", "sealing_key" => name).set(f64::from(number));
     }
+}
+
+/// By how much this machine's clock and the store's differ.
+pub(super) fn clocks(difference: Duration) {
+    gauge!("token_server_store_clock_difference_seconds").set(difference.as_secs_f64());
 }
 
 /// Whether the stored keys could be read, opened and brought up to date.
