@@ -20,6 +20,7 @@ mod ca;
 #[allow(dead_code, reason = "what the tests in ../replicas need beside")]
 #[path = "../replicas/cluster.rs"]
 mod cluster;
+mod failover;
 #[path = "../replicas/load.rs"]
 mod load;
 mod outages;

@@ -156,6 +156,18 @@ impl Replica {
         self.signal("-HUP");
     }
 
+    /// `kill -STOP`: it does nothing until [`Replica::resume`].
+    #[allow(dead_code, reason = "not every test program has it pause")]
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// `kill -CONT`.
+    #[allow(dead_code, reason = "not every test program has it pause")]
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
     /// `kill -TERM`, and waits for the end.
     #[allow(dead_code, reason = "not every test program stops it so")]
     pub(crate) async fn stop(&mut self) {

@@ -1,0 +1,102 @@
+//! A failover that loses transactions: the primary dies with changes that its asynchronous standby has not received, and
+//! the standby is promoted. A replica that was away meanwhile finds a log that is longer than the one it knew.
+
+use std::time::{Duration, Instant};
+
+use token_proto::admin::v1 as admin;
+use tonic::transport::Endpoint;
+
+use crate::{
+    cluster::{KEY, Replica, free_ports, root},
+    shown,
+    temporary_postgres::TemporaryPostgres,
+    world::{DEADLINE, eventually},
+};
+
+const RESTORED: &str = r#"token_server_change_feed_resyncs_total{reason="restored"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_that_lost_changes_is_noticed_by_every_replica() {
+    let Some((primary, port)) = TemporaryPostgres::on_a_port() else { return };
+    let database = primary.database();
+    let (standby, standby_port) = primary.standby();
+    let url = format!(
+        "postgres://test@127.0.0.1:{port},127.0.0.1:{standby_port}/{}?target_session_attrs=read-write",
+        database.name
+    );
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), KEY).unwrap();
+    let key = folder.path().join("key").display().to_string();
+    let [a, b, c, d]: [u16; 4] = free_ports();
+    let replicas = [(a, c), (b, d)].map(|(port, operations)| {
+        let settings = [
+            ("ISSUER__URL", format!("http://127.0.0.1:{a}")),
+            ("LISTEN__ADDRESS", format!("127.0.0.1:{port}")),
+            ("LISTEN__OPERATIONS_ADDRESS", format!("127.0.0.1:{operations}")),
+            ("STORE__URL", url.clone()),
+            ("KEYS__SEALING_KEY_FILE", key.clone()),
+            ("SECRETS__PEPPER_FILE", key.clone()),
+        ];
+        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+        Replica::start(&settings, &endpoint, &folder.path().join(format!("{port}.log")))
+    });
+    for replica in &replicas {
+        replica.await_ready().await;
+    }
+    let [one, away] = &replicas;
+    let root = root(&url).await;
+    let removed = one.create(&root, "removed").await.unwrap();
+    let lost_token = one.token(&removed).await.unwrap();
+    let in_store = |server: &'static TemporaryPostgres| server.query(&database.name, "SELECT count(*) FROM client");
+    let begun = Instant::now();
+    while in_store(standby) != "2" {
+        assert!(begun.elapsed() < DEADLINE, "the standby follows");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    // The standby falls behind; what is acknowledged from now on is lost.
+    standby.query("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+    standby.query("postgres", "SELECT pg_reload_conf()");
+    while standby.query("postgres", "SELECT count(*) FROM pg_stat_wal_receiver") != "0" {
+        assert!(begun.elapsed() < DEADLINE, "the standby stops to follow");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let lost = one.create(&root, "lost").await.unwrap();
+    one.create(&root, "lost-too").await.unwrap();
+    one.revoke(&removed, &lost_token).await.unwrap();
+    for client in [&removed, &lost] {
+        eventually("known", async || away.token(client).await.is_ok()).await;
+    }
+    eventually("revoked", async || !away.is_active(&root, &lost_token).await.unwrap_or(true)).await;
+
+    away.pause();
+    primary.kill();
+    standby.query("postgres", "SELECT pg_promote()");
+    let again = async |id: &str| {
+        let id = id.to_owned();
+        eventually("the new primary is used", async || one.create(&root, &id).await.is_ok()).await;
+    };
+    // More than were lost, the removal of a client among them: sequence numbers are given out again.
+    again("new-1").await;
+    again("new-2").await;
+    let mut clients = one.clients(&root).await.unwrap();
+    let request = admin::DeleteClientRequest { client_id: removed.id.clone(), ..admin::DeleteClientRequest::default() };
+    clients.delete_client(request).await.unwrap();
+    for n in 3..9 {
+        again(&format!("new-{n}")).await;
+    }
+    assert_eq!(in_store(standby), "9", "root and eight new ones");
+
+    away.resume();
+    for operations in [c, d] {
+        shown::until(operations, RESTORED, |resyncs| resyncs >= 1.0).await;
+    }
+    for replica in &replicas {
+        eventually("a lost client gets no token", async || replica.token(&lost).await.is_err()).await;
+        eventually("a removed client gets no token", async || replica.token(&removed).await.is_err()).await;
+        assert!(!replica.is_active(&root, &lost_token).await.unwrap(), "a revocation is never taken back");
+        assert_eq!(replica.key_ids().await.unwrap(), one.key_ids().await.unwrap());
+    }
+    let client = one.create(&root, "afterwards").await.unwrap();
+    eventually("changes reach the other again", async || away.token(&client).await.is_ok()).await;
+}
