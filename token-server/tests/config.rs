@@ -469,6 +469,21 @@ fn password_of_the_store_is_kept_out_of_the_file_and_of_messages() {
     assert!(error.to_string().contains("store.url: a password does not belong in this file"), "{error}");
     assert!(error.to_string().contains("url_file") && !format!("{error:?}").contains("hunter2"), "{error}");
 
+    for url in ["postgres://db/tokens?user=tok&password=hunter2", "postgres://user:hunter2@a,b/tokens"] {
+        let error = read(&with(url), &[]).unwrap_err();
+        assert!(error.to_string().contains("store.url: a password does not belong in this file"), "{url}: {error}");
+    }
+    let unusable = [
+        ("postgres://user:hunter2@ss@db/tokens", "percent-encoded"),
+        ("postgres://user:hunter2/w#rd@db/tokens", "percent-encoded"),
+        ("postgres://db/tokens?host=a,b", "several hosts belong before the path"),
+        ("postgres://a,b/tokens?target_session_attrs=standby", "read-write or primary"),
+    ];
+    for (url, why) in unusable {
+        let error = read(&text, &[("TOKEN_SERVER__STORE__URL", url)]).unwrap_err();
+        assert!(error.to_string().contains(why) && !error.to_string().contains("hunter2"), "{url}: {error}");
+    }
+
     for url in ["postgres://user:hunter2@db/tokens", "mysql://user:hunter2@db/tokens"] {
         let read = read(&text, &[("TOKEN_SERVER__STORE__URL", url)]);
         assert_eq!(read.is_ok(), url.starts_with("postgres"));

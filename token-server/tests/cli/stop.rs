@@ -99,6 +99,24 @@ fn a_second_signal_does_not_wait_for_requests_under_way() {
     }
 }
 
+/// N21, F22: a database that is down.
+#[test]
+fn a_database_that_is_down_ends_the_start_with_its_reason() {
+    let home = tempfile::tempdir().unwrap();
+    configured(home.path(), "");
+    let text = fs::read_to_string(home.path().join("a.toml")).unwrap();
+    let sqlite = format!("sqlite://{}/token-server.db", home.path().display());
+    let text = text.replace("[store]", "[store]\nstart_wait = \"3s\"");
+    fs::write(home.path().join("a.toml"), text.replace(&sqlite, "postgres://somebody@127.0.0.1:1/tokens")).unwrap();
+    let ended = program(home.path()).args(["serve", "--config", "a.toml"]).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    let last = said.lines().rev().find(|line| line.starts_with("error: ")).unwrap();
+    assert!(last.contains("PostgreSQL at 127.0.0.1:1"), "{said}");
+    assert_eq!(last.matches("Connection refused").count(), 1, "{said}");
+    assert!(said.contains("the store cannot be used yet; trying again"), "{said}");
+}
+
 /// A database that takes connections and says nothing.
 #[test]
 fn while_it_starts_it_lives_and_is_not_ready_and_a_signal_ends_it() {
