@@ -11,14 +11,19 @@ use super::{Shared, body, error, parameters::Parameters};
 use crate::{
     convert::{self, ExchangeForm, TokenForm, TokenRequest},
     error::IssueError,
+    issuer::Operation,
     mint::IssuedToken,
     origin::Origin,
 };
 
 pub(super) async fn token(State(shared): State<Shared>, request: Request) -> Response {
     let origin = Origin::of(request.headers(), request.extensions());
-    // Boxed: on its way down the line it is moved from stage to stage.
-    match shared.issuer.issue(&origin, Box::pin(read(request))).await {
+    let issued = match shared.issuer.admit(&origin, Operation::IssueToken) {
+        // Boxed: the request would be part of this future otherwise, to the end.
+        Ok(admitted) => admitted.issue(Box::pin(read(request)).await).await,
+        Err(refusal) => Err(refusal),
+    };
+    match issued {
         Ok(token) => encode(&token, &origin),
         Err(refusal) => error::response(&refusal, &origin, &shared.challenge),
     }
@@ -33,18 +38,18 @@ async fn read(mut request: Request) -> Result<TokenRequest, IssueError> {
 fn form(mut parameters: Parameters) -> Result<TokenForm, IssueError> {
     Ok(TokenForm {
         grant_type: parameters.required("grant_type")?,
-        client: parameters.client()?,
+        client: parameters.client(),
         audience: parameters.list("audience"),
         resource: parameters.list("resource"),
-        scope: parameters.one("scope")?,
-        lifetime: parameters.one("lifetime")?,
-        redirect_uri: parameters.one("redirect_uri")?,
+        scope: parameters.one("scope"),
+        lifetime: parameters.one("lifetime"),
+        redirect_uri: parameters.one("redirect_uri"),
         exchange: ExchangeForm {
-            subject_token: parameters.one("subject_token")?,
-            subject_token_type: parameters.one("subject_token_type")?,
-            actor_token: parameters.one("actor_token")?,
-            actor_token_type: parameters.one("actor_token_type")?,
-            requested_token_type: parameters.one("requested_token_type")?,
+            subject_token: parameters.one("subject_token"),
+            subject_token_type: parameters.one("subject_token_type"),
+            actor_token: parameters.one("actor_token"),
+            actor_token_type: parameters.one("actor_token_type"),
+            requested_token_type: parameters.one("requested_token_type"),
         },
     })
 }
