@@ -28,7 +28,7 @@ const CLIENT_ID_CHARS_MAX: usize = 64;
 
 /// One decision in the making: what is known of it so far.
 pub(crate) struct Decision<'a> {
-    origin: &'a Origin,
+    origin: Cow<'a, Origin>,
     operation: &'static str,
     client_id: String,
     span: Span,
@@ -37,9 +37,20 @@ pub(crate) struct Decision<'a> {
     registered_with: Option<String>,
 }
 
+impl Decision<'static> {
+    /// Opens a decision that is passed on from stage to stage.
+    pub(crate) fn owned(origin: Origin, operation: &'static str) -> Self {
+        Self::of(Cow::Owned(origin), operation)
+    }
+}
+
 impl<'a> Decision<'a> {
-    /// A request has arrived.
+    /// Opens the decision about a request.
     pub(crate) fn new(origin: &'a Origin, operation: &'static str) -> Self {
+        Self::of(Cow::Borrowed(origin), operation)
+    }
+
+    fn of(origin: Cow<'a, Origin>, operation: &'static str) -> Self {
         let span = tracing::info_span!(
             target: trace::TARGET,
             "decision",
@@ -85,6 +96,11 @@ impl<'a> Decision<'a> {
     /// It is more than the client's quota, which is only observed.
     pub(crate) fn beyond_quota(&mut self) {
         self.quota = Some("exceeded");
+    }
+
+    /// Where the request comes from.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// What is being decided.

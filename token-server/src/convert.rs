@@ -10,7 +10,10 @@ use secrecy::SecretString;
 use token_proto::token::v1;
 
 use crate::{
-    client::GrantType,
+    client::{
+        GrantType,
+        work::{Step, takes},
+    },
     client_authentication::{
         basic,
         presented::{Parts, PresentedClient},
@@ -79,6 +82,7 @@ pub(crate) struct TokenQuestionForm {
 
 /// `TokenService.IssueToken`.
 pub(crate) fn issue_token(request: v1::IssueTokenRequest, headers: &HeaderMap) -> Result<TokenRequest, IssueError> {
+    takes(Step::Decoding);
     let v1::IssueTokenRequest { client, audiences, scopes, lifetime, redirect_uri } = request;
     Ok(TokenRequest {
         client: client_of_message(client, headers)?,
@@ -95,6 +99,7 @@ pub(crate) fn issue_token(request: v1::IssueTokenRequest, headers: &HeaderMap) -
 
 /// `POST /oauth/token`.
 pub(crate) fn token_form(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, IssueError> {
+    takes(Step::Decoding);
     let TokenForm { grant_type, client, audience, resource, scope, lifetime, redirect_uri, exchange } = form;
     let grant_type = GrantType::from_name(&grant_type).ok_or(IssueError::UnsupportedGrantType)?;
     let names = audience.into_iter().map(RequestedAudience::Name);
@@ -118,6 +123,7 @@ pub(crate) fn exchange_token(
     request: v1::ExchangeTokenRequest,
     headers: &HeaderMap,
 ) -> Result<TokenRequest, IssueError> {
+    takes(Step::Decoding);
     let v1::ExchangeTokenRequest { client, subject, actor, requested_token_type, audiences, scopes, lifetime } =
         request;
     let token = |token: v1::SecurityToken| {
@@ -175,18 +181,21 @@ pub(crate) fn introspect_token(
     request: v1::IntrospectTokenRequest,
     headers: &HeaderMap,
 ) -> Result<TokenQuestion, IssueError> {
+    takes(Step::Decoding);
     let v1::IntrospectTokenRequest { client, token } = request;
     token_question(client_of_message(client, headers)?, token)
 }
 
 /// `TokenService.RevokeToken`.
 pub(crate) fn revoke_token(request: v1::RevokeTokenRequest, headers: &HeaderMap) -> Result<TokenQuestion, IssueError> {
+    takes(Step::Decoding);
     let v1::RevokeTokenRequest { client, token } = request;
     token_question(client_of_message(client, headers)?, token)
 }
 
 /// `POST /oauth/introspect` and `POST /oauth/revoke`.
 pub(crate) fn token_question_form(form: TokenQuestionForm, headers: &HeaderMap) -> Result<TokenQuestion, IssueError> {
+    takes(Step::Decoding);
     let TokenQuestionForm { client, token } = form;
     token_question(client_of_form(client, headers)?, token)
 }

@@ -1,9 +1,10 @@
-//! The line that every request to the issuer goes through, whichever face it came in by.
+//! The pipeline of every request to the issuer, over either protocol.
 //!
-//! limit(peer) → [`crate::convert`] → [`crate::client_authentication`] → limit(client) → [`crate::grant`] →
-//! [`crate::mint`] → [`crate::audit`]. Each stage takes the value of the one before; nothing on the way writes
-//! to the store.
+//! [`Issuer::admit`] (limit of the peer) → [`crate::convert`] → [`crate::client_authentication`] → limit(client) →
+//! [`crate::grant`] → [`crate::mint`] → [`crate::audit`]. Each stage takes the value of the one before; nothing on
+//! the way writes to the store.
 
+mod admission;
 mod exchange;
 mod introspect;
 mod revoke;
@@ -13,8 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, counter};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use secrecy::{ExposeSecret as _, SecretString};
-use token_interceptor::{clock::Clock, encryption::is_encrypted};
+use token_interceptor::clock::Clock;
 use token_proto::token::v1::ErrorReason;
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -29,12 +29,11 @@ use crate::{
         presented::PresentedClient,
     },
     client_registry::ClientRegistry,
-    convert::{TokenQuestion, TokenRequest},
     error::IssueError,
     federation::Federation,
     grant::{self, Authorization, client_credentials, token_exchange},
     key::KeyRing,
-    limit::{LimitSettings, Limits, QuotaSettings, Quotas, Standing},
+    limit::{LimitSettings, Limits, QuotaSettings, Quotas},
     metadata::Metadata,
     mint::{self, Entropy, IssuedToken, Terms},
     origin::Origin,
@@ -44,6 +43,7 @@ use crate::{
     trace,
 };
 
+pub(crate) use admission::{Admitted, Operation};
 pub(crate) use introspect::introspected;
 pub(crate) use user_info::NotTold;
 
@@ -206,65 +206,6 @@ impl Issuer {
     #[must_use]
     pub fn revocations(&self) -> &RevocationRegistry {
         &self.revocations
-    }
-
-    /// Issues a token. `read` yields the request; it runs once the peer is admitted.
-    ///
-    /// # Errors
-    ///
-    /// Whatever `read` or a stage refuses. The decision is on record either way.
-    pub(crate) async fn issue(
-        &self,
-        origin: &Origin,
-        read: impl Future<Output = Result<TokenRequest, IssueError>>,
-    ) -> Result<IssuedToken, IssueError> {
-        let mut decision = Decision::new(origin, "issue_token");
-        let span = decision.span().clone();
-        let issued = self.decide(origin, read, &mut decision).instrument(span).await;
-        match &issued {
-            Ok(token) => {
-                self.issued.increment(1);
-                decision.issued(token);
-            }
-            Err(error) => refused(&decision, error),
-        }
-        issued
-    }
-
-    async fn decide(
-        &self,
-        origin: &Origin,
-        read: impl Future<Output = Result<TokenRequest, IssueError>>,
-        decision: &mut Decision<'_>,
-    ) -> Result<IssuedToken, IssueError> {
-        self.limits.peer(origin.peer())?;
-        let TokenRequest { client, grant } = read.await?;
-        decision.is(grant.operation());
-        decision.claimed_by(client.claimed_id());
-        let client = self.authenticate(origin, &client).await?;
-        let authorization = self.authorize(client, &grant).await?;
-        if self.quotas.take(&authorization.client().id, self.clock.now())? == Standing::Beyond {
-            decision.beyond_quota();
-        }
-        self.mint(authorization)
-    }
-
-    /// Who asks about a token, and about which.
-    async fn question(
-        &self,
-        origin: &Origin,
-        read: impl Future<Output = Result<TokenQuestion, IssueError>>,
-        decision: &mut Decision<'_>,
-    ) -> Result<(AuthenticatedClient, SecretString), IssueError> {
-        self.limits.peer(origin.peer())?;
-        let TokenQuestion { client, token } = read.await?;
-        decision.claimed_by(client.claimed_id());
-        let client = self.authenticate(origin, &client).await?;
-        // "Inactive" or "revoked" would be a lie about a token that may be good.
-        if is_encrypted(token.expose_secret()) {
-            return Err(IssueError::invalid_request("The token is encrypted; only its audience can open it."));
-        }
-        Ok((client, token))
     }
 
     /// Who asks, within the limits of that client.

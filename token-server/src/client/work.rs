@@ -1,4 +1,4 @@
-//! What client authentication costs, step by step, for a test to count.
+//! What a request costs, step by step, for a test to count.
 //!
 //! RFC 6749 section 10.10: how long an answer takes must not tell which client IDs exist. Wall time is noise and the
 //! compiler's; the steps are ours. Each costly one says here that it is taken, as an event that is off unless somebody
@@ -10,6 +10,8 @@ pub const TARGET: &str = "token_server::work";
 /// A step that takes time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// A request is decoded.
+    Decoding,
     /// The client is looked for.
     Lookup,
     /// HMAC-SHA-256 of what was presented.
@@ -23,6 +25,7 @@ pub(crate) enum Step {
 impl Step {
     const fn name(self) -> &'static str {
         match self {
+            Self::Decoding => "decoding",
             Self::Lookup => "lookup",
             Self::KeyedHash => "keyed_hash",
             Self::SlowHash => "slow_hash",

@@ -11,13 +11,16 @@ use super::{Shared, body, error};
 use crate::{
     convert::{self, TokenQuestion},
     error::IssueError,
-    issuer::introspected,
+    issuer::{Operation, introspected},
     origin::Origin,
 };
 
 pub(super) async fn introspect(State(shared): State<Shared>, request: Request) -> Response {
     let origin = Origin::of(request.headers(), request.extensions());
-    let found = shared.issuer.introspect(&origin, question(request)).await;
+    let found = match shared.issuer.admit(&origin, Operation::IntrospectToken) {
+        Ok(admitted) => admitted.introspect(question(request).await).await,
+        Err(refusal) => Err(refusal),
+    };
     let answer = found.and_then(|token| body::answer(&encode(token.as_ref()), &origin));
     answer.unwrap_or_else(|refusal| error::response(&refusal, &origin, &shared.challenge))
 }

@@ -7,11 +7,15 @@ use axum::{
 };
 
 use super::{Shared, body, error, introspect};
-use crate::origin::Origin;
+use crate::{issuer::Operation, origin::Origin};
 
 pub(super) async fn revoke(State(shared): State<Shared>, request: Request) -> Response {
     let origin = Origin::of(request.headers(), request.extensions());
-    match shared.issuer.revoke(&origin, introspect::question(request)).await {
+    let revoked = match shared.issuer.admit(&origin, Operation::RevokeToken) {
+        Ok(admitted) => admitted.revoke(introspect::question(request).await).await,
+        Err(refusal) => Err(refusal),
+    };
+    match revoked {
         Ok(()) => {
             // RFC 7009 section 2.2: the status says all.
             let mut response = Response::new(Body::empty());

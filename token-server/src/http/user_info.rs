@@ -7,11 +7,17 @@ use axum::{
 };
 
 use super::{Shared, body, error};
-use crate::{issuer::NotTold, origin::Origin};
+use crate::{
+    issuer::{NotTold, Operation},
+    origin::Origin,
+};
 
 pub(super) async fn user_info(State(shared): State<Shared>, request: Request) -> Response {
     let origin = Origin::of(request.headers(), request.extensions());
-    let told = shared.issuer.user_info(&origin, request.headers()).await;
+    let told = match shared.issuer.admit(&origin, Operation::GetUserInfo) {
+        Ok(admitted) => admitted.user_info(request.headers()).await,
+        Err(refusal) => Err(NotTold::Other(refusal)),
+    };
     let answer = told.and_then(|claims| body::answer(&claims, &origin).map_err(NotTold::Other));
     match answer {
         Ok(response) => response,

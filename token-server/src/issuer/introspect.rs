@@ -5,46 +5,42 @@ use serde_json::{Map, Value};
 use token_interceptor::token::VerifiedToken;
 use tracing::Instrument as _;
 
-use super::{Issuer, answered, refused};
-use crate::{audit::Decision, client::Client, convert::TokenQuestion, error::IssueError, origin::Origin};
+use super::{Admitted, answered};
+use crate::{client::Client, convert::TokenQuestion, error::IssueError};
 
 /// The issuer's own audience: what is registered at it, a client may ask of the issuer itself.
 const ISSUER_AUDIENCE: &str = "m2m.token.v1";
 /// Whoever has this scope at [`ISSUER_AUDIENCE`] may introspect every token.
 const INTROSPECT_SCOPE: &str = "tokens.introspect";
 
-impl Issuer {
-    /// What the token says, where it is good and the client may know.
+impl Admitted<'_> {
+    /// What the token says, where it is valid and the client may know.
     ///
     /// # Errors
     ///
     /// When the client is not authenticated, or the question malformed.
     pub(crate) async fn introspect(
-        &self,
-        origin: &Origin,
-        read: impl Future<Output = Result<TokenQuestion, IssueError>>,
+        mut self,
+        question: Result<TokenQuestion, IssueError>,
     ) -> Result<Option<VerifiedToken>, IssueError> {
-        let mut decision = Decision::new(origin, "introspect_token");
-        let span = decision.span().clone();
-        let answer = self.inspect(origin, read, &mut decision).instrument(span).await;
+        let span = self.decision.span().clone();
+        let answer = self.inspect(question).instrument(span).await;
         match &answer {
-            Ok(Some(token)) => answered(&decision, "active", Some(token.token_id())),
-            Ok(None) => answered(&decision, "inactive", None),
-            Err(error) => refused(&decision, error),
+            Ok(Some(token)) => answered(self.close(), "active", Some(token.token_id())),
+            Ok(None) => answered(self.close(), "inactive", None),
+            Err(error) => self.refuse(error),
         }
         answer
     }
 
     async fn inspect(
-        &self,
-        origin: &Origin,
-        read: impl Future<Output = Result<TokenQuestion, IssueError>>,
-        decision: &mut Decision<'_>,
+        &mut self,
+        question: Result<TokenQuestion, IssueError>,
     ) -> Result<Option<VerifiedToken>, IssueError> {
-        let (client, token) = self.question(origin, read, decision).await?;
+        let (client, token) = self.question(question).await?;
         let client = client.into_client();
-        let token = self.own_tokens.verify(token.expose_secret())?;
-        // RFC 7662 section 4: to somebody who may not know, a good token looks like any other string.
+        let token = self.issuer.own_tokens.verify(token.expose_secret())?;
+        // RFC 7662 section 4: a client that may not know sees a valid token as any other string.
         Ok(token.filter(|token| may_introspect(&client, token)))
     }
 }

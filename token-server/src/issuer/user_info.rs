@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use token_interceptor::{bearer::bearer, error::Denied, status::Answer, token::VerifiedToken};
 use token_proto::token::v1::ErrorReason;
 
-use super::{Issuer, answered, denied, refused};
-use crate::{audit::Decision, client::ClientId, error::IssueError, origin::Origin};
+use super::{Admitted, Issuer, answered, denied};
+use crate::{client::ClientId, error::IssueError};
 
 /// Why nothing is told: an answer for a bearer (RFC 6750), or one as for every other request.
 pub(crate) enum NotTold {
@@ -14,31 +14,32 @@ pub(crate) enum NotTold {
     Other(IssueError),
 }
 
-impl Issuer {
+impl Admitted<'_> {
     /// The claims about the subject of the caller's own token.
     ///
     /// # Errors
     ///
-    /// When no good token of this issuer is presented, or too many are.
-    pub(crate) async fn user_info(&self, origin: &Origin, headers: &HeaderMap) -> Result<Map<String, Value>, NotTold> {
-        let mut decision = Decision::new(origin, "get_user_info");
-        let told = async {
-            let token = self.bearer_token(origin, headers)?;
-            decision.claimed_by(token.client_id());
-            let claims = self.claims_about(&token).await.map_err(NotTold::Other)?;
-            Ok((token, claims))
-        };
-        let told = told.await;
+    /// When no valid token of this issuer is presented.
+    pub(crate) async fn user_info(mut self, headers: &HeaderMap) -> Result<Map<String, Value>, NotTold> {
+        let told = self.look_up(headers).await;
         match &told {
-            Ok((token, _)) => answered(&decision, "told", Some(token.token_id())),
-            Err(NotTold::Bearer(answer)) => denied(&decision, answer.reason()),
-            Err(NotTold::Other(error)) => refused(&decision, error),
+            Ok((token, _)) => answered(self.close(), "told", Some(token.token_id())),
+            Err(NotTold::Bearer(answer)) => denied(self.close(), answer.reason()),
+            Err(NotTold::Other(error)) => self.refuse(error),
         }
         told.map(|(_, claims)| claims)
     }
 
-    fn bearer_token(&self, origin: &Origin, headers: &HeaderMap) -> Result<VerifiedToken, NotTold> {
-        self.limits.peer(origin.peer()).map_err(NotTold::Other)?;
+    async fn look_up(&mut self, headers: &HeaderMap) -> Result<(VerifiedToken, Map<String, Value>), NotTold> {
+        let token = self.issuer.bearer_token(headers)?;
+        self.decision.claimed_by(token.client_id());
+        let claims = self.issuer.claims_about(&token).await.map_err(NotTold::Other)?;
+        Ok((token, claims))
+    }
+}
+
+impl Issuer {
+    fn bearer_token(&self, headers: &HeaderMap) -> Result<VerifiedToken, NotTold> {
         let token = bearer(headers).map_err(|denied: Denied| NotTold::Bearer(Answer::from(&denied)))?;
         let verified = self.own_tokens.verify(token.expose()).map_err(NotTold::Other)?;
         verified.ok_or(NotTold::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is not a good one")))

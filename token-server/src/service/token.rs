@@ -1,10 +1,6 @@
 //! `m2m.token.v1.TokenService`.
 
-use std::{
-    future::{Future, ready},
-    pin::Pin,
-    sync::Arc,
-};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 use token_proto::token::v1::{self, token_service_server};
@@ -14,7 +10,7 @@ use super::{MESSAGE_BYTES_MAX, status, structure};
 use crate::{
     client_authentication::basic,
     convert,
-    issuer::{Issuer, NotTold, introspected},
+    issuer::{Issuer, NotTold, Operation, introspected},
     mint::IssuedToken,
     origin::{Origin, REQUEST_ID},
 };
@@ -50,9 +46,13 @@ impl token_service_server::TokenService for TokenService {
         Self: 'f,
     {
         let (origin, headers, message) = split(request);
-        let read = Box::pin(ready(convert::issue_token(message, &headers)));
+        let admitted = self.issuer.admit(&origin, Operation::IssueToken);
+        let issued = admitted.map(|admitted| admitted.issue(convert::issue_token(message, &headers)));
         Box::pin(async move {
-            let issued = self.issuer.issue(&origin, read).await;
+            let issued = match issued {
+                Ok(issued) => issued.await,
+                Err(refusal) => Err(refusal),
+            };
             let token = issued.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
             let server_time = Some(token.issued_at().into());
             Ok(echo(v1::IssueTokenResponse { token: Some(encode(token)), server_time }, &origin))
@@ -64,7 +64,10 @@ impl token_service_server::TokenService for TokenService {
         request: Request<v1::ExchangeTokenRequest>,
     ) -> Result<Response<v1::ExchangeTokenResponse>, Status> {
         let (origin, headers, message) = split(request);
-        let issued = self.issuer.issue(&origin, async { convert::exchange_token(message, &headers) }).await;
+        let issued = match self.issuer.admit(&origin, Operation::ExchangeToken) {
+            Ok(admitted) => admitted.issue(convert::exchange_token(message, &headers)).await,
+            Err(refusal) => Err(refusal),
+        };
         let token = issued.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
         let server_time = Some(token.issued_at().into());
         Ok(echo(v1::ExchangeTokenResponse { token: Some(encode(token)), server_time }, &origin))
@@ -75,7 +78,10 @@ impl token_service_server::TokenService for TokenService {
         request: Request<v1::IntrospectTokenRequest>,
     ) -> Result<Response<v1::IntrospectTokenResponse>, Status> {
         let (origin, headers, message) = split(request);
-        let found = self.issuer.introspect(&origin, async { convert::introspect_token(message, &headers) }).await;
+        let found = match self.issuer.admit(&origin, Operation::IntrospectToken) {
+            Ok(admitted) => admitted.introspect(convert::introspect_token(message, &headers)).await,
+            Err(refusal) => Err(refusal),
+        };
         let found = found.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
         let claims = found.as_ref().map(|token| structure::of(introspected(token)));
         Ok(echo(v1::IntrospectTokenResponse { active: found.is_some(), claims }, &origin))
@@ -86,7 +92,10 @@ impl token_service_server::TokenService for TokenService {
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
         let (origin, headers, message) = split(request);
-        let revoked = self.issuer.revoke(&origin, async { convert::revoke_token(message, &headers) }).await;
+        let revoked = match self.issuer.admit(&origin, Operation::RevokeToken) {
+            Ok(admitted) => admitted.revoke(convert::revoke_token(message, &headers)).await,
+            Err(refusal) => Err(refusal),
+        };
         revoked.map_err(|error| status::of_issue_error(&error, &origin, &self.challenge))?;
         Ok(echo(v1::RevokeTokenResponse {}, &origin))
     }
@@ -96,7 +105,11 @@ impl token_service_server::TokenService for TokenService {
         request: Request<v1::GetUserInfoRequest>,
     ) -> Result<Response<v1::GetUserInfoResponse>, Status> {
         let (origin, headers, v1::GetUserInfoRequest {}) = split(request);
-        match self.issuer.user_info(&origin, &headers).await {
+        let told = match self.issuer.admit(&origin, Operation::GetUserInfo) {
+            Ok(admitted) => admitted.user_info(&headers).await,
+            Err(refusal) => Err(NotTold::Other(refusal)),
+        };
+        match told {
             Ok(claims) => Ok(echo(v1::GetUserInfoResponse { claims: Some(structure::of(claims)) }, &origin)),
             Err(NotTold::Bearer(answer)) => Err(status::of_bearer(answer, &origin)),
             Err(NotTold::Other(error)) => Err(status::of_issue_error(&error, &origin, &self.challenge)),

@@ -198,3 +198,25 @@ async fn every_way_to_present(world: &World) -> Vec<String> {
         .await;
     sensitive
 }
+
+/// The caller hangs up while its body is still being read.
+#[tokio::test]
+async fn an_unfinished_request_is_audited_as_abandoned() {
+    let world = world().await;
+    let (captured, _guard) = capture();
+    for path in ["/oauth/token", "/oauth/introspect", "/oauth/revoke"] {
+        let never_ending = http_body_util::StreamBody::new(futures_util::stream::pending::<
+            Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>,
+        >());
+        let mut request = form("", &[]);
+        *request.uri_mut() = path.parse().unwrap();
+        *request.body_mut() = axum::body::Body::new(never_ending);
+        let answered = Box::pin(send(&world, request));
+        assert!(futures_util::FutureExt::now_or_never(answered).is_none(), "{path}");
+    }
+    let events = captured.audit();
+    let told: Vec<_> = events.iter().map(|event| (&event["operation"], &event["outcome"])).collect();
+    let abandoned = json!("abandoned");
+    let operations = ["issue_token", "introspect_token", "revoke_token"].map(|operation| json!(operation));
+    assert_eq!(told, operations.iter().map(|operation| (operation, &abandoned)).collect::<Vec<_>>());
+}

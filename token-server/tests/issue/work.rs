@@ -11,8 +11,14 @@ use std::{
 use ::http::Method;
 use serde_json::json;
 use token_interceptor::signature::{Algorithm, SigningKey};
-use token_proto::token::v1::{ClientAssertion, client_authentication::Credential};
-use token_server::client::{secret::ClientSecret, work::TARGET};
+use token_proto::token::v1::{
+    ClientAssertion, ExchangeTokenRequest, GetUserInfoRequest, IntrospectTokenRequest, RevokeTokenRequest,
+    client_authentication::Credential,
+};
+use token_server::{
+    client::{secret::ClientSecret, work::TARGET},
+    limit::Rate,
+};
 use tonic::Code;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::{
@@ -24,7 +30,7 @@ use crate::{
     assertion::{JWT_BEARER, good, sign},
     support::{
         IMPORTED, World,
-        calls::{grpc, message, post, send},
+        calls::{form, grpc, message, post, send},
         draw::Draw,
         registration::{registered, request},
         world, world_with, world_with_imported,
@@ -118,9 +124,10 @@ async fn over_grpc(world: &World, client_id: &str, proof: &Proof<'_>) {
     assert_eq!(status.code(), Code::Unauthenticated, "{client_id}");
 }
 
-/// Whoever is not in memory is read once, whether there is such a client or not; and then costs no read.
+/// A client that is not in memory is read once, whether it exists or not; and then costs no read. Each request is decoded
+/// once, first.
 fn expect_one_path(seen: &Seen, steps: &[&str]) {
-    let steps: Vec<_> = steps.iter().map(|step| (*step).to_owned()).collect();
+    let steps: Vec<_> = ["decoding"].iter().chain(steps).map(|step| (*step).to_owned()).collect();
     for (way, costs) in seen {
         let reads = usize::from(way.starts_with("cold"));
         assert_eq!(*costs, BTreeSet::from([(steps.clone(), reads)]), "{way}");
@@ -234,4 +241,40 @@ async fn a_wrong_registration_access_token_costs_the_same_for_everybody() {
         }
     }
     assert_eq!(seen, BTreeSet::from([vec!["lookup".to_owned(), "keyed_hash".to_owned()]]));
+}
+
+/// A peer over its limit causes no decoding, over either protocol and by any operation.
+#[tokio::test]
+async fn a_peer_over_its_limit_causes_no_work() {
+    let world = world_with(|settings| {
+        settings.limits.peer = Some(Rate::every(std::time::Duration::from_secs(3600), 1));
+        settings.limits.keys_max = 10;
+    })
+    .await;
+    let (steps, _guard) = count();
+    post(&world, "grant_type=client_credentials&client_id=orders&client_secret=x").await;
+    assert_eq!(steps.0.lock().unwrap().first().map(String::as_str), Some("decoding"), "the first is admitted");
+    steps.0.lock().unwrap().clear();
+    for path in ["/oauth/token", "/oauth/introspect", "/oauth/revoke"] {
+        let body = "grant_type=client_credentials&client_id=orders&client_secret=x&token=x";
+        let mut request = form(body, &[]);
+        *request.uri_mut() = path.parse().unwrap();
+        assert_eq!(send(&world, request).await.status, 429, "{path}");
+    }
+    let mut client = grpc(&world);
+    let assertion = sign(&world.client_key, &good("with-key"));
+    let credential = Credential::Assertion(ClientAssertion { r#type: JWT_BEARER.to_owned(), value: assertion });
+    let mut request = message("with-key", "");
+    request.client.as_mut().unwrap().credential = Some(credential);
+    let authentication = request.client.clone();
+    let limited = Code::ResourceExhausted;
+    assert_eq!(client.issue_token(request).await.unwrap_err().code(), limited);
+    let exchange = ExchangeTokenRequest { client: authentication.clone(), ..ExchangeTokenRequest::default() };
+    assert_eq!(client.exchange_token(exchange).await.unwrap_err().code(), limited);
+    let introspect = IntrospectTokenRequest { client: authentication.clone(), token: "x".to_owned() };
+    assert_eq!(client.introspect_token(introspect).await.unwrap_err().code(), limited);
+    let revoke = RevokeTokenRequest { client: authentication, token: "x".to_owned() };
+    assert_eq!(client.revoke_token(revoke).await.unwrap_err().code(), limited);
+    assert!(client.get_user_info(GetUserInfoRequest {}).await.is_err());
+    assert_eq!(*steps.0.lock().unwrap(), [""; 0]);
 }
