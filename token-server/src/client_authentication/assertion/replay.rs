@@ -4,11 +4,13 @@
 //! restarts. While the store is out of reach memory alone decides: an outage of the store is not the client's, and
 //! what could be replayed meanwhile is an assertion of its own, at another replica, within those minutes.
 //!
-//! Only good assertions get here, so nobody but a client can fill the memory, and a client is limited in its requests.
+//! Only valid assertions get here, so only a client can fill the memory; and each client has a share of it, so that one
+//! client refuses none of the others. What is refused here is never written to the store.
 
 use std::{
     collections::HashMap,
     fmt,
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -24,6 +26,8 @@ use crate::{
 
 /// Assertions that are remembered at the most: some 50 MB.
 const REMEMBERED_MAX: usize = 1_000_000;
+/// Of them, assertions of one client: 1 %. At the longest lifetime some 30 a second, at a lifetime of ten seconds 500.
+const SHARE_MAX: u32 = 10_000;
 /// Below this many, what has expired stays.
 const SWEEP_MIN: usize = 1024;
 /// Between two looks through all of them: so that nobody pays for each refusal while nothing expires.
@@ -45,10 +49,16 @@ pub(super) struct Replays {
 /// Hash of client ID and `jti`.
 type Name = [u8; 32];
 
+/// Keyed hash of a client ID.
+type Owner = u64;
+
 #[derive(Default)]
 struct Used {
-    /// When each may be forgotten.
-    entries: HashMap<Name, SystemTime>,
+    /// When each may be forgotten, and whose it is.
+    entries: HashMap<Name, (SystemTime, Owner)>,
+    /// How many each client has; a client that has none is not in here.
+    shares: HashMap<Owner, u32>,
+    hasher: RandomState,
     /// So many entries, and what has expired is removed: each entry pays for its own removal.
     sweep_at: usize,
     swept: Option<SystemTime>,
@@ -79,7 +89,7 @@ impl Replays {
         now: SystemTime,
     ) -> Result<(), IssueError> {
         let name = name(client_id, token_id);
-        if !lock(&self.used).use_once(name, forget, now)? {
+        if !lock(&self.used).use_once(client_id, name, forget, now)? {
             return Err(used_before());
         }
         if self.is_resting() {
@@ -132,18 +142,56 @@ impl Replays {
 
 impl Used {
     /// Whether it is the first use.
-    fn use_once(&mut self, name: Name, forget: SystemTime, now: SystemTime) -> Result<bool, IssueError> {
+    fn use_once(
+        &mut self,
+        client_id: &str,
+        name: Name,
+        forget: SystemTime,
+        now: SystemTime,
+    ) -> Result<bool, IssueError> {
         // Never beyond the maximum: what is full of what has expired would stay full.
-        let many = self.entries.len() >= self.sweep_at.clamp(SWEEP_MIN, REMEMBERED_MAX);
-        if many && self.swept.is_none_or(|swept| now.duration_since(swept).map_or(true, |since| since >= SWEEP_PAUSE)) {
-            self.entries.retain(|_, forget| *forget > now);
-            (self.sweep_at, self.swept) = (self.entries.len() * 2, Some(now));
+        if self.entries.len() >= self.sweep_at.clamp(SWEEP_MIN, REMEMBERED_MAX) && is_due(self.swept, now) {
+            self.sweep(now);
         }
-        if self.entries.len() >= REMEMBERED_MAX {
+        if let Some((until, _)) = self.entries.get_mut(&name) {
+            let first = *until <= now;
+            *until = (*until).max(forget);
+            return Ok(first);
+        }
+        let owner = self.hasher.hash_one(client_id);
+        if self.is_full(owner) && is_due(self.swept, now) {
+            self.sweep(now);
+        }
+        if self.is_full(owner) {
             return Err(IssueError::RateLimited { budget: Budget::Assertions, retry_after: Duration::from_secs(1) });
         }
-        Ok(self.entries.insert(name, forget).is_none_or(|until| until <= now))
+        self.entries.insert(name, (forget, owner));
+        *self.shares.entry(owner).or_default() += 1;
+        Ok(true)
     }
+
+    /// Whether nothing more of this client can be remembered.
+    fn is_full(&self, owner: Owner) -> bool {
+        self.entries.len() >= REMEMBERED_MAX || self.shares.get(&owner).is_some_and(|share| *share >= SHARE_MAX)
+    }
+
+    /// Removes what has expired.
+    fn sweep(&mut self, now: SystemTime) {
+        let shares = &mut self.shares;
+        self.entries.retain(|_, (forget, owner)| {
+            let kept = *forget > now;
+            if !kept && let Some(share) = shares.get_mut(owner) {
+                *share = share.saturating_sub(1);
+            }
+            kept
+        });
+        shares.retain(|_, share| *share > 0);
+        (self.sweep_at, self.swept) = (self.entries.len() * 2, Some(now));
+    }
+}
+
+fn is_due(swept: Option<SystemTime>, now: SystemTime) -> bool {
+    swept.is_none_or(|swept| now.duration_since(swept).map_or(true, |since| since >= SWEEP_PAUSE))
 }
 
 impl fmt::Debug for Replays {
@@ -213,22 +261,58 @@ mod tests {
         }
     }
 
-    #[test]
-    fn beyond_what_is_remembered_assertions_are_refused_until_some_expire() {
-        let numbered = |n: usize| {
+    /// A table in which every client has a full share.
+    fn full(forget: SystemTime) -> Used {
+        let mut used = Used::default();
+        for number in 0..REMEMBERED_MAX {
             let mut name = [0; 32];
-            name[..8].copy_from_slice(&n.to_be_bytes());
-            name
-        };
-        let entries = (0..REMEMBERED_MAX).map(|n| (numbered(n), at(100))).collect();
-        let mut used = Used { entries, ..Used::default() };
+            name[..8].copy_from_slice(&number.to_be_bytes());
+            let client = format!("client-{}", number / SHARE_MAX as usize);
+            assert!(used.use_once(&client, name, forget, at(0)).unwrap());
+        }
+        used
+    }
+
+    fn is_refused(used: Result<bool, IssueError>) -> bool {
+        matches!(used, Err(IssueError::RateLimited { budget: Budget::Assertions, .. }))
+    }
+
+    #[test]
+    fn beyond_what_is_remembered_assertions_are_refused() {
+        let mut used = full(at(100));
+        assert_eq!(used.entries.len(), REMEMBERED_MAX);
         for seconds in [0, 50, 99] {
-            let refused = used.use_once(name("a", "1"), at(200), at(seconds));
-            assert!(matches!(refused, Err(IssueError::RateLimited { budget: Budget::Assertions, .. })), "{seconds}");
+            assert!(is_refused(used.use_once("a", name("a", "1"), at(200), at(seconds))), "{seconds}");
             assert_eq!(used.entries.len(), REMEMBERED_MAX);
         }
-        assert!(used.use_once(name("a", "1"), at(200), at(100)).unwrap());
-        assert_eq!(used.entries.len(), 1);
+        assert!(used.use_once("a", name("a", "1"), at(200), at(100)).unwrap());
+        assert_eq!((used.entries.len(), used.shares.len()), (1, 1));
+    }
+
+    #[test]
+    fn client_beyond_its_share_is_refused_and_no_other_client() {
+        let mut used = Used::default();
+        for n in 0..SHARE_MAX {
+            assert!(used.use_once("a", name("a", &n.to_string()), at(100), at(0)).unwrap());
+        }
+        assert!(is_refused(used.use_once("a", name("a", "more"), at(100), at(5))));
+        assert!(!used.use_once("a", name("a", "1"), at(100), at(5)).unwrap(), "used before, and still known");
+        assert!(used.use_once("b", name("b", "1"), at(100), at(5)).unwrap());
+        assert!(used.use_once("a", name("a", "more"), at(200), at(100)).unwrap(), "the others have expired");
+    }
+
+    #[tokio::test]
+    async fn client_beyond_its_share_writes_nothing_to_the_store() {
+        let (store, replays, other) = two_replicas().await;
+        {
+            let mut used = lock(&replays.used);
+            for n in 0..SHARE_MAX {
+                used.use_once("a", name("a", &n.to_string()), at(100), at(0)).unwrap();
+            }
+        }
+        assert!(replays.use_once("a", "more", at(100), at(0)).await.is_err());
+        assert!(store.use_assertion(&name("a", "more"), at(100)).await.unwrap(), "never seen there");
+        assert!(other.use_once("b", "1", at(100), at(0)).await.is_ok());
     }
 
     #[tokio::test]
@@ -238,7 +322,7 @@ mod tests {
         let names = 10 * SWEEP_MIN;
         let mut used = Used::default();
         for n in 0..names {
-            used.use_once(name("a", &n.to_string()), at(n as u64 + 10), at(n as u64)).unwrap();
+            used.use_once("a", name("a", &n.to_string()), at(n as u64 + 10), at(n as u64)).unwrap();
         }
         assert!(used.entries.len() <= 2 * SWEEP_MIN);
         replays.use_once("a", "1", at(100), at(5)).await.unwrap();
