@@ -18,13 +18,15 @@ use token_interceptor::{
     revocation::Revocations,
     verify::{TrustedIssuer, Verifier},
 };
-use token_proto::{FILE_DESCRIPTOR_SET, POLICY};
+use token_proto::{FILE_DESCRIPTOR_SET, POLICY, token::v1::ErrorReason};
 use tower::{Layer, Service};
 
 use super::ServeError;
 use crate::{
     config::IssuerUrl,
     key::{KeyRing, PublishedKeys},
+    origin::Origin,
+    service::status,
 };
 
 /// Lets through who holds a token that the annotations of the called method ask for.
@@ -136,16 +138,19 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let guarded = self.guard.0.layer().map(|layer| layer.layer(self.inner.clone()));
+        let guarded = guarded.map_err(|error| (error, Origin::of(request.headers(), request.extensions())));
         Box::pin(async move {
             match guarded {
                 Ok(mut guarded) => Ok(guarded.call(request).await?.map(Body::new)),
                 // Fails closed.
-                Err(error) => {
+                Err((error, origin)) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        "nothing can be decided, so everything is refused"
+                        "cannot build the verifier of the guarded services; rejecting all requests"
                     );
-                    Ok(crate::service::status::not_offered().into_http())
+                    let (code, reason) = (tonic::Code::Internal, ErrorReason::Internal);
+                    let sentence = "The server cannot check the caller's token.";
+                    Ok(status::with_reason(code, reason, sentence, &origin, None).into_http())
                 }
             }
         })
