@@ -214,11 +214,19 @@ impl Issuer {
         origin: &Origin,
         presented: &PresentedClient,
     ) -> Result<AuthenticatedClient, IssueError> {
-        self.limits.attempt(origin.peer(), presented.claimed_id())?;
+        // Only a secret that may be guessed locks out: nobody guesses a key, or a secret of this server's making.
+        let guess = presented.secret().filter(|secret| self.clients.peppers.is_guessable(secret));
+        if let Some(secret) = guess {
+            self.limits.attempt(origin.peer(), presented.claimed_id(), secret)?;
+        }
         let span = tracing::info_span!(target: trace::TARGET, "authenticate client");
         let client = authenticate(&self.clients, origin.peer(), presented, self.clock.now()).instrument(span).await;
-        if let Err(IssueError::ClientAuthenticationFailed(_)) = &client {
-            self.limits.failed(origin.peer(), presented.claimed_id());
+        match (&client, guess) {
+            (Ok(_), Some(secret)) => self.limits.succeeded(presented.claimed_id(), secret),
+            (Err(IssueError::ClientAuthenticationFailed(_)), Some(_)) => {
+                self.limits.failed(origin.peer(), presented.claimed_id());
+            }
+            (Ok(_) | Err(_), _) => {}
         }
         let client = client?;
         self.limits.client(client.id())?;

@@ -2,8 +2,9 @@
 //! authentications apart.
 //!
 //! * A client's budget is touched only by whoever authenticated as that client, so nobody can spend another's.
-//! * Failures are counted by peer *and* claimed client ID: a service with a stale secret locks out itself, not
-//!   its neighbours behind the same address, and not the client elsewhere.
+//! * Failures are counted by peer *and* claimed client ID, and only where a secret may be guessed: imported ones. A
+//!   service with a stale secret locks out itself, not its neighbours behind the same address, and not the client
+//!   elsewhere. Behind the same address the client itself gets in all the same with a secret that was right before.
 //! * Keys are chosen by attackers, so each table has a fixed capacity. Who falls out of it starts afresh.
 
 mod quota;
@@ -68,7 +69,7 @@ pub struct LimitSettings {
     pub peer: Option<Rate>,
     /// Requests of one authenticated client.
     pub client: Option<Rate>,
-    /// Failed authentications of one client ID from one peer.
+    /// Failed authentications of one client ID from one peer, with secrets that may be guessed.
     pub failure: Option<Rate>,
     /// Revocations of single tokens by the client that they were issued to. Each is kept by every verifier until its
     /// token has expired, so that without a limit one client could fill the memory of all of them.
@@ -104,6 +105,8 @@ pub struct Limits {
     peers: Option<Table<Peer, Bucket>>,
     clients: Option<Table<ClientId, Bucket>>,
     failures: Option<Table<u64, FailureBucket>>,
+    /// Client IDs with secrets that were right, as keyed hashes.
+    right: Cache<u64, ()>,
     revocations: Option<Table<ClientId, Bucket>>,
     hasher: RandomState,
     started: Instant,
@@ -118,6 +121,7 @@ impl Limits {
             clients: settings.client.map(|rate| Table::new(rate, settings.keys_max)),
             failures: settings.failure.map(|rate| Table::new(rate, settings.keys_max)),
             revocations: settings.revocation.map(|rate| Table::new(rate, settings.keys_max)),
+            right: Cache::new(settings.keys_max.max(1)),
             hasher: RandomState::new(),
             started: Instant::now(),
         }
@@ -153,21 +157,31 @@ impl Limits {
         table.bucket(client).check().map_err(|not_until| limited(Budget::Revocations, &not_until))
     }
 
-    /// Admits an attempt to authenticate. Spends nothing: only a failure does.
+    /// Admits an attempt to authenticate with a secret that may be guessed. Spends nothing: only a failure does.
     ///
     /// # Errors
     ///
-    /// [`IssueError::RateLimited`] after too many failures of the same client ID from the same peer. A good
-    /// secret is refused too: otherwise a guesser would see its guess succeed.
-    pub fn attempt(&self, peer: Peer, claimed_client_id: &str) -> Result<(), IssueError> {
+    /// [`IssueError::RateLimited`] after too many failures of the same client ID from the same peer. A right secret is
+    /// refused too unless it was right before: otherwise a guesser would see its guess succeed.
+    pub fn attempt(&self, peer: Peer, claimed_client_id: &str, secret: &str) -> Result<(), IssueError> {
         let Some(table) = &self.failures else { return Ok(()) };
         let Some(bucket) = table.cache.get(&self.failure_key(peer, claimed_client_id)) else { return Ok(()) };
         let until = Duration::from_nanos(bucket.blocked_until_nanos.load(Ordering::Relaxed));
         match until.checked_sub(self.started.elapsed()) {
             Some(retry_after) if !retry_after.is_zero() => {
+                if self.right.get(&self.right_key(claimed_client_id, secret)).is_some() {
+                    return Ok(());
+                }
                 Err(IssueError::RateLimited { budget: Budget::Failures, retry_after })
             }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Remembers a secret that was right, so that nobody's failures lock its client out.
+    pub fn succeeded(&self, client_id: &str, secret: &str) {
+        if self.failures.is_some() {
+            self.right.insert(self.right_key(client_id, secret), ());
         }
     }
 
@@ -186,6 +200,10 @@ impl Limits {
     /// aim at another's bucket.
     fn failure_key(&self, peer: Peer, claimed_client_id: &str) -> u64 {
         self.hasher.hash_one((peer.network(), claimed_client_id))
+    }
+
+    fn right_key(&self, client_id: &str, secret: &str) -> u64 {
+        self.hasher.hash_one((client_id, secret))
     }
 }
 
@@ -283,19 +301,35 @@ mod tests {
     fn failures_block_one_client_id_from_one_peer_and_nothing_else() {
         let limits = limits();
         for _ in 0..3 {
-            assert!(limits.attempt(peer(1), "orders").is_ok());
+            assert!(limits.attempt(peer(1), "orders", "guess").is_ok());
             limits.failed(peer(1), "orders");
         }
-        assert!(limits.attempt(peer(1), "orders").is_err());
-        assert!(limits.attempt(peer(2), "orders").is_ok());
-        assert!(limits.attempt(peer(1), "billing").is_ok());
+        assert!(limits.attempt(peer(1), "orders", "guess").is_err());
+        assert!(limits.attempt(peer(2), "orders", "guess").is_ok());
+        assert!(limits.attempt(peer(1), "billing", "guess").is_ok());
+    }
+
+    #[test]
+    fn secret_that_was_right_before_is_never_locked_out() {
+        let limits = limits();
+        limits.succeeded("orders", "right");
+        for _ in 0..10 {
+            limits.failed(peer(1), "orders");
+        }
+        assert!(limits.attempt(peer(1), "orders", "guess").is_err());
+        assert!(limits.attempt(peer(1), "orders", "right").is_ok());
+        assert!(limits.attempt(peer(1), "billing", "right").is_ok(), "no failures");
+        limits.failed(peer(1), "billing");
+        limits.failed(peer(1), "billing");
+        limits.failed(peer(1), "billing");
+        assert!(limits.attempt(peer(1), "billing", "right").is_err(), "right for another client alone");
     }
 
     #[test]
     fn attempts_without_failures_spend_nothing() {
         let limits = limits();
         for _ in 0..100 {
-            assert!(limits.attempt(peer(1), "orders").is_ok());
+            assert!(limits.attempt(peer(1), "orders", "guess").is_ok());
         }
     }
 
@@ -305,10 +339,12 @@ mod tests {
         for n in 0..10_000_u32 {
             let peer = Peer::from(IpAddr::V4(Ipv4Addr::from(n)));
             limits.failed(peer, &format!("invented-{n}"));
+            limits.succeeded(&format!("invented-{n}"), "right");
             let _ = limits.peer(peer);
             let _ = limits.client(&client(&format!("client-{n}")));
             let _ = limits.revocation(&client(&format!("client-{n}")));
         }
+        assert!(limits.right.len() <= 100);
         assert!(limits.failures.unwrap().cache.len() <= 100);
         assert!(limits.peers.unwrap().cache.len() <= 100);
         assert!(limits.clients.unwrap().cache.len() <= 100);
@@ -321,7 +357,7 @@ mod tests {
         for _ in 0..1000 {
             limits.failed(peer(1), "orders");
             assert!(limits.peer(peer(1)).is_ok());
-            assert!(limits.attempt(peer(1), "orders").is_ok());
+            assert!(limits.attempt(peer(1), "orders", "guess").is_ok());
         }
     }
 }

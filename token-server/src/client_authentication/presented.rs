@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{assertion::UnverifiedAssertion, basic::Basic};
 use crate::error::{AuthenticationFailure, IssueError};
@@ -30,6 +30,17 @@ impl PresentedClient {
         match self {
             Self::Secret { client_id, .. } => client_id,
             Self::Assertion(assertion) => assertion.claimed_id(),
+        }
+    }
+}
+
+impl PresentedClient {
+    /// The secret in the clear, where the method has one.
+    #[must_use]
+    pub(crate) fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Secret { secret, .. } => Some(secret.expose_secret()),
+            Self::Assertion(_) => None,
         }
     }
 }

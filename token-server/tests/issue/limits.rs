@@ -9,13 +9,21 @@ use tonic_types::StatusExt as _;
 use token_server::limit::{LimitSettings, Quota, QuotaMode, Rate};
 
 use crate::support::{
-    World,
+    IMPORTED, World,
     calls::{Answer, basic, form, grpc, message, message_of_orders, post_as_orders, reason, send},
-    world_with,
+    world_with, world_with_imported_and,
 };
 
 async fn limited(change: impl Fn(&mut LimitSettings)) -> World {
     world_with(|settings| {
+        settings.limits = LimitSettings { keys_max: 100, ..LimitSettings::unlimited() };
+        change(&mut settings.limits);
+    })
+    .await
+}
+
+async fn limited_with_imported(change: impl Fn(&mut LimitSettings)) -> World {
+    world_with_imported_and(|settings| {
         settings.limits = LimitSettings { keys_max: 100, ..LimitSettings::unlimited() };
         change(&mut settings.limits);
     })
@@ -72,16 +80,32 @@ async fn only_the_client_itself_spends_its_budget() {
     assert_eq!(status.code(), Code::ResourceExhausted);
 }
 
+/// A secret of this server's making is no guess, and nobody's wrong ones lock its client out.
 #[tokio::test]
-async fn guessing_is_stopped_without_locking_the_client_out_elsewhere() {
-    let world = limited(|limits| limits.failure = hourly(3)).await;
-    for _ in 0..4 {
+async fn generated_secrets_lock_nobody_out() {
+    let world = limited(|limits| limits.failure = hourly(1)).await;
+    for _ in 0..110 {
         assert_eq!(http_from(&world, "192.0.2.1:1", "orders", "guess").await.status, 401);
     }
-    // Even the right secret tells a guesser nothing now.
-    assert_eq!(http_from(&world, "192.0.2.1:1", "orders", &world.secret).await.status, 429);
-    assert_eq!(http_from(&world, "192.0.2.2:1", "orders", &world.secret).await.status, 200);
-    assert_eq!(http_from(&world, "192.0.2.1:1", "short", &world.secret).await.status, 200);
+    assert_eq!(http_from(&world, "192.0.2.1:1", "orders", &world.secret).await.status, 200);
+    assert!(grpc(&world).issue_token(message_of_orders(&world)).await.is_ok());
+}
+
+#[tokio::test]
+async fn guesses_at_imported_secrets_are_stopped() {
+    let world = limited_with_imported(|limits| limits.failure = hourly(1)).await;
+    assert_eq!(http_from(&world, "192.0.2.3:1", "orders", &world.secret).await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(http_from(&world, "192.0.2.1:1", "imported", "guess").await.status, 401);
+    }
+    assert_eq!(http_from(&world, "192.0.2.1:1", "imported", "guess").await.status, 429);
+    // Even the right secret tells a guesser nothing now ...
+    assert_eq!(http_from(&world, "192.0.2.1:1", "imported", IMPORTED).await.status, 429);
+    // ... but its client gets in from elsewhere, and then behind the guesser's address too.
+    assert_eq!(http_from(&world, "192.0.2.2:1", "imported", IMPORTED).await.status, 200);
+    assert_eq!(http_from(&world, "192.0.2.1:1", "imported", IMPORTED).await.status, 200);
+    assert_eq!(http_from(&world, "192.0.2.1:1", "imported", "guess").await.status, 429);
+    assert_eq!(http_from(&world, "192.0.2.1:1", "orders", &world.secret).await.status, 200);
 }
 
 #[tokio::test]

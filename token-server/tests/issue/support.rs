@@ -89,7 +89,11 @@ pub(crate) async fn world_of(others: Vec<SigningKey>, change: impl FnOnce(&mut S
 
 /// Where secrets that were made elsewhere are accepted: [`IMPORTED`] is that of `imported`.
 pub(crate) async fn world_with_imported() -> World {
-    build(vec![], peppers().accept_imported().unwrap(), |_| {}).await
+    world_with_imported_and(|_| {}).await
+}
+
+pub(crate) async fn world_with_imported_and(change: impl FnOnce(&mut Settings)) -> World {
+    build(vec![], peppers().accept_imported().unwrap(), change).await
 }
 
 /// A secret that was made elsewhere.

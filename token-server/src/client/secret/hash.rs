@@ -95,6 +95,13 @@ impl Peppers {
         Ok(Self { imported: Some(Arc::new(Remembered::new()?)), ..self })
     }
 
+    /// Whether a client's secret may be guessed: where imported ones are accepted, each that is not of this server's form.
+    /// Of this server's own 256 random bits nobody guesses one.
+    #[must_use]
+    pub fn is_guessable(&self, presented: &str) -> bool {
+        self.imported.is_some() && ClientSecret::parse(presented).is_err()
+    }
+
     /// The IDs of all peppers, the current one first.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.all().map(Pepper::id)
