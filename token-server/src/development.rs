@@ -31,6 +31,7 @@ use crate::{
         Tokens,
     },
     key_material::KeyMaterial,
+    origin::Forwarding,
     private_file,
     server::{Running, ServeError},
     store::StoreLocation,
@@ -111,7 +112,14 @@ impl Development {
             .map_err(|error| ServeError::internal(error.as_str()))?;
         let config = Config {
             issuer,
-            listen: Listen { address, operations_address: None, threads: 1, danger_plaintext: false },
+            listen: Listen {
+                address,
+                operations_address: None,
+                proxy_protocol_from: Vec::new(),
+                forwarding: Forwarding::default(),
+                threads: 1,
+                danger_plaintext: false,
+            },
             tls: Some(Tls {
                 certificate: ca.certificate.clone(),
                 private_key: ca.private_key.clone(),

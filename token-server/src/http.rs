@@ -12,7 +12,8 @@ mod revoke;
 mod token;
 mod user_info;
 
-pub(crate) use error::{overloaded, too_slow};
+pub(crate) use body::BODY_BYTES_MAX;
+pub(crate) use error::{not_conforming, overloaded, too_slow};
 
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 //! Where a request comes from: the peer's address and the request ID, for limits and the log.
 
+mod forwarded;
+mod network;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
@@ -14,6 +17,9 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use token_interceptor::clock::Clock;
 use tokio::time::Instant;
 use tonic::transport::server::TcpConnectInfo;
+
+pub use forwarded::{ForwardedField, Forwarding};
+pub use network::{Network, NotANetwork};
 
 /// The header, and the gRPC metadata key, of the request ID.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,31 +57,71 @@ impl Origin {
 /// What each request is told of the connection that it came by.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
+    /// At the other end, or behind a proxy that is trusted.
     pub(crate) peer: Peer,
-    pub(crate) last_read: LastRead,
+    pub(crate) activity: Activity,
 }
 
-/// When a connection was last read from. Cheap to clone; every clone is of the same connection.
+/// What happens on a connection, and when. Cheap to clone; every clone is of the same connection.
 #[derive(Clone, Debug)]
-pub(crate) struct LastRead {
+pub(crate) struct Activity(Arc<Noted>);
+
+#[derive(Debug)]
+struct Noted {
     opened: Instant,
-    /// After it was opened.
-    nanos: Arc<AtomicU64>,
+    /// When it was last read from, after it was opened.
+    read_nanos: AtomicU64,
+    /// Requests of HTTP/1, which come one after the other.
+    begun: AtomicU32,
+    ended: AtomicU32,
 }
 
-impl LastRead {
+impl Activity {
     /// Of a connection that is being opened.
     pub(crate) fn new() -> Self {
-        Self { opened: Instant::now(), nanos: Arc::default() }
+        Self(Arc::new(Noted {
+            opened: Instant::now(),
+            read_nanos: AtomicU64::new(0),
+            begun: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
+        }))
     }
 
-    /// Something was read.
-    pub(crate) fn note(&self) {
-        self.nanos.store(u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// Notes that something was read.
+    pub(crate) fn note_read(&self) {
+        let nanos = u64::try_from(self.0.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.0.read_nanos.store(nanos, Ordering::Relaxed);
     }
 
-    pub(crate) fn time(&self) -> Instant {
-        self.opened + Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    /// When the connection was last read from.
+    pub(crate) fn last_read(&self) -> Instant {
+        self.0.opened + Duration::from_nanos(self.0.read_nanos.load(Ordering::Relaxed))
+    }
+
+    /// Notes that a request has begun, until what is returned is dropped.
+    pub(crate) fn begin(&self) -> Turn {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        Turn(self.clone())
+    }
+
+    /// How many requests have begun.
+    pub(crate) fn requests(&self) -> u32 {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether every request that has begun has ended.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.begun.load(Ordering::Relaxed) == self.0.ended.load(Ordering::Relaxed)
+    }
+}
+
+/// A request of HTTP/1, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn(Activity);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.0.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 

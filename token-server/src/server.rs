@@ -3,11 +3,12 @@
 //! | stage | module |
 //! |---|---|
 //! | configuration → store, keys, issuer, admin services | `assembly` |
-//! | TCP connections, bounded, to the worker that has the fewest | `accept` |
+//! | TCP connections, bounded, to the worker that has the fewest | `accept`, `descriptors` |
+//! | whose connection it is, where a proxy says so; TLS; time limits | `proxy_protocol`, `tls`, `connection` |
+//! | requests that break the rules of HTTP | `inbound`, `conformance` |
 //! | requests at once, bounded in number and in time, of all peers and of each | `admission`, `lateness`, `share` |
 //! | a thread per core | `worker` |
 //! | clients that a file declares | `declared` |
-//! | TLS that reloads, connections that may not be silent | `tls`, `connection` |
 //! | the admin services, behind this project's own layer, on record | `admin`, `guard`, `record` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
@@ -20,8 +21,10 @@ mod accept;
 mod admission;
 mod admin;
 mod assembly;
+mod conformance;
 mod connection;
 mod declared;
+mod descriptors;
 mod drain;
 mod error;
 mod ext_authz;
@@ -30,8 +33,10 @@ mod framing;
 mod front;
 mod guard;
 mod health;
+mod inbound;
 mod lateness;
 mod operations;
+mod proxy_protocol;
 mod record;
 mod rest;
 mod routes;
@@ -43,7 +48,6 @@ mod worker;
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
 use futures_util::future::join_all;
 use http::{Request, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -57,11 +61,10 @@ pub use error::ServeError;
 pub use tls::TlsError;
 
 use crate::{
-    config::{Config, IssuerUrl},
+    config::{Config, IssuerUrl, Limits},
     issuer::Issuer,
     telemetry,
 };
-use accept::Places;
 use admission::Admission;
 use assembly::{Assembly, State};
 use drain::EndOnDrain;
@@ -100,6 +103,8 @@ pub struct Running {
     tls: Vec<Arc<ReloadingTls>>,
     drain_deadline: Duration,
     workers: Vec<Worker>,
+    /// The port for operators, which is served until everything else has ended.
+    operations: Option<(Worker, watch::Sender<Phase>)>,
     accepting: JoinSet<()>,
     background: JoinSet<()>,
     /// Taken when it is closed.
@@ -137,32 +142,34 @@ impl Running {
         let shown = operations::metrics(metrics.clone());
         let mut background = JoinSet::new();
         let operations_address = operations.as_ref().map(|(_, address)| *address);
-        let own = match operations {
+        let limits = limits(&config);
+        let (own, operations) = match operations {
             // From now on: who waits for the store is not ready, and lives.
             Some((listener, _)) => {
-                background.spawn(serve_operations(listener, probes.merge(shown)));
-                None
+                (None, Some(operations::serve(listener, probes.merge(shown), &limits, &mut background)?))
             }
-            None if address.ip().is_loopback() => Some(probes.merge(shown)),
-            None => Some(probes),
+            None if address.ip().is_loopback() => (Some(probes.merge(shown)), None),
+            None => (Some(probes), None),
         };
         let Assembly { issuer, admin, ext_authz, registrar, state } =
             assembly::assemble(&config, &issuer_url, clock).await?;
         let drain = EndOnDrain::new(phase.subscribe());
         let (reflection, traced) = (config.admin.reflection, config.telemetry.traces.is_some());
-        let admission = Admission::new(&config.limits);
+        let admission = Admission::new(&limits);
         let extras = Extras { reflection, admission: admission.clone(), traced, operations: own, registrar, drain };
         let services = routes::services(Arc::clone(&issuer), admin, &health, extras)?;
 
         let mut accepting = JoinSet::new();
-        let port = Port::new(services.clone(), tls.clone(), &config.limits, phase.subscribe());
+        let forwarding = Arc::new(config.listen.forwarding.clone());
+        let port = Port::new(services.clone(), tls.clone(), &limits, phase.subscribe());
+        let port = port.behind(&config.listen.proxy_protocol_from, forwarding);
         let mut workers = serve(listener, &port, config.listen.threads, &mut accepting)?;
         let mut tls: Vec<_> = tls.into_iter().collect();
         let mut ext_authz_address = None;
         if let (Some(settings), Some((listener, address)), Some(routes)) = (&config.ext_authz, asked, ext_authz) {
             let own = ext_authz::tls(&config, settings)?.map(Arc::new);
             tls.extend(own.clone());
-            let port = Port { services: routes::only(routes, &admission), tls: own, ..port };
+            let port = Port::new(routes::only(routes, &admission), own, &limits, phase.subscribe());
             workers.extend(serve(listener, &port, config.listen.threads, &mut accepting)?);
             ext_authz_address = Some(address);
         }
@@ -186,6 +193,7 @@ impl Running {
             tls,
             drain_deadline,
             workers,
+            operations,
             accepting,
             background,
             state: Some(state),
@@ -263,6 +271,11 @@ impl Running {
             self.phase.send_replace(Phase::Stopped);
             done.await;
         }
+        if let Some((worker, phase)) = self.operations.take() {
+            phase.send_replace(Phase::Stopped);
+            // Its thread has ended where it cannot say so.
+            let _ = worker.done.await;
+        }
         self.background.shutdown().await;
         if let Some(state) = self.state.take() {
             state.close().await;
@@ -301,12 +314,15 @@ fn serve(
     let workers = (0..threads.max(1)).map(|number| Worker::start(number, port.clone()));
     let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServeError::internal)?;
     let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
-    accepting.spawn(accept::accept(listener, Places::new(&port.limits), desks));
+    accepting.spawn(accept::accept(listener, port.places.clone(), desks));
     Ok(workers)
 }
 
-async fn serve_operations(listener: TcpListener, router: Router) {
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "metrics and health are not served any more");
-    }
+/// The limits of the configuration, with no more connections than there are file descriptors for.
+fn limits(config: &Config) -> Limits {
+    let ports = 1 + usize::from(config.ext_authz.is_some());
+    let reserved = config.listen.operations_address.map_or(0, |_| operations::CONNECTIONS_MAX);
+    let workers = ports * config.listen.threads + 1;
+    let connections = descriptors::connections_max(config.limits.connections, ports, workers, reserved);
+    Limits { connections, ..config.limits.clone() }
 }

@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::reader::Section;
+use super::{
+    reader::Section,
+    setting::{Setting, describe},
+    source::Value,
+};
+use crate::origin::{ForwardedField, Forwarding, Network};
 
 /// `[listen]`: where the server is reached.
 #[derive(Clone, Debug)]
@@ -12,6 +17,11 @@ pub struct Listen {
     /// Metrics and health for operators, in plaintext, on a port of their own. Absent: they are served on
     /// `address`, and the metrics only where that is loopback.
     pub operations_address: Option<SocketAddr>,
+    /// Proxies in front that begin each connection to `address` with a PROXY header, version 1 or 2. Connections without
+    /// it, and from elsewhere, are closed. Empty: the header is not read.
+    pub proxy_protocol_from: Vec<Network>,
+    /// Proxies in front that write into each request where it comes from, and what they write.
+    pub forwarding: Forwarding,
     /// Threads that serve, each with a share of the connections.
     pub threads: usize,
     /// Serve without TLS beyond loopback. Secrets and tokens then cross the network readable, unless
@@ -23,6 +33,9 @@ impl Listen {
     pub(super) fn read(mut section: Section<'_>, plaintext: bool) -> Option<Self> {
         let address: Option<SocketAddr> = section.required("address");
         let operations_address = section.optional("operations_address");
+        let proxy_protocol_from: Vec<Network> = section.optional("proxy_protocol_from").unwrap_or_default();
+        let from: Vec<Network> = section.optional("forwarded_from").unwrap_or_default();
+        let forwarding = Forwarding { from, field: section.or("forwarded_field", ForwardedField::default()) };
         let threads = section.within("threads", threads_default(), 1..=1024);
         let danger_plaintext = section.or("danger_plaintext", false);
         if let Some(address) = address
@@ -38,7 +51,28 @@ impl Listen {
             );
         }
         section.finish();
-        Some(Self { address: address?, operations_address, threads, danger_plaintext })
+        Some(Self { address: address?, operations_address, proxy_protocol_from, forwarding, threads, danger_plaintext })
+    }
+}
+
+impl Setting for Network {
+    const ALLOWED: &'static str = r#"IP addresses or networks in quotes, such as "10.0.0.0/8""#;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = String::read(value)?;
+        text.parse().map_err(|error| format!("{text:?} is {error}"))
+    }
+}
+
+impl Setting for ForwardedField {
+    const ALLOWED: &'static str = r#""X-Forwarded-For" or "Forwarded""#;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match String::read(value)?.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            "forwarded" => Ok(Self::Forwarded),
+            _ => Err(format!("{} is no field that is read", describe(value))),
+        }
     }
 }
 
@@ -117,15 +151,21 @@ pub struct Limits {
     /// Of them, requests of one peer, each until the last of its answer has been taken, streams too; more are refused at
     /// once. 0 is no limit. An IPv6 peer is its /64.
     pub requests_at_once_per_peer: usize,
+    /// Bytes of the heads and bodies of one peer's requests, each until its answer has been taken; more is refused at
+    /// once. 0 is no limit. An IPv6 peer is its /64.
+    pub bytes_at_once_per_peer: usize,
     /// A request that has waited longer than this for a worker that is overloaded is refused when its turn comes.
     pub queue_time_max: Duration,
-    /// A request that is not answered by then is refused: a body that trickles in, most often.
+    /// A request that is not answered by then is refused: a body that trickles in, most often. The head of a request over
+    /// HTTP/1.1 has as long to come.
     pub request_timeout: Duration,
+    /// A connection over HTTP/1.1 is closed that has carried no request for so long.
+    pub http1_idle_timeout: Duration,
     /// A TLS handshake that takes longer is cut off.
     pub handshake_timeout: Duration,
     /// Requests at once on one HTTP/2 connection.
     pub streams_per_connection: u32,
-    /// Header list of an HTTP/2 request, in bytes.
+    /// Header list of a request, in bytes, over HTTP/1.1 and HTTP/2.
     pub header_bytes: u32,
     /// Token requests of one peer each second; 0 is no limit. An IPv6 peer is its /64.
     pub requests_per_second_per_peer: u32,
@@ -149,8 +189,14 @@ impl Limits {
             connections_per_peer: section.or("connections_per_peer", default.connections_per_peer),
             requests_at_once: section.within("requests_at_once", default.requests_at_once, 1..=1_000_000),
             requests_at_once_per_peer: section.or("requests_at_once_per_peer", default.requests_at_once_per_peer),
+            bytes_at_once_per_peer: section.or("bytes_at_once_per_peer", default.bytes_at_once_per_peer),
             queue_time_max: section.within("queue_time_max", default.queue_time_max, second / 1_000..=second * 60),
             request_timeout: section.within("request_timeout", default.request_timeout, second..=second * 600),
+            http1_idle_timeout: section.within(
+                "http1_idle_timeout",
+                default.http1_idle_timeout,
+                second..=second * 86_400,
+            ),
             handshake_timeout: section.within("handshake_timeout", default.handshake_timeout, second..=second * 60),
             streams_per_connection: section.within(
                 "streams_per_connection",
@@ -179,8 +225,11 @@ impl Default for Limits {
             connections_per_peer: 2_000,
             requests_at_once: 10_000,
             requests_at_once_per_peer: 5_000,
+            bytes_at_once_per_peer: 32 * 1024 * 1024,
             queue_time_max: second / 40,
             request_timeout: second * 30,
+            // Load balancers keep theirs for 60 s: who closes first must be the one that sends the requests.
+            http1_idle_timeout: second * 75,
             handshake_timeout: second * 10,
             streams_per_connection: 1_000,
             header_bytes: 16 * 1024,

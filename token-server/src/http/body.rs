@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The longest body that is read: several times what the longest good request takes.
-pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Parameters that must never stand in a URI, where logs and histories keep them. RFC 6749 section 2.3.1.
 const SENSITIVE: [&str; 5] = ["client_secret", "client_assertion", "token", "subject_token", "actor_token"];
@@ -96,6 +96,15 @@ async fn collect(body: Body) -> Result<Bytes, IssueError> {
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(IssueError::BodyTooLarge { bytes_max: BODY_BYTES_MAX })
         }
+        Err(error) if is_overload(&*error) => Err(IssueError::overloaded()),
         Err(_) => Err(IssueError::invalid_request("The body was cut off.")),
     }
+}
+
+/// Whether the body was not read further because its peer has too many bytes in flight.
+fn is_overload(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    chain.any(|error| {
+        error.downcast_ref::<tonic::Status>().is_some_and(|status| status.code() == tonic::Code::ResourceExhausted)
+    })
 }

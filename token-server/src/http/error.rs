@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::{Json, body::Body, response::IntoResponse as _};
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderValue, Response, StatusCode, Version,
     header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
@@ -86,6 +86,16 @@ pub(crate) fn too_slow(origin: &Origin) -> Response<Body> {
         shaped(StatusCode::REQUEST_TIMEOUT, "invalid_request", TOO_SLOW, ErrorReason::InvalidRequest, origin);
     // What is left of the request would be taken for the next one.
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The answer to a request that breaks the rules of HTTP, or asks for what this server does not do.
+pub(crate) fn not_conforming(status: StatusCode, sentence: &str, origin: &Origin, version: Version) -> Response<Body> {
+    let mut response = shaped(status, "invalid_request", sentence, ErrorReason::InvalidRequest, origin);
+    if version != Version::HTTP_2 {
+        // Where the next request begins is not certain any more.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -19,12 +19,17 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 
-use crate::{config::Limits, origin::Peer};
+use crate::{
+    config::Limits,
+    origin::{Forwarding, Network, Peer},
+};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: u32 = 1024;
 /// After a failure to accept that is not the peer's doing (no file descriptors left), so as not to spin.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+const REFUSED: &str = "token_server_connections_refused_total";
 
 /// A listening socket.
 ///
@@ -52,29 +57,67 @@ pub(super) struct Arrival {
 #[derive(Debug)]
 pub(super) struct Place {
     of_worker: Arc<AtomicUsize>,
-    _of_peer: OfPeer,
+    /// `None` where the peer is a proxy: its connections are those of many peers.
+    _of_peer: Option<OfPeer>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// How many connections there may be, of all peers and of each.
-#[derive(Debug)]
+/// How many connections there may be, of all peers and of each, and which peers are proxies.
+#[derive(Clone, Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
     per_peer_max: usize,
     peers: Arc<Mutex<HashMap<Peer, usize>>>,
+    /// They say by the PROXY protocol whose connection it is; empty where that is not spoken.
+    proxies: Arc<[Network]>,
+    forwarding: Arc<Forwarding>,
 }
 
 impl Places {
     pub(super) fn new(limits: &Limits) -> Self {
         let per_peer_max = if limits.connections_per_peer == 0 { usize::MAX } else { limits.connections_per_peer };
-        Self { all: Arc::new(Semaphore::new(limits.connections)), per_peer_max, peers: Arc::default() }
+        let all = Arc::new(Semaphore::new(limits.connections));
+        Self { all, per_peer_max, peers: Arc::default(), proxies: Arc::default(), forwarding: Arc::default() }
     }
 
-    /// A place among the peer's own.
+    /// The same behind proxies: those that speak the PROXY protocol, and those that write a field into requests.
+    pub(super) fn behind(self, proxies: &[Network], forwarding: Arc<Forwarding>) -> Self {
+        Self { proxies: proxies.into(), forwarding, ..self }
+    }
+
+    /// Whether each connection begins with a PROXY header.
+    pub(super) fn demands_proxy_protocol(&self) -> bool {
+        !self.proxies.is_empty()
+    }
+
+    /// Counts a connection with the peer that a proxy named.
+    pub(super) fn count(&self, place: &mut Place, peer: Peer) -> io::Result<()> {
+        if !self.forwarding.trusts(peer) {
+            place._of_peer = Some(self.of_peer(peer).ok_or(io::ErrorKind::QuotaExceeded)?);
+        }
+        Ok(())
+    }
+
+    /// A place among the peer's own, where it has one: `Err` for a peer that may not connect.
+    fn arrived(&self, address: IpAddr) -> Result<Option<OfPeer>, ()> {
+        let peer = Peer::from(address);
+        let proxied = self.demands_proxy_protocol();
+        if proxied && !self.proxies.iter().any(|network| network.contains(address)) {
+            metrics::counter!(REFUSED).increment(1);
+            return Err(());
+        }
+        if proxied || self.forwarding.trusts(peer) {
+            return Ok(None);
+        }
+        self.of_peer(peer).map(Some).ok_or(())
+    }
+
     fn of_peer(&self, peer: Peer) -> Option<OfPeer> {
+        let peer = peer.network();
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let connections = peers.entry(peer).or_default();
         if *connections >= self.per_peer_max {
+            metrics::counter!(REFUSED).increment(1);
             return None;
         }
         *connections += 1;
@@ -98,6 +141,14 @@ impl Drop for OfPeer {
                 peers.remove(&self.peer);
             }
         }
+    }
+}
+
+impl Place {
+    fn new(desk: &Desk, of_peer: Option<OfPeer>, permit: OwnedSemaphorePermit) -> Self {
+        desk.connections.fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!("token_server_connections").increment(1);
+        Self { of_worker: Arc::clone(&desk.connections), _of_peer: of_peer, _permit: permit }
     }
 }
 
@@ -136,12 +187,9 @@ pub(super) async fn accept(listener: TcpListener, places: Places, desks: Vec<Des
         let (stream, address) = next(&listener).await;
         let Some(desk) = desks.iter().min_by_key(|desk| desk.connections()) else { return };
         // One peer's connections are closed and not kept waiting, where they would be in everybody's way.
-        let peer = Peer::from(address.ip());
-        let Some(of_peer) = places.of_peer(peer.network()) else {
-            metrics::counter!("token_server_connections_refused_total").increment(1);
-            continue;
-        };
-        if let Err(error) = hand_over((stream, peer), (permit, of_peer), desk) {
+        let Ok(of_peer) = places.arrived(address.ip()) else { continue };
+        let place = Place::new(desk, of_peer, permit);
+        if let Err(error) = hand_over((stream, Peer::from(address.ip())), place, desk) {
             tracing::debug!(%error, "connection dropped");
         }
     }
@@ -160,17 +208,10 @@ async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-fn hand_over(
-    (stream, peer): (TcpStream, Peer),
-    (permit, of_peer): (OwnedSemaphorePermit, OfPeer),
-    desk: &Desk,
-) -> io::Result<()> {
+fn hand_over((stream, peer): (TcpStream, Peer), place: Place, desk: &Desk) -> io::Result<()> {
     // Without it the last segment of an answer waits for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
-    desk.connections.fetch_add(1, Ordering::Relaxed);
-    metrics::gauge!("token_server_connections").increment(1);
-    let place = Place { of_worker: Arc::clone(&desk.connections), _of_peer: of_peer, _permit: permit };
     // A worker that is gone is so because the server stops; the connection closes here.
     let _ = desk.arrivals.send(Arrival { stream, peer, place });
     Ok(())
@@ -183,7 +224,7 @@ fn is_the_peers(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
 

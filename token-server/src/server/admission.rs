@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use metrics::{Counter, counter};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -119,19 +119,48 @@ where
         // Made for an answer that is hardly ever given: a request is named by its own ID.
         let named = request.headers().contains_key(crate::origin::REQUEST_ID);
         let origin = named.then(|| Box::new(Origin::of(request.headers(), request.extensions())));
-        let time_max = self.shared.time_max;
+        let time_max = time_max(face, request.headers(), self.shared.time_max);
         let refused = |answer, body| AdmittedFuture::Refused { answer: Some(answer), rest: Rest::of(body, time_max) };
         let refusal = Refusal { face, origin, shared: Arc::clone(&self.shared) };
         // A transport of another make does not tell when it reads.
-        let read = request.extensions().get::<Line>().map(|line| line.last_read.time());
+        let read = request.extensions().get::<Line>().map(|line| line.activity.last_read());
         if !is_probe && read.is_some_and(|read| is_late(read, self.shared.queue_time_max)) {
             return refused(refusal.too_late(), request.into_body());
         }
         if !is_probe && place.is_none() {
             return refused(refusal.too_many(), request.into_body());
         }
-        AdmittedFuture::Admitted { inner: self.inner.call(request), time: None, refusal: Some(refusal), _place: place }
+        AdmittedFuture::Admitted {
+            inner: self.inner.call(request),
+            time: None,
+            time_max,
+            refusal: Some(refusal),
+            _place: place,
+        }
     }
+}
+
+/// How long a request may take: as the server allows, or less where its caller waits no longer. The field is defined in
+/// gRPC over HTTP/2, "Requests": eight digits at the most, and a unit.
+fn time_max(face: Face, headers: &HeaderMap, max: Duration) -> Duration {
+    let asked = || {
+        let text = headers.get("grpc-timeout")?.to_str().ok()?;
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let value: u64 = digits.parse().ok()?;
+        Some(match unit {
+            "H" => Duration::from_secs(value * 3600),
+            "M" => Duration::from_secs(value * 60),
+            "S" => Duration::from_secs(value),
+            "m" => Duration::from_millis(value),
+            "u" => Duration::from_micros(value),
+            "n" => Duration::from_nanos(value),
+            _ => return None,
+        })
+    };
+    if face == Face::Grpc { asked().map_or(max, |asked| asked.min(max)) } else { max }
 }
 
 fn is_probe(path: &str) -> bool {
@@ -181,6 +210,7 @@ pin_project! {
             // Begun when there is something to wait for: hardly ever.
             #[pin]
             time: Option<Sleep>,
+            time_max: Duration,
             refusal: Option<Refusal>,
             _place: Option<Place>,
         },
@@ -200,14 +230,12 @@ where
                 ready!(rest.poll(cx));
                 answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)))
             }
-            Admitted::Admitted { inner, mut time, refusal, .. } => {
+            Admitted::Admitted { inner, mut time, time_max, refusal, .. } => {
                 if let Poll::Ready(answer) = inner.poll(cx) {
                     return Poll::Ready(answer);
                 }
-                if time.is_none()
-                    && let Some(Refusal { shared, .. }) = refusal
-                {
-                    time.set(Some(tokio::time::sleep(shared.time_max)));
+                if time.is_none() {
+                    time.set(Some(tokio::time::sleep(*time_max)));
                 }
                 if time.as_pin_mut().is_some_and(|time| time.poll(cx).is_pending()) {
                     return Poll::Pending;
@@ -234,7 +262,7 @@ mod tests {
         super::lateness::tests::{rest, work},
         *,
     };
-    use crate::origin::{LastRead, Peer};
+    use crate::origin::{Activity, Peer};
 
     /// What comes of a request whose turn comes after that time, and whether it was begun.
     async fn after(wait: Duration, path: &str) -> (Response<Body>, bool) {
@@ -249,7 +277,7 @@ mod tests {
             async { Ok::<_, Infallible>(Response::new(Body::empty())) }
         });
         let mut service = Admission::new(&Limits::default()).layer(inner);
-        let line = Line { peer: Peer::of(&http::Extensions::new()), last_read: LastRead::new() };
+        let line = Line { peer: Peer::of(&http::Extensions::new()), activity: Activity::new() };
         let request = Request::post(path).header(CONTENT_TYPE, "application/grpc").header("x-request-id", "late");
         let request = request.extension(line).body(body).unwrap();
         advance(wait).await;
@@ -287,6 +315,28 @@ mod tests {
         rest().await;
         work().await;
         assert!(after(Duration::from_millis(10), "/m2m.token.v1.TokenService/IssueToken").await.1);
+    }
+
+    #[test]
+    fn callers_deadline_holds_where_it_is_shorter() {
+        let max = Duration::from_secs(30);
+        let allowed = |face, value: &str| {
+            time_max(face, &HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), value.parse().unwrap())]), max)
+        };
+        for (value, expected) in [
+            ("5S", Duration::from_secs(5)),
+            ("100m", Duration::from_millis(100)),
+            ("7u", Duration::from_micros(7)),
+            ("9n", Duration::from_nanos(9)),
+            ("1M", max),
+            ("99999999H", max),
+        ] {
+            assert_eq!(allowed(Face::Grpc, value), expected, "{value}");
+        }
+        for wrong in ["", "S", "5", "5s", "-5S", "999999999S", "5 S", "+5S"] {
+            assert_eq!(allowed(Face::Grpc, wrong), max, "{wrong}");
+        }
+        assert_eq!(allowed(Face::Http, "5S"), max);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,73 +1,87 @@
-//! A TCP connection → a connection ready for HTTP: TLS, within a time limit, and not silent for ever.
+//! One TCP connection, from its arrival to its end: who is at the other end, TLS, HTTP, and the time limits for a peer
+//! that is silent or slow.
 
 use std::{
+    convert::Infallible,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt as _};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::mpsc,
-    time::Sleep,
+    time::{Instant, Sleep},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
-use tonic::transport::server::Connected;
 
 use super::{
     accept::{Arrival, Place},
+    inbound::Inbound,
     lateness::is_behind,
+    proxy_protocol,
+    share::HeadBytes,
     tls::ReloadingTls,
+    worker::{Phase, Port, reached},
 };
-use crate::origin::{LastRead, Line, Peer};
+use crate::origin::{Activity, Line, Peer};
 
-/// Handshakes that are done and wait for the server to take them.
-const READY_MAX: usize = 64;
+/// What every HTTP/2 connection begins with. RFC 9113 section 3.4.
+const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Connections in plaintext.
-pub(super) fn plaintext(
-    arrivals: mpsc::UnboundedReceiver<Arrival>,
-    timeout: Duration,
-) -> impl Stream<Item = io::Result<Connection<TcpStream>>> {
-    UnboundedReceiverStream::new(arrivals).map(move |arrival| {
-        let stream = TcpStream::from_std(arrival.stream)?;
-        Ok(Connection::new(stream, arrival.peer, arrival.place, timeout))
+/// Serves a connection to its end. `_alive` is dropped then.
+pub(super) async fn serve(port: Arc<Port>, arrival: Arrival, _alive: mpsc::Sender<Infallible>) {
+    let (begun, limit) = (Instant::now(), port.limits.handshake_timeout);
+    let ready = tokio::select! {
+        ready = tokio::time::timeout_at(begun + limit, prepare(&port, arrival)) => ready,
+        // Nothing was asked for yet.
+        () = reached(port.phase.clone(), Phase::Draining) => return,
+    };
+    match ready {
+        Ok(Ok(Prepared::Plain(connection))) => Box::pin(run(&port, connection)).await,
+        Ok(Ok(Prepared::Tls(connection))) => Box::pin(run(&port, *connection)).await,
+        Ok(Err(Unprepared::Tls(error))) => refused("failed", &error),
+        Ok(Err(Unprepared::Other(error))) => tracing::debug!(%error, "connection dropped"),
+        Err(elapsed) if port.tls.is_some() => refused("timed out", &elapsed),
+        Err(_) => tracing::debug!("connection dropped: its PROXY header did not come in time"),
+    }
+}
+
+/// A connection that is ready for HTTP.
+enum Prepared {
+    Plain(Connection<TcpStream>),
+    Tls(Box<Connection<TlsStream<TcpStream>>>),
+}
+
+enum Unprepared {
+    Tls(io::Error),
+    Other(io::Error),
+}
+
+async fn prepare(port: &Port, arrival: Arrival) -> Result<Prepared, Unprepared> {
+    let Arrival { stream, mut peer, mut place } = arrival;
+    let mut stream = TcpStream::from_std(stream).map_err(Unprepared::Other)?;
+    if port.places.demands_proxy_protocol() {
+        let address = proxy_protocol::read(&mut stream).await.map_err(Unprepared::Other)?;
+        peer = address.map_or(peer, Peer::from);
+        // From now on it is the connection of whom the proxy names.
+        port.places.count(&mut place, peer).map_err(Unprepared::Other)?;
+    }
+    // Each connection under the configuration that is current when it begins.
+    Ok(match &port.tls {
+        None => Prepared::Plain(Connection::new(stream, port, peer, place)),
+        Some(tls) => {
+            let stream = handshake(stream, tls).await.map_err(Unprepared::Tls)?;
+            Prepared::Tls(Box::new(Connection::new(stream, port, peer, place)))
+        }
     })
 }
 
-/// Connections over TLS, each under the configuration that is current when it begins.
-pub(super) fn tls(
-    mut arrivals: mpsc::UnboundedReceiver<Arrival>,
-    tls: Arc<ReloadingTls>,
-    timeout: Duration,
-) -> impl Stream<Item = io::Result<Connection<TlsStream<TcpStream>>>> {
-    let (ready, connections) = mpsc::channel(READY_MAX);
-    tokio::spawn(async move {
-        while let Some(arrival) = arrivals.recv().await {
-            let (tls, ready) = (Arc::clone(&tls), ready.clone());
-            // Each handshake in a task of its own: a slow peer delays nobody.
-            tokio::spawn(async move {
-                match tokio::time::timeout(timeout, handshake(arrival.stream, &tls)).await {
-                    Ok(Ok(stream)) => {
-                        // The receiver is gone only when the server stops.
-                        let _ = ready.send(Ok(Connection::new(stream, arrival.peer, arrival.place, timeout))).await;
-                    }
-                    Ok(Err(error)) => refused("failed", &error),
-                    Err(elapsed) => refused("timed out", &elapsed),
-                }
-            });
-        }
-    });
-    ReceiverStream::new(connections)
-}
-
-async fn handshake(stream: std::net::TcpStream, tls: &ReloadingTls) -> io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::from_std(stream)?;
+async fn handshake(stream: TcpStream, tls: &ReloadingTls) -> io::Result<TlsStream<TcpStream>> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
     start.into_stream(tls.config()).await
 }
@@ -77,30 +91,164 @@ fn refused(outcome: &'static str, error: &(dyn std::error::Error + 'static)) {
     tracing::debug!(error, "TLS handshake {outcome}");
 }
 
-/// A connection that holds its place, and is cut off when it is silent at first: HTTP servers wait without
-/// limit for the bytes that tell HTTP/1.1 from HTTP/2.
+/// HTTP until the connection ends. When it is too old, or the server drains, the peer is asked to go.
+async fn run<IO>(port: &Port, connection: Connection<IO>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let inbound = Inbound::new(port, connection.line.clone(), Arc::clone(&connection.head_bytes));
+    let mut serving = pin!(port.http.serve_connection(TokioIo::new(connection), inbound));
+    let mut age = pin!(tokio::time::sleep(port.limits.connection_age));
+    let mut drain = pin!(reached(port.phase.clone(), Phase::Draining));
+    let (mut aged, mut draining) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            served = serving.as_mut() => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, "connection failed");
+                }
+                return;
+            }
+            () = &mut age, if !aged => {
+                aged = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = &mut drain, if !draining => {
+                draining = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// How long a peer may take.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// For the first byte.
+    first: Duration,
+    /// From the first byte of a head to its last.
+    head: Duration,
+    /// Between two requests.
+    idle: Duration,
+}
+
+/// Which protocol a connection speaks, as far as its bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// So many bytes of the preface of HTTP/2 have come.
+    Unknown(usize),
+    Http1,
+    /// Its own pings find out whether the peer is still there.
+    Http2,
+}
+
+/// What the peer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    First,
+    /// The head of the request with this number.
+    Head(u32),
+    /// Any request after those.
+    Idle(u32),
+}
+
+/// A connection that counts as its peer's, and is cut off where the peer is silent or slow: HTTP servers wait without
+/// limit for the bytes that tell HTTP/1.1 from HTTP/2, and have one limit for an idle connection and a head that
+/// trickles in.
 #[derive(Debug)]
-pub(super) struct Connection<IO> {
+struct Connection<IO> {
     io: IO,
     line: Line,
+    patience: Patience,
+    protocol: Protocol,
+    /// Bytes of a head have come since that many requests.
+    head_begun: Option<u32>,
+    head_bytes: Arc<HeadBytes>,
     /// It has let the others go before it.
     stood_back: bool,
-    silence: Option<Pin<Box<Sleep>>>,
+    /// What is waited for, with the time when that ends.
+    waiting: Option<Wait>,
+    deadline: Pin<Box<Sleep>>,
     _place: Place,
 }
 
 impl<IO> Connection<IO> {
-    fn new(io: IO, peer: Peer, place: Place, timeout: Duration) -> Self {
-        let line = Line { peer, last_read: LastRead::new() };
-        Self { io, line, stood_back: false, silence: Some(Box::pin(tokio::time::sleep(timeout))), _place: place }
+    fn new(io: IO, port: &Port, peer: Peer, place: Place) -> Self {
+        let limits = &port.limits;
+        let patience =
+            Patience { first: limits.handshake_timeout, head: limits.request_timeout, idle: limits.http1_idle_timeout };
+        Self {
+            io,
+            line: Line { peer, activity: Activity::new() },
+            patience,
+            protocol: Protocol::Unknown(0),
+            head_begun: None,
+            head_bytes: port.shares.head(peer),
+            stood_back: false,
+            waiting: None,
+            deadline: Box::pin(tokio::time::sleep(patience.first)),
+            _place: place,
+        }
     }
-}
 
-impl<IO> Connected for Connection<IO> {
-    type ConnectInfo = Line;
+    /// Takes note of what was read. False where the peer has more bytes in flight than it may.
+    fn has_read(&mut self, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
+        if let Protocol::Unknown(known) = self.protocol {
+            let expected = HTTP_2_PREFACE.get(known..).unwrap_or_default();
+            let length = bytes.len().min(expected.len());
+            self.protocol = match (bytes.get(..length) == expected.get(..length), known + length) {
+                (true, all) if all == HTTP_2_PREFACE.len() => Protocol::Http2,
+                (true, part) => Protocol::Unknown(part),
+                (false, _) => Protocol::Http1,
+            };
+        }
+        if self.protocol == Protocol::Http2 {
+            self.head_bytes.release();
+            return true;
+        }
+        let requests = self.line.activity.requests();
+        if self.line.activity.is_idle() {
+            if self.head_begun != Some(requests) {
+                self.head_bytes.release();
+            }
+            self.head_begun = Some(requests);
+            return self.head_bytes.charge(bytes.len());
+        }
+        self.head_bytes.release();
+        true
+    }
 
-    fn connect_info(&self) -> Line {
-        self.line.clone()
+    /// What the peer is waited for now; nothing while its request is being answered.
+    fn wait(&self) -> Option<Wait> {
+        let activity = &self.line.activity;
+        match self.protocol {
+            Protocol::Http2 => None,
+            Protocol::Unknown(0) => Some(Wait::First),
+            Protocol::Unknown(_) | Protocol::Http1 => activity.is_idle().then(|| {
+                let requests = activity.requests();
+                if self.head_begun == Some(requests) { Wait::Head(requests) } else { Wait::Idle(requests) }
+            }),
+        }
+    }
+
+    /// Ready when the peer has been waited for long enough.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let wait = self.wait();
+        if wait != self.waiting {
+            self.waiting = wait;
+            let patience = match wait {
+                None => return Poll::Pending,
+                Some(Wait::First) => self.patience.first,
+                Some(Wait::Head(_)) => self.patience.head,
+                Some(Wait::Idle(_)) => self.patience.idle,
+            };
+            self.deadline.as_mut().reset(Instant::now() + patience);
+        }
+        if wait.is_none() { Poll::Pending } else { self.deadline.as_mut().poll(cx) }
     }
 }
 
@@ -112,16 +260,14 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
-            self.line.last_read.note();
+            self.line.activity.note_read();
+            let fits = self.has_read(buf.filled().get(before..).unwrap_or_default());
+            return if fits { read } else { Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into())) };
         }
-        let Some(silence) = &mut self.silence else { return read };
-        if read.is_ready() {
-            self.silence = None;
-            return read;
-        }
-        ready!(silence.as_mut().poll(cx));
+        ready!(self.poll_patience(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -4,7 +4,21 @@ use axum::{Router, extract::State, routing};
 use http::{StatusCode, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::health::Health;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use super::{
+    ServeError,
+    admission::Admission,
+    health::Health,
+    routes,
+    worker::{Phase, Port, Worker},
+};
+use crate::config::Limits;
+
+/// Connections to the port for operators: for a few scrapers and the probes of a node.
+pub(super) const CONNECTIONS_MAX: usize = 64;
+/// Of them, of one peer.
+const CONNECTIONS_PER_PEER_MAX: usize = 32;
 
 /// The text format of Prometheus.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,6 +35,24 @@ pub(super) fn probes(health: Health) -> Router {
 pub(super) fn metrics(metrics: PrometheusHandle) -> Router {
     let render = async |State(metrics): State<PrometheusHandle>| ([(CONTENT_TYPE, PROMETHEUS)], metrics.render());
     Router::new().route("/metrics", routing::get(render)).with_state(metrics)
+}
+
+/// Serves a port for operators, until what is returned says that it has stopped or is dropped. It has a thread, limits
+/// and a count of its own, so that neither port can take anything from the other.
+pub(super) fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    background: &mut JoinSet<()>,
+) -> Result<(Worker, watch::Sender<Phase>), ServeError> {
+    let limits =
+        Limits { connections: CONNECTIONS_MAX, connections_per_peer: CONNECTIONS_PER_PEER_MAX, ..limits.clone() };
+    let phase = watch::Sender::new(Phase::Serving);
+    let services = routes::only(router, &Admission::new(&limits));
+    let port = Port::new(services, None, &limits, phase.subscribe());
+    let mut workers = super::serve(listener, &port, 1, background)?;
+    let worker = workers.pop().ok_or_else(|| ServeError::internal("the port for operators has no worker"))?;
+    Ok((worker, phase))
 }
 
 async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {

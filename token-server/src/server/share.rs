@@ -1,8 +1,9 @@
-//! A peer's share of what is under way: a request counts from its head until the last of its answer has been taken.
+//! A peer's share of the requests in flight and of the bytes that they hold. A request counts from its head until the
+//! last of its answer has been taken.
 //!
-//! `admission` counts all peers' requests, and until the head of the answer. Alone it would let one peer take every place
-//! with requests that never end, and keep as many answers in memory as its connections have streams, by a window that it
-//! leaves closed.
+//! `admission` counts all peers' requests, and until the head of the answer. Alone it would let one peer take every
+//! permit with requests that never end, fill the memory with bodies that come without their ends, and keep as many
+//! answers in memory as its connections have streams, by a window that it leaves closed.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -25,7 +26,7 @@ use pin_project_lite::pin_project;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::{admission::SHED, face::Face};
+use super::{admission::SHED, conformance::header_bytes, face::Face};
 use crate::{
     config::Limits,
     origin::{Origin, Peer},
@@ -35,48 +36,135 @@ use crate::{
 /// that callers make grow. Two peers that meet in it share one share.
 const COUNTS: usize = 16 * 1024;
 
-/// Bounds what each peer has under way.
+/// Bounds what each peer has in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Shares(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
-    max: usize,
+    requests_max: usize,
+    bytes_max: usize,
     hash: RandomState,
-    under_way: Box<[AtomicUsize]>,
+    in_flight: Box<[InFlight]>,
     refused: Counter,
+    refused_by_bytes: Counter,
+}
+
+/// What one peer has in flight.
+#[derive(Debug, Default)]
+struct InFlight {
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 impl Shares {
     pub(super) fn new(limits: &Limits) -> Self {
-        let max = if limits.requests_at_once_per_peer == 0 { usize::MAX } else { limits.requests_at_once_per_peer };
-        let refused = counter!(SHED, "why" => "peer");
-        refused.absolute(0);
-        let under_way = (0..COUNTS).map(|_| AtomicUsize::new(0)).collect();
-        Self(Arc::new(Counts { max, hash: RandomState::new(), under_way, refused }))
+        let unless_zero = |max| if max == 0 { usize::MAX } else { max };
+        let shed = |why| {
+            let counter = counter!(SHED, "why" => why);
+            counter.absolute(0);
+            counter
+        };
+        Self(Arc::new(Counts {
+            requests_max: unless_zero(limits.requests_at_once_per_peer),
+            bytes_max: unless_zero(limits.bytes_at_once_per_peer),
+            hash: RandomState::new(),
+            in_flight: (0..COUNTS).map(|_| InFlight::default()).collect(),
+            refused: shed("peer"),
+            refused_by_bytes: shed("peer_bytes"),
+        }))
     }
 
-    /// A place among the peer's own.
-    fn place(&self, peer: Peer) -> Option<Place> {
-        let number = usize::try_from(self.0.hash.hash_one(peer) % COUNTS as u64).ok()?;
-        let before = self.0.under_way.get(number)?.fetch_add(1, Ordering::Relaxed);
-        let place = Place { counts: Arc::clone(&self.0), number };
-        (before < self.0.max).then_some(place)
+    /// What the peer has in flight; charges nothing yet.
+    fn of(&self, peer: Peer) -> usize {
+        usize::try_from(self.0.hash.hash_one(peer.network()) % COUNTS as u64).unwrap_or(0)
+    }
+
+    /// A permit for a request whose head has that many bytes.
+    fn permit(&self, peer: Peer, head_bytes: usize) -> Option<Permit> {
+        let number = self.of(peer);
+        let before = self.0.in_flight.get(number)?.requests.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { counts: Arc::clone(&self.0), number, bytes: AtomicUsize::new(0) };
+        if before >= self.0.requests_max {
+            self.0.refused.increment(1);
+            return None;
+        }
+        permit.charge(head_bytes).then_some(permit)
+    }
+
+    /// Counts the bytes of a head that has not come whole.
+    pub(super) fn head(&self, peer: Peer) -> Arc<HeadBytes> {
+        Arc::new(HeadBytes { number: self.of(peer), counts: Arc::clone(&self.0), bytes: AtomicUsize::new(0) })
     }
 }
 
-/// A request's place among its peer's; given back when dropped.
+impl Counts {
+    /// Whether the peer stays within its share with that many bytes more.
+    fn charge(&self, number: usize, bytes: usize) -> bool {
+        let Some(in_flight) = self.in_flight.get(number) else { return false };
+        let before = in_flight.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.bytes_max;
+        if !fits {
+            self.refused_by_bytes.increment(1);
+        }
+        fits
+    }
+
+    fn release(&self, number: usize, bytes: usize) {
+        if let Some(in_flight) = self.in_flight.get(number) {
+            in_flight.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A request's permit among its peer's, and the bytes that it holds; given back when dropped.
 #[derive(Debug)]
-struct Place {
+struct Permit {
     counts: Arc<Counts>,
     number: usize,
+    bytes: AtomicUsize,
 }
 
-impl Drop for Place {
+impl Permit {
+    fn charge(&self, bytes: usize) -> bool {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counts.charge(self.number, bytes)
+    }
+}
+
+impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(under_way) = self.counts.under_way.get(self.number) {
-            under_way.fetch_sub(1, Ordering::Relaxed);
+        self.counts.release(self.number, *self.bytes.get_mut());
+        if let Some(in_flight) = self.counts.in_flight.get(self.number) {
+            in_flight.requests.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// The bytes of a connection's head that has not come whole; given back when dropped.
+#[derive(Debug)]
+pub(super) struct HeadBytes {
+    counts: Arc<Counts>,
+    number: usize,
+    bytes: AtomicUsize,
+}
+
+impl HeadBytes {
+    /// Whether the peer stays within its share with that many bytes more.
+    pub(super) fn charge(&self, bytes: usize) -> bool {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counts.charge(self.number, bytes)
+    }
+
+    /// The head has come whole, and counts as a part of its request from now on.
+    pub(super) fn release(&self) {
+        self.counts.release(self.number, self.bytes.swap(0, Ordering::Relaxed));
+    }
+}
+
+impl Drop for HeadBytes {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -97,7 +185,9 @@ pub(super) struct Shared<S> {
 
 impl<S, A> Service<Request<A>> for Shared<S>
 where
-    S: Service<Request<A>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>>,
+    A: HttpBody<Data = Bytes> + Send + 'static,
+    A::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Response = Response<Held>;
     type Error = S::Error;
@@ -108,14 +198,58 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        match self.shares.place(Peer::of(request.extensions()).network()) {
-            Some(place) => SharedFuture::Admitted { inner: self.inner.call(request), place: Some(place) },
-            None => {
-                self.shares.0.refused.increment(1);
-                SharedFuture::Refused { answer: Some(refusal(&request)) }
+        match self.shares.permit(Peer::of(request.extensions()), header_bytes(request.headers())) {
+            Some(permit) => {
+                let permit = Arc::new(permit);
+                let metered = |body| Body::new(Metered { body, permit: Arc::clone(&permit) });
+                SharedFuture::Admitted { inner: self.inner.call(request.map(metered)), permit: Some(permit) }
             }
+            None => SharedFuture::Refused { answer: Some(refusal(&request)) },
         }
     }
+}
+
+pin_project! {
+    /// A request's body, whose bytes count as its peer's until the request has ended.
+    struct Metered<A> {
+        #[pin]
+        body: A,
+        permit: Arc<Permit>,
+    }
+}
+
+impl<A> HttpBody for Metered<A>
+where
+    A: HttpBody<Data = Bytes>,
+    A::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        let this = self.project();
+        Poll::Ready(match ready!(this.body.poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                Some(if this.permit.charge(bytes) { Ok(frame) } else { Err(too_many_bytes()) })
+            }
+            Some(Err(error)) => Some(Err(tonic::Status::from_error(error.into()))),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What the reader of a body meets whose peer has too many bytes in flight.
+fn too_many_bytes() -> tonic::Status {
+    crate::service::status::overloaded(&Origin::of(&http::HeaderMap::new(), &http::Extensions::new()))
 }
 
 fn refusal<A>(request: &Request<A>) -> Response<Body> {
@@ -132,11 +266,11 @@ fn refusal<A>(request: &Request<A>) -> Response<Body> {
 }
 
 pin_project! {
-    /// The inner answer, which keeps the place, or a refusal, which has none.
+    /// The inner answer, which keeps the permit, or a refusal, which has none.
     #[project = Sharing]
     pub(super) enum SharedFuture<F> {
         Refused { answer: Option<Response<Body>> },
-        Admitted { #[pin] inner: F, place: Option<Place> },
+        Admitted { #[pin] inner: F, permit: Option<Arc<Permit>> },
     }
 }
 
@@ -147,25 +281,32 @@ where
     type Output = Result<Response<Held>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (answer, place) = match self.project() {
+        let (answer, permit) = match self.project() {
             // Given once: a future that has ended is not asked again.
             Sharing::Refused { answer } => match answer.take() {
                 Some(answer) => (answer, None),
                 None => return Poll::Pending,
             },
-            Sharing::Admitted { inner, place } => (ready!(inner.poll(cx))?, place.take()),
+            Sharing::Admitted { inner, permit } => (ready!(inner.poll(cx))?, permit.take()),
         };
-        Poll::Ready(Ok(answer.map(|body| Held { body, _place: place })))
+        Poll::Ready(Ok(answer.map(|body| Held { body, _permit: permit })))
     }
 }
 
 pin_project! {
-    /// An answer's body, and the place that it keeps until it is dropped: when the last of it has been taken.
+    /// An answer's body, and the permit that it keeps until it is dropped: when the last of it has been taken.
     #[derive(Debug)]
     pub(super) struct Held {
         #[pin]
         body: Body,
-        _place: Option<Place>,
+        _permit: Option<Arc<Permit>>,
+    }
+}
+
+impl Held {
+    /// An answer to a request that never had a permit.
+    pub(super) fn without_permit(body: Body) -> Self {
+        Self { body, _permit: None }
     }
 }
 
@@ -194,25 +335,87 @@ mod tests {
     };
 
     use super::*;
-    use crate::origin::{LastRead, Line};
+    use crate::origin::{Activity, Line};
+
+    fn from(n: u8) -> Line {
+        Line { peer: Peer::from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n))), activity: Activity::new() }
+    }
 
     async fn ask(
-        service: &mut impl Service<Request<()>, Response = Response<Held>, Error = Infallible>,
+        service: &mut impl Service<Request<Body>, Response = Response<Held>, Error = Infallible>,
         n: u8,
         http: Version,
     ) -> Response<Held> {
-        let peer = Peer::from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
-        let line = Line { peer, last_read: LastRead::new() };
-        service.call(Request::get("/jwks.json").version(http).extension(line).body(()).unwrap()).await.unwrap()
+        let request = Request::get("/jwks.json").version(http).extension(from(n)).body(Body::empty());
+        service.call(request.unwrap()).await.unwrap()
     }
 
-    fn one_each() -> impl Service<Request<()>, Response = Response<Held>, Error = Infallible> {
+    fn one_each() -> impl Service<Request<Body>, Response = Response<Held>, Error = Infallible> {
         let shares = Shares::new(&Limits { requests_at_once_per_peer: 1, ..Limits::default() });
         shares.layer(tower::service_fn(async |_| Ok(Response::new(Body::new(axum::body::Body::from("answer"))))))
     }
 
+    /// Answers 200 with the bytes of the request, and 400 where its body cannot be read.
+    fn echo(bytes_max: usize) -> impl Service<Request<Body>, Response = Response<Held>, Error = Infallible> {
+        let shares = Shares::new(&Limits { bytes_at_once_per_peer: bytes_max, ..Limits::default() });
+        shares.layer(tower::service_fn(async |request: Request<Body>| {
+            Ok(match http_body_util::BodyExt::collect(request.into_body()).await {
+                Ok(body) => Response::new(Body::new(axum::body::Body::from(body.to_bytes()))),
+                Err(error) if error.code() == tonic::Code::ResourceExhausted => {
+                    Response::builder().status(429).body(Body::empty()).unwrap()
+                }
+                Err(error) => panic!("{error}"),
+            })
+        }))
+    }
+
+    fn post(n: u8, bytes: usize) -> Request<Body> {
+        let body = Body::new(axum::body::Body::from(vec![b'x'; bytes]));
+        Request::post("/oauth/token").version(Version::HTTP_2).extension(from(n)).body(body).unwrap()
+    }
+
     #[tokio::test]
-    async fn an_answer_that_nobody_takes_keeps_its_peers_place_and_no_others() {
+    async fn bytes_in_flight_are_bounded_for_each_peer() {
+        let mut service = echo(100_000);
+        let first = service.call(post(1, 60_000)).await.unwrap();
+        assert_eq!(first.status(), 200);
+        assert_eq!(service.call(post(1, 60_000)).await.unwrap().status(), 429);
+        assert_eq!(service.call(post(2, 60_000)).await.unwrap().status(), 200, "another peer");
+        drop(first);
+        for _ in 0..100 {
+            assert_eq!(service.call(post(1, 60_000)).await.unwrap().status(), 200, "given back");
+        }
+    }
+
+    #[tokio::test]
+    async fn heads_count_as_bytes_in_flight() {
+        let mut service = echo(10_000);
+        let with_head = |bytes: usize| {
+            let mut request = post(1, 0);
+            request.headers_mut().insert("x-long", http::HeaderValue::try_from("x".repeat(bytes)).unwrap());
+            request
+        };
+        let first = service.call(with_head(6_000)).await.unwrap();
+        assert_eq!(service.call(with_head(6_000)).await.unwrap().status(), 429);
+        drop(first);
+        assert_eq!(service.call(with_head(6_000)).await.unwrap().status(), 200);
+    }
+
+    #[test]
+    fn bytes_of_unfinished_heads_are_given_back() {
+        let shares = Shares::new(&Limits { bytes_at_once_per_peer: 10, ..Limits::default() });
+        let first = shares.head(from(1).peer);
+        assert!(first.charge(6) && first.charge(4) && !first.charge(1));
+        let other = shares.head(from(1).peer);
+        assert!(!other.charge(1));
+        first.release();
+        assert!(other.charge(9));
+        drop(other);
+        assert!(shares.head(from(1).peer).charge(10));
+    }
+
+    #[tokio::test]
+    async fn an_untaken_answer_keeps_its_peers_permit_and_no_other() {
         let mut service = one_each();
         let kept = ask(&mut service, 1, Version::HTTP_2).await;
         assert_eq!(kept.status(), 200);

@@ -1,23 +1,30 @@
 //! Workers: a thread and a runtime of its own each, one per core. What a connection brings stays on its core.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto,
+};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot, watch},
 };
-use tonic::transport::Server;
-use tower::Layer as _;
 
 use super::{
-    accept::{Arrival, Desk},
+    accept::{Arrival, Desk, Places},
     connection, lateness,
     routes::Services,
     share::Shares,
     tls::ReloadingTls,
 };
-use crate::config::Limits;
+use crate::{
+    config::Limits,
+    origin::{Forwarding, Network},
+};
 
+/// The smallest buffer for a head that hyper takes.
+const HTTP_1_BUFFER_BYTES_MIN: usize = 8 * 1024;
 /// A peer that has been silent so long is asked for a sign of life ...
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// ... and must give it within this time.
@@ -34,14 +41,17 @@ pub(super) enum Phase {
     Stopped,
 }
 
-/// What every worker serves.
+/// What every worker of a port serves.
 #[derive(Clone, Debug)]
 pub(super) struct Port {
     pub(super) services: Services,
     pub(super) tls: Option<Arc<ReloadingTls>>,
     pub(super) limits: Limits,
     pub(super) shares: Shares,
+    pub(super) places: Places,
+    pub(super) forwarding: Arc<Forwarding>,
     pub(super) phase: watch::Receiver<Phase>,
+    pub(super) http: auto::Builder<TokioExecutor>,
 }
 
 /// A worker at work.
@@ -76,49 +86,68 @@ impl Worker {
 }
 
 impl Port {
+    /// A port that believes nobody about where a connection comes from.
     pub(super) fn new(
         services: Services,
         tls: Option<Arc<ReloadingTls>>,
         limits: &Limits,
         phase: watch::Receiver<Phase>,
     ) -> Self {
-        Self { services, tls, limits: limits.clone(), shares: Shares::new(limits), phase }
+        let (shares, places) = (Shares::new(limits), Places::new(limits));
+        let (limits, http, forwarding) = (limits.clone(), http(limits), Arc::default());
+        Self { services, tls, limits, shares, places, forwarding, phase, http }
     }
 
-    async fn serve(self, arrivals: mpsc::UnboundedReceiver<Arrival>) {
-        let mut stopped = self.phase.clone();
+    /// The same behind proxies that are believed.
+    pub(super) fn behind(self, proxies: &[Network], forwarding: Arc<Forwarding>) -> Self {
+        Self { places: self.places.behind(proxies, Arc::clone(&forwarding)), forwarding, ..self }
+    }
+
+    async fn serve(self, mut arrivals: mpsc::UnboundedReceiver<Arrival>) {
+        let (mut stopped, draining) = (self.phase.clone(), reached(self.phase.clone(), Phase::Draining));
+        let port = Arc::new(self);
         let serving = async {
-            let (server, services) = (self.server(), self.shares.layer(self.services));
-            let (drain, timeout) = (reached(self.phase, Phase::Draining), self.limits.handshake_timeout);
-            match self.tls {
-                Some(tls) => {
-                    let incoming = connection::tls(arrivals, tls, timeout);
-                    server.serve_with_incoming_shutdown(services, incoming, drain).await
-                }
-                None => {
-                    let incoming = connection::plaintext(arrivals, timeout);
-                    server.serve_with_incoming_shutdown(services, incoming, drain).await
+            let mut draining = pin!(draining);
+            // Closed when the last connection has ended.
+            let (alive, mut ended) = mpsc::channel::<Infallible>(1);
+            loop {
+                tokio::select! {
+                    () = &mut draining => break,
+                    arrival = arrivals.recv() => match arrival {
+                        Some(arrival) => {
+                            tokio::spawn(connection::serve(Arc::clone(&port), arrival, alive.clone()));
+                        }
+                        None => break,
+                    },
                 }
             }
+            drop((alive, arrivals));
+            ended.recv().await;
         };
-        let served = tokio::select! {
-            served = serving => served,
-            _ = stopped.wait_for(|phase| *phase == Phase::Stopped) => Ok(()),
-        };
-        if let Err(error) = served {
-            tracing::error!(error = &error as &dyn std::error::Error, "a worker ended");
+        tokio::select! {
+            () = serving => {}
+            _ = stopped.wait_for(|phase| *phase == Phase::Stopped) => {}
         }
     }
+}
 
-    fn server(&self) -> Server {
-        Server::builder()
-            .accept_http1(true)
-            .max_concurrent_streams(self.limits.streams_per_connection)
-            .http2_max_header_list_size(self.limits.header_bytes)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .max_connection_age(self.limits.connection_age)
-    }
+/// HTTP/1.1 and HTTP/2, each within the limits. What is not set here has a bound by default that is not worth a setting:
+/// 100 header fields in HTTP/1.1, streams that the peer resets.
+fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        // The connection has a limit for each of the two; with this one hyper lets it notice that a request has ended.
+        .header_read_timeout(limits.http1_idle_timeout + limits.request_timeout)
+        .max_buf_size(header_bytes.max(HTTP_1_BUFFER_BYTES_MIN));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(limits.header_bytes)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    http
 }
 
 /// Waits until the server is that far.

@@ -114,6 +114,145 @@ async fn header_lists_beyond_the_limit_are_refused() {
     }
 }
 
+fn with_long_field(bytes: usize, host: &str) -> String {
+    let long = "x".repeat(bytes);
+    format!("GET /jwks.json HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nx-long: {long}\r\n\r\n")
+}
+
+/// Whether a head of that size is refused, sent in parts. A server that closes with bytes unread may be heard of by a reset
+/// alone.
+async fn is_refused(address: SocketAddr, bytes: usize, part: usize) -> bool {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for part in with_long_field(bytes, "localhost").as_bytes().chunks(part) {
+        if stream.write_all(part).await.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let answer = read_to_end(&mut stream).await;
+    let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 431");
+    assert!(refused || answer.starts_with("HTTP/1.1 200"), "{answer}");
+    refused
+}
+
+/// RFC 6585 section 5. Each size in one piece and in many.
+#[tokio::test]
+async fn heads_over_http_1_beyond_the_limit_are_refused() {
+    for (limit, good, bad) in [(1024, 800, 1_100), (16 * 1024, 16_000, 17_000), (64 * 1024, 60_000, 66_000)] {
+        let (_folder, server) = plaintext(|config| config.limits.header_bytes = limit).await;
+        for part in [usize::MAX, 999] {
+            assert!(!is_refused(server.local_addr(), good, part).await, "{limit} {good} {part}");
+            for bad in [bad, 2 * bad, 6 * bad] {
+                assert!(is_refused(server.local_addr(), bad, part).await, "{limit} {bad} {part}");
+            }
+        }
+    }
+    let (_folder, server) = plaintext(|config| config.limits.header_bytes = 1024).await;
+    let answer = exchange(server.local_addr(), &with_long_field(1_100, "localhost")).await;
+    assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("\"request_id\":\""), "{answer}");
+}
+
+#[tokio::test]
+async fn many_fields_over_http_1_are_refused() {
+    let (_folder, server) = plaintext(|_| {}).await;
+    let fields: String = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let head = format!("GET /jwks.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n");
+    assert!(exchange(server.local_addr(), &head).await.starts_with("HTTP/1.1 431"));
+}
+
+/// One answer over a connection that stays open.
+async fn answered(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn idle_http_1_connection_is_closed_after_its_own_time() {
+    let (_folder, server) = plaintext(|config| {
+        config.limits.http1_idle_timeout = Duration::from_millis(100);
+        config.limits.request_timeout = Duration::from_secs(600);
+    })
+    .await;
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    for _ in 0..2 {
+        assert!(answered(&mut stream).await.starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(read_to_end(&mut stream).await, "", "closed by the server");
+}
+
+#[tokio::test]
+async fn idle_http_1_connection_outlives_the_time_of_a_head() {
+    let (_folder, server) = plaintext(|config| config.limits.request_timeout = Duration::from_millis(50)).await;
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    assert!(answered(&mut stream).await.starts_with("HTTP/1.1 200"));
+    let mut byte = [0];
+    assert!(tokio::time::timeout(Duration::from_millis(200), stream.read(&mut byte)).await.is_err(), "still open");
+    assert!(answered(&mut stream).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn idle_time_of_load_balancers_is_outlived_by_default() {
+    assert!(token_server::config::Limits::default().http1_idle_timeout > Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn head_that_trickles_in_is_waited_for_only_so_long() {
+    let (_folder, server) = plaintext(|config| config.limits.request_timeout = Duration::from_millis(50)).await;
+    for begun in ["GET /healthz HT", "PRI * HTTP/2.0\r\n", "P"] {
+        for after_another in [false, true] {
+            let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+            if after_another {
+                answered(&mut stream).await;
+            }
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            let answer = read_to_end(&mut stream).await;
+            assert!(!answer.contains(" 200 "), "{begun:?} {after_another}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn operations_port_has_limits_of_its_own() {
+    let (_folder, server) = plaintext(|config| {
+        config.listen.operations_address = Some("127.0.0.1:0".parse().unwrap());
+        config.limits.handshake_timeout = Duration::from_secs(60);
+        config.limits.connections = 3;
+    })
+    .await;
+    let (address, operations) = (server.local_addr(), server.operations_addr().unwrap());
+    assert!(is_refused(operations, 17_000, usize::MAX).await);
+    let no_host = exchange(operations, "GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n").await;
+    assert!(no_host.starts_with("HTTP/1.1 400"), "{no_host}");
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(operations).await.unwrap());
+    }
+    // Of one peer's connections those beyond its share are closed, and the port for requests has its own.
+    let mut last = silent.pop().unwrap();
+    assert_eq!(read_to_end(&mut last).await, "");
+    assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 404"), "probes are on their own port");
+    assert!(get(address, "/jwks.json").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn silent_connection_to_the_operations_port_is_cut_off() {
+    let (_folder, server) = plaintext(|config| {
+        config.listen.operations_address = Some("127.0.0.1:0".parse().unwrap());
+        config.limits.handshake_timeout = Duration::from_millis(20);
+        config.limits.http1_idle_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let mut silent = TcpStream::connect(server.operations_addr().unwrap()).await.unwrap();
+    assert_eq!(read_to_end(&mut silent).await, "");
+    let mut idle = TcpStream::connect(server.operations_addr().unwrap()).await.unwrap();
+    assert!(answered(&mut idle).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(read_to_end(&mut idle).await, "");
+}
+
 #[tokio::test]
 async fn streams_of_one_connection_are_bounded() {
     let (_folder, dev) = development(|config| config.limits.streams_per_connection = 1).await;

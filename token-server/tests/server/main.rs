@@ -10,6 +10,7 @@
 
 mod algorithms;
 mod ca;
+mod conformance;
 mod credentials;
 mod drain;
 mod ext_authz;
@@ -18,6 +19,7 @@ mod harness;
 mod hostile;
 mod limits;
 mod mutated;
+mod peers;
 mod port;
 mod rotation;
 mod tls;

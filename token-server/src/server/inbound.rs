@@ -1,0 +1,150 @@
+//! A request as it comes from a connection: where it comes from, whether it keeps to the rules of HTTP, and its permit
+//! among its peer's.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{ACCEPT_ENCODING, ALLOW},
+};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tonic::body::Body;
+use tower::{Layer as _, Service as _};
+
+use super::{
+    conformance::{Verdict, judge},
+    routes::Services,
+    share::{HeadBytes, Held, Shared, SharedFuture},
+    worker::Port,
+};
+use crate::{
+    http as oauth,
+    origin::{Forwarding, Line, Origin, Turn},
+};
+
+/// The service of one connection.
+pub(super) struct Inbound {
+    services: Shared<Services>,
+    line: Line,
+    /// Of the head that has come whole when a request is here.
+    head_bytes: Arc<HeadBytes>,
+    forwarding: Arc<Forwarding>,
+    header_bytes_max: usize,
+}
+
+impl Inbound {
+    pub(super) fn new(port: &Port, line: Line, head_bytes: Arc<HeadBytes>) -> Self {
+        Self {
+            services: port.shares.layer(port.services.clone()),
+            line,
+            head_bytes,
+            forwarding: Arc::clone(&port.forwarding),
+            header_bytes_max: usize::try_from(port.limits.header_bytes).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Inbound {
+    type Response = Response<Outgoing>;
+    type Error = Infallible;
+    type Future = InboundFuture;
+
+    fn call(&self, mut request: Request<Incoming>) -> InboundFuture {
+        self.head_bytes.release();
+        // In HTTP/1 one request at a time: whether there is one tells how long its peer may be silent.
+        let turn = (request.version() != Version::HTTP_2).then(|| self.line.activity.begin());
+        let mut line = self.line.clone();
+        line.peer = self.forwarding.peer(line.peer, request.headers());
+        request.extensions_mut().insert(line);
+        match judge(&request, self.header_bytes_max) {
+            // None of the services below is ever busy.
+            Ok(()) => InboundFuture::Answered { inner: self.services.clone().call(request), turn },
+            Err(verdict) => InboundFuture::Refused { answer: Some(answer(verdict, &request)), turn },
+        }
+    }
+}
+
+fn answer(verdict: Verdict, request: &Request<Incoming>) -> Response<Body> {
+    const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    match verdict {
+        Verdict::Options => {
+            let mut answer = Response::new(Body::empty());
+            *answer.status_mut() = StatusCode::NO_CONTENT;
+            answer.headers_mut().insert(ALLOW, METHODS);
+            answer
+        }
+        Verdict::Refused(status, sentence) => {
+            let origin = Origin::of(request.headers(), request.extensions());
+            let mut answer = oauth::not_conforming(status, sentence, &origin, request.version());
+            if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                // RFC 9110 section 15.5.16.
+                answer.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
+            answer.map(Body::new)
+        }
+    }
+}
+
+pin_project! {
+    /// The answer in the making.
+    #[project = Answering]
+    pub(super) enum InboundFuture {
+        Refused { answer: Option<Response<Body>>, turn: Option<Turn> },
+        Answered {
+            #[pin]
+            inner: SharedFuture<<Services as tower::Service<Request<Body>>>::Future>,
+            turn: Option<Turn>,
+        },
+    }
+}
+
+impl Future for InboundFuture {
+    type Output = Result<Response<Outgoing>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (answer, turn) = match self.project() {
+            // Given once: a future that has ended is not asked again.
+            Answering::Refused { answer, turn } => match answer.take() {
+                Some(answer) => (answer.map(Held::without_permit), turn.take()),
+                None => return Poll::Pending,
+            },
+            Answering::Answered { inner, turn } => (ready!(inner.poll(cx))?, turn.take()),
+        };
+        Poll::Ready(Ok(answer.map(|body| Outgoing { body, _turn: turn })))
+    }
+}
+
+pin_project! {
+    /// An answer's body. Its request has ended when it is dropped.
+    #[derive(Debug)]
+    pub(super) struct Outgoing {
+        #[pin]
+        body: Held,
+        _turn: Option<Turn>,
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
