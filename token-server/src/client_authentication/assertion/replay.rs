@@ -101,7 +101,7 @@ impl Replays {
             // The store is there, and was not asked. Memory does not decide then: whoever keeps the store busy would
             // decide when assertions can be used twice.
             Err(StoreError::Busy) => {
-                lock(&self.used).entries.remove(&name);
+                lock(&self.used).forget(&name);
                 Err(IssueError::Unavailable(StoreError::Busy.into()))
             }
             Err(error) => {
@@ -173,6 +173,15 @@ impl Used {
     /// Whether nothing more of this client can be remembered.
     fn is_full(&self, owner: Owner) -> bool {
         self.entries.len() >= REMEMBERED_MAX || self.shares.get(&owner).is_some_and(|share| *share >= SHARE_MAX)
+    }
+
+    /// Takes a use back.
+    fn forget(&mut self, name: &Name) {
+        if let Some((_, owner)) = self.entries.remove(name)
+            && let Some(share) = self.shares.get_mut(&owner)
+        {
+            *share = share.saturating_sub(1);
+        }
     }
 
     /// Removes what has expired.
