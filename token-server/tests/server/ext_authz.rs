@@ -129,12 +129,12 @@ fn verdict(headers: &HeaderMap) -> (Code, String, Option<String>) {
 
 /// What the layer of a tonic server makes of the same request.
 async fn tonic_verdict(layer: &AuthorizationLayer, http: &HttpRequest) -> Option<(Code, String, Option<String>)> {
-    let handler = tower::service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(Body::empty()))));
+    let handler = tower::service_fn(|_: Request<Body>| ready(Ok::<_, Infallible>(Response::new(Body::empty()))));
     let mut request = Request::builder().uri(&http.path);
     for (name, value) in http.headers.iter().filter(|(name, _)| !name.starts_with(':')) {
         request = request.header(name, value);
     }
-    let response = layer.layer(handler).oneshot(request.body(()).unwrap()).await.unwrap();
+    let response = layer.layer(handler).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     response.headers().contains_key("grpc-status").then(|| verdict(response.headers()))
 }
 
