@@ -31,6 +31,7 @@ pub use ext_authz::{AuditedDecisions, ExtAuthz};
 pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
+pub use reader::SecretFile;
 pub use telemetry::{AuditTarget, LogFormat, ResourceAttribute, Telemetry, Traces};
 pub use token_exchange::TokenExchange;
 pub use tokens::{AudienceRules, IssuerUrl, Tokens};
@@ -40,7 +41,7 @@ use token_interceptor::signature::Algorithm;
 use crate::client_authentication::assertion::AssertionRules;
 use crate::limit::QuotaSettings;
 use crate::registration::RegistrationSettings;
-use reader::Section;
+use reader::{Findings, Section};
 use source::{PREFIX, Table};
 
 /// Everything that the server is told.
@@ -76,6 +77,8 @@ pub struct Config {
     pub registration: Option<RegistrationSettings>,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
+    /// The files from which secrets were read, whose permissions are checked at start.
+    pub secret_files: Vec<SecretFile>,
 }
 
 impl Config {
@@ -111,11 +114,11 @@ impl Config {
         let mut mistakes = Vec::new();
         let mut table = file.map_or_else(Table::new, |(path, text)| source::parse(path, text, &mut mistakes));
         source::overlay(&mut table, variables);
-        let mistakes = RefCell::new(mistakes);
-        let config = Self::sections(&mut Section::root(table, &mistakes));
-        let mistakes = mistakes.into_inner();
+        let findings = Findings { mistakes: RefCell::new(mistakes), ..Findings::default() };
+        let config = Self::sections(&mut Section::root(table, &findings));
+        let (mistakes, secret_files) = (findings.mistakes.into_inner(), findings.secret_files.into_inner());
         match config {
-            Some(config) if mistakes.is_empty() => Ok(config),
+            Some(config) if mistakes.is_empty() => Ok(Self { secret_files, ..config }),
             _ => Err(ConfigError::new(mistakes)),
         }
     }
@@ -156,6 +159,7 @@ impl Config {
             ext_authz,
             registration,
             telemetry,
+            secret_files: Vec::new(),
         })
     }
 }

@@ -8,6 +8,7 @@ mod local_ca;
 mod registration;
 
 use std::{
+    fs::{File, TryLockError},
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -21,7 +22,7 @@ use token_interceptor::{
 };
 
 pub use clients::DevelopmentClient;
-pub(crate) use env_file::read as read_env_file;
+pub(crate) use env_file::parse as parse_env_file;
 pub use local_ca::LocalCaError;
 
 use crate::{
@@ -58,6 +59,12 @@ pub enum DevelopmentError {
     Foreign {
         /// The file.
         path: PathBuf,
+    },
+    /// Another development issuer runs on the folder.
+    #[error("another `token-server dev` uses the folder {}", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
     },
     /// The certificate authority.
     #[error(transparent)]
@@ -150,6 +157,8 @@ impl Development {
             ext_authz: None,
             registration: Some(registration::settings(&folder)?),
             telemetry: Telemetry { audit: AuditTarget::File(folder.join("audit.jsonl")), ..Telemetry::default() },
+            // Written by `private_file`.
+            secret_files: Vec::new(),
         };
         Ok(Self { folder, ca, config })
     }
@@ -189,7 +198,20 @@ impl Development {
     }
 }
 
-/// The key in a file, made at first use.
+/// The lock of a folder, for one `token-server dev` at a time: a second one would replace the certificate of the first,
+/// and the port that its clients are told. The system releases it when the process ends.
+pub(crate) fn lock(folder: &Path) -> Result<File, DevelopmentError> {
+    private_file::make_directory(folder).map_err(DevelopmentError::file(folder))?;
+    let path = folder.join("dev.lock");
+    let lock = private_file::open_or_create(&path).map_err(DevelopmentError::file(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DevelopmentError::InUse { folder: folder.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(DevelopmentError::file(&path)(error)),
+    }
+}
+
+/// The key in a file, generated at first use.
 fn key_file(path: &Path) -> Result<KeyMaterial, DevelopmentError> {
     match std::fs::read_to_string(path) {
         Ok(text) => KeyMaterial::parse(&text).map_err(|_| DevelopmentError::Foreign { path: path.to_owned() }),

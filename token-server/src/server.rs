@@ -12,6 +12,7 @@
 //! | the admin services, behind this project's own layer, on record | `admin`, `guard`, `record` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
+//! | what would start badly, found before it starts | `preflight` |
 //! | requests for tokens, past the router | `front` |
 //! | gRPC messages that cannot be read | `framing` |
 //! | health, metrics, traces | `health`, `timing`, `spans`, `operations` |
@@ -36,6 +37,7 @@ mod health;
 mod inbound;
 mod lateness;
 mod operations;
+mod preflight;
 mod proxy_protocol;
 mod record;
 mod rest;
@@ -58,6 +60,7 @@ use tower::Service;
 
 pub(crate) use assembly::{check, open_store, peppers, rules};
 pub use error::ServeError;
+pub(crate) use preflight::{Finding, Severity, findings};
 pub use tls::TlsError;
 
 use crate::{
@@ -166,8 +169,8 @@ impl Running {
         let mut workers = serve(listener, &port, config.listen.threads, &mut accepting)?;
         let mut tls: Vec<_> = tls.into_iter().collect();
         let mut ext_authz_address = None;
-        if let (Some(settings), Some((listener, address)), Some(routes)) = (&config.ext_authz, asked, ext_authz) {
-            let own = ext_authz::tls(&config, settings)?.map(Arc::new);
+        if let (Some((listener, address)), Some(routes)) = (asked, ext_authz) {
+            let own = ext_authz::tls(&config)?.map(Arc::new);
             tls.extend(own.clone());
             let port = Port::new(routes::only(routes, &admission), own, &limits, phase.subscribe());
             workers.extend(serve(listener, &port, config.listen.threads, &mut accepting)?);

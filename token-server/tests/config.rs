@@ -42,6 +42,28 @@ fn shown(error: &ConfigError) -> Vec<String> {
 }
 
 #[test]
+fn a_misspelt_variable_is_a_mistake_with_the_nearest_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path());
+    let wrong = [
+        ("TOKEN_SERVER__STORE__ULR", "store.ulr: there is no such setting; did you mean \"url\"?"),
+        ("TOKEN_SERVER__STROE__URL", "stroe: there is no such section; did you mean \"store\"?"),
+        ("TOKEN_SERVER__TOKENS__DEFAULT_LIFETIM", "did you mean \"default_lifetime\"?"),
+    ];
+    for (variable, expected) in wrong {
+        let mistakes = shown(&read(&text, &[(variable, "1")]).unwrap_err());
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].contains(expected), "{expected}: {}", mistakes[0]);
+        let allowed = mistakes[0].split_once("allowed: ").unwrap().1;
+        let mut names: Vec<_> = allowed.lines().next().unwrap().split(", ").collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "each is named once: {allowed}");
+    }
+}
+
+#[test]
 fn example_file_is_valid_and_shows_the_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let text = example(folder.path());

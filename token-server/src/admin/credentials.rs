@@ -105,7 +105,7 @@ impl ClientAdmin {
                 (credential, Some(secret))
             }
             NewCredentialKind::PublicKey(jwk) => {
-                let jwk = PublicKeyJwk::parse(jwk)
+                let jwk = PublicKeyJwk::register(jwk)
                     .map_err(|error| AdminError::invalid("credential.public_key.jwk", error.to_string()))?;
                 (made::credential(CredentialKind::PublicKey(jwk), now)?, None)
             }

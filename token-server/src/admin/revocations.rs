@@ -54,7 +54,7 @@ impl RevocationAdmin {
         let revoked_before = whole_second_after(issued_before);
         let forget_time = revoked_before + self.rules.token_lifetime_max + CLOCK_MARGIN;
         let target = RevocationTarget::Client(id.clone());
-        let detail = format!("issued before {}", numeric_date(revoked_before));
+        let detail = format!("issued before {}", humantime::format_rfc3339_seconds(revoked_before));
         let record = by.record(now, "RevokeClientTokens", id.as_str(), detail);
         self.revocations.revoke(Revocation { target, revoked_before, forget_time }, Some(&record)).await?;
         Ok(revoked_before)

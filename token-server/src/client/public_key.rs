@@ -26,6 +26,9 @@ pub enum PublicKeyError {
     /// The text is not one strict JSON object, or too long.
     #[error("the JWK is not a JSON object of at most {JWK_BYTES_MAX} bytes")]
     NotAnObject,
+    /// An RSA key signs by either of two algorithms, and a key here has one.
+    #[error("an RSA key must name its algorithm: \"alg\": \"RS256\" or \"PS256\"")]
+    RsaWithoutAlgorithm,
     /// The key cannot be used to verify signatures.
     #[error(transparent)]
     Unusable(#[from] KeyError),
@@ -44,6 +47,19 @@ impl PublicKeyJwk {
         let members = json::object(text.as_bytes()).map_err(|_| PublicKeyError::NotAnObject)?;
         let key = VerifyingKey::from_jwk(&members)?;
         Ok(Self { json: serde_json::Value::Object(members).to_string(), key })
+    }
+
+    /// Reads and checks a JWK that is to be registered. An RSA key must name its algorithm: taken for RS256, it would
+    /// refuse a client that signs with PS256, and the refusal would not say why.
+    ///
+    /// # Errors
+    ///
+    /// As [`PublicKeyJwk::parse`], and for an RSA key without `alg`.
+    pub fn register(text: &str) -> Result<Self, PublicKeyError> {
+        let parsed = Self::parse(text)?;
+        let members = json::object(text.as_bytes()).map_err(|_| PublicKeyError::NotAnObject)?;
+        let is_rsa = members.get("kty").is_some_and(|kty| kty == "RSA");
+        if is_rsa && !members.contains_key("alg") { Err(PublicKeyError::RsaWithoutAlgorithm) } else { Ok(parsed) }
     }
 
     /// The JWK as JSON.
@@ -100,6 +116,23 @@ mod tests {
         let jwk = PublicKeyJwk::parse(&public.to_json()).unwrap();
         assert_eq!(jwk.key().algorithm(), Algorithm::Es256);
         assert_eq!(jwk.key().key_id(), Some(public.key_id()));
+    }
+
+    #[test]
+    fn an_rsa_key_without_an_algorithm_is_not_registered() {
+        let n = "x".repeat(352);
+        let jwk = |alg: &str| format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB"{alg}}}"#);
+        let refused = PublicKeyJwk::register(&jwk("")).err();
+        if let Some(PublicKeyError::Unusable(error)) = &refused {
+            panic!("the key of this test is unusable: {error}");
+        }
+        assert!(matches!(refused, Some(PublicKeyError::RsaWithoutAlgorithm)));
+        for alg in ["RS256", "PS256"] {
+            let registered = PublicKeyJwk::register(&jwk(&format!(r#","alg":"{alg}""#))).unwrap();
+            assert_eq!(registered.key().algorithm().name(), alg);
+        }
+        // One that was stored before is read as it was.
+        assert_eq!(PublicKeyJwk::parse(&jwk("")).unwrap().key().algorithm(), Algorithm::Rs256);
     }
 
     #[test]

@@ -3,14 +3,17 @@
 //! Counted beside the requests, from the store, a page at a time and resting far longer than it works: with a
 //! million clients it takes minutes and a fiftieth of a core, and no request waits for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use metrics::gauge;
 use token_interceptor::clock::Clock;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    client::{Credential, CredentialKind, SecretHash, secret::Peppers},
+    client::{Client, Credential, CredentialKind, SecretHash, secret::Peppers},
     error_chain,
     feed::{Event, Feed, Subscription},
     store::{ChangeKind, ClientStore, StoreError},
@@ -30,17 +33,57 @@ const INTERVAL: Duration = Duration::from_secs(600);
 struct InUse {
     current: u32,
     previous: u32,
-    /// Under a pepper that this server was not given: whoever presents such a secret is refused.
+    /// Under a pepper that this server was not given: a client that presents such a secret is refused.
     unknown: u32,
+}
+
+/// No secret in the store fits a pepper that this server was given.
+///
+/// The pepper is the wrong one: every client with a secret would be refused. A server that is updated replica by replica
+/// must fail at its start then, and not replace the ones that work.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the pepper is not the one of this store: no client secret is stored under it ({secrets} are under others). A former \
+     pepper belongs into [secrets] previous_pepper_files"
+)]
+pub struct WrongPepper {
+    secrets: u32,
+}
+
+/// Fails where the store has live secrets and none of them is under a pepper of `peppers`.
+///
+/// Reads until the first secret that fits, which is in the first page of any store that this server has served.
+pub(crate) async fn expect_to_fit(
+    store: &dyn ClientStore,
+    peppers: &Peppers,
+    now: SystemTime,
+) -> Result<Result<(), WrongPepper>, StoreError> {
+    let (mut in_use, mut after) = (InUse::default(), None);
+    loop {
+        let page = store.clients(after.as_ref(), PAGE).await?;
+        in_use.add_live(&page, peppers, now);
+        if in_use.current + in_use.previous > 0 {
+            return Ok(Ok(()));
+        }
+        match page.last() {
+            Some(last) if page.len() >= PAGE as usize => after = Some(last.id.clone()),
+            Some(_) | None => break,
+        }
+    }
+    Ok(if in_use.unknown > 0 { Err(WrongPepper { secrets: in_use.unknown }) } else { Ok(()) })
 }
 
 /// Counts at once, whenever a client changes, and every few minutes, until the feed ends.
 pub(crate) fn follow(store: Arc<dyn ClientStore>, peppers: Peppers, clock: Arc<dyn Clock>, feed: &Feed) {
     let mut events = feed.subscribe();
     tokio::spawn(async move {
+        let mut unknown = 0;
         loop {
             match count(&*store, &peppers, &*clock, REST).await {
-                Ok(in_use) => in_use.tell(),
+                Ok(in_use) => {
+                    in_use.tell();
+                    in_use.warn(&mut unknown);
+                }
                 Err(error) => tracing::warn!(error = %error_chain::of(&error), "secrets cannot be counted by pepper"),
             }
             if !change(&mut events).await {
@@ -72,9 +115,7 @@ async fn count(store: &dyn ClientStore, peppers: &Peppers, clock: &dyn Clock, re
     loop {
         let begun = Instant::now();
         let page = store.clients(after.as_ref(), PAGE).await?;
-        let now = clock.now();
-        let credentials = page.iter().flat_map(|client| &client.credentials);
-        credentials.filter(|credential| credential.is_live(now)).for_each(|live| in_use.add(live, peppers));
+        in_use.add_live(&page, peppers, clock.now());
         match page.last() {
             Some(last) if page.len() >= PAGE as usize => after = Some(last.id.clone()),
             Some(_) | None => return Ok(in_use),
@@ -84,6 +125,23 @@ async fn count(store: &dyn ClientStore, peppers: &Peppers, clock: &dyn Clock, re
 }
 
 impl InUse {
+    fn add_live(&mut self, clients: &[Client], peppers: &Peppers, now: SystemTime) {
+        let credentials = clients.iter().flat_map(|client| &client.credentials);
+        credentials.filter(|credential| credential.is_live(now)).for_each(|live| self.add(live, peppers));
+    }
+
+    /// Logs the number of secrets that cannot be verified, when it is another than `before`.
+    fn warn(self, before: &mut u32) {
+        if self.unknown > 0 && self.unknown != *before {
+            tracing::error!(
+                secrets = self.unknown,
+                "client secrets are stored under a pepper that this server was not given: it refuses the clients that \
+                 present them. The former pepper belongs into [secrets] previous_pepper_files"
+            );
+        }
+        *before = self.unknown;
+    }
+
     fn add(&mut self, credential: &Credential, peppers: &Peppers) {
         let CredentialKind::Secret(SecretHash::Hmac { pepper_id, .. }) = &credential.kind else { return };
         match peppers.ids().position(|id| id == pepper_id) {
@@ -102,14 +160,12 @@ impl InUse {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use token_interceptor::clock::SystemClock;
 
     use super::*;
     use crate::{
         client::{
-            Client, ClientId,
+            ClientId,
             secret::{ClientSecret, Pepper},
         },
         key_material::KeyMaterial,
@@ -148,5 +204,24 @@ mod tests {
         let in_use = async |peppers: Peppers| count(&store, &peppers, &*clock, 0).await.unwrap();
         assert_eq!(in_use(peppers(2, &[1])).await, InUse { current: 1, previous: 1, unknown: PAGE });
         assert_eq!(in_use(peppers(3, &[2, 1])).await, InUse { current: PAGE, previous: 2, unknown: 0 });
+    }
+
+    #[tokio::test]
+    async fn a_pepper_that_fits_no_secret_is_refused_and_any_other_is_not() {
+        let store = SqliteStore::open_in_memory().await.unwrap();
+        let now = SystemTime::UNIX_EPOCH;
+        let fits = async |peppers: Peppers| expect_to_fit(&store, &peppers, now).await.unwrap().is_ok();
+        assert!(fits(peppers(9, &[])).await, "a store without clients");
+        // Beyond the first page; the first has clients without a secret.
+        for number in 0..=PAGE {
+            let mut client = Client::new(ClientId::try_from(format!("n{number:04}").as_str()).unwrap(), now);
+            if number == PAGE {
+                client.credentials = vec![credential("old", 1, None), credential("expired", 9, Some(now))];
+            }
+            store.create_client(&client, None).await.unwrap();
+        }
+        assert!(!fits(peppers(9, &[])).await);
+        assert!(fits(peppers(1, &[])).await);
+        assert!(fits(peppers(9, &[2, 1])).await);
     }
 }

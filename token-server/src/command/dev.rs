@@ -1,4 +1,4 @@
-//! `token-server dev`: an issuer from nothing.
+//! `token-server dev`: an issuer for development.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{AuditedDecisions, Declared, ExtAuthz},
-    development::{Development, DevelopmentError, RunningDevelopment},
+    development::{self, Development, DevelopmentError, RunningDevelopment},
 };
 
 /// The port of a development issuer.
@@ -25,37 +25,39 @@ const PORT: u16 = 8443;
 /// The port that a local Envoy asks at.
 const EXT_AUTHZ_PORT: u16 = 9191;
 
-/// Serves tokens on https://localhost:8443 from nothing: for development, and to see how it works.
+/// Serves tokens on https://localhost:8443 for development. Needs no configuration.
 ///
-/// Makes a folder with an SQLite store, keys, a CA of this machine's own, and two clients: "orders", which may
-/// read the inventory, and "token-admin", which `token-server client` and `token-server key` use. Started
-/// again, everything is as it was. Listens on loopback alone.
+/// Creates a state folder with an SQLite store, keys, a CA for this machine, and two clients: "orders", which may read
+/// the inventory, and "token-admin", which `token-server client` and `token-server key` use. A second start uses the
+/// same folder. Listens on loopback alone. One `dev` at a time uses a folder.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   token-server dev
   token-server dev --port 0 --state-dir /tmp/issuer     # any free port
   token-server dev --ext-authz inventory.binpb          # decides for Envoy as well
-  rm -r .token-server                                   # forget everything
+  rm -r .token-server                                   # begin anew
 
-For other machines, and to keep: token-server serve --help")]
+For production: token-server serve --help")]
 pub(super) struct Dev {
-    /// The port on 127.0.0.1; 0 takes a free one.
+    /// The port on 127.0.0.1; 0 chooses a free one.
     #[arg(long, default_value_t = PORT)]
     port: u16,
-    /// Where everything is kept.
+    /// The state folder.
     #[arg(long, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
     state_dir: PathBuf,
-    /// Decide for Envoy (ext_authz) by the annotations in this descriptor set; may be given more than once
+    /// Decide for Envoy (ext_authz) by the annotations in this descriptor set; repeat it for more.
     #[arg(long, value_name = "FILE")]
     ext_authz: Vec<PathBuf>,
-    /// Where on 127.0.0.1 Envoy asks, in plaintext; 0 takes a free port
+    /// The port on 127.0.0.1 for Envoy, in plaintext; 0 chooses a free one.
     #[arg(long, value_name = "PORT", default_value_t = EXT_AUTHZ_PORT, requires = "ext_authz")]
     ext_authz_port: u16,
 }
 
 impl Dev {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+        // Held until the end of the process.
+        let _lock = development::lock(&self.state_dir).map_err(not_usable)?;
         let mut development = Development::open(&self.state_dir, self.port).map_err(not_usable)?;
         development.config_mut().ext_authz = self.ext_authz()?;
         runtime()?.block_on(async {
@@ -83,8 +85,10 @@ impl Dev {
 fn not_usable(error: DevelopmentError) -> Failure {
     match error {
         DevelopmentError::Serve(error) if error.address_in_use().is_some() => cannot_start(error)
-            .next("another `token-server dev`? Choose a port of your own: --port 8444, or --port 0 for a free one"),
+            .next("another `token-server dev`? Choose another port: --port 8444, or --port 0 for a free one"),
         DevelopmentError::Serve(error) => cannot_start(error),
+        error @ DevelopmentError::InUse { .. } => Failure::failed("the development issuer cannot start", error)
+            .next("use the one that runs, or start this one on a folder of its own: --state-dir DIR --port 0"),
         error @ (DevelopmentError::File { .. }
         | DevelopmentError::Foreign { .. }
         | DevelopmentError::LocalCa(_)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use token_interceptor::clock::{Clock as _, SystemClock};
 
 use super::{
     failure::{Failure, Kind},
@@ -12,14 +13,14 @@ use super::{
 };
 use crate::{
     config::Config,
-    server::{self, Running, ServeError},
+    server::{self, Finding, Running, ServeError, Severity},
     telemetry::{self, Writers},
 };
 
-/// Serves tokens by a configuration file, until SIGTERM or SIGINT.
+/// Serves tokens as a configuration file says, until SIGTERM or SIGINT.
 ///
-/// Requests under way then have [limits] drain_deadline to end, or until a second signal. SIGHUP looks at the certificate files, and
-/// at a file that declares the clients, at once; they are also looked at by themselves every few seconds.
+/// Requests in flight then have [limits] drain_deadline to end; a second signal ends them at once. SIGHUP reloads the
+/// certificate files and a file that declares the clients. They are also checked for changes at intervals.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,10 +31,13 @@ Examples:
 deploy/token-server.toml is a commented example. Every setting can also come from the environment:
 `url` in [issuer] is TOKEN_SERVER__ISSUER__URL.")]
 pub(super) struct Serve {
-    /// The configuration; without it everything comes from the environment.
+    /// The configuration. Without it every setting comes from the environment.
     #[arg(long, env = "TOKEN_SERVER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Reports every mistake in the configuration, and starts nothing.
+    /// Report every mistake in the configuration and in the files that it names, and start nothing.
+    ///
+    /// Checks certificate and key (pair, host, dates), that the store and the audit file can be written, the ports, and the
+    /// permissions of files with secrets. A mistake is exit code 2; a warning is not.
     #[arg(long)]
     check: bool,
 }
@@ -42,11 +46,11 @@ impl Serve {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let config = load(self.config.as_deref())?;
         if self.check {
-            server::check(&config).map_err(|error| Failure::usage("the clients cannot be read").because(error))?;
-            return Ok(output.line("The configuration is good.")?);
+            return check(&config, output);
         }
         runtime()?.block_on(async {
             let writers = start_telemetry(&config)?;
+            warn(&config);
             let (mut signals, mut early) = (Signals::listen()?, Signals::listen()?);
             tokio::select! {
                 running = Running::start(config) => {
@@ -54,13 +58,41 @@ impl Serve {
                     tracing::info!(address = %running.local_addr(), issuer = %running.issuer(), "serving");
                     until_stopped(running, &mut signals).await;
                 }
-                // A store that does not answer can keep the start waiting for long.
+                // A store that does not answer can delay the start.
                 () = told_to_stop(&mut early) => {}
             }
             tracing::info!("stopped");
             writers.close().await;
             Ok(())
         })
+    }
+}
+
+/// Reports what the configuration would start badly with.
+fn check(config: &Config, output: &mut Output) -> Result<(), Failure> {
+    server::check(config).map_err(|error| Failure::usage("the clients cannot be read").because(error))?;
+    let mut mistakes = Vec::new();
+    for finding in server::findings(config, SystemClock.now()) {
+        match finding.severity {
+            Severity::Mistake => mistakes.push(finding.to_string()),
+            Severity::Warning => note(format_args!("warning: {finding}")),
+        }
+    }
+    if mistakes.is_empty() {
+        return Ok(output.line("The configuration is valid.")?);
+    }
+    Err(Failure::usage("the configuration cannot be served").next(mistakes.join("\n")))
+}
+
+/// Logs what `--check` finds and the server does not log itself. It starts all the same.
+fn warn(config: &Config) {
+    for Finding { severity, setting, problem, next } in server::findings(config, SystemClock.now()) {
+        match (severity, setting.as_str()) {
+            // Logged where the file is loaded, again whenever it changes.
+            (_, "tls.certificate") => {}
+            (Severity::Warning, _) => tracing::warn!(setting, next, "{problem}"),
+            (Severity::Mistake, _) => tracing::error!(setting, next, "{problem}"),
+        }
     }
 }
 
@@ -76,8 +108,7 @@ pub(super) fn start_telemetry(config: &Config) -> Result<Writers, Failure> {
     telemetry::init(&config.telemetry).map_err(|error| Failure::failed("cannot write logs", error))
 }
 
-/// Waits for SIGTERM or SIGINT, then for the requests under way, unless told a second time; on SIGHUP looks at the
-/// certificates.
+/// Waits for SIGTERM or SIGINT, then for the requests in flight until a second signal. On SIGHUP reloads the files.
 pub(super) async fn until_stopped(running: Running, signals: &mut Signals) {
     while signals.next().await == Asked::Reload {
         running.reload();
@@ -90,18 +121,16 @@ async fn told_to_stop(signals: &mut Signals) {
     while signals.next().await != Asked::Stop {}
 }
 
-/// What to do about a server that does not start.
+/// The failure of a server that does not start.
 pub(super) fn cannot_start(error: ServeError) -> Failure {
     if let Some(address) = error.address_in_use() {
-        return Failure::failed("the server cannot start", error).next(format!(
-            "another process listens on port {} already; end it, or choose another port",
-            address.port()
-        ));
+        return Failure::failed("the server cannot start", error)
+            .next(format!("another process listens on port {}: end it, or choose another port", address.port()));
     }
     Failure::new(Kind::Failed, "the server cannot start").because(error)
 }
 
-/// Tells that signals do what they do, on standard error.
+/// Says on standard error how the server is stopped.
 pub(super) fn announce_stop() {
     note("Ctrl-C stops it; everything is kept.");
 }

@@ -155,6 +155,9 @@ impl Keys {
 fn imported(mut section: Section<'_>) -> Option<ImportedKey> {
     let algorithm: Option<Algorithm> = section.required("algorithm");
     let file = section.required_file("file");
+    if let Some(file) = &file {
+        section.holds_secret("file", file);
+    }
     let pem = file.and_then(|file| std::fs::read(file).ok());
     let key = algorithm.zip(pem).and_then(|(algorithm, pem)| {
         let key = ImportedKey::from_pem(algorithm, &zeroize::Zeroizing::new(pem));

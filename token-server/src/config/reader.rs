@@ -27,13 +27,30 @@ pub(super) struct Section<'m> {
     name: String,
     entries: Table,
     known: Vec<&'static str>,
-    mistakes: &'m RefCell<Vec<Mistake>>,
+    findings: &'m Findings,
+}
+
+/// What reading a configuration has found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) mistakes: RefCell<Vec<Mistake>>,
+    /// The files from which secrets were read.
+    pub(super) secret_files: RefCell<Vec<SecretFile>>,
+}
+
+/// A file that holds a secret, and the setting that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFile {
+    /// With its section: `secrets.pepper_file`.
+    pub setting: String,
+    /// The file.
+    pub path: PathBuf,
 }
 
 impl<'m> Section<'m> {
     /// The whole configuration, seen as a section.
-    pub(super) fn root(entries: Table, mistakes: &'m RefCell<Vec<Mistake>>) -> Self {
-        Self { name: String::new(), entries, known: Vec::new(), mistakes }
+    pub(super) fn root(entries: Table, findings: &'m Findings) -> Self {
+        Self { name: String::new(), entries, known: Vec::new(), findings }
     }
 
     /// The section of this name; empty where it is not there.
@@ -47,7 +64,7 @@ impl<'m> Section<'m> {
                 self.reject(key, format!("{} is not a section", describe(&node.value)), &format!("[{key}]"));
             }
         }
-        Self { name: self.setting(key), entries, known: Vec::new(), mistakes: self.mistakes }
+        Self { name: self.setting(key), entries, known: Vec::new(), findings: self.findings }
     }
 
     /// Every table of a list of tables: `[[keys.import]]`.
@@ -62,7 +79,7 @@ impl<'m> Section<'m> {
         let mut sections = Vec::new();
         for item in items {
             if let Value::Table(entries) = item.value.clone() {
-                sections.push(Self { name: name.clone(), entries, known: Vec::new(), mistakes: self.mistakes });
+                sections.push(Self { name: name.clone(), entries, known: Vec::new(), findings: self.findings });
             } else {
                 self.reject(key, format!("{} is not a section", describe(&item.value)), &format!("[[{name}]]"));
             }
@@ -210,7 +227,14 @@ impl<'m> Section<'m> {
         self.entries.get(key).is_some_and(|node| matches!(node.place, Place::File { .. }))
     }
 
+    /// Notes that a file holds a secret, so that its permissions are checked.
+    pub(super) fn holds_secret(&self, key: &str, file: &Path) {
+        let file = SecretFile { setting: self.setting(key), path: file.to_owned() };
+        self.findings.secret_files.borrow_mut().push(file);
+    }
+
     fn secret_file(&self, key: &'static str, file: &Path) -> Option<SecretString> {
+        self.holds_secret(key, file);
         match std::fs::read_to_string(file) {
             Ok(text) if !text.trim().is_empty() => Some(SecretString::from(text.trim().to_owned())),
             Ok(_) => {
@@ -233,10 +257,10 @@ impl<'m> Section<'m> {
     pub(super) fn reject(&self, key: &str, problem: String, allowed: &str) {
         let place = self.entries.get(key).map_or(Place::Unset, |node| node.place.clone());
         let mistake = Mistake { place, setting: self.setting(key), problem, allowed: allowed.to_owned() };
-        self.mistakes.borrow_mut().push(mistake);
+        self.findings.mistakes.borrow_mut().push(mistake);
     }
 
-    /// Every setting that nobody asked for is a mistake, most often a slip of the pen.
+    /// Rejects every setting that was not asked for: most often a misspelt name.
     pub(super) fn finish(self) {
         self.refuse_unknown();
     }
@@ -249,7 +273,13 @@ impl<'m> Section<'m> {
                 Some(near) => format!("there is no such {kind}; did you mean {near:?}?"),
                 None => format!("there is no such {kind}"),
             };
-            self.reject(unknown, problem, &self.known.join(", "));
+            let mut allowed: Vec<&str> = Vec::new();
+            for known in &self.known {
+                if !allowed.contains(known) {
+                    allowed.push(known);
+                }
+            }
+            self.reject(unknown, problem, &allowed.join(", "));
         }
     }
 
@@ -260,7 +290,11 @@ impl<'m> Section<'m> {
 
 /// The known name that a misspelt one most likely stands for.
 fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
-    let alike = |name: &&'k str| (strsim::jaro_winkler(unknown, name), *name);
+    // Jaro-Winkler compares long names well. In a short one, such as "ulr", it does not see two letters changed round.
+    let alike = |name: &&'k str| {
+        let slip = strsim::damerau_levenshtein(unknown, name) <= 1 && name.len() > 2;
+        (if slip { 1.0 } else { strsim::jaro_winkler(unknown, name) }, *name)
+    };
     let best = known.iter().map(alike).max_by(|left, right| left.0.total_cmp(&right.0));
     best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, name)| name)
 }

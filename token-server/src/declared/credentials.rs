@@ -95,7 +95,7 @@ impl DeclaredKey {
             (None, Some(file)) => read(file, places)?,
             _ => return Err(format!("key {id:?}: exactly one of jwk and file says what it is")),
         };
-        let jwk = PublicKeyJwk::parse(&jwk).map_err(|error| format!("key {id:?}: {error}"))?;
+        let jwk = PublicKeyJwk::register(&jwk).map_err(|error| format!("key {id:?}: {error}"))?;
         credential(id, CredentialKind::PublicKey(jwk), self.expires)
     }
 }

@@ -4,14 +4,18 @@ use std::{collections::BTreeMap, io, path::Path};
 
 use crate::private_file;
 
-/// Reads a file; lines that are no assignment are passed over.
+/// Reads a file.
 pub(crate) fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
-    let text = std::fs::read_to_string(path)?;
+    Ok(parse(&std::fs::read_to_string(path)?))
+}
+
+/// The assignments in a text; other lines are ignored.
+pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
     let assignment = |line: &str| {
         let (name, value) = line.trim().trim_start_matches("export ").split_once('=')?;
         Some((name.to_owned(), value.trim_matches('\'').to_owned()))
     };
-    Ok(text.lines().filter(|line| !line.starts_with('#')).filter_map(assignment).collect())
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(assignment).collect()
 }
 
 /// Writes a file for the owner alone. Values are quoted for the shell.

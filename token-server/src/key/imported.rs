@@ -34,6 +34,11 @@ impl ImportedKey {
         Ok(Self { algorithm, der })
     }
 
+    /// The key, to sign with.
+    pub(crate) fn signing_key(&self) -> Result<SigningKey, KeyError> {
+        Ok(SigningKey::from_der(self.algorithm, &self.der)?)
+    }
+
     /// The one algorithm that it is to sign with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {

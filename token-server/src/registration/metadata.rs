@@ -116,7 +116,7 @@ fn keys(members: &Map<String, Value>) -> Result<Vec<String>, RegistrationError> 
     let keys = keys.ok_or_else(|| bad("it must be a JWK Set with one key at least"))?;
     let mut names = std::collections::BTreeSet::new();
     for key in keys {
-        let known = PublicKeyJwk::parse(&key.to_string()).map_err(|error| bad(&error.to_string()))?;
+        let known = PublicKeyJwk::register(&key.to_string()).map_err(|error| bad(&error.to_string()))?;
         let name = known.key().key_id().map(str::to_owned);
         if keys.len() > 1 && name.is_none_or(|name| !names.insert(name)) {
             return Err(bad("of several keys each must have a kid of its own"));

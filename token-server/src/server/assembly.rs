@@ -101,6 +101,7 @@ pub(super) async fn assemble(
     let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
     revocations.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
+    peppers_in_use::expect_to_fit(&*store, &peppers, clock.now()).await??;
     peppers_in_use::follow(store.clone(), peppers.clone(), Arc::clone(&clock), &feed);
     let peppers =
         if config.secrets.accept_imported { peppers.accept_imported().map_err(ServeError::internal)? } else { peppers };

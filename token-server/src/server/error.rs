@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use super::tls::TlsError;
-use crate::{declared::DeclaredError, key::KeyError, store::StoreError};
+use crate::{client_registry::peppers_in_use::WrongPepper, declared::DeclaredError, key::KeyError, store::StoreError};
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,8 @@ enum Kind {
     Clients(#[from] DeclaredError),
     #[error("the signing keys cannot be used")]
     Keys(#[from] KeyError),
+    #[error("the client secrets cannot be verified")]
+    Pepper(#[from] WrongPepper),
     #[error("the server cannot be set up")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -45,6 +47,7 @@ impl ServeError {
             | Kind::Store(_)
             | Kind::Clients(_)
             | Kind::Keys(_)
+            | Kind::Pepper(_)
             | Kind::Internal(_) => None,
         }
     }
@@ -59,4 +62,4 @@ macro_rules! from_stage {
         }
     )*};
 }
-from_stage!(TlsError, StoreError, DeclaredError, KeyError);
+from_stage!(TlsError, StoreError, DeclaredError, KeyError, WrongPepper);

@@ -5,7 +5,7 @@ use tonic::service::Routes;
 
 use super::{guard::Guard, tls::ReloadingTls, tls::TlsError};
 use crate::{
-    config::{AuditedDecisions, Config, ExtAuthz, Tls},
+    config::{AuditedDecisions, Config, Tls},
     service,
 };
 
@@ -14,11 +14,17 @@ pub(super) fn routes(guard: &Guard, audited: AuditedDecisions) -> Router {
     Routes::new(service::ext_authz::server(guard, audited)).into_axum_router().with_state(())
 }
 
-/// Whoever asks shows a certificate of the CA that is named for that. Without one the port is on loopback: so the
+/// A proxy shows a certificate of the CA that is named for that. Without one the port is on loopback: so the
 /// configuration was checked.
-pub(super) fn tls(config: &Config, ext_authz: &ExtAuthz) -> Result<Option<ReloadingTls>, TlsError> {
-    let (Some(tls), Some(client_ca)) = (&config.tls, &ext_authz.client_ca) else { return Ok(None) };
-    let files = Tls { client_ca: Some(client_ca.clone()), client_certificate_required: true, ..tls.clone() };
-    // By which name proxies connect is theirs to know.
+pub(super) fn tls(config: &Config) -> Result<Option<ReloadingTls>, TlsError> {
+    let Some(files) = tls_files(config) else { return Ok(None) };
+    // Proxies connect by a name that they know and this server does not.
     ReloadingTls::load(&files, "ext_authz", None).map(Some)
+}
+
+/// The TLS files of the port, where it has TLS.
+pub(super) fn tls_files(config: &Config) -> Option<Tls> {
+    let client_ca = config.ext_authz.as_ref()?.client_ca.clone()?;
+    let tls = config.tls.clone()?;
+    Some(Tls { client_ca: Some(client_ca), client_certificate_required: true, ..tls })
 }

@@ -3,7 +3,7 @@
 //! The whole `ServerConfig` is swapped, so a handshake sees either the old files or the new ones, never a mix.
 //! Files that cannot be used leave the old configuration in place: a bad renewal must not take the server down.
 
-mod host;
+mod fault;
 mod told;
 
 use std::{
@@ -17,6 +17,9 @@ use ring::digest;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
+use token_interceptor::clock::{Clock as _, SystemClock};
+
+pub(crate) use self::fault::Fault;
 use self::told::Told;
 use crate::config::{IssuerUrl, Tls};
 
@@ -81,7 +84,7 @@ impl ReloadingTls {
         let told = Told::new(port);
         told.in_use(&pem);
         let loaded = Self { files: files.clone(), issuer, told, current: ArcSwap::from_pointee(loaded) };
-        loaded.check_host(&pem);
+        loaded.check(&pem);
         Ok(loaded)
     }
 
@@ -103,15 +106,25 @@ impl ReloadingTls {
         self.told.in_use(&pem);
         self.told.changed(certificate, client_ca);
         if certificate {
-            self.check_host(&pem);
+            self.check(&pem);
         }
         Ok(true)
     }
 
-    fn check_host(&self, pem: &Pem) {
-        if let (Some(issuer), Some(Ok(leaf))) = (&self.issuer, CertificateDer::pem_slice_iter(&pem.certificate).next())
-        {
-            host::warn_unless_good(&leaf, &self.files.certificate, issuer);
+    /// Logs what is wrong with the certificate. It is served all the same: another certificate would not be better.
+    fn check(&self, pem: &Pem) {
+        // The other ports show the certificate of the issuer's port.
+        if self.issuer.is_none() {
+            return;
+        }
+        let now = SystemClock.now();
+        for fault in fault::faults(&pem.certificate, &self.files.certificate, self.issuer.as_ref(), now) {
+            let certificate = self.files.certificate.display();
+            match &fault {
+                Fault::OtherHost { host, .. } => tracing::warn!(%certificate, %host, "{fault}"),
+                Fault::EndsSoon { .. } => tracing::warn!(%certificate, "{fault}"),
+                Fault::Expired { .. } | Fault::NotYetValid { .. } => tracing::error!(%certificate, "{fault}"),
+            }
         }
     }
 
@@ -139,6 +152,17 @@ impl ReloadingTls {
             }
         }
     }
+}
+
+/// Reads the files as a server does at its start, and returns what is wrong with the certificate.
+pub(super) fn check(
+    files: &Tls,
+    issuer: Option<&IssuerUrl>,
+    now: std::time::SystemTime,
+) -> Result<Vec<Fault>, TlsError> {
+    let pem = Pem::read(files)?;
+    build(files, &pem)?;
+    Ok(fault::faults(&pem.certificate, &files.certificate, issuer, now))
 }
 
 /// The files' content.
