@@ -1,7 +1,7 @@
 //! The command line: one module per subcommand.
 //!
-//! Each subcommand writes what it was asked for to standard output and everything else to standard error, so
-//! that output can be piped. What went wrong ends with what to do next; the exit code says of which kind it was.
+//! Each subcommand writes its result to standard output and everything else to standard error, so that the
+//! result can be piped. An error ends with what to do next. The exit code gives its kind.
 
 mod agent;
 mod audit;
@@ -20,19 +20,22 @@ mod serve;
 mod signals;
 mod token;
 
-use std::process::ExitCode;
+use std::{
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use failure::Failure;
+use failure::{ErrorFormat, Failure};
 use output::Output;
 
-/// The environment variables and exit codes, at the end of the help.
+/// Examples and exit codes, at the end of the help.
 const AFTER_HELP: &str = "\
 Begin:
-  token-server dev                                an issuer on https://localhost:8443, from nothing
+  token-server dev                                a development issuer on https://localhost:8443
   token-server token --audience inventory         a token, for -H \"authorization: Bearer $(...)\"
-  token-server client list                        the clients it knows
+  token-server client list                        the registered clients
 
 In operation:
   token-server serve --config token-server.toml --check
@@ -42,14 +45,17 @@ Exit codes:
   0  done
   1  failed
   2  wrong arguments or configuration
-  3  denied: who asks could not be authenticated, or may not
-  4  the server cannot be reached, or is not able to answer now: trying again may help
-  5  there is no such client, credential or key";
+  3  denied: not authenticated, or not allowed
+  4  the server is unreachable or cannot answer now; try again
+  5  there is no such client, credential or key
 
-/// Where `dev` keeps its state unless told otherwise.
+With --json an error is one JSON object on standard error.
+An empty environment variable counts as unset.";
+
+/// The state folder of `dev` unless another one is named.
 const STATE_DIR: &str = ".token-server";
 
-/// Access tokens for machines: an OAuth 2.0 issuer over gRPC and HTTP on one port, and its tools.
+/// An OAuth 2.0 issuer for machines, over gRPC and HTTP on one port, and its tools.
 #[derive(Debug, Parser)]
 #[command(name = "token-server", version, after_help = AFTER_HELP, propagate_version = true)]
 struct Arguments {
@@ -75,15 +81,40 @@ enum Command {
 /// Runs the command that the process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
-    let arguments = match Arguments::from_arg_matches(&matches) {
+    let format =
+        if std::env::args_os().any(|argument| argument == "--json") { ErrorFormat::Json } else { ErrorFormat::Text };
+    let arguments = without_empty_variables(Arguments::command(), &|name| std::env::var_os(name))
+        .try_get_matches()
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match arguments {
         Ok(arguments) => arguments,
-        Err(error) => error.exit(),
+        Err(error) => return wrong_arguments(&error, format),
     };
     match run(arguments.command, &mut Output::standard()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(format),
     }
+}
+
+/// Writes clap's message, which may also be the help that was asked for.
+fn wrong_arguments(error: &clap::Error, format: ErrorFormat) -> ExitCode {
+    if format == ErrorFormat::Text || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    Failure::usage(text.trim().trim_start_matches("error: ")).report(format)
+}
+
+/// The command, whose arguments ignore environment variables that are empty: CI systems set an undefined secret so.
+fn without_empty_variables(mut command: clap::Command, variable: &dyn Fn(&OsStr) -> Option<OsString>) -> clap::Command {
+    let names: Vec<_> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |command| without_empty_variables(command, variable));
+    }
+    command.mut_args(|argument| {
+        let is_empty = |name: &OsStr| variable(name).is_some_and(|value| value.is_empty());
+        if argument.get_env().is_some_and(is_empty) { argument.env(None::<&'static str>) } else { argument }
+    })
 }
 
 fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
@@ -102,7 +133,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-/// What a command that waits for one answer at a time runs on.
+/// The runtime of a command that waits for one answer at a time.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed("cannot start", error))

@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use clap::Args;
 use token_interceptor::{
     clock::SystemClock,
-    refresh::FreshToken,
-    source::{TokenRequest, TokenSource},
+    refresh::{FreshToken, TokenError},
+    source::TokenRequest,
 };
 
 use super::{
-    connection::{Connection, Role, client_certificate::HINT},
-    failure::{Failure, Kind},
+    connection::{Connection, Role, Target},
+    failure::Failure,
     output::{Output, note},
     runtime,
     signals::{Asked, Signals},
@@ -22,13 +22,13 @@ use super::{
 };
 use crate::private_file;
 
-/// How often it is looked whether a token was renewed.
+/// How often the command checks whether a token was renewed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps token files fresh, one per audience, until SIGTERM or SIGINT.
 ///
-/// A file holds the token alone and is replaced in one step, readable by its owner alone (0600). While the
-/// issuer is down the last token stays, and is good until it expires.
+/// A file holds the token alone. It is replaced in one step, and only its owner may read it (0600). While the issuer is
+/// unreachable the last token stays in its file; it is valid until it expires.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -46,13 +46,16 @@ pub(super) struct Agent {
     /// The scopes to ask for at an audience. Default: the client's default scopes.
     #[arg(long = "scopes", value_name = "AUDIENCE=SCOPE,SCOPE")]
     scopes: Vec<String>,
-    /// Lets the files' group read them too (0640): for a sidecar that runs as another user.
+    /// Let the group of the files read them too (0640), for a sidecar that runs as another user.
     #[arg(long)]
     group_readable: bool,
-    /// Writes each file once and ends; fails where a token cannot be had.
+    /// Write each file once and end. The exit code tells why a token was not issued.
     #[arg(long)]
     once: bool,
-    /// The token endpoint, for servers that cannot be discovered.
+    /// Exchange the token in this file for tokens that act for its subject (RFC 8693).
+    #[arg(long, value_name = "FILE")]
+    subject_token_file: Option<PathBuf>,
+    /// The token endpoint of a server that has no metadata.
     #[arg(long, value_name = "URL")]
     token_endpoint: Option<String>,
     #[command(flatten)]
@@ -76,12 +79,12 @@ impl Agent {
             self.connection.issuer.get_or_insert(endpoint.clone());
         }
         let target = self.connection.resolve(Role::Application)?;
-        let source = token::source(&target, self.token_endpoint.as_deref())?;
+        let endpoint = self.token_endpoint.as_deref();
+        let source = token::source(&target, endpoint, self.subject_token_file.as_deref())?;
         let mode = if self.group_readable { 0o640 } else { 0o600 };
         let once = self.once;
         let requests = self.requests()?;
         runtime()?.block_on(async {
-            let source: Arc<dyn TokenSource> = Arc::new(source);
             let keep = |(audience, (file, request))| Kept {
                 audience,
                 file,
@@ -90,7 +93,7 @@ impl Agent {
                 failing: false,
             };
             let mut kept: Vec<Kept> = requests.into_iter().map(keep).collect();
-            if once { write_once(&mut kept, mode).await } else { keep_fresh(&mut kept, mode).await }
+            if once { write_once(&mut kept, mode, &target, endpoint).await } else { keep_fresh(&mut kept, mode).await }
         })
     }
 
@@ -121,14 +124,23 @@ fn pair<'t>(flag: &str, text: &'t str, example: &str) -> Result<(&'t str, &'t st
     text.rsplit_once('=').filter(|(audience, value)| !audience.is_empty() && !value.is_empty()).ok_or_else(wrong)
 }
 
-async fn write_once(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
+async fn write_once(
+    kept: &mut [Kept],
+    mode: u32,
+    target: &Target,
+    token_endpoint: Option<&str>,
+) -> Result<(), Failure> {
     for each in kept {
-        let token = each.token.get().await.map_err(|error| {
-            Failure::new(Kind::Unavailable, format!("there is no token for {:?}", each.audience))
-                .because(error)
-                .next(HINT)
-        })?;
-        each.write(token.expose(), mode)?;
+        match each.token.get().await {
+            Ok(token) => each.write(token.expose(), mode)?,
+            Err(TokenError::Source { source, .. }) => {
+                note(format_args!("The file for {:?} is not written.", each.audience));
+                return Err(token::refused(source, target, token_endpoint).await);
+            }
+            Err(error) => {
+                return Err(Failure::failed(format!("there is no token for {:?}", each.audience), error));
+            }
+        }
     }
     Ok(())
 }
@@ -136,7 +148,7 @@ async fn write_once(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
 async fn keep_fresh(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    // Also the first time: whoever starts after this process finds the files as soon as they can be had.
+    // A program that starts after this one finds the files as soon as there are tokens.
     for each in kept.iter_mut() {
         let _ = each.token.get().await;
     }

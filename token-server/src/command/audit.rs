@@ -1,4 +1,4 @@
-//! `token-server audit`: who changed what, as the store has it.
+//! `token-server audit`: the record of changes in the store.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,9 +15,9 @@ use super::{
     runtime,
 };
 
-/// Shows who changed what: clients, credentials, keys, revocations. Each record was written with its change.
+/// Shows who changed clients, credentials, keys and revocations, and when.
 ///
-/// Decisions about tokens are not here but in the audit stream, see [telemetry] audit.
+/// Decisions about tokens are in the audit stream: [telemetry] audit.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -42,28 +42,28 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct List {
-    /// Only changes by this client, or `local:…` for somebody on the store itself.
+    /// Only changes by this client, or by `local:…` for a command on the store itself.
     #[arg(long, value_name = "ID")]
     actor: Option<String>,
-    /// Only this, by the name of its method: CreateClient, DistrustSigningKey …
+    /// Only this method: CreateClient, DistrustSigningKey …
     #[arg(long, value_name = "METHOD")]
     action: Option<String>,
     /// Only changes to this client or key.
     #[arg(long, value_name = "ID")]
     resource: Option<String>,
-    /// Only changes from then on: a time (RFC 3339), or how long ago (7days).
+    /// Only changes since this time: RFC 3339, or how long ago (7days).
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<SystemTime>,
-    /// Only changes before then.
+    /// Only changes before this time.
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<SystemTime>,
     /// Records on a page, 1000 at most.
     #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1000))]
     page_size: i32,
-    /// Goes on where a page ended, with the same filters.
+    /// Continue where a page ended, with the same filters.
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
     page_token: String,
-    /// Every page, one after the other.
+    /// Print every page.
     #[arg(long)]
     all: bool,
 }
@@ -71,7 +71,7 @@ struct List {
 impl Audit {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let Self { command: Command::List(list), call } = self;
-        runtime()?.block_on(async {
+        runtime()?.block_on(call.run(async {
             let mut service = call.admin().await?.audit();
             let mut request = list.request();
             let mut page = service.list_admin_records(request.clone()).await?.into_inner();
@@ -82,7 +82,7 @@ impl Audit {
                 page.next_page_token = more.next_page_token;
             }
             if call.json { Ok(output.json(&as_json(&page))?) } else { show(&page, output) }
-        })
+        }))
     }
 }
 
@@ -127,7 +127,7 @@ fn show(page: &ListAdminRecordsResponse, output: &mut Output) -> Result<(), Fail
     let rows: Vec<_> = page.records.iter().map(row).collect();
     output.table(["NUMBER", "TIME", "ACTOR", "ACTION", "RESOURCE", "REQUEST", "DETAIL"], &rows)?;
     if !page.next_page_token.is_empty() {
-        note(format_args!("There are more: --page-token {}, or --all.", page.next_page_token));
+        note(format_args!("There are more records: --page-token {}, or --all.", page.next_page_token));
     }
     Ok(())
 }

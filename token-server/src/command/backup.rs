@@ -14,9 +14,8 @@ use crate::store::{StoreError, StoreLocation, sqlite::SqliteStore};
 
 /// Writes a consistent copy of the SQLite store to a new file, also while the server runs.
 ///
-/// The copy is of no use without the sealing key and the pepper, which are kept elsewhere; keep those, and keep them
-/// apart from it. To restore, stop the server, put the copy in the store's place without -wal and -shm files beside
-/// it, and start the server.
+/// The copy cannot be used without the sealing key and the pepper. Back those up too, in another place. To restore, stop
+/// the server, put the copy in the place of the store, remove the -wal and -shm files beside it, and start the server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +26,7 @@ pub(super) struct Backup {
     /// The server's configuration.
     #[arg(long, env = "TOKEN_SERVER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The file to write; it must not exist.
+    /// The file to create. It must not exist.
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
 }
@@ -38,11 +37,13 @@ impl Backup {
         let (StoreLocation::Sqlite(store) | StoreLocation::Declared { state: Some(store), .. }) =
             &config.store.location
         else {
-            return Err(Failure::usage("the store is no file").next("back up PostgreSQL with pg_dump --format=custom"));
+            return Err(
+                Failure::usage("the store is not a file").next("back up PostgreSQL with pg_dump --format=custom")
+            );
         };
         runtime()?.block_on(SqliteStore::back_up(store, &self.to)).map_err(|error| {
             if matches!(error, StoreError::AlreadyExists) {
-                return Failure::usage(format!("there is something at {} already", self.to.display()));
+                return Failure::usage(format!("{} exists already", self.to.display()));
             }
             Failure::failed(format!("{} cannot be copied", store.display()), error)
         })?;

@@ -1,27 +1,30 @@
 //! `token-server client`: registers clients and changes what they may ask for.
 
 mod changes;
+mod keys;
 mod offline;
 mod plan;
 mod requests;
 mod show;
+mod spki;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use token_interceptor::source::TokenRequest;
 use token_proto::admin::v1::{
-    self as proto, AddCredentialRequest, CreateClientRequest, Credential, DeleteClientRequest, GetClientRequest,
-    ListClientsRequest, RemoveCredentialRequest, RevokeClientTokensRequest,
+    self as proto, CreateClientRequest, DeleteClientRequest, GetClientRequest, ListClientsRequest,
+    RemoveCredentialRequest, RevokeClientTokensRequest,
 };
 
 use super::{
     connection::{Admin, AdminCall},
-    failure::Failure,
-    output::{Output, confirm, note},
-    runtime,
+    failure::{Failure, Kind},
+    output::{Answer, Output, confirm, note},
+    runtime, token,
 };
 use crate::admin::ADMIN_AUDIENCE;
+use keys::{AddKey, NewKey};
 use requests::{AddSecret, Create, FromFile, Update};
 
 /// Registers clients, and changes what they may ask for.
@@ -34,15 +37,20 @@ Examples:
   token-server client add-secret orders --overlap 1day
   token-server client remove-credential orders 73ff28c615d7d75d
   token-server client revoke-tokens orders
+
+  token-server client new-key --out orders.pem > orders.jwk
+  token-server client add-key orders --key orders.jwk
+
   token-server client export > clients.toml      # edit, keep under version control, then
   token-server client plan --file clients.toml --prune
   token-server client apply --file clients.toml --prune
+
   token-server client create token-admin --offline --config token-server.toml \\
       --grant m2m.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read
 
 A grant is AUDIENCE=SCOPE,SCOPE: what the client may ask for at one resource server. The commands
-speak to the issuer's admin API; the client that they authenticate as needs the audience
-m2m.admin.v1 with the scopes clients.read and clients.write.")]
+call the admin API. The client that they authenticate as needs the audience m2m.admin.v1 with the
+scopes clients.read and clients.write. `create --offline` works on the store; the server may run.")]
 pub(super) struct Client {
     #[command(subcommand)]
     command: Command,
@@ -52,7 +60,7 @@ pub(super) struct Client {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Registers a client and shows its secret, this once.
+    /// Registers a client and shows its secret once.
     Create(Create),
     /// Lists the clients.
     List,
@@ -61,9 +69,9 @@ enum Command {
         /// The client.
         id: String,
     },
-    /// Changes what is named, and nothing else.
+    /// Changes the settings that are named, and no others.
     Update(Update),
-    /// Removes a client; the tokens that it has are good until they expire.
+    /// Removes a client; its tokens are valid until they expire.
     Delete {
         /// The client.
         id: String,
@@ -71,17 +79,16 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Makes one more secret, and shows it this once; the old ones go on working.
+    /// Generates one more secret and shows it once; the old ones stay valid.
     AddSecret(AddSecret),
-    /// Registers a public key for private_key_jwt.
-    AddKey {
-        /// The client.
-        id: String,
-        /// The public key, a file with one JWK.
-        #[arg(long, value_name = "FILE")]
-        jwk: PathBuf,
-    },
-    /// Refuses every token that a client has been issued so far, everywhere within a second.
+    /// Generates a private key for private_key_jwt, without a server, and prints its public half.
+    NewKey(NewKey),
+    /// Registers public keys for private_key_jwt, from a JWK, a JWK Set or PEM.
+    AddKey(AddKey),
+    /// Revokes every token that a client has been issued so far.
+    ///
+    /// The issuer rejects them at once. Verifiers that follow the issuer's trust stream reject them within a second;
+    /// verifiers that only fetch its keys accept them until they expire. Cached tokens of this user are removed.
     RevokeTokens {
         /// The client.
         id: String,
@@ -90,8 +97,14 @@ enum Command {
         yes: bool,
     },
     /// Shows what `apply` would change: + new, ~ changed, - removed.
-    Plan(FromFile),
-    /// Makes the clients what a file declares; prints new clients' secrets, this once.
+    Plan {
+        #[command(flatten)]
+        from: FromFile,
+        /// Exit with 0 where nothing would change, 2 where something would, and 1 on a mistake in the file.
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Changes the clients to what a file declares, and prints the secrets of new clients once.
     Apply {
         #[command(flatten)]
         from: FromFile,
@@ -99,13 +112,13 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Makes a secret for a file that is the store (`[store] url = "file://…"`), and prints it with its hash.
+    /// Generates a secret for a file that is the store (`[store] url = "file://…"`), and prints it with its hash.
     NewSecret {
-        /// The server's configuration: the hash is keyed with its pepper.
+        /// The server's configuration. The hash is keyed with its pepper.
         #[arg(long, env = "TOKEN_SERVER_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Writes the clients as such a file; secrets are not in it.
+    /// Prints the clients as a file for `plan` and `apply`, without their secrets.
     Export,
     /// Removes a secret or key of a client at once.
     RemoveCredential {
@@ -121,7 +134,8 @@ enum Command {
 
 impl Client {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        runtime()?.block_on(self.call(output))
+        let call = self.call.clone();
+        runtime()?.block_on(call.run(self.call(output)))
     }
 
     async fn call(self, output: &mut Output) -> Result<(), Failure> {
@@ -129,7 +143,7 @@ impl Client {
         let json = call.json;
         match command {
             Command::Create(create) if create.offline => create.offline(json, output).await,
-            // What is wrong with the arguments is told before anybody is spoken to.
+            // Mistakes in the arguments are reported before the server is called.
             Command::Create(create) => {
                 let client = create.client()?;
                 let scopes = handed_out(&client);
@@ -139,9 +153,15 @@ impl Client {
                 show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
             }
             Command::List => show::clients(&every(&call.admin().await?).await?, json, output),
-            Command::Plan(from) => {
-                let (_, plan) = from.plan(&call).await?;
-                plan.show(output)
+            Command::Plan { from, exit_code } => {
+                let mistaken = |failure: Failure| match failure.kind() {
+                    Kind::Usage if exit_code => failure.with_kind(Kind::Failed),
+                    _ => failure,
+                };
+                let (_, plan) = from.plan(&call).await.map_err(mistaken)?;
+                plan.show(output)?;
+                let differs = exit_code && !plan.is_empty();
+                if differs { Err(Failure::new(Kind::Differs, "the clients differ from the file")) } else { Ok(()) }
             }
             Command::Apply { from, yes } => {
                 let (admin, plan) = from.plan(&call).await?;
@@ -149,7 +169,7 @@ impl Client {
                     return plan.show(output);
                 }
                 if plan.removes() {
-                    sure(yes, "Clients that are not declared are removed. Go on?")?;
+                    sure(yes, "Clients that are not declared are removed. Continue?")?;
                 }
                 plan.apply(&admin, output).await
             }
@@ -171,22 +191,28 @@ impl Client {
                 sure(yes, &format!("Remove the client {id} and its credentials?"))?;
                 let request = DeleteClientRequest { client_id: id.clone(), etag: String::new() };
                 call.admin().await?.clients().delete_client(request).await?;
-                note(format_args!("The client {id} is removed; the tokens that it has are good until they expire."));
+                note(format_args!("The client {id} is removed; its tokens are valid until they expire."));
                 Ok(())
             }
             Command::AddSecret(add) => add.run(&call.admin().await?, json, output).await,
-            Command::AddKey { id, jwk } => add_key(&call.admin().await?, id, &jwk, json, output).await,
+            Command::NewKey(new) => new.run(output),
+            Command::AddKey(add) => {
+                let jwks = add.jwks()?;
+                add.run(jwks, &call.admin().await?, json, output).await
+            }
             Command::RevokeTokens { id, yes } => {
-                sure(yes, &format!("Refuse every token that {id} has been issued so far?"))?;
+                sure(yes, &format!("Revoke every token that {id} has been issued so far?"))?;
                 let request = RevokeClientTokensRequest { client_id: id.clone(), issued_before_time: None };
-                call.admin().await?.clients().revoke_client_tokens(request).await?;
-                note(format_args!("The tokens that {id} has been issued so far are refused; it can get new ones."));
+                let target = call.target()?;
+                target.admin().await?.clients().revoke_client_tokens(request).await?;
+                token::forget(&target.issuer, Some(&id));
+                note(format_args!("The tokens that {id} has been issued so far are revoked; it can get new ones."));
                 Ok(())
             }
             Command::RemoveCredential { id, credential, yes } => {
                 sure(
                     yes,
-                    &format!("Remove the credential {credential} of {id}? Whoever uses it gets no more tokens."),
+                    &format!("Remove the credential {credential} of {id}? A client that uses it gets no more tokens."),
                 )?;
                 let request = RemoveCredentialRequest { client_id: id, credential_id: credential.clone() };
                 call.admin().await?.clients().remove_credential(request).await?;
@@ -197,13 +223,20 @@ impl Client {
     }
 }
 
-/// Scopes of the admin API that `client` is to have: whoever gives them must have them.
+/// Scopes of the admin API that a registered client has: a caller needs them too to add a credential of its.
+async fn scopes_of(admin: &Admin, id: &str) -> Vec<String> {
+    let asked = admin.clients().get_client(GetClientRequest { client_id: id.to_owned() }).await;
+    // The change itself reports what is wrong.
+    asked.ok().and_then(|answer| answer.into_inner().client).as_ref().map(handed_out).unwrap_or_default()
+}
+
+/// Scopes of the admin API that `client` is to have. The caller must have them too.
 fn handed_out(client: &proto::Client) -> Vec<String> {
     let grants = client.grants.iter().filter(|grant| grant.audience == ADMIN_AUDIENCE);
     grants.flat_map(|grant| grant.scopes.iter().cloned()).collect()
 }
 
-/// A call whose token has these scopes too, beside what the method demands.
+/// A call whose token has these scopes beside those that the method demands.
 fn with_scopes<T>(message: T, mut scopes: Vec<String>) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     if !scopes.is_empty() {
@@ -213,22 +246,18 @@ fn with_scopes<T>(message: T, mut scopes: Vec<String>) -> tonic::Request<T> {
     request
 }
 
-/// What cannot be undone is asked about.
+/// Asks before a change that cannot be undone.
 pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
-    if yes || confirm(question) {
+    if yes {
         return Ok(());
     }
-    Err(Failure::usage("nothing was changed").next("confirm with --yes where there is no terminal to ask on"))
-}
-
-async fn add_key(admin: &Admin, id: String, jwk: &Path, json: bool, output: &mut Output) -> Result<(), Failure> {
-    let jwk = std::fs::read_to_string(jwk)
-        .map_err(|error| Failure::usage(format!("cannot read {}", jwk.display())).because(error))?;
-    let kind = Some(proto::credential::Kind::PublicKey(proto::PublicKey { jwk }));
-    let credential = Some(Credential { kind, ..Default::default() });
-    let request = AddCredentialRequest { client_id: id.clone(), credential, overlap: None };
-    let answer = admin.clients().add_credential(request).await?.into_inner();
-    show::added(&id, &answer.credential.unwrap_or_default(), "", json, output)
+    match confirm(question) {
+        Answer::Yes => Ok(()),
+        Answer::No => Err(Failure::new(Kind::Failed, "nothing was changed")),
+        Answer::NotAsked => {
+            Err(Failure::usage("nothing was changed: there is no terminal to ask on").next("confirm with --yes"))
+        }
+    }
 }
 
 /// Every page.

@@ -1,4 +1,4 @@
-//! `token-server completions`: what a shell needs to complete the command line.
+//! `token-server completions`: a script with which a shell completes the command line.
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
@@ -13,7 +13,7 @@ Examples:
   token-server completions zsh > ~/.zfunc/_token-server
   token-server completions fish > ~/.config/fish/completions/token-server.fish")]
 pub(super) struct Completions {
-    /// Which shell.
+    /// The shell.
     shell: Shell,
 }
 

@@ -1,15 +1,18 @@
-//! Which issuer a command talks to, and as whom: from flags, the environment, or the state directory of `dev`.
+//! The issuer that a command talks to, and the client that it is there: from flags, the environment, or the state
+//! folder of `dev`.
 
 pub(super) mod client_certificate;
+pub(super) mod credential;
 pub(super) mod named;
+pub(super) mod reach;
+mod state;
 
-use std::{collections::BTreeMap, env, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use secrecy::SecretString;
 use token_interceptor::{
     attach::{Attach, TokenLayer},
-    http_client::is_of_unknown_ca,
+    http_client::HttpClient,
     source::{ClientCredentials, IssuerBuilder},
 };
 use token_proto::{
@@ -23,47 +26,68 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tower::Layer as _;
 
 use super::failure::{Failure, Kind};
-use crate::development;
-use client_certificate::{ClientCertificate, ClientCertificateFiles, HINT};
+use client_certificate::{ClientCertificate, ClientCertificateFiles};
+use credential::Identity;
+use state::State;
 
 /// Longer than any healthy answer takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which issuer.
+/// The issuer and the client, as flags and variables name them.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
-    /// The issuer's URL. Default: the one of `token-server dev` in the state directory.
+    /// The issuer's URL. Default: the issuer of `token-server dev` in the state folder.
     #[arg(long, global = true, env = "TOKEN_ISSUER", value_name = "URL")]
     pub(super) issuer: Option<String>,
-    /// Trust this CA, in PEM, in place of the machine's.
+    /// Trust this CA, in PEM, in place of the machine's CAs.
     #[arg(long, global = true, env = "TOKEN_CA_FILE", value_name = "FILE")]
     pub(super) ca_file: Option<PathBuf>,
     #[command(flatten)]
     client_certificate: ClientCertificateFiles,
-    /// Where `token-server dev` keeps its state.
+    /// The state folder of `token-server dev`.
+    ///
+    /// Its files are read only where they belong to the user, no other user may write them, and they name an issuer on
+    /// this machine.
     #[arg(long, global = true, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
     pub(super) state_dir: PathBuf,
-    /// Authenticate as this client. Its secret comes from --client-secret-file or the environment.
+    /// Authenticate as this client. The issuer must then be named too.
+    ///
+    /// The variable is TOKEN_CLIENT_ID for `token` and `agent`, and TOKEN_ADMIN_CLIENT_ID for `client`, `key` and
+    /// `audit`.
     #[arg(long, global = true, value_name = "ID")]
     pub(super) client_id: Option<String>,
-    /// A file with the client's secret; never given as an argument, which everybody on the machine can see.
+    /// A file with the client's secret.
+    ///
+    /// The variable TOKEN_CLIENT_SECRET or TOKEN_ADMIN_CLIENT_SECRET holds the secret itself. An argument cannot hold it,
+    /// because every user of the machine can read arguments.
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) client_secret_file: Option<PathBuf>,
+    /// A file with the client's private key, in PEM (PKCS#8), in place of a secret (`private_key_jwt`).
+    ///
+    /// The variable is TOKEN_CLIENT_KEY_FILE or TOKEN_ADMIN_CLIENT_KEY_FILE. `client new-key` makes such a file.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "client_secret_file")]
+    pub(super) client_key_file: Option<PathBuf>,
+    /// The algorithm of that key. Only an RSA key needs it: RS256 or PS256.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) client_key_algorithm: Option<String>,
+    /// The ID (`kid`) of that key. Default: its thumbprint (RFC 7638), as `client new-key` and `add-key` register it.
+    #[arg(long, global = true, value_name = "ID")]
+    pub(super) client_key_id: Option<String>,
 }
 
-/// How a command calls the admin API, and answers.
-#[derive(Debug, Args)]
+/// A command that calls the admin API.
+#[derive(Clone, Debug, Args)]
 pub(super) struct AdminCall {
-    /// Answer in JSON.
+    /// Print the result, and any error, as JSON.
     #[arg(long, global = true)]
     pub(super) json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// As whom: an application's client, or an operator's. They have variables and state files of their own, so
-/// that a shell set up for the one does not act as the other.
+/// The client of an application, or of an operator. They have variables and state files of their own, so that a shell
+/// that is set up for one does not act as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// `TOKEN_CLIENT_ID`, `TOKEN_CLIENT_SECRET`, `example.env`.
@@ -73,7 +97,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// The file in the state directory.
+    /// The file in the state folder.
     pub(super) fn file_name(self) -> &'static str {
         match self {
             Self::Application => "example.env",
@@ -96,10 +120,18 @@ impl Role {
             Self::Admin => "TOKEN_ADMIN_CLIENT_SECRET",
         }
     }
+
+    /// The variable with the file of the client's private key.
+    pub(super) fn key_variable(self) -> &'static str {
+        match self {
+            Self::Application => "TOKEN_CLIENT_KEY_FILE",
+            Self::Admin => "TOKEN_ADMIN_CLIENT_KEY_FILE",
+        }
+    }
 }
 
 impl AdminCall {
-    /// The issuer, and whom to be there.
+    /// The issuer, and the client to be there.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         self.connection.resolve(Role::Admin)
     }
@@ -108,59 +140,75 @@ impl AdminCall {
     pub(super) async fn admin(&self) -> Result<Admin, Failure> {
         self.target()?.admin().await
     }
+
+    /// Runs `command`. Where it could not reach the admin API, looks for the cause.
+    pub(super) async fn run(&self, command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+        match command.await {
+            Err(failure) if failure.kind() == Kind::Unavailable => Err(self.explain(failure).await),
+            ended => ended,
+        }
+    }
+
+    async fn explain(&self, failure: Failure) -> Failure {
+        let Ok(target) = self.target() else { return failure };
+        let Ok(client) = target.http_client() else { return failure };
+        let look = reach::look(&client, &target.issuer).await;
+        reach::without_grpc(failure, &target.issuer, look)
+    }
 }
 
-/// An issuer, and whom to be there.
+/// An issuer, and the client to be there.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) issuer: String,
     pub(super) ca_pem: Option<Vec<u8>>,
     pub(super) client_certificate: Option<ClientCertificate>,
-    pub(super) client_id: String,
-    pub(super) client_secret: SecretString,
+    pub(super) identity: Identity,
 }
 
 impl Connection {
-    /// Flags before variables before the state directory. What the state directory holds is used only for the
-    /// issuer that it belongs to: a development secret never goes elsewhere.
+    /// Flags before variables before the state folder. The state folder is used only for the issuer that it belongs to.
+    /// A client from flags or variables is sent only to an issuer from flags or variables: a folder that a user happens
+    /// to be in must not choose the receiver of a secret.
     pub(super) fn resolve(&self, role: Role) -> Result<Target, Failure> {
-        let state = development::read_env_file(&self.state_dir.join(role.file_name())).unwrap_or_default();
-        let own = state.get("TOKEN_ISSUER").cloned();
-        let issuer = self.issuer.clone().or_else(|| own.clone()).ok_or_else(|| {
+        let state = match &self.issuer {
+            Some(issuer) => State::read(&self.state_dir, role).ok().flatten().filter(|state| &state.issuer == issuer),
+            None => State::read(&self.state_dir, role)?,
+        };
+        let issuer = self.issuer.clone().or_else(|| state.as_ref().map(|state| state.issuer.clone()));
+        let issuer = issuer.ok_or_else(|| {
             Failure::usage("no issuer is named, and no `token-server dev` has run in this directory").next(
                 "start one here: token-server dev\nor name one: --issuer https://tokens.example.com (or TOKEN_ISSUER)",
             )
         })?;
-        let state = if own.as_ref() == Some(&issuer) { state } else { BTreeMap::new() };
-        let ca_file = self.ca_file.clone().or_else(|| state.get("TOKEN_CA_FILE").map(PathBuf::from));
-        let ca_pem = ca_file.map(|path| named::ca(&path));
-        let (client_id, client_secret) = self.credentials(role, &state)?;
+        if let (None, Some(state), Some(named)) = (&self.issuer, &state, credential::named_by(self, role)) {
+            let (file, own) = (state.file.display(), &state.issuer);
+            return Err(Failure::usage(format!("{named} names a client, and only {file} names an issuer"))
+                .next(format!("name the issuer that the client belongs to: --issuer {own} (or TOKEN_ISSUER)")));
+        }
+        let ca_file = self.ca_file.clone().or_else(|| Some(state.as_ref()?.get("TOKEN_CA_FILE")?.into()));
+        let ca_pem = ca_file.map(|path| named::ca(&path)).transpose()?;
         let client_certificate = self.client_certificate.read()?;
-        Ok(Target { issuer, ca_pem: ca_pem.transpose()?, client_certificate, client_id, client_secret })
-    }
-
-    fn credentials(&self, role: Role, state: &BTreeMap<String, String>) -> Result<(String, SecretString), Failure> {
-        let setting = |name: &str| env::var(name).ok().or_else(|| state.get(name).cloned());
-        let missing = |what: &str, how: String| Failure::usage(format!("{what} is missing")).next(how);
-        let id = self.client_id.clone().or_else(|| setting(role.id_variable()));
-        let id = id.ok_or_else(|| {
-            missing("the client ID", format!("give it as --client-id ID or as the variable {}", role.id_variable()))
-        })?;
-        let secret = match &self.client_secret_file {
-            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-                Failure::usage(format!("cannot read the secret from {}", path.display())).because(error)
-            })?),
-            None => setting(role.secret_variable()),
-        };
-        let secret = secret.ok_or_else(|| {
-            let variable = role.secret_variable();
-            missing("the client's secret", format!("give it in a file, --client-secret-file FILE, or as {variable}"))
-        })?;
-        Ok((id, SecretString::from(secret.trim().to_owned())))
+        let identity = credential::identity(self, role, &issuer, state.as_ref())?;
+        Ok(Target { issuer, ca_pem, client_certificate, identity })
     }
 }
 
 impl Target {
+    /// The client for the issuer's HTTP endpoints.
+    pub(super) fn http_client(&self) -> Result<HttpClient, Failure> {
+        let client = HttpClient::builder();
+        let client = match &self.ca_pem {
+            Some(pem) => client.extra_roots_pem(pem.clone()),
+            None => client,
+        };
+        let client = match &self.client_certificate {
+            Some(shown) => shown.show_by_http(client),
+            None => client,
+        };
+        client.build().map_err(|error| Failure::usage("the issuer cannot be used").because(error))
+    }
+
     /// Where the issuer speaks gRPC: its host and port, whatever path its identifier has.
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         let wrong = |what: &str| Failure::usage(format!("{:?} {what}", self.issuer)).next("an issuer is an https URL");
@@ -191,24 +239,18 @@ impl Target {
         })
     }
 
-    /// The admin services, with calls that carry the tokens that they demand.
+    /// The admin services. Each call carries the token that its method demands.
     pub(super) async fn admin(&self) -> Result<Admin, Failure> {
         let endpoint = self.endpoint()?;
-        let unusable = || Failure::usage(format!("{:?} is no issuer to use", self.issuer));
+        let unusable = || Failure::usage(format!("{:?} cannot be used as the issuer", self.issuer));
         let issuer = IssuerBuilder::grpc(endpoint.clone());
-        let source = ClientCredentials::new(self.client_id.as_str(), self.client_secret.clone(), issuer);
+        let Identity { client_id, credential, .. } = &self.identity;
+        let source = ClientCredentials::new(client_id.as_str(), credential.clone(), issuer);
         let tokens = TokenLayer::new(source.map_err(|error| unusable().because(error))?).policy(POLICY);
         let tokens = tokens.destination(endpoint.uri()).map_err(|error| unusable().because(error))?;
-        // Before any token is asked for, so that an issuer that is not there is told apart.
+        // Connects before it asks for a token, so that an unreachable issuer has an error of its own.
         let channel = endpoint.connect().await.map_err(|error| {
-            let next = if is_of_unknown_ca(&error) {
-                "name the CA that its certificate comes from: --ca-file FILE (or TOKEN_CA_FILE)"
-            } else {
-                "is it running? `token-server dev` starts one for this directory"
-            };
-            Failure::new(Kind::Unavailable, format!("cannot reach the issuer {}", self.issuer))
-                .because(error)
-                .next(format!("{next}\n{HINT}"))
+            reach::unreachable(format!("cannot reach the issuer {}", self.issuer), &self.issuer, error)
         })?;
         Ok(Admin { channel: tokens.layer(channel) })
     }

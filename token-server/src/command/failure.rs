@@ -1,25 +1,68 @@
-//! What went wrong, and what to do next.
+//! Why a command failed, and what the user may do next.
 
 use std::{error::Error, io, io::Write as _, process::ExitCode};
 
+use serde_json::json;
 use tonic::Code;
 
-use super::connection::client_certificate::HINT;
-use crate::error_chain;
-
-/// Of which kind a failure is: the exit code.
+/// The kind of a failure. Each kind has an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Anything else.
-    Failed = 1,
+    /// Any other failure.
+    Failed,
     /// Wrong arguments or configuration.
-    Usage = 2,
+    Usage,
     /// Not authenticated, or not allowed.
-    Denied = 3,
-    /// Out of reach, or not able to answer now.
-    Unavailable = 4,
-    /// No such thing.
-    NotFound = 5,
+    Denied,
+    /// The server is unreachable or cannot answer now.
+    Unavailable,
+    /// There is no such client, credential or key.
+    NotFound,
+    /// The command did its work, and the clients differ from the file (`client plan --exit-code`).
+    Differs,
+    /// The reader of the output closed it (`| head`).
+    OutputClosed,
+}
+
+impl Kind {
+    /// The exit code of the process.
+    const fn code(self) -> u8 {
+        match self {
+            Self::OutputClosed => 0,
+            Self::Failed => 1,
+            Self::Usage | Self::Differs => 2,
+            Self::Denied => 3,
+            Self::Unavailable => 4,
+            Self::NotFound => 5,
+        }
+    }
+
+    /// The name in a JSON error.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::OutputClosed => "output_closed",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Differs => "differs",
+            Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
+            Self::NotFound => "not_found",
+        }
+    }
+
+    /// Returns true where the exit code says everything.
+    const fn is_silent(self) -> bool {
+        matches!(self, Self::OutputClosed | Self::Differs)
+    }
+}
+
+/// The form in which a failure is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorFormat {
+    /// For people.
+    Text,
+    /// One JSON object on one line.
+    Json,
 }
 
 /// Why a command failed.
@@ -41,7 +84,7 @@ impl Failure {
         Self::new(Kind::Usage, what)
     }
 
-    /// Something failed, and its cause says why.
+    /// A failure whose cause says why.
     pub(crate) fn failed(what: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Kind::Failed, what).because(cause)
     }
@@ -52,26 +95,70 @@ impl Failure {
         self
     }
 
-    /// Adds what the user may do about it.
+    /// Sets what the user may do next.
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
     }
 
-    /// Writes the failure to standard error.
-    pub(crate) fn report(&self) -> ExitCode {
-        // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(io::stderr().lock(), "error: {self}");
-        ExitCode::from(self.kind as u8)
+    /// The kind.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
+
+    /// The same failure, of another kind.
+    pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Writes the failure to standard error.
+    pub(crate) fn report(&self, format: ErrorFormat) -> ExitCode {
+        let code = self.kind.code();
+        if !self.kind.is_silent() {
+            let text = match format {
+                ErrorFormat::Text => format!("error: {self}"),
+                ErrorFormat::Json => as_json(self.kind, &self.message(), self.next.as_deref()),
+            };
+            // A closed standard error leaves no place to write to.
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        }
+        ExitCode::from(code)
+    }
+
+    /// What failed and each cause, each said once.
+    fn message(&self) -> String {
+        let mut text = self.what.clone();
+        let mut cause: Option<&(dyn Error + 'static)> = self.cause.as_deref().map(|cause| cause as _);
+        while let Some(error) = cause {
+            add_cause(&mut text, &error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// Appends a cause, without what `text` says already: "(invalid_client)" and then "invalid_client: …".
+fn add_cause(text: &mut String, cause: &str) {
+    let cause = match cause.split_once(": ") {
+        Some((code, rest)) if text.ends_with(&format!("({code})")) => rest,
+        Some(_) | None => cause,
+    };
+    if !cause.is_empty() && !text.contains(cause) {
+        text.push_str(": ");
+        text.push_str(cause);
+    }
+}
+
+/// The JSON form of an error: `{"error": {…}}`, on one line.
+pub(crate) fn as_json(kind: Kind, message: &str, next: Option<&str>) -> String {
+    let error = json!({ "kind": kind.name(), "exit_code": kind.code(), "message": message, "next": next });
+    json!({ "error": error }).to_string()
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.what)?;
-        if let Some(cause) = &self.cause {
-            write!(f, ": {}", error_chain::of(&**cause))?;
-        }
+        f.write_str(&self.message())?;
         if let Some(next) = &self.next {
             write!(f, "\n  {}", next.replace('\n', "\n  "))?;
         }
@@ -79,19 +166,22 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Output that nobody reads any more (`| head`) is no failure worth words; it still ends the command.
+/// A closed output (`| head`) ends the command quietly.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(Kind::OutputClosed, "the output is closed");
+        }
         Self::failed("cannot write the output", error)
     }
 }
 
-/// An answer of the server. Its message is meant for callers, its code says what kind of failure it is.
+/// The server's answer. The message is meant for callers; the code gives the kind of failure.
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
         let (kind, next) = match status.code() {
             Code::Unauthenticated => {
-                (Kind::Denied, "check the client ID and secret, and that the client is not disabled")
+                (Kind::Denied, "check the client ID and the secret or key, and that the client is not disabled")
             }
             Code::PermissionDenied => (Kind::Denied, "the token's client needs the scope that the message names"),
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => {
@@ -101,7 +191,7 @@ impl From<tonic::Status> for Failure {
                 (Kind::NotFound, "`token-server client list` and `token-server key list` show what there is")
             }
             Code::InvalidArgument => (Kind::Usage, "correct what the message names"),
-            Code::Aborted => (Kind::Failed, "somebody else changed it meanwhile: look at it again and repeat"),
+            Code::Aborted => (Kind::Failed, "another operator has changed it meanwhile: read it again and repeat"),
             Code::AlreadyExists
             | Code::FailedPrecondition
             | Code::Ok
@@ -113,9 +203,53 @@ impl From<tonic::Status> for Failure {
             | Code::DataLoss => (Kind::Failed, ""),
         };
         let failure = Self::new(kind, format!("the server answered {:?}: {}", status.code(), status.message()));
-        if status.code() == Code::Unavailable {
-            return failure.next(format!("{next}\n{HINT}"));
-        }
         if next.is_empty() { failure } else { failure.next(next) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Chain {
+        text: &'static str,
+        source: Option<Box<Chain>>,
+    }
+
+    fn chain(texts: &[&'static str]) -> Option<Box<Chain>> {
+        let (first, rest) = texts.split_first()?;
+        Some(Box::new(Chain { text: first, source: chain(rest) }))
+    }
+
+    fn message(texts: &[&'static str]) -> String {
+        Failure::failed("no token", *chain(texts).unwrap()).message()
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        assert_eq!(message(&["a", "b", "b"]), "no token: a: b");
+        assert_eq!(
+            message(&["refused (invalid_client)", "invalid_client: no."]),
+            "no token: refused (invalid_client): no."
+        );
+        assert_eq!(message(&["a", "", "invalid_client: no."]), "no token: a: invalid_client: no.");
+    }
+
+    #[test]
+    fn a_json_error_is_one_line_with_its_exit_code() {
+        let text = as_json(Kind::Denied, "a\n\"b\"", Some("c"));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert_eq!((&value["error"]["kind"], &value["error"]["exit_code"]), (&json!("denied"), &json!(3)));
+        assert_eq!(value["error"]["message"], "a\n\"b\"");
+    }
+
+    #[test]
+    fn a_closed_output_is_no_failure() {
+        let closed = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((closed.kind().code(), closed.kind().is_silent()), (0, true));
+        assert_eq!(Failure::from(io::Error::other("full")).kind(), Kind::Failed);
     }
 }

@@ -1,4 +1,4 @@
-//! `token-server inspect`: what is in a token, without asking anybody unless told to.
+//! `token-server inspect`: the content of a token, decoded offline unless an issuer is named.
 
 mod verification;
 
@@ -16,10 +16,10 @@ use super::{
     output::{Output, note},
 };
 
-/// Shows what a token says. Decodes it offline, and verifies nothing unless told by what.
+/// Shows the content of a token. Decodes it offline; with --issuer or --jwks it verifies the token too.
 ///
-/// A token that decodes may be forged: anybody can write one. With --issuer or --jwks it goes through the checks
-/// that the server layer makes, and the exit code tells.
+/// A token that decodes may be forged. With --issuer or --jwks the command makes the checks of the server layer, except
+/// revocation: the exit code is 0 for a valid token and 3 for an invalid one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,14 +30,17 @@ Examples:
   curl -s https://tokens.example.com/jwks.json > keys.json
   token-server inspect --jwks keys.json eyJ0...")]
 pub(super) struct Inspect {
-    /// The token; without it, or with "-", standard input is read. "Bearer " before it is ignored.
+    /// The token. Without it, or with "-", it is read from standard input. "Bearer " before it is ignored.
     token: Option<String>,
-    /// Header and claims as JSON.
+    /// Print header and claims as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     verification: Verification,
 }
+
+/// A revoked token passes every check that needs the keys alone.
+const NOT_CHECKED: &str = "Revocation was not checked.";
 
 impl Inspect {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
@@ -51,14 +54,15 @@ impl Inspect {
         }
         let decoded = explain::decode(token)
             .map_err(|error| Failure::usage(format!("this is no signed token (JWT): {error}")))?;
-        // What it says is shown also where it is refused: that is when people look.
+        // The content of an invalid token is shown too: it says why.
         let verdict = self.verification.verify(token, &decoded);
         let now = SystemClock.now();
         if self.json {
             output.json(&json!({
                 "header": decoded.header,
                 "claims": decoded.claims,
-                "verified": matches!(verdict, Ok(Verdict::Verified)),
+                "verified": matches!(verdict, Ok(Verdict::Verified(_))),
+                "revocation_checked": false,
                 "oddities": decoded.oddities(now),
             }))?;
         } else {
@@ -68,8 +72,14 @@ impl Inspect {
             }
         }
         match verdict? {
-            Verdict::NotVerified => note("NOT VERIFIED: this is what the token says, not that it is true."),
-            Verdict::Verified => note("VERIFIED: signature, issuer, type and times are good."),
+            Verdict::NotVerified => note("NOT VERIFIED: this is what the token says. It may be forged."),
+            Verdict::Verified(Some(audience)) => note(format_args!(
+                "VERIFIED: signature, issuer, type, times and the audience {audience:?} are valid. {NOT_CHECKED}"
+            )),
+            Verdict::Verified(None) => note(format_args!(
+                "VERIFIED: signature, issuer, type and times are valid. The audience was not checked: --audience. \
+                 {NOT_CHECKED}"
+            )),
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `token-server key`: signing keys, for operators who cannot wait for the rotation that runs by itself.
+//! `token-server key`: signing keys, for operators who cannot wait for the automatic rotation.
 
 use std::time::SystemTime;
 
@@ -15,16 +15,16 @@ use super::{
     explain,
     failure::Failure,
     output::{Output, note},
-    runtime,
+    runtime, token,
 };
 
-/// Shows, rotates and distrusts signing keys. Keys rotate by themselves; this is for when that is too late.
+/// Shows, rotates and distrusts signing keys. Keys also rotate automatically.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   token-server key list
   token-server key rotate
-  token-server key distrust Zk3...   # it has leaked: tokens signed by it are refused from now on
+  token-server key distrust Zk3...   # it has leaked: the tokens that it signed are rejected
 
 The client that the commands authenticate as needs the audience m2m.admin.v1 with keys.read and
 keys.write.")]
@@ -39,13 +39,19 @@ pub(super) struct Key {
 enum Command {
     /// Lists every key with its state.
     List,
-    /// Publishes the next key now; it signs once every verifier has had time to see it.
+    /// Publishes the next key now. It signs after [keys] visibility_period, when every verifier has fetched it.
+    ///
+    /// A key that must not sign any longer is distrusted: the next key then signs at once.
     Rotate {
-        /// Which algorithm's key; the default one's otherwise.
+        /// The algorithm of the key. Default: the first of [keys] algorithms.
         #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
         algorithm: String,
     },
-    /// A key has leaked: it and every token signed by it are refused everywhere.
+    /// Distrusts a key that has leaked: the key and every token that it signed are rejected.
+    ///
+    /// The issuer rejects the tokens at once. Verifiers that follow the issuer's trust stream reject them within a
+    /// second; verifiers that only fetch its keys reject them after their next fetch. Cached tokens of this user are
+    /// removed.
     Distrust {
         /// The key, as `key list` names it.
         key_id: String,
@@ -57,7 +63,8 @@ enum Command {
 
 impl Key {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        runtime()?.block_on(self.call(output))
+        let call = self.call.clone();
+        runtime()?.block_on(call.run(self.call(output)))
     }
 
     async fn call(self, output: &mut Output) -> Result<(), Failure> {
@@ -74,10 +81,12 @@ impl Key {
                 show(answer.key.as_slice(), json, output)
             }
             Command::Distrust { key_id, yes } => {
-                sure(yes, &format!("Distrust the key {key_id}? Every token signed by it is refused at once."))?;
+                sure(yes, &format!("Distrust the key {key_id}? Every token that it signed is rejected."))?;
                 let request = DistrustSigningKeyRequest { key_id: key_id.clone() };
-                call.admin().await?.keys().distrust_signing_key(request).await?;
-                note(format_args!("The key {key_id} is distrusted, and the tokens signed by it are refused."));
+                let target = call.target()?;
+                target.admin().await?.keys().distrust_signing_key(request).await?;
+                token::forget(&target.issuer, None);
+                note(format_args!("The key {key_id} is distrusted, and the tokens that it signed are rejected."));
                 Ok(())
             }
         }

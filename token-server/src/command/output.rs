@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-/// Where a command's results go.
+/// The place of a command's results.
 pub(crate) struct Output {
     out: Box<dyn Write>,
 }
@@ -29,7 +29,7 @@ impl Output {
         writeln!(self.out, "{text}")
     }
 
-    /// Names and what they stand for, one pair a line.
+    /// Names and values, one pair a line.
     pub(crate) fn pairs<N: AsRef<str>, V: AsRef<str>>(&mut self, pairs: &[(N, V)]) -> io::Result<()> {
         let width = pairs.iter().map(|(name, _)| name.as_ref().chars().count()).max().unwrap_or(0);
         for (name, value) in pairs {
@@ -56,21 +56,30 @@ impl Output {
     }
 }
 
-/// Tells the user something that is no result: to standard error.
+/// Writes a line that is not a result to standard error.
 pub(crate) fn note(text: impl fmt::Display) {
-    // Nobody is left to tell when standard error is closed.
+    // A closed standard error leaves no place to write to.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Asks on the terminal; without one the answer is no.
-pub(crate) fn confirm(question: &str) -> bool {
+/// The answer to a question on the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Yes,
+    No,
+    /// There is no terminal to ask on.
+    NotAsked,
+}
+
+/// Asks on the terminal. Any answer but y or yes is no.
+pub(crate) fn confirm(question: &str) -> Answer {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return false;
+        return Answer::NotAsked;
     }
     let _ = write!(io::stderr().lock(), "{question} [y/N] ");
     let mut answer = String::new();
     let read = io::stdin().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") { Answer::Yes } else { Answer::No }
 }
 
 impl fmt::Debug for Output {

@@ -1,4 +1,4 @@
-//! `token-server policy`: what `.proto` files declare, as configuration for proxies.
+//! `token-server policy`: the annotations of `.proto` files, as configuration for proxies.
 
 mod envoy;
 mod istio;
@@ -13,11 +13,11 @@ use super::{failure::Failure, output::Output};
 use crate::config::{Declared, IssuerUrl};
 use rules::Rules;
 
-/// Writes what `.proto` files declare as configuration for proxies that verify tokens by themselves.
+/// Converts the annotations of `.proto` files into configuration for proxies that verify tokens.
 ///
-/// They know less than our own layer does: revoked tokens pass until they expire, and what cannot be said in their
-/// terms is denied, which the output says in its comments. Where that does not do, Envoy can ask this server instead:
-/// token-server serve, [ext_authz].
+/// A proxy checks less than the server layer: a revoked token passes until it expires. What its configuration cannot
+/// express is denied, and the output says so in a comment. Envoy can also ask this server for each request: token-server
+/// serve, [ext_authz].
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -47,17 +47,17 @@ impl Policy {
     }
 }
 
-/// What both are written from.
+/// The input of both.
 #[derive(Debug, Args)]
 struct Source {
-    /// A descriptor set: what `buf build -o FILE` or `protoc --include_imports --descriptor_set_out=FILE` writes;
-    /// may be given more than once
+    /// A descriptor set, from `buf build -o FILE` or `protoc --include_imports --descriptor_set_out=FILE`; repeat it for
+    /// more.
     #[arg(long = "descriptor", value_name = "FILE", required = true)]
     descriptors: Vec<PathBuf>,
-    /// The issuer, as it stands in its tokens
+    /// The issuer, as its tokens name it.
     #[arg(long, env = "TOKEN_ISSUER", value_name = "URL")]
     issuer: String,
-    /// Let streaming methods through although their streams will outlive their tokens
+    /// Allow streaming methods, although a stream goes on after its token has expired.
     #[arg(long)]
     danger_streams_outlive_tokens: bool,
 }

@@ -1,38 +1,44 @@
 //! `token-server token`: one token, for a header.
 
 mod cache;
+mod subject;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use clap::Args;
-use secrecy::ExposeSecret as _;
 use serde_json::json;
 use token_interceptor::{
     clock::{Clock as _, SystemClock},
-    http_client::HttpClient,
-    source::{ClientCredentials, IssuerBuilder, Refusal, SourceError, TokenRequest, TokenSource as _},
+    source::{
+        ClientCredentials, IssuerBuilder, Refusal, SourceConfigError, SourceError, SubjectToken, TokenExchange,
+        TokenRequest, TokenSource,
+    },
 };
 
 use super::{
-    connection::{
-        Connection, Role, Target,
-        client_certificate::{ClientCertificate, HINT},
-        named,
-    },
+    connection::{Connection, Role, Target, client_certificate::ClientCertificate, named, reach},
     explain,
     failure::{Failure, Kind},
     output::{Output, note},
     runtime,
 };
+pub(super) use cache::forget;
 use cache::{Cache, CachedToken};
 
-/// A token with less left than this is not worth a request.
+/// A token that expires sooner is not worth a request.
 const LEAST_LEFT: Duration = Duration::from_secs(5);
+/// The year 9999: the end of a token whose lifetime cannot be added to a time.
+const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_799);
 
 /// Prints an access token and nothing else, for use in a header.
 ///
-/// The token is kept in the user's cache directory, readable by the user alone, and used again until it is
-/// time to renew it. Works against any OAuth 2.0 server: by its issuer URL, or by --token-endpoint.
+/// The token is cached in the user's cache folder, readable by the user alone, and used again until it is time to renew
+/// it. A cached token that has been revoked is not noticed: --refresh replaces it. The command works with any OAuth 2.0
+/// server, by its issuer URL or by --token-endpoint.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -41,25 +47,33 @@ Examples:
   token-server token --audience inventory --scope inventory.read --explain
   TOKEN_CLIENT_ID=ci TOKEN_CLIENT_SECRET=... \\
       token-server token --issuer https://login.example.com --audience api
+  token-server token --issuer https://login.example.com --audience api \\
+      --client-id ci --client-key-file ci.pem                # no secret: a key signs
 
 Without flags and variables it is the example client of `token-server dev` in this directory.")]
 pub(super) struct Token {
-    /// The resource server that the token is for (RFC 8707). Default: the client's only one.
+    /// The resource server that the token is for (RFC 8707). Default: the client's only audience.
     #[arg(long, value_name = "NAME")]
     audience: Option<String>,
     /// A scope to ask for; repeat it for more. Default: the client's default scopes.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// The token endpoint, for servers that cannot be discovered.
+    /// Exchange the token in this file for one that acts for its subject (RFC 8693).
+    #[arg(long, value_name = "FILE")]
+    subject_token_file: Option<PathBuf>,
+    /// The token endpoint of a server that has no metadata.
     #[arg(long, value_name = "URL")]
     token_endpoint: Option<String>,
-    /// Shows what is in the token instead of the token.
+    /// Print the content of the token instead of the token.
     #[arg(long)]
     explain: bool,
-    /// Token and lifetime as JSON.
-    #[arg(long, conflicts_with = "explain")]
+    /// Print the token and its lifetime as JSON; with --explain, its content as JSON.
+    #[arg(long)]
     json: bool,
-    /// Gets a new token, and keeps it nowhere.
+    /// Get a new token, and replace the cached one.
+    #[arg(long, conflicts_with = "no_cache")]
+    refresh: bool,
+    /// Get a new token, and leave the cache as it is: neither read nor written.
     #[arg(long)]
     no_cache: bool,
     #[command(flatten)]
@@ -75,7 +89,7 @@ impl Token {
         let target = self.connection.resolve(Role::Application)?;
         let token = runtime()?.block_on(self.obtain(&target))?;
         if self.explain {
-            return show(&token, output);
+            return if self.json { show_json(&token, output) } else { show(&token, output) };
         }
         if self.json {
             let left = token.expires_at.duration_since(SystemClock.now()).unwrap_or_default();
@@ -88,48 +102,53 @@ impl Token {
     /// From the cache, or else from the server.
     async fn obtain(&self, target: &Target) -> Result<CachedToken, Failure> {
         let now = SystemClock.now();
-        let cache = if self.no_cache { None } else { Cache::of_user(self.cache_key(target)) };
+        let subject = self.subject_token_file.as_deref().map(subject::read).transpose()?;
+        let cache = if self.no_cache { None } else { Cache::of_user(self.cache_key(target, subject.as_ref())) };
         let cached = cache.as_ref().and_then(Cache::read);
-        if let Some(cached) = cached.as_ref().filter(|token| now < token.refresh_at) {
+        if let Some(cached) = cached.as_ref().filter(|token| !self.refresh && now < token.refresh_at) {
             return Ok(cached.clone());
         }
-        let source = source(target, self.token_endpoint.as_deref())?;
-        match self.fetch(&source, now).await {
+        let endpoint = self.token_endpoint.as_deref();
+        let source = source(target, endpoint, self.subject_token_file.as_deref())?;
+        let error = match self.fetch(&*source, now).await {
             Ok(token) => {
-                if let Some(Err(error)) = cache.map(|cache| cache.write(&token)) {
-                    note(format_args!("note: the token is not kept for the next time: {error}"));
+                let written = cache.map(|cache| cache.write(&token, &target.issuer, &target.identity.client_id));
+                if let Some(Err(error)) = written {
+                    note(format_args!("note: the token cannot be cached: {error}"));
                 }
-                Ok(token)
+                return Ok(token);
             }
-            // Used until it expires: an outage of the issuer is not one of its clients.
-            Err(error) if error.is_transient() => match cached.filter(|token| now + LEAST_LEFT < token.expires_at) {
-                Some(cached) => {
-                    note("note: the issuer cannot be reached; the token is the last one that it gave");
-                    Ok(cached)
-                }
-                None => Err(refused(error, target)),
-            },
-            Err(error) => Err(refused(error, target)),
+            Err(error) => error,
+        };
+        // A cached token serves until it expires: an outage of the issuer is not one of its clients. A caller who
+        // demands a new token has a reason not to want the old one.
+        let cached = cached.filter(|token| !self.refresh && now + LEAST_LEFT < token.expires_at);
+        match cached.filter(|_| error.is_transient()) {
+            Some(cached) => {
+                note("note: the issuer cannot be reached; this is the last token that it issued");
+                Ok(cached)
+            }
+            None => Err(refused(error, target, endpoint).await),
         }
     }
 
-    async fn fetch(&self, source: &ClientCredentials, now: SystemTime) -> Result<CachedToken, SourceError> {
+    async fn fetch(&self, source: &dyn TokenSource, now: SystemTime) -> Result<CachedToken, Arc<SourceError>> {
         let request = match &self.audience {
             Some(audience) => TokenRequest::for_audience(audience.as_str()),
             None => TokenRequest::without_audience(),
         };
-        let issued = source.fetch(&request.with_scopes(self.scopes.iter().map(String::as_str))).await?;
+        let request = request.with_scopes(self.scopes.iter().map(String::as_str));
+        let issued = source.fetch(&request).await.map_err(Arc::new)?;
         let refresh_after = issued.refresh_after.unwrap_or(issued.expires_in.mul_f64(0.75));
-        Ok(CachedToken {
-            value: issued.token.expose().to_owned(),
-            expires_at: now + issued.expires_in,
-            refresh_at: now + refresh_after,
-        })
+        let expires_at = now.checked_add(issued.expires_in);
+        let expires_at = expires_at.unwrap_or(SystemTime::UNIX_EPOCH + FAR_FUTURE);
+        let refresh_at = now.checked_add(refresh_after).map_or(expires_at, |refresh_at| refresh_at.min(expires_at));
+        Ok(CachedToken { value: issued.token.expose().to_owned(), expires_at, refresh_at })
     }
 
-    /// Everything that makes one token different from another. The secret is part of it, so that a token got
-    /// with a wrong or former secret is not taken for one of this.
-    fn cache_key(&self, target: &Target) -> [u8; 32] {
+    /// Everything that makes one token different from another. The credential is part of it, so that a token of a wrong
+    /// or former secret is not used for this one.
+    fn cache_key(&self, target: &Target, subject: Option<&SubjectToken>) -> [u8; 32] {
         let mut scopes = self.scopes.clone();
         scopes.sort();
         cache::digest(&[
@@ -137,37 +156,39 @@ impl Token {
             self.token_endpoint.as_deref().unwrap_or_default().as_bytes(),
             target.ca_pem.as_deref().unwrap_or_default(),
             target.client_certificate.as_ref().map(ClientCertificate::chain_pem).unwrap_or_default(),
-            target.client_id.as_bytes(),
-            target.client_secret.expose_secret().as_bytes(),
+            target.identity.client_id.as_bytes(),
+            &target.identity.digest,
+            subject.map(SubjectToken::expose).unwrap_or_default().as_bytes(),
             self.audience.as_deref().unwrap_or_default().as_bytes(),
             scopes.join(" ").as_bytes(),
         ])
     }
 }
 
-/// Where the target's tokens come from.
-pub(super) fn source(target: &Target, token_endpoint: Option<&str>) -> Result<ClientCredentials, Failure> {
+/// The source of the target's tokens; with `subject`, of tokens in exchange for the one in that file.
+pub(super) fn source(
+    target: &Target,
+    token_endpoint: Option<&str>,
+    subject: Option<&Path>,
+) -> Result<Arc<dyn TokenSource>, Failure> {
     match token_endpoint {
         Some(endpoint) => named::url("--token-endpoint", endpoint)?,
         None => named::url(named::ISSUER, &target.issuer)?,
-    };
-    let client = HttpClient::builder();
-    let client = match &target.ca_pem {
-        Some(pem) => client.extra_roots_pem(pem.clone()),
-        None => client,
-    };
-    let client = match &target.client_certificate {
-        Some(shown) => shown.show_by_http(client),
-        None => client,
     };
     let issuer = match token_endpoint {
         Some(endpoint) => IssuerBuilder::token_endpoint(endpoint),
         None => IssuerBuilder::discover(&target.issuer),
     };
-    let unusable = || Failure::usage("the issuer cannot be used");
-    let issuer = issuer.http_client(client.build().map_err(|error| unusable().because(error))?);
-    ClientCredentials::new(target.client_id.as_str(), target.client_secret.clone(), issuer)
-        .map_err(|error| unusable().because(error))
+    let issuer = issuer.http_client(target.http_client()?);
+    let (client_id, credential) = (target.identity.client_id.as_str(), target.identity.credential.clone());
+    let unusable = |error: SourceConfigError| Failure::usage("the issuer cannot be used").because(error);
+    Ok(match subject {
+        None => Arc::new(ClientCredentials::new(client_id, credential, issuer).map_err(unusable)?),
+        Some(file) => {
+            let exchange = TokenExchange::new(client_id, credential, issuer).map_err(unusable)?;
+            Arc::new(subject::ExchangedFile::new(exchange, file))
+        }
+    })
 }
 
 fn show(token: &CachedToken, output: &mut Output) -> Result<(), Failure> {
@@ -182,32 +203,68 @@ fn show(token: &CachedToken, output: &mut Output) -> Result<(), Failure> {
             }
         }
         Err(error) => {
-            output.line(format_args!("The token cannot be looked into: {error}."))?;
+            output.line(format_args!("The token cannot be decoded: {error}."))?;
             output.pairs(&[("Expires", explain::in_words(token.expires_at, now))])?;
         }
     }
     Ok(())
 }
 
-fn refused(error: SourceError, target: &Target) -> Failure {
-    let (kind, next) = match error.refusal() {
-        None => (
-            Kind::Unavailable,
-            format!("is it running, and trusted? --issuer, --ca-file; the issuer is {}\n{HINT}", target.issuer),
-        ),
-        Some(Refusal::ClientAuthentication) => (
+fn show_json(token: &CachedToken, output: &mut Output) -> Result<(), Failure> {
+    let decoded =
+        explain::decode(&token.value).map_err(|error| Failure::failed("the token cannot be decoded", error))?;
+    let now = SystemClock.now();
+    Ok(output.json(&json!({
+        "header": decoded.header,
+        "claims": decoded.claims,
+        "expires_in": token.expires_at.duration_since(now).unwrap_or_default().as_secs(),
+        "oddities": decoded.oddities(now),
+    }))?)
+}
+
+/// The failure that a source's error stands for. Where the issuer was not reached, looks for the cause.
+pub(super) async fn refused(error: Arc<SourceError>, target: &Target, token_endpoint: Option<&str>) -> Failure {
+    const WHAT: &str = "there is no token";
+    let id = &target.identity.client_id;
+    let Some(refusal) = error.refusal() else { return unreached(error, target, token_endpoint).await };
+    let (kind, next) = match refusal {
+        Refusal::ClientAuthentication => (
             Kind::Denied,
-            format!("check ID and secret of the client {:?}, and that it is not disabled", target.client_id),
+            format!("check the ID and the secret or key of the client {id:?}, and that it is not disabled"),
         ),
-        Some(Refusal::ClientNotAuthorized | Refusal::Grant | Refusal::Token) => {
-            (Kind::Denied, "the client is not registered for it".to_owned())
+        Refusal::ClientNotAuthorized | Refusal::Grant | Refusal::Token => {
+            (Kind::Denied, format!("`token-server client show {id}` shows an operator the client's grants"))
         }
-        Some(Refusal::Scope | Refusal::Target) => {
-            (Kind::Denied, format!("`token-server client show {}` tells what it may ask for", target.client_id))
-        }
-        Some(Refusal::Request) => {
-            (Kind::Usage, "name an --audience, and a --scope where there are no default ones".to_owned())
+        Refusal::Scope | Refusal::Target => (
+            Kind::Denied,
+            format!(
+                "`token-server client show {id}` shows an operator the audiences and scopes that the client may ask for"
+            ),
+        ),
+        Refusal::Request => {
+            (Kind::Usage, "name an --audience, and a --scope where there is no default scope".to_owned())
         }
     };
-    Failure::new(kind, "there is no token").because(error).next(next)
+    Failure::new(kind, WHAT).because(error).next(next)
+}
+
+async fn unreached(error: Arc<SourceError>, target: &Target, token_endpoint: Option<&str>) -> Failure {
+    const WHAT: &str = "there is no token";
+    let issuer = token_endpoint.unwrap_or(&target.issuer);
+    if token_endpoint.is_none()
+        && let Ok(client) = target.http_client()
+    {
+        match reach::look(&client, issuer).await {
+            reach::Look::Failed(error) => return reach::unreachable(WHAT, issuer, error),
+            look @ (reach::Look::OtherIssuer(_) | reach::Look::Nothing(..)) => {
+                return reach::after_look(Failure::new(Kind::Unavailable, WHAT), issuer, look);
+            }
+            reach::Look::Found => {
+                return Failure::new(Kind::Unavailable, WHAT)
+                    .because(error)
+                    .next(format!("the issuer {issuer} is reachable, and issues no token right now: try again"));
+            }
+        }
+    }
+    reach::unreachable(WHAT, issuer, error)
 }

@@ -17,8 +17,8 @@ fn json(ran: &Ran) -> Value {
 /// Gets a token as another client.
 fn token(dev: &Dev, client: &str, secret: &str, arguments: &[&str]) -> Ran {
     let mut command = program(dev.home.path());
-    command.env("TOKEN_CLIENT_ID", client).env("TOKEN_CLIENT_SECRET", secret).args(["token", "--no-cache"]);
-    command.args(arguments).output().unwrap().into()
+    command.env("TOKEN_ISSUER", &dev.issuer).env("TOKEN_CLIENT_ID", client).env("TOKEN_CLIENT_SECRET", secret);
+    command.args(["token", "--no-cache"]).args(arguments).output().unwrap().into()
 }
 
 #[test]
@@ -87,6 +87,17 @@ fn secret_is_replaced_without_an_outage() {
 }
 
 #[test]
+fn an_administrator_gets_a_second_secret() {
+    let dev = Dev::start();
+    let added = json(&dev.run(&["client", "add-secret", "token-admin", "--json"]));
+    let mut command = program(dev.home.path());
+    command.env("TOKEN_ISSUER", &dev.issuer).env("TOKEN_ADMIN_CLIENT_ID", "token-admin");
+    command.env("TOKEN_ADMIN_CLIENT_SECRET", added["client_secret"].as_str().unwrap());
+    let ran: Ran = command.args(["client", "list"]).output().unwrap().into();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
 fn a_secret_is_added_with_an_end_and_its_last_use_is_shown_after_a_restart() {
     let mut dev = Dev::start();
     let added = json(&dev.run(&["client", "add-secret", "orders", "--expires-in", "1h", "--json"]));
@@ -120,6 +131,7 @@ fn example_client_may_not_use_the_admin_api() {
     let dev = Dev::start();
     let mut command = program(dev.home.path());
     command.env("TOKEN_ADMIN_CLIENT_ID", "orders").env("TOKEN_ADMIN_CLIENT_SECRET", dev.secret());
+    command.env("TOKEN_ISSUER", &dev.issuer);
     let ran: Ran = command.args(["client", "list"]).output().unwrap().into();
     assert_eq!(ran.code, 3, "{}", ran.stderr);
 }

@@ -45,6 +45,22 @@ fn renews_the_file_and_ends_on_sigterm() {
 }
 
 #[test]
+fn once_tells_a_refusal_from_an_outage_by_its_exit_code() {
+    let mut dev = Dev::start();
+    let once = |dev: &Dev, variables: &[(&str, &str)], more: &[&str]| {
+        let mut command = program(dev.home.path());
+        command.env("TOKEN_ISSUER", &dev.issuer).envs(variables.iter().copied());
+        let ran = command.args(["agent", "--once", "--token"]).args(more).output().unwrap();
+        (ran.status.code(), dev.home.path().join("file").exists())
+    };
+    assert_eq!(once(&dev, &[("TOKEN_CLIENT_SECRET", "wrong")], &["inventory=file"]), (Some(3), false));
+    assert_eq!(once(&dev, &[], &["nowhere=file"]), (Some(3), false));
+    assert_eq!(once(&dev, &[], &["inventory=file", "--scopes", "inventory=no.such"]), (Some(3), false));
+    dev.stop("-TERM");
+    assert_eq!(once(&dev, &[], &["inventory=file"]), (Some(4), false));
+}
+
+#[test]
 fn wrong_forms_are_named_with_the_right_one() {
     let home = tempfile::tempdir().unwrap();
     assert_eq!(run(home.path(), &["agent"]).code, 2);
@@ -59,6 +75,6 @@ fn wrong_forms_are_named_with_the_right_one() {
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
     }
     let ran = dev.run(&["agent", "--once", "--token", "nowhere=x"]);
-    assert_ne!(ran.code, 0);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
     assert!(ran.stderr.contains("nowhere"), "{}", ran.stderr);
 }

@@ -38,6 +38,7 @@ fn copy_of_a_running_store_serves_in_its_place() {
     dev.start_again(&port);
     let mut command = program(dev.home.path());
     command.env("TOKEN_CLIENT_ID", "billing").env("TOKEN_CLIENT_SECRET", created["client_secret"].as_str().unwrap());
+    command.env("TOKEN_ISSUER", &dev.issuer);
     let token: Ran = command.args(["token", "--audience", "inventory"]).output().unwrap().into();
     assert_eq!(token.code, 0, "{}", token.stderr);
 }

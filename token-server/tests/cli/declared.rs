@@ -29,6 +29,10 @@ scopes = ["inventory.read"]
 fn file_is_planned_applied_and_then_holds() {
     let dev = Dev::start();
     fs::write(dev.home.path().join("clients.toml"), DECLARED).unwrap();
+    let exit_code = |file: &str| dev.run(&["client", "plan", "--file", file, "--exit-code"]);
+    let differs = exit_code("clients.toml");
+    assert_eq!((differs.code, differs.stderr.as_str()), (2, ""), "{}", differs.stdout);
+    assert_eq!(exit_code("nowhere.toml").code, 1);
     let plan = dev.run(&["client", "plan", "--file", "clients.toml"]);
     assert_eq!(plan.code, 0, "{}", plan.stderr);
     assert_eq!(plan.stdout, "+ billing\n~ orders: display_name\n");
@@ -36,6 +40,7 @@ fn file_is_planned_applied_and_then_holds() {
     let applied = dev.run(&["client", "apply", "--file", "clients.toml"]);
     assert_eq!(applied.code, 0, "{}", applied.stderr);
     assert!(applied.stdout.starts_with("+ billing  secret tks_"), "{}", applied.stdout);
+    assert_eq!(exit_code("clients.toml").code, 0);
     let again = dev.run(&["client", "plan", "--file", "clients.toml"]);
     assert_eq!(again.stdout, "", "{}", again.stderr);
     let shown = dev.run(&["client", "show", "billing"]);

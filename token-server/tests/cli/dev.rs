@@ -81,6 +81,21 @@ fn second_one_on_the_port_says_so() {
 }
 
 #[test]
+fn second_one_on_the_folder_says_so_and_changes_nothing() {
+    let mut dev = Dev::start();
+    let before = ["example.env", "admin.env", "tls.pem"].map(|file| fs::read(dev.state(file)).unwrap());
+    let second = dev.run(&["dev", "--port", "0"]);
+    assert_eq!(second.code, 1, "{}", second.stderr);
+    for expected in ["another `token-server dev` uses the folder", "--state-dir"] {
+        assert!(second.stderr.contains(expected), "{expected}: {}", second.stderr);
+    }
+    assert_eq!(["example.env", "admin.env", "tls.pem"].map(|file| fs::read(dev.state(file)).unwrap()), before);
+    assert_eq!(dev.run(&["token", "--audience", "inventory"]).code, 0);
+    dev.stop("-KILL");
+    dev.start_again("0");
+}
+
+#[test]
 fn what_it_keeps_is_for_its_owner_alone() {
     let dev = Dev::start();
     dev.run(&["token", "--audience", "inventory"]);

@@ -51,7 +51,7 @@ fn check_of_a_good_configuration_starts_nothing() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("a.toml"), config(home.path())).unwrap();
     let ran = run(home.path(), &["serve", "--config", "a.toml", "--check"]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (0, "The configuration is good.\n"), "{}", ran.stderr);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "The configuration is valid.\n"), "{}", ran.stderr);
     assert!(!home.path().join("token-server.db").exists());
 }
 
@@ -184,7 +184,7 @@ fn config_with_tls(home: &Path) -> String {
 
 #[test]
 fn a_certificate_for_another_host_than_the_issuer_is_served_with_a_warning_once() {
-    const WARNING: &str = "is not good for the host of [issuer] url";
+    const WARNING: &str = "is not valid for the host of [issuer] url";
     let home = tempfile::tempdir().unwrap();
     certify(home.path(), "tokens.example");
     fs::write(home.path().join("a.toml"), config_with_tls(home.path())).unwrap();

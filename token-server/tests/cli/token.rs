@@ -26,6 +26,59 @@ fn kept_token_is_used_while_the_issuer_is_down() {
 }
 
 #[test]
+fn refresh_replaces_the_cached_token_and_no_cache_does_not() {
+    let dev = Dev::start();
+    let token = |more: &[&str]| {
+        let ran = dev.run(&[&["token", "--audience", "inventory"], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stdout
+    };
+    let first = token(&[]);
+    let second = token(&["--refresh"]);
+    assert_ne!(first, second);
+    assert_ne!(token(&["--no-cache"]), second);
+    assert_eq!(token(&[]), second);
+    let both = dev.run(&["token", "--audience", "inventory", "--refresh", "--no-cache"]);
+    assert_eq!(both.code, 2, "{}", both.stderr);
+}
+
+#[test]
+fn a_demanded_new_token_is_not_an_old_one_in_an_outage() {
+    let mut dev = Dev::start();
+    assert_eq!(dev.run(&["token", "--audience", "inventory"]).code, 0);
+    dev.stop("-TERM");
+    assert_eq!(dev.run(&["token", "--audience", "inventory", "--refresh"]).code, 4);
+    assert_eq!(dev.run(&["token", "--audience", "inventory"]).code, 0, "the cached one is still there");
+}
+
+#[test]
+fn a_token_that_was_revoked_here_leaves_the_cache() {
+    let dev = Dev::start();
+    let token = || dev.run(&["token", "--audience", "inventory"]).stdout;
+    let first = token();
+    assert_eq!(dev.run(&["client", "create", "billing", "--grant", "inventory=inventory.read"]).code, 0);
+    assert_eq!(dev.run(&["client", "revoke-tokens", "billing", "--yes"]).code, 0);
+    assert_eq!(token(), first, "another client's");
+    assert_eq!(dev.run(&["client", "revoke-tokens", "orders", "--yes"]).code, 0);
+    let second = token();
+    assert_ne!(second, first);
+    let keys: serde_json::Value = serde_json::from_str(&dev.run(&["key", "list", "--json"]).stdout).unwrap();
+    let key = keys[0]["key_id"].as_str().unwrap();
+    assert_eq!(dev.run(&["key", "rotate"]).code, 0);
+    assert_eq!(dev.run(&["key", "distrust", key, "--yes"]).code, 0);
+    assert_ne!(token(), second);
+}
+
+#[test]
+fn what_is_in_it_is_explained_as_json_too() {
+    let dev = Dev::start();
+    let ran = dev.run(&["token", "--audience", "inventory", "--explain", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let shown: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&shown["claims"]["aud"], &shown["header"]["alg"]), (&"inventory".into(), &"ES256".into()));
+}
+
+#[test]
 fn explains_what_is_in_it() {
     let dev = Dev::start();
     let ran = dev.run(&["token", "--audience", "inventory", "--explain"]);
@@ -48,7 +101,8 @@ fn wrong_secret_is_denied_though_a_token_is_kept() {
     let dev = Dev::start();
     assert_eq!(dev.run(&["token", "--audience", "inventory"]).code, 0);
     let mut command = program(dev.home.path());
-    let wrong = command.env("TOKEN_CLIENT_SECRET", "wrong").args(["token", "--audience", "inventory"]).output();
+    command.env("TOKEN_ISSUER", &dev.issuer).env("TOKEN_CLIENT_SECRET", "wrong");
+    let wrong = command.args(["token", "--audience", "inventory"]).output();
     assert_eq!(wrong.unwrap().status.code(), Some(3));
 }
 

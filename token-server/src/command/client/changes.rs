@@ -1,4 +1,4 @@
-//! What `client create` and `client update` set.
+//! The settings of `client create` and `client update`.
 
 use std::{
     collections::HashMap,
@@ -11,20 +11,23 @@ use token_proto::admin::v1::{Client, Grant};
 
 use crate::command::failure::Failure;
 
-/// Settings of a client; what is not given stays as it is.
+/// Settings of a client. `update` leaves a setting as it is where its flag is absent.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What the client is and may do")]
+#[command(next_help_heading = "Settings of the client")]
 pub(super) struct Changes {
     /// A name for people.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// What it may ask for at one resource server; repeat it for more. Replaces all grants.
+    /// The scopes that it may ask for at one resource server; repeat it for more. Replaces all grants.
+    ///
+    /// A resource server may introspect the tokens of its own audience where its client ID is that audience. With the
+    /// grant m2m.token.v1=tokens.introspect a client may introspect every token.
     #[arg(long = "grant", value_name = "AUDIENCE=SCOPE,SCOPE")]
     grants: Vec<String>,
-    /// Granted at an audience when a request names no scope. Without it: all of the grant.
+    /// The scopes of a request that names none. Default: every scope of the grant.
     #[arg(long = "default-scopes", value_name = "AUDIENCE=SCOPE,SCOPE")]
     default_scopes: Vec<String>,
-    /// The lifetime of its tokens, such as 5m; never beyond the issuer's maximum.
+    /// The lifetime of its tokens, such as 5m, at most [tokens] maximum_lifetime.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     token_lifetime: Option<Duration>,
     /// A claim added to each of its tokens; repeat it for more. Replaces all claims.
@@ -33,13 +36,13 @@ pub(super) struct Changes {
     /// A redirect URI that a token request may carry; repeat it for more. Replaces all of them.
     #[arg(long = "redirect-uri", value_name = "URI")]
     redirect_uris: Vec<String>,
-    /// A grant that it may use, by its OAuth name; repeat it for more. Without any: client_credentials alone.
+    /// An OAuth grant type that it may use; repeat it for more. Default: client_credentials.
     #[arg(long = "grant-type", value_name = "NAME")]
     grant_types: Vec<String>,
-    /// Where its public keys for private_key_jwt are fetched from.
+    /// The URL of its public keys for private_key_jwt.
     #[arg(long, value_name = "URL")]
     jwks_uri: Option<String>,
-    /// Whether its exchanged tokens may stand for the subject alone.
+    /// Whether an exchange may give it tokens that do not name it as the actor.
     #[arg(long, value_name = "true|false")]
     may_impersonate: Option<bool>,
     /// A note for operators; repeat it for more. Replaces all labels.

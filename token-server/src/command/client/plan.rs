@@ -172,7 +172,7 @@ mod tests {
         {
             std::fs::write(&path, declared).unwrap();
             let there = every(&admin).await.unwrap();
-            let plan = Plan::new(&File::read(&path).unwrap(), there, true, &target.client_id).unwrap();
+            let plan = Plan::new(&File::read(&path).unwrap(), there, true, &target.identity.client_id).unwrap();
             assert_eq!(plan.0.len(), 1, "{plan:?}");
             rename(&admin, name).await;
             let refused = plan.apply(&admin, &mut Output::standard()).await.unwrap_err().to_string();

@@ -9,7 +9,7 @@ use super::{
     changes::{self, Changes},
     every, offline,
     plan::Plan,
-    show,
+    scopes_of, show, with_scopes,
 };
 use crate::{
     command::{
@@ -23,11 +23,14 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    /// The client's ID; without one, the issuer makes one up.
+    /// The client's ID. Default: the issuer generates one.
     id: Option<String>,
     #[command(flatten)]
     changes: Changes,
-    /// Works on the store of this configuration, without a server: for the first client of an installation.
+    /// Work on the store of this configuration, for the first client of an installation.
+    ///
+    /// The server may run at the same time, and learns of the client within a second. Run it as the user that owns the
+    /// store.
     #[arg(long, requires = "config")]
     pub(super) offline: bool,
     /// The server's configuration.
@@ -41,10 +44,10 @@ pub(super) struct Update {
     id: String,
     #[command(flatten)]
     changes: Changes,
-    /// Refuse tokens to it.
+    /// Issue it no more tokens.
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
-    /// Give it tokens again.
+    /// Issue it tokens again.
     #[arg(long)]
     enable: bool,
 }
@@ -54,7 +57,7 @@ pub(super) struct FromFile {
     /// A TOML file that declares clients, as `export` writes it.
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
-    /// Removes clients that are not in the file.
+    /// Also remove clients that are not in the file.
     #[arg(long)]
     prune: bool,
 }
@@ -63,10 +66,10 @@ pub(super) struct FromFile {
 pub(super) struct AddSecret {
     /// The client.
     id: String,
-    /// The client's other secrets expire this long from now; without it they stay.
+    /// The client's other secrets expire after this time. Default: they stay valid.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     overlap: Option<Duration>,
-    /// The new secret expires this long from now.
+    /// The new secret expires after this time. Default: never.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     expires_in: Option<Duration>,
 }
@@ -78,6 +81,12 @@ impl Create {
         if client.grants.is_empty() {
             note("Without --grant AUDIENCE=SCOPE the client can ask for nothing yet.");
         }
+        if let Some(character) = awkward(&client.client_id) {
+            note(format_args!(
+                "warning: the ID contains {character:?}. RFC 6749 section 2.3.1 encodes it in HTTP Basic, and many \
+                 libraries do not: they will be refused. Letters, digits, \"-\", \".\" and \"_\" are safe."
+            ));
+        }
         Ok(client)
     }
 
@@ -86,6 +95,11 @@ impl Create {
         let answer = offline::create(&config, self.client()?).await?;
         show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
     }
+}
+
+/// The first character of an ID that form encoding changes, as HTTP Basic demands it (RFC 6749 section 2.3.1).
+fn awkward(id: &str) -> Option<char> {
+    id.chars().find(|character| !character.is_ascii_alphanumeric() && !matches!(character, '-' | '.' | '_' | '*'))
 }
 
 impl Update {
@@ -113,7 +127,8 @@ impl AddSecret {
             credential: Some(Credential { expire_time, ..Default::default() }),
             overlap: self.overlap.map(changes::duration).transpose()?,
         };
-        let answer = admin.clients().add_credential(request).await?.into_inner();
+        let scopes = scopes_of(admin, &self.id).await;
+        let answer = admin.clients().add_credential(with_scopes(request, scopes)).await?.into_inner();
         show::added(&self.id, &answer.credential.unwrap_or_default(), &answer.client_secret, json, output)
     }
 }
@@ -124,7 +139,21 @@ impl FromFile {
             File::read(&self.file).map_err(|error| Failure::usage("there is nothing to plan").because(error))?;
         let target = call.target()?;
         let admin = target.admin().await?;
-        let plan = Plan::new(&declared, every(&admin).await?, self.prune, &target.client_id)?;
+        let plan = Plan::new(&declared, every(&admin).await?, self.prune, &target.identity.client_id)?;
         Ok((admin, plan))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_basic_encodes_is_awkward() {
+        for (id, expected) in
+            [("orders", None), ("a-b.c_d", None), ("a:b", Some(':')), ("a b", Some(' ')), ("a/b~", Some('/'))]
+        {
+            assert_eq!(awkward(id), expected, "{id}");
+        }
     }
 }

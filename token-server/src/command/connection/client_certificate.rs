@@ -14,15 +14,14 @@ use tonic::transport::{ClientTlsConfig, Identity};
 
 use crate::command::failure::Failure;
 
-/// For whoever cannot connect. Whether it was for want of a certificate is not always told: in TLS 1.3 a server refuses
-/// after the handshake, and may be gone before its alert is read.
-pub(in crate::command) const HINT: &str = "does its port demand a client certificate? --client-certificate-file FILE \
+/// The hint for a connection that TLS refused, or that the server closed before its answer.
+pub(in crate::command) const HINT: &str = "the port may demand a client certificate: --client-certificate-file FILE \
                                            --client-certificate-key-file FILE";
 
-/// Where the certificate is, and its key.
+/// The files of the certificate and of its key.
 #[derive(Clone, Debug, Args)]
 pub(in crate::command) struct ClientCertificateFiles {
-    /// Show this certificate to a port that demands one: a chain in PEM, leaf first.
+    /// Show this certificate to a port that demands one: a chain in PEM, the leaf first.
     #[arg(long, global = true, env = "TOKEN_CLIENT_CERTIFICATE_FILE", value_name = "FILE")]
     client_certificate_file: Option<PathBuf>,
     /// The private key of that certificate, in PEM.
@@ -38,7 +37,7 @@ pub(in crate::command) struct ClientCertificate {
 }
 
 impl ClientCertificateFiles {
-    /// What is to be shown; `None` where nothing was named.
+    /// The certificate to show; `None` where no file is named.
     pub(in crate::command) fn read(&self) -> Result<Option<ClientCertificate>, Failure> {
         match (&self.client_certificate_file, &self.client_certificate_key_file) {
             (None, None) => Ok(None),

@@ -1,10 +1,11 @@
-//! The same checks that the server layer makes, for one token.
+//! The checks of the server layer, for one token; revocation excepted.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
 use token_interceptor::{
+    error::VerifyError,
     http_client::HttpClient,
     key_set::KeySet,
     token::UnverifiedToken,
@@ -12,73 +13,94 @@ use token_interceptor::{
 };
 
 use crate::command::{
-    connection::{
-        client_certificate::{ClientCertificateFiles, HINT},
-        named,
-    },
+    connection::{client_certificate::ClientCertificateFiles, named, reach},
     explain::Decoded,
     failure::{Failure, Kind},
     runtime,
 };
 
-/// What to verify a token by.
+/// The keys to verify a token with.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Verification")]
 pub(super) struct Verification {
-    /// Verify with the keys of this issuer, found by discovery; the token's `iss` must be it.
+    /// Verify with the keys of this issuer, found by discovery. The token must name it as its issuer.
+    ///
+    /// Whether the token has been revoked is not checked.
     #[arg(long, value_name = "URL", conflicts_with = "jwks")]
     issuer: Option<String>,
-    /// Trust this CA, in PEM, beside the machine's.
+    /// Trust this CA, in PEM, beside the machine's CAs.
     #[arg(long, env = "TOKEN_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
     #[command(flatten)]
     client_certificate: ClientCertificateFiles,
-    /// Verify with the keys in this file, a JWK Set, whatever issuer the token names.
+    /// Verify with the keys in this file, a JWK Set. The token may name any issuer.
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
-    /// The audience that the token must be for. Default: the one that it names, so that this is not checked.
+    /// The audience that the token must be for. Without it the audience is not checked.
     #[arg(long, value_name = "NAME")]
     audience: Option<String>,
 }
 
-/// What became of the verification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The result of the verification.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing to verify by was given.
+    /// No keys to verify with were named.
     NotVerified,
-    /// Every check that the server layer makes was passed.
-    Verified,
+    /// Every check was passed; the audience, where one was demanded.
+    Verified(Option<String>),
 }
 
 impl Verification {
-    /// Verifies the token, where there is something to verify it by.
+    /// Verifies the token, where keys to verify with are named.
     pub(super) fn verify(&self, token: &str, decoded: &Decoded) -> Result<Verdict, Failure> {
-        let Some(issuer) = self.trusted(decoded)? else { return Ok(Verdict::NotVerified) };
+        let Some(Trusted { issuer, client }) = self.trusted(decoded)? else { return Ok(Verdict::NotVerified) };
         let verifier = Verifier::builder().issuer(issuer).build();
         let verifier = verifier.map_err(|error| Failure::usage("there is nothing to verify by").because(error))?;
         let claimed = decoded.claims.get("aud").and_then(first).unwrap_or_default();
         let audience = self.audience.as_deref().unwrap_or(claimed);
-        let verified =
-            runtime()?.block_on(verifier.verify_with_fetch(UnverifiedToken::new(token), audience, verifier.now()));
-        match verified {
-            Ok(_) => Ok(Verdict::Verified),
-            Err(error) if error.is_transient() => {
-                Err(Failure::new(Kind::Unavailable, "the issuer's keys cannot be had").because(error).next(HINT))
+        runtime()?.block_on(async {
+            let verified = verifier.verify_with_fetch(UnverifiedToken::new(token), audience, verifier.now());
+            match verified.await {
+                Ok(_) => Ok(Verdict::Verified(self.audience.clone())),
+                Err(error) if error.is_transient() => Err(self.no_keys(error, client).await),
+                Err(error) => {
+                    let refused = Failure::new(Kind::Denied, "INVALID: a verifier rejects this token").because(error);
+                    Err(self.other_issuer(refused, decoded, client).await)
+                }
             }
-            Err(error) => Err(Failure::new(Kind::Denied, "NOT GOOD: a verifier refuses this token").because(error)),
-        }
+        })
     }
 
-    fn trusted(&self, decoded: &Decoded) -> Result<Option<TrustedIssuer>, Failure> {
+    /// The refusal of a token that names another issuer than --issuer, which may be the one that is misspelt.
+    async fn other_issuer(&self, refused: Failure, decoded: &Decoded, client: Option<HttpClient>) -> Failure {
+        let (Some(issuer), Some(client)) = (&self.issuer, client) else { return refused };
+        if decoded.claims.get("iss").is_some_and(|named| named == issuer.as_str()) {
+            return refused;
+        }
+        let look = reach::look(&client, issuer).await;
+        reach::after_look(refused, issuer, look)
+    }
+
+    /// Why the keys could not be fetched. The verifier's error does not say it; a look at the metadata does.
+    async fn no_keys(&self, error: VerifyError, client: Option<HttpClient>) -> Failure {
+        let failure = Failure::new(Kind::Unavailable, "the issuer's keys cannot be fetched").because(error);
+        let (Some(issuer), Some(client)) = (&self.issuer, client) else { return failure };
+        let look = reach::look(&client, issuer).await;
+        reach::after_look(failure.next("the metadata is there, the key set is not: try again"), issuer, look)
+    }
+
+    fn trusted(&self, decoded: &Decoded) -> Result<Option<Trusted>, Failure> {
         let unusable = |what: &str| Failure::usage(format!("{what} cannot be used to verify by"));
         if let Some(path) = &self.jwks {
             let unusable = || unusable(&path.display().to_string());
             let document = std::fs::read(path).map_err(|error| unusable().because(error))?;
             let keys = KeySet::from_jwks(&document).map_err(|error| unusable().because(error))?;
             let issuer = decoded.claims.get("iss").and_then(Value::as_str).unwrap_or_default();
-            return TrustedIssuer::fixed(issuer, keys).map(Some).map_err(|error| unusable().because(error));
+            let issuer = TrustedIssuer::fixed(issuer, keys).map_err(|error| unusable().because(error))?;
+            return Ok(Some(Trusted { issuer, client: None }));
         }
         let Some(issuer) = &self.issuer else { return Ok(None) };
+        named::url("--issuer", issuer)?;
         let mut client = HttpClient::builder();
         if let Some(path) = &self.ca_file {
             client = client.extra_roots_pem(named::ca(path)?);
@@ -88,8 +110,14 @@ impl Verification {
         }
         let client = client.build().map_err(|error| unusable("the issuer").because(error))?;
         let issuer = TrustedIssuer::discover(issuer).map_err(|error| unusable("the issuer").because(error))?;
-        Ok(Some(issuer.http_client(client)))
+        Ok(Some(Trusted { issuer: issuer.http_client(client.clone()), client: Some(client) }))
     }
+}
+
+/// The issuer, and the client that fetches its keys.
+struct Trusted {
+    issuer: TrustedIssuer,
+    client: Option<HttpClient>,
 }
 
 fn first(audience: &Value) -> Option<&str> {

@@ -37,10 +37,10 @@ const ABOUT: &[&str] = &[
 pub(super) struct Envoy {
     #[command(flatten)]
     source: Source,
-    /// What the cluster is called that leads to the issuer
+    /// The name of the cluster that leads to the issuer.
     #[arg(long, value_name = "NAME", default_value = "token-issuer")]
     cluster: String,
-    /// Roots that Envoy trusts the issuer by, as PEM, on Envoy's machine
+    /// The file of CAs in PEM, on Envoy's machine, that Envoy trusts for the issuer.
     #[arg(long, value_name = "FILE", default_value = PUBLIC_ROOTS)]
     ca: PathBuf,
 }

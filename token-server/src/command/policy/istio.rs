@@ -26,10 +26,10 @@ const WILDCARD: &str = "a scope or caller begins or ends with *, which Istio tak
 pub(super) struct Istio {
     #[command(flatten)]
     source: Source,
-    /// The label `app` of the pods that serve, and the name of what is written
+    /// The label `app` of the pods that serve; also the name of the resources.
     #[arg(long, value_name = "NAME")]
     app: String,
-    /// The namespace of the pods
+    /// The namespace of the pods.
     #[arg(long, value_name = "NAME", default_value = "default")]
     namespace: String,
 }

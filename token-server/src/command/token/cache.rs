@@ -1,7 +1,7 @@
-//! Tokens kept on disk between two calls of the program, for the user alone.
+//! Tokens that are cached on disk between two calls of the program, for the user alone.
 
 use std::{
-    env, io,
+    env, fs, io,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -26,34 +26,57 @@ impl std::fmt::Debug for CachedToken {
     }
 }
 
-/// As it stands in the file: times as NumericDate.
+/// The content of a file. Times are NumericDate.
 #[derive(Serialize, Deserialize)]
 struct Entry {
     access_token: String,
     expires_at: u64,
     refresh_at: u64,
+    /// The issuer and the client, so that their tokens can be found when they are revoked.
+    #[serde(default)]
+    issuer: String,
+    #[serde(default)]
+    client_id: String,
 }
 
-/// One token's place on disk.
+/// One token's file in the cache.
 #[derive(Debug)]
 pub(super) struct Cache {
     file: PathBuf,
 }
 
+/// Removes this user's cached tokens of an issuer: of one client, or of all.
+///
+/// For an operator who has just revoked them. What cannot be removed stays; the server rejects it all the same.
+pub(in crate::command) fn forget(issuer: &str, client_id: Option<&str>) {
+    let Some(entries) = folder().and_then(|folder| fs::read_dir(folder).ok()) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let entry = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Entry>(&text).ok());
+        if entry.is_some_and(|entry| entry.issuer == issuer && client_id.is_none_or(|id| id == entry.client_id)) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The folder of the cache; `None` for a user without one.
+fn folder() -> Option<PathBuf> {
+    // XDG Base Directory Specification: a relative path is to be ignored.
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
+    let base = base.or_else(|| Some(absolute(PathBuf::from(env::var_os("HOME")?))?.join(".cache")))?;
+    Some(base.join("token-server"))
+}
+
 impl Cache {
-    /// The place of the token with this key; `None` for a user without a cache directory.
+    /// The file of the token with this key; `None` for a user without a cache folder.
     pub(super) fn of_user(key: [u8; 32]) -> Option<Self> {
-        // XDG Base Directory Specification: a relative path is to be ignored.
-        let absolute = |path: PathBuf| path.is_absolute().then_some(path);
-        let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
-        let base = base.or_else(|| Some(absolute(PathBuf::from(env::var_os("HOME")?))?.join(".cache")))?;
         let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { file: base.join("token-server").join(name) })
+        Some(Self { file: folder()?.join(name) })
     }
 
-    /// The token, where there is one that can be read.
+    /// The token, where the file can be read.
     pub(super) fn read(&self) -> Option<CachedToken> {
-        let entry: Entry = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
+        let entry: Entry = serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
         let time = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
         Some(CachedToken {
             value: entry.access_token,
@@ -62,9 +85,11 @@ impl Cache {
         })
     }
 
-    /// Keeps the token.
-    pub(super) fn write(&self, token: &CachedToken) -> io::Result<()> {
+    /// Writes the token of this client of this issuer.
+    pub(super) fn write(&self, token: &CachedToken, issuer: &str, client_id: &str) -> io::Result<()> {
         let entry = Entry {
+            issuer: issuer.to_owned(),
+            client_id: client_id.to_owned(),
             access_token: token.value.clone(),
             expires_at: numeric_date(token.expires_at),
             refresh_at: numeric_date(token.refresh_at),
