@@ -4,7 +4,7 @@ import grpc from '@grpc/grpc-js'
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
 import protobuf from 'protobufjs'
 
-/** How far the issuer's clock may be ahead. */
+/** How far the clocks of issuer and verifier may disagree. */
 const CLOCK_SKEW_SECONDS = 5
 
 /** In the place of a scope: the method needs no token. No scope has a space in it. */
@@ -20,6 +20,35 @@ const rpc = protobuf.parse(
 ).root
 
 const { PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE } = grpc.status
+
+/**
+ * The issuer's JWK Set, at the `jwks_uri` of its metadata. Both are fetched with the first token, and again until the
+ * issuer answers.
+ * @param {string} issuer
+ * @returns {import('jose').JWTVerifyGetKey}
+ */
+export function keysOf(issuer) {
+  /** @type {Promise<import('jose').JWTVerifyGetKey> | undefined} */
+  let keys
+  return async (header, token) => {
+    keys ??= discover(issuer)
+    const found = await keys.catch((error) => {
+      keys = undefined
+      throw error
+    })
+    return found(header, token)
+  }
+}
+
+/** @param {string} issuer */
+async function discover(issuer) {
+  const url = `${issuer.replace(/\/+$/, '')}/.well-known/openid-configuration`
+  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(10_000) })
+  if (!answer.ok) throw new Error(`the issuer's metadata are answered with ${answer.status}`)
+  const metadata = await answer.json()
+  if (metadata.issuer !== issuer) throw new Error('the metadata are those of another issuer')
+  return createRemoteJWKSet(new URL(metadata.jwks_uri))
+}
 
 /**
  * Why, in the terms of m2m.token.v1, which programs and our own client layer go by; and in words.
@@ -64,7 +93,7 @@ export class TokenVerifier {
    *   keys?: import('jose').JWTVerifyGetKey }} options `scopes`: the scope that each full method asks for; a
    *   method that is not there is refused, one that is PUBLIC is open. `keys`: the issuer's JWK Set unless given.
    */
-  constructor({ issuer, audience, scopes, keys = createRemoteJWKSet(new URL('/jwks.json', issuer)) }) {
+  constructor({ issuer, audience, scopes, keys = keysOf(issuer) }) {
     this.issuer = issuer
     this.audience = audience
     this.scopes = scopes
@@ -82,6 +111,7 @@ export class TokenVerifier {
       audience: this.audience,
       typ: 'at+jwt',
       algorithms: ['ES256'],
+      clockTolerance: CLOCK_SKEW_SECONDS,
       requiredClaims: ['exp', 'iat', 'sub', 'jti', 'client_id'],
     })
     for (const claim of [payload.sub, payload.jti, payload.client_id, payload.scope ?? 'none']) {

@@ -3,7 +3,9 @@
 import collections
 import contextvars
 import functools
+import json
 import ssl
+import urllib.request
 
 import grpc
 import jwt
@@ -17,14 +19,47 @@ caller: contextvars.ContextVar[dict] = contextvars.ContextVar("caller")
 PUBLIC = "no token"
 
 
+#: How far the clocks of issuer and verifier may disagree.
+CLOCK_SKEW_SECONDS = 5
+
+
+class IssuerKeys:
+    """The issuer's JWK Set, at the `jwks_uri` of its metadata.
+
+    Both are fetched with the first token, and again until the issuer answers."""
+
+    def __init__(self, issuer: str, ca_file: str | None = None):
+        self._issuer = issuer
+        self._context = ssl.create_default_context(cafile=ca_file)
+        self._keys: jwt.PyJWKClient | None = None
+
+    def get_signing_key_from_jwt(self, token: str) -> jwt.PyJWK:
+        """As `jwt.PyJWKClient` has it."""
+        if self._keys is None:
+            self._keys = self._discover()
+        return self._keys.get_signing_key_from_jwt(token)
+
+    def _discover(self) -> jwt.PyJWKClient:
+        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        try:
+            with urllib.request.urlopen(url, context=self._context, timeout=10) as answer:
+                metadata = json.load(answer)
+            named, jwks_uri = metadata["issuer"], metadata["jwks_uri"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise jwt.PyJWKClientConnectionError("the issuer's metadata cannot be fetched") from error
+        if named != self._issuer:
+            raise jwt.PyJWKClientConnectionError("the metadata are those of another issuer")
+        return jwt.PyJWKClient(jwks_uri, ssl_context=self._context)
+
+
 class TokenVerifier(grpc.ServerInterceptor):
     """Refuses every call without a good token for `audience` that has the method's scope.
 
-    `keys` finds the key of a token: a `jwt.PyJWKClient`. `scopes`: the scope that each full method asks for;
+    `keys` finds the key of a token: `IssuerKeys`, or a `jwt.PyJWKClient`. `scopes`: the scope that each full method asks for;
     a method that is not there is refused, one that is PUBLIC is open.
     """
 
-    def __init__(self, issuer: str, audience: str, keys: jwt.PyJWKClient, scopes: dict[str, str]):
+    def __init__(self, issuer: str, audience: str, keys: IssuerKeys | jwt.PyJWKClient, scopes: dict[str, str]):
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
@@ -35,8 +70,7 @@ class TokenVerifier(grpc.ServerInterceptor):
         cls, issuer: str, audience: str, scopes: dict[str, str], ca_file: str | None = None
     ) -> "TokenVerifier":
         """With the key set that the issuer publishes; fetched again for an unknown key."""
-        context = ssl.create_default_context(cafile=ca_file)
-        return cls(issuer, audience, jwt.PyJWKClient(f"{issuer}/jwks.json", ssl_context=context), scopes)
+        return cls(issuer, audience, IssuerKeys(issuer, ca_file), scopes)
 
     def verify(self, token: str) -> dict:
         """The claims of a good token. Raises jwt.PyJWTError otherwise.
@@ -50,6 +84,7 @@ class TokenVerifier(grpc.ServerInterceptor):
             algorithms=["ES256"],
             audience=self._audience,
             issuer=self._issuer,
+            leeway=CLOCK_SKEW_SECONDS,
             options={"require": ["exp", "iat", "iss", "aud", "sub", "jti", "client_id"]},
         )
         if not all(isinstance(claims[name], str) and claims[name] for name in ("sub", "jti", "client_id")):

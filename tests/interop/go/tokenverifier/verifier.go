@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// How far the issuer's clock may be ahead.
+// How far the clocks of issuer and verifier may disagree.
 const clockSkew = 5 * time.Second
 
 // Public stands in the place of a scope for a method that needs no token. No scope has a space in it.
@@ -59,7 +59,9 @@ func Discover(ctx context.Context, issuer, audience string, scopes map[string]st
 }
 
 func config(audience string) *oidc.Config {
-	return &oidc.Config{ClientID: audience, SupportedSigningAlgs: []string{oidc.ES256}}
+	// The library has no leeway for exp.
+	behind := func() time.Time { return time.Now().Add(-clockSkew) }
+	return &oidc.Config{ClientID: audience, SupportedSigningAlgs: []string{oidc.ES256}, Now: behind}
 }
 
 func newVerifier(tokens *oidc.IDTokenVerifier, scopes map[string]string) *Verifier {
@@ -83,7 +85,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 	}
 	var claims struct {
 		Caller
-		Confirmation any `json:"cnf"`
+		Confirmation any     `json:"cnf"`
+		NotBefore    float64 `json:"nbf"`
 	}
 	if err := verified.Claims(&claims); err != nil {
 		return Caller{}, err
@@ -93,6 +96,10 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 	}
 	if verified.IssuedAt.After(time.Now().Add(clockSkew)) {
 		return Caller{}, errors.New("not issued yet")
+	}
+	// The library's own leeway for nbf is five minutes.
+	if claims.NotBefore > float64(time.Now().Add(clockSkew).Unix()) {
+		return Caller{}, errors.New("not valid yet")
 	}
 	if claims.Confirmation != nil {
 		return Caller{}, errors.New("the token is good only with proof of its key")

@@ -6,12 +6,15 @@ import com.nimbusds.jose.JOSEException;
 import com.nimbusds.jose.JOSEObjectType;
 import com.nimbusds.jose.JWSAlgorithm;
 import com.nimbusds.jose.KeySourceException;
+import com.nimbusds.jose.jwk.JWK;
+import com.nimbusds.jose.jwk.JWKSelector;
 import com.nimbusds.jose.jwk.source.JWKSource;
 import com.nimbusds.jose.jwk.source.JWKSourceBuilder;
 import com.nimbusds.jose.proc.BadJOSEException;
 import com.nimbusds.jose.proc.DefaultJOSEObjectTypeVerifier;
 import com.nimbusds.jose.proc.JWSVerificationKeySelector;
 import com.nimbusds.jose.proc.SecurityContext;
+import com.nimbusds.jose.util.JSONObjectUtils;
 import com.nimbusds.jose.util.ResourceRetriever;
 import com.nimbusds.jwt.JWTClaimsSet;
 import com.nimbusds.jwt.proc.BadJWTException;
@@ -28,7 +31,7 @@ import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
-import java.net.MalformedURLException;
+import java.io.IOException;
 import java.net.URI;
 import java.text.ParseException;
 import java.time.Duration;
@@ -55,7 +58,7 @@ public final class TokenVerifier implements ServerInterceptor {
   private static final Metadata.Key<String> WWW_AUTHENTICATE =
       Metadata.Key.of("www-authenticate", Metadata.ASCII_STRING_MARSHALLER);
 
-  /** How far the issuer's clock may be ahead. */
+  /** How far the clocks of issuer and verifier may disagree. */
   private static final Duration CLOCK_SKEW = Duration.ofSeconds(5);
 
   private final JWTProcessor<SecurityContext> processor;
@@ -81,18 +84,56 @@ public final class TokenVerifier implements ServerInterceptor {
 
   /** With the key set that the issuer publishes; fetched again for an unknown key. */
   public static TokenVerifier ofJwks(
-      String issuer, String audience, ResourceRetriever http, Map<String, String> scopes)
-      throws MalformedURLException {
-    var keys = JWKSourceBuilder.create(URI.create(issuer + "/jwks.json").toURL(), http).build();
-    return new TokenVerifier(keys, claims(issuer, audience), scopes);
+      String issuer, String audience, ResourceRetriever http, Map<String, String> scopes) {
+    return new TokenVerifier(new IssuerKeys(issuer, http), claims(issuer, audience), scopes);
+  }
+
+  /**
+   * The issuer's JWK Set, at the {@code jwks_uri} of its metadata. Both are fetched with the first token, and again
+   * until the issuer answers.
+   */
+  private static final class IssuerKeys implements JWKSource<SecurityContext> {
+    private final String issuer;
+    private final ResourceRetriever http;
+    private volatile JWKSource<SecurityContext> keys;
+
+    IssuerKeys(String issuer, ResourceRetriever http) {
+      this.issuer = issuer;
+      this.http = http;
+    }
+
+    @Override
+    public List<JWK> get(JWKSelector selector, SecurityContext context) throws KeySourceException {
+      if (keys == null) {
+        keys = discover();
+      }
+      return keys.get(selector, context);
+    }
+
+    private JWKSource<SecurityContext> discover() throws KeySourceException {
+      try {
+        String url = issuer.replaceAll("/+$", "") + "/.well-known/openid-configuration";
+        var metadata = JSONObjectUtils.parse(http.retrieveResource(URI.create(url).toURL()).getContent());
+        URI place = JSONObjectUtils.getURI(metadata, "jwks_uri");
+        if (place == null || !issuer.equals(JSONObjectUtils.getString(metadata, "issuer"))) {
+          throw new KeySourceException("the metadata are those of another issuer, or name no keys");
+        }
+        return JWKSourceBuilder.create(place.toURL(), http).build();
+      } catch (IOException | ParseException | IllegalArgumentException unreadable) {
+        throw new KeySourceException("the issuer's metadata cannot be fetched", unreadable);
+      }
+    }
   }
 
   /** What the claims must be: exactly this issuer, this audience among others, and all of RFC 9068's. */
   static DefaultJWTClaimsVerifier<SecurityContext> claims(String issuer, String audience) {
-    return new DefaultJWTClaimsVerifier<>(
-        audience,
-        new JWTClaimsSet.Builder().issuer(issuer).build(),
-        Set.of("exp", "iat", "sub", "jti", "client_id"));
+    var verifier =
+        new DefaultJWTClaimsVerifier<SecurityContext>(
+            audience,
+            new JWTClaimsSet.Builder().issuer(issuer).build(),
+            Set.of("exp", "iat", "sub", "jti", "client_id"));
+    verifier.setMaxClockSkew((int) CLOCK_SKEW.toSeconds());
+    return verifier;
   }
 
   /**
