@@ -10,6 +10,7 @@
 //! | a change of a kind that this version does not know | `Resync` |
 //! | the log was unreachable for a moment, or the connection was lost on which changes are announced | `Resync` |
 //! | the log is not the one that was followed: restored, failed over, another database | `Resync` |
+//! | nothing for ten minutes | `Resync` |
 //! | the log is unreachable for longer than memory may be trusted | `Stale` |
 
 mod position;
@@ -41,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How often each process purges the log.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
+/// Without a reason, subscribers read everything anew this often: no difference between memory and store lasts longer,
+/// whatever caused it.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
 /// Between two resyncs for lost connections: a connection that comes and goes must not keep the store busy.
 const RESYNC_PAUSE: Duration = Duration::from_secs(10);
 
@@ -98,6 +102,7 @@ impl Feed {
             position,
             connections_lost,
             owed: None,
+            started: now,
             resynced: None,
             contact: now,
             purged: now,
@@ -135,6 +140,7 @@ struct Follower {
     connections_lost: u64,
     /// Why subscribers are still to be told to read everything anew.
     owed: Option<Reason>,
+    started: Instant,
     /// When they last were.
     resynced: Option<Instant>,
     /// When the store last answered.
@@ -220,10 +226,11 @@ impl Follower {
             self.owed.get_or_insert(Reason::ConnectionLost);
         }
         let rested = self.resynced.is_none_or(|last| last.elapsed() >= RESYNC_PAUSE);
-        if let Some(reason) = self.owed
-            && (rested || was_stale)
-        {
-            self.resync(events, reason);
+        let due = self.resynced.unwrap_or(self.started).elapsed() >= RESYNC_INTERVAL;
+        match self.owed {
+            Some(reason) if rested || was_stale => self.resync(events, reason),
+            None if due => self.resync(events, Reason::Interval),
+            Some(_) | None => {}
         }
     }
 

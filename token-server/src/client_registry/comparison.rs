@@ -1,7 +1,7 @@
 //! The clients in memory, compared with the store.
 //!
-//! The change feed keeps memory true. The comparison is the second line: at an interval, and whenever changes may have
-//! been missed, every client in memory is read again, a page at a time, and dropped where it differs. So no difference
+//! The change feed keeps memory true. The comparison is the second line: at each resync, of which the feed also sends one
+//! at an interval, every client in memory is read again, a page at a time, and dropped where it differs. So no difference
 //! lasts longer than the interval, whatever caused it. What is compared is the whole client and not its revision, as a
 //! failover that loses transactions gives revisions out again.
 
@@ -12,7 +12,7 @@ use std::{
 };
 
 use metrics::counter;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{PATIENCE, Shared};
 use crate::{
@@ -21,67 +21,34 @@ use crate::{
     store::StoreError,
 };
 
-/// The lifetime of a client in memory without a comparison, while the store can be read.
-pub(super) const INTERVAL: Duration = Duration::from_secs(300);
 /// Clients read in one query.
 const PAGE: usize = 500;
-/// Beyond so many clients in memory, a comparison takes too long to wait for where changes may have been missed; memory
-/// is emptied then.
-const AT_ONCE_MAX: usize = 50_000;
-/// At an interval, for each moment of work so many of rest.
-const REST: u32 = 20;
 /// Between two attempts while the store cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Compares at an interval and on demand, until the registry ends.
+/// Compares after each resync, until the registry ends.
 pub(super) async fn compare(shared: &Weak<Shared>) {
     let Some(mut demanded) = shared.upgrade().map(|shared| shared.doubts.subscribe()) else { return };
-    loop {
-        let doubted = tokio::select! {
-            changed = demanded.changed() => if changed.is_ok() { true } else { return },
-            () = compare_later(shared) => false,
-        };
-        if doubted {
-            compare_now(shared).await;
+    while demanded.changed().await.is_ok() {
+        let Some(shared) = shared.upgrade() else { return };
+        while let Err(error) = shared.compare().await {
+            tracing::warn!(error = %error_chain::of(&error), "clients in memory cannot be compared with the store yet");
+            sleep(RETRY).await;
         }
-    }
-}
-
-async fn compare_later(shared: &Weak<Shared>) {
-    sleep(INTERVAL).await;
-    let Some(shared) = shared.upgrade() else { return };
-    if let Err(error) = shared.compare(false).await {
-        tracing::warn!(error = %error_chain::of(&error), "clients in memory cannot be compared with the store");
-    }
-}
-
-/// Until it succeeds.
-async fn compare_now(shared: &Weak<Shared>) {
-    let Some(shared) = shared.upgrade() else { return };
-    while let Err(error) = shared.compare(true).await {
-        tracing::warn!(error = %error_chain::of(&error), "clients in memory cannot be compared with the store yet");
-        sleep(RETRY).await;
     }
 }
 
 impl Shared {
-    /// Drops from memory whatever the store has otherwise. With `doubted`, memory may be trusted again afterwards.
-    pub(super) async fn compare(&self, doubted: bool) -> Result<(), StoreError> {
+    /// Drops from memory whatever the store has otherwise. Memory may be trusted again afterwards.
+    pub(super) async fn compare(&self) -> Result<(), StoreError> {
         let stale = self.stale.load(Ordering::SeqCst);
         self.unknown.clear();
-        if doubted && self.known.len() > AT_ONCE_MAX {
-            self.forget_all();
-        }
         let ids: Vec<ClientId> = self.known.iter().map(|(id, _)| id).collect();
         for page in ids.chunks(PAGE) {
-            let begun = Instant::now();
             self.compare_page(page).await?;
-            if !doubted {
-                sleep(begun.elapsed() * REST).await;
-            }
         }
         // Unless the store was lost again meanwhile.
-        if doubted && self.stale.load(Ordering::SeqCst) == stale {
+        if self.stale.load(Ordering::SeqCst) == stale {
             self.set_outage(None);
             self.current.store(true, Ordering::Release);
         }

@@ -271,7 +271,7 @@ async fn a_comparison_drops_what_differs_and_keeps_the_rest() {
     store.damaged.lock().unwrap().push(id("damaged"));
     store.delete_client(&id("gone"), None, None).await.unwrap();
     store.add("later").await;
-    registry.0.compare(true).await.unwrap();
+    registry.0.compare().await.unwrap();
     let reads = store.reads();
     assert!(found(&registry, "billing").await);
     assert_eq!(store.reads(), reads, "the same in the store: still in memory");
@@ -303,7 +303,7 @@ async fn memory_serves_while_a_comparison_cannot_be_made() {
     let (registry, _feed, _log) = followed(&store).await;
     assert!(found(&registry, "orders").await);
     store.set_broken(true);
-    assert!(registry.0.compare(true).await.unwrap_err().is_transient());
+    assert!(registry.0.compare().await.unwrap_err().is_transient());
     assert!(found(&registry, "orders").await);
 }
 

@@ -243,6 +243,19 @@ async fn a_log_of_another_epoch_is_a_resync() {
     }
 }
 
+/// Whatever memory holds otherwise than the store, it does so for no longer.
+#[tokio::test(start_paused = true)]
+async fn everything_is_read_anew_at_an_interval() {
+    let log = Arc::new(FakeLog::default());
+    let (_feed, mut events) = start(&log).await;
+    let begun = Instant::now();
+    for n in 1..=3 {
+        assert_eq!(events.next().await, Some(Event::Resync));
+        let late = begun.elapsed() - RESYNC_INTERVAL * n;
+        assert!(late < Duration::from_secs(5), "{late:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_change_of_an_unknown_kind_is_a_resync() {
     let log = Arc::new(FakeLog::default());

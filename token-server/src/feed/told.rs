@@ -28,6 +28,8 @@ pub(super) enum Reason {
     ConnectionLost,
     /// The log is another one than before.
     Restored,
+    /// For no reason, at an interval.
+    Interval,
     /// A change of a kind that this version does not know.
     UnknownKind,
 }
@@ -38,6 +40,7 @@ pub(super) fn resynced(reason: Reason) {
         Reason::Outage => "outage",
         Reason::ConnectionLost => "connection_lost",
         Reason::Restored => "restored",
+        Reason::Interval => "interval",
         Reason::UnknownKind => "unknown_kind",
     };
     counter!("token_server_change_feed_resyncs_total", "reason" => reason).increment(1);

@@ -81,7 +81,7 @@ fn describe_store() {
     describe_counter!(
         "token_server_change_feed_resyncs_total",
         "Times that everything was read anew, by reason: an outage, a lost connection, a restore or failover, an \
-         unknown kind of change."
+         unknown kind of change, an interval."
     );
     describe_counter!("token_server_change_feed_failures_total", "Looks for changes that failed.");
     describe_gauge!(
@@ -140,7 +140,9 @@ fn begin() {
     for kind in ["client", "keys", "revocation"] {
         counter!("token_server_change_feed_changes_total", "kind" => kind).absolute(0);
     }
-    for reason in ["outage", "restored"] {
+    counter!("token_server_store_differences_total", "kind" => "client").absolute(0);
+    gauge!("token_server_store_clock_difference_seconds").set(0.0);
+    for reason in ["outage", "connection_lost", "restored", "unknown_kind", "interval"] {
         counter!("token_server_change_feed_resyncs_total", "reason" => reason).absolute(0);
     }
     for outcome in ["done", "failed"] {
