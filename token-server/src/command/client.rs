@@ -154,11 +154,7 @@ impl Client {
             }
             Command::List => show::clients(&every(&call.admin().await?).await?, json, output),
             Command::Plan { from, exit_code } => {
-                let mistaken = |failure: Failure| match failure.kind() {
-                    Kind::Usage if exit_code => failure.with_kind(Kind::Failed),
-                    _ => failure,
-                };
-                let (_, plan) = from.plan(&call).await.map_err(mistaken)?;
+                let (_, plan) = from.plan(&call).await.map_err(|failure| mistaken(failure, exit_code))?;
                 plan.show(output)?;
                 let differs = exit_code && !plan.is_empty();
                 if differs { Err(Failure::new(Kind::Differs, "the clients differ from the file")) } else { Ok(()) }
@@ -244,6 +240,12 @@ fn with_scopes<T>(message: T, mut scopes: Vec<String>) -> tonic::Request<T> {
         request.extensions_mut().insert(TokenRequest::for_audience(ADMIN_AUDIENCE).with_scopes(scopes));
     }
     request
+}
+
+/// A mistake of `plan --exit-code`, which must not look like clients that differ: both would be exit code 2.
+fn mistaken(failure: Failure, exit_code: bool) -> Failure {
+    let is_mistake = exit_code && failure.kind() == Kind::Usage;
+    if is_mistake { failure.with_kind(Kind::Failed) } else { failure }
 }
 
 /// Asks before a change that cannot be undone.
