@@ -48,7 +48,9 @@ impl InventoryService for Inventory {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // README: server
-    let verifier = Verifier::builder().issuer(TrustedIssuer::discover("https://localhost:8443")?).build()?;
+    // The issuer pushes its keys and revocations, over the gRPC of the same port.
+    let issuer = TrustedIssuer::watch("https://localhost:8443", "https://localhost:8443")?;
+    let verifier = Verifier::builder().issuer(issuer).build()?;
     // A method without a policy, or a policy without a method, is an error here, not a hole later.
     let policy = Policy::new(pb::POLICY)?.serves(pb::DESCRIPTOR_SET, &[SERVICE_NAME])?;
     Server::builder()

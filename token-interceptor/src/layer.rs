@@ -5,6 +5,10 @@
 //! (`Server::builder().layer(…)`) or an axum router alike: what speaks gRPC gets a gRPC status, everything
 //! else 401, 403 or 503 with a challenge and a small JSON object.
 //!
+//! Order of layers, from the outside: `CorsLayer`, as a preflight carries no token; `GrpcWebLayer`; this one;
+//! [`CarryCallerLayer`](crate::attach::CarryCallerLayer), which needs the caller. Outside of `GrpcWebLayer` this one
+//! answers in gRPC-Web, too.
+//!
 //! What an operator sees: a span `authorized` at level info around each call, with `client_id` and `jti`, and a span
 //! `fetch keys` around each fetch, which goes on at the issuer where [`crate::trace_context`] is told how; why a
 //! call was refused, at level info, ten lines a second at the most, and in [`Refusal`] for a layer around this one that

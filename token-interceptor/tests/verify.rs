@@ -621,6 +621,10 @@ fn plaintext_to_another_machine_is_refused_before_anything_is_sent() {
     assert!(refused(TrustedIssuer::jwks(ISSUER, "http://issuer.example/keys").unwrap()));
     assert!(refused(TrustedIssuer::grpc(ISSUER, endpoint()).unwrap()));
     assert!(refused(TrustedIssuer::watch(ISSUER, endpoint()).unwrap()));
+    for url in ["http://issuer.example", "not a URL", ""] {
+        assert!(refused(TrustedIssuer::watch(ISSUER, url).unwrap()), "{url}");
+        assert!(refused(TrustedIssuer::grpc(ISSUER, url).unwrap()), "{url}");
+    }
     for issuer in ["https://issuer.example?x", "https://issuer.example#x", "issuer.example", "ftp://issuer.example"] {
         assert!(refused(TrustedIssuer::discover(issuer).unwrap()), "{issuer}");
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::runtime::Handle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use crate::{danger, destination::Destination};
 
@@ -11,15 +12,23 @@ use crate::{danger, destination::Destination};
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A token server over gRPC: an [`Endpoint`], which is connected to with a keepalive, over TLS or to loopback
-/// alone; or a [`Channel`] of the program's own, which decides all that for itself.
+/// A token server over gRPC. A URL is connected to with a keepalive, and over TLS with the machine's roots, of which
+/// `SSL_CERT_FILE` may name others. So is an [`Endpoint`], with the TLS settings that it has. A [`Channel`] of the
+/// program's own decides all that for itself.
 #[derive(Clone, Debug)]
 pub struct IssuerChannel(Reach);
 
 #[derive(Clone, Debug)]
 enum Reach {
+    Url(String),
     Endpoint(Box<Endpoint>),
     Channel(Channel),
+}
+
+impl From<&str> for IssuerChannel {
+    fn from(url: &str) -> Self {
+        Self(Reach::Url(url.to_owned()))
+    }
 }
 
 impl From<Endpoint> for IssuerChannel {
@@ -39,7 +48,8 @@ impl IssuerChannel {
     pub(super) fn connect(&self, plaintext: Option<danger::AllowPlaintext>) -> Result<Channel, String> {
         let endpoint = match &self.0 {
             Reach::Channel(channel) => return Ok(channel.clone()),
-            Reach::Endpoint(endpoint) => endpoint,
+            Reach::Endpoint(endpoint) => Endpoint::clone(endpoint),
+            Reach::Url(url) => of_url(url)?,
         };
         if plaintext.is_none() {
             Destination::of(endpoint.uri()).map_err(|refused| refused.to_string())?;
@@ -47,11 +57,27 @@ impl IssuerChannel {
         if Handle::try_current().is_err() {
             return Err("an endpoint can be connected to only within a Tokio runtime".to_owned());
         }
-        let endpoint = Endpoint::clone(endpoint)
+        let endpoint = endpoint
             .connect_timeout(KEEP_ALIVE_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
         Ok(endpoint.connect_lazy())
     }
+}
+
+/// An endpoint that trusts the machine's roots.
+fn of_url(url: &str) -> Result<Endpoint, String> {
+    let endpoint =
+        Endpoint::from_shared(url.to_owned()).map_err(|_| "the token server's URL is not a URL".to_owned())?;
+    if endpoint.uri().scheme_str() != Some("https") {
+        return Ok(endpoint);
+    }
+    let roots = rustls_native_certs::load_native_certs().certs;
+    let roots = roots.iter().map(|root| {
+        let body = STANDARD.encode(root);
+        Certificate::from_pem(format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"))
+    });
+    let tls = ClientTlsConfig::new().ca_certificates(roots);
+    endpoint.tls_config(tls).map_err(|_| "the machine's root certificates cannot be used".to_owned())
 }
