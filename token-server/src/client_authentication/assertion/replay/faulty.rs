@@ -37,7 +37,7 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_replica_takes_an_assertion_twice_with_a_fault_at_any_await() {
+async fn no_replica_takes_one_twice_with_a_fault_at_any_await() {
     for fault in FAULTS {
         for point in 0..3 {
             let store = Arc::new(FaultyAssertions::default());
