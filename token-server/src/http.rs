@@ -2,6 +2,7 @@
 //!
 //! One file per endpoint. A handler reads the request, hands it to the [`Issuer`], and writes the answer.
 
+mod authorize;
 mod body;
 mod error;
 mod introspect;
@@ -13,13 +14,14 @@ mod token;
 mod user_info;
 
 pub(crate) use body::BODY_BYTES_MAX;
-pub(crate) use error::{not_conforming, overloaded, too_slow};
+pub(crate) use error::{not_conforming, overloaded, refused, too_slow};
 
 use std::sync::Arc;
 
 use axum::{
     Router,
     extract::{Request, State},
+    handler::Handler,
     response::Response,
     routing::{self, MethodRouter},
 };
@@ -85,7 +87,8 @@ fn endpoints() -> Router<Shared> {
         .route(path::TOKEN, endpoint(routing::post(token::token)))
         .route(path::INTROSPECTION, endpoint(routing::post(introspect::introspect)))
         .route(path::REVOCATION, endpoint(routing::post(revoke::revoke)))
-        .route(path::USER_INFO, user_info())
+        .route(path::USER_INFO, by_get_and_post(user_info::user_info))
+        .route(path::AUTHORIZATION, by_get_and_post(authorize::authorize))
         .route(path::JWKS, document(routing::get(public::jwks)))
         .route(path::OAUTH_METADATA, document(routing::get(public::oauth_metadata)))
         .route(path::OPENID_CONFIGURATION, document(routing::get(public::openid_configuration)))
@@ -112,11 +115,11 @@ fn endpoint(post: MethodRouter<Shared>) -> MethodRouter<Shared> {
     post.options(async || public::options(ALLOW)).fallback(async |request: Request| wrong_method(&request, ALLOW))
 }
 
-/// OpenID Connect Core section 5.3.1: by GET and by POST.
-fn user_info() -> MethodRouter<Shared> {
+/// OpenID Connect Core section 5.3.1, RFC 6749 section 3.1: by GET and by POST.
+fn by_get_and_post<T: 'static>(answer: impl Handler<T, Shared>) -> MethodRouter<Shared> {
     const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
-    routing::get(user_info::user_info)
-        .post(user_info::user_info)
+    routing::get(answer.clone())
+        .post(answer)
         .options(async || public::options(ALLOW))
         .fallback(async |request: Request| wrong_method(&request, ALLOW))
 }

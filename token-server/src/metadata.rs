@@ -1,6 +1,7 @@
 //! What this issuer offers, as one value: both documents over HTTP and the answer over gRPC are written from it.
 //!
-//! RFC 8414 section 2; OpenID Connect Discovery section 3. It lists what works and nothing else.
+//! RFC 8414 section 2; OpenID Connect Discovery section 3. It lists what works, and an authorization endpoint that only
+//! says that it does not.
 
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use crate::client::{AuthenticationMethod, GrantType};
 
 /// Where each endpoint is, below the issuer identifier.
 pub mod path {
+    /// RFC 6749 section 3.1.
+    pub const AUTHORIZATION: &str = "/oauth/authorize";
     /// RFC 6749 section 3.2.
     pub const TOKEN: &str = "/oauth/token";
     /// RFC 7662 section 2.
@@ -53,6 +56,8 @@ const ASSERTION_ALGORITHMS: [&str; Algorithm::ALL.len()] = {
 pub struct Metadata {
     /// The issuer identifier.
     pub issuer: String,
+    /// An endpoint that answers with an error only: many libraries read no metadata without one.
+    pub authorization_endpoint: String,
     /// Where tokens are had.
     pub token_endpoint: String,
     /// Where tokens are introspected.
@@ -71,13 +76,20 @@ pub struct Metadata {
     pub signing_algorithms: Vec<Algorithm>,
 }
 
+/// The URL of an endpoint at `path` of the issuer.
+#[must_use]
+pub fn endpoint(issuer: &str, path: &str) -> String {
+    format!("{}{path}", issuer.trim_end_matches('/'))
+}
+
 impl Metadata {
     /// Describes the issuer of that identifier.
     #[must_use]
     pub fn new(issuer: &str, lifetime_max: Duration, signing_algorithms: Vec<Algorithm>) -> Self {
-        let at = |path: &str| format!("{}{path}", issuer.trim_end_matches('/'));
+        let at = |path: &str| endpoint(issuer, path);
         Self {
             issuer: issuer.to_owned(),
+            authorization_endpoint: at(path::AUTHORIZATION),
             token_endpoint: at(path::TOKEN),
             introspection_endpoint: at(path::INTROSPECTION),
             revocation_endpoint: at(path::REVOCATION),
@@ -92,7 +104,7 @@ impl Metadata {
     /// The same, where clients may register themselves.
     #[must_use]
     pub fn with_registration(self) -> Self {
-        let registration = format!("{}{}", self.issuer.trim_end_matches('/'), path::REGISTRATION);
+        let registration = endpoint(&self.issuer, path::REGISTRATION);
         Self { registration_endpoint: Some(registration), ..self }
     }
 
@@ -113,6 +125,7 @@ impl Metadata {
     pub(crate) fn oauth(&self) -> OAuthDocument<'_> {
         OAuthDocument {
             issuer: &self.issuer,
+            authorization_endpoint: &self.authorization_endpoint,
             token_endpoint: &self.token_endpoint,
             introspection_endpoint: &self.introspection_endpoint,
             revocation_endpoint: &self.revocation_endpoint,
@@ -145,13 +158,16 @@ impl Metadata {
 #[derive(Serialize)]
 pub(crate) struct OAuthDocument<'a> {
     issuer: &'a str,
+    /// Required only with a grant that uses it (RFC 8414 section 2), but the MCP SDKs, MSAL and `openidconnect` fail
+    /// without it.
+    authorization_endpoint: &'a str,
     token_endpoint: &'a str,
     introspection_endpoint: &'a str,
     revocation_endpoint: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     registration_endpoint: Option<&'a str>,
     jwks_uri: &'a str,
-    /// Empty and still there: it is required, and there is no authorization endpoint.
+    /// Empty and still there: it is required, and the authorization endpoint supports none.
     response_types_supported: [&'static str; 0],
     grant_types_supported: &'a [&'static str],
     token_endpoint_auth_methods_supported: &'a [&'static str],

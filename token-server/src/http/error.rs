@@ -66,6 +66,13 @@ fn shaped(
     response
 }
 
+/// The answer to every request to the authorization endpoint. RFC 6749 section 4.1.2.1.
+pub(super) fn unsupported_response_type(origin: &Origin) -> Response<Body> {
+    const SENTENCE: &str =
+        "This issuer issues tokens to programs at its token endpoint only; no response type is supported here.";
+    shaped(StatusCode::BAD_REQUEST, "unsupported_response_type", SENTENCE, ErrorReason::InvalidRequest, origin)
+}
+
 /// The answer to a method that the endpoint does not know. RFC 9110 section 15.5.6.
 pub(super) fn wrong_method(allow: HeaderValue, origin: &Origin) -> Response<Body> {
     let refusal = IssueError::invalid_request("The method is not allowed here.");
@@ -78,6 +85,11 @@ pub(super) fn wrong_method(allow: HeaderValue, origin: &Origin) -> Response<Body
 /// The answer to a request beyond what the server does at once.
 pub(crate) fn overloaded(origin: &Origin) -> Response<Body> {
     response(&IssueError::overloaded(), origin, &HeaderValue::from_static(""))
+}
+
+/// The answer to a request that is refused before its endpoint sees it.
+pub(crate) fn refused(error: &IssueError, origin: &Origin) -> Response<Body> {
+    response(error, origin, &HeaderValue::from_static(""))
 }
 
 /// The answer to a request that took too long. RFC 9110 section 15.5.9.

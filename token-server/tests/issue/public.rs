@@ -40,6 +40,7 @@ async fn rfc_8414_section_2_metadata_lists_exactly_what_works() {
     assert_eq!(document["issuer"], "https://issuer.example");
     assert_eq!(document["token_endpoint"], "https://issuer.example/oauth/token");
     assert_eq!(document["jwks_uri"], "https://issuer.example/jwks.json");
+    assert_eq!(document["authorization_endpoint"], "https://issuer.example/oauth/authorize");
     assert_eq!(document["response_types_supported"], json!([]));
     assert_eq!(
         document["grant_types_supported"],
@@ -76,6 +77,27 @@ async fn every_endpoint_in_the_metadata_exists() {
         let answer = ask(&world, Method::OPTIONS, path, &[]).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT, "{name}");
     }
+}
+
+/// RFC 6749 section 4.1.2.1. The redirect URI was never registered for this, so it is never followed.
+#[tokio::test]
+async fn the_authorization_endpoint_says_so_and_never_redirects() {
+    let world = world().await;
+    for query in [
+        "",
+        "?response_type=code&client_id=orders&redirect_uri=https%3A%2F%2Fevil.example%2F&state=x",
+        "?response_type=token&client_id=orders&redirect_uri=https://orders.example/done",
+    ] {
+        for method in [Method::GET, Method::POST] {
+            let answer = ask(&world, method.clone(), &format!("/oauth/authorize{query}"), &[]).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{method} {query}");
+            assert_eq!(answer.json()["error"], "unsupported_response_type");
+            assert_eq!(answer.header(header::LOCATION), None);
+            assert_eq!(answer.header(header::CACHE_CONTROL), Some("no-store"));
+        }
+    }
+    let answer = ask(&world, Method::PUT, "/oauth/authorize", &[]).await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
 /// RFC 9110 section 13.1.2.

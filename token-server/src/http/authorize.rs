@@ -1,0 +1,13 @@
+//! The authorization endpoint, for libraries that read no metadata without one. RFC 6749 section 4.1.2.1.
+//!
+//! No grant here uses it. It answers every request by the same error, and redirects nowhere: a redirect URI in the query
+//! was never checked.
+
+use axum::{extract::Request, response::Response};
+
+use super::error;
+use crate::origin::Origin;
+
+pub(super) async fn authorize(request: Request) -> Response {
+    error::unsupported_response_type(&Origin::of(request.headers(), request.extensions()))
+}
