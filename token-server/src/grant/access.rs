@@ -18,7 +18,7 @@ const SCOPES_MAX: usize = 256;
 /// What a request asks for, whatever the grant.
 #[derive(Debug, Default)]
 pub struct RequestedAccess {
-    /// Empty: the client's only audience.
+    /// Empty: the client's only audience, or the only one that has all of the scopes.
     pub audiences: Vec<RequestedAudience>,
     /// Empty: the client's default scopes.
     pub scopes: Vec<String>,
@@ -41,7 +41,10 @@ pub enum RequestedAudience {
 /// of all the scopes at all the target services"). So with several audiences a scope must be registered at each
 /// one: otherwise `read`, registered at one resource server, would open another that knows the same word.
 pub(super) fn authorize(grants: &[Grant], requested: &RequestedAccess) -> Result<Access, IssueError> {
-    let grants = audiences(grants, &requested.audiences)?;
+    let grants = match (&*requested.audiences, &*requested.scopes) {
+        ([], [_, ..]) if grants.len() > 1 => vec![chosen_by_scopes(grants, &requested.scopes)?],
+        (named, _) => audiences(grants, named)?,
+    };
     let scopes = scopes(&grants, &requested.scopes)?;
     let audiences = grants.iter().map(|grant| grant.audience.clone()).collect();
     Ok(Access { audiences, scopes })
@@ -54,10 +57,7 @@ fn audiences<'a>(granted: &'a [Grant], requested: &[RequestedAudience]) -> Resul
     if requested.is_empty() {
         return match granted {
             [only] => Ok(vec![only]),
-            several => Err(IssueError::InvalidTarget(Cow::Owned(format!(
-                "There are several audiences to choose from; name one of: {}.",
-                list(several.iter().map(|grant| &grant.audience))
-            )))),
+            several => Err(several_to_choose_from(several)),
         };
     }
     if requested.len() > AUDIENCES_MAX {
@@ -72,6 +72,27 @@ fn audiences<'a>(granted: &'a [Grant], requested: &[RequestedAudience]) -> Resul
         }
     }
     Ok(grants)
+}
+
+/// The only grant that has all of the scopes, for callers that name no audience. It widens nothing: the caller could
+/// have named it.
+fn chosen_by_scopes<'a>(granted: &'a [Grant], scopes: &[String]) -> Result<&'a Grant, IssueError> {
+    if scopes.len() > SCOPES_MAX {
+        return Err(IssueError::InvalidScope(Cow::Borrowed("Too many scopes.")));
+    }
+    let has_all = |grant: &&Grant| scopes.iter().all(|scope| grant.scopes.contains(scope.as_str()));
+    let mut fitting = granted.iter().filter(has_all);
+    match (fitting.next(), fitting.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) | (Some(_), Some(_)) => Err(several_to_choose_from(granted)),
+    }
+}
+
+fn several_to_choose_from(granted: &[Grant]) -> IssueError {
+    IssueError::InvalidTarget(Cow::Owned(format!(
+        "There are several audiences to choose from; name one of: {}.",
+        list(granted.iter().map(|grant| &grant.audience))
+    )))
 }
 
 impl RequestedAudience {
@@ -102,12 +123,7 @@ fn is_absolute_without_fragment(uri: &str) -> bool {
 fn scopes(grants: &[&Grant], requested: &[String]) -> Result<Vec<Scope>, IssueError> {
     if requested.is_empty() {
         let defaults = common(grants, |grant| &grant.default_scopes);
-        if defaults.is_empty() {
-            return Err(IssueError::InvalidScope(Cow::Borrowed(
-                "No scope was asked for and the client has no default scopes.",
-            )));
-        }
-        return Ok(defaults);
+        return if defaults.is_empty() { Err(no_defaults(grants)) } else { Ok(defaults) };
     }
     if requested.len() > SCOPES_MAX {
         return Err(IssueError::InvalidScope(Cow::Borrowed("Too many scopes.")));
@@ -120,6 +136,19 @@ fn scopes(grants: &[&Grant], requested: &[String]) -> Result<Vec<Scope>, IssueEr
         }
     }
     Ok(scopes)
+}
+
+fn no_defaults(grants: &[&Grant]) -> IssueError {
+    let several = grants.len() > 1 && grants.iter().any(|grant| !grant.default_scopes.is_empty());
+    IssueError::InvalidScope(if several {
+        Cow::Owned(format!(
+            "The client has no default scope that the audiences {} have in common; name scopes that all of them have, \
+             or ask for a token for each.",
+            list(grants.iter().map(|grant| &grant.audience))
+        ))
+    } else {
+        Cow::Borrowed("No scope was asked for and the client has no default scopes.")
+    })
 }
 
 /// The registered scope of that name.
@@ -211,6 +240,30 @@ mod tests {
     fn absent_audience_of_several_names_the_choice() {
         let error = ask(&two(), &[], &[]).unwrap_err();
         assert!(matches!(error, IssueError::InvalidTarget(_)) && error.to_string().contains("a, b"), "{error}");
+    }
+
+    #[test]
+    fn absent_audience_is_the_only_one_that_has_the_scopes() {
+        assert_eq!(ask(&two(), &[], &["only-a"]).unwrap(), (names(&["a"]), names(&["only-a"])));
+        assert_eq!(ask(&two(), &[], &["only-a", "read"]).unwrap(), (names(&["a"]), names(&["only-a", "read"])));
+        // At both, at none, at one each, and one that is no scope.
+        let split = client(vec![grant("a", &["one"], &[]), grant("b", &["two"], &[])]);
+        for (client, scopes) in
+            [(&two(), &["read"][..]), (&two(), &["delete"]), (&split, &["one", "two"]), (&split, &["one", "a b"])]
+        {
+            let error = ask(client, &[], scopes).unwrap_err();
+            assert!(matches!(error, IssueError::InvalidTarget(_)) && error.to_string().contains("a, b"), "{error}");
+        }
+    }
+
+    #[test]
+    fn audiences_without_a_common_default_say_so() {
+        let split = client(vec![grant("a", &["one"], &["one"]), grant("b", &["two"], &["two"])]);
+        let error = ask(&split, &["a", "b"], &[]).unwrap_err();
+        assert!(error.to_string().contains("a, b have in common"), "{error}");
+        let without = client(vec![grant("a", &["one"], &[]), grant("b", &["two"], &[])]);
+        let error = ask(&without, &["a", "b"], &[]).unwrap_err();
+        assert_eq!(error.to_string(), "No scope was asked for and the client has no default scopes.");
     }
 
     #[test]

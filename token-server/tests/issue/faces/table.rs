@@ -63,6 +63,7 @@ fn asked_for() -> Vec<Case> {
         Case { claim: "an audience by name", audiences: &["inventory"], ..ISSUE },
         Case { claim: "a repeated audience counts once", audiences: &["inventory", "inventory"], ..ISSUE },
         Case { claim: "a resource", resources: &["https://a.example/api"], scopes: &["only-a"], ..several },
+        Case { claim: "an audience by its scope", scopes: &["only-a"], ..several },
         Case { claim: "several", resources: &["https://a.example/api", "https://b.example/api"], ..several },
         Case {
             claim: "an audience and a resource",
