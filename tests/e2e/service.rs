@@ -18,10 +18,9 @@ use token_proto::{
     token::v1::Key,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request, Response, Status,
-    transport::{Channel, Endpoint, Server},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 
 use crate::harness::Issuer;
@@ -80,7 +79,7 @@ pub(crate) async fn serve(issuer: &Issuer, service: WhoCalled) -> Endpoint {
         .layer(AuthorizationLayer::new(verifier, policy))
         .layer(CarryCallerLayer)
         .add_service(KeyServiceServer::new(service))
-        .serve_with_incoming(TcpListenerStream::new(listener));
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     tokio::spawn(server);
     Endpoint::from_shared(format!("http://{address}")).unwrap()
 }

@@ -11,10 +11,10 @@ use token_interceptor::{
     verify::{TrustedIssuer, Verifier},
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Response, Status,
-    transport::{Identity, Server, ServerTlsConfig},
+    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
 };
 
 use pb::inventory_service_server::{InventoryService, InventoryServiceServer, SERVICE_NAME};
@@ -52,7 +52,8 @@ pub async fn serve(
     server
         .layer(AuthorizationLayer::new(verifier, policy))
         .add_service(InventoryServiceServer::new(Inventory::default()))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        // Without it an answer waits for the acknowledgement of its head: 40 ms.
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await?;
     Ok(())
 }
