@@ -11,6 +11,7 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     client::{Audience, Scope},
+    client_authentication::AuthenticatedClient,
     error::IssueError,
     grant::OnBehalf,
     mint::IssuedToken,
@@ -35,6 +36,8 @@ pub(crate) struct Decision<'a> {
     quota: Option<&'static str>,
     /// The name of an initial access token.
     registered_with: Option<String>,
+    /// What the client's assertion is made out to, where that is not the issuer.
+    assertion_audience: Option<&'static str>,
 }
 
 impl Decision<'static> {
@@ -61,7 +64,15 @@ impl<'a> Decision<'a> {
             reason = Empty,
             jti = Empty,
         );
-        Self { origin, operation, client_id: String::new(), span, quota: None, registered_with: None }
+        Self {
+            origin,
+            operation,
+            client_id: String::new(),
+            span,
+            quota: None,
+            registered_with: None,
+            assertion_audience: None,
+        }
     }
 
     /// The same in a trace, where there is one.
@@ -81,6 +92,15 @@ impl<'a> Decision<'a> {
     /// Who says it is asking.
     pub(crate) fn claimed_by(&mut self, client_id: &str) {
         client_id.clone_into(&mut self.client_id);
+    }
+
+    /// How the client has proved itself, where that is an exception which an operator has made.
+    pub(crate) fn authenticated(&mut self, client: &AuthenticatedClient) {
+        if client.is_by_endpoint_assertion() {
+            self.assertion_audience = Some("token_endpoint");
+            let client_id = client.id().as_str();
+            tracing::warn!(client_id, "an assertion for the token endpoint was accepted, as the client is registered");
+        }
     }
 
     /// Which initial access token was shown.
@@ -126,6 +146,7 @@ impl<'a> Decision<'a> {
             scope = &*joined(token.scopes(), Scope::as_str),
             expires_in_seconds = token.expires_in().as_secs(),
             quota = self.quota,
+            assertion_audience = self.assertion_audience,
             peer = %self.origin.peer(),
             request_id = self.origin.request_id().as_str(),
         );
@@ -140,6 +161,7 @@ impl<'a> Decision<'a> {
             operation = self.operation,
             outcome,
             client_id = &*claimed(&self.client_id),
+            assertion_audience = self.assertion_audience,
             jti = token_id,
             registered_with = self.registered_with.as_deref(),
             peer = %self.origin.peer(),
@@ -170,13 +192,14 @@ impl<'a> Decision<'a> {
         let (peer, request_id) = (self.origin.peer(), self.origin.request_id().as_str());
         let reason = error.reason().as_reason();
         let detail = error.detail();
+        let assertion_audience = self.assertion_audience;
         self.trace("refused", Some(reason), None);
         match error {
             IssueError::Unavailable(_) | IssueError::Internal(_) => {
-                tracing::error!(target: TARGET, operation, outcome = "failed", client_id, reason, detail, %peer, request_id);
+                tracing::error!(target: TARGET, operation, outcome = "failed", client_id, reason, detail, assertion_audience, %peer, request_id);
             }
             IssueError::ClientAuthenticationFailed(_) | IssueError::RateLimited { .. } => {
-                tracing::warn!(target: TARGET, operation, outcome = "refused", client_id, reason, detail, %peer, request_id);
+                tracing::warn!(target: TARGET, operation, outcome = "refused", client_id, reason, detail, assertion_audience, %peer, request_id);
             }
             IssueError::InvalidRequest(_)
             | IssueError::ClientNotAuthorized(_)
@@ -186,7 +209,7 @@ impl<'a> Decision<'a> {
             | IssueError::InvalidGrant(_)
             | IssueError::TokenTooLarge { .. }
             | IssueError::BodyTooLarge { .. } => {
-                tracing::info!(target: TARGET, operation, outcome = "refused", client_id, reason, detail, %peer, request_id);
+                tracing::info!(target: TARGET, operation, outcome = "refused", client_id, reason, detail, assertion_audience, %peer, request_id);
             }
         }
     }

@@ -60,6 +60,9 @@ pub struct Client {
     /// Whether exchanged tokens may stand for the subject alone. RFC 8693 section 1.1.
     #[serde(default)]
     pub may_impersonate: bool,
+    /// Whether its assertions may be made out to the token endpoint, as libraries older than RFC 10070 do it.
+    #[serde(default)]
+    pub accept_token_endpoint_audience: bool,
     /// How the client manages its own registration, where it has registered itself. RFC 7592 section 2.
     #[serde(default)]
     pub registration: Option<Registration>,
@@ -94,6 +97,7 @@ impl Client {
             grant_types: BTreeSet::new(),
             jwks_uri: None,
             may_impersonate: false,
+            accept_token_endpoint_audience: false,
             registration: None,
             labels: BTreeMap::new(),
             revision: 0,

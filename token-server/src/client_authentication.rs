@@ -12,7 +12,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use secrecy::ExposeSecret as _;
 
-use assertion::Assertions;
+use assertion::{Accepted, Addressee, Assertions};
 use presented::PresentedClient;
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub struct AuthenticatedClient {
     client: Arc<Client>,
+    addressee: Option<Addressee>,
 }
 
 impl AuthenticatedClient {
@@ -37,6 +38,11 @@ impl AuthenticatedClient {
     #[must_use]
     pub fn id(&self) -> &ClientId {
         &self.client.id
+    }
+
+    /// Whether it was by an assertion that is made out to the token endpoint.
+    pub(crate) fn is_by_endpoint_assertion(&self) -> bool {
+        self.addressee == Some(Addressee::TokenEndpoint)
     }
 
     /// The client itself, for the grant to decide on.
@@ -70,6 +76,7 @@ pub async fn authenticate(
     now: SystemTime,
 ) -> Result<AuthenticatedClient, IssueError> {
     let client = find(&means.registry, peer, presented.claimed_id()).await?;
+    let mut addressee = None;
     let (client, credential_id) = match presented {
         PresentedClient::Secret { secret, .. } => {
             let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
@@ -82,7 +89,11 @@ pub async fn authenticate(
             // On the heap, as whatever few requests need: every request's future has room for it otherwise.
             let verified = Box::pin(means.assertions.verify(assertion, client.as_deref(), now)).await;
             match client {
-                Some(client) if !client.disabled => (client, verified?),
+                Some(client) if !client.disabled => {
+                    let Accepted { credential_id, addressee: of } = verified?;
+                    addressee = Some(of);
+                    (client, credential_id)
+                }
                 nobody => {
                     let (client, credential_id) = decide(nobody, None, now)?;
                     (client, Some(credential_id))
@@ -93,7 +104,7 @@ pub async fn authenticate(
     if let Some(credential_id) = credential_id {
         means.registry.credential_used(&client.id, &credential_id, now);
     }
-    Ok(AuthenticatedClient { client })
+    Ok(AuthenticatedClient { client, addressee })
 }
 
 /// What is no client ID is no client: it goes on to the same work as one that is not registered.

@@ -69,6 +69,8 @@ pub struct Declared {
     jwks_uri: String,
     #[serde(skip_serializing_if = "is_false")]
     may_impersonate: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    accept_token_endpoint_audience: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     redirect_uris: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -191,6 +193,10 @@ impl Declared {
             ("grant_types", self.grant_types != other.grant_types),
             ("jwks_uri", self.jwks_uri != other.jwks_uri),
             ("may_impersonate", self.may_impersonate != other.may_impersonate),
+            (
+                "accept_token_endpoint_audience",
+                self.accept_token_endpoint_audience != other.accept_token_endpoint_audience,
+            ),
             ("redirect_uris", self.redirect_uris != other.redirect_uris),
             ("claims", self.claims != other.claims),
             ("labels", self.labels != other.labels),
@@ -231,6 +237,7 @@ impl Declared {
             grant_types,
             jwks_uri,
             may_impersonate,
+            accept_token_endpoint_audience: self.accept_token_endpoint_audience,
             redirect_uris: self.redirect_uris.clone(),
             claims: self.claims.clone(),
             labels: self.labels.clone(),

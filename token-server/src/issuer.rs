@@ -34,7 +34,7 @@ use crate::{
     grant::{self, Authorization, client_credentials, token_exchange},
     key::KeyRing,
     limit::{LimitSettings, Limits, QuotaSettings, Quotas},
-    metadata::Metadata,
+    metadata::{self, Metadata},
     mint::{self, Entropy, IssuedToken, Terms},
     origin::Origin,
     own_tokens::OwnTokens,
@@ -135,6 +135,7 @@ impl Issuer {
                 peppers,
                 assertions: Assertions::new(
                     Arc::clone(&settings.terms.issuer),
+                    metadata::endpoint(&settings.terms.issuer, metadata::path::TOKEN),
                     settings.client_assertions.clone(),
                     assertions,
                 ),

@@ -31,6 +31,8 @@ pub struct ClientDraft {
     pub jwks_uri: String,
     /// Whether exchanged tokens may stand for the subject alone.
     pub may_impersonate: bool,
+    /// Whether its assertions may be made out to the token endpoint.
+    pub accept_token_endpoint_audience: bool,
     /// For operators' own bookkeeping.
     pub labels: BTreeMap<String, String>,
 }
@@ -67,13 +69,15 @@ pub enum ClientField {
     JwksUri,
     /// `may_impersonate`
     MayImpersonate,
+    /// `accept_token_endpoint_audience`
+    AcceptTokenEndpointAudience,
     /// `labels`
     Labels,
 }
 
 impl ClientField {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DisplayName,
         Self::Grants,
         Self::TokenLifetime,
@@ -83,6 +87,7 @@ impl ClientField {
         Self::GrantTypes,
         Self::JwksUri,
         Self::MayImpersonate,
+        Self::AcceptTokenEndpointAudience,
         Self::Labels,
     ];
 
@@ -99,6 +104,7 @@ impl ClientField {
             Self::GrantTypes => "grant_types",
             Self::JwksUri => "jwks_uri",
             Self::MayImpersonate => "may_impersonate",
+            Self::AcceptTokenEndpointAudience => "accept_token_endpoint_audience",
             Self::Labels => "labels",
         }
     }
@@ -121,6 +127,7 @@ impl ClientField {
             Self::GrantTypes => !draft.grant_types.is_empty(),
             Self::JwksUri => !draft.jwks_uri.is_empty(),
             Self::MayImpersonate => draft.may_impersonate,
+            Self::AcceptTokenEndpointAudience => draft.accept_token_endpoint_audience,
             Self::Labels => !draft.labels.is_empty(),
         }
     }
@@ -161,6 +168,9 @@ impl ClientDraft {
                 ClientField::GrantTypes => client.grant_types = check.grant_types(&self.grant_types),
                 ClientField::JwksUri => client.jwks_uri = check.jwks_uri(&self.jwks_uri),
                 ClientField::MayImpersonate => client.may_impersonate = self.may_impersonate,
+                ClientField::AcceptTokenEndpointAudience => {
+                    client.accept_token_endpoint_audience = self.accept_token_endpoint_audience;
+                }
                 ClientField::Labels => client.labels = check.labels(&self.labels),
             }
         }

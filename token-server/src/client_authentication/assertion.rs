@@ -1,7 +1,8 @@
 //! `private_key_jwt`: a client proves who it is with a signature. RFC 7523 section 3, RFC 7521 section 5.2.
 //!
 //! The audience is the issuer identifier alone, as a string (RFC 10070): an assertion that several servers accept
-//! can be played by one against another. Each is used once and lives for minutes.
+//! can be replayed by one against another. An operator may accept the token endpoint from single clients. Each assertion
+//! is used once and lives for minutes.
 //!
 //! One signature is checked for every assertion, whatever comes of it: with the client's key, or with one that
 //! is nobody's. So an unknown client costs what a bad signature costs.
@@ -110,6 +111,7 @@ impl fmt::Debug for UnverifiedAssertion {
 #[derive(Debug)]
 pub struct Assertions {
     issuer: Arc<str>,
+    token_endpoint: String,
     type_required: bool,
     replays: replay::Replays,
     dummies: dummy::DummyKeys,
@@ -117,12 +119,14 @@ pub struct Assertions {
 }
 
 impl Assertions {
-    /// For assertions that are made out to `issuer`; `used` remembers them for every replica.
+    /// For assertions that are made out to `issuer`, or by clients that may do so to `token_endpoint`; `used` remembers
+    /// them for every replica.
     #[must_use]
-    pub fn new(issuer: Arc<str>, rules: AssertionRules, used: Arc<dyn AssertionStore>) -> Self {
+    pub fn new(issuer: Arc<str>, token_endpoint: String, rules: AssertionRules, used: Arc<dyn AssertionStore>) -> Self {
         let AssertionRules { type_required, reach, roots_pem, served_max } = rules;
         Self {
             issuer,
+            token_endpoint,
             type_required,
             replays: replay::Replays::new(used),
             dummies: dummy::DummyKeys::make(),
@@ -130,8 +134,7 @@ impl Assertions {
         }
     }
 
-    /// The ID of the credential that the assertion is signed with, where its key is registered as one. `client` is
-    /// whoever is registered under the claimed ID, if anybody.
+    /// Checks the assertion. `client` is the one registered under the claimed ID, if there is one.
     ///
     /// # Errors
     ///
@@ -141,7 +144,7 @@ impl Assertions {
         assertion: &UnverifiedAssertion,
         client: Option<&Client>,
         now: SystemTime,
-    ) -> Result<Option<String>, IssueError> {
+    ) -> Result<Accepted, IssueError> {
         let jws = Jws::parse_foreign(assertion.text.expose_secret()).map_err(|_| refused("it is malformed"))?;
         let candidate = match client {
             Some(client) => self.candidate(client, &jws, now).await,
@@ -157,11 +160,32 @@ impl Assertions {
             return Err(refused("the signature is not valid"));
         }
         check_type(jws.token_type.as_deref(), self.type_required)?;
-        let expires = self.check_claims(&jws.claims, &assertion.client_id, now)?;
+        let accepts_endpoint = client.is_some_and(|client| client.accept_token_endpoint_audience);
+        let addressee = self.addressee(jws.claims.get("aud"), accepts_endpoint);
+        let addressee = addressee.ok_or(refused("aud is not the issuer identifier alone"))?;
+        let expires = check_claims(&jws.claims, &assertion.client_id, now)?;
         let token_id = text(&jws.claims, "jti").ok_or(refused("it has no jti"))?;
         // The last check: only an assertion that is good in every other way is used up.
         self.replays.use_once(&assertion.client_id, token_id, expires + LEEWAY, now).await?;
-        Ok(candidate.credential_id())
+        Ok(Accepted { credential_id: candidate.credential_id(), addressee })
+    }
+
+    /// The party that the assertion is made out to, where it may be that one. RFC 10070; with `accepts_endpoint` RFC 7523
+    /// section 3 item 3, for libraries that are older.
+    fn addressee(&self, audience: Option<&Value>, accepts_endpoint: bool) -> Option<Addressee> {
+        let audience = match audience? {
+            Value::String(only) => only,
+            Value::Array(several) if accepts_endpoint => match &**several {
+                [Value::String(only)] => only,
+                _ => return None,
+            },
+            Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return None,
+        };
+        if *audience == *self.issuer {
+            Some(Addressee::Issuer)
+        } else {
+            (accepts_endpoint && *audience == self.token_endpoint).then_some(Addressee::TokenEndpoint)
+        }
     }
 
     /// The one key that the assertion can be signed with: a registered one, or one at the client's `jwks_uri`.
@@ -172,35 +196,43 @@ impl Assertions {
         let uri = client.jwks_uri.as_deref().filter(|_| !client.disabled)?;
         self.remote.find(uri, jws).await.map(Candidate::Fetched)
     }
+}
 
-    /// The `exp`.
-    fn check_claims(
-        &self,
-        claims: &Map<String, Value>,
-        client_id: &str,
-        now: SystemTime,
-    ) -> Result<SystemTime, IssueError> {
-        if text(claims, "iss") != Some(client_id) || text(claims, "sub") != Some(client_id) {
-            return Err(refused("iss and sub are not the client"));
-        }
-        if text(claims, "aud") != Some(&*self.issuer) {
-            return Err(refused("aud is not the issuer identifier alone"));
-        }
-        let (now, leeway) = (numeric_date(now), LEEWAY.as_secs());
-        let expires = time(claims, "exp", false)?.ok_or(refused("it has no exp"))?;
-        if now >= expires.saturating_add(leeway) {
-            return Err(refused("it has expired"));
-        }
-        if expires > now + LIFETIME_MAX.as_secs() + leeway {
-            return Err(refused("it lives too long"));
-        }
-        for start in ["iat", "nbf"] {
-            if time(claims, start, true)?.is_some_and(|start| start > now + leeway) {
-                return Err(refused("its iat or nbf is in the future"));
-            }
-        }
-        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(expires))
+/// An assertion that was accepted.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    /// The ID of the credential that it is signed with, where its key is registered as one.
+    pub(super) credential_id: Option<String>,
+    /// The party that it is made out to.
+    pub(super) addressee: Addressee,
+}
+
+/// The party that an assertion is made out to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Addressee {
+    Issuer,
+    TokenEndpoint,
+}
+
+/// The `exp`.
+fn check_claims(claims: &Map<String, Value>, client_id: &str, now: SystemTime) -> Result<SystemTime, IssueError> {
+    if text(claims, "iss") != Some(client_id) || text(claims, "sub") != Some(client_id) {
+        return Err(refused("iss and sub are not the client"));
     }
+    let (now, leeway) = (numeric_date(now), LEEWAY.as_secs());
+    let expires = time(claims, "exp", false)?.ok_or(refused("it has no exp"))?;
+    if now >= expires.saturating_add(leeway) {
+        return Err(refused("it has expired"));
+    }
+    if expires > now + LIFETIME_MAX.as_secs() + leeway {
+        return Err(refused("it lives too long"));
+    }
+    for start in ["iat", "nbf"] {
+        if time(claims, start, true)?.is_some_and(|start| start > now + leeway) {
+            return Err(refused("its iat or nbf is in the future"));
+        }
+    }
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(expires))
 }
 
 /// A key that an assertion can be signed with.

@@ -24,6 +24,7 @@ impl Declared {
             grant_types: self.grant_types.clone(),
             jwks_uri: self.jwks_uri.clone(),
             may_impersonate: self.may_impersonate,
+            accept_token_endpoint_audience: self.accept_token_endpoint_audience,
             redirect_uris: self.redirect_uris.clone(),
             claims: self.claims.clone().into_iter().collect(),
             labels: self.labels.clone().into_iter().collect(),
@@ -52,6 +53,7 @@ impl From<v1::Client> for Declared {
             grant_types,
             jwks_uri,
             may_impersonate,
+            accept_token_endpoint_audience,
         } = client;
         let grant = |v1::Grant { audience, scopes, default_scopes }: v1::Grant| DeclaredGrant {
             audience,
@@ -66,6 +68,7 @@ impl From<v1::Client> for Declared {
             grant_types,
             jwks_uri,
             may_impersonate,
+            accept_token_endpoint_audience,
             redirect_uris,
             claims: claims.into_iter().collect(),
             labels: labels.into_iter().collect(),

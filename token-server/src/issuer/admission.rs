@@ -96,6 +96,7 @@ impl<'a> Admitted<'a> {
         self.decision.is(grant.operation());
         self.decision.claimed_by(client.claimed_id());
         let client = self.issuer.authenticate(self.decision.origin(), client).await?;
+        self.decision.authenticated(&client);
         let authorization = self.issuer.authorize(client, grant).await?;
         if self.issuer.quotas.take(&authorization.client().id, self.issuer.clock.now())? == Standing::Beyond {
             self.decision.beyond_quota();
@@ -111,6 +112,7 @@ impl<'a> Admitted<'a> {
         let TokenQuestion { client, token } = question?;
         self.decision.claimed_by(client.claimed_id());
         let client = self.issuer.authenticate(self.decision.origin(), &client).await?;
+        self.decision.authenticated(&client);
         // "Inactive" or "revoked" would be a lie about a token that may be valid.
         if is_encrypted(token.expose_secret()) {
             return Err(IssueError::invalid_request("The token is encrypted; only its audience can open it."));

@@ -142,6 +142,40 @@ async fn rfc_10070_the_audience_is_the_issuer_alone_as_a_string() {
     }
 }
 
+/// By operator's choice, for one client: libraries that are older than RFC 10070 name the token endpoint.
+#[tokio::test]
+async fn the_token_endpoint_is_an_audience_only_where_allowed() {
+    let world = world().await;
+    let made_out_to = |aud: Value| {
+        let (header, mut claims) = good("with-older-library");
+        claims["aud"] = aud;
+        sign(&world.client_key, &(header, claims))
+    };
+    let (issuer, endpoint) = ("https://issuer.example", "https://issuer.example/oauth/token");
+    for aud in [json!(issuer), json!(endpoint), json!([issuer]), json!([endpoint])] {
+        assert!(over_grpc(&world, "", &made_out_to(aud.clone())).await.is_ok(), "{aud}");
+        assert_eq!(over_http(&world, "", &made_out_to(aud.clone())).await, 200, "{aud}");
+    }
+    for aud in [
+        json!([issuer, endpoint]),
+        json!([]),
+        json!([1]),
+        json!([[endpoint]]),
+        json!("https://issuer.example/oauth/token/"),
+        json!("https://issuer.example/oauth/introspect"),
+        json!("https://other.example/oauth/token"),
+        json!(""),
+        Value::Null,
+    ] {
+        assert!(over_grpc(&world, "", &made_out_to(aud.clone())).await.is_err(), "{aud}");
+        assert_eq!(over_http(&world, "", &made_out_to(aud.clone())).await, 401, "{aud}");
+    }
+    // One assertion, once, whatever it is made out to.
+    let assertion = made_out_to(json!(endpoint));
+    assert!(over_grpc(&world, "", &assertion).await.is_ok());
+    assert_eq!(over_http(&world, "", &assertion).await, 401);
+}
+
 #[tokio::test]
 async fn rfc_8725_section_3_11_another_type_of_jwt_is_no_assertion() {
     let world = world().await;

@@ -16,6 +16,7 @@ use crate::support::{
     world, world_with,
 };
 use crate::{
+    assertion::{JWT_BEARER, good, sign},
     exchange::{ACCESS_TOKEN, ID_TOKEN, over_grpc},
     federation::{federated, request},
 };
@@ -66,6 +67,23 @@ fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
     let subscriber =
         tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
     (captured, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test]
+async fn an_assertion_for_the_token_endpoint_is_logged_each_time() {
+    let world = world().await;
+    let (captured, _guard) = capture();
+    for aud in ["https://issuer.example/oauth/token", "https://issuer.example/oauth/token", "https://issuer.example"] {
+        let (header, mut claims) = good("with-older-library");
+        claims["aud"] = json!(aud);
+        let assertion = sign(&world.client_key, &(header, claims));
+        let body =
+            format!("grant_type=client_credentials&client_assertion_type={JWT_BEARER}&client_assertion={assertion}");
+        assert_eq!(post(&world, &body).await.status, 200);
+    }
+    let named: Vec<_> = captured.audit().iter().map(|event| event.get("assertion_audience").cloned()).collect();
+    assert_eq!(named, [Some(json!("token_endpoint")), Some(json!("token_endpoint")), None]);
+    assert_eq!(captured.text().matches("an assertion for the token endpoint was accepted").count(), 2);
 }
 
 #[tokio::test]

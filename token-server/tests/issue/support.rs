@@ -243,6 +243,7 @@ fn clients_with_key(key: &SigningKey) -> Vec<Client> {
     };
     vec![
         client("with-key", None),
+        Client { accept_token_endpoint_audience: true, ..client("with-older-library", None) },
         client("expired-key", Some(start())),
         Client { disabled: true, ..client("disabled-with-key", None) },
     ]

@@ -112,6 +112,7 @@ fn full(text: &str) -> Client {
     client.grant_types = GrantType::ALL.into();
     client.jwks_uri = Some("https://orders.example/jwks.json".to_owned());
     client.may_impersonate = true;
+    client.accept_token_endpoint_audience = true;
     client.registration = Some(Registration {
         token: SecretHash::Argon2id { phc: "$argon2id$".to_owned() },
         details: RegistrationDetails {

@@ -45,6 +45,10 @@ pub(super) struct Changes {
     /// Whether an exchange may give it tokens that do not name it as the actor.
     #[arg(long, value_name = "true|false")]
     may_impersonate: Option<bool>,
+    /// Accept client assertions whose audience is the token endpoint, for libraries that cannot set the issuer. Each use is
+    /// logged.
+    #[arg(long, value_name = "true|false")]
+    accept_token_endpoint_audience: Option<bool>,
     /// A note for operators; repeat it for more. Replaces all labels.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
@@ -67,6 +71,7 @@ impl Changes {
         changed("grant_types", !self.grant_types.is_empty());
         changed("jwks_uri", self.jwks_uri.is_some());
         changed("may_impersonate", self.may_impersonate.is_some());
+        changed("accept_token_endpoint_audience", self.accept_token_endpoint_audience.is_some());
         changed("labels", !self.labels.is_empty());
         client.display_name = self.name.unwrap_or_default();
         client.grants = grants(&self.grants, &self.default_scopes)?;
@@ -76,6 +81,7 @@ impl Changes {
         client.grant_types = self.grant_types;
         client.jwks_uri = self.jwks_uri.unwrap_or_default();
         client.may_impersonate = self.may_impersonate.unwrap_or_default();
+        client.accept_token_endpoint_audience = self.accept_token_endpoint_audience.unwrap_or_default();
         client.labels = pairs("--label", &self.labels)?;
         Ok(paths)
     }

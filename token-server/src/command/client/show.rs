@@ -65,6 +65,8 @@ fn in_words(client: &Client) -> Vec<(&'static str, String)> {
     }
     add("Grant types", client.grant_types.join(" "));
     add("Keys from", client.jwks_uri.clone());
+    let older = client.accept_token_endpoint_audience;
+    add("Assertions for", (if older { "the issuer, or its token endpoint" } else { "" }).to_owned());
     add("Impersonation", (if client.may_impersonate { "allowed" } else { "" }).to_owned());
     let lifetime = client.token_lifetime.and_then(|lifetime| std::time::Duration::try_from(lifetime).ok());
     add(

@@ -32,6 +32,7 @@ pub(super) fn client(client: Option<v1::Client>) -> Result<Decoded, AdminError> 
         grant_types,
         jwks_uri,
         may_impersonate,
+        accept_token_endpoint_audience,
     } = client.ok_or_else(|| AdminError::invalid("client", "it is missing"))?;
     let draft = ClientDraft {
         client_id,
@@ -44,6 +45,7 @@ pub(super) fn client(client: Option<v1::Client>) -> Result<Decoded, AdminError> 
         grant_types,
         jwks_uri,
         may_impersonate,
+        accept_token_endpoint_audience,
         labels: labels.into_iter().collect(),
     };
     Ok(Decoded { draft, etag })

@@ -18,6 +18,7 @@ pub(super) fn client(client: Client) -> v1::Client {
         grant_types,
         jwks_uri,
         may_impersonate,
+        accept_token_endpoint_audience,
         registration: _,
         labels,
         revision: _,
@@ -40,6 +41,7 @@ pub(super) fn client(client: Client) -> v1::Client {
         grant_types: grant_types.into_iter().map(|grant_type| grant_type.name().to_owned()).collect(),
         jwks_uri: jwks_uri.unwrap_or_default(),
         may_impersonate,
+        accept_token_endpoint_audience,
     }
 }
 
