@@ -32,7 +32,7 @@ pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
 pub use reader::SecretFile;
-pub use telemetry::{AuditTarget, LogFormat, ResourceAttribute, Telemetry, Traces};
+pub use telemetry::{AuditFailure, AuditTarget, LogFormat, ResourceAttribute, Telemetry, Traces};
 pub use token_exchange::TokenExchange;
 pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 

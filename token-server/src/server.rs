@@ -9,6 +9,7 @@
 //! | requests at once, bounded in number and in time, of all peers and of each | `admission`, `lateness`, `share` |
 //! | a thread per core | `worker` |
 //! | clients that a file declares | `declared` |
+//! | decisions that can be put on record | `recordable` |
 //! | the admin services, behind this project's own layer, on record | `admin`, `guard`, `record` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
@@ -40,6 +41,7 @@ mod operations;
 mod preflight;
 mod proxy_protocol;
 mod record;
+mod recordable;
 mod rest;
 mod routes;
 mod share;
@@ -72,6 +74,7 @@ use admission::Admission;
 use assembly::{Assembly, State};
 use drain::EndOnDrain;
 use health::Health;
+use recordable::RecordableLayer;
 use routes::{Extras, Services};
 use tls::ReloadingTls;
 use worker::{Phase, Port, Worker};
@@ -159,7 +162,17 @@ impl Running {
         let drain = EndOnDrain::new(phase.subscribe());
         let (reflection, traced) = (config.admin.reflection, config.telemetry.traces.is_some());
         let admission = Admission::new(&limits);
-        let extras = Extras { reflection, admission: admission.clone(), traced, operations: own, registrar, drain };
+        let audit = telemetry::audit_lines();
+        let recordable = RecordableLayer::new(audit.clone(), config.telemetry.audit_failure);
+        let extras = Extras {
+            reflection,
+            admission: admission.clone(),
+            recordable: recordable.clone(),
+            traced,
+            operations: own,
+            registrar,
+            drain,
+        };
         let services = routes::services(Arc::clone(&issuer), admin, &health, extras)?;
 
         let mut accepting = JoinSet::new();
@@ -172,12 +185,15 @@ impl Running {
         if let (Some((listener, address)), Some(routes)) = (asked, ext_authz) {
             let own = ext_authz::tls(&config)?.map(Arc::new);
             tls.extend(own.clone());
-            let port = Port::new(routes::only(routes, &admission), own, &limits, phase.subscribe());
+            let port = Port::new(routes::only(routes, &admission, &recordable), own, &limits, phase.subscribe());
             workers.extend(serve(listener, &port, config.listen.threads, &mut accepting)?);
             ext_authz_address = Some(address);
         }
 
         background.spawn(keep_up(metrics));
+        if let Some(audit) = audit {
+            background.spawn(health.clone().watch_audit(audit));
+        }
         state.watch(&health, &mut background);
         for tls in &tls {
             background.spawn(Arc::clone(tls).watch());
@@ -241,9 +257,10 @@ impl Running {
         self.workers.iter().map(|worker| worker.desk.connections()).collect()
     }
 
-    /// Looks at the certificate files, and at the file that declares the clients where there is one, without waiting
-    /// for the next interval.
+    /// Reads the certificate files anew, and the file that declares the clients where there is one, without waiting
+    /// for the next interval. Opens the audit file anew.
     pub fn reload(&self) {
+        telemetry::reopen();
         for tls in &self.tls {
             tls.reload_and_report();
         }

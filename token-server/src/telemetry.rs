@@ -1,33 +1,35 @@
 //! What the server tells about itself: log lines, the audit stream, metrics, traces.
 //!
-//! Nothing here delays a request: lines are written by threads of their own. When those cannot keep up, log
-//! lines are dropped, and audit lines are waited for: a decision without a record is worse than a slow one.
+//! Nothing here blocks a thread that answers requests: lines are written by threads of their own. When those cannot keep
+//! up, log lines are dropped, and decisions wait for room in front of [`crate::issuer`]: a decision without a record is
+//! worse than a slow one.
 
 mod audit;
 mod described;
 mod json;
 mod lines;
+mod log;
 mod traces;
 
-use std::{fs::OpenOptions, io, path::PathBuf, sync::OnceLock};
+use std::{io, path::PathBuf, sync::OnceLock};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
     audit::TARGET,
-    config::{AuditTarget, LogFormat, Telemetry},
-    trace,
+    config::{AuditTarget, Telemetry},
 };
 use audit::AuditLines;
-use described::AUDIT_LINES_LOST;
-use json::InTrace;
-use lines::{Lines, Writing};
+use described::{AUDIT_LINES_LOST, LOG_LINES_LOST};
+use lines::{AUDIT_BYTES_MAX, LOG_BYTES_MAX, NamedFile, Sink, Stream, Writing};
 use traces::Tracing;
+
+pub(crate) use described::AUDIT_WRITABLE;
+#[cfg(test)]
+pub(crate) use lines::tests::stalled;
+pub(crate) use lines::{Condition, Lines};
 
 /// Upper bounds of latencies, in seconds: from a cache hit to a store that is stuck.
 const LATENCY_BUCKETS: [f64; 12] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
@@ -46,20 +48,24 @@ pub enum TelemetryError {
     /// The collector of spans cannot be addressed.
     #[error("spans cannot be sent")]
     Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system has no more descriptors.
+    #[error("cannot write to standard output or standard error")]
+    Stream(#[source] io::Error),
     /// The system has no more threads.
-    #[error("cannot start the thread that writes the audit stream")]
+    #[error("cannot start the thread that writes lines")]
     Thread(#[source] io::Error),
     /// Another subscriber is in place.
     #[error("logging is set up already")]
     SetUpAlready(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Keeps the writing threads alive; dropped, they write what is left.
+/// Keeps the writing threads alive; dropped, they write what is left, for a bounded time.
 #[derive(Debug)]
 #[must_use = "dropped, nothing more is written"]
 pub struct Writers {
-    _log: WorkerGuard,
+    // In this order: the log says what became of the audit lines.
     _audit: Option<Writing>,
+    _log: Writing,
     tracing: Option<Tracing>,
 }
 
@@ -80,28 +86,56 @@ impl Writers {
 /// When the audit file cannot be opened, the collector's URL or certificate authority cannot be used, or the process
 /// has a subscriber already.
 pub fn init(settings: &Telemetry) -> Result<Writers, TelemetryError> {
-    let (writer, log_guard) = NonBlockingBuilder::default().lossy(true).finish(io::stderr());
-    let (lines, writing) = match &settings.audit {
-        AuditTarget::Off => None,
-        AuditTarget::StandardOutput => Some(audit_to(io::stdout())?),
-        AuditTarget::StandardError => Some(audit_to(io::stderr())?),
-        AuditTarget::File(path) => Some(audit_to(open(path)?)?),
-    }
-    .unzip();
+    // The recorder first: a counter that is made before it counts for nobody.
+    metrics();
+    let errors = Stream::of(&io::stderr()).map_err(TelemetryError::Stream)?;
+    let (log, log_writing) = start(errors, LOG_BYTES_MAX, LOG_LINES_LOST)?;
+    let (audit, audit_writing) = match &settings.audit {
+        AuditTarget::Off => (None, None),
+        // One writer for both, so that no line ends up within another.
+        AuditTarget::StandardError => (Some(log.sharing(AUDIT_BYTES_MAX, ::metrics::counter!(AUDIT_LINES_LOST))), None),
+        AuditTarget::StandardOutput => {
+            let output = Stream::of(&io::stdout()).map_err(TelemetryError::Stream)?;
+            start(output, AUDIT_BYTES_MAX, AUDIT_LINES_LOST).map(|(lines, writing)| (Some(lines), Some(writing)))?
+        }
+        AuditTarget::File(path) => {
+            let file = NamedFile::open(path);
+            let file = file.map_err(|source| TelemetryError::AuditFile { path: path.clone(), source })?;
+            start(file, AUDIT_BYTES_MAX, AUDIT_LINES_LOST).map(|(lines, writing)| (Some(lines), Some(writing)))?
+        }
+    };
     let tracing = settings.traces.as_ref().map(Tracing::start).transpose().map_err(TelemetryError::Traces)?;
     let layers = [
-        Some(log(settings, writer)),
-        lines.map(|lines| audit(lines, tracing.is_some())),
+        Some(log::layer(settings, log)),
+        audit.clone().map(|lines| audit_layer(lines, tracing.is_some())),
         tracing.as_ref().map(|tracing| tracing.layer().boxed()),
     ];
     subscriber(layers.into_iter().flatten().collect()).try_init()?;
-    Ok(Writers { _log: log_guard, _audit: writing, tracing })
+    if let Some(audit) = audit {
+        // The subscriber was the first, so this is too.
+        let _ = AUDIT.set(audit);
+    }
+    Ok(Writers { _audit: audit_writing, _log: log_writing, tracing })
 }
 
-fn audit_to(sink: impl io::Write + Send + 'static) -> Result<(Lines, Writing), TelemetryError> {
-    // The recorder first: a counter that is made before it counts for nobody.
-    metrics();
-    Lines::start(sink, ::metrics::counter!(AUDIT_LINES_LOST)).map_err(TelemetryError::Thread)
+/// The process's audit lines, once [`init`] has sent them somewhere.
+static AUDIT: OnceLock<Lines> = OnceLock::new();
+
+/// Where this process's audit lines are left. `None` where they go nowhere, or where an application has a subscriber of
+/// its own.
+pub(crate) fn audit_lines() -> Option<Lines> {
+    AUDIT.get().cloned()
+}
+
+/// Has the audit file opened anew: it may have been renamed.
+pub(crate) fn reopen() {
+    if let Some(lines) = AUDIT.get() {
+        lines.reopen();
+    }
+}
+
+fn start(sink: impl Sink, bytes_max: usize, lost: &'static str) -> Result<(Lines, Writing), TelemetryError> {
+    Lines::start(sink, bytes_max, ::metrics::counter!(lost)).map_err(TelemetryError::Thread)
 }
 
 type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -112,26 +146,8 @@ fn subscriber(layers: Vec<AnyLayer>) -> impl Subscriber + Send + Sync {
     tracing_subscriber::registry().with(layers)
 }
 
-fn audit(lines: Lines, traced: bool) -> AnyLayer {
+fn audit_layer(lines: Lines, traced: bool) -> AnyLayer {
     AuditLines::new(lines, traced).with_filter(filter_fn(|event| event.target() == TARGET)).boxed()
-}
-
-fn log(settings: &Telemetry, writer: NonBlocking) -> AnyLayer {
-    // The audit stream and spans have their own places, and this is not it.
-    let filter = EnvFilter::new(format!("{},{TARGET}=off,{}=off", settings.log_filter, trace::TARGET));
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    match settings.log_format {
-        LogFormat::Text => layer.with_ansi(false).with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).map_event_format(InTrace).with_filter(filter).boxed(),
-    }
-}
-
-fn open(path: &PathBuf) -> Result<std::fs::File, TelemetryError> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|source| TelemetryError::AuditFile { path: path.clone(), source })
 }
 
 /// The process's metrics. The first call puts the recorder in place.
@@ -157,15 +173,15 @@ pub(crate) fn metrics() -> PrometheusHandle {
 mod tests {
     use super::*;
 
-    fn nothing_written() -> (AnyLayer, AnyLayer, (WorkerGuard, Writing)) {
-        let (writer, guard) = NonBlockingBuilder::default().finish(io::sink());
-        let (lines, writing) = Lines::start(io::sink(), ::metrics::Counter::noop()).unwrap();
-        (log(&Telemetry::default(), writer), audit(lines, false), (guard, writing))
+    fn nothing_written() -> (AnyLayer, AnyLayer, Writing) {
+        let (lines, writing) = start(lines::tests::Memory::default(), AUDIT_BYTES_MAX, AUDIT_LINES_LOST).unwrap();
+        (log::layer(&Telemetry::default(), lines.clone()), audit_layer(lines, false), writing)
     }
 
     #[test]
     fn where_traces_are_off_their_spans_are_not_even_made() {
-        let (log, audit, _writers) = nothing_written();
+        use crate::trace;
+        let (log, audit, _writing) = nothing_written();
         tracing::subscriber::with_default(subscriber(vec![log, audit]), || {
             assert!(tracing::info_span!(target: trace::TARGET, "decision").is_disabled());
             assert!(tracing::enabled!(target: TARGET, tracing::Level::INFO));

@@ -20,7 +20,8 @@ use crate::{
 /// Serves tokens as a configuration file says, until SIGTERM or SIGINT.
 ///
 /// Requests in flight then have [limits] drain_deadline to end; a second signal ends them at once. SIGHUP reloads the
-/// certificate files and a file that declares the clients. They are also checked for changes at intervals.
+/// certificate files and a file that declares the clients, which are also checked for changes at intervals, and reopens the
+/// audit file.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -105,7 +106,10 @@ pub(super) fn load(file: Option<&std::path::Path>) -> Result<Config, Failure> {
 
 /// Sends logs, the audit stream and spans where the configuration says.
 pub(super) fn start_telemetry(config: &Config) -> Result<Writers, Failure> {
-    telemetry::init(&config.telemetry).map_err(|error| Failure::failed("cannot write logs", error))
+    let writers = telemetry::init(&config.telemetry).map_err(|error| Failure::failed("cannot write logs", error))?;
+    // The standard hook writes to standard error itself, and a thread that panics would wait for its reader.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(writers)
 }
 
 /// Waits for SIGTERM or SIGINT, then for the requests in flight until a second signal. On SIGHUP reloads the files.

@@ -24,6 +24,8 @@ pub struct Telemetry {
     pub log_filter: String,
     /// Where the audit stream goes, one JSON object a line.
     pub audit: AuditTarget,
+    /// What becomes of decisions while audit lines cannot be written.
+    pub audit_failure: AuditFailure,
     /// Where spans go, by OTLP; absent: nothing is traced.
     pub traces: Option<Traces>,
 }
@@ -34,6 +36,7 @@ impl Default for Telemetry {
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
             audit: AuditTarget::StandardOutput,
+            audit_failure: AuditFailure::Continue,
             traces: None,
         }
     }
@@ -59,6 +62,15 @@ pub enum AuditTarget {
     StandardError,
     /// A file that is appended to.
     File(PathBuf),
+}
+
+/// What becomes of decisions while audit lines cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditFailure {
+    /// They are made; lines beyond what memory holds are lost, and counted.
+    Continue,
+    /// They are refused.
+    Refuse,
 }
 
 /// `[telemetry.traces]`: spans, by OTLP over gRPC.
@@ -96,6 +108,7 @@ impl Telemetry {
             log_format: section.or("log_format", default.log_format),
             log_filter,
             audit: section.or("audit", default.audit),
+            audit_failure: section.or("audit_failure", default.audit_failure),
             traces: Traces::read(section.section("traces")),
         };
         section.finish();
@@ -160,6 +173,18 @@ impl Setting for LogFormat {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Err(format!("{} is not a log format", describe(value))),
+        }
+    }
+}
+
+impl Setting for AuditFailure {
+    const ALLOWED: &'static str = r#""continue" or "refuse""#;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match String::read(value)?.as_str() {
+            "continue" => Ok(Self::Continue),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err(format!("{} is neither", describe(value))),
         }
     }
 }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use tonic::body::Body;
 
-use crate::{http as oauth, origin::Origin, service::status};
+use crate::{error::IssueError, http as oauth, origin::Origin, service::status};
 
 /// gRPC, in each of its forms, or HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,14 @@ impl Face {
         match self {
             Self::Grpc => status::overloaded(origin).into_http(),
             Self::Http => oauth::overloaded(origin).map(Body::new),
+        }
+    }
+
+    /// It cannot be answered, for that reason.
+    pub(super) fn refused(self, error: &IssueError, origin: &Origin) -> Response<Body> {
+        match self {
+            Self::Grpc => status::of_issue_error(error, origin, &HeaderValue::from_static("")).into_http(),
+            Self::Http => oauth::refused(error, origin).map(Body::new),
         }
     }
 

@@ -15,10 +15,17 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use crate::store::ChangeLog;
+use crate::{
+    store::ChangeLog,
+    telemetry::{AUDIT_WRITABLE, Condition, Lines},
+};
 
 /// Services that answer from memory; the empty name stands for the server.
-const FROM_MEMORY: [&str; 3] = ["", "m2m.token.v1.TokenService", "m2m.token.v1.TrustService"];
+const FROM_MEMORY: [&str; 3] = [SERVER, "m2m.token.v1.TokenService", TRUST];
+/// The server as a whole.
+const SERVER: &str = "";
+/// The one that decides nothing.
+const TRUST: &str = "m2m.token.v1.TrustService";
 /// Services that need the store.
 const FROM_STORE: [&str; 3] = ["m2m.admin.v1.AuditService", CLIENTS, "m2m.admin.v1.KeyService"];
 /// The one that also needs the file of clients, where there is one.
@@ -27,6 +34,8 @@ const CLIENTS: &str = "m2m.admin.v1.ClientService";
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// ... and how long it may take to say so.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the audit stream is asked whether it can be written.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the server says about its health.
 #[derive(Clone, Debug)]
@@ -41,13 +50,16 @@ struct Conditions {
     serving: AtomicBool,
     store: AtomicBool,
     clients_file: AtomicBool,
+    /// Whether decisions can be put on record.
+    audit: AtomicBool,
 }
 
 impl Conditions {
     fn allow(&self, service: &str) -> bool {
         let store = !FROM_STORE.contains(&service) || self.store.load(Ordering::Acquire);
         let clients = service != CLIENTS || self.clients_file.load(Ordering::Acquire);
-        self.serving.load(Ordering::Acquire) && store && clients
+        let audit = service == TRUST || self.audit.load(Ordering::Acquire);
+        self.serving.load(Ordering::Acquire) && store && clients && audit
     }
 }
 
@@ -58,6 +70,7 @@ impl Health {
             serving: AtomicBool::new(false),
             store: AtomicBool::new(true),
             clients_file: AtomicBool::new(true),
+            audit: AtomicBool::new(true),
         };
         Self { reporter: HealthReporter::new(), conditions: Arc::new(conditions) }
     }
@@ -65,7 +78,11 @@ impl Health {
     /// Everything serves, or nothing does any more.
     pub(super) async fn set_serving(&self, serving: bool) {
         self.conditions.serving.store(serving, Ordering::Release);
-        metrics::gauge!("token_server_ready").set(f64::from(serving));
+        self.tell_all().await;
+    }
+
+    async fn tell_all(&self) {
+        metrics::gauge!("token_server_ready").set(f64::from(self.is_serving()));
         self.tell(&FROM_MEMORY).await;
         self.tell(&FROM_STORE).await;
     }
@@ -106,9 +123,27 @@ impl Health {
         }
     }
 
+    /// Watches the audit stream, until dropped. While it cannot be written, new requests should go elsewhere: decisions
+    /// are refused here, or leave no record.
+    pub(super) async fn watch_audit(self, lines: Lines) {
+        loop {
+            tokio::time::sleep(AUDIT_INTERVAL).await;
+            let writable = lines.condition(tokio::time::Instant::now().into_std()) != Condition::Unwritable;
+            if self.conditions.audit.swap(writable, Ordering::AcqRel) != writable {
+                metrics::gauge!(AUDIT_WRITABLE).set(f64::from(writable));
+                if writable {
+                    tracing::info!("the audit stream is written again: ready");
+                } else {
+                    tracing::error!("the audit stream cannot be written: not ready until it can");
+                }
+                self.tell_all().await;
+            }
+        }
+    }
+
     /// Whether new requests should come here.
     pub(super) fn is_serving(&self) -> bool {
-        self.conditions.serving.load(Ordering::Acquire)
+        self.conditions.allow(SERVER)
     }
 
     /// grpc.health.v1.
@@ -120,7 +155,10 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{LogPage, StoreError};
+    use crate::{
+        store::{LogPage, StoreError},
+        telemetry::stalled,
+    };
 
     async fn told(health: &Health, service: &str) -> i32 {
         use tonic_health::pb::{HealthCheckRequest, health_server::Health as _};
@@ -180,6 +218,24 @@ mod tests {
         }
 
         async fn changed(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_audit_stream_that_takes_nothing_takes_readiness_with_it() {
+        let (health, stalled) = (Health::new(), stalled());
+        health.set_serving(true).await;
+        let watching = tokio::spawn(health.clone().watch_audit(stalled.lines()));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(health.is_serving(), "nothing is to be written");
+        stalled.fill();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(!health.is_serving());
+        assert_eq!((told(&health, SERVER).await, told(&health, TRUST).await), (2, 1));
+        stalled.take_all();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(health.is_serving());
+        assert_eq!(told(&health, CLIENTS).await, 1);
+        watching.abort();
     }
 
     /// Known clients still get tokens: nobody should restart the server for it, or send requests elsewhere.

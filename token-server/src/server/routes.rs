@@ -22,6 +22,7 @@ use super::{
     framing::Framing,
     front::Front,
     health::Health,
+    recordable::{Recordable, RecordableLayer},
     spans::Spans,
     timing::{Timed, Timing},
 };
@@ -39,6 +40,8 @@ pub(super) struct Extras {
     pub(super) reflection: bool,
     /// How many requests are done at once, and for how long.
     pub(super) admission: Admission,
+    /// Decisions that can be put on record.
+    pub(super) recordable: RecordableLayer,
     /// A span for each request.
     pub(super) traced: bool,
     /// Metrics and health over HTTP, where they have no port of their own.
@@ -50,7 +53,7 @@ pub(super) struct Extras {
 }
 
 /// Everything that the port bears.
-pub(super) type Services = Admitting<Timed<Front>>;
+pub(super) type Services = Admitting<Timed<Recordable<Front>>>;
 
 /// Puts the port together.
 pub(super) fn services(
@@ -86,12 +89,12 @@ pub(super) fn services(
     let front = Front::new(router);
     // A span for each request is the router's work.
     let front = if extras.traced { front } else { front.with_tokens(tokens, endpoint) };
-    Ok(extras.admission.layer(Timing::new().layer(front)))
+    Ok(extras.admission.layer(Timing::new().layer(extras.recordable.layer(front))))
 }
 
 /// A port that bears nothing but `router`.
-pub(super) fn only(router: Router, admission: &Admission) -> Services {
-    admission.layer(Timing::new().layer(Front::new(router)))
+pub(super) fn only(router: Router, admission: &Admission, recordable: &RecordableLayer) -> Services {
+    admission.layer(Timing::new().layer(recordable.layer(Front::new(router))))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -75,7 +75,7 @@ impl<S: Subscriber> Layer<S> for AuditLines {
                 let _ = write!(line.text, r#","trace_id":"{trace_id}","span_id":"{span_id}""#);
             }
             line.text.push_str("}\n");
-            self.lines.push(&line.text);
+            self.lines.push(line.text.as_bytes());
         });
     }
 }
@@ -137,12 +137,15 @@ mod tests {
     use metrics::Counter;
     use tracing_subscriber::layer::SubscriberExt as _;
 
-    use super::{super::lines::tests::Sink, *};
+    use super::{
+        super::lines::{AUDIT_BYTES_MAX, tests::Memory},
+        *,
+    };
 
     #[test]
     fn a_line_is_one_json_object_whatever_is_in_it() {
-        let sink = Sink::default();
-        let (lines, writing) = Lines::start(sink.clone(), Counter::noop()).unwrap();
+        let sink = Memory::default();
+        let (lines, writing) = Lines::start(sink.clone(), AUDIT_BYTES_MAX, Counter::noop()).unwrap();
         let subscriber = tracing_subscriber::registry().with(AuditLines::new(lines, false));
         tracing::subscriber::with_default(subscriber, || {
             let client_id = "a\"b\\c\nd\u{7f}é";

@@ -5,6 +5,10 @@ use token_interceptor::clock::{Clock as _, SystemClock};
 
 /// Audit lines that could not be written.
 pub(super) const AUDIT_LINES_LOST: &str = "token_server_audit_lines_lost_total";
+/// Log lines that could not be written.
+pub(super) const LOG_LINES_LOST: &str = "token_server_log_lines_lost_total";
+/// Whether audit lines can be written.
+pub(crate) const AUDIT_WRITABLE: &str = "token_server_audit_writable";
 
 /// Describes every metric, and begins those that must not be missing.
 pub(super) fn describe() {
@@ -21,6 +25,8 @@ fn describe_process() {
     describe_gauge!("token_server_start_time_seconds", Unit::Seconds, "When the process started, since 1970.");
     describe_gauge!("token_server_ready", "1 while new requests should come, as /readyz says.");
     describe_counter!(AUDIT_LINES_LOST, "Audit lines that could not be written.");
+    describe_counter!(LOG_LINES_LOST, "Log lines that could not be written.");
+    describe_gauge!(AUDIT_WRITABLE, "1 while audit lines can be written, 0 while their destination takes nothing.");
     describe_counter!("token_server_spans_lost_total", "Spans that the collector did not take.");
 }
 
@@ -126,9 +132,11 @@ fn begin() {
     let now = SystemClock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     gauge!("token_server_start_time_seconds").set(now.as_secs_f64());
     gauge!("token_server_ready").set(0.0);
+    gauge!(AUDIT_WRITABLE).set(1.0);
     gauge!("token_server_connections").set(0.0);
     for name in [
         AUDIT_LINES_LOST,
+        LOG_LINES_LOST,
         "token_server_tls_handshakes_failed_total",
         "token_server_spans_lost_total",
         "token_server_connections_refused_total",

@@ -285,6 +285,8 @@ fn endpoints(world: &World, secret: &str, token: &str) {
                 "userinfo_endpoint" => {
                     world.http("get_user_info", &format!("GET {path}\nAuthorization: Bearer {token}"), "", good);
                 }
+                // Decides nothing.
+                "authorization_endpoint" => {}
                 "registration_endpoint" => registration(world, path, good),
                 other => panic!("{other} has no case here"),
             }

@@ -10,6 +10,7 @@
 
 mod admin;
 mod agent;
+mod audit_destination;
 mod audit_stream;
 mod backup;
 mod check;

@@ -87,19 +87,24 @@ impl Serving {
 
     /// And what it logged until it served.
     pub(crate) fn start_telling(home: &Path) -> (Self, String) {
-        Self::launch(home, &[])
+        Self::launch(home, &[], Stdio::piped())
+    }
+
+    /// With another standard output.
+    pub(crate) fn start_writing_to(home: &Path, output: impl Into<Stdio>) -> (Self, String) {
+        Self::launch(home, &[], output.into())
     }
 
     /// With variables beside those that every run has.
     pub(crate) fn start_with(home: &Path, variables: &[(&str, &str)]) -> Self {
-        Self::launch(home, variables).0
+        Self::launch(home, variables, Stdio::piped()).0
     }
 
-    fn launch(home: &Path, variables: &[(&str, &str)]) -> (Self, String) {
+    fn launch(home: &Path, variables: &[(&str, &str)], output: Stdio) -> (Self, String) {
         let mut command = program(home);
         command.envs(variables.iter().copied());
         command.args(["serve", "--config", "a.toml"]).env("TOKEN_SERVER__TELEMETRY__LOG_FORMAT", "json");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(output).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let told = lines_until(&mut log, "\"serving\"");
         let serving: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();

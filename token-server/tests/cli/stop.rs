@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Far longer than anything here should take.
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 fn configured(home: &Path, more: &str) {
     let text = config(home).replace("[store]", "operations_address = \"127.0.0.1:0\"\n[store]");
@@ -43,13 +43,13 @@ fn address_in(log: &str) -> String {
     line["address"].as_str().unwrap().to_owned()
 }
 
-fn probe(address: &str, path: &str) -> u16 {
+pub(crate) fn probe(address: &str, path: &str) -> u16 {
     let answer = crate::traces::get(&format!("http://{address}"), path);
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 /// Until it is so; a supervisor asks again and again too.
-fn eventually(mut so: impl FnMut() -> bool) {
+pub(crate) fn eventually(mut so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !so() {
         assert!(started.elapsed() < LONG);
