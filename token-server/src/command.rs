@@ -18,6 +18,7 @@ mod output;
 mod policy;
 mod serve;
 mod signals;
+mod supervisor;
 mod token;
 
 use std::{

@@ -191,6 +191,51 @@ fn replicas_share_a_store_and_drain_one_after_another() {
     assert_eq!(text.matches("secretName:").count(), text.matches("defaultMode: 0440").count());
 }
 
+/// Each of the two is complete in itself, and changes by rollout alone.
+#[test]
+fn manifests_are_complete_and_keep_metrics_from_strangers() {
+    for file in ["kubernetes/token-server.yaml", "kubernetes/postgres.yaml"] {
+        let text = read(file);
+        let documents = documents(&text);
+        let of_kind = |kind: &str| {
+            let found = documents.iter().find(|document| document["kind"].as_str() == Some(kind));
+            found.unwrap_or_else(|| panic!("{file} has no {kind}"))
+        };
+        for kind in ["ConfigMap", "ServiceAccount", "Service", "NetworkPolicy", "PodDisruptionBudget"] {
+            of_kind(kind);
+        }
+        let config = of_kind("ConfigMap");
+        assert_eq!(config["immutable"].as_bool(), Some(true), "{file}: what changes in place is never rolled out");
+        let name = config["metadata"]["name"].as_str().unwrap();
+        assert!(text.contains(&format!("configMap:\n            name: {name}\n")), "{file}");
+        let ports = of_kind("Service")["spec"]["ports"].as_vec().unwrap();
+        assert!(ports.iter().any(|port| port["port"].as_integer() == Some(9090)), "{file}");
+        let rules = of_kind("NetworkPolicy")["spec"]["ingress"].as_vec().unwrap();
+        for rule in rules {
+            let open = !rule.contains_mapping_key("from");
+            assert_eq!(rule["ports"][0]["port"].as_str(), Some(if open { "grpc" } else { "operations" }), "{file}");
+        }
+        assert_eq!(rules.len(), 2, "{file}");
+    }
+    for file in ["token-server.yaml", "postgres.yaml", "agent-sidecar.yaml"] {
+        let text = read(&format!("kubernetes/{file}"));
+        for image in text.lines().filter_map(|line| line.trim().strip_prefix("image: ")) {
+            assert!(image.contains('/') && !image.ends_with(":latest"), "{file}: {image} cannot be pulled");
+        }
+    }
+    assert_eq!(documents(&read("kubernetes/monitoring/pod-monitor.yaml"))[0]["kind"].as_str(), Some("PodMonitor"));
+}
+
+/// PostgreSQL's URL comes from the environment alone.
+#[test]
+fn the_configuration_of_replicas_is_good() {
+    let text = read("kubernetes/postgres.yaml");
+    let documents = documents(&text);
+    let config = documents.iter().find(|document| document["kind"].as_str() == Some("ConfigMap")).unwrap();
+    let toml = config["data"]["token-server.toml"].as_str().unwrap();
+    assert!(!toml.contains("sqlite") && !toml.contains("\n[store]"), "{toml}");
+}
+
 /// Settings, commands and metrics that the operator's handbook speaks of.
 #[tokio::test]
 async fn handbook_speaks_of_what_there_is() {
@@ -232,7 +277,10 @@ fn other_yaml_is_well_formed_and_runs_subcommands_that_there_are() {
         std::process::Command::new(env!("CARGO_BIN_EXE_token-server")).args(["agent", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     assert_eq!(arguments[0], "agent");
-    for argument in &arguments[1..] {
+    let probe = pods[0]["spec"]["initContainers"][0]["startupProbe"]["exec"]["command"].as_vec().unwrap();
+    let probe: Vec<_> = probe.iter().map(|argument| argument.as_str().unwrap()).collect();
+    assert_eq!(probe[..2], ["token-server", "agent"]);
+    for argument in arguments[1..].iter().chain(&probe[2..]) {
         let flag = argument.split('=').next().unwrap();
         assert!(help.contains(flag), "{flag}");
     }
@@ -254,6 +302,7 @@ fn unit_file_checks_the_configuration_and_waits_for_the_drain() {
     let stop = of("TimeoutStopSec").trim_end_matches('s').parse().unwrap();
     assert!(Duration::from_secs(stop) > Limits::default().drain_deadline);
     assert_eq!(of("NoNewPrivileges"), "yes");
+    assert_eq!(of("Type"), "notify");
 }
 
 #[test]

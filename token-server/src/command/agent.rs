@@ -3,11 +3,13 @@
 //! The file holds the token and nothing else, as gRFC A97 and Kubernetes' projected tokens have it. It is
 //! replaced in one step, long before the token in it expires; readers open it again for each use.
 
+mod probe;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use token_interceptor::{
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     refresh::{FreshToken, TokenError},
     source::TokenRequest,
 };
@@ -52,6 +54,9 @@ pub(super) struct Agent {
     /// Write each file once and end. The exit code tells why a token was not issued.
     #[arg(long)]
     once: bool,
+    /// Succeed if each file holds a token that has not expired; ask no server and write nothing. For probes.
+    #[arg(long, conflicts_with = "once")]
+    probe: bool,
     /// Exchange the token in this file for tokens that act for its subject (RFC 8693).
     #[arg(long, value_name = "FILE")]
     subject_token_file: Option<PathBuf>,
@@ -75,6 +80,10 @@ struct Kept {
 
 impl Agent {
     pub(super) fn run(mut self, _: &mut Output) -> Result<(), Failure> {
+        if self.probe {
+            let now = SystemClock.now();
+            return self.requests()?.iter().try_for_each(|(audience, (file, _))| probe::check(audience, file, now));
+        }
         if let Some(endpoint) = &self.token_endpoint {
             self.connection.issuer.get_or_insert(endpoint.clone());
         }

@@ -10,6 +10,7 @@ use super::{
     output::{Output, note},
     runtime,
     signals::{Asked, Signals},
+    supervisor::{self, State},
 };
 use crate::{
     config::Config,
@@ -57,6 +58,7 @@ impl Serve {
                 running = Running::start(config) => {
                     let running = running.map_err(cannot_start)?;
                     tracing::info!(address = %running.local_addr(), issuer = %running.issuer(), "serving");
+                    supervisor::tell(State::Ready);
                     until_stopped(running, &mut signals).await;
                 }
                 // A store that does not answer can delay the start.
@@ -117,6 +119,7 @@ pub(super) async fn until_stopped(running: Running, signals: &mut Signals) {
     while signals.next().await == Asked::Reload {
         running.reload();
     }
+    supervisor::tell(State::Stopping);
     running.shutdown_unless(told_to_stop(signals)).await;
 }
 
