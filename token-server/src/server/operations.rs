@@ -10,10 +10,11 @@ use super::{
     ServeError,
     admission::Admission,
     health::Health,
+    recordable::RecordableLayer,
     routes,
     worker::{Phase, Port, Worker},
 };
-use crate::config::Limits;
+use crate::config::{AuditFailure, Limits};
 
 /// Connections to the port for operators: for a few scrapers and the probes of a node.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -48,7 +49,7 @@ pub(super) fn serve(
     let limits =
         Limits { connections: CONNECTIONS_MAX, connections_per_peer: CONNECTIONS_PER_PEER_MAX, ..limits.clone() };
     let phase = watch::Sender::new(Phase::Serving);
-    let services = routes::only(router, &Admission::new(&limits));
+    let services = routes::only(router, &Admission::new(&limits), &RecordableLayer::new(None, AuditFailure::Continue));
     let port = Port::new(services, None, &limits, phase.subscribe());
     let mut workers = super::serve(listener, &port, 1, background)?;
     let worker = workers.pop().ok_or_else(|| ServeError::internal("the port for operators has no worker"))?;
