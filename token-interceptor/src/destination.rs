@@ -5,9 +5,9 @@ use url::Host;
 
 use crate::http_client::is_loopback;
 
-/// A place that tokens may be sent to. Holding one is the proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Destination(());
+/// The check of a destination for credentials and tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination;
 
 /// The destination is in plaintext, and not on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,13 +22,13 @@ impl Destination {
     /// # Errors
     ///
     /// For everything else: whoever sits between could read the token and use it.
-    pub fn of(uri: &Uri) -> Result<Self, PlaintextRefused> {
+    pub fn of(uri: &Uri) -> Result<(), PlaintextRefused> {
         let safe = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(_) => uri.host().is_some_and(on_this_machine),
             None => false,
         };
-        if safe { Ok(Self(())) } else { Err(PlaintextRefused { destination: name(uri) }) }
+        if safe { Ok(()) } else { Err(PlaintextRefused { destination: name(uri) }) }
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`backoff`], [`pace`] | how long to leave a source alone |
-//! | [`machine`] | when to ask and what to give out: the state machine, pure |
-//! | [`snapshot`] | what calls read, without a lock |
-//! | [`shared`] | what calls and the task have in common |
-//! | [`task`] | the one background task per token, around the machine |
+//! | `backoff`, `pace` | how long to leave a source alone |
+//! | `machine` | when to ask and what to give out: the state machine, pure |
+//! | `snapshot` | what calls read, without a lock |
+//! | `shared` | what calls and the task have in common |
+//! | `task` | the one background task per token, around the machine |
 //!
 //! A call with a usable token in reach reads a snapshot and never waits; renewal happens in the background,
 //! ahead of expiry, one request at a time. Dropping a call cancels nothing; dropping the last [`FreshToken`]
@@ -21,7 +21,11 @@ mod skew;
 mod snapshot;
 mod task;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 pub(crate) use machine::Keep;
 use shared::Shared;
@@ -160,8 +164,32 @@ impl FreshToken {
         self.shared().request()
     }
 
+    /// Whether both are handles of one token.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A handle that does not keep the token fresh.
+    pub(crate) fn downgrade(&self) -> WeakToken {
+        WeakToken(Arc::downgrade(&self.0))
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.0.0
+    }
+}
+
+/// A token as long as others hold it.
+pub(crate) struct WeakToken(Weak<Last>);
+
+impl WeakToken {
+    pub(crate) fn upgrade(&self) -> Option<FreshToken> {
+        self.0.upgrade().map(FreshToken)
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

@@ -43,14 +43,17 @@ impl Attaching {
             access: Access::Require(requirement),
             kind: MethodKind::Unary,
         };
-        let layer = TokenLayer::new(StaticToken::new(&value).unwrap())
-            .policy(&[method])
-            .any_destination(danger::AllowPlaintext);
+        let layer = TokenLayer::new(StaticToken::new(&value).unwrap()).policy(&[method]);
         let token = layer.token(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));
         runtime.block_on(token.get()).unwrap();
         let mut header = HeaderValue::try_from(format!("Bearer {value}")).unwrap();
         header.set_sensitive(true);
-        Self { bare: ArcSwap::from_pointee(header), token, attach: layer.layer(Nothing).into(), _runtime: runtime }
+        Self {
+            bare: ArcSwap::from_pointee(header),
+            token,
+            attach: layer.any_destination(danger::AllowPlaintext).layer(Nothing).into(),
+            _runtime: runtime,
+        }
     }
 
     /// The least: no clock, so no expiry.

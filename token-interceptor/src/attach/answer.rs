@@ -84,10 +84,18 @@ pub(super) fn no_caller() -> Answer {
     )
 }
 
-/// The program never said where the calls go.
-pub(super) fn destination_unknown() -> Answer {
+/// A request that names a plaintext destination of its own.
+pub(super) fn plaintext_refused() -> Answer {
     Answer::new(
         ErrorReason::PreconditionFailed,
-        "no token is sent to a destination that is not known: name it by TokenLayer::destination",
+        "no token is sent in plaintext to another machine: use https, or name danger::AllowPlaintext",
+    )
+}
+
+/// A request that passes on an `authorization` header, which may be another's.
+pub(super) fn authorization_refused() -> Answer {
+    Answer::new(
+        ErrorReason::PreconditionFailed,
+        "the call brings an authorization header of its own: remove it, or see TokenLayer::keep_authorization",
     )
 }

@@ -3,7 +3,7 @@
 //! The crate is a preview ("not recommended for any production use"), so this stands behind the feature
 //! `grpc-crate` and may change with it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use grpc::{
     StatusCodeError, StatusError,
@@ -13,7 +13,7 @@ use grpc::{
 use tokio::time::timeout;
 use tonic::Code;
 
-use super::{TokenLayer, answer};
+use super::{answer, calls::Calls};
 use crate::{attach::current_caller, refresh::FreshToken, source::AccessToken, status::Answer};
 
 /// Attaches the token that the called method demands to every call of a `grpc` channel.
@@ -21,11 +21,11 @@ use crate::{attach::current_caller, refresh::FreshToken, source::AccessToken, st
 /// The channel itself sees to it that no token leaves in plaintext: it asks for a security level that only TLS
 /// has. Nothing is replayed, as call credentials do not see answers.
 #[derive(Clone, Debug)]
-pub struct TokenCallCredentials(TokenLayer);
+pub struct TokenCallCredentials(Arc<Calls>);
 
 impl TokenCallCredentials {
-    pub(super) fn new(layer: TokenLayer) -> Self {
-        Self(layer)
+    pub(super) fn new(calls: Arc<Calls>) -> Self {
+        Self(calls)
     }
 
     fn token_for(&self, details: &CallDetails) -> Result<Option<FreshToken>, Answer> {
@@ -45,7 +45,7 @@ impl CallCredentials for TokenCallCredentials {
         metadata: &mut MetadataMap,
     ) -> Result<(), StatusError> {
         let Some(token) = self.token_for(details).map_err(status)? else { return Ok(()) };
-        let token = obtained(&token, self.0.wait_max).await.map_err(status)?;
+        let token = obtained(&token, self.0.choices.wait_max).await.map_err(status)?;
         let value = AsciiMetadataValue::try_from(token.header().as_bytes());
         let mut value = value.map_err(|_| StatusError::new(StatusCodeError::Internal, "the token cannot be sent"))?;
         value.set_sensitive(true);
@@ -79,7 +79,7 @@ fn status(answer: Answer) -> StatusError {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, sync::Arc};
+    use std::borrow::Cow;
 
     use grpc::{attributes::Attributes, credentials::SecurityLevel};
     use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};

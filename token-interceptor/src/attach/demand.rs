@@ -26,6 +26,8 @@ pub(super) struct Demand {
     /// None where they need no token.
     pub(super) request: Option<TokenRequest>,
     pub(super) kind: MethodKind,
+    /// The program forbids that its calls are sent twice.
+    pub(super) never_replayed: bool,
 }
 
 impl Demands {
@@ -38,17 +40,13 @@ impl Demands {
                 Access::Undeclared | Access::Public => None,
                 Access::Require(requirement) => Some(asked_for(&method.audience, requirement)),
             };
-            self.0.insert(path.into(), Demand { request, kind: method.kind });
+            self.0.insert(path.into(), Demand { request, kind: method.kind, never_replayed: false });
         }
     }
 
     /// The methods that `patterns` name share one token for each audience, with the scopes of all of them.
     pub(super) fn share(&mut self, patterns: &[&str]) -> Result<(), UnknownMethod> {
-        let demanding =
-            |pattern: &&&str| self.iter().any(|(path, demand)| demand.request.is_some() && matches(pattern, path));
-        if let Some(unknown) = patterns.iter().find(|pattern| !demanding(pattern)) {
-            return Err(UnknownMethod { pattern: (*unknown).to_owned() });
-        }
+        self.all_known(patterns)?;
         let mut shared: HashMap<Option<Arc<str>>, TokenRequest> = HashMap::new();
         for request in self.named(patterns) {
             let audience = request.audience().map(Arc::from);
@@ -61,6 +59,24 @@ impl Demands {
             }
         }
         Ok(())
+    }
+
+    /// Calls of the methods that `patterns` name are never sent twice.
+    pub(super) fn never_replay(&mut self, patterns: &[&str]) -> Result<(), UnknownMethod> {
+        self.all_known(patterns)?;
+        for (path, demand) in &mut self.0 {
+            demand.never_replayed |= patterns.iter().any(|pattern| matches(pattern, path));
+        }
+        Ok(())
+    }
+
+    fn all_known(&self, patterns: &[&str]) -> Result<(), UnknownMethod> {
+        let demanding =
+            |pattern: &&&str| self.iter().any(|(path, demand)| demand.request.is_some() && matches(pattern, path));
+        match patterns.iter().find(|pattern| !demanding(pattern)) {
+            Some(unknown) => Err(UnknownMethod { pattern: (*unknown).to_owned() }),
+            None => Ok(()),
+        }
     }
 
     fn named(&mut self, patterns: &[&str]) -> impl Iterator<Item = &mut TokenRequest> {

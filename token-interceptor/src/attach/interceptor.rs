@@ -14,22 +14,18 @@ use crate::refresh::FreshToken;
 #[derive(Clone, Debug)]
 pub struct TokenInterceptor {
     token: FreshToken,
-    destination_known: bool,
 }
 
 impl TokenInterceptor {
-    pub(super) fn new(token: FreshToken, destination_known: bool) -> Self {
+    pub(super) fn new(token: FreshToken) -> Self {
         // Asked for at once, where that is possible, so that the first call finds it.
         let _ = token.now();
-        Self { token, destination_known }
+        Self { token }
     }
 }
 
 impl Interceptor for TokenInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if !self.destination_known {
-            return Err(answer::destination_unknown().into_status());
-        }
         let token = self.token.now().map_err(|error| answer::no_token(&error).into_status())?;
         request.metadata_mut().as_mut().insert(AUTHORIZATION, token.into_header());
         Ok(request)

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,10 +14,10 @@ use tonic::{Status, body::Body};
 use tower::Service;
 
 use super::{
-    TokenLayer, answer,
+    answer,
+    calls::{Calls, Carried},
     deadline::Deadline,
     replay::{self, Outgoing},
-    routes::Carried,
     watched::{Sent, Watched},
 };
 use crate::{
@@ -24,16 +25,16 @@ use crate::{
     refresh::{self, FreshToken},
 };
 
-/// A service whose calls carry tokens: what [`TokenLayer`] makes of a channel.
+/// A service whose calls carry tokens: what [`TokenLayer`](super::TokenLayer) makes of a channel. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Attach<S> {
     inner: S,
-    layer: TokenLayer,
+    calls: Arc<Calls>,
 }
 
 impl<S> Attach<S> {
-    pub(super) fn new(inner: S, layer: TokenLayer) -> Self {
-        Self { inner, layer }
+    pub(super) fn new(inner: S, calls: Arc<Calls>) -> Self {
+        Self { inner, calls }
     }
 }
 
@@ -51,10 +52,13 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Carried { token, unary } = match self.layer.token_for(&request) {
-            Ok(Some(carried)) => carried,
-            Ok(None) => {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let (token, replayable) = match self.calls.carried(&request) {
+            Ok(Carried::Token { token, replayable }) => (token, replayable),
+            Ok(carried @ (Carried::Unchanged | Carried::Removed)) => {
+                if matches!(carried, Carried::Removed) {
+                    request.headers_mut().remove(AUTHORIZATION);
+                }
                 let call = self.inner.call(request);
                 return Box::pin(async move { Ok(unmarked(call.await?)) });
             }
@@ -69,7 +73,8 @@ where
         // The instance that is ready may hold a permit of the channel. A call that waits for its token gives it back, so
         // that it holds up no call that needs none.
         let service = if in_hand.is_some() { Ready::Now(ready) } else { Ready::Later(self.inner.clone()) };
-        let call = Call { service, unary, source: Waiting { token, wait_max: self.layer.wait_max } };
+        let wait_max = self.calls.choices.wait_max;
+        let call = Call { service, replayable, source: Waiting { token, wait_max } };
         Box::pin(call.run(request, in_hand))
     }
 }
@@ -100,7 +105,7 @@ impl<S> Ready<S> {
 struct Call<S> {
     service: Ready<S>,
     /// Streams are never sent twice.
-    unary: bool,
+    replayable: bool,
     source: Waiting,
 }
 
@@ -119,7 +124,7 @@ where
         mut request: Request<Body>,
         in_hand: Option<refresh::Ready>,
     ) -> Result<Response<Watched<B>>, S::Error> {
-        let Self { service, unary, source } = self;
+        let Self { service, replayable, source } = self;
         let deadline = Deadline::of(request.headers());
         let token = match in_hand {
             Some(token) => token,
@@ -136,7 +141,7 @@ where
         let refresh::Ready { token, generation } = token;
         request.headers_mut().insert(AUTHORIZATION, token.into_header());
         let (head, body) = request.into_parts();
-        let outgoing = if unary { Outgoing::look_at(body) } else { Ok(Outgoing::once(body)) };
+        let outgoing = if replayable { Outgoing::look_at(body) } else { Ok(Outgoing::once(body)) };
         let Outgoing { body, replay } = match outgoing {
             Ok(outgoing) => outgoing,
             Err(status) => return Ok(status.into_http()),

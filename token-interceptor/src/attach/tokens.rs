@@ -1,54 +1,96 @@
-//! The tokens of one source: one for each thing that is asked for, shared by every clone of the layer.
+//! The tokens of one source: one for each request, shared by every clone of the layer.
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use quick_cache::sync::Cache;
+use quick_cache::{
+    DefaultHashBuilder, OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 
 use crate::{
     clock::Clock,
-    refresh::{FreshToken, Keep},
+    refresh::{FreshToken, Keep, WeakToken},
     source::{TokenRequest, TokenSource},
 };
 
-/// Tokens asked for by single calls: as many as this are kept at once. What a program asks for by its text is
-/// not counted.
-const OCCASIONAL_MAX: usize = 1024;
+/// Memory for the tokens of single calls, in bytes, unless the program says otherwise: some 10,000 callers.
+const OCCASIONAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// What one kept token takes without its text: its request, its state, its task and their share of the tables.
+const TOKEN_BYTES: u64 = 4096;
+/// The table of tokens that are held elsewhere is swept when it has grown to this many entries, and to twice what was
+/// left from then on.
+const SWEPT_AT_MIN: usize = 64;
 
 /// See the module.
 pub(super) struct Tokens {
     source: Arc<dyn TokenSource>,
     clock: Arc<dyn Clock>,
-    /// Asked for by the policy or at start-up: kept fresh always.
-    standing: Mutex<HashMap<TokenRequest, FreshToken>>,
-    /// Asked for by single calls: kept fresh while in use.
-    occasional: Cache<TokenRequest, FreshToken>,
+    occasional_bytes_max: u64,
+    /// Asked for by the policy or handed to the program: kept fresh as long as a route or the program holds them.
+    standing: RwLock<Standing>,
+    /// Asked for by single calls: kept fresh while in use, the least used evicted first.
+    occasional: Cache<TokenRequest, FreshToken, Weight, DefaultHashBuilder>,
 }
+
+struct Standing {
+    tokens: HashMap<TokenRequest, WeakToken>,
+    swept_at: usize,
+}
+
+#[derive(Clone)]
+struct Weight;
 
 impl Tokens {
     pub(super) fn new(source: Arc<dyn TokenSource>, clock: Arc<dyn Clock>) -> Self {
-        Self { source, clock, standing: Mutex::default(), occasional: Cache::new(OCCASIONAL_MAX) }
+        Self {
+            source,
+            clock,
+            occasional_bytes_max: OCCASIONAL_BYTES_MAX,
+            standing: RwLock::new(Standing { tokens: HashMap::new(), swept_at: SWEPT_AT_MIN }),
+            occasional: occasional(OCCASIONAL_BYTES_MAX),
+        }
     }
 
-    pub(super) fn source(&self) -> &Arc<dyn TokenSource> {
-        &self.source
+    /// The same source by another clock. No token is carried over.
+    pub(super) fn with_clock(&self, clock: Arc<dyn Clock>) -> Self {
+        Self::new(Arc::clone(&self.source), clock).with_occasional_bytes_max(self.occasional_bytes_max)
     }
 
+    /// The same source with another bound. No token is carried over.
+    pub(super) fn with_occasional_bytes_max(&self, bytes_max: u64) -> Self {
+        let new = Self::new(Arc::clone(&self.source), Arc::clone(&self.clock));
+        Self { occasional_bytes_max: bytes_max, occasional: occasional(bytes_max), ..new }
+    }
+
+    /// A token that is kept fresh until the last holder drops it.
     pub(super) fn standing(&self, request: TokenRequest) -> FreshToken {
-        // A token that is young by decree would be renewed all the time: only while somebody uses it.
+        // A token that must be young would be renewed all the time: it is renewed only while calls use it.
         let keep = if request.max_age().is_some() { Keep::WhileUsed } else { Keep::Always };
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        standing.entry(request.clone()).or_insert_with(|| self.fresh(request, keep)).clone()
+        let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = standing.tokens.get(&request).and_then(WeakToken::upgrade) {
+            return token;
+        }
+        if standing.tokens.len() >= standing.swept_at {
+            standing.tokens.retain(|_, token| token.is_held());
+            standing.swept_at = standing.tokens.len().saturating_mul(2).max(SWEPT_AT_MIN);
+        }
+        let token = self.fresh(request.clone(), keep);
+        standing.tokens.insert(request, token.downgrade());
+        token
     }
 
+    /// The token of a single call.
     pub(super) fn occasional(&self, request: &TokenRequest) -> FreshToken {
-        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner).get(request).cloned();
+        let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
+        let held = standing.tokens.get(request).and_then(WeakToken::upgrade);
+        drop(standing);
         let occasional =
             || self.occasional.get_or_insert_with(request, || Ok(self.fresh(request.clone(), Keep::WhileUsed)));
-        match standing.map_or_else(occasional, Ok) {
+        match held.map_or_else(occasional, Ok) {
             Ok(token) => token,
             Err(never) => infallible(never),
         }
@@ -59,6 +101,28 @@ impl Tokens {
     }
 }
 
+/// One shard: several fill unevenly, and a token is evicted while there is room.
+fn occasional(bytes_max: u64) -> Cache<TokenRequest, FreshToken, Weight, DefaultHashBuilder> {
+    let items = usize::try_from(bytes_max / TOKEN_BYTES).unwrap_or(usize::MAX).clamp(1, 1 << 20);
+    let mut options = OptionsBuilder::new();
+    options.shards(1).weight_capacity(bytes_max).estimated_items_capacity(items);
+    match options.build() {
+        Ok(options) => Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default()),
+        // Cannot fail: both of what is required is set.
+        Err(_) => Cache::with_weighter(items, bytes_max, Weight),
+    }
+}
+
+impl Weighter<TokenRequest, FreshToken> for Weight {
+    /// The issued token is about as long as the one that it is exchanged for.
+    fn weight(&self, request: &TokenRequest, _: &FreshToken) -> u64 {
+        let subject = request.subject().map_or(0, |subject| subject.expose().len());
+        let scopes: usize = request.scopes().map(str::len).sum();
+        let text = subject.saturating_mul(2).saturating_add(scopes);
+        TOKEN_BYTES.saturating_add(u64::try_from(text).unwrap_or(u64::MAX))
+    }
+}
+
 fn infallible<T>(never: std::convert::Infallible) -> T {
     match never {}
 }
@@ -66,5 +130,66 @@ fn infallible<T>(never: std::convert::Infallible) -> T {
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::SystemClock,
+        source::{StaticToken, SubjectToken},
+    };
+
+    fn tokens() -> Tokens {
+        Tokens::new(Arc::new(StaticToken::new("a").unwrap()), SystemClock::shared())
+    }
+
+    fn on_behalf_of(caller: usize) -> TokenRequest {
+        TokenRequest::for_audience("a").on_behalf_of(SubjectToken::new(&format!("{caller}.{}", "x".repeat(500))))
+    }
+
+    #[test]
+    fn dropped_tokens_leave_the_table_at_any_number() {
+        for count in [1_000, 100_000] {
+            let tokens = tokens();
+            let held = tokens.standing(on_behalf_of(count));
+            for caller in 0..count {
+                drop(tokens.standing(on_behalf_of(caller)));
+            }
+            let standing = tokens.standing.read().unwrap();
+            assert!(standing.tokens.len() <= SWEPT_AT_MIN, "{}", standing.tokens.len());
+            assert!(standing.tokens.get(held.request()).unwrap().is_held());
+        }
+    }
+
+    #[test]
+    fn equal_requests_share_a_token_while_one_is_held() {
+        let tokens = tokens();
+        let held = tokens.standing(on_behalf_of(1));
+        assert!(tokens.standing(on_behalf_of(1)).is_same(&held));
+        assert!(tokens.occasional(&on_behalf_of(1)).is_same(&held));
+    }
+
+    #[test]
+    fn callers_keep_their_tokens_while_there_is_room() {
+        for callers in [1_000, 8_000] {
+            let tokens = tokens();
+            let first: Vec<_> = (0..callers).map(|caller| tokens.occasional(&on_behalf_of(caller))).collect();
+            let kept = |caller: usize| tokens.occasional(&on_behalf_of(caller)).is_same(&first[caller]);
+            assert_eq!((0..callers).filter(|caller| kept(*caller)).count(), callers);
+        }
+    }
+
+    #[test]
+    fn the_bound_counts_bytes() {
+        let tokens = tokens().with_occasional_bytes_max(1024 * 1024);
+        for caller in 0..100_000 {
+            drop(tokens.occasional(&on_behalf_of(caller)));
+        }
+        assert!(tokens.occasional.weight() <= 1024 * 1024);
+        assert!(tokens.occasional.len() > 100);
+        let clocked = tokens.with_clock(SystemClock::shared());
+        assert_eq!(clocked.occasional.capacity(), 1024 * 1024);
     }
 }

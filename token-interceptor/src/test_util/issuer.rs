@@ -105,11 +105,11 @@ impl TestIssuer {
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let issuer = TestIssuer::new("https://issuer.example");
-    /// let tokens = TokenLayer::new(issuer.source()).policy(POLICY).destination(&"http://localhost".parse()?)?;
+    /// let tokens = TokenLayer::new(issuer.source()).policy(POLICY).to(&"http://localhost".parse()?)?;
     /// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["m2m.token.v1.TokenService"])?;
     /// let authorization = AuthorizationLayer::new(issuer.verifier(), policy);
     /// // Or: tokens.connect_lazy(&endpoint), and Server::builder().layer(authorization).
-    /// let service = ServiceBuilder::new().layer(tokens).layer(authorization).service_fn(
+    /// let server = ServiceBuilder::new().layer(authorization).service_fn(
     ///     |request: http::Request<Body>| async move {
     ///         let caller = request.extensions().get::<Caller>().map(|caller| caller.client_id().to_owned());
     ///         assert_eq!(caller.as_deref(), Some("orders"));
@@ -117,7 +117,7 @@ impl TestIssuer {
     ///     },
     /// );
     /// let call = http::Request::post("/m2m.admin.v1.ClientService/GetClient").body(Body::empty())?;
-    /// assert!(!service.oneshot(call).await?.headers().contains_key("grpc-status"));
+    /// assert!(!tokens.layer(server).oneshot(call).await?.headers().contains_key("grpc-status"));
     /// # Ok(()) }
     /// ```
     #[must_use]

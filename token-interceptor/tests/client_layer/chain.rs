@@ -12,7 +12,6 @@ use token_interceptor::{
     test_util::TestIssuer,
 };
 use tonic::{Code, Request, Response, Status, transport::Server};
-use tower::Layer as _;
 
 use crate::{
     callee::Callee,
@@ -22,7 +21,7 @@ use crate::{
         inventory_service_server::{InventoryService, InventoryServiceServer, SERVICE_NAME},
     },
     issuer::Issuer,
-    network::{Client, host},
+    network::{Client, host, inventory},
     simulated::{channel, connections},
 };
 
@@ -67,8 +66,8 @@ impl InventoryService for Shop {
 async fn serve_shop(users: Arc<TestIssuer>) -> turmoil::Result {
     let issuer = IssuerBuilder::grpc_channel(channel("issuer"), danger::AllowPlaintext);
     let source = TokenExchange::new("shop", "tks_shop", issuer)?;
-    let tokens = TokenLayer::new(source).policy(POLICY).on_behalf_of_caller().any_destination(danger::AllowPlaintext);
-    let shop = Shop(InventoryServiceClient::new(tokens.layer(channel("inventory"))));
+    let tokens = TokenLayer::new(source).policy(POLICY).on_behalf_of_caller();
+    let shop = Shop(InventoryServiceClient::new(inventory(&tokens)));
     let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &[SERVICE_NAME])?;
     Server::builder()
         .layer(AuthorizationLayer::new(users.verifier(), policy))

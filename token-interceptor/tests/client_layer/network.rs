@@ -95,7 +95,7 @@ impl World {
         let clock = Arc::new(SimClock::new());
         let shared: Arc<dyn Clock> = clock.clone();
         let tokens = Self::without_policy().policy(POLICY).clock(shared);
-        let client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
+        let client = InventoryServiceClient::new(inventory(&tokens));
         Self { issuer, callee, clock, tokens, client }
     }
 
@@ -103,8 +103,13 @@ impl World {
     pub fn without_policy() -> TokenLayer {
         let reach = IssuerBuilder::grpc_channel(channel("issuer"), danger::AllowPlaintext);
         let source = ClientCredentials::new("orders", "tks_secret", reach).unwrap();
-        TokenLayer::new(source).any_destination(danger::AllowPlaintext)
+        TokenLayer::new(source)
     }
+}
+
+/// A channel to the callee whose calls carry tokens of this layer.
+pub fn inventory(tokens: &TokenLayer) -> Attach<Channel> {
+    tokens.any_destination(danger::AllowPlaintext).layer(channel("inventory"))
 }
 
 async fn serve(router: Router) -> turmoil::Result {

@@ -8,9 +8,8 @@ use token_interceptor::{
     status::Answer,
 };
 use token_proto::token::v1::ErrorReason;
-use tonic::{Code, Request};
+use tonic::{Code, Request, transport::Endpoint};
 use tonic_types::StatusExt as _;
-use tower::Layer as _;
 
 use crate::{
     inventory::{
@@ -18,7 +17,7 @@ use crate::{
         inventory_service_client::InventoryServiceClient,
     },
     issuer::Behaviour,
-    network::{World, simulate},
+    network::{World, inventory, simulate},
     simulated::channel,
 };
 
@@ -46,7 +45,7 @@ fn a_public_method_gets_no_token_and_asks_for_none() {
 fn methods_that_a_program_names_share_one_token_for_their_audience() {
     simulate(Duration::from_secs(20), |World { tokens, issuer, callee, .. }| async move {
         let tokens = tokens.sharing(&["/inventory.v1.InventoryService/*"]).unwrap();
-        let mut client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
+        let mut client = InventoryServiceClient::new(inventory(&tokens));
         client.get_item(GetItemRequest::default()).await.unwrap();
         client.delete_item(DeleteItemRequest::default()).await.unwrap();
         assert_eq!(issuer.asked_for(), ["inventory: inventory.read inventory.write"]);
@@ -110,27 +109,19 @@ fn a_call_that_brings_its_own_authorization_keeps_it() {
 fn plaintext_to_another_machine_is_refused_before_a_byte_leaves() {
     simulate(Duration::from_secs(20), |world| async move {
         let tokens = TokenLayer::new(StaticToken::new("secret").unwrap()).policy(POLICY);
-        let refused = tokens.clone().destination(&"http://inventory:50051".parse().unwrap()).unwrap_err();
+        let plaintext = Endpoint::from_static("http://inventory:50051");
+        let tls = Endpoint::from_static("https://inventory");
+        let refused = tokens.to(plaintext.uri()).unwrap_err();
         assert!(refused.to_string().contains("http://inventory is plaintext"), "{refused}");
-        // And a layer that was never told where the calls go sends none either.
-        let mut client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
-        let status = client.get_item(GetItemRequest::default()).await.unwrap_err();
-        assert_eq!(status.code(), Code::FailedPrecondition);
-        let mut client = InventoryServiceClient::with_origin(
-            tokens.layer(channel("inventory")),
-            "http://inventory:50051".parse().unwrap(),
-        );
-        assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
-        // What is known to be safe is that place, and no other.
-        let safe = tokens.clone().destination(&"https://inventory".parse().unwrap()).unwrap();
-        assert!(safe.connect_lazy(&tonic::transport::Endpoint::from_static("http://inventory:50051")).is_err());
+        assert!(tokens.connect_lazy(&plaintext).is_err());
+        assert!(tokens.balance_list([tls.clone(), plaintext.clone()]).is_err());
+        assert!(tokens.connect_lazy(&tls).is_ok() && tokens.balance_list([tls.clone(), tls]).is_ok());
+        // A request's own scheme forbids, whatever is known of the channel.
+        let safe = tokens.to(&"https://inventory".parse().unwrap()).unwrap();
         let mut client = InventoryServiceClient::with_origin(
             safe.layer(channel("inventory")),
             "http://inventory:50051".parse().unwrap(),
         );
-        assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
-        let interceptor = tokens.interceptor(TokenRequest::for_audience("inventory"));
-        let mut client = InventoryServiceClient::with_interceptor(channel("inventory"), interceptor);
         assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
         assert!(world.callee.attempts().is_empty());
     });

@@ -7,15 +7,13 @@ use token_interceptor::source::TokenRequest;
 use token_proto::token::v1::ErrorReason;
 use tokio::time::sleep;
 use tonic::{Code, Request};
-use tower::Layer as _;
 
 use crate::{
     callee::{MARK, Verdict},
     inventory::{GetItemRequest, ListItemsRequest, inventory_service_client::InventoryServiceClient},
     issuer::Behaviour,
-    network::{World, simulate},
+    network::{World, inventory, simulate},
     outages::call,
-    simulated::channel,
 };
 
 #[test]
@@ -155,7 +153,7 @@ fn what_no_policy_describes_may_be_a_stream_and_is_not_replayed() {
         world.callee.set(Verdict::Refuse(ErrorReason::TokenRevoked));
         let request = TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]);
         let tokens = World::without_policy().every_call(request);
-        let mut client = InventoryServiceClient::new(tokens.layer(channel("inventory")));
+        let mut client = InventoryServiceClient::new(inventory(&tokens));
         client.get_item(GetItemRequest::default()).await.unwrap_err();
         assert_eq!(world.callee.attempts().len(), 1);
         sleep(Duration::from_millis(100)).await;

@@ -235,7 +235,7 @@ async fn callers_and_age_are_limited_where_the_method_says_so() {
 async fn an_applications_client_layer_takes_its_tokens_from_the_test_issuer() {
     let issuer = TestIssuer::new("https://issuer.example");
     let tokens = TokenLayer::new(issuer.source().client("shop")).policy(&policy());
-    let tokens = tokens.destination(&"http://127.0.0.1".parse().unwrap()).unwrap();
+    let tokens = tokens.to(&"http://127.0.0.1".parse().unwrap()).unwrap();
     let served = Policy::new(&policy()).unwrap().serves(DESCRIPTORS, &[SERVICE_NAME]).unwrap();
     let authorization = AuthorizationLayer::new(issuer.verifier(), served);
     let service = tokens.layer(authorization.layer(InventoryServiceServer::new(Inventory)));

@@ -247,7 +247,7 @@ impl Target {
         let Identity { client_id, credential, .. } = &self.identity;
         let source = ClientCredentials::new(client_id.as_str(), credential.clone(), issuer);
         let tokens = TokenLayer::new(source.map_err(|error| unusable().because(error))?).policy(POLICY);
-        let tokens = tokens.destination(endpoint.uri()).map_err(|error| unusable().because(error))?;
+        let tokens = tokens.to(endpoint.uri()).map_err(|error| unusable().because(error))?;
         // Connects before it asks for a token, so that an unreachable issuer has an error of its own.
         let channel = endpoint.connect().await.map_err(|error| {
             reach::unreachable(format!("cannot reach the issuer {}", self.issuer), &self.issuer, error)

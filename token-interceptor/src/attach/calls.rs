@@ -1,0 +1,127 @@
+//! The token of each call: resolved when a channel is made, so that a call looks up and no more.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Request, header::AUTHORIZATION};
+
+use super::{answer, on_behalf::current_caller, routes::Routes, tokens::Tokens};
+use crate::{
+    bearer::bearer,
+    caller::Caller,
+    destination::Destination,
+    refresh::FreshToken,
+    source::{SubjectToken, TokenRequest},
+    status::Answer,
+};
+
+/// What every clone of a channel shares: clones copy a pointer.
+#[derive(Debug)]
+pub(super) struct Calls {
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) routes: Arc<Routes>,
+    pub(super) choices: Choices,
+    /// The program named [`crate::danger::AllowPlaintext`] for this channel.
+    pub(super) plaintext_allowed: bool,
+}
+
+/// What the program chose for its calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choices {
+    /// The longest that a call waits for its token, its own deadline aside.
+    pub(super) wait_max: Duration,
+    pub(super) on_behalf: bool,
+    /// A header that a call brings is left alone, unless it is the caller's own token.
+    pub(super) authorization_kept: bool,
+}
+
+/// What becomes of a call's `authorization` header.
+pub(super) enum Carried {
+    /// It carries this token.
+    Token { token: FreshToken, replayable: bool },
+    /// It carries what it brought, or nothing.
+    Unchanged,
+    /// It brought its caller's token, and the method needs none.
+    Removed,
+}
+
+impl Calls {
+    /// What a call carries.
+    pub(super) fn carried<B>(&self, request: &Request<B>) -> Result<Carried, Answer> {
+        let of_request = || request.extensions().get::<Caller>();
+        let brought = self.brought(request.headers(), of_request)?;
+        if matches!(brought, Brought::Own) {
+            return Ok(Carried::Unchanged);
+        }
+        let route = self.routes.of(request.uri().path());
+        let token = match request.extensions().get::<TokenRequest>() {
+            Some(asked_for) => Some(self.tokens.occasional(asked_for)),
+            None => route.token.clone(),
+        };
+        let Some(token) = token else {
+            return Ok(if matches!(brought, Brought::Callers) { Carried::Removed } else { Carried::Unchanged });
+        };
+        if !self.may_go_to(request.uri()) {
+            return Err(answer::plaintext_refused());
+        }
+        let token = self.own_or_callers(token, || of_request().cloned().or_else(current_caller))?;
+        Ok(Carried::Token { token, replayable: route.replayable })
+    }
+
+    /// A handler that passes on the request which it serves passes on its caller's token with it. That token was issued
+    /// for this program, and the next service could use it here.
+    fn brought<'a>(&self, headers: &HeaderMap, of_request: impl Fn() -> Option<&'a Caller>) -> Result<Brought, Answer> {
+        if !headers.contains_key(AUTHORIZATION) {
+            return Ok(Brought::Nothing);
+        }
+        let carried = current_caller();
+        let callers = [of_request(), carried.as_ref()];
+        if callers.into_iter().flatten().any(|caller| is_of(caller, headers)) {
+            return Ok(Brought::Callers);
+        }
+        let passed_on = self.choices.on_behalf || of_request().is_some();
+        if passed_on && !self.choices.authorization_kept {
+            return Err(answer::authorization_refused());
+        }
+        Ok(Brought::Own)
+    }
+
+    /// The channel's destination was proven when it was made. A request may name a scheme of its own, which can only
+    /// forbid.
+    fn may_go_to(&self, uri: &http::Uri) -> bool {
+        self.plaintext_allowed || uri.scheme().is_none() || Destination::of(uri).is_ok()
+    }
+
+    /// The token itself, or where the layer calls on behalf of callers, the one in exchange for theirs.
+    pub(super) fn own_or_callers(
+        &self,
+        token: FreshToken,
+        caller: impl FnOnce() -> Option<Caller>,
+    ) -> Result<FreshToken, Answer> {
+        if !self.choices.on_behalf {
+            return Ok(token);
+        }
+        let caller = caller().ok_or_else(answer::no_caller)?;
+        let subject = SubjectToken::new(caller.bearer().expose());
+        Ok(self.tokens.occasional(&token.request().clone().on_behalf_of(subject)))
+    }
+}
+
+/// The `authorization` that a call brings.
+enum Brought {
+    Nothing,
+    /// The token of the caller whom the program serves.
+    Callers,
+    /// Another, which the program put there for this call.
+    Own,
+}
+
+/// Whether any of the header's values is the caller's token: as it came, or opened where it came encrypted.
+fn is_of(caller: &Caller, headers: &HeaderMap) -> bool {
+    let (presented, signed) = (caller.presented(), caller.bearer());
+    let names = |value: &http::HeaderValue| {
+        let mut one = HeaderMap::new();
+        one.insert(AUTHORIZATION, value.clone());
+        bearer(&one).is_ok_and(|token| [presented.expose(), signed.expose()].contains(&token.expose()))
+    };
+    headers.get_all(AUTHORIZATION).iter().any(names)
+}
