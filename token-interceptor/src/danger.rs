@@ -5,7 +5,7 @@
 ///
 /// | where it is named | what then is not protected | what whoever sits between can do |
 /// |---|---|---|
-/// | [`TrustedIssuer::plaintext`](crate::verify::TrustedIssuer::plaintext), [`HttpClientBuilder::plaintext`](crate::http_client::HttpClientBuilder::plaintext) | the issuer's metadata and key set | replace the keys, and with them forge every token |
+/// | [`TrustedIssuer::plaintext`](crate::verify::TrustedIssuer::plaintext), [`IssuerChannel::of_channel`](crate::verify::IssuerChannel::of_channel), [`HttpClientBuilder::plaintext`](crate::http_client::HttpClientBuilder::plaintext) | the issuer's metadata and key set | replace the keys, and with them forge every token |
 /// | [`IssuerBuilder::plaintext`](crate::source::IssuerBuilder::plaintext), [`IssuerBuilder::grpc_channel`](crate::source::IssuerBuilder::grpc_channel) | requests for tokens | read the client's secret and the tokens |
 /// | [`TokenLayer::any_destination`](crate::attach::TokenLayer::any_destination) | the application's own calls | read the tokens that they carry, and use them |
 ///

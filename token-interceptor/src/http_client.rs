@@ -43,6 +43,10 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Idle connections are kept this long.
 const POOL_IDLE: Duration = Duration::from_secs(60);
 
+/// What is accepted: JSON, and where a server calls it by another type, that too.
+const JSON: &str = "application/json, */*;q=0.1";
+const KEY_SET: &str = "application/jwk-set+json, application/json;q=0.9, */*;q=0.1";
+
 type Exchange = Pin<Box<dyn Future<Output = Result<Response<Incoming>, legacy::Error>> + Send>>;
 type Sender = dyn Fn(Request<Full<Bytes>>) -> Exchange + Send + Sync;
 
@@ -114,6 +118,17 @@ impl HttpClient {
         }
     }
 
+    /// Fetches the JWK Set at `url`, which some servers offer under its own type alone (RFC 7517 section 8.5.1), with
+    /// `headers` beside this client's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpClient::get`].
+    pub async fn get_key_set(&self, url: &Url, mut headers: HeaderMap) -> Result<HttpResponse, HttpError> {
+        headers.insert(ACCEPT, HeaderValue::from_static(KEY_SET));
+        self.get_with(url, headers).await
+    }
+
     /// Fetches `url`, asking for JSON.
     ///
     /// # Errors
@@ -124,7 +139,7 @@ impl HttpClient {
         self.get_with(url, HeaderMap::new()).await
     }
 
-    /// Fetches `url`, asking for JSON, with `headers` beside this client's own.
+    /// Fetches `url` with `headers` beside this client's own. Asks for JSON, unless `headers` name what they accept.
     ///
     /// # Errors
     ///
@@ -167,7 +182,7 @@ impl HttpClient {
     async fn exchange(&self, url: &Url, mut request: Request<Full<Bytes>>) -> Result<HttpResponse, HttpError> {
         self.check(url)?;
         *request.uri_mut() = url.as_str().parse::<Uri>().map_err(|_| Kind::UnusableUrl)?;
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static(JSON));
         trace_context::inject(request.headers_mut());
         tokio::time::timeout(self.timeout, self.complete(request)).await.map_err(|_| Kind::TimedOut)?
     }

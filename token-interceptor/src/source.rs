@@ -12,6 +12,7 @@
 
 mod access_token;
 mod assertion;
+mod cause;
 mod client_credentials;
 mod credential;
 mod error;
@@ -32,6 +33,7 @@ use std::{
 pub use self::http::AudienceParameter;
 pub use access_token::{AccessToken, MalformedToken};
 pub use assertion::PrivateKeyJwt;
+pub use cause::Cause;
 pub use client_credentials::ClientCredentials;
 pub use credential::{ClientCredential, SecretIn};
 pub use error::{Refusal, SourceError};

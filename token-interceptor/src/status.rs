@@ -24,13 +24,25 @@ pub struct Answer {
     scope: Option<String>,
     retry_after: Option<Duration>,
     resource_metadata: Option<Arc<str>>,
+    /// What the sentence is about, where it is about something of this program's own.
+    about: Option<String>,
+    /// More of `ErrorInfo`'s metadata.
+    details: Vec<(&'static str, String)>,
 }
 
 impl Answer {
     /// An answer with a reason and the fixed sentence that explains it.
     #[must_use]
     pub const fn new(reason: ErrorReason, sentence: &'static str) -> Self {
-        Self { reason, sentence, scope: None, retry_after: None, resource_metadata: None }
+        Self {
+            reason,
+            sentence,
+            scope: None,
+            retry_after: None,
+            resource_metadata: None,
+            about: None,
+            details: Vec::new(),
+        }
     }
 
     /// Names the scopes that are missing.
@@ -54,6 +66,18 @@ impl Answer {
         self
     }
 
+    /// Appends what the sentence is about. For the client side, which speaks to its own program.
+    pub(crate) fn about(mut self, about: String) -> Self {
+        self.about = Some(about);
+        self
+    }
+
+    /// Adds to `ErrorInfo`'s metadata. For the client side, which speaks to its own program.
+    pub(crate) fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.details.push((name, value.into()));
+        self
+    }
+
     /// The stable reason.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
@@ -64,7 +88,9 @@ impl Answer {
     #[must_use]
     pub fn into_status(self) -> Status {
         let mut details = ErrorDetails::new();
-        let metadata = self.scope.iter().map(|scope| ("scope".to_owned(), scope.clone())).collect::<HashMap<_, _>>();
+        let mut metadata: HashMap<String, String> =
+            self.details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        metadata.extend(self.scope.iter().map(|scope| ("scope".to_owned(), scope.clone())));
         details.set_error_info(self.reason.as_reason(), ERROR_DOMAIN, metadata);
         if self.retry_after.is_some() {
             details.set_retry_info(self.retry_after);
@@ -74,7 +100,11 @@ impl Answer {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         let metadata = MetadataMap::from_headers(headers);
-        Status::with_error_details_and_metadata(code(self.reason), self.sentence, details, metadata)
+        let sentence = match &self.about {
+            Some(about) => format!("{}: {about}", self.sentence),
+            None => self.sentence.to_owned(),
+        };
+        Status::with_error_details_and_metadata(code(self.reason), sentence, details, metadata)
     }
 
     /// The answer for plain HTTP: status, challenge, and a small JSON object as RFC 6749 section 5.2 shapes it.

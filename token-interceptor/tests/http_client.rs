@@ -34,6 +34,31 @@ fn refuses_plaintext_to_other_hosts() {
     named.check(&"http://issuer.example/".parse().unwrap()).unwrap();
 }
 
+/// A server that offers a document under one type alone.
+async fn only(media_type: &'static str) -> Url {
+    let answer = move |headers: axum::http::HeaderMap| async move {
+        let accept = headers["accept"].to_str().unwrap().to_owned();
+        let accepts =
+            accept.split(',').any(|range| [media_type, "*/*"].contains(&range.split(';').next().unwrap().trim()));
+        (if accepts { StatusCode::OK } else { StatusCode::NOT_ACCEPTABLE }, accept)
+    };
+    serve(Router::new().route("/", get(answer))).await
+}
+
+#[tokio::test]
+async fn what_is_accepted_fits_the_document() {
+    let client = HttpClient::builder().build().unwrap();
+    for media_type in ["application/jwk-set+json", "application/json", "text/plain"] {
+        let url = only(media_type).await;
+        let keys = client.get_key_set(&url, Default::default()).await.unwrap();
+        assert_eq!(keys.status, 200, "{media_type}");
+        assert!(keys.body.starts_with(b"application/jwk-set+json"));
+        let document = client.get(&url).await.unwrap();
+        assert_eq!(document.status, 200, "{media_type}");
+        assert!(document.body.starts_with(b"application/json"));
+    }
+}
+
 #[test]
 fn refuses_urls_that_are_not_plain_https() {
     let client = HttpClient::builder().build().unwrap();

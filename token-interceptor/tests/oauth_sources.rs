@@ -137,6 +137,41 @@ async fn an_issuer_is_found_by_its_identifier_and_its_ways_are_followed() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_gone_is_looked_for_again() {
+    let (server, url) = start().await;
+    let source = ClientCredentials::new("orders", "s", IssuerBuilder::discover(&url)).unwrap();
+    source.fetch(&request()).await.unwrap();
+    let gone =
+        [(404, "not_found"), (404, "invalid_client"), (405, "x"), (410, "x"), (400, "bad_path"), (401, "x"), (503, "")];
+    for (index, (status, error)) in gone.into_iter().enumerate() {
+        *server.failure.lock().unwrap() = Some((status, "", error));
+        source.fetch(&request()).await.unwrap_err();
+        *server.failure.lock().unwrap() = None;
+        source.fetch(&request()).await.unwrap();
+        assert_eq!(server.metadata_read.lock().unwrap().len(), index + 2, "{status} {error}");
+    }
+    // The endpoint's own refusal keeps it.
+    *server.failure.lock().unwrap() = Some((400, "", "invalid_scope"));
+    source.fetch(&request()).await.unwrap_err();
+    *server.failure.lock().unwrap() = None;
+    source.fetch(&request()).await.unwrap();
+    assert_eq!(server.metadata_read.lock().unwrap().len(), gone.len() + 1);
+}
+
+#[tokio::test]
+async fn metadata_are_read_again_when_they_are_old() {
+    let (server, url) = start().await;
+    let source = ClientCredentials::new("orders", "s", IssuerBuilder::discover(&url)).unwrap();
+    for (pause, read) in [(0, 1), (30, 1), (40, 2), (10, 2)] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(60 * pause)).await;
+        tokio::time::resume();
+        source.fetch(&request()).await.unwrap();
+        assert_eq!(server.metadata_read.lock().unwrap().len(), read, "after {pause} minutes");
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_that_stops_answering_is_looked_for_again() {
     let (server, url) = start().await;
     let source = ClientCredentials::new("orders", "s", IssuerBuilder::discover(&url)).unwrap();

@@ -17,15 +17,33 @@ const RETRY_SOON: Duration = Duration::from_millis(100);
 /// The issuer's fault reads UNAVAILABLE, the configuration's what it is; neither ever reads as the callee's.
 pub(super) fn no_token(error: &TokenError) -> Answer {
     match error {
-        TokenError::Source { request, source, retry_in } => match source.refusal() {
-            Some(refusal) => refused(refusal, request),
-            None => unavailable("no access token can be obtained right now", *retry_in),
-        },
+        TokenError::Source { request, source, retry_in } => {
+            let answer = match source.refusal() {
+                Some(refusal) => refused(refusal, request),
+                None => {
+                    let answer = unavailable(source.cause().sentence(), *retry_in);
+                    answer.detail("cause", source.cause().name())
+                }
+            };
+            about(answer, request)
+        }
         TokenError::Pending => unavailable("the access token is being obtained", RETRY_SOON),
         TokenError::Stopped => unavailable("the task that obtains access tokens has ended", RETRY_SOON),
         TokenError::NoRuntime => {
             Answer::new(ErrorReason::Internal, "no tokio runtime is running here, so no access token can be obtained")
         }
+    }
+}
+
+/// Names what was asked for.
+fn about(answer: Answer, request: &TokenRequest) -> Answer {
+    let answer = match request.audience() {
+        Some(audience) => answer.detail("audience", audience),
+        None => answer,
+    };
+    match request.scope_parameter() {
+        scopes if scopes.is_empty() => answer.about(request.to_string()),
+        scopes => answer.detail("scope", scopes).about(request.to_string()),
     }
 }
 

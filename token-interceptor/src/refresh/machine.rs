@@ -12,6 +12,14 @@ use tokio::time::Instant;
 
 use super::{backoff, pace::Pace};
 
+/// No token is used for longer, whatever its issuer says of its lifetime.
+const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// For so long calls wait while the source hands out tokens that have expired: one that caches its tokens gives the old
+/// one until its last second. After that it is an outage, and calls fail at once.
+const EXPIRED_PATIENCE: Duration = Duration::from_secs(5);
+/// The longest pause between two such requests.
+const EXPIRED_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
@@ -21,7 +29,8 @@ pub(crate) struct Now {
 
 impl Now {
     pub(super) fn plus(self, duration: Duration) -> Self {
-        // A lifetime beyond what a clock can name is as good as none: the token then counts as expired.
+        // What others say of a time is bounded, so that no clock overflows.
+        let duration = duration.min(LIFETIME_MAX);
         Self {
             monotonic: self.monotonic.checked_add(duration).unwrap_or(self.monotonic),
             wall: self.wall.checked_add(duration).unwrap_or(self.wall),
@@ -64,6 +73,8 @@ pub(crate) struct Fetched {
 pub(crate) struct Failed {
     /// The source answered, and its answer was no.
     pub(crate) refused: bool,
+    /// The source gave a token that had expired when it arrived.
+    pub(crate) expired: bool,
     /// How long the source asks to be left alone.
     pub(crate) retry_after: Option<Duration>,
 }
@@ -103,8 +114,11 @@ struct Trouble {
     refused: bool,
     failures: u32,
     retry_at: Instant,
-    /// A refusal whose time is over: calls wait for a new answer in place of hearing the old one.
+    /// Calls wait for a new answer in place of hearing this one: a refusal whose time is over, or a token that had
+    /// expired.
     forgotten: bool,
+    /// Since when the source hands out tokens that have expired.
+    expired_since: Option<Instant>,
 }
 
 /// See the module.
@@ -215,16 +229,21 @@ impl Machine {
         let began = self.in_flight.take().unwrap_or(now.monotonic);
         let before = self.trouble.filter(|trouble| trouble.refused == failed.refused);
         let failures = before.map_or(0, |trouble| trouble.failures).saturating_add(1);
+        let before = before.and_then(|trouble| trouble.expired_since);
+        let expired_since = failed.expired.then(|| before.unwrap_or(now.monotonic));
+        let patient = expired_since.is_some_and(|since| now.monotonic.duration_since(since) < EXPIRED_PATIENCE);
         let mut retry_at = if failed.refused {
             now.monotonic + backoff::refused(failures, draw)
         } else {
             // From the beginning of the attempt: one that hung has already waited its time.
-            (began + backoff::transient(failures, draw)).max(now.monotonic + backoff::PAUSE_MIN)
+            let pause = backoff::transient(failures, draw);
+            let pause = if patient { pause.min(EXPIRED_PAUSE_MAX) } else { pause };
+            (began + pause).max(now.monotonic + backoff::PAUSE_MIN)
         };
         if let Some(retry_after) = failed.retry_after {
             retry_at = retry_at.max(now.monotonic + backoff::asked_for(retry_after, draw));
         }
-        self.trouble = Some(Trouble { refused: failed.refused, failures, retry_at, forgotten: false });
+        self.trouble = Some(Trouble { refused: failed.refused, failures, retry_at, forgotten: patient, expired_since });
         // A refusal is not asked about again until somebody needs to know.
         self.wanted &= !failed.refused;
     }
@@ -277,7 +296,7 @@ impl Machine {
 /// What the server says, where that makes sense; it spreads a fleet by itself. Otherwise between 65 and 80 %
 /// of the lifetime: early enough to sit out an outage, late enough not to double the load.
 fn renew_after(fetched: &Fetched, draw: f64) -> Duration {
-    let lifetime = fetched.expires_in;
+    let lifetime = fetched.expires_in.min(LIFETIME_MAX);
     let asked_for = fetched.refresh_after.filter(|after| !after.is_zero() && *after < lifetime);
     let after = asked_for.unwrap_or_else(|| lifetime.mul_f64(0.65 + 0.15 * draw));
     after.max(Duration::from_secs(1).min(lifetime / 2))

@@ -40,11 +40,11 @@ impl Bench {
     }
 
     fn unavailable(&mut self) -> Next {
-        self.tell(Event::Failed(Failed { refused: false, retry_after: None }))
+        self.tell(Event::Failed(Failed { refused: false, expired: false, retry_after: None }))
     }
 
     fn refused(&mut self) -> Next {
-        self.tell(Event::Failed(Failed { refused: true, retry_after: None }))
+        self.tell(Event::Failed(Failed { refused: true, expired: false, retry_after: None }))
     }
 
     fn pass(&mut self, time: Duration) -> Next {
@@ -64,6 +64,50 @@ impl Bench {
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
+}
+
+#[test]
+fn the_token_in_hand_serves_to_its_end_while_the_source_caches_it() {
+    let mut bench = Bench::holding();
+    bench.pass(LIFETIME - secs(1));
+    let expired = Event::Failed(Failed { refused: false, expired: true, retry_after: None });
+    let next = bench.tell(expired);
+    assert!(bench.machine.held().is_some() && bench.machine.blamed_until().is_none());
+    assert!(bench.wake_in(next) <= secs(1), "asked again in a moment");
+    bench.pass(secs(1));
+    assert!(bench.machine.held().is_none() && bench.machine.blamed_until().is_none(), "calls wait");
+}
+
+#[test]
+fn a_source_that_goes_on_with_expired_tokens_is_an_outage() {
+    let mut bench = Bench::new();
+    assert!(bench.tell(Event::Wanted).fetch);
+    let expired = Event::Failed(Failed { refused: false, expired: true, retry_after: None });
+    let mut next = bench.tell(expired);
+    let mut asked = 0;
+    while bench.machine.blamed_until().is_none() {
+        let pause = bench.wake_in(next);
+        assert!(pause <= secs(1), "{pause:?}");
+        assert!(bench.pass(pause).fetch);
+        next = bench.tell(expired);
+        asked += 1;
+        assert!(asked < 100);
+    }
+    assert!((3..40).contains(&asked), "{asked}");
+    bench.fetched();
+    assert!(bench.machine.held().is_some());
+}
+
+#[test]
+fn a_lifetime_beyond_every_clock_is_a_long_one() {
+    for lifetime in [Duration::MAX, secs(u64::MAX), secs(1 << 40)] {
+        let mut bench = Bench::new();
+        bench.tell(Event::Wanted);
+        let fetched = Fetched { asked_at: bench.now, expires_in: lifetime, refresh_after: Some(lifetime) };
+        bench.tell(Event::Fetched(fetched));
+        bench.pass(secs(30 * 24 * 3600));
+        assert!(bench.machine.held().is_some(), "{lifetime:?}");
+    }
 }
 
 #[test]
@@ -176,7 +220,7 @@ fn backs_off_from_the_beginning_of_an_attempt_that_hung() {
 fn leaves_the_source_alone_for_as_long_as_it_asks() {
     let mut bench = Bench::new();
     bench.tell(Event::Wanted);
-    bench.tell(Event::Failed(Failed { refused: false, retry_after: Some(secs(7)) }));
+    bench.tell(Event::Failed(Failed { refused: false, expired: false, retry_after: Some(secs(7)) }));
     assert!(!bench.pass(Duration::from_millis(6999)).fetch);
     assert!(!bench.tell(Event::Wanted).fetch);
     assert!(bench.pass(secs(1)).fetch);
@@ -188,7 +232,11 @@ fn heals_within_30_s_of_any_number_of_failures() {
     let mut next = bench.tell(Event::Wanted);
     for _ in 0..100 {
         assert!(next.fetch);
-        let failed = bench.machine.handle(Event::Failed(Failed { refused: false, retry_after: None }), bench.now, 1.0);
+        let failed = bench.machine.handle(
+            Event::Failed(Failed { refused: false, expired: false, retry_after: None }),
+            bench.now,
+            1.0,
+        );
         assert!(bench.wake_in(failed) <= secs(30));
         next = bench.pass(bench.wake_in(failed));
     }
@@ -344,7 +392,7 @@ impl Trial {
         let floor = if refused { secs(1) } else { backoff::PAUSE_MIN };
         let asked = retry_after.unwrap_or_default().min(secs(300));
         self.quiet_until = self.bench.now.monotonic + floor.max(asked);
-        Event::Failed(Failed { refused, retry_after })
+        Event::Failed(Failed { refused, expired: false, retry_after })
     }
 
     /// One request at a time, none before its time, no token past its end, no busy loop.

@@ -13,7 +13,7 @@ use super::{
     skew,
     snapshot::{Current, Failure, Ready, Snapshot},
 };
-use crate::source::{AccessToken, IssuedToken, SourceError};
+use crate::source::{AccessToken, Cause, IssuedToken, SourceError};
 
 /// After this long an attempt has failed. A stall of 30 s is sat out, since asking again would only add to the
 /// issuer's queue; and an issuer that recovers while an attempt hangs is asked again no later than that. Dead
@@ -89,7 +89,7 @@ impl Task {
     fn take_answer(&mut self, answer: Answer) {
         self.attempt = None;
         let now = now(&self.shared);
-        match answer.and_then(|issued| in_time(issued, self.asked_at, now)) {
+        match usable(answer, self.asked_at, now) {
             Ok(issued) => {
                 if let Some(skew) = skew::millis(issued.server_time, self.asked_at.wall, now.wall) {
                     skew::report(skew, self.shared.skew_millis(), self.shared.request());
@@ -109,22 +109,30 @@ impl Task {
                     refresh_after: issued.refresh_after,
                 }));
             }
-            Err(error) => {
-                let refused = !error.is_transient();
-                let outcome = if refused { "refused" } else { "unavailable" };
-                metrics::counter!("token_client_fetches_total", "outcome" => outcome).increment(1);
-                let retry_after = error.retry_after();
-                let error = Arc::new(error);
-                self.failure = Some(Arc::clone(&error));
-                self.tell(Event::Failed(Failed { refused, retry_after }));
-                tracing::warn!(
-                    request = %self.shared.request(),
-                    error = &*error as &dyn std::error::Error,
-                    token_in_hand = self.machine.held().is_some(),
-                    "no access token"
-                );
-            }
+            Err(Unusable { error, expired }) => self.take_failure(error, expired),
         }
+    }
+
+    fn take_failure(&mut self, error: SourceError, expired: bool) {
+        let refused = !error.is_transient();
+        let outcome = if refused { "refused" } else { "unavailable" };
+        metrics::counter!("token_client_fetches_total", "outcome" => outcome).increment(1);
+        let retry_after = error.retry_after();
+        let error = Arc::new(error);
+        self.failure = Some(Arc::clone(&error));
+        self.tell(Event::Failed(Failed { refused, expired, retry_after }));
+        if self.machine.held().is_some() && expired {
+            // The source caches the token that is in hand, which serves to its end.
+            tracing::debug!(request = %self.shared.request(), "the source has no newer access token yet");
+            return;
+        }
+        tracing::warn!(
+            request = %self.shared.request(),
+            cause = error.cause().name(),
+            error = &*error as &dyn std::error::Error,
+            token_in_hand = self.machine.held().is_some(),
+            "no access token"
+        );
     }
 
     fn tell(&mut self, event: Event) {
@@ -177,10 +185,18 @@ impl Task {
     }
 }
 
-/// A token that is no longer good when it arrives is no token.
-fn in_time(issued: IssuedToken, asked_at: Now, now: Now) -> Answer {
+/// Why an answer is of no use.
+struct Unusable {
+    error: SourceError,
+    /// There is a token, and it had expired when it arrived.
+    expired: bool,
+}
+
+fn usable(answer: Answer, asked_at: Now, now: Now) -> Result<IssuedToken, Unusable> {
+    let issued = answer.map_err(|error| Unusable { error, expired: false })?;
     if now.has_reached(asked_at.plus(issued.expires_in)) {
-        return Err(SourceError::unavailable("the access token had expired when it arrived"));
+        let error = SourceError::unavailable("the access token had expired when it arrived");
+        return Err(Unusable { error: error.with_cause(Cause::ExpiredOnArrival), expired: true });
     }
     Ok(issued)
 }

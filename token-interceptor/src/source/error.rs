@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use super::Cause;
+
 /// Why a source gave no token.
 ///
 /// Two kinds: the source could not answer, which passes by itself and is asked again in the background; or it
@@ -9,6 +11,7 @@ use std::{error::Error, fmt, time::Duration};
 #[derive(Debug)]
 pub struct SourceError {
     refusal: Option<Refusal>,
+    cause: Cause,
     retry_after: Option<Duration>,
     source: Box<dyn Error + Send + Sync>,
 }
@@ -71,13 +74,20 @@ impl SourceError {
     /// The source could not be reached, or could not answer: asking again may help.
     #[must_use]
     pub fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { refusal: None, retry_after: None, source: source.into() }
+        let source = source.into();
+        Self { refusal: None, cause: Cause::of(&*source), retry_after: None, source }
     }
 
     /// The source answered no.
     #[must_use]
     pub fn refused(refusal: Refusal, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { refusal: Some(refusal), retry_after: None, source: source.into() }
+        Self { refusal: Some(refusal), cause: Cause::Answer, retry_after: None, source: source.into() }
+    }
+
+    /// The class of the failure, where the source itself does not hold it.
+    pub(crate) fn with_cause(mut self, cause: Cause) -> Self {
+        self.cause = cause;
+        self
     }
 
     /// The source is not to be asked again before this time has passed. `RetryInfo`, `Retry-After`.
@@ -97,6 +107,12 @@ impl SourceError {
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal
+    }
+
+    /// The class of the failure.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.cause
     }
 
     /// How long the source asks to be left alone.

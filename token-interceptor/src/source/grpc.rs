@@ -10,7 +10,7 @@ use token_proto::{
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use super::{AccessToken, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, SubjectToken, TokenRequest};
+use super::{AccessToken, Cause, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, SubjectToken, TokenRequest};
 use crate::{http_client, trace_context};
 
 /// An issuer spoken to over gRPC.
@@ -98,7 +98,7 @@ fn failure(status: &Status) -> SourceError {
     };
     match refusal {
         Some(refusal) => SourceError::refused(refusal, source),
-        None => SourceError::unavailable(source),
+        None => SourceError::unavailable(source).with_cause(Cause::of(status)),
     }
     .with_retry_after(retry_after)
 }

@@ -3,15 +3,19 @@
 pub(super) mod answer;
 mod metadata;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::{IssuedToken, SourceError, SubjectToken, TokenRequest, credential::ClientCredential, credential::SecretIn};
 use crate::{clock::Clock, http_client::HttpClient};
 use metadata::Metadata;
+
+/// An issuer's metadata are read again after this long: an endpoint may move while the old one still answers.
+const METADATA_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// How an audience is named in the form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,11 +44,18 @@ pub(super) struct HttpIssuer {
 #[derive(Debug)]
 pub(super) enum Place {
     Known(Url),
-    /// Found by the issuer's metadata, and looked for again when it stops answering.
+    /// Found by the issuer's metadata, which are read again when they are old or the endpoint is gone.
     Discovered {
         issuer: Issuer,
-        metadata: ArcSwapOption<Metadata>,
+        metadata: ArcSwapOption<Discovered>,
     },
+}
+
+/// An issuer's metadata, and when they were read.
+#[derive(Debug)]
+pub(super) struct Discovered {
+    metadata: Metadata,
+    read_at: Instant,
 }
 
 /// An issuer by its identifier: as it was given, which is what it is compared by, and as a URL.
@@ -116,31 +127,44 @@ impl HttpIssuer {
         form.extend(proof.fields);
         let fields: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = self.client.post_form(&endpoint, &fields, proof.authorization).await;
-        let issued = match answer {
-            Ok(answer) => answer::read(&answer, &*self.clock),
-            Err(error) => Err(SourceError::unavailable(error)),
-        };
-        if let (Err(error), Place::Discovered { metadata, .. }) = (&issued, &self.place)
-            && error.is_transient()
-        {
+        let is_there = answer.as_ref().is_ok_and(answer::is_of_token_endpoint);
+        if !is_there && let Place::Discovered { metadata, .. } = &self.place {
+            // The endpoint may have moved: the next request asks where it is.
             metadata.store(None);
         }
-        issued
+        match answer {
+            Ok(answer) => answer::read(&answer, &*self.clock),
+            Err(error) => Err(SourceError::unavailable(error)),
+        }
+    }
+
+    /// Reads the metadata anew. Where that fails, what was read before is used on: it may be old, and the endpoint still
+    /// there.
+    async fn discovered(
+        &self,
+        issuer: &Issuer,
+        known: &ArcSwapOption<Discovered>,
+    ) -> Result<Arc<Discovered>, SourceError> {
+        match metadata::discover(&self.client, issuer).await {
+            Ok(metadata) => {
+                let found = Arc::new(Discovered { metadata, read_at: Instant::now() });
+                known.store(Some(Arc::clone(&found)));
+                Ok(found)
+            }
+            Err(error) => known.load_full().ok_or(error),
+        }
     }
 
     async fn endpoint(&self) -> Result<(Url, SecretIn), SourceError> {
         match &self.place {
             Place::Known(endpoint) => Ok((endpoint.clone(), SecretIn::Header)),
             Place::Discovered { issuer, metadata } => {
-                let known = match metadata.load_full() {
+                let known = metadata.load_full();
+                let known = match known.filter(|known| known.read_at.elapsed() < METADATA_AGE_MAX) {
                     Some(known) => known,
-                    None => {
-                        let found = Arc::new(metadata::discover(&self.client, issuer).await?);
-                        metadata.store(Some(Arc::clone(&found)));
-                        found
-                    }
+                    None => self.discovered(issuer, metadata).await?,
                 };
-                Ok((known.token_endpoint.clone(), known.secret_in))
+                Ok((known.metadata.token_endpoint.clone(), known.metadata.secret_in))
             }
         }
     }

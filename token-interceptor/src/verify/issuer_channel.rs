@@ -37,13 +37,14 @@ impl From<Endpoint> for IssuerChannel {
     }
 }
 
-impl From<Channel> for IssuerChannel {
-    fn from(channel: Channel) -> Self {
+impl IssuerChannel {
+    /// A channel of the program's own. Where it leads, and how safely, is the program's word: keys that come in
+    /// plaintext from another machine may be anybody's, so it names the danger.
+    #[must_use]
+    pub fn of_channel(channel: Channel, _: danger::AllowPlaintext) -> Self {
         Self(Reach::Channel(channel))
     }
-}
 
-impl IssuerChannel {
     /// Nothing is connected yet. The error is what is wrong with the endpoint.
     pub(super) fn connect(&self, plaintext: Option<danger::AllowPlaintext>) -> Result<Channel, String> {
         let endpoint = match &self.0 {

@@ -32,8 +32,30 @@ struct Shop(Client);
 impl InventoryService for Shop {
     type ListItemsStream = BoxStream<'static, Result<pb::ListItemsResponse, Status>>;
 
-    async fn get_item(&self, request: Request<pb::GetItemRequest>) -> Result<Response<pb::GetItemResponse>, Status> {
-        self.0.clone().get_item(request.into_inner()).await
+    async fn get_item(
+        &self,
+        mut request: Request<pb::GetItemRequest>,
+    ) -> Result<Response<pb::GetItemResponse>, Status> {
+        let mut inventory = self.0.clone();
+        match &*request.get_ref().sku {
+            "passed on" => inventory.get_item(request).await,
+            "its fields alone" => {
+                let mut next = Request::new(pb::GetItemRequest::default());
+                *next.metadata_mut() = request.metadata().clone();
+                inventory.get_item(next).await
+            }
+            "to a public method" => {
+                let (metadata, extensions, _) = request.into_parts();
+                let next = Request::from_parts(metadata, extensions, pb::GetOpeningHoursRequest::default());
+                inventory.get_opening_hours(next).await?;
+                Ok(Response::new(pb::GetItemResponse::default()))
+            }
+            "another token" => {
+                request.metadata_mut().insert("authorization", "Bearer mine".parse().unwrap());
+                inventory.get_item(request).await
+            }
+            _ => inventory.get_item(request.into_inner()).await,
+        }
     }
 
     /// Asks the inventory while the stream is being read.
@@ -162,5 +184,38 @@ fn without_a_caller_there_is_no_call() {
         assert_eq!(shop.delete_item(request).await.unwrap_err().code(), Code::FailedPrecondition);
         assert!(callee.attempts().is_empty());
         assert_eq!(issuer.exchanged.lock().unwrap().len() + issuer.requests(), 0);
+    });
+}
+
+fn item(sku: &str) -> pb::GetItemRequest {
+    pb::GetItemRequest { sku: sku.to_owned() }
+}
+
+#[test]
+fn a_request_that_is_passed_on_leaves_the_callers_token_behind() {
+    for sku in ["passed on", "its fields alone"] {
+        simulate(move |mut shop, users, issuer, callee| async move {
+            shop.get_item(as_user(&users, "alice", item(sku)).0).await.unwrap();
+            assert_eq!(callee.tokens(), [Some("exchanged-1".into())], "{sku}");
+            assert_eq!(issuer.exchanged.lock().unwrap().len(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_public_method_does_not_see_the_callers_token() {
+    simulate(|mut shop, users, issuer, callee| async move {
+        shop.get_item(as_user(&users, "alice", item("to a public method")).0).await.unwrap();
+        assert_eq!(callee.tokens(), [None]);
+        assert_eq!(issuer.exchanged.lock().unwrap().len(), 0);
+    });
+}
+
+#[test]
+fn another_header_on_behalf_of_a_caller_is_refused() {
+    simulate(|mut shop, users, _, callee| async move {
+        let status = shop.get_item(as_user(&users, "alice", item("another token")).0).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(callee.attempts().is_empty());
     });
 }

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    inventory::GetItemRequest,
+    inventory::{GetItemRequest, GetOpeningHoursRequest, inventory_service_client::InventoryServiceClient},
     issuer::Behaviour,
     network::{Client, UNDELAYED, simulate, simulate_coarsely},
 };
@@ -160,5 +160,23 @@ fn the_interceptor_never_waits() {
         sleep(Duration::from_secs(2)).await;
         client.get_item(GetItemRequest::default()).await.unwrap();
         assert_eq!(world.issuer.requests(), 1);
+    });
+}
+
+#[test]
+fn calls_that_wait_for_a_token_hold_up_no_call_that_needs_none() {
+    simulate(Duration::from_secs(30), |world| async move {
+        world.issuer.set(Behaviour::Stall(Duration::from_secs(20)));
+        let tokens = world.tokens.any_destination(danger::AllowPlaintext);
+        let endpoint = crate::simulated::channel("inventory");
+        let client = InventoryServiceClient::new(tower::Layer::layer(&tokens, endpoint));
+        let waiting: Vec<_> = (0..2000).map(|_| tokio::spawn(call(client.clone()))).collect();
+        sleep(Duration::from_millis(100)).await;
+        let start = Instant::now();
+        client.clone().get_opening_hours(GetOpeningHoursRequest {}).await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        for call in waiting {
+            call.await.unwrap().0.unwrap_err();
+        }
     });
 }

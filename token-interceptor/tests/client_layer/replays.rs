@@ -120,6 +120,20 @@ fn a_reason_that_a_new_token_cannot_cure_is_not_replayed() {
 }
 
 #[test]
+fn a_method_that_is_never_replayed_runs_no_second_attempt() {
+    simulate(Duration::from_secs(20), |world| async move {
+        world.callee.set(Verdict::Refuse(ErrorReason::TokenRevoked));
+        let tokens = world.tokens.clone().never_replay(&["/inventory.v1.InventoryService/Get*"]).unwrap();
+        let mut client = InventoryServiceClient::new(inventory(&tokens));
+        client.get_item(GetItemRequest::default()).await.unwrap_err();
+        assert_eq!(world.callee.attempts().len(), 1);
+        sleep(Duration::from_millis(100)).await;
+        client.get_item(GetItemRequest::default()).await.unwrap();
+        assert!(tokens.never_replay(&["/no.Such/Method"]).is_err());
+    });
+}
+
+#[test]
 fn a_large_request_is_not_replayed_and_its_failure_renews_the_token() {
     simulate(Duration::from_secs(20), |world| async move {
         world.callee.set(Verdict::Refuse(ErrorReason::TokenRevoked));

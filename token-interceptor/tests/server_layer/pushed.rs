@@ -7,9 +7,10 @@ use std::{
 
 use token_interceptor::{
     clock::Clock as _,
+    danger,
     layer::AuthorizationLayer,
     test_util::TestIssuer,
-    verify::{BuildError, TrustedIssuer, Verifier},
+    verify::{BuildError, IssuerChannel, TrustedIssuer, Verifier},
 };
 use token_proto::{
     policy::Requirement,
@@ -75,7 +76,11 @@ where
     let trust = Trust::new(issuer.issuer(), vec![key(&issuer, KeyState::Active)]);
     serve(&mut sim, trust.clone());
     sim.client("service", async move {
-        let trusted = TrustedIssuer::watch(issuer.issuer(), channel("issuer"))?.stale_after(10 * MINUTE);
+        let trusted = TrustedIssuer::watch(
+            issuer.issuer(),
+            IssuerChannel::of_channel(channel("issuer"), danger::AllowPlaintext),
+        )?
+        .stale_after(10 * MINUTE);
         let layer = layer(trusted, &issuer)?;
         test(World { issuer, trust, layer }).await;
         Ok(())
@@ -195,8 +200,11 @@ fn a_trust_service_of_another_issuer_is_not_believed() {
     serve(&mut sim, trust);
     sim.client("service", async move {
         for trusted in [
-            TrustedIssuer::watch(issuer.issuer(), channel("issuer"))?,
-            TrustedIssuer::grpc(issuer.issuer(), channel("issuer"))?,
+            TrustedIssuer::watch(
+                issuer.issuer(),
+                IssuerChannel::of_channel(channel("issuer"), danger::AllowPlaintext),
+            )?,
+            TrustedIssuer::grpc(issuer.issuer(), IssuerChannel::of_channel(channel("issuer"), danger::AllowPlaintext))?,
         ] {
             retry_after(call(&layer(trusted, &issuer)?, &issuer.token().sign()).await);
         }
@@ -214,7 +222,8 @@ fn keys_can_be_listed_in_place_of_pushed() {
     let trust = Trust::new(issuer.issuer(), keys);
     serve(&mut sim, trust);
     sim.client("service", async move {
-        let trusted = TrustedIssuer::grpc(issuer.issuer(), channel("issuer"))?;
+        let trusted =
+            TrustedIssuer::grpc(issuer.issuer(), IssuerChannel::of_channel(channel("issuer"), danger::AllowPlaintext))?;
         let layer = layer(trusted, &issuer)?;
         call(&layer, &issuer.token().sign()).await.unwrap();
         assert_eq!(reason(call(&layer, &distrusted.token().sign()).await), "TOKEN_KEY_UNKNOWN");

@@ -6,12 +6,13 @@ use std::fs;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::ExposeSecret as _;
 use token_interceptor::{
+    danger::AllowPlaintext,
     error::VerifyError,
     http_client::HttpClient,
     json,
     signature::Algorithm,
     token::{UnverifiedToken, VerifiedToken},
-    verify::{TrustedIssuer, Verifier},
+    verify::{IssuerChannel, TrustedIssuer, Verifier},
 };
 use token_server::key::ImportedKey;
 use url::Url;
@@ -55,7 +56,8 @@ async fn a_token_of_each_algorithm_is_verified_by_discovery_and_by_list_keys() {
         assert_eq!(key["kty"], key_type, "{algorithm}");
 
         let discovered = TrustedIssuer::discover(issuer).unwrap().http_client(http);
-        let asked = TrustedIssuer::grpc(issuer, channel(&dev).await).unwrap();
+        let asked =
+            TrustedIssuer::grpc(issuer, IssuerChannel::of_channel(channel(&dev).await, AllowPlaintext)).unwrap();
         for trusted in [discovered, asked] {
             let token_of_example = verified(trusted.clone(), &token).await.unwrap();
             assert_eq!(token_of_example.client_id(), dev.example.id, "{algorithm}");

@@ -7,7 +7,11 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{FetchError, FetchKeys, usable};
-use crate::{http_client::HttpClient, json, key_set::KeySet};
+use crate::{
+    http_client::{HttpClient, HttpError, HttpResponse},
+    json,
+    key_set::KeySet,
+};
 
 const OPENID: &str = "the issuer's OpenID configuration";
 const OAUTH: &str = "the issuer's OAuth server metadata";
@@ -75,7 +79,7 @@ impl FetchKeys for FromDiscovery {
 
 impl FromDiscovery {
     async fn keys_url(&self, what: &'static str, document: &Url) -> Result<Url, FetchError> {
-        let body = get(&self.http, what, document).await?;
+        let body = body(what, self.http.get(document).await)?;
         let metadata: Metadata = json::from_object(&body).map_err(|source| FetchError::Malformed { what, source })?;
         if *metadata.issuer != *self.issuer {
             return Err(FetchError::OtherIssuer { what });
@@ -90,12 +94,12 @@ impl FromDiscovery {
 }
 
 async fn key_set(http: &HttpClient, url: &Url) -> Result<KeySet, FetchError> {
-    usable(KeySet::from_jwks(&get(http, KEYS, url).await?)?)
+    usable(KeySet::from_jwks(&body(KEYS, http.get_key_set(url, ::http::HeaderMap::new()).await)?)?)
 }
 
 /// A redirect is not followed, and is no success.
-async fn get(http: &HttpClient, what: &'static str, url: &Url) -> Result<bytes::Bytes, FetchError> {
-    let answer = http.get(url).await.map_err(|source| FetchError::Http { what, source })?;
+fn body(what: &'static str, answer: Result<HttpResponse, HttpError>) -> Result<bytes::Bytes, FetchError> {
+    let answer = answer.map_err(|source| FetchError::Http { what, source })?;
     if answer.status != ::http::StatusCode::OK {
         return Err(FetchError::Status { what, status: answer.status });
     }

@@ -1,4 +1,6 @@
-//! A token endpoint's answer. RFC 6749 sections 5.1 and 5.2, read strictly.
+//! A token endpoint's answer. RFC 6749 sections 5.1 and 5.2.
+
+mod members;
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +8,7 @@ use http::{
     HeaderMap, StatusCode,
     header::{DATE, RETRY_AFTER},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     clock::Clock,
@@ -14,6 +16,8 @@ use crate::{
     json,
     source::{AccessToken, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError},
 };
+
+use members::Members;
 
 /// Longest `error_description` that is kept for the log.
 const DESCRIPTION_CHARS_MAX: usize = 200;
@@ -32,47 +36,69 @@ pub(in crate::source) fn read(answer: &HttpResponse, clock: &dyn Clock) -> Resul
     Err(failure.with_retry_after(retry_after))
 }
 
-/// RFC 6749 section 5.1.
+/// RFC 6749 section 5.1. The lifetime is only recommended: without one, or with one that cannot be read, a short one.
 fn token(body: &[u8], server_time: Option<SystemTime>) -> Result<IssuedToken, &'static str> {
-    let members = json::object(body).map_err(|_| "the token endpoint's answer is not a JSON object")?;
-    let text = |name: &str| members.get(name).and_then(Value::as_str);
-    let value = text("access_token").ok_or("the token endpoint's answer has no access_token")?;
-    let kind = text("token_type").ok_or("the token endpoint's answer has no token_type")?;
+    let members = Members::read(body).map_err(|_| "the token endpoint's answer is not a JSON object with one token")?;
+    let value = members.access_token.ok_or("the token endpoint's answer has no access_token")?;
+    let kind = members.token_type.ok_or("the token endpoint's answer has no token_type")?;
     if !kind.eq_ignore_ascii_case("bearer") {
         return Err("the token endpoint's token is not a bearer token");
     }
     Ok(IssuedToken {
-        token: AccessToken::new(value).map_err(|_| "the token endpoint's access_token is malformed")?,
-        expires_in: lifetime(&members)?,
-        // Not of the RFC: this project's issuer says it, and so does Microsoft's.
-        refresh_after: members.get("refresh_in").and_then(Value::as_u64).map(Duration::from_secs),
+        token: AccessToken::new(&value).map_err(|_| "the token endpoint's access_token is malformed")?,
+        expires_in: members.expires_in.unwrap_or(LIFETIME_DEFAULT),
+        refresh_after: members.refresh_in,
         server_time,
     })
 }
 
-/// Absent: a short one, as nobody knows. A string of digits is what some servers send for a number.
-fn lifetime(members: &Map<String, Value>) -> Result<Duration, &'static str> {
-    let seconds = match members.get("expires_in") {
-        None | Some(Value::Null) => return Ok(LIFETIME_DEFAULT),
-        Some(Value::Number(number)) => number.as_u64(),
-        Some(Value::String(digits)) => digits.parse().ok(),
-        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
-    };
-    seconds.map(Duration::from_secs).ok_or("the token endpoint's expires_in is not a number of seconds")
-}
-
-/// RFC 6749 section 5.2. Overload is not a no, whatever the body says.
+/// RFC 6749 section 5.2. Overload is not a no, whatever the body says; nor is an endpoint that is gone, unless its
+/// answer is an error code of OAuth.
 fn refusal(status: StatusCode, body: &[u8]) -> Option<(Refusal, String)> {
     if !status.is_client_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT {
         return None;
     }
     let members = json::object(body).ok()?;
     let code = members.get("error").and_then(Value::as_str)?;
-    if matches!(code, "temporarily_unavailable" | "server_error" | "slow_down") {
+    if matches!(code, "temporarily_unavailable" | "server_error" | "slow_down") || (is_gone(status) && !is_oauth(code))
+    {
         return None;
     }
     let description = members.get("error_description").and_then(Value::as_str).unwrap_or_default();
     Some((Refusal::from_code(code), format!("{}: {}", printable(code), printable(description))))
+}
+
+/// Whether the answer shows that a token endpoint is there: a token, or an error code of OAuth. Anything else may come
+/// from another program at a URL that the token endpoint has left.
+pub(in crate::source) fn is_of_token_endpoint(answer: &HttpResponse) -> bool {
+    if answer.status.is_success() {
+        return Members::read(&answer.body).is_ok_and(|members| members.access_token.is_some());
+    }
+    let members = json::object(&answer.body).ok();
+    let code = members.as_ref().and_then(|members| members.get("error")).and_then(Value::as_str);
+    !is_gone(answer.status) && code.is_some_and(is_oauth)
+}
+
+fn is_gone(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE)
+}
+
+/// RFC 6749 sections 4.1.2.1 and 5.2, RFC 8693 section 2.2.2, RFC 8707 section 2.
+fn is_oauth(code: &str) -> bool {
+    matches!(
+        code,
+        "invalid_request"
+            | "invalid_client"
+            | "invalid_grant"
+            | "unauthorized_client"
+            | "unsupported_grant_type"
+            | "invalid_scope"
+            | "invalid_target"
+            | "access_denied"
+            | "temporarily_unavailable"
+            | "server_error"
+            | "slow_down"
+    )
 }
 
 /// The characters that RFC 6749 section 5.2 allows in an error: nothing that could forge a line of a log.
@@ -145,9 +171,6 @@ mod tests {
             r#"{"access_token":1,"token_type":"Bearer"}"#,
             r#"{"access_token":"a","access_token":"b","token_type":"Bearer"}"#,
             r#"{"access_token":"a b","token_type":"Bearer"}"#,
-            r#"{"access_token":"a","token_type":"Bearer","expires_in":-1}"#,
-            r#"{"access_token":"a","token_type":"Bearer","expires_in":"soon"}"#,
-            r#"{"access_token":"a","token_type":"Bearer","expires_in":1.5}"#,
         ] {
             assert!(answer(200, &[], body).unwrap_err().is_transient(), "{body}");
         }
@@ -171,6 +194,39 @@ mod tests {
             assert_eq!(refusal(status, code), None, "{status} {code}");
         }
         assert_eq!(answer(404, &[], "<html>").unwrap_err().refusal(), None);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_gone_is_an_outage_and_not_a_refusal() {
+        for status in [404, 405, 410] {
+            let refusal = |code: &str| answer(status, &[], &format!(r#"{{"error":"{code}"}}"#)).unwrap_err().refusal();
+            assert_eq!(refusal("not_found"), None, "{status}");
+            assert_eq!(refusal("invalid_client"), Some(Refusal::ClientAuthentication), "{status}");
+        }
+    }
+
+    #[test]
+    fn another_program_is_told_from_a_token_endpoint() {
+        let is = |status, body: &str| {
+            let (status, body) = (StatusCode::from_u16(status).unwrap(), Bytes::copy_from_slice(body.as_bytes()));
+            is_of_token_endpoint(&HttpResponse { status, headers: HeaderMap::new(), body })
+        };
+        assert!(is(200, r#"{"access_token":"a"}"#) && is(400, r#"{"error":"invalid_scope"}"#));
+        assert!(is(401, r#"{"error":"invalid_client"}"#) && is(503, r#"{"error":"temporarily_unavailable"}"#));
+        for (status, body) in [
+            (404, r#"{"error":"not_found"}"#),
+            (404, r#"{"error":"invalid_client"}"#),
+            (405, ""),
+            (410, "<html>"),
+            (400, r#"{"error":"bad_path"}"#),
+            (401, r#"{"error":"Unauthorized"}"#),
+            (403, ""),
+            (502, ""),
+            (200, "{}"),
+            (301, ""),
+        ] {
+            assert!(!is(status, body), "{status} {body}");
+        }
     }
 
     #[test]

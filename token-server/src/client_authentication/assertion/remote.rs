@@ -141,7 +141,7 @@ async fn fetch(http: &HttpClient, uri: &str) -> Result<Vec<Arc<VerifyingKey>>, S
     let url = Url::parse(uri).map_err(|error| error.to_string())?;
     let span =
         tracing::info_span!(target: trace::TARGET, "fetch keys", otel.kind = "client", server.address = url.host_str());
-    let fetching = http.get_with(&url, trace::callee(&span)).instrument(span);
+    let fetching = http.get_key_set(&url, trace::callee(&span)).instrument(span);
     let answer = fetching.await.map_err(|error| error_chain::of(&error))?;
     if answer.status != http::StatusCode::OK {
         return Err(format!("status {}", answer.status));
