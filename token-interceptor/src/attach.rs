@@ -54,6 +54,7 @@ use crate::{
     clock::{Clock, SystemClock},
     danger,
     destination::{Destination, PlaintextRefused},
+    http_client,
     refresh::FreshToken,
     source::{TokenRequest, TokenSource},
 };
@@ -75,14 +76,13 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// A tower layer around a tonic channel: obtains tokens, attaches them, renews them in the background.
 ///
 /// ```no_run
-/// use token_interceptor::{attach::TokenLayer, source::{ClientCredentials, IssuerBuilder}};
-/// use tonic::transport::Endpoint;
+/// use token_interceptor::{attach::TokenLayer, http_client::grpc_endpoint, source::{ClientCredentials, IssuerBuilder}};
 /// # static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::POLICY;
 ///
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let issuer = IssuerBuilder::grpc(Endpoint::from_static("https://issuer.example"));
+/// let issuer = IssuerBuilder::grpc("https://issuer.example");
 /// let tokens = TokenLayer::new(ClientCredentials::new("orders", "tks_…", issuer)?).policy(POLICY);
-/// let channel = tokens.connect_lazy(&Endpoint::from_static("https://inventory.example"))?;
+/// let channel = tokens.connect_lazy(&grpc_endpoint("https://inventory.example", b"")?)?;
 /// // InventoryClient::new(channel)
 /// # Ok(()) }
 /// ```
@@ -213,7 +213,7 @@ impl TokenLayer {
     /// When the endpoint is plaintext to another machine.
     pub fn connect_lazy(&self, endpoint: &Endpoint) -> Result<Attach<Channel>, PlaintextRefused> {
         Destination::of(endpoint.uri())?;
-        Ok(Attach::new(endpoint.connect_lazy(), self.calls(false)))
+        Ok(Attach::new(http_client::connect_lazy(endpoint), self.calls(false)))
     }
 
     /// A channel that spreads its calls over `endpoints`, as tonic's `Channel::balance_list` does.

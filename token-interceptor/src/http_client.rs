@@ -2,10 +2,14 @@
 //!
 //! HTTPS, unless the host is loopback or [`danger::AllowPlaintext`] was named: keys that are fetched in
 //! plaintext are whoever's who sits between. A redirect is answered as it is, never followed: the other end
-//! does not choose whom this process talks to.
+//! does not choose whom this process talks to. Proxies are those that the environment names: `HTTPS_PROXY`,
+//! `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
 mod addresses;
+mod connector;
+mod endpoint;
 mod error;
+mod proxy;
 mod tls;
 mod untrusted;
 
@@ -25,13 +29,16 @@ use hyper_util::{
 use secrecy::SecretString;
 use url::{Host, Url};
 
+pub(crate) use endpoint::connect_lazy;
+pub use endpoint::grpc_endpoint;
 pub use error::HttpError;
 pub(crate) use untrusted::OVER_GRPC;
 pub use untrusted::is_of_unknown_ca;
 
 use crate::{danger, trace_context};
-use addresses::Resolver;
+use connector::Connector;
 use error::Kind;
+use proxy::Proxies;
 use tls::ClientCertificate;
 
 /// Longest wait for an answer and its body, unless the builder says otherwise.
@@ -69,6 +76,7 @@ pub struct HttpClientBuilder {
     public_only: bool,
     extra_roots_pem: Vec<u8>,
     client_certificate: Option<ClientCertificate>,
+    proxies: Proxies,
 }
 
 /// An answer, read to its end.
@@ -93,6 +101,7 @@ impl HttpClient {
             public_only: false,
             extra_roots_pem: Vec::new(),
             client_certificate: None,
+            proxies: Proxies::read(|name| std::env::var(name).ok()),
         }
     }
 
@@ -226,6 +235,16 @@ impl HttpClientBuilder {
         self
     }
 
+    /// Takes the proxies from these variables in place of the environment's: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
+    /// and `NO_PROXY`, in lower or upper case. A `variable` that knows none of them means that there is no proxy.
+    ///
+    /// Every connection goes through the proxy by CONNECT; this machine itself is reached directly.
+    #[must_use]
+    pub fn proxies_from(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
+        self.proxies = Proxies::read(variable);
+        self
+    }
+
     /// Allows plaintext `http` to any host; see [`danger::AllowPlaintext`].
     #[must_use]
     pub fn plaintext(mut self, _: danger::AllowPlaintext) -> Self {
@@ -234,7 +253,8 @@ impl HttpClientBuilder {
     }
 
     /// Connects to addresses of the public Internet alone: for URLs that come from elsewhere, which could lead
-    /// to services that only this machine can reach. Not for [`HttpClientBuilder::build_on`].
+    /// to services that only this machine can reach. Through a proxy, names are resolved here and the proxy is asked for
+    /// the address, as it would reach services that only it can reach. Not for [`HttpClientBuilder::build_on`].
     #[must_use]
     pub fn public_addresses_only(mut self) -> Self {
         self.public_only = true;
@@ -249,7 +269,8 @@ impl HttpClientBuilder {
     /// together.
     pub fn build(self) -> Result<HttpClient, HttpError> {
         let config = tls::config(&self.extra_roots_pem, self.client_certificate.as_ref())?;
-        let connector = tls::connector(config, Resolver::new(self.public_only));
+        let connector = Connector::new(self.proxies.clone(), config.clone(), self.public_only);
+        let connector = tls::connector(config, connector);
         Ok(self.build_on(connector))
     }
 

@@ -39,7 +39,7 @@ pub use credential::{ClientCredential, SecretIn};
 pub use error::{Refusal, SourceError};
 pub use exchange::TokenExchange;
 pub use file::TokenFile;
-pub use issuer::{IssuerBuilder, SourceConfigError};
+pub use issuer::{GrpcAddress, IssuerBuilder, SourceConfigError};
 pub use static_token::StaticToken;
 
 /// How long a token is taken to be good for whose issuer does not say: short enough to be true nearly always,

@@ -144,3 +144,91 @@ async fn posts_forms_and_json() {
     let json = client.post_json(&url, b"{}".to_vec(), basic()).await.unwrap();
     assert_eq!(json.body, "application/json|Basic abc|{}");
 }
+
+/// A proxy that leads every CONNECT to `target`, and hands over the heads that it got.
+async fn proxy(target: Url, answer: &'static str) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let heads = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&heads);
+    let target = format!("127.0.0.1:{}", target.port().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(client.read_u8().await.unwrap());
+            }
+            seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+            client.write_all(answer.as_bytes()).await.unwrap();
+            let mut server = tokio::net::TcpStream::connect(&target).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    (format!("user:secret@{address}"), heads)
+}
+
+const CONNECTED: &str = "HTTP/1.1 200 Connection established\r\nVia: p\r\n\r\n";
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_asked_to_connect() {
+    let target = serve(Router::new().route("/", get(|| async { "through" }))).await;
+    let (address, heads) = proxy(target.clone(), CONNECTED).await;
+    let builder = HttpClient::builder().plaintext(AllowPlaintext);
+    let client = builder.proxies_from(move |name| (name == "ALL_PROXY").then(|| address.clone())).build().unwrap();
+    let answer = client.get(&"http://issuer.example/".parse().unwrap()).await.unwrap();
+    assert_eq!(answer.body, "through");
+    let head = heads.lock().unwrap()[0].clone();
+    assert!(head.starts_with("CONNECT issuer.example:80 HTTP/1.1\r\nHost: issuer.example:80\r\n"), "{head}");
+    assert!(head.contains("\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n"), "{head}");
+    // This machine is reached directly.
+    assert_eq!(client.get(&target).await.unwrap().body, "through");
+    assert_eq!(heads.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_an_error_with_its_status() {
+    let target = serve(Router::new()).await;
+    let (address, _) = proxy(target, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+    let client = HttpClient::builder().proxies_from(move |name| (name == "https_proxy").then(|| address.clone()));
+    let error = client.build().unwrap().get(&"https://issuer.example/".parse().unwrap()).await.unwrap_err();
+    let (mut text, mut next) = (error.to_string(), std::error::Error::source(&error));
+    while let Some(error) = next {
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    assert!(text.contains("407") && !text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_proxy_is_not_passed_by() {
+    let client = HttpClient::builder().proxies_from(|name| (name == "ALL_PROXY").then(|| "socks5://p:1".to_owned()));
+    let error = client.build().unwrap().get(&"https://issuer.example/".parse().unwrap()).await.unwrap_err();
+    assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_a_public_address_where_only_those_are_allowed() {
+    let target = serve(Router::new().route("/", get(|| async { "inside" }))).await;
+    let (address, heads) = proxy(target, CONNECTED).await;
+    let builder = HttpClient::builder().plaintext(AllowPlaintext).public_addresses_only();
+    let client = builder.proxies_from(move |name| (name == "ALL_PROXY").then(|| address.clone())).build().unwrap();
+    // What does not resolve here, or to no public address, is not the proxy's to resolve.
+    for host in ["inside.invalid", "10.0.0.1", "[fd00::1]", "169.254.169.254"] {
+        assert!(client.get(&format!("http://{host}/").parse().unwrap()).await.is_err(), "{host}");
+    }
+    assert!(heads.lock().unwrap().is_empty());
+    client.get(&"http://8.8.8.8/".parse().unwrap()).await.unwrap();
+    assert!(heads.lock().unwrap()[0].starts_with("CONNECT 8.8.8.8:80 "));
+}
+
+#[tokio::test]
+async fn an_endpoint_for_grpc_is_made_of_a_url_alone() {
+    use token_interceptor::http_client::grpc_endpoint;
+    assert_eq!(grpc_endpoint("https://a.example/path", b"").unwrap().uri(), "https://a.example:443/");
+    assert_eq!(grpc_endpoint("http://[::1]:50051", b"").unwrap().uri(), "http://[::1]:50051/");
+    for url in ["a.example", "ftp://a.example", "https://user:pass@a.example", ""] {
+        assert!(grpc_endpoint(url, b"").is_err(), "{url}");
+    }
+    assert!(grpc_endpoint("https://a.example", b"no certificate").is_err());
+}

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    TIMEOUT,
-    addresses::Resolver,
+    connector::Connector,
     error::Kind::{self, UnusableClientCertificate, UnusableRoots},
 };
 
@@ -38,16 +36,12 @@ pub(super) fn config(
     builder.with_client_auth_cert(chain, private_key).map_err(|_| UnusableClientCertificate)
 }
 
-pub(super) fn connector(config: ClientConfig, resolver: Resolver) -> HttpsConnector<HttpConnector<Resolver>> {
-    let mut tcp = HttpConnector::new_with_resolver(resolver);
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(TIMEOUT));
-    HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_all_versions().wrap_connector(tcp)
+pub(super) fn connector(config: ClientConfig, connector: Connector) -> HttpsConnector<Connector> {
+    HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_all_versions().wrap_connector(connector)
 }
 
 /// A machine without trusted roots is no error: the extra ones may be all that is needed.
-fn roots(extra_pem: &[u8]) -> Result<RootCertStore, Kind> {
+pub(super) fn roots(extra_pem: &[u8]) -> Result<RootCertStore, Kind> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in native.errors {

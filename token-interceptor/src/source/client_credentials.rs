@@ -12,11 +12,10 @@ use super::{
 ///
 /// ```no_run
 /// use token_interceptor::source::{ClientCredentials, IssuerBuilder};
-/// use tonic::transport::Endpoint;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // From an issuer of this project, over gRPC:
-/// let issuer = IssuerBuilder::grpc(Endpoint::from_static("https://issuer.example"));
+/// let issuer = IssuerBuilder::grpc("https://issuer.example");
 /// let source = ClientCredentials::new("orders", "tks_…", issuer)?;
 /// // From any OAuth server, found by its issuer identifier:
 /// let issuer = IssuerBuilder::discover("https://login.example/tenant");

@@ -128,14 +128,18 @@ impl HttpIssuer {
         let fields: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = self.client.post_form(&endpoint, &fields, proof.authorization).await;
         let is_there = answer.as_ref().is_ok_and(answer::is_of_token_endpoint);
-        if !is_there && let Place::Discovered { metadata, .. } = &self.place {
+        let issued = match answer {
+            Ok(answer) => answer::read(&answer, &*self.clock),
+            Err(error) => Err(SourceError::unavailable(error)),
+        };
+        let failed = issued.as_ref().is_err_and(SourceError::is_transient);
+        if (failed || !is_there)
+            && let Place::Discovered { metadata, .. } = &self.place
+        {
             // The endpoint may have moved: the next request asks where it is.
             metadata.store(None);
         }
-        match answer {
-            Ok(answer) => answer::read(&answer, &*self.clock),
-            Err(error) => Err(SourceError::unavailable(error)),
-        }
+        issued
     }
 
     /// Reads the metadata anew. Where that fails, what was read before is used on: it may be old, and the endpoint still

@@ -14,7 +14,7 @@ use crate::{
     clock::{Clock, SystemClock},
     danger,
     destination::{Destination, PlaintextRefused},
-    http_client::{HttpClient, HttpError},
+    http_client::{HttpClient, HttpError, connect_lazy, grpc_endpoint},
 };
 
 /// A connection that answers no ping for this long is dead; a server that is merely slow answers them.
@@ -30,6 +30,7 @@ const HTTP_MAX: Duration = Duration::from_secs(31);
 pub struct IssuerBuilder {
     reach: Reach,
     http_client: Option<HttpClient>,
+    extra_roots_pem: Vec<u8>,
     audience_parameter: AudienceParameter,
     secret_in: Option<SecretIn>,
     clock: Arc<dyn Clock>,
@@ -38,7 +39,7 @@ pub struct IssuerBuilder {
 
 #[derive(Clone)]
 enum Reach {
-    Endpoint(Box<Endpoint>),
+    Grpc(GrpcAddress),
     Channel(Channel),
     TokenEndpoint(String),
     Discovery(String),
@@ -65,15 +66,12 @@ pub enum SourceConfigError {
 }
 
 impl IssuerBuilder {
-    /// An issuer of this project, over gRPC, connected to at first use. Keepalive and a connect timeout are
-    /// set on the endpoint: they are how a dead connection is told from a slow issuer.
+    /// An issuer of this project, over gRPC, connected to at first use: its URL, which the machine's roots and
+    /// [`IssuerBuilder::extra_roots_pem`] are for, or an [`Endpoint`] with a TLS configuration of its own. Keepalive and a
+    /// connect timeout are set on it: they are how a dead connection is told from a slow issuer.
     #[must_use]
-    pub fn grpc(endpoint: Endpoint) -> Self {
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_MAX)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        Self::new(Reach::Endpoint(Box::new(endpoint)))
+    pub fn grpc(address: impl Into<GrpcAddress>) -> Self {
+        Self::new(Reach::Grpc(address.into()))
     }
 
     /// The same over a channel of the program's own making; where it leads, and how safely, is the program's
@@ -99,6 +97,7 @@ impl IssuerBuilder {
         Self {
             reach,
             http_client: None,
+            extra_roots_pem: Vec::new(),
             audience_parameter: AudienceParameter::default(),
             secret_in: None,
             clock: SystemClock::shared(),
@@ -110,6 +109,14 @@ impl IssuerBuilder {
     #[must_use]
     pub fn http_client(mut self, http_client: HttpClient) -> Self {
         self.http_client = Some(http_client);
+        self
+    }
+
+    /// Certificates, as PEM, that are trusted beside the machine's own roots. Not for an [`Endpoint`], a channel or an
+    /// HTTP client of the program's own, which have their roots already.
+    #[must_use]
+    pub fn extra_roots_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.extra_roots_pem = pem.into();
         self
     }
 
@@ -144,11 +151,12 @@ impl IssuerBuilder {
     pub(super) fn build(self) -> Result<IssuerTransport, SourceConfigError> {
         Ok(match self.reach.clone() {
             Reach::Channel(channel) => IssuerTransport::Grpc(GrpcIssuer::new(channel)),
-            Reach::Endpoint(endpoint) => {
+            Reach::Grpc(address) => {
+                let endpoint = address.endpoint(&self.extra_roots_pem)?;
                 if !self.plaintext_allowed {
                     Destination::of(endpoint.uri())?;
                 }
-                IssuerTransport::Grpc(GrpcIssuer::new(endpoint.connect_lazy()))
+                IssuerTransport::Grpc(GrpcIssuer::new(connect_lazy(&endpoint)))
             }
             Reach::TokenEndpoint(url) => {
                 let url = parse(&url)?;
@@ -165,7 +173,7 @@ impl IssuerBuilder {
         let client = match self.http_client {
             Some(client) => client,
             None => {
-                let builder = HttpClient::builder().timeout(HTTP_MAX);
+                let builder = HttpClient::builder().timeout(HTTP_MAX).extra_roots_pem(self.extra_roots_pem);
                 let allowed = self.plaintext_allowed;
                 let builder = if allowed { builder.plaintext(danger::AllowPlaintext) } else { builder };
                 builder.build()?
@@ -184,6 +192,50 @@ impl IssuerBuilder {
 
 fn parse(url: &str) -> Result<Url, SourceConfigError> {
     Url::parse(url).map_err(|source| SourceConfigError::UnusableUrl { url: url.to_owned(), source })
+}
+
+/// Where an issuer speaks gRPC: a URL, or an [`Endpoint`] of the program's own.
+#[derive(Clone, Debug)]
+pub struct GrpcAddress(Address);
+
+#[derive(Clone, Debug)]
+enum Address {
+    Url(String),
+    Endpoint(Box<Endpoint>),
+}
+
+impl From<&str> for GrpcAddress {
+    fn from(url: &str) -> Self {
+        Self(Address::Url(url.to_owned()))
+    }
+}
+
+impl From<String> for GrpcAddress {
+    fn from(url: String) -> Self {
+        Self(Address::Url(url))
+    }
+}
+
+impl From<Endpoint> for GrpcAddress {
+    fn from(endpoint: Endpoint) -> Self {
+        Self(Address::Endpoint(Box::new(endpoint)))
+    }
+}
+
+impl GrpcAddress {
+    fn endpoint(self, extra_roots_pem: &[u8]) -> Result<Endpoint, SourceConfigError> {
+        let endpoint = match self.0 {
+            Address::Endpoint(endpoint) => *endpoint,
+            Address::Url(url) => {
+                parse(&url)?;
+                grpc_endpoint(&url, extra_roots_pem)?
+            }
+        };
+        Ok(endpoint
+            .connect_timeout(CONNECT_MAX)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT))
+    }
 }
 
 /// The connection itself.
@@ -208,6 +260,10 @@ mod tests {
         let grpc = |url| IssuerBuilder::grpc(Endpoint::from_static(url));
         assert!(matches!(grpc("http://issuer.example").build(), Err(SourceConfigError::Plaintext(_))));
         assert!(grpc("http://127.0.0.1:1").build().is_ok());
+        let by_url = |url: &str| IssuerBuilder::grpc(url).build();
+        assert!(matches!(by_url("http://issuer.example"), Err(SourceConfigError::Plaintext(_))));
+        assert!(matches!(by_url("https://user:pass@issuer.example"), Err(SourceConfigError::Http(_))));
+        assert!(by_url("https://issuer.example/path").is_ok() && by_url("http://[::1]:1").is_ok());
         assert!(grpc("http://issuer.example").plaintext(danger::AllowPlaintext).build().is_ok());
         for reach in [IssuerBuilder::token_endpoint, IssuerBuilder::discover] {
             assert!(matches!(reach("http://issuer.example").build(), Err(SourceConfigError::Http(_))));

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::runtime::Handle;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 
-use crate::{danger, destination::Destination};
+use crate::{danger, destination::Destination, http_client};
 
 /// A connection whose other end is gone is noticed after these two, and made anew.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -37,6 +36,12 @@ impl From<Endpoint> for IssuerChannel {
     }
 }
 
+impl From<String> for IssuerChannel {
+    fn from(url: String) -> Self {
+        Self(Reach::Url(url))
+    }
+}
+
 impl IssuerChannel {
     /// A channel of the program's own. Where it leads, and how safely, is the program's word: keys that come in
     /// plaintext from another machine may be anybody's, so it names the danger.
@@ -50,7 +55,7 @@ impl IssuerChannel {
         let endpoint = match &self.0 {
             Reach::Channel(channel) => return Ok(channel.clone()),
             Reach::Endpoint(endpoint) => Endpoint::clone(endpoint),
-            Reach::Url(url) => of_url(url)?,
+            Reach::Url(url) => http_client::grpc_endpoint(url, b"").map_err(|error| error.to_string())?,
         };
         if plaintext.is_none() {
             Destination::of(endpoint.uri()).map_err(|refused| refused.to_string())?;
@@ -63,22 +68,6 @@ impl IssuerChannel {
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        Ok(endpoint.connect_lazy())
+        Ok(http_client::connect_lazy(&endpoint))
     }
-}
-
-/// An endpoint that trusts the machine's roots.
-fn of_url(url: &str) -> Result<Endpoint, String> {
-    let endpoint =
-        Endpoint::from_shared(url.to_owned()).map_err(|_| "the token server's URL is not a URL".to_owned())?;
-    if endpoint.uri().scheme_str() != Some("https") {
-        return Ok(endpoint);
-    }
-    let roots = rustls_native_certs::load_native_certs().certs;
-    let roots = roots.iter().map(|root| {
-        let body = STANDARD.encode(root);
-        Certificate::from_pem(format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"))
-    });
-    let tls = ClientTlsConfig::new().ca_certificates(roots);
-    endpoint.tls_config(tls).map_err(|_| "the machine's root certificates cannot be used".to_owned())
 }

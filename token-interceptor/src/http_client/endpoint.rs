@@ -1,0 +1,50 @@
+//! gRPC endpoints with the roots and proxies of this machine.
+
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use url::Url;
+
+use super::{HttpError, connector::Connector, error::Kind, proxy::Proxies, tls};
+
+/// An endpoint for gRPC that trusts this machine's roots, and the certificates in `extra_roots_pem` beside them.
+///
+/// An endpoint that is made by tonic alone trusts only what its `ClientTlsConfig` names, which may be nothing. Only
+/// scheme, host and port of `url` count: gRPC is at the host's root.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let endpoint = token_interceptor::http_client::grpc_endpoint("https://inventory.example", b"")?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// When `url` is no `http` or `https` URL, or the extra roots are not certificates in PEM.
+pub fn grpc_endpoint(url: &str, extra_roots_pem: &[u8]) -> Result<Endpoint, HttpError> {
+    let url = Url::parse(url).map_err(|_| Kind::UnusableUrl)?;
+    let host = url.host().ok_or(Kind::UnusableUrl)?;
+    let port = url.port_or_known_default().ok_or(Kind::UnusableUrl)?;
+    if !url.username().is_empty() || url.password().is_some() || !matches!(url.scheme(), "http" | "https") {
+        return Err(Kind::UnusableUrl.into());
+    }
+    let endpoint = Endpoint::from_shared(format!("{}://{host}:{port}", url.scheme()));
+    let endpoint = endpoint.map_err(|_| Kind::UnusableUrl)?.tcp_nodelay(true);
+    if url.scheme() == "http" {
+        return Ok(endpoint);
+    }
+    let roots = tls::roots(extra_roots_pem)?;
+    let tls = ClientTlsConfig::new().trust_anchors(roots.roots);
+    Ok(endpoint.tls_config(tls).map_err(|_| Kind::UnusableRoots)?)
+}
+
+/// A channel to `endpoint`, connected at first use, through the proxy that the environment names for it.
+pub(crate) fn connect_lazy(endpoint: &Endpoint) -> Channel {
+    let proxies = Proxies::read(|name| std::env::var(name).ok());
+    if proxies.of(endpoint.uri()).is_none() {
+        return endpoint.connect_lazy();
+    }
+    match tls::config(b"", None) {
+        Ok(tls) => endpoint.connect_with_connector_lazy(Connector::new(proxies, tls, false)),
+        // Cannot fail: there are no extra roots and no certificate.
+        Err(_) => endpoint.connect_lazy(),
+    }
+}
