@@ -23,7 +23,6 @@ use token_proto::{
     },
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tower::Layer as _;
 
 use super::failure::{Failure, Kind};
 use client_certificate::{ClientCertificate, ClientCertificateFiles};
