@@ -1,6 +1,6 @@
-//! Request header fields → no bearer token, something malformed, or one token: RFC 6750 section 2.1.
+//! Extracts the bearer token from the request header fields: RFC 6750 section 2.1.
 //!
-//! The other two ways of RFC 6750, form body and query, are never read: they end in logs and histories.
+//! The form body and the query of RFC 6750 are never read: they end up in logs and browser histories.
 
 use http::{HeaderMap, header::AUTHORIZATION};
 
@@ -11,16 +11,17 @@ use crate::{
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The one bearer token of a request.
+/// Returns the one bearer token of a request.
 ///
 /// # Errors
 ///
-/// When there is none, or another scheme (RFC 6750 section 3.1: both read "missing"); when `authorization`
-/// occurs twice, or no text follows `Bearer`.
+/// When there is no `authorization`, or another scheme (RFC 6750 section 3.1: both read "missing"). When
+/// `authorization` occurs twice, or no text follows `Bearer`.
 pub fn bearer(headers: &HeaderMap) -> Result<UnverifiedToken<'_>, Denied> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(Denial::CredentialsMissing.into()) };
-    // A proxy may look at the first and we at the last: whoever sends two wants them to disagree.
+    // A proxy may read the first field and this layer the last. A caller that sends two wants them to
+    // disagree.
     if values.next().is_some() {
         return Err(Denial::CredentialsMalformed("authorization occurs twice").into());
     }
@@ -29,7 +30,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<UnverifiedToken<'_>, Denied> {
     if !scheme.eq_ignore_ascii_case(SCHEME) || rest.first().is_some_and(|byte| *byte != b' ') {
         return Err(Denial::CredentialsMissing.into());
     }
-    // Whether these are the characters of a token is seen when it is decoded, once per token and not per call.
+    // The characters are checked when the token is decoded: once per token, not per call.
     let token = std::str::from_utf8(rest).map_or("", |rest| rest.trim_start_matches(' '));
     if token.is_empty() {
         return Err(Denial::CredentialsMalformed("no token follows Bearer").into());

@@ -1,8 +1,9 @@
-//! Tokens that were verified before: the signature is checked once, everything that may change on every call.
+//! The cache of verified tokens. A signature is checked once; everything that may change is checked on every
+//! call.
 //!
-//! Found by all of their bytes: the hash is keyed and taken over the end of the signature alone, which nobody
-//! without the issuer's key can choose, and a hit compares the whole token. A hit is good only while the
-//! issuer's keys are those that it was verified with; times, audience and revocations are checked each time.
+//! A token is found by all of its bytes. The hash is keyed and covers the end of the signature alone, which
+//! only the issuer can choose. A hit compares the whole token, and is valid only while the issuer still
+//! publishes the key it was verified with. Times, audience and revocations are checked each time.
 
 use std::{
     hash::{Hash, Hasher},
@@ -18,41 +19,43 @@ use crate::{
     verify::{Grounds, Obstacle, Verifier},
 };
 
-/// The hash is over this much of the signature: 256 bits.
+/// The length of the signature's end that is hashed: 256 bits.
 const HASHED_BYTES: usize = 43;
-/// What an entry takes beside what it holds: the cache's own slot and links, and four allocations.
+/// The overhead of an entry: the cache's own slot and links, and four allocations.
 const ENTRY_BYTES: usize = 256;
-/// An entry for a token of client credentials is about this large; only the cache's first allocation follows it.
+/// The typical size of an entry, for a token of client credentials. Only the cache's first allocation depends
+/// on it.
 const ENTRY_BYTES_TYPICAL: u64 = 2048;
-/// The share of the memory for telling by which encrypted token a signed one is held: one part of this many.
+/// The share of the memory for the index of encrypted tokens by signed token: one part of this many.
 const WRAPPINGS_PART: u64 = 8;
 
-/// A verifier that remembers.
+/// A verifier with a cache.
 #[derive(Debug)]
 pub(crate) struct CachedVerifier {
     verifier: Verifier,
-    /// `None`: nothing is remembered.
+    /// `None`: nothing is cached.
     memory: Option<Memory>,
 }
 
 #[derive(Debug)]
 struct Memory {
     seen: Cache<Token, Arc<Seen>, Weight>,
-    /// The signed token inside an encrypted one, and the encrypted one by which it is held. Who holds a signed token can
-    /// encrypt it anew without end, as the audience's key is public: each wrapping takes the place of the one before.
+    /// The signed token inside an encrypted one, and the encrypted one that it is cached under. The
+    /// audience's key is public, so the holder of a signed token can encrypt it anew without end. Each new
+    /// wrapping replaces the last.
     wrappings: Option<Cache<Token, Token, Weight>>,
 }
 
-/// A token with what it says.
+/// A token and its claims.
 pub(crate) struct Seen {
     pub(crate) verified: VerifiedToken,
     presented: Token,
     grounds: Grounds,
-    /// The memory that all of it takes, the decoded claims included.
+    /// The memory of the whole entry, decoded claims included.
     bytes: u64,
 }
 
-/// The token as it was presented; whoever holds it can use it.
+/// The token as it was presented. It is a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Token(Arc<str>);
 
@@ -60,7 +63,7 @@ pub(crate) struct Token(Arc<str>);
 struct Weight;
 
 impl CachedVerifier {
-    /// `bytes_max` bounds the memory; 0 remembers nothing.
+    /// `bytes_max` bounds the memory; 0 caches nothing.
     pub(crate) fn new(verifier: Verifier, bytes_max: u64) -> Self {
         let memory = (bytes_max > 0).then(|| Memory::new(bytes_max, verifier.opens_encrypted()));
         Self { verifier, memory }
@@ -70,7 +73,7 @@ impl CachedVerifier {
         &self.verifier
     }
 
-    /// As [`Verifier::verify`], for a token that may have been seen before.
+    /// Verifies as [`Verifier::verify`], and uses the cache.
     pub(crate) fn verify(
         &self,
         token: UnverifiedToken<'_>,
@@ -92,9 +95,9 @@ impl CachedVerifier {
         Ok(seen)
     }
 
-    /// Whether the token of a call that goes on is still valid: it has not expired, and neither it nor its key was
-    /// revoked. No signature is checked again, unless the issuer no longer publishes the key. An issuer that cannot be
-    /// asked at the moment ends no call.
+    /// Checks the token of a call in progress again: it has not expired, and neither it nor its key was
+    /// revoked. The signature is checked again only if the issuer no longer publishes the key. An unreachable
+    /// issuer ends no call.
     pub(crate) fn check_again(&self, seen: &Seen, audience: &str, now: SystemTime) -> Result<(), VerifyError> {
         let error = match self.verifier.is_still_good(&seen.verified, &seen.grounds, audience, now) {
             Ok(true) => return Ok(()),
@@ -107,7 +110,8 @@ impl CachedVerifier {
         if error.is_transient() { Ok(()) } else { Err(error) }
     }
 
-    /// A token for another audience stays: it is good where it belongs. So does one that nobody can judge now.
+    /// Removes a rejected token from the cache. A token for another audience stays, as it is valid there. So
+    /// does one that cannot be judged at the moment.
     fn refuse(&self, token: UnverifiedToken<'_>, error: VerifyError) -> Obstacle {
         if !error.is_audience_mismatch()
             && !error.is_transient()
@@ -150,18 +154,18 @@ impl Seen {
         Self { verified, presented, grounds, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }
     }
 
-    /// The token as it was presented.
+    /// Returns the token as it was presented.
     pub(crate) fn presented(&self) -> &str {
         &self.presented.0
     }
 
-    /// The token as its issuer signed it.
+    /// Returns the token as its issuer signed it.
     pub(crate) fn signed(&self) -> &str {
         self.grounds.opened.as_deref().unwrap_or(&self.presented.0)
     }
 }
 
-/// Whoever holds the token can use it.
+/// The token is a secret, so it is not printed.
 impl std::fmt::Debug for Seen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Seen")

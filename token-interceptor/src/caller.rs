@@ -1,4 +1,4 @@
-//! What a handler reads: who calls, and what they may.
+//! The verified identity and rights of a caller, for handlers.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -14,8 +14,8 @@ use crate::{
     token::{Actor, UnverifiedToken, VerifiedToken},
 };
 
-/// Who calls: a verified token that met what the method demands. In the extensions of every request to a
-/// method that demands one. Clones are cheap.
+/// The caller: a verified token that met the method's demand. It is in the extensions of every request to a
+/// method that demands a token. Clones are cheap.
 #[derive(Clone)]
 pub struct Caller {
     seen: Arc<Seen>,
@@ -23,16 +23,16 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// For the layers alone.
+    /// Called by the layers alone.
     pub(crate) fn new(seen: Arc<Seen>, terms: Terms) -> Self {
         Self { seen, terms }
     }
 
-    /// Waits until the call may go on no longer: the token has expired or was revoked, or it became too old for the
-    /// method. Dropped, it asks nothing.
+    /// Waits until the call has to end: the token expired, was revoked, or became too old for the method. A
+    /// dropped future checks nothing.
     ///
-    /// The layer ends streams by itself. This is for what it cannot see: a connection that the handler upgraded, such as
-    /// a WebSocket, and work that goes on after the answer.
+    /// The layer ends streams by itself. This is for work that it cannot see: a connection that the handler
+    /// upgraded, such as a WebSocket, and work that goes on after the answer.
     ///
     /// ```no_run
     /// # async fn work() {}
@@ -48,74 +48,74 @@ impl Caller {
         async move { ongoing.ended().await }
     }
 
-    /// The call, to be watched.
+    /// Returns the call, to be watched.
     pub(crate) fn ongoing(&self) -> Ongoing {
         Ongoing::new(Arc::clone(&self.seen), self.terms.clone())
     }
 
-    /// The caller of a request.
+    /// Returns the caller of a request.
     ///
     /// # Errors
     ///
-    /// When the request came through no layer, or to a method that is open to anybody: UNAUTHENTICATED.
+    /// UNAUTHENTICATED, when the request passed no layer, or the method is open.
     pub fn of<T>(request: &tonic::Request<T>) -> Result<&Self, Status> {
         request.extensions().get::<Self>().ok_or_else(|| Denied::from(Denial::CredentialsMissing).into())
     }
 
-    /// The verified token.
+    /// Returns the verified token.
     #[must_use]
     pub fn token(&self) -> &VerifiedToken {
         &self.seen.verified
     }
 
-    /// `client_id`: the client that the token was issued to.
+    /// Returns `client_id`: the client that the token was issued to.
     #[must_use]
     pub fn client_id(&self) -> &str {
         self.token().client_id()
     }
 
-    /// `sub`: for whom the client calls; the client itself where it calls for nobody else.
+    /// Returns `sub`: the user whom the client acts for, or the client itself.
     #[must_use]
     pub fn subject(&self) -> &str {
         self.token().subject()
     }
 
-    /// `iss`: who says so.
+    /// Returns `iss`: the issuer.
     #[must_use]
     pub fn issuer(&self) -> &str {
         self.token().issuer()
     }
 
-    /// `scope`: what was granted.
+    /// Returns `scope`: the scopes that were granted.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.token().scopes()
     }
 
-    /// Whether `scope` was granted.
+    /// Returns true if `scope` was granted.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.token().has_scope(scope)
     }
 
-    /// `exp`.
+    /// Returns `exp`.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         self.token().expires_at()
     }
 
-    /// `act`: who acts for the subject, the current actor first.
+    /// Returns `act`: the parties that act for the subject, the current actor first.
     #[must_use]
     pub fn actors(&self) -> &[Actor] {
         self.token().actors()
     }
 
-    /// Every claim of the token.
+    /// Returns every claim of the token.
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
         self.token().claims()
     }
 
-    /// The claims as a type of the handler's own.
+    /// Returns the claims as a type of the handler's own.
     ///
     /// # Errors
     ///
@@ -124,14 +124,14 @@ impl Caller {
         self.token().claims_as()
     }
 
-    /// The token as its issuer signed it, opened where it came encrypted: to exchange it for one of the next
-    /// service's (RFC 8693), and for nothing else. Never forward it as it is: it was issued for this service.
+    /// Returns the token as its issuer signed it, decrypted where it came encrypted. Use it only to exchange
+    /// it for a token of the next service (RFC 8693). Never forward it: it was issued for this service.
     #[must_use]
     pub fn bearer(&self) -> UnverifiedToken<'_> {
         UnverifiedToken::new(self.seen.signed())
     }
 
-    /// The token as it came.
+    /// Returns the token as it came.
     pub(crate) fn presented(&self) -> UnverifiedToken<'_> {
         UnverifiedToken::new(self.seen.presented())
     }

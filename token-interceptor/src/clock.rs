@@ -1,4 +1,4 @@
-//! Time, injected: the only place that reads the wall clock.
+//! The injected clock: the only place that reads the wall clock.
 
 use std::{
     fmt,
@@ -6,14 +6,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The last second of the year 9999, as in `google.protobuf.Timestamp`: beyond it arithmetic goes wrong.
+/// The last second of the year 9999, as in `google.protobuf.Timestamp`. Later times overflow in arithmetic.
 pub const NUMERIC_DATE_MAX: u64 = 253_402_300_799;
 
-/// Where the time of day comes from.
+/// A source of the time of day.
 ///
-/// Read once per request and handed down; nothing below a request's entry asks again.
+/// It is read once per request and the time is passed down. Nothing below a request's entry reads it again.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The time of day, as this machine believes it to be.
+    /// Returns the time of day on this machine.
     fn now(&self) -> SystemTime;
 }
 
@@ -22,7 +22,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 pub struct SystemClock;
 
 impl SystemClock {
-    /// The clock as a shared value.
+    /// Returns the system clock as a shared value.
     #[must_use]
     pub fn shared() -> Arc<dyn Clock> {
         Arc::new(Self)
@@ -36,14 +36,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// `time` as a NumericDate (RFC 7519 section 2), in whole seconds; 0 for a time before 1970.
+/// Returns `time` as a NumericDate (RFC 7519 section 2), in whole seconds; 0 for a time before 1970.
 #[must_use]
 pub fn numeric_date(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// The NumericDate of a JSON number with a fraction (RFC 7519 section 2), rounded to whole seconds; `None` for one
-/// before 1970 or beyond the year 9999.
+/// Returns the NumericDate of a JSON number with a fraction (RFC 7519 section 2), rounded to whole seconds.
+/// Returns `None` for a time before 1970 or beyond the year 9999.
 #[must_use]
 pub fn numeric_date_of(seconds: f64, round_up: bool) -> Option<u64> {
     let whole = if round_up { seconds.ceil() } else { seconds.floor() };

@@ -1,9 +1,10 @@
-//! Nested tokens: signed by the issuer, then encrypted to the key of their audience. RFC 7516, RFC 7519 section 5.2.
+//! Nested tokens: signed by the issuer, then encrypted to their audience's key. RFC 7516, RFC 7519 section
+//! 5.2.
 //!
-//! So that what stands in a token is read by its audience alone, and not by whoever carries or logs it. One way and
-//! no choice (RFC 8725 section 3.1): ECDH-ES on P-256 (RFC 7518 section 4.6) with A256GCM, never compressed
-//! (section 3.6 of RFC 8725), once and not within one another. Encryption says nothing about who wrote a token: what
-//! comes out is verified as every other token is.
+//! Only the audience can read the claims of such a token; those that carry or log it cannot. There is one
+//! algorithm and no choice (RFC 8725 section 3.1): ECDH-ES on P-256 (RFC 7518 section 4.6) with A256GCM.
+//! Tokens are never compressed (section 3.6 of RFC 8725) and are encrypted only once. Encryption does not
+//! authenticate the writer: the decrypted token is verified like every other token.
 
 mod agreement;
 mod key;
@@ -21,7 +22,7 @@ const NONCE_BYTES: usize = 12;
 /// RFC 7518 section 5.3: 128 bits.
 const TAG_BYTES: usize = 16;
 
-/// Whether `token` has the five parts of an encrypted one. RFC 7516 section 9.
+/// Returns true if `token` has the five parts of an encrypted token. RFC 7516 section 9.
 #[must_use]
 pub fn is_encrypted(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 4

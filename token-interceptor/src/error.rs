@@ -1,7 +1,8 @@
-//! Why a request was not let through: one closed list, with what the caller is told apart from what is logged.
+//! The errors of a rejected request: one closed list. What the caller sees is kept apart from what is logged.
 //!
-//! The [`ErrorReason`] goes out, with a fixed sentence ([`crate::status`]); the `Display` text is for the log
-//! alone. Neither ever holds a token. The log names the member that failed a check, in a [`Detail`].
+//! The [`ErrorReason`] goes to the caller, with a fixed sentence ([`crate::status`]). The `Display` text is
+//! for the log alone. Neither ever holds a token. The log names the member that failed a check, in a
+//! [`Detail`].
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -11,18 +12,18 @@ use token_proto::token::v1::ErrorReason;
 /// The longest text of a token that a [`Detail`] quotes, in characters. An issuer URL fits.
 const QUOTED_MAX: usize = 96;
 
-/// Why a token was not accepted.
+/// The reason a token was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyError {
     kind: Unverified,
-    /// Boxed, as every verification returns a `Result` with it.
+    /// Boxed to keep every verification's `Result` small.
     detail: Option<Box<Detail>>,
 }
 
-/// The member of a refused token that a check compared. For logs and audit records, never for the caller.
+/// The member of a rejected token that a check compared. For logs and audit records, never for the caller.
 ///
-/// It quotes `iss`, `aud`, `typ`, `alg`, `kid`, `jti` and times, escaped and cut. It never holds the token, and of
-/// every other member it names the JSON type alone, as the value may be personal.
+/// It quotes `iss`, `aud`, `typ`, `alg`, `kid`, `jti` and times, escaped and cut. It never holds the token.
+/// Of every other member it names only the JSON type, as the value may be personal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     name: &'static str,
@@ -31,19 +32,20 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// The claim or header parameter; `token` where the token as a whole was refused.
+    /// Returns the claim or header parameter; `token` where the token as a whole was rejected.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The value in the token, escaped and cut, or its JSON type; `nothing` where the member is missing.
+    /// Returns the value in the token, escaped and cut, or its JSON type; `nothing` where the member is
+    /// missing.
     #[must_use]
     pub fn came(&self) -> &str {
         &self.came
     }
 
-    /// The value that this verifier accepts.
+    /// Returns the value that this verifier accepts.
     #[must_use]
     pub fn expected(&self) -> &str {
         &self.expected
@@ -59,7 +61,7 @@ impl fmt::Display for Detail {
 /// The closed list behind [`VerifyError`], in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unverified {
-    /// Longer than any token may be: not even parsed.
+    /// Longer than any token may be. It is not parsed.
     TooLarge,
     /// Not a compact JWS of two JSON objects, or a member of the wrong type. The text names the fault.
     Malformed(&'static str),
@@ -67,38 +69,39 @@ pub(crate) enum Unverified {
     AlgorithmNotAllowed,
     /// A header parameter that is never accepted: `crit`, an embedded key, an address of a key.
     HeaderNotAllowed(&'static str),
-    /// `iss` is nobody whom this verifier trusts.
+    /// `iss` is not an issuer that this verifier trusts.
     IssuerUnknown,
     /// The issuer publishes no key with this `kid`.
     KeyUnknown,
-    /// The key set is out of reach, so it cannot be known whether the issuer has this key.
+    /// The key set is unreachable, so the verifier cannot know if the issuer has this key.
     KeyUnavailable { retry_after: Duration },
-    /// The signature is not the key's over this header and these claims.
+    /// The key did not make this signature over this header and these claims.
     SignatureInvalid,
     /// `typ` is not an access token's.
     TypeNotAllowed,
-    /// Issued for somebody else.
+    /// Issued for another audience.
     AudienceMismatch,
     /// `exp` has passed, leeway included.
     Expired,
-    /// `nbf` is still to come.
+    /// `nbf` is in the future.
     NotYetValid,
-    /// `iat` lies in the future.
+    /// `iat` is in the future.
     IssuedInFuture,
-    /// Bound to a key of the sender's (`cnf`), which nobody proved to hold: RFC 8705, RFC 9449 section 7.1.
+    /// Bound to a key of the sender's (`cnf`), whose possession was not proved: RFC 8705, RFC 9449 section
+    /// 7.1.
     SenderConstrained,
-    /// Encrypted, and none of the verifier's own keys opens it. The text says why.
+    /// Encrypted, and none of the verifier's own keys decrypts it. The text says why.
     NotDecryptable(&'static str),
-    /// Readable by whoever carries it, where only encrypted tokens are accepted.
+    /// Not encrypted, where only encrypted tokens are accepted.
     NotEncrypted,
-    /// Issued to a client that this issuer may not speak for.
+    /// Issued to a client that this issuer may not issue tokens for.
     ClientNotTrusted,
     /// Revoked by its owner or by an operator.
     Revoked,
 }
 
 impl VerifyError {
-    /// What the caller is told.
+    /// Returns the reason that the caller sees.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
         match self.kind {
@@ -123,19 +126,19 @@ impl VerifyError {
         }
     }
 
-    /// Whether the same token may be accepted later: this verifier could not know.
+    /// Returns true if the same token may be accepted later: the verifier could not reach a verdict.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.retry_after().is_some()
     }
 
-    /// Whether the token is good, but for somebody else.
+    /// Returns true if the token is valid for another audience.
     #[must_use]
     pub fn is_audience_mismatch(&self) -> bool {
         self.kind == Unverified::AudienceMismatch
     }
 
-    /// How long to wait before asking again, where waiting helps.
+    /// Returns the time to wait before a retry, if a retry may help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.kind {
@@ -160,7 +163,7 @@ impl VerifyError {
         }
     }
 
-    /// The name of the check that failed, for metrics: one of a closed set.
+    /// Returns the name of the failed check, for metrics: one of a closed set.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self.kind {
@@ -191,7 +194,7 @@ impl VerifyError {
         self.kind
     }
 
-    /// The member of the token that the check compared, where there is one.
+    /// Returns the member of the token that the check compared, if any.
     #[must_use]
     pub fn detail(&self) -> Option<&Detail> {
         self.detail.as_deref()
@@ -199,13 +202,13 @@ impl VerifyError {
 }
 
 impl Unverified {
-    /// The error, with the member that failed: its name, the value that came, and the value that was expected.
+    /// Attaches the member that failed: its name, the value that came, and the expected value.
     pub(crate) fn about(self, name: &'static str, came: String, expected: impl Into<String>) -> VerifyError {
         VerifyError { kind: self, detail: Some(Box::new(Detail { name, came, expected: expected.into() })) }
     }
 }
 
-/// A member's text for a [`Detail`]: quoted, control characters escaped, and cut, as it comes from a stranger.
+/// Returns a member's text for a [`Detail`]: quoted, escaped and cut, as an attacker may have written it.
 pub(crate) fn quoted(text: &str) -> String {
     let mut short: String = text.chars().take(QUOTED_MAX).collect();
     if short.len() < text.len() {
@@ -214,7 +217,7 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("{short:?}")
 }
 
-/// A member for a [`Detail`]: its JSON type, never its value.
+/// Returns a member for a [`Detail`]: its JSON type, never its value.
 pub(crate) fn kind_of(value: Option<&Value>) -> String {
     let kind = match value {
         None => "nothing",
@@ -269,14 +272,14 @@ impl fmt::Display for Unverified {
 
 impl std::error::Error for VerifyError {}
 
-/// Why a request was not let through. The layers turn it into an answer.
+/// The reason a request was rejected. The layers turn it into an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied(pub(crate) Denial);
 
 /// The closed list behind [`Denied`], in the order of the request path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
-    /// The method has no policy, so nobody may call it.
+    /// The method has no policy, so no caller may use it.
     MethodNotDeclared,
     /// No bearer token was presented.
     CredentialsMissing,
@@ -286,14 +289,14 @@ pub(crate) enum Denial {
     Token(VerifyError),
     /// Scopes that the method demands and the token lacks.
     ScopeInsufficient(Vec<Cow<'static, str>>),
-    /// The client is not among the method's callers.
+    /// The client is not one of the method's callers.
     CallerNotAllowed,
     /// Issued longer ago than the method allows.
     TokenTooOld,
 }
 
 impl Denied {
-    /// What the caller is told.
+    /// Returns the reason that the caller sees.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
         match &self.0 {
@@ -307,7 +310,7 @@ impl Denied {
         }
     }
 
-    /// The name of the check that failed, for metrics: one of a closed set.
+    /// Returns the name of the failed check, for metrics: one of a closed set.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match &self.0 {
@@ -323,7 +326,7 @@ impl Denied {
 }
 
 impl Denied {
-    /// The member of the token that the check compared, where there is one. Not for the caller.
+    /// Returns the member of the token that the check compared, if any. Not for the caller.
     #[must_use]
     pub fn member(&self) -> Option<&Detail> {
         match &self.0 {

@@ -1,9 +1,8 @@
-//! The reduced form: a tonic [`Interceptor`] for one service.
+//! The reduced form of the layer: a tonic [`Interceptor`] for one service.
 //!
-//! A server's interceptor does not see which method is called, and cannot wait. So it demands the same of
-//! every method, and a token whose key is not held yet reads UNAVAILABLE until the fetch that it caused has
-//! ended; streams do not end with their token. Where there is a choice, take the
-//! [layer](crate::layer::AuthorizationLayer).
+//! A server's interceptor does not see the called method, and cannot wait. So it has one requirement for
+//! every method. A token whose key is not cached reads UNAVAILABLE until the key set has been fetched.
+//! Streams do not end with their token. Prefer the [layer](crate::layer::AuthorizationLayer).
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -21,10 +20,10 @@ use crate::{
     verify::{Obstacle, Verifier},
 };
 
-/// Memory for tokens that were verified before.
+/// The memory for cached tokens, in bytes.
 const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Lets a request through only with a token for one audience that meets one requirement.
+/// Admits only requests with a token for one audience that meets one requirement.
 #[derive(Clone, Debug)]
 pub struct AuthorizationInterceptor {
     terms: Terms,
@@ -36,7 +35,7 @@ impl AuthorizationInterceptor {
     #[must_use]
     pub fn new(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
         let tokens = Arc::new(CachedVerifier::new(verifier, CACHE_BYTES_MAX));
-        // It does not see which method is called, nor whether that streams.
+        // An interceptor does not see the method or its kind.
         let demand = TokenDemand { audience: audience.into(), requirement, kind: MethodKind::Unary };
         Self { terms: Terms { tokens, demand: Arc::new(demand) }, lines: Arc::default() }
     }

@@ -1,8 +1,8 @@
-//! JSON as tokens and key sets must be written: no member twice (RFC 7515 section 4), bounded depth, nothing
-//! after the end.
+//! Strict JSON for tokens and key sets: no repeated member (RFC 7515 section 4), bounded depth, no trailing
+//! text.
 //!
-//! `serde_json` alone keeps the last of two equal members. Two parsers that disagree on which one counts are
-//! how a token says one thing to a gateway and another to the service behind it.
+//! `serde_json` keeps the last of two equal members. Where two parsers disagree on which one counts, a token
+//! says one thing to a gateway and another to the service behind it.
 
 use std::fmt;
 
@@ -12,14 +12,15 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-/// Objects and arrays inside one another, at the most.
+/// The nesting depth of objects and arrays, at most.
 const DEPTH_MAX: u8 = 8;
 
 /// Reads `text` as one JSON object.
 ///
 /// # Errors
 ///
-/// When it is not JSON, not an object, repeats a member, nests deeper than eight levels, or has a tail.
+/// When it is not JSON, not an object, repeats a member, nests deeper than eight levels, or has trailing
+/// text.
 pub fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict(DEPTH_MAX).deserialize(&mut deserializer)?;
@@ -32,12 +33,11 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     }
 }
 
-/// Reads `text` as one JSON object into `T`. What serde derives for a structure also takes an array, for its fields in
-/// their order; here it does not.
+/// Reads `text` as one JSON object into `T`. Unlike serde's derived code, it rejects an array of the fields.
 ///
 /// # Errors
 ///
-/// When it is not JSON, not an object, or not what `T` is made of.
+/// When it is not JSON, not an object, or does not fit `T`.
 pub fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_json::Error> {
     match text.trim_ascii_start().first() {
         Some(b'{') => serde_json::from_slice(text),
@@ -45,7 +45,7 @@ pub fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_js
     }
 }
 
-/// The levels that are still allowed.
+/// The nesting levels that are left.
 struct Strict(u8);
 
 impl Strict {

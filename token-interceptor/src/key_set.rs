@@ -1,7 +1,7 @@
-//! The keys of one issuer: an immutable set, and where the current one comes from.
+//! The keys of one issuer: an immutable set, and the source of the current one.
 //!
-//! RFC 7517 section 5. A key that cannot be used is skipped, alone; a set is replaced as a whole; whoever
-//! verifies reads a snapshot and never waits.
+//! RFC 7517 section 5. An unusable key is skipped; a set is replaced as a whole. The verifier reads a
+//! snapshot and never waits.
 
 pub(crate) mod schedule;
 
@@ -28,10 +28,10 @@ use crate::{
     signature::{Algorithm, VerifyingKey},
 };
 
-/// Keys that are tried for one token, where key ID and algorithm leave several. RFC 7517 section 4.5 allows that, and
-/// sets have two while a key is replaced. Each costs one signature check, which a stranger can cause.
+/// Keys that are tried for one token, where several match its key ID and algorithm (RFC 7517 section 4.5). A
+/// set has two during a rotation. Each costs one signature check, which an attacker can cause.
 const CANDIDATES_MAX: usize = 4;
-/// Reasons of skipped keys that the log names.
+/// Skipped keys whose reasons the log names, at most.
 const REASONS_MAX: usize = 4;
 
 /// An immutable set of public keys, each bound to one algorithm.
@@ -42,13 +42,13 @@ pub struct KeySet {
     /// Keys without `kid`: found only by tokens without `kid`.
     anonymous: Vec<Arc<VerifyingKey>>,
     skipped: usize,
-    /// Why keys were skipped: the first few.
+    /// The reasons of the first few skipped keys.
     reasons: Vec<String>,
-    /// Tells whether a set that was fetched again is another one.
+    /// The content, to tell if a fetched set differs.
     content: Vec<u8>,
 }
 
-/// The keys that a token can be signed with: one at least, [`CANDIDATES_MAX`] at most.
+/// The keys that may have signed a token: one at least, [`CANDIDATES_MAX`] at most.
 pub(crate) struct Candidates([Option<Arc<VerifyingKey>>; CANDIDATES_MAX]);
 
 impl Candidates {
@@ -60,21 +60,21 @@ impl Candidates {
         candidates.iter().any(Option::is_some).then_some(Self(candidates))
     }
 
-    /// The key that `signature` over `message` is by.
+    /// Returns the key that made `signature` over `message`.
     pub(crate) fn verifying(self, message: &[u8], signature: &[u8]) -> Option<Arc<VerifyingKey>> {
         self.0.into_iter().flatten().find(|key| key.verifies(message, signature))
     }
 }
 
-/// What a token's `kid` and `alg` lead to.
+/// The result of a search by a token's `kid` and `alg`.
 pub(crate) enum Found {
     Keys(Candidates),
-    /// There is such a key, for another algorithm.
+    /// The key exists, for another algorithm.
     OtherAlgorithm,
     Absent,
 }
 
-/// Why a document is no key set.
+/// The error of a document that is no key set.
 #[derive(Debug, thiserror::Error)]
 #[error("not a JWK Set (RFC 7517 section 5)")]
 pub struct KeySetError(#[from] serde_json::Error);
@@ -85,7 +85,7 @@ struct Document<'a> {
     keys: Vec<&'a RawValue>,
 }
 
-/// The keys of a JWK Set, each in its JSON, whether or not it can be used.
+/// Returns the keys of a JWK Set, each in its JSON, usable or not.
 ///
 /// # Errors
 ///
@@ -96,8 +96,8 @@ pub fn jwks(document: &[u8]) -> Result<impl Iterator<Item = &str>, KeySetError> 
 }
 
 impl KeySet {
-    /// Reads a JWK Set. A key that is not a public signing key of a known algorithm is skipped: symmetric,
-    /// private, for encryption, of an unknown kind, weak, or malformed in itself.
+    /// Reads a JWK Set. Skips every key that is not a public signing key of a known algorithm: symmetric,
+    /// private, for encryption, of an unknown kind, weak, or malformed.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl KeySet {
         Ok(Self::from_jwks_one_by_one(jwks(document)?))
     }
 
-    /// Reads public JWKs, each in its JSON; those that cannot be used are skipped, as by [`KeySet::from_jwks`].
+    /// Reads public JWKs, each in its JSON. Unusable ones are skipped, as by [`KeySet::from_jwks`].
     pub fn from_jwks_one_by_one<'a>(jwks: impl IntoIterator<Item = &'a str>) -> Self {
         let mut set = Self::default();
         let mut jwks: Vec<&str> = jwks.into_iter().collect();
@@ -139,36 +139,36 @@ impl KeySet {
         }
     }
 
-    /// Whether both were read from the same keys, in whatever order.
+    /// Returns true if both were read from the same keys, in any order.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.content == other.content
     }
 
-    /// How many keys can be used.
+    /// Returns the number of usable keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys().count()
     }
 
-    /// Whether no key can be used.
+    /// Returns true if no key is usable.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty() && self.anonymous.is_empty()
     }
 
-    /// How many keys of the document cannot be used.
+    /// Returns the number of the document's unusable keys.
     #[must_use]
     pub fn skipped(&self) -> usize {
         self.skipped
     }
 
-    /// Why keys of the document cannot be used, for the log.
+    /// Returns the reasons of unusable keys, for the log.
     pub(crate) fn reasons(&self) -> String {
         self.reasons.join("; ")
     }
 
-    /// The keys that a token can be signed with: those of its `kid` and its algorithm; without `kid`, those of its
-    /// algorithm. Each verifies one algorithm alone, so a token chooses nothing by it.
+    /// Returns the keys that may have signed a token: those of its `kid` and algorithm, or without `kid`,
+    /// those of its algorithm. Each key verifies one algorithm alone, so the token's header chooses nothing.
     pub(crate) fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Found {
         let fits = |key: &&Arc<VerifyingKey>| key.algorithm() == algorithm;
         let Some(key_id) = key_id else {
@@ -178,7 +178,7 @@ impl KeySet {
         Candidates::of(keys.iter().filter(fits)).map_or(Found::OtherAlgorithm, Found::Keys)
     }
 
-    /// Whether `key` is one of the set.
+    /// Returns true if the set contains `key`.
     pub(crate) fn holds(&self, key: &Arc<VerifyingKey>) -> bool {
         let held = key.key_id().map_or(Some(&self.anonymous), |key_id| self.by_id.get(key_id));
         held.is_some_and(|held| held.iter().any(|held| Arc::ptr_eq(held, key) || held == key))
@@ -189,7 +189,7 @@ impl KeySet {
     }
 }
 
-/// Key IDs are public, but long: their number says enough.
+/// Key IDs are public but long, so their number is printed.
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeySet").field("keys", &self.len()).field("skipped", &self.skipped).finish()

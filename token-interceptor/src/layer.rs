@@ -1,18 +1,21 @@
 //! The server side: the request path, from the header fields to the handler.
 //!
-//! `policy` → `bearer` → `cache` (→ `verify`) → requirement → [`Caller`](crate::caller::Caller) in the extensions
-//! → handler; the way out of each is an answer of `status`. The layer goes around a tonic server
-//! (`Server::builder().layer(…)`) or an axum router alike: what speaks gRPC gets a gRPC status, everything
-//! else 401, 403 or 503 with a challenge and a small JSON object.
+//! `policy` → `bearer` → `cache` (→ `verify`) → requirement → [`Caller`](crate::caller::Caller) in the
+//! extensions → handler. Each stage may refuse with an answer of `status`. The layer wraps a tonic server
+//! (`Server::builder().layer(…)`) or an axum router. A gRPC request gets a gRPC status. Every other request
+//! gets 401, 403 or 503 with a challenge and a small JSON object.
 //!
 //! Order of layers, from the outside: `CorsLayer`, as a preflight carries no token; `GrpcWebLayer`; this one;
-//! [`CarryCallerLayer`](crate::attach::CarryCallerLayer), which needs the caller. Outside of `GrpcWebLayer` this one
-//! answers in gRPC-Web, too.
+//! [`CarryCallerLayer`](crate::attach::CarryCallerLayer), which needs the caller. Outside of `GrpcWebLayer`,
+//! this layer answers in gRPC-Web too.
 //!
-//! What an operator sees: a span `authorized` at level info around each call, with `client_id` and `jti`, and a span
-//! `fetch keys` around each fetch, which goes on at the issuer where [`crate::trace_context`] is told how; why a
-//! call was refused, at level info, ten lines a second at the most, and in [`Refusal`] for a layer around this one that
-//! keeps a record; and, over the `metrics` facade, whose recorder the program installs before it serves:
+//! For the operator there is:
+//!
+//! * a span `authorized` at level info around each call, with `client_id` and `jti`;
+//! * a span `fetch keys` around each fetch, which the issuer continues if [`crate::trace_context`] is set;
+//! * the reason of each refusal, at level info, ten lines a second at the most;
+//! * [`Refusal`], for a layer around this one that keeps a record;
+//! * metrics over the `metrics` facade. Install the recorder before the server starts:
 //!
 //! | metric | labels |
 //! |---|---|
@@ -57,25 +60,25 @@ use crate::{
     verify::{KeyWait, Verifier},
 };
 
-/// Memory for tokens that were verified before, unless told otherwise: some 20,000 of them.
+/// The default memory for cached tokens, in bytes: some 20,000 tokens.
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Fetches of keys that one call waits for.
+/// The number of key fetches that one call waits for.
 const FETCHES_AWAITED_MAX: usize = 2;
 
-/// A [`tower::Layer`] that lets a request through only with a token that meets what its method demands.
+/// A [`tower::Layer`] that admits only requests with a token that meets the method's demand.
 ///
 /// ```no_run
 /// # use token_interceptor::{layer::AuthorizationLayer, policy::Policy, verify::{TrustedIssuer, Verifier}};
 /// # use token_proto::{FILE_DESCRIPTOR_SET as DESCRIPTOR_SET, POLICY};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let verifier = Verifier::builder().issuer(TrustedIssuer::discover("https://tokens.example.com")?).build()?;
-/// // What the build script made of the application's own `.proto` files, and the services that it serves.
+/// The build script's table of the application's own `.proto` files, and the services that it serves.
 /// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["m2m.token.v1.TokenService"])?;
 /// let server = tonic::transport::Server::builder().layer(AuthorizationLayer::new(verifier, policy));
 /// # Ok(()) }
 /// ```
 ///
-/// Handlers read who calls from [`Caller::of`](crate::caller::Caller::of).
+/// Handlers read the caller with [`Caller::of`](crate::caller::Caller::of).
 #[derive(Clone, Debug)]
 pub struct AuthorizationLayer(Arc<Shared>);
 
@@ -91,17 +94,18 @@ impl AuthorizationLayer {
     ///
     /// # Errors
     ///
-    /// When a method names `callers` and several issuers may speak for its audience, unless each issuer has its
-    /// [`clients`](crate::verify::TrustedIssuer::clients). A client of one issuer could be taken for another's.
+    /// When a method names `callers` and several issuers may issue tokens for its audience. A client of one
+    /// issuer could pass for another's. It is allowed where each issuer has its
+    /// [`clients`](crate::verify::TrustedIssuer::clients).
     pub fn try_new(verifier: Verifier, policy: ServedPolicy) -> Result<Self, PolicyError> {
         policy.check_callers(|audience| verifier.client_ids_are_unique(audience))?;
         Ok(Self::with(verifier, Rules::ByMethod(policy)))
     }
 
-    /// Demands of each method what `policy` says; what it does not name is denied, token or no token.
+    /// Applies `policy` to each method. A method without a policy is denied, with or without a token.
     ///
-    /// Where [`AuthorizationLayer::try_new`] would fail, an error is logged, and the methods that name callers deny the
-    /// clients that cannot be told apart.
+    /// Where [`AuthorizationLayer::try_new`] would fail, this logs an error. Methods that name callers then
+    /// deny the clients that cannot be told apart.
     #[must_use]
     pub fn new(verifier: Verifier, policy: ServedPolicy) -> Self {
         if let Err(error) = policy.check_callers(|audience| verifier.client_ids_are_unique(audience)) {
@@ -110,21 +114,21 @@ impl AuthorizationLayer {
         Self::with(verifier, Rules::ByMethod(policy))
     }
 
-    /// Demands the same of every request: for HTTP routes, whose paths no `.proto` declares.
+    /// Applies one requirement to every request: for HTTP routes, whose paths no `.proto` declares.
     #[must_use]
     pub fn requiring(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
-        // HTTP has no kinds of methods; a response that goes on ends with its token.
+        // HTTP has no kinds of methods. A response that goes on ends with its token.
         let demand = TokenDemand { audience: audience.into(), requirement, kind: MethodKind::ServerStreaming };
         Self::with(verifier, Rules::Same(Arc::new(demand)))
     }
 
-    /// Spends this much memory on tokens that were verified before; 0 verifies every token anew.
+    /// Bounds the memory for cached tokens, in bytes; 0 verifies every token anew.
     #[must_use]
     pub fn cache_bytes_max(self, cache_bytes_max: u64) -> Self {
         Self(Arc::new(self.0.with_cache(cache_bytes_max)))
     }
 
-    /// Says in every challenge where the service's own metadata are: RFC 9728 section 5.1.
+    /// Names the URL of the service's own metadata in every challenge: RFC 9728 section 5.1.
     #[must_use]
     pub fn resource(self, resource: &ProtectedResource) -> Self {
         Self(Arc::new(self.0.with_resource(resource.metadata_url().as_str())))
@@ -163,7 +167,7 @@ where
         match self.shared.decide(&request) {
             Ok(decision) => self.shared.enter(decision, &mut self.inner, request),
             Err(wait) => {
-                // The service that was made ready is the one to call: tower's contract.
+                // Tower's contract: the service that was polled ready is the one to call.
                 let next = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, next);
                 ResponseFuture::waiting(call_with_key(Arc::clone(&self.shared), ready, request, wait))
@@ -172,7 +176,7 @@ where
     }
 }
 
-/// For the first tokens of a key that is not held yet.
+/// The slow path: waits for a key that is not cached yet.
 async fn call_with_key<S, B, RB>(
     shared: Arc<Shared>,
     mut service: S,

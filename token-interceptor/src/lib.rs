@@ -1,27 +1,27 @@
-//! The two layers: on the server tokens are verified and policy is enforced, on the client tokens are
-//! obtained, attached and renewed.
+//! Two layers for gRPC. On the server, one verifies tokens and enforces policy. On the client, the other
+//! obtains, attaches and renews tokens.
 //!
-//! The way in: [`layer::AuthorizationLayer`] around a server, [`attach::TokenLayer`] around a channel. Both read what a
-//! method demands from the policy that its `.proto` declares and `token_proto::build` compiles.
+//! Start with [`layer::AuthorizationLayer`] around a server and [`attach::TokenLayer`] around a channel. Both
+//! read a method's demand from the policy that its `.proto` declares and `token_proto::build` compiles.
 //!
-//! A request passes these modules from the top to the bottom, and a module uses only those above it.
+//! A request passes these modules from top to bottom. A module uses only those above it.
 //!
 //! | stage | server side | client side |
 //! |---|---|---|
-//! | what the called method demands | [`policy`] | `token_proto::policy` |
-//! | the token that was presented | [`bearer`], [`token`], [`encryption`] | |
+//! | the called method's demand | [`policy`] | `token_proto::policy` |
+//! | the presented token | [`bearer`], [`token`], [`encryption`] | |
 //! | the issuer's revocations and keys | [`revocation`], [`key_set`] | |
 //! | every check of a token, in order | [`verify`] | |
-//! | tokens that were seen before | `cache` | |
-//! | calls that go on | `ongoing` | |
-//! | who calls, for handlers | [`caller`] | |
-//! | what a caller is told | [`error`], [`status`] | [`error`], [`status`] |
-//! | a refusal that is the layer's own | `mark` | `mark` |
-//! | what a service says about itself | [`protected_resource`] | |
+//! | cached tokens | `cache` | |
+//! | calls in progress | `ongoing` | |
+//! | the caller, for handlers | [`caller`] | |
+//! | errors, and the answers to the caller | [`error`], [`status`] | [`error`], [`status`] |
+//! | the mark of the layer's own refusals | `mark` | `mark` |
+//! | the service's own metadata | [`protected_resource`] | |
 //! | around a server or a router | [`layer`], [`interceptor`] | |
-//! | where credentials may be sent | | [`destination`] |
-//! | where tokens come from | | [`source`] |
-//! | one token, kept fresh | | [`refresh`] |
+//! | permitted destinations of credentials | | [`destination`] |
+//! | sources of tokens | | [`source`] |
+//! | one token, renewed in time | | [`refresh`] |
 //! | around a channel | | [`attach`] |
 
 pub mod clock;

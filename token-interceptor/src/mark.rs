@@ -1,12 +1,12 @@
-//! The mark of a refusal that is the server layer's own.
+//! The mark of a refusal that the server layer itself made.
 //!
-//! A client layer may send a call again only if no handler ran. The reason in a status cannot prove that: a handler
-//! may judge a second token, or pass on a refusal by the next service. So the server layer marks the answers that it
-//! gives in place of the service, and removes the mark from every answer that the service gives. An answer without
-//! the mark is never a reason to send a call again.
+//! A client layer may send a call again only if no handler ran. The reason in a status cannot prove that: a
+//! handler may judge a second token, or pass on a refusal by the next service. So the server layer marks its
+//! own answers, and removes the mark from every answer of the service. The client never resends after an
+//! answer without the mark.
 //!
-//! The mark names the method's path. A program without a server layer that passes on the refusal of the next service
-//! passes on the mark of another method, which counts for nothing.
+//! The mark names the method's path. A program without a server layer may pass on the next service's refusal.
+//! The mark then names another method and is ignored.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use token_proto::token::v1::ErrorReason;
@@ -14,12 +14,12 @@ use token_proto::token::v1::ErrorReason;
 /// The header field of the mark, in the head of an answer or in its trailers.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("token-refused");
 
-/// When the layer refused the token.
+/// The time at which the layer refused the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// In place of the handler, which never ran.
+    /// Before the handler, which never ran.
     BeforeHandler,
-    /// After the handler began: a call that goes on ends with its token.
+    /// After the handler began: a call in progress ends with its token.
     AfterHandler,
 }
 
@@ -32,7 +32,7 @@ impl Stage {
     }
 }
 
-/// Whether a new token for the same audience may help. Only such a refusal is marked.
+/// Returns true if a new token for the same audience may help. Only such a refusal is marked.
 pub(crate) fn is_renewable(reason: ErrorReason) -> bool {
     matches!(
         reason,
@@ -45,13 +45,13 @@ pub(crate) fn is_renewable(reason: ErrorReason) -> bool {
 
 /// Marks the layer's own answer to a call of `path`.
 pub(crate) fn put(headers: &mut HeaderMap, stage: Stage, path: &str) {
-    // A path that is no header value stays unmarked: the call is then not sent again.
+    // A path that is no header value stays unmarked, so the call is not sent again.
     if let Ok(value) = HeaderValue::try_from(format!("{} {path}", stage.name())) {
         headers.insert(HEADER, value);
     }
 }
 
-/// Removes every mark, and returns the stage of the one mark that is about `path`.
+/// Removes every mark, and returns the stage of the only one that names `path`.
 pub(crate) fn take(headers: &mut HeaderMap, path: &str) -> Option<Stage> {
     let marks = headers.get_all(HEADER).iter().count();
     let mark = headers.remove(HEADER).filter(|_| marks == 1)?;
@@ -60,7 +60,7 @@ pub(crate) fn take(headers: &mut HeaderMap, path: &str) -> Option<Stage> {
     (marked == path).then_some(known)
 }
 
-/// Removes every mark: from what a handler answers, and from what a program gets to hear.
+/// Removes every mark: from a handler's answers, and from the answers that a program gets.
 pub(crate) fn remove(headers: &mut HeaderMap) {
     headers.remove(HEADER);
 }

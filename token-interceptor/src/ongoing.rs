@@ -1,7 +1,7 @@
-//! A call that goes on: its token is checked again and again until the call ends.
+//! Checks the token of a call in progress until the call ends.
 //!
-//! A call is authorized once, when it begins. A stream, a connection that was upgraded, or a long loop in a handler may
-//! go on for hours, while its token expires or is revoked. An issuer that cannot be asked at the moment ends nothing.
+//! A call is authorized when it begins. A stream, an upgraded connection or a long loop in a handler may run
+//! for hours, while its token expires or is revoked. An unreachable issuer ends no call.
 
 use std::{
     sync::{
@@ -18,25 +18,25 @@ use crate::{
     policy::TokenDemand,
 };
 
-/// The clock is read again after this long at the latest: the machine may have been suspended, or its clock set, and no
-/// stream may outlive its token by more than this.
+/// The longest wait before the clock is read again. The machine may have been suspended, or its clock set,
+/// and no stream may outlive its token by more than this.
 const DOZE_MAX: Duration = Duration::from_secs(1);
-/// A stream that is never idle checks its token no more often than this.
+/// The minimum interval between two checks of a busy stream.
 const LOOK_APART: Duration = Duration::from_millis(500);
 
-/// What a call was authorized by. Clones are cheap.
+/// The grounds on which a call was authorized. Clones are cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) tokens: Arc<CachedVerifier>,
     pub(crate) demand: Arc<TokenDemand>,
 }
 
-/// One call that goes on. Shared by everything that ends with it, so that all of it ends by one verdict.
+/// One call in progress. Shared by everything that ends with it, so that all of it ends by one verdict.
 #[derive(Debug)]
 pub(crate) struct Ongoing {
     seen: Arc<Seen>,
     terms: Terms,
-    /// When revocation and key were checked last, in milliseconds since 1970.
+    /// The time of the last check of revocation and key, in milliseconds since 1970.
     looked_at: AtomicU64,
     ended: OnceLock<Denied>,
 }
@@ -47,11 +47,11 @@ impl Ongoing {
         Self { seen, terms, looked_at, ended: OnceLock::new() }
     }
 
-    /// How long the call may go on before the next look.
+    /// Returns the time until the next check.
     ///
     /// # Errors
     ///
-    /// When the call has to end: the same for good.
+    /// When the call has to end. The verdict is final.
     pub(crate) fn look(&self) -> Result<Duration, Denied> {
         if let Some(ended) = self.ended.get() {
             return Err(ended.clone());
@@ -70,13 +70,14 @@ impl Ongoing {
         let left = match self.terms.demand.requirement.max_token_age {
             None => left,
             Some(age) => {
-                // In whole seconds, as when the call began: one more than the age is too old.
+                // In whole seconds, as at the start of the call: a token is too old from one second past the
+                // limit.
                 let age = Duration::from_secs(age.as_secs()).saturating_add(leeway) + Duration::from_secs(1);
                 let end = verified.issued_at().checked_add(age);
                 left.min(time_left(end, now).ok_or(Denial::TokenTooOld)?)
             }
         };
-        // By the clock of the day, which may have been set back.
+        // The wall clock may have been set back.
         let (now_millis, looked_at) = (millis(now), self.looked_at.load(Ordering::Relaxed));
         if now_millis.checked_sub(looked_at).is_none_or(|since| since >= millis_of(LOOK_APART)) {
             self.looked_at.store(now_millis, Ordering::Relaxed);
@@ -96,7 +97,7 @@ impl Ongoing {
     }
 }
 
-/// `None` where `end` has come; an end beyond what the clock can show never comes.
+/// Returns `None` when `end` has passed. An end beyond the range of the clock never comes.
 fn time_left(end: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
     let Some(end) = end else { return Some(DOZE_MAX) };
     end.duration_since(now).ok().filter(|left| !left.is_zero())

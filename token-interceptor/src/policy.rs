@@ -1,7 +1,7 @@
-//! `/package.Service/Method` → what the method demands. What is not declared is denied.
+//! The policy: `/package.Service/Method` → the demand. A method without a policy is denied.
 //!
-//! Paths are compared byte for byte, as the router below compares them: a path that is spelled in another way
-//! (`//`, `%2e`, another case) is another path, has no policy, and never reaches a handler.
+//! Paths are compared byte for byte, as the router compares them. Another spelling of a path (`//`, `%2e`,
+//! another case) is another path, has no policy, and never reaches a handler.
 
 mod served;
 
@@ -26,23 +26,23 @@ use crate::{
     token::VerifiedToken,
 };
 
-/// Open unless asked otherwise: whoever watches over a process has no token. Reflection is not among them.
+/// The health methods, open by default: a monitoring probe has no token. Reflection is not open.
 const HEALTH: [&str; 3] =
     ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch"];
 
-/// What every method of a server demands.
+/// The demands of every method of a server.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Nobody but the program chooses the paths, so the hash need not withstand anybody.
+    /// Only the program chooses the paths, so the hash need not resist attacks.
     methods: HashMap<Cow<'static, str>, Demand, DefaultHashBuilder>,
-    /// Those of [`HEALTH`] that are open because nobody has said anything of them: whatever is said counts instead.
+    /// Those of [`HEALTH`] that are open by default only. A declaration takes precedence.
     implied: BTreeSet<&'static str>,
 }
 
-/// What one method demands.
+/// The demand of one method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
-    /// Nothing.
+    /// No token.
     Open,
     /// A token for `audience` that meets `requirement`.
     Token(Arc<TokenDemand>),
@@ -56,7 +56,7 @@ pub(crate) struct TokenDemand {
 }
 
 impl Policy {
-    /// The policy that a table declares: what `token_proto::include_policy!` made of the annotations.
+    /// Builds a policy from a table that `token_proto::include_policy!` includes.
     ///
     /// Health checks (`grpc.health.v1`) are open unless the table says otherwise; see
     /// [`Policy::without_public_health`]. Methods that the table holds without a policy are denied.
@@ -69,12 +69,12 @@ impl Policy {
         Self { methods: open.into_iter().collect(), implied: HEALTH.into() }.and(table)
     }
 
-    /// Adds a second table: of another package that the same server serves. What it says of health checks counts as
-    /// it would in the first.
+    /// Adds the table of another package that the same server serves. A declaration of health checks counts
+    /// as in the first.
     ///
     /// # Errors
     ///
-    /// When a method is declared in both, and not alike.
+    /// When both tables declare a method differently.
     pub fn and(mut self, table: &[MethodPolicy]) -> Result<Self, PolicyError> {
         let mut faults = Vec::new();
         for method in table {
@@ -106,7 +106,7 @@ impl Policy {
         PolicyError::or(faults, self)
     }
 
-    /// Opens one method to anybody, whatever the table says: `/package.Service/Method`.
+    /// Opens one method to all callers, in spite of the table: `/package.Service/Method`.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl Policy {
         Ok(self)
     }
 
-    /// Opens health checks (`grpc.health.v1`) to anybody, whatever the tables say.
+    /// Opens health checks (`grpc.health.v1`) to all callers, in spite of the tables.
     #[must_use]
     pub fn with_public_health(mut self) -> Self {
         self.implied.clear();
@@ -129,7 +129,7 @@ impl Policy {
         self
     }
 
-    /// Denies health checks (`grpc.health.v1`) to everybody.
+    /// Denies health checks (`grpc.health.v1`) to all callers.
     #[must_use]
     pub fn without_public_health(mut self) -> Self {
         self.implied.clear();
@@ -137,10 +137,10 @@ impl Policy {
         self
     }
 
-    /// Holds the policy against what is served, for a server to refuse to start over a mistake.
+    /// Checks the policy against the served methods, so that a server with a mistake does not start.
     ///
-    /// `descriptor_set` is what `token_proto::include_descriptor_set!` made (of several, their bytes one after the
-    /// other); `services` are the full names of the services that the server serves (`NamedService::NAME`).
+    /// `descriptor_set` comes from `token_proto::include_descriptor_set!`; concatenate the bytes of several.
+    /// `services` are the full names of the services that the server serves (`NamedService::NAME`).
     ///
     /// # Errors
     ///
@@ -154,14 +154,14 @@ impl Policy {
         PolicyError::or(faults, ServedPolicy(self))
     }
 
-    /// Enforces the policy as it is, for a server that has no descriptors: a method without a policy is then found
-    /// out by its callers, who are denied.
+    /// Enforces the policy unchecked, for a server without descriptors. A method without a policy then denies
+    /// every caller.
     #[must_use]
     pub fn unchecked(self, _: danger::UncheckedPolicy) -> ServedPolicy {
         ServedPolicy(self)
     }
 
-    /// Every scope that some method demands, or takes for enough.
+    /// Returns every scope that some method demands or accepts.
     #[must_use]
     pub fn scopes(&self) -> BTreeSet<&str> {
         let demands = self.methods.values().filter_map(|demand| match demand {
@@ -174,7 +174,7 @@ impl Policy {
             .collect()
     }
 
-    /// The methods that name callers, with their audiences.
+    /// Returns the methods that name callers, with their audiences.
     fn naming_callers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.methods.iter().filter_map(|(path, demand)| match demand {
             Demand::Token(demand) if !demand.requirement.callers.is_empty() => Some((&**path, &*demand.audience)),
@@ -182,13 +182,13 @@ impl Policy {
         })
     }
 
-    /// What the method at `path` demands.
+    /// Returns the demand of the method at `path`.
     pub(crate) fn demand(&self, path: &str) -> Result<&Demand, Denied> {
         self.methods.get(path).ok_or_else(|| Denial::MethodNotDeclared.into())
     }
 }
 
-/// What is wrong with a policy: every fault at once.
+/// The error of a policy. It names every fault at once.
 #[derive(Debug)]
 pub struct PolicyError(Vec<String>);
 
@@ -197,7 +197,7 @@ impl PolicyError {
         if faults.is_empty() { Ok(policy) } else { Err(Self(faults)) }
     }
 
-    /// The faults, each with the method that it is about.
+    /// Returns the faults, each with its method.
     #[must_use]
     pub fn faults(&self) -> &[String] {
         &self.0
@@ -212,7 +212,7 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// Whether `token` meets `requirement` at `now`. `leeway` is added to `max_token_age`.
+/// Returns an error unless `token` meets `requirement` at `now`. `leeway` is added to `max_token_age`.
 pub(crate) fn check(
     requirement: &Requirement,
     token: &VerifiedToken,
@@ -241,7 +241,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// A client ID, or a prefix and one final `*`.
+/// Matches a client ID against another, or against a prefix and one final `*`.
 pub(crate) fn matches(pattern: &str, client_id: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => client_id.starts_with(prefix),
@@ -249,7 +249,7 @@ pub(crate) fn matches(pattern: &str, client_id: &str) -> bool {
     }
 }
 
-/// `/package.Service/Method`: two segments of the characters that Protobuf names are made of.
+/// Returns true for `/package.Service/Method`: two segments of the characters of Protobuf names.
 fn is_method_path(path: &str) -> bool {
     let name = |text: &str| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.')

@@ -1,7 +1,7 @@
-//! What a protected service says about itself: OAuth 2.0 Protected Resource Metadata, RFC 9728.
+//! The metadata of a protected service: OAuth 2.0 Protected Resource Metadata, RFC 9728.
 //!
-//! A client that knows nothing but the service's address learns from it whom to ask for a token and which
-//! scopes there are; every refusal of the [layer](crate::layer::AuthorizationLayer::resource) says where.
+//! A client that knows only the service's address learns the issuers and the scopes from it. Every refusal of
+//! the [layer](crate::layer::AuthorizationLayer::resource) names the metadata's URL.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ pub struct ProtectedResource {
     metadata_url: Url,
 }
 
-/// The resource identifier is not an `https` URL without fragment, or has no host.
+/// The error of a resource identifier that is no `https` URL, has a fragment, or has no host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a resource identifier is an https URL with a host and without a fragment (RFC 9728 section 1.2)")]
 pub struct UnusableResource;
 
 impl ProtectedResource {
-    /// The service at `resource`, an `https` URL: what clients call it by.
+    /// Describes the service at `resource`, the `https` URL that clients use.
     ///
     /// # Errors
     ///
@@ -33,19 +33,19 @@ impl ProtectedResource {
         if metadata_url.scheme() != "https" || metadata_url.host().is_none() || metadata_url.fragment().is_some() {
             return Err(UnusableResource);
         }
-        // RFC 9728 section 3.1: between host and path.
+        // RFC 9728 section 3.1: the well-known part goes between host and path.
         let path = metadata_url.path().trim_end_matches('/').to_owned();
         metadata_url.set_path(&format!("/.well-known/oauth-protected-resource{path}"));
         Ok(Self { resource: resource.into(), metadata_url })
     }
 
-    /// Where the metadata are expected. Serve [`ProtectedResource::metadata`] there, to anybody.
+    /// Returns the URL of the metadata. Serve [`ProtectedResource::metadata`] there, without a token.
     #[must_use]
     pub fn metadata_url(&self) -> &Url {
         &self.metadata_url
     }
 
-    /// The metadata, as JSON: the issuers that `verifier` trusts, the scopes that `policy` knows. RFC 9728
+    /// Returns the metadata as JSON: the issuers that `verifier` trusts, and the scopes of `policy`. RFC 9728
     /// section 2.
     #[must_use]
     pub fn metadata(&self, verifier: &Verifier, policy: &Policy) -> Value {

@@ -1,7 +1,7 @@
-//! Tokens that are good no more before they expire: by `jti`, or every token of a client issued before a time.
+//! The set of revoked tokens: by `jti`, or every token of a client issued before a time.
 //!
-//! One set per issuer, shared by all that verify its tokens; whoever learns of a revocation adds it, and it
-//! counts from the next call on. Entries go once the tokens have expired, so the set stays small.
+//! There is one set per issuer, shared by all of its verifiers. An added revocation counts from the next call
+//! on. Entries are removed once the tokens have expired, so the set stays small.
 
 use std::{
     collections::HashMap,
@@ -25,7 +25,7 @@ pub struct Revocations(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     entries: ArcSwap<Entries>,
-    /// Rises with every addition: a verdict that was reached before is looked at again.
+    /// Incremented with every addition, so that cached verdicts are checked again.
     version: AtomicU64,
     writing: Mutex<()>,
 }
@@ -36,7 +36,7 @@ struct Entries {
     clients: HashMap<String, ClientEntry>,
 }
 
-/// From this NumericDate on, the entry is of no use.
+/// The NumericDate from which the entry is useless.
 type Forget = u64;
 
 #[derive(Clone, Copy, Debug)]
@@ -46,27 +46,27 @@ struct ClientEntry {
 }
 
 impl Revocations {
-    /// No revocations yet.
+    /// Returns an empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Revokes the token with this `jti`. `forget_at`: when the token has expired.
+    /// Revokes the token with this `jti`. `forget_at` is the token's expiry.
     pub fn revoke_token(&self, token_id: impl Into<String>, forget_at: SystemTime) {
         self.change(|entries| {
             entries.tokens.insert(token_id.into(), rounded_up(forget_at));
         });
     }
 
-    /// Revokes every token of this client with an `iat` before `issued_before`. `forget_at`: when the last of
-    /// them has expired.
+    /// Revokes every token of this client with an `iat` before `issued_before`. `forget_at` is the expiry of
+    /// the last of them.
     pub fn revoke_client(&self, client_id: impl Into<String>, issued_before: SystemTime, forget_at: SystemTime) {
         let entry = ClientEntry { issued_before: rounded_up(issued_before), forget: rounded_up(forget_at) };
         self.change(|entries| entries.add_client(client_id.into(), entry));
     }
 
-    /// Takes in what an issuer pushed: all at once, in place of everything before where `replace` is true.
+    /// Applies the issuer's message atomically. If `replace` is true, it replaces every earlier entry.
     pub(crate) fn apply(&self, replace: bool, revocations: &[v1::Revocation]) {
         let nothing_to_replace = !replace || self.is_empty();
         if revocations.is_empty() && nothing_to_replace {
@@ -87,7 +87,7 @@ impl Revocations {
         entries.tokens.is_empty() && entries.clients.is_empty()
     }
 
-    /// Drops what no token needs any more at `now`.
+    /// Removes the entries that no token needs at `now`.
     pub fn forget(&self, now: SystemTime) {
         if self.is_empty() {
             return;
@@ -113,7 +113,7 @@ impl Revocations {
     }
 
     fn change(&self, change: impl FnOnce(&mut Entries)) {
-        // One writer at a time; readers never wait.
+        // Writers take turns; readers never wait.
         let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entries = Entries::clone(&self.0.entries.load());
         change(&mut entries);
@@ -124,7 +124,7 @@ impl Revocations {
 
 impl Entries {
     fn add(&mut self, revocation: &v1::Revocation) {
-        // Without a time to forget it is kept for good: too much is refused then, never too little.
+        // An entry without a time is kept forever: rejecting too much is safe, too little is not.
         let forget = time(revocation.forget_time).unwrap_or(Forget::MAX);
         match &revocation.target {
             Some(Target::TokenId(token_id)) => {
@@ -138,7 +138,7 @@ impl Entries {
         }
     }
 
-    /// The later of two revocations holds.
+    /// The later of two revocations wins.
     fn add_client(&mut self, client_id: String, entry: ClientEntry) {
         let held = self.clients.entry(client_id).or_insert(entry);
         held.issued_before = held.issued_before.max(entry.issued_before);
@@ -150,7 +150,8 @@ fn time(timestamp: Option<Timestamp>) -> Option<u64> {
     SystemTime::try_from(timestamp?).ok().map(rounded_up)
 }
 
-/// In whole seconds, as tokens count: a token of the second in which its client was revoked is revoked.
+/// Rounds up to whole seconds, like `iat`. A token issued in the second of its client's revocation is
+/// revoked.
 fn rounded_up(time: SystemTime) -> u64 {
     let part = time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.subsec_nanos() > 0);
     numeric_date(time).saturating_add(u64::from(part))

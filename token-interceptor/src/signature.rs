@@ -1,7 +1,7 @@
 //! Signatures over `ring`, behind `jsonwebtoken`'s signer and verifier traits.
 //!
-//! One key, one algorithm: a key is parsed once, together with the only algorithm that it is ever used
-//! with, so a token's header cannot choose (RFC 8725 section 3.1). There is no HMAC and no `none`.
+//! A key is parsed once, together with the only algorithm it is used with. So a token's header cannot choose
+//! the algorithm (RFC 8725 section 3.1). There is no HMAC and no `none`.
 
 mod jwk;
 mod signing;
@@ -13,16 +13,16 @@ pub use jwk::{PublicJwk, thumbprint};
 pub use signing::SigningKey;
 pub use verifying::VerifyingKey;
 
-/// The algorithms that tokens may be signed with: JOSE names, RFC 7518 section 3.1 and RFC 8037 section 3.1.
+/// The algorithms of token signatures, by JOSE name: RFC 7518 section 3.1 and RFC 8037 section 3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256. The default: every verifier in every language knows it.
+    /// ECDSA on P-256 with SHA-256. The default, as verifiers in every language support it.
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
     /// Ed25519.
     EdDsa,
-    /// RSASSA-PKCS1-v1_5 with SHA-256. RFC 9068 section 2.1 asks everybody to know it.
+    /// RSASSA-PKCS1-v1_5 with SHA-256. RFC 9068 section 2.1 requires its support.
     Rs256,
     /// RSASSA-PSS with SHA-256.
     Ps256,
@@ -32,7 +32,7 @@ impl Algorithm {
     /// Every algorithm, the preferred one first.
     pub const ALL: [Self; 5] = [Self::Es256, Self::EdDsa, Self::Es384, Self::Ps256, Self::Rs256];
 
-    /// The JOSE name, as it stands in `alg`.
+    /// Returns the JOSE name, as in `alg`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of a JOSE name; `Ed25519` is RFC 9864's name for what RFC 8037 calls `EdDSA`.
+    /// Returns the algorithm of a JOSE name. `Ed25519` is RFC 9864's name for RFC 8037's `EdDSA`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -76,20 +76,20 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// Why a key cannot be used. Says nothing about private material.
+/// The error of an unusable key. It holds no private material.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The key is not of the form that the algorithm needs, or is damaged.
+    /// The key does not have the algorithm's form, or is damaged.
     #[error("the key is not a usable {0} key")]
     Malformed(Algorithm),
-    /// The JWK is not one that signatures are verified with.
+    /// The JWK is not a public signing key.
     #[error("the JWK cannot verify signatures: {0}")]
     UnusableJwk(&'static str),
-    /// RSA keys are imported, not generated, without the feature `rsa-generation`.
+    /// Without the feature `rsa-generation`, RSA keys are imported, not generated.
     #[error("{0} keys cannot be generated here; import one from PEM")]
     CannotGenerate(Algorithm),
-    /// The library refused to sign.
+    /// The library failed to sign.
     #[error("signing failed")]
     SigningFailed,
 }

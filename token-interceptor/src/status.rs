@@ -1,7 +1,7 @@
-//! What a caller is told: the only place that builds a [`tonic::Status`], or its HTTP twin.
+//! The answers to refused callers: the only place that builds a [`tonic::Status`] or its HTTP twin.
 //!
-//! Code, stable reason and fixed sentence; `google.rpc.ErrorInfo` and, where waiting helps, `RetryInfo`; a
-//! `www-authenticate` challenge by RFC 6750 section 3, in gRPC as metadata.
+//! An answer has a code, a stable reason and a fixed sentence; `google.rpc.ErrorInfo` and, where waiting
+//! helps, `RetryInfo`; and a `www-authenticate` challenge by RFC 6750 section 3, in gRPC as metadata.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::error::{Denial, Denied, Unverified, VerifyError};
 
-/// An answer that refuses, before it takes the form of either protocol.
+/// A refusal, before it takes the form of either protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     reason: ErrorReason,
@@ -45,46 +45,46 @@ impl Answer {
         }
     }
 
-    /// Names the scopes that are missing.
+    /// Adds the missing scopes.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// Says when to ask again.
+    /// Adds the time to wait before a retry.
     #[must_use]
     pub const fn retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
         self
     }
 
-    /// Says in the challenge where the service's metadata are: RFC 9728 section 5.1.
+    /// Adds the URL of the service's metadata to the challenge: RFC 9728 section 5.1.
     #[must_use]
     pub(crate) fn resource_metadata(mut self, url: Option<Arc<str>>) -> Self {
         self.resource_metadata = url;
         self
     }
 
-    /// Appends what the sentence is about. For the client side, which speaks to its own program.
+    /// Appends details to the sentence. Only for the client side, which reports to its own program.
     pub(crate) fn about(mut self, about: String) -> Self {
         self.about = Some(about);
         self
     }
 
-    /// Adds to `ErrorInfo`'s metadata. For the client side, which speaks to its own program.
+    /// Adds to the metadata of `ErrorInfo`. Only for the client side, which reports to its own program.
     pub(crate) fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.details.push((name, value.into()));
         self
     }
 
-    /// The stable reason.
+    /// Returns the stable reason.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
         self.reason
     }
 
-    /// The answer as a gRPC status.
+    /// Returns the answer as a gRPC status.
     #[must_use]
     pub fn into_status(self) -> Status {
         let mut details = ErrorDetails::new();
@@ -107,7 +107,8 @@ impl Answer {
         Status::with_error_details_and_metadata(code(self.reason), sentence, details, metadata)
     }
 
-    /// The answer for plain HTTP: status, challenge, and a small JSON object as RFC 6749 section 5.2 shapes it.
+    /// Returns the answer for plain HTTP: status, challenge, and a small JSON object in the form of RFC 6749
+    /// section 5.2.
     #[must_use]
     pub fn into_http(self) -> Response<Body> {
         let body = serde_json::json!({
@@ -129,7 +130,7 @@ impl Answer {
         response
     }
 
-    /// RFC 6750 section 3.1; `None` where the way in is not a better token.
+    /// Returns the challenge of RFC 6750 section 3.1; `None` where another token would not help.
     fn challenge(&self) -> Option<HeaderValue> {
         let mut parameters = match row(self.reason).oauth_error {
             _ if self.reason == ErrorReason::CredentialsMissing => Vec::new(),
@@ -172,7 +173,7 @@ impl From<VerifyError> for Status {
     }
 }
 
-/// What the layers say. No caller's text is ever part of it.
+/// Returns the fixed sentence of a refusal. It never quotes the caller's text.
 fn sentence(denied: &Denied) -> &'static str {
     match &denied.0 {
         Denial::MethodNotDeclared => "the method declares no policy, so nobody may call it",
@@ -188,7 +189,7 @@ fn sentence(denied: &Denied) -> &'static str {
             Unverified::Expired => "the token has expired",
             Unverified::ClientNotTrusted => "the client may not call this method",
             Unverified::Revoked => "the token was revoked",
-            // Which check failed is for the log: it would tell a forger how far the forgery came.
+            // The log alone says which check failed: it would tell a forger how far the forgery came.
             Unverified::TooLarge
             | Unverified::Malformed(_)
             | Unverified::AlgorithmNotAllowed
@@ -205,13 +206,13 @@ fn sentence(denied: &Denied) -> &'static str {
     }
 }
 
-/// The gRPC code that each reason stands for: `m2m/token/v1/error_reason.proto`.
+/// Returns the gRPC code of each reason: `m2m/token/v1/error_reason.proto`.
 #[must_use]
 pub fn code(reason: ErrorReason) -> Code {
     row(reason).code
 }
 
-/// What one reason is in each protocol.
+/// The form of one reason in each protocol.
 struct Row {
     code: Code,
     http: StatusCode,
@@ -232,9 +233,9 @@ fn row(reason: ErrorReason) -> Row {
         ErrorReason::CallerNotAllowed | ErrorReason::TokenTooOld | ErrorReason::MethodNotDeclared => {
             (Code::PermissionDenied, StatusCode::FORBIDDEN, "access_denied")
         }
-        // RFC 6749 section 5.2: every error of the token endpoint is a 400, but for a failed authentication.
+        // RFC 6749 section 5.2: every error of the token endpoint is a 400, except a failed authentication.
         ErrorReason::ClientNotAuthorized => (Code::PermissionDenied, StatusCode::BAD_REQUEST, "unauthorized_client"),
-        // RFC 8693 section 2.2.2 asks for invalid_request also where the subject or the actor token is not good.
+        // RFC 8693 section 2.2.2 demands invalid_request also for an invalid subject or actor token.
         ErrorReason::InvalidRequest | ErrorReason::InvalidGrant | ErrorReason::TokenTooLarge => {
             (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_request")
         }
@@ -256,7 +257,8 @@ fn row(reason: ErrorReason) -> Row {
     Row { code, http, oauth_error }
 }
 
-/// RFC 9110 section 10.2.3 knows whole seconds only; never so few that the caller comes too early.
+/// RFC 9110 section 10.2.3 allows whole seconds only. Rounded up, so that the caller does not retry too
+/// early.
 fn seconds_rounded_up(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
@@ -315,7 +317,7 @@ mod tests {
         assert_eq!(http.headers()["cache-control"], "no-store");
     }
 
-    /// The first word in backquotes of a cell.
+    /// Returns the first word in backquotes of a cell.
     fn quoted(cell: &str) -> &str {
         cell.split('`').nth(1).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Log lines that strangers can cause, bounded per second.
+//! A per-second bound on log lines that attackers can cause.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,12 +7,12 @@ use std::{
 
 use crate::clock::numeric_date;
 
-/// Lines in one second at the most: enough to see what is wrong, and too few to fill a disk in a night.
+/// The lines in one second, at the most: enough to see a fault, too few to fill a disk overnight.
 const LINES_PER_SECOND: u64 = 10;
-/// Of the packed state: bits that count the lines of the second.
+/// The bits of the packed state that count the lines of the second.
 const COUNT_BITS: u32 = 16;
 
-/// Counts the lines of the current second, and those that were left out since the last one.
+/// Counts the lines of the current second, and those left out since the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     /// The second, and the lines in it.
@@ -21,7 +21,7 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// `Some` where a line may be written now, with the number of lines that were left out before it.
+    /// Returns `Some` if a line may be written now, with the number of lines left out before it.
     pub(crate) fn admit(&self, now: SystemTime) -> Option<u64> {
         let second = numeric_date(now) << COUNT_BITS;
         let counted = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
@@ -53,7 +53,7 @@ mod tests {
             let left_out = throttle.admit(now + Duration::from_secs(1));
             assert_eq!(left_out, Some(flood - 10));
         }
-        // A clock that was set back writes on.
+        // After the clock was set back, lines are still written.
         assert_eq!(throttle.admit(start), Some(0));
     }
 }

@@ -1,4 +1,4 @@
-//! A token before and after verification: two types, so that the first is never taken for the second.
+//! A token before and after verification: two types, so that one cannot pass for the other.
 
 use std::{
     fmt,
@@ -9,18 +9,18 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// A token that somebody presented. Nothing in it is believed.
+/// A token that a caller presented. Nothing in it is trusted.
 #[derive(Clone, Copy)]
 pub struct UnverifiedToken<'a>(&'a str);
 
 impl<'a> UnverifiedToken<'a> {
-    /// Wraps what was presented, as it is.
+    /// Wraps the presented text unchanged.
     #[must_use]
     pub const fn new(token: &'a str) -> Self {
         Self(token)
     }
 
-    /// The token itself: whoever holds it can use it.
+    /// Returns the token itself. It is a secret.
     #[must_use]
     pub const fn expose(self) -> &'a str {
         self.0
@@ -33,14 +33,14 @@ impl fmt::Debug for UnverifiedToken<'_> {
     }
 }
 
-/// What a token says, once signature, issuer, audience, times and revocation are checked: RFC 9068 section 2.2.
+/// A verified token: signature, issuer, audience, times and revocation were checked. RFC 9068 section 2.2.
 ///
 /// Only [`Verifier::verify`](crate::verify::Verifier::verify) makes one. Clones share the claims.
 #[derive(Clone)]
 pub struct VerifiedToken(Arc<Claims>);
 
-/// Claims whose types are checked: `iss sub client_id aud exp iat jti` are there (of an identity token `iss sub aud
-/// exp iat`), `scope` and `act` are of their type where they are there.
+/// Claims of checked types. `iss sub client_id aud exp iat jti` are present (in an identity token `iss sub
+/// aud exp iat`). `scope` and `act` are of their type if present.
 pub(crate) struct Claims {
     pub(crate) issuer: Arc<str>,
     pub(crate) expires_at: u64,
@@ -48,13 +48,13 @@ pub(crate) struct Claims {
     pub(crate) not_before: Option<u64>,
     pub(crate) actors: Vec<Actor>,
     pub(crate) at_hand: AtHand,
-    /// No other issuer has clients of the same ID, so that `client_id` alone says who calls.
+    /// True if no other issuer has clients of the same ID, so that `client_id` alone identifies the caller.
     pub(crate) client_id_is_unique: bool,
     pub(crate) members: Map<String, Value>,
 }
 
-/// What every call reads, found once: to look into the members for each costs as much as everything else that a token
-/// seen before does.
+/// The members that every call reads, looked up once. A lookup for each call would double the cost of a
+/// cached token.
 pub(crate) struct AtHand {
     client_id: Box<str>,
     token_id: Box<str>,
@@ -62,7 +62,7 @@ pub(crate) struct AtHand {
     audiences: Box<[Box<str>]>,
 }
 
-/// One hop of a delegation: who acts for the subject. RFC 8693 section 4.1.
+/// One hop of a delegation: a party that acts for the subject. RFC 8693 section 4.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     subject: String,
@@ -71,7 +71,7 @@ pub struct Actor {
 }
 
 impl VerifiedToken {
-    /// For `verify` alone.
+    /// Called by `verify` alone.
     pub(crate) fn new(claims: Claims) -> Self {
         Self(Arc::new(claims))
     }
@@ -80,74 +80,75 @@ impl VerifiedToken {
         &self.0
     }
 
-    /// `iss`: the issuer identifier, exactly as configured.
+    /// Returns `iss`: the issuer identifier, exactly as configured.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
-    /// `sub`: for whom the token stands; for client credentials the client itself.
+    /// Returns `sub`: the subject; for client credentials the client itself.
     #[must_use]
     pub fn subject(&self) -> &str {
         text(&self.0.members, "sub")
     }
 
-    /// `client_id`: the client that the token was issued to. Empty only where
-    /// [`TrustedIssuer::identity_tokens`](crate::verify::TrustedIssuer::identity_tokens) lets it be missing.
+    /// Returns `client_id`: the client that the token was issued to. It is empty only where
+    /// [`TrustedIssuer::identity_tokens`](crate::verify::TrustedIssuer::identity_tokens) allows it to be
+    /// missing.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.0.at_hand.client_id
     }
 
-    /// `jti`: the token's own name, good for logs. As [`VerifiedToken::client_id`] where it is missing.
+    /// Returns `jti`: the token's ID, fit for logs. It is empty where it may be missing, like [`VerifiedToken::client_id`].
     #[must_use]
     pub fn token_id(&self) -> &str {
         &self.0.at_hand.token_id
     }
 
-    /// `aud`: for whom the token was issued; one at the least.
+    /// Returns `aud`: the audiences that the token was issued for; one at least.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         self.0.audiences()
     }
 
-    /// `scope`: what was granted, as far as [`TrustedIssuer::scopes`](crate::verify::TrustedIssuer::scopes) lets the
-    /// issuer grant it.
+    /// Returns `scope`: the granted scopes that
+    /// [`TrustedIssuer::scopes`](crate::verify::TrustedIssuer::scopes) lets the issuer grant.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.0.at_hand.scope.split(' ').filter(|scope| !scope.is_empty())
     }
 
-    /// Whether `scope` was granted.
+    /// Returns true if `scope` was granted.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes().any(|granted| granted == scope)
     }
 
-    /// `iat`.
+    /// Returns `iat`.
     #[must_use]
     pub fn issued_at(&self) -> SystemTime {
         time(self.0.issued_at)
     }
 
-    /// `exp`.
+    /// Returns `exp`.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
         time(self.0.expires_at)
     }
 
-    /// `act`: who acts for the subject, the current actor first. Empty without delegation. Only the first
-    /// may decide about access; the others are history (RFC 8693 section 4.1).
+    /// Returns `act`: the parties that act for the subject, the current actor first; empty without
+    /// delegation. Only the first may decide about access; the others are history (RFC 8693 section 4.1).
     #[must_use]
     pub fn actors(&self) -> &[Actor] {
         &self.0.actors
     }
 
-    /// Every claim, as it stands in the token.
+    /// Returns every claim, as in the token.
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
         &self.0.members
     }
 
-    /// The claims as a type of the caller's own.
+    /// Returns the claims as a type of the caller's own.
     ///
     /// # Errors
     ///
@@ -157,21 +158,21 @@ impl VerifiedToken {
     }
 }
 
-/// What an allocation takes beside its content.
+/// The overhead of an allocation, in bytes.
 const ALLOCATION_BYTES: usize = 16;
-/// A node of a map: eleven members, the links, and half of a parent's node.
+/// The bytes of a map's node: eleven members, the links, and half of a parent's node.
 const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 128;
-/// Members in a node at the least, once a map has several.
+/// The minimum of members in a node, once a map has several.
 const NODE_MEMBERS_MIN: usize = 5;
 
-/// The memory that a map takes beside its own value, at the most.
+/// Returns the most memory that a map takes beside its own value.
 fn map_bytes(members: &Map<String, Value>) -> usize {
     let nodes = if members.is_empty() { 0 } else { 1 + members.len() / NODE_MEMBERS_MIN };
     let held = members.iter().map(|(name, value)| name.capacity() + ALLOCATION_BYTES + value_bytes(value));
     nodes * NODE_BYTES + held.sum::<usize>()
 }
 
-/// The depth is bounded by that of the JSON.
+/// The recursion is bounded by the depth of the JSON.
 fn value_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -185,7 +186,7 @@ fn value_bytes(value: &Value) -> usize {
 }
 
 impl Claims {
-    /// Takes away the scopes that the issuer may not grant.
+    /// Removes the scopes that the issuer may not grant.
     pub(crate) fn retain_scopes(&mut self, may_grant: impl Fn(&str) -> bool) {
         let granted: Vec<&str> = self.at_hand.scope.split(' ').filter(|scope| may_grant(scope)).collect();
         self.at_hand.scope = granted.join(" ").into();
@@ -195,7 +196,7 @@ impl Claims {
         &self.at_hand.client_id
     }
 
-    /// The memory that the claims take.
+    /// Returns the memory of the claims, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let text = |text: &str| text.len() + ALLOCATION_BYTES;
         let AtHand { client_id, token_id, scope, audiences } = &self.at_hand;
@@ -214,7 +215,7 @@ impl Claims {
 }
 
 impl AtHand {
-    /// Of claims whose types are checked.
+    /// Reads claims whose types are checked.
     pub(crate) fn of(members: &Map<String, Value>) -> Self {
         let audience = members.get("aud");
         // RFC 7519 section 4.1.3: one string, or several.
@@ -228,7 +229,7 @@ impl AtHand {
     }
 }
 
-/// RFC 6749 section 3.3: text. Other makers write a list, or something else that grants nothing.
+/// RFC 6749 section 3.3: a string. Other issuers write a list, or another type, which grants nothing.
 fn scope(claim: Option<&Value>) -> Box<str> {
     match claim {
         Some(Value::String(scope)) => scope.as_str().into(),
@@ -237,7 +238,7 @@ fn scope(claim: Option<&Value>) -> Box<str> {
     }
 }
 
-/// A text claim; empty where it is absent, which only optional ones may be.
+/// Returns a text claim; empty if it is absent, which only optional ones may be.
 fn text<'c>(members: &'c Map<String, Value>, name: &str) -> &'c str {
     members.get(name).and_then(Value::as_str).unwrap_or_default()
 }
@@ -247,31 +248,31 @@ impl Actor {
         Self { subject, client_id, issuer }
     }
 
-    /// `sub`.
+    /// Returns `sub`.
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// `client_id`, where the issuer says.
+    /// Returns `client_id`, if the issuer states it.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
         self.client_id.as_deref()
     }
 
-    /// `iss`, where the actor comes from another issuer.
+    /// Returns `iss`, if the actor comes from another issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 }
 
-/// `seconds` are at most those of the year 9999: `verify` refuses later times.
+/// `seconds` are at most those of the year 9999: `verify` rejects later times.
 fn time(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Names, not claims: those may be personal.
+/// Prints names only, as claims may be personal.
 impl fmt::Debug for VerifiedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedToken")

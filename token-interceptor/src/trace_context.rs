@@ -1,8 +1,9 @@
 //! W3C Trace Context on this crate's own requests to issuers: for tokens, for keys, for metadata.
 //!
-//! Nothing is sent unless the program says how a span becomes header fields: which system traces, and in which version, is
-//! its choice. It is asked before each request, within the span of whatever the request is for: `obtain token` and
-//! `fetch keys`, each a trace of its own, as it serves all calls and not the one that came first. With OpenTelemetry:
+//! Nothing is sent unless the program sets a function that turns a span into header fields. So the program
+//! chooses the tracing system and its version. The function is called before each request, within the span
+//! `obtain token` or `fetch keys`. Each is a trace of its own, as it serves all calls and not only the first.
+//! With OpenTelemetry:
 //!
 //! ```no_run
 //! use http::{HeaderMap, HeaderName, HeaderValue};
@@ -32,7 +33,8 @@ use tonic::{Request, metadata::MetadataMap};
 
 static INJECT: OnceLock<fn(&mut HeaderMap)> = OnceLock::new();
 
-/// Has `inject` add the current span to each request, for the rest of the process's life. The first one stays.
+/// Makes `inject` add the current span to each request, for the life of the process. Later calls have no
+/// effect.
 pub fn propagate(inject: fn(&mut HeaderMap)) {
     let _ = INJECT.set(inject);
 }
@@ -43,7 +45,7 @@ pub(crate) fn inject(headers: &mut HeaderMap) {
     }
 }
 
-/// A message, ready to be sent.
+/// Wraps a message in a request with the trace context.
 pub(crate) fn request<T>(message: T) -> Request<T> {
     let mut headers = HeaderMap::new();
     inject(&mut headers);

@@ -1,9 +1,9 @@
-//! The only verifier: an [`UnverifiedToken`] becomes a [`VerifiedToken`], or an error that says which check
-//! failed. RFC 9068 section 4, RFC 8725.
+//! The only verifier: an [`UnverifiedToken`] becomes a [`VerifiedToken`], or an error that names the failed
+//! check. RFC 9068 section 4, RFC 8725.
 //!
-//! The checks, in order: size → (decryption) → shape and algorithm → issuer → key ID → signature → type → audience → times →
-//! revocation. Nothing that a token says is acted on before its signature is checked, except to find the
-//! issuer and the key.
+//! The checks, in order: size → (decryption) → shape and algorithm → issuer → key ID → signature → type →
+//! audience → times → revocation. Before the signature is checked, a token's content only selects the issuer
+//! and the key.
 
 mod builder;
 mod claims;
@@ -35,9 +35,9 @@ use crate::{
 use issuer::Issuer;
 use jws::Jws;
 
-/// What a caller is told to wait when a key is being fetched and the caller cannot wait here.
+/// The retry delay of a caller that cannot wait here for a key that is being fetched.
 const KEY_ON_ITS_WAY: Duration = Duration::from_secs(1);
-/// Issuers that a log line names at most.
+/// Issuers that a log line names, at most.
 const ISSUERS_NAMED: usize = 4;
 /// Fetches that one call waits for: one that began before its key was published, and one of its own.
 const FETCHES_AWAITED_MAX: usize = 2;
@@ -50,80 +50,81 @@ pub struct Verifier(Arc<Inner>);
 struct Inner {
     issuers: Vec<Issuer>,
     leeway: Duration,
-    /// The longest token that any issuer's may be.
+    /// The length of the longest token that any issuer may send.
     token_bytes_max: usize,
     encryption: Encryption,
     clock: Arc<dyn Clock>,
 }
 
-/// Why there is no verdict yet, or none at all.
+/// The reason that there is no verdict, or none yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     Refused(VerifyError),
-    /// The token's key is not held, and a fetch that may bring it is under way.
+    /// The token's key is not cached, and a fetch that may bring it is in flight.
     KeyOnItsWay(KeyWait),
 }
 
-/// For [`Verifier::key_arrives`].
+/// A wait for a key, for [`Verifier::key_arrives`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyWait {
     issuer: usize,
     news: u64,
 }
 
-/// What a verdict rests on, beside the token and the time.
+/// The grounds of a verdict, beside the token and the time.
 pub(crate) struct Grounds {
     issuer: usize,
     key: Arc<VerifyingKey>,
     /// The version of the key set in which the key was found last.
     key_version: AtomicU64,
     revocation_version: AtomicU64,
-    /// The signed token, where the one that was presented is encrypted.
+    /// The decrypted token, if the presented one is encrypted.
     pub(crate) opened: Option<Arc<str>>,
 }
 
 impl Verifier {
-    /// Begins with no issuer, 5 seconds of leeway, tokens of 8 KiB at most, and the machine's clock.
+    /// Returns settings with no issuer, 5 seconds of leeway, tokens of 8 KiB at most, and the machine's
+    /// clock.
     #[must_use]
     pub fn builder() -> VerifierBuilder {
         VerifierBuilder::new()
     }
 
-    /// The time of day, by this verifier's clock.
+    /// Returns the time of day, by this verifier's clock.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         self.0.clock.now()
     }
 
-    /// How far clocks may disagree.
+    /// Returns the tolerance for differing clocks.
     #[must_use]
     pub fn leeway(&self) -> Duration {
         self.0.leeway
     }
 
-    /// Whether `client_id` alone says who calls, for tokens for `audience`: one issuer may speak for it, or each has its
-    /// own [`clients`](TrustedIssuer::clients).
+    /// Returns true if `client_id` alone identifies the caller, in tokens for `audience`. Only one issuer
+    /// issues tokens for it, or each issuer has its own [`clients`](TrustedIssuer::clients).
     pub(crate) fn client_ids_are_unique(&self, audience: &str) -> bool {
         let speaks = |issuer: &&Issuer| issuer.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
         self.0.issuers.iter().filter(speaks).all(|issuer| issuer.client_ids_are_unique)
     }
 
-    /// Whether encrypted tokens are accepted.
+    /// Returns true if encrypted tokens are accepted.
     pub(crate) fn opens_encrypted(&self) -> bool {
         self.0.encryption.has_keys()
     }
 
-    /// The issuers that are trusted, by their identifiers.
+    /// Returns the identifiers of the trusted issuers.
     pub fn issuers(&self) -> impl Iterator<Item = &str> {
         self.0.issuers.iter().map(|issuer| &*issuer.id)
     }
 
-    /// Verifies `token` for `audience` at `now`. Does not wait: where the key is not held yet the error is
-    /// transient, and a fetch begins.
+    /// Verifies `token` for `audience` at `now`, without waiting. If the key is not cached yet, the error is
+    /// transient and a fetch begins.
     ///
     /// # Errors
     ///
-    /// When any check fails, or it cannot be known whether one would: [`VerifyError::is_transient`].
+    /// When a check fails, or cannot be made at the moment: [`VerifyError::is_transient`].
     pub fn verify(
         &self,
         token: UnverifiedToken<'_>,
@@ -133,7 +134,7 @@ impl Verifier {
         self.attempt(token, audience, now).map(|(verified, _)| verified).map_err(Obstacle::into_error)
     }
 
-    /// As [`Verifier::verify`], but waits a moment for a key that is being fetched.
+    /// Verifies as [`Verifier::verify`], but waits briefly for a key that is being fetched.
     ///
     /// # Errors
     ///
@@ -154,14 +155,14 @@ impl Verifier {
         self.verify(token, audience, now)
     }
 
-    /// Waits until the fetch has ended that may bring a key.
+    /// Waits until the fetch that may bring a key has ended.
     pub(crate) async fn key_arrives(&self, wait: KeyWait) -> Result<(), VerifyError> {
         let Some(issuer) = self.0.issuers.get(wait.issuer) else { return Ok(()) };
         let news = issuer.keys.news_since(wait.news).await;
         news.map_err(|retry_after| Unverified::KeyUnavailable { retry_after }.into())
     }
 
-    /// Every check, from the top to the bottom.
+    /// Makes every check, from top to bottom.
     pub(crate) fn attempt(
         &self,
         token: UnverifiedToken<'_>,
@@ -175,7 +176,7 @@ impl Verifier {
         check_size(token, issuer.token_bytes_max)?;
         issuer.check_header(&jws)?;
         issuer.check_fresh()?;
-        // Read before the keys and the revocations themselves: what changes meanwhile is seen next time.
+        // Read before the keys and the revocations, so that a later change is noticed next time.
         let wait = KeyWait { issuer: index, news: issuer.keys.news() };
         let (key_version, revocation_version) = (issuer.keys.version().into(), issuer.revocations.version().into());
         let key = signed_by(issuer, &jws, wait)?;
@@ -189,8 +190,9 @@ impl Verifier {
         Ok((verified, Grounds { issuer: index, key, key_version, revocation_version, opened }))
     }
 
-    /// Checks what may have changed since `verified` was: freshness, key, audience, times, revocation. `false` where
-    /// the issuer no longer publishes the key: then the token has to be verified anew.
+    /// Checks everything that may have changed since `verified` was: freshness, key, audience, times,
+    /// revocation. Returns `false` if the issuer no longer publishes the key. Then the token has to be
+    /// verified anew.
     pub(crate) fn is_still_good(
         &self,
         verified: &VerifiedToken,
@@ -217,7 +219,7 @@ impl Verifier {
         Ok(true)
     }
 
-    /// RFC 9068 section 4: exactly one of the trusted ones.
+    /// RFC 9068 section 4: exactly one of the trusted issuers.
     fn issuer(&self, id: &str) -> Result<(usize, &Issuer), VerifyError> {
         let mut issuers = self.0.issuers.iter().enumerate();
         issuers.find(|(_, issuer)| *issuer.id == *id).ok_or_else(|| {
@@ -239,7 +241,7 @@ impl Verifier {
             let expected = format!("at most {}", since(soon));
             return Err(Unverified::NotYetValid.about("nbf", not_before.to_string(), expected));
         }
-        // Not asked for by RFC 7519, but no honest issuer writes it.
+        // RFC 7519 does not demand it, but no honest issuer writes such a time.
         if claims.issued_at > soon {
             let expected = format!("at most {}", since(soon));
             return Err(Unverified::IssuedInFuture.about("iat", claims.issued_at.to_string(), expected));
@@ -256,14 +258,14 @@ fn check_size(token: UnverifiedToken<'_>, bytes_max: usize) -> Result<(), Verify
     Err(Unverified::TooLarge.about("token", format!("{bytes} bytes"), format!("at most {bytes_max} bytes")))
 }
 
-/// The issuer's key that the token is signed with.
+/// Returns the issuer's key that signed the token.
 fn signed_by(issuer: &Issuer, jws: &Jws<'_>, wait: KeyWait) -> Result<Arc<VerifyingKey>, Obstacle> {
     let unknown = match issuer.keys.find(jws.key_id.as_deref(), jws.algorithm) {
         Lookup::Keys(candidates) => {
             if let Some(key) = candidates.verifying(jws.signed, &jws.signature) {
                 return Ok(key);
             }
-            // Without `kid` nothing but the signature tells a key that is not held yet from a forgery.
+            // Without `kid`, only the signature tells a key that is not cached yet from a forgery.
             if jws.key_id.is_some() {
                 return Err(Unverified::SignatureInvalid.into());
             }
@@ -289,7 +291,7 @@ fn signed_by(issuer: &Issuer, jws: &Jws<'_>, wait: KeyWait) -> Result<Arc<Verify
 }
 
 impl Obstacle {
-    /// For whoever cannot wait.
+    /// Returns the error for a caller that cannot wait.
     pub(crate) fn into_error(self) -> VerifyError {
         match self {
             Self::Refused(error) => error,
@@ -299,7 +301,7 @@ impl Obstacle {
 }
 
 impl KeyWait {
-    /// For whoever has waited long enough.
+    /// Returns the error for a caller that has waited long enough.
     pub(crate) fn given_up(self) -> VerifyError {
         Obstacle::KeyOnItsWay(self).into_error()
     }

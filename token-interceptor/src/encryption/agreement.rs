@@ -1,13 +1,13 @@
-//! The content encryption key, from what both ends agreed on: the Concat KDF of NIST SP 800-56A, as RFC 7518 section
-//! 4.6.2 uses it.
+//! Derives the content encryption key from the agreed secret: the Concat KDF of NIST SP 800-56A, as in RFC
+//! 7518 section 4.6.2.
 
 use ring::digest;
 use zeroize::Zeroizing;
 
-/// One round of SHA-256 yields as much as A256GCM takes.
+/// The key length of A256GCM, in bits: one round of SHA-256 yields it.
 const KEY_BITS: u32 = 256;
 
-/// The key for `algorithm`: `enc` where keys are agreed on directly.
+/// Returns the key for `algorithm`: the `enc` value under direct key agreement.
 pub(super) fn derive(agreed: &[u8], algorithm: &str, parties: (&[u8], &[u8])) -> Zeroizing<[u8; 32]> {
     derive_bits(agreed, algorithm, parties, KEY_BITS)
 }

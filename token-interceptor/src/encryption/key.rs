@@ -20,12 +20,12 @@ use zeroize::Zeroizing;
 use super::{ALGORITHM, CONTENT_ENCRYPTION, NONCE_BYTES, agreement};
 use crate::{json, signature::thumbprint};
 
-/// Why a key cannot be used, or a token not be encrypted.
+/// An error of a key that is unusable, or of a failed encryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EncryptionKeyError(&'static str);
 
-/// The public key of an audience: what its tokens are encrypted to.
+/// The public key of an audience. The issuer encrypts tokens to it.
 #[derive(Clone)]
 pub struct EncryptionKey {
     key_id: String,
@@ -33,7 +33,7 @@ pub struct EncryptionKey {
     point: Vec<u8>,
 }
 
-/// The private key of an audience: what opens its tokens.
+/// The private key of an audience. It decrypts tokens.
 #[derive(Clone)]
 pub struct DecryptionKey {
     key_id: String,
@@ -77,7 +77,7 @@ impl EncryptionKey {
         &self.key_id
     }
 
-    /// The JWK, for whoever encrypts.
+    /// Returns the public JWK, for the party that encrypts.
     #[must_use]
     pub fn to_jwk(&self) -> String {
         let mut jwk = public_jwk(&self.point);
@@ -87,7 +87,8 @@ impl EncryptionKey {
         Value::Object(jwk).to_string()
     }
 
-    /// Encrypts a signed token; the result is in JWE compact serialization. A new key is agreed on for each token.
+    /// Encrypts a signed token, with a new ephemeral key for each. The result is in JWE compact
+    /// serialization.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ impl EncryptionKey {
         let (aad, at) = (Aad::from(header.as_bytes()), Nonce::assume_unique_for_key(nonce));
         let tag = key.seal_in_place_separate_tag(at, aad, &mut text).map_err(|_| FAILED)?;
         let [nonce, text, tag] = [&nonce[..], &text, tag.as_ref()].map(|part| URL_SAFE_NO_PAD.encode(part));
-        // Directly agreed on: the second part, an encrypted key, is empty. RFC 7516 section 5.1.
+        // With direct key agreement the second part, the encrypted key, is empty. RFC 7516 section 5.1.
         Ok(format!("{header}..{nonce}.{text}.{tag}"))
     }
 }
@@ -154,7 +155,7 @@ impl DecryptionKey {
         Ok(Self { key_id: EncryptionKey::of(&secret.public_key()).key_id, secret })
     }
 
-    /// The public half, to be registered with the issuer.
+    /// Returns the public half, to be registered with the issuer.
     #[must_use]
     pub fn public(&self) -> EncryptionKey {
         EncryptionKey { key_id: self.key_id.clone(), ..EncryptionKey::of(&self.secret.public_key()) }
@@ -166,8 +167,8 @@ impl DecryptionKey {
         &self.key_id
     }
 
-    /// The content encryption key that was agreed on with `sender`, whose point is checked to be on the curve: with
-    /// another one a few answers would tell the private key.
+    /// Returns the content encryption key agreed on with `sender`. The sender's point must be on the curve:
+    /// with points off it, a few answers would reveal the private key (an invalid-curve attack).
     pub(super) fn agree(&self, sender: &Map<String, Value>, parties: (&[u8], &[u8])) -> Option<Zeroizing<[u8; 32]>> {
         let sender = point(sender).ok()?;
         let agreed = p256::ecdh::diffie_hellman(self.secret.to_nonzero_scalar(), sender.as_affine());
@@ -197,7 +198,7 @@ fn key_id(jwk: &Map<String, Value>) -> Result<String, EncryptionKeyError> {
     }
 }
 
-/// RFC 7518 section 6.2.1; refused where it is not on the curve.
+/// Reads the point of a JWK (RFC 7518 section 6.2.1). Rejects a point that is not on the curve.
 fn point(jwk: &Map<String, Value>) -> Result<PublicKey, EncryptionKeyError> {
     const NOT_P256: EncryptionKeyError = EncryptionKeyError("it is not a point on P-256");
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);

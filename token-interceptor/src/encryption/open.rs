@@ -1,7 +1,7 @@
-//! An encrypted token → the signed one inside it. RFC 7516 section 5.2.
+//! Decrypts a token into the signed one inside it. RFC 7516 section 5.2.
 //!
-//! Nothing of the header chooses anything but which of one's own keys opens the token; what names an extension, a
-//! compression or a foreign key is refused before any key is used.
+//! The header chooses one thing only: the decryption key. A header that names an extension, a compression or
+//! a foreign key is rejected before any key is used.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 use super::{ALGORITHM, CONTENT_ENCRYPTION, DecryptionKey, NONCE_BYTES, TAG_BYTES};
 use crate::{error::Unverified, json};
 
-/// Header parameters that no token may carry, as in a signed one; and `zip`: what is compressed before it is encrypted
-/// tells of itself by its length, and may become a thousand times as long (RFC 8725 section 3.6).
+/// Header parameters that no token may carry: those of signed tokens, and `zip`. Compression reveals content
+/// by the length, and decompression may grow the text a thousandfold (RFC 8725 section 3.6).
 const REFUSED: [&str; 7] = ["crit", "b64", "zip", "jwk", "jku", "x5c", "x5u"];
 
-/// Opens `token` with the one of `keys` that it names.
+/// Decrypts `token` with the key of `keys` that it names.
 pub(crate) fn open(token: &str, keys: &[DecryptionKey]) -> Result<String, Unverified> {
     let mut parts = token.split('.');
     let parts = [parts.next(), parts.next(), parts.next(), parts.next(), parts.next()];
@@ -49,7 +49,7 @@ pub(crate) fn open(token: &str, keys: &[DecryptionKey]) -> Result<String, Unveri
     let opened = key.open_in_place(nonce, aad, &mut text);
     let opened =
         opened.map_err(|_| Unverified::NotDecryptable("it was not encrypted to this key, or changed since"))?;
-    // Anything but a signed token fails where that is read: so does another encrypted one.
+    // The result must be a signed token. Parsing rejects anything else, such as a second encrypted token.
     std::str::from_utf8(opened).map(str::to_owned).map_err(|_| MALFORMED)
 }
 

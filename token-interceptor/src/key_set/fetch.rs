@@ -1,4 +1,4 @@
-//! Where key sets are fetched from: a JWK Set over HTTP, found by discovery or given; the issuer over gRPC.
+//! The fetch of a key set: over HTTP (a JWK Set, discovered or at a given URL), or over gRPC from the issuer.
 
 mod grpc;
 mod http;
@@ -13,13 +13,13 @@ pub(crate) use http::{Documents, FromDiscovery, FromJwks};
 use super::{KeySet, KeySetError};
 use crate::http_client::{self, HttpError};
 
-/// One way to fetch the keys of one issuer.
+/// A way to fetch the keys of one issuer.
 #[async_trait]
 pub(crate) trait FetchKeys: fmt::Debug + Send + Sync + 'static {
     async fn fetch(&self) -> Result<KeySet, FetchError>;
 }
 
-/// Why there is no key set. For the log: it names what was asked, never what was answered.
+/// The error of a failed fetch. For the log: it names what was requested, never the answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error("{what} cannot be fetched")]
@@ -28,15 +28,15 @@ pub(crate) enum FetchError {
     Status { what: &'static str, status: ::http::StatusCode },
     #[error("{what} is not the JSON that it should be")]
     Malformed { what: &'static str, source: serde_json::Error },
-    /// RFC 8414 section 3.3: it must be identical, or anybody could speak for the issuer.
+    /// RFC 8414 section 3.3: the two must be identical, or an attacker could speak for the issuer.
     #[error("{what} is about another issuer")]
     OtherIssuer { what: &'static str },
     #[error("{what} names a jwks_uri that must not be used")]
     UnusableKeysUrl { what: &'static str },
     #[error("the key set is malformed")]
     KeySet(#[from] KeySetError),
-    /// An issuer that lists keys means to be verified: a set without one that can be used is a mistake of its own or of
-    /// a proxy. An empty list is held, as it says that nothing is valid.
+    /// A set without a usable key is a mistake of the issuer or of a proxy, so it is rejected. An empty set
+    /// is accepted: it says that no token is valid.
     #[error("the key set has no usable key among {skipped}: {reasons}")]
     NothingUsable { skipped: usize, reasons: String },
     #[error("the issuer's TrustService answers with {0}")]
@@ -45,7 +45,7 @@ pub(crate) enum FetchError {
     GrpcUntrusted,
 }
 
-/// The set, unless it lists keys of which none can be used.
+/// Returns the set, unless it lists keys and none is usable.
 fn usable(set: KeySet) -> Result<KeySet, FetchError> {
     if set.is_empty() && set.skipped() > 0 {
         return Err(FetchError::NothingUsable { skipped: set.skipped(), reasons: set.reasons() });
@@ -54,7 +54,7 @@ fn usable(set: KeySet) -> Result<KeySet, FetchError> {
 }
 
 impl FetchError {
-    /// The error and all its causes, once.
+    /// Returns the error and all its causes, once.
     pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();

@@ -1,4 +1,4 @@
-//! The set that is held, its version, and the calls that wait for a newer one.
+//! The current key set, its version, and the calls that wait for a newer one.
 
 use std::{
     sync::{
@@ -13,20 +13,20 @@ use tokio::{sync::watch, time::timeout};
 
 use super::KeySet;
 
-/// A call waits this long for its key at most, then reads UNAVAILABLE.
+/// The longest wait of a call for its key. Then the call reads UNAVAILABLE.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// More calls than this do not wait for keys of one issuer: a flood must not fill the memory.
+/// The number of calls that may wait for one issuer's keys, so that a flood does not fill the memory.
 const WAITING_MAX: usize = 1024;
-/// What a caller is told to wait when the news itself takes too long.
+/// The retry delay that a caller gets when the wait was too long.
 const RETRY_AFTER_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) issuer: Arc<str>,
     keys: ArcSwapOption<KeySet>,
-    /// Rises whenever the held set becomes another one.
+    /// Incremented when the key set changes.
     version: AtomicU64,
-    /// How often there was news: a fetch that ended, a message that came.
+    /// The number of events so far: a fetch that ended, or a message that arrived.
     news: watch::Sender<u64>,
     waiting: AtomicUsize,
 }
@@ -42,7 +42,7 @@ impl Held {
         }
     }
 
-    /// `None` before the first set.
+    /// Returns the current set; `None` before the first one.
     pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
         self.keys.load_full()
     }
@@ -61,21 +61,21 @@ impl Held {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Wakes the calls that wait: what they wait for may have come.
+    /// Wakes the waiting calls: their key may have arrived.
     pub(super) fn tell(&self) {
         self.news.send_modify(|news| *news += 1);
     }
 
-    /// How often there was news so far: for [`Held::news_since`].
+    /// Returns the number of events so far, for [`Held::news_since`].
     pub(super) fn news(&self) -> u64 {
         *self.news.borrow()
     }
 
-    /// Waits for news that came after the first `news`.
+    /// Waits for an event after the first `news`.
     ///
     /// # Errors
     ///
-    /// With the time to wait, when none comes soon or too many calls wait already.
+    /// With the retry delay, when there is none soon or too many calls wait.
     pub(super) async fn news_since(&self, news: u64) -> Result<(), Duration> {
         let _place = Place::take(&self.waiting).ok_or(RETRY_AFTER_WAIT)?;
         let mut receiver = self.news.subscribe();
@@ -86,7 +86,7 @@ impl Held {
     }
 }
 
-/// One of the calls that wait.
+/// The place of one waiting call, counted.
 struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {

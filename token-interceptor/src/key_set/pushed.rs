@@ -1,8 +1,8 @@
 //! Keys and revocations that the issuer pushes: `m2m.token.v1.TrustService.WatchTrust`.
 //!
-//! A key arrives before its first use and a revocation within a second, so a key that is not held is no key of
-//! the issuer's for as long as the stream lives. When it is lost the last state serves on, until it is too old
-//! to be trusted: then nothing is accepted, as a revocation may have been missed.
+//! A key arrives before its first use and a revocation within a second. So while the stream is live, an
+//! unknown key is not the issuer's. When the stream is lost, the last state is used until it is too old. Then
+//! every token is rejected, as a revocation may have been missed.
 
 use std::{
     collections::BTreeMap,
@@ -28,30 +28,31 @@ use super::{
 };
 use crate::{clock::Clock, http_client, revocation::Revocations};
 
-/// The server sends a heartbeat every 10 seconds: after three without one the stream is dead.
+/// The longest silence on the stream. The server sends a heartbeat every 10 seconds; after three missed ones
+/// the stream is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Longest wait for the stream to begin.
+/// The longest wait for the stream to begin.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Largest message: a snapshot of 100,000 revocations fits.
+/// The largest message, in bytes: a snapshot of 100,000 revocations fits.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How often revocations of expired tokens are dropped, in seconds.
+/// The interval between removals of expired revocations, in seconds.
 const FORGET_EVERY: u64 = 60;
 
-/// What one issuer pushes. The task ends with it.
+/// The pushed trust of one issuer. Its task ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct PushedTrust {
     shared: Arc<Shared>,
     task: Task,
 }
 
-/// Where trust is pushed from and to.
+/// The source and the destination of pushed trust.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(crate) channel: Channel,
     pub(crate) revocations: Revocations,
-    /// The last state serves this long after the stream was lost.
+    /// The time for which the last state may be used after the stream was lost.
     pub(crate) stale_after: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -61,9 +62,9 @@ struct Shared {
     held: Held,
     push: Push,
     heard: Mutex<Instant>,
-    /// A message came over the stream that is open.
+    /// True once a message has arrived on the open stream.
     live: AtomicBool,
-    /// Nothing was heard for longer than `stale_after`.
+    /// True once the stream was silent for longer than `stale_after`.
     stale: AtomicBool,
 }
 
@@ -89,12 +90,12 @@ impl PushedTrust {
         self.shared.held.version()
     }
 
-    /// `None` before the first snapshot.
+    /// Returns the current keys; `None` before the first snapshot.
     pub(crate) fn keys(&self) -> Option<Arc<KeySet>> {
         self.shared.held.keys()
     }
 
-    /// Whether what is held is too old to go by.
+    /// Returns true if the state is too old to rely on.
     pub(crate) fn is_stale(&self) -> bool {
         let stale = self.shared.stale.load(Ordering::Acquire);
         if stale {
@@ -103,7 +104,7 @@ impl PushedTrust {
         stale
     }
 
-    /// Called for a token whose key is not held.
+    /// Handles a token whose key is not cached.
     pub(crate) fn unknown_key(&self) -> UnknownKey {
         self.start();
         if self.shared.live.load(Ordering::Acquire) {
@@ -124,13 +125,13 @@ impl PushedTrust {
     }
 }
 
-/// The task: follows the stream, and watches its age.
+/// The task: follows the stream and watches its age.
 async fn keep(shared: Arc<Shared>) {
     let _silent = WhenGone(&shared);
     tokio::join!(shared.follow(), shared.watch_age());
 }
 
-/// Whatever ends the task, what is held only gets older from now on.
+/// Marks the stream as lost when the task ends, for any reason: the state only gets older from then on.
 struct WhenGone<'a>(&'a Shared);
 
 impl Drop for WhenGone<'_> {
@@ -164,7 +165,7 @@ impl Shared {
         }
     }
 
-    /// Until the stream is lost, and why it was.
+    /// Follows the stream until it is lost. Returns the reason.
     async fn follow_once(&self, state: &mut State) -> &'static str {
         let client = TrustServiceClient::new(self.push.channel.clone());
         let mut client = client.max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -193,7 +194,7 @@ impl Shared {
     }
 
     fn apply(&self, state: &mut State, message: WatchTrustResponse) {
-        // Revocations first: what is good no more must not be let in by what comes after.
+        // Revocations first: a new key must not admit a token that the same message revokes.
         self.push.revocations.apply(message.snapshot, &message.revocations);
         if message.snapshot {
             state.keys.clear();
@@ -220,7 +221,7 @@ impl Shared {
         self.held.tell();
     }
 
-    /// A gauge for the operator, the end of trust after `stale_after`, and forgetting.
+    /// Reports the age as a gauge, ends trust after `stale_after`, and removes expired revocations.
     async fn watch_age(&self) {
         let age_seconds = metrics::gauge!("token_trust_age_seconds", "issuer" => self.held.issuer.to_string());
         let mut seconds = interval(Duration::from_secs(1));

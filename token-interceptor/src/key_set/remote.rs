@@ -1,7 +1,8 @@
-//! A key set that is fetched, held, and fetched again: one task per issuer, one fetch at a time.
+//! A key set that is fetched, cached, and fetched again: one task per issuer, one fetch at a time.
 //!
-//! Whoever verifies reads the held set and never waits for a fetch, except for the first tokens of a key that
-//! is not held: they wait for one, together. A fetch that fails leaves the held set as it is.
+//! The verifier reads the cached set and does not wait for a fetch. The exception is a token whose key is not
+//! cached: all calls with such a token wait for one fetch together. A failed fetch leaves the cached set as
+//! it is.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -28,25 +29,25 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// A fetch that takes longer than this has failed, all its steps together.
+/// The longest time of a fetch, all its steps together.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A fetch that is due for so long will not come: the task is stuck in a runtime that nothing drives. Longer than a
-/// fetch, and than the end of a task takes on a busy machine.
+/// The time after which an overdue fetch counts as stuck: the task's runtime is no longer driven. It is
+/// longer than a fetch takes, and longer than a task takes to end on a busy machine.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
-/// Verifications look at an overdue task no more often than this.
+/// The minimum interval between two checks for an overdue task.
 const LOOKS_APART: Duration = Duration::from_secs(1);
 
-/// How a fetched key set ages.
+/// The ageing of a fetched key set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Freshness {
     pub(crate) max_age: Duration,
     pub(crate) cooldown: Duration,
-    /// A set that was fetched so long ago serves no more. `None`: it serves through an outage of any length.
+    /// The age at which a fetched set is no longer used. `None`: it is used through an outage of any length.
     pub(crate) stale_after: Option<Duration>,
 }
 
-/// The fetched key set of one issuer. The task ends with it.
+/// The fetched key set of one issuer. Its task ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct RemoteKeySet {
     shared: Arc<Shared>,
@@ -61,14 +62,15 @@ struct Shared {
     wake: Notify,
     /// The origin of the times below.
     origin: Instant,
-    /// From this time on, a verification looks whether the fetch that is due has come: milliseconds since `origin`.
+    /// The time of the next check for an overdue fetch, in milliseconds since `origin`.
     look_at: AtomicU64,
     stale_after: Option<Duration>,
     fetched: ArcSwapOption<Fetched>,
     clock: Arc<dyn Clock>,
 }
 
-/// When the held set was fetched, by both clocks: one stands still while the machine is suspended, the other can be set.
+/// The time of the last successful fetch, by both clocks. One clock stands still while the machine is
+/// suspended; the other can be set.
 #[derive(Debug)]
 struct Fetched {
     at: Instant,
@@ -103,7 +105,7 @@ impl RemoteKeySet {
         self.task.ensure(|| self.shared.begin_anew());
     }
 
-    /// Called for each verification: whatever became of the task, the set is fetched again once it is due.
+    /// Called for each verification. Restarts the fetching task if it is gone and a fetch is due.
     pub(crate) fn keep_fresh(&self) {
         let now = Instant::now();
         let elapsed = self.shared.millis(now);
@@ -122,15 +124,15 @@ impl RemoteKeySet {
         } else if due <= now {
             self.start();
         } else {
-            // Not before it is due: an earlier time of two that were stored at once does no harm.
+            // The earlier of two times that are stored at once does no harm.
             self.shared.look_at.store(self.shared.millis(due), Ordering::Relaxed);
         }
     }
 
-    /// Whether the held set was fetched too long ago to go by.
+    /// Returns true if the cached set is too old to rely on.
     pub(crate) fn is_stale(&self) -> bool {
         let Some(stale_after) = self.shared.stale_after else { return false };
-        // Before the first set there is nothing that could be too old.
+        // Before the first set, nothing can be too old.
         self.shared.fetched.load().as_ref().is_some_and(|fetched| fetched.age(&*self.shared.clock) > stale_after)
     }
 
@@ -138,12 +140,12 @@ impl RemoteKeySet {
         self.shared.held.version()
     }
 
-    /// `None` before the first set.
+    /// Returns the cached set; `None` before the first one.
     pub(crate) fn keys(&self) -> Option<Arc<KeySet>> {
         self.shared.held.keys()
     }
 
-    /// Called for a token whose key is not held.
+    /// Handles a token whose key is not cached.
     pub(crate) fn unknown_key(&self) -> UnknownKey {
         self.start();
         let verdict = self.shared.schedule().unknown_key(Instant::now());
@@ -174,7 +176,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl Shared {
-    /// The task, in place of one that is gone with whatever it had in flight.
+    /// Returns a new task, in place of one that is gone along with its fetch.
     fn begin_anew(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         self.schedule().abandoned(Instant::now());
         keep(Arc::clone(self))
@@ -217,20 +219,20 @@ impl Shared {
     }
 }
 
-/// The task.
+/// The fetching task.
 async fn keep(shared: Arc<Shared>) {
     loop {
         let next = shared.schedule().next(Instant::now());
         if next <= Instant::now() {
             shared.fetch().await;
         } else {
-            // Either it is time, or an unknown key asks.
+            // A fetch is due, or an unknown key requested one.
             let _ = timeout_at(next, shared.wake.notified()).await;
         }
     }
 }
 
-/// 0 to 1, for spreading load alone: `RandomState` is seeded by the system.
+/// Returns a random number from 0 to 1, for spreading load only: the system seeds `RandomState`.
 pub(super) fn random() -> f64 {
     f64::from((RandomState::new().hash_one(0_u8) >> 32) as u32) / f64::from(u32::MAX)
 }

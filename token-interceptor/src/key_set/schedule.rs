@@ -1,32 +1,31 @@
-//! When to fetch a key set: pure questions on what happened so far and `now`.
+//! The schedule of key set fetches: pure functions of past events and `now`.
 //!
-//! * a set is fetched again once it is as old as `max_age`;
-//! * after a failure, again and again: quickly while there is no set at all, else no sooner than `cooldown`;
-//! * for a token whose key is unknown, at once, but no sooner than `cooldown` after the last such fetch
-//!   ended. So a flood of invented key IDs costs one fetch per `cooldown`, and a new key is found by its
-//!   first token.
+//! * A set is fetched again once it is as old as `max_age`.
+//! * After a failure it is retried: quickly while there is no set at all, else no sooner than `cooldown`.
+//! * An unknown key causes a fetch at once, but no sooner than `cooldown` after the last such fetch ended. So
+//!   a flood of invented key IDs costs one fetch per `cooldown`, and the first token of a new key finds it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// First pause after a failure while there is no set at all.
+/// The first pause after a failure while there is no set.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause while there is no set at all: every call is refused meanwhile.
+/// The longest pause while there is no set: every call is rejected meanwhile.
 const EMPTY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Longest pause while an old set serves.
+/// The longest pause while an old set is used.
 const STALE_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Schedule {
     max_age: Duration,
     cooldown: Duration,
-    /// When the next fetch is due by itself.
+    /// The time of the next regular fetch.
     due: Instant,
-    /// Before this, an unknown key causes no fetch.
+    /// The time before which an unknown key causes no fetch.
     quiet_until: Option<Instant>,
     in_flight: Option<Cause>,
-    /// An unknown key asks for a fetch that has not begun.
+    /// True if an unknown key requested a fetch that has not begun.
     wanted: bool,
     failures: u32,
     holds_a_set: bool,
@@ -38,14 +37,14 @@ enum Cause {
     UnknownKey,
 }
 
-/// What becomes of a token whose key is not in the set.
+/// The verdict on a token whose key is not in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnknownKey {
-    /// A fetch is under way, or begins now: look again when it has ended.
+    /// A fetch is in flight or begins now. Check again when it has ended.
     Wait,
-    /// The set was fetched just now: there is no such key.
+    /// The set was fetched just now, and there is no such key.
     Refuse,
-    /// The set could not be fetched just now: nobody knows.
+    /// The last fetch failed just now, so the key may exist.
     Unavailable { retry_after: Duration },
 }
 
@@ -63,7 +62,7 @@ impl Schedule {
         }
     }
 
-    /// When to call [`Schedule::begin`]: a time that may have passed.
+    /// Returns the time to call [`Schedule::begin`]. It may be in the past.
     pub(super) fn next(&self, now: Instant) -> Instant {
         if self.wanted { now } else { self.due }
     }
@@ -82,7 +81,7 @@ impl Schedule {
         self.due = later(now, self.max_age);
     }
 
-    /// `jitter` is random, 0 to 1: many verifiers of one issuer do not come back all at once.
+    /// `jitter` is random, 0 to 1, so that many verifiers of one issuer do not retry at once.
     pub(super) fn failed(&mut self, now: Instant, jitter: f64) {
         self.in_flight = None;
         let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16));
@@ -97,7 +96,7 @@ impl Schedule {
         self.due = later(now, pause.saturating_add(spread));
     }
 
-    /// The fetching task is gone, with whatever it had under way.
+    /// Records that the fetching task is gone, along with its fetch.
     pub(super) fn abandoned(&mut self, now: Instant) {
         if self.in_flight.take().is_some() {
             self.due = now;
@@ -122,7 +121,7 @@ impl Schedule {
     }
 }
 
-/// `now` plus `pause`, or a century on where that is beyond what the machine can count.
+/// Returns `now` plus `pause`, or a century later where the clock cannot represent it.
 fn later(now: Instant, pause: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
     now.checked_add(pause).unwrap_or(now + CENTURY)

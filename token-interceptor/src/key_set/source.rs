@@ -1,4 +1,4 @@
-//! Where an issuer's current keys come from: nowhere else, a fetch, or a push.
+//! The source of an issuer's current keys: fixed, fetched, or pushed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ pub(crate) enum KeySource {
     Pushed(PushedTrust),
 }
 
-/// Where a token's `kid` and `alg` lead.
+/// The result of a search by a token's `kid` and `alg`.
 pub(crate) enum Lookup {
     Keys(Candidates),
-    /// There is such a key, for another algorithm.
+    /// The key exists, for another algorithm.
     OtherAlgorithm,
     Unknown(UnknownKey),
 }
 
 impl KeySource {
-    /// Changes whenever a token that was good may be good no more for want of its key.
+    /// Returns a version that changes whenever a key may have been withdrawn.
     pub(crate) fn version(&self) -> u64 {
         match self {
             Self::Fixed(_) => 0,
@@ -38,12 +38,12 @@ impl KeySource {
         }
     }
 
-    /// Whether the issuer still publishes `key`.
+    /// Returns true if the issuer still publishes `key`.
     pub(crate) fn holds(&self, key: &Arc<VerifyingKey>) -> bool {
         self.keys().is_some_and(|keys| keys.holds(key))
     }
 
-    /// Called for a token that none of the held keys has signed: a new set may be fetched.
+    /// Handles a token that no cached key has signed. It may start a fetch.
     pub(crate) fn unknown_key(&self) -> UnknownKey {
         match self {
             Self::Fixed(_) => UnknownKey::Refuse,
@@ -60,7 +60,7 @@ impl KeySource {
         }
     }
 
-    /// Called for each verification, so that a set is fetched again whatever became of the task that does.
+    /// Called for each verification. Restarts the fetching task if it is gone.
     pub(crate) fn keep_fresh(&self) {
         match self {
             Self::Remote(remote) => remote.keep_fresh(),
@@ -68,7 +68,7 @@ impl KeySource {
         }
     }
 
-    /// Whether what is held is too old to go by.
+    /// Returns true if the state is too old to rely on.
     pub(crate) fn is_stale(&self) -> bool {
         match self {
             Self::Fixed(_) => false,
@@ -77,7 +77,7 @@ impl KeySource {
         }
     }
 
-    /// How often there was news of keys so far.
+    /// Returns the number of key events so far.
     pub(crate) fn news(&self) -> u64 {
         match self {
             Self::Fixed(_) => 0,
@@ -86,11 +86,11 @@ impl KeySource {
         }
     }
 
-    /// Waits a moment for news of keys that comes after the first `news`.
+    /// Waits briefly for a key event after the first `news`.
     ///
     /// # Errors
     ///
-    /// With the time to wait, when none comes.
+    /// With the retry delay, when there is none.
     pub(crate) async fn news_since(&self, news: u64) -> Result<(), Duration> {
         match self {
             Self::Fixed(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! A background task that ends with its owner, and begins anew should its runtime have ended before.
+//! A background task that ends with its owner, and restarts if its runtime has ended.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use tokio::{runtime::Handle, task::AbortHandle};
 pub(super) struct Task(Mutex<Option<AbortHandle>>);
 
 impl Task {
-    /// Starts `work` unless it runs. Outside a runtime nothing happens: the next call, from within one, does.
+    /// Starts `work` unless it runs. Outside a runtime nothing happens; the next call within one starts it.
     pub(super) fn ensure<F>(&self, work: impl FnOnce() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -22,8 +22,8 @@ impl Task {
         }
     }
 
-    /// Starts `work` in place of a task that makes no progress: its runtime lives, and nothing drives it. As
-    /// [`Task::ensure`] where there is no runtime.
+    /// Starts `work` in place of a task that makes no progress, as its runtime is not driven. Outside a
+    /// runtime it does nothing, like [`Task::ensure`].
     pub(super) fn replace<F>(&self, work: impl FnOnce() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -50,7 +50,7 @@ impl Drop for Task {
     }
 }
 
-/// Nothing is left half-done under the locks of this module and its neighbours, so a panic spoils nothing.
+/// A panic leaves nothing half-done under the locks of this module and its neighbours, so poison is ignored.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

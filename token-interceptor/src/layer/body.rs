@@ -1,11 +1,11 @@
 //! Bodies that end when the token does, in both directions.
 //!
-//! A response that is still going on at `exp` plus leeway ends with TOKEN_EXPIRED, and one whose token or key was
-//! revoked with that reason, within a second. The first frame of its data always passes: a unary answer that took its
-//! time is not a stream. A call whose client sends a stream ends before it is answered, too.
+//! A response that goes on past `exp` plus leeway ends with TOKEN_EXPIRED. One whose token or key is revoked
+//! ends with that reason, within a second. The first frame of its data always passes: a slow unary answer is
+//! not a stream. A call whose client sends a stream may end before it is answered.
 //!
-//! What the client sends ends by the same verdict. Ending the response alone would leave the client's half open for as
-//! long as a handler reads it.
+//! The request body ends by the same verdict. If only the response ended, the client's half would stay open
+//! for as long as a handler reads it.
 
 use std::{
     pin::Pin,
@@ -32,7 +32,7 @@ use crate::{
 
 /// A request body that the layer can end: the body types of tonic and of axum.
 pub trait RequestBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sized + 'static {
-    /// The body, in another one's place.
+    /// Returns `body` as this type, in place of another body.
     fn of<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -59,20 +59,20 @@ impl RequestBody for axum_core::body::Body {
     }
 }
 
-/// When one half of a call has to end.
+/// The deadline of one half of a call.
 pub(super) struct Watch {
     ongoing: Arc<Ongoing>,
-    /// Only a call that has to be waited for needs one.
+    /// A timer is created only for a call that has to be waited for.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// When a call has to end, and what its caller is told then.
+/// The end of a call, and the refusal that the caller gets then.
 pub(super) struct Guard {
     watch: Watch,
     shared: Arc<Shared>,
     caller: Caller,
     wire: Wire,
-    /// The method's, for the mark of a refusal.
+    /// The method's path, for the mark of a refusal.
     path: Uri,
 }
 
@@ -109,7 +109,7 @@ pin_project! {
 }
 
 impl<RB> GuardedBody<RB> {
-    /// `span` is entered whenever the body is asked for more: a handler's stream runs in it.
+    /// `span` is entered whenever the body is polled, so that a handler's stream runs in it.
     pub(super) fn new(body: RB, guard: Option<Guard>, span: Span) -> Self {
         Self { state: State::Inner { body, guard, began: false }, span }
     }
@@ -188,7 +188,7 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
-        // Before anything is taken in: after the verdict nothing more is.
+        // Checked before any data is read: after the verdict no more data passes.
         let ended = |denied: Denied| Poll::Ready(Some(Err(BoxError::from(Status::from(denied)))));
         if let Err(denied) = this.watch.ongoing.look() {
             return ended(denied);
@@ -213,7 +213,7 @@ impl Watch {
         Self { ongoing, timer: None }
     }
 
-    /// `body`, which breaks off with the verdict.
+    /// Wraps `body` so that it breaks off with the verdict.
     pub(super) fn request<B: RequestBody>(self, body: B) -> B {
         B::of(GuardedRequest { body, watch: self })
     }
@@ -242,7 +242,7 @@ impl Guard {
         self.watch.poll_ended(cx)
     }
 
-    /// The answer to a call that has none yet.
+    /// Returns the answer to a call that has none yet.
     pub(super) fn refuse(&self, denied: &Denied) -> Response<Body> {
         let mut response = self.shared.answer(denied, Some(self.caller.clone()), self.wire);
         if self.wire != Wire::Http && mark::is_renewable(denied.reason()) {
@@ -251,7 +251,7 @@ impl Guard {
         response
     }
 
-    /// The end of the stream: trailers in gRPC, their frame in gRPC-Web, in HTTP a body that breaks off.
+    /// Returns the end of the stream: trailers in gRPC, their frame in gRPC-Web; in HTTP the body breaks off.
     fn end(&self, denied: &Denied) -> Result<Frame<Bytes>, BoxError> {
         let mut trailers = self.refuse(denied).into_parts().0.headers;
         trailers.remove(CONTENT_TYPE);

@@ -1,4 +1,4 @@
-//! What becomes of a request: each step in order, and the answer to whoever is refused.
+//! The decision on a request: each step in order, and the answer to a refused caller.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     tokens: Arc<CachedVerifier>,
     rules: Arc<Rules>,
     cache_bytes_max: u64,
-    /// Where a caller learns whom to ask for a token.
+    /// The URL that tells a caller where to get a token.
     resource_metadata: Option<Arc<str>>,
     allowed: OnceLock<Counter>,
     lines: Throttle,
@@ -36,28 +36,29 @@ pub(super) struct Shared {
 
 #[derive(Debug)]
 pub(super) enum Rules {
-    /// What the path says.
+    /// The demand depends on the path.
     ByMethod(ServedPolicy),
-    /// The same for every request.
+    /// The same demand for every request.
     Same(Arc<TokenDemand>),
 }
 
-/// What becomes of a request.
+/// The decision on a request.
 pub(super) enum Decision {
-    /// The method is open: whatever came with the request was not looked at.
+    /// The method is open. Credentials in the request are ignored.
     Open,
-    /// With what ends when the token does; `None`: nothing, it is authorized once, when the call begins.
+    /// Allowed. The second value says what ends with the token; `None` for a call that is authorized only
+    /// once.
     Allowed(Caller, Option<Ending>),
-    /// With the caller, where the token is good and only the method demands more.
+    /// Denied. The caller is known where the token is valid and only the method demands more.
     Denied(Denied, Option<Caller>),
 }
 
-/// A call that goes on is authorized again and again.
+/// The parts of a long call that end with its token.
 #[derive(Clone, Copy)]
 pub(super) struct Ending {
-    /// The call may end before it is answered: its client sends a stream.
+    /// True if the call may end before it is answered: its client sends a stream.
     pub(super) until_answered: bool,
-    /// The request body ends, too.
+    /// True if the request body ends too.
     pub(super) request: bool,
 }
 
@@ -68,13 +69,13 @@ impl Shared {
         Self { tokens, rules, cache_bytes_max, resource_metadata: None, allowed, lines }
     }
 
-    /// The same, remembering more or less.
+    /// Returns a copy with another cache size.
     pub(super) fn with_cache(&self, cache_bytes_max: u64) -> Self {
         let fresh = Self::new(self.verifier().clone(), Arc::clone(&self.rules), cache_bytes_max);
         Self { resource_metadata: self.resource_metadata.clone(), ..fresh }
     }
 
-    /// The same, naming its metadata.
+    /// Returns a copy that names its metadata.
     pub(super) fn with_resource(&self, metadata_url: &str) -> Self {
         Self { resource_metadata: Some(metadata_url.into()), ..self.with_cache(self.cache_bytes_max) }
     }
@@ -119,7 +120,7 @@ impl Shared {
         response
     }
 
-    /// Which check refused, and what it compared. Bounded, as strangers cause it.
+    /// Logs the failed check and what it compared. Bounded, as attackers can cause it.
     fn log(&self, denied: &Denied, caller: Option<&Caller>) {
         let check = denied.label();
         let Some(left_out) = self.lines.admit(self.now()) else {
@@ -138,7 +139,7 @@ impl Shared {
         self.verifier().leeway()
     }
 
-    /// The counter is looked up once: a program installs its recorder before it serves.
+    /// The counter is looked up once, so a program installs its recorder before it serves.
     pub(super) fn count_allowed(&self) {
         self.allowed
             .get_or_init(|| metrics::counter!("token_decisions_total", "outcome" => "allowed", "reason" => "ok"))
@@ -147,11 +148,11 @@ impl Shared {
 }
 
 impl TokenDemand {
-    /// `any_kind`: nothing tells whether the client sends a stream, so both directions may be one.
+    /// `any_kind`: the kind of method is unknown, so both directions may be streams.
     fn ending(&self, any_kind: bool) -> Option<Ending> {
         match self.requirement.stream_expiry {
             StreamExpiry::Allow => None,
-            // One message is no stream, however long it takes.
+            // One message is no stream, even if it takes long.
             StreamExpiry::Close if self.kind == MethodKind::Unary => None,
             StreamExpiry::Close => {
                 let until_answered = self.kind.is_client_streaming();
@@ -161,7 +162,7 @@ impl TokenDemand {
     }
 }
 
-/// Why a request is not let through, at least not yet.
+/// The reason that a request is not admitted, at least not yet.
 enum Verdict {
     Denied(Denied, Option<Caller>),
     Wait(KeyWait),

@@ -1,4 +1,4 @@
-//! A decision, carried out: the request goes on to the service, or is answered in its place.
+//! Carries out a decision: the request goes on to the service, or is answered in its place.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{
 use crate::mark::{self, Stage};
 
 impl Shared {
-    /// Lets the request through to `service`, or answers in its place.
+    /// Passes the request to `service`, or answers in its place.
     pub(super) fn enter<S, B, RB>(
         self: &Arc<Self>,
         decision: Decision,

@@ -1,4 +1,4 @@
-//! A request on its way: let through, refused, or waiting for a key.
+//! The future of a request: admitted, refused, or waiting for a key.
 
 use std::{
     future::Future,
@@ -39,7 +39,7 @@ impl<F, RB, E> ResponseFuture<F, RB, E> {
         Self::guarded(future, None, false, Span::none())
     }
 
-    /// `until_answered`: whether the guard may end the call before it is answered.
+    /// `until_answered`: true if the guard may end the call before it is answered.
     pub(super) fn guarded(future: F, guard: Option<Guard>, until_answered: bool, span: Span) -> Self {
         Self { state: State::Inner { future, guard, until_answered, span } }
     }
@@ -65,7 +65,7 @@ where
                 if let Poll::Ready(answered) = span.in_scope(|| future.poll(cx)) {
                     let span = mem::replace(span, Span::none());
                     return Poll::Ready(answered.map(|mut response| {
-                        // The handler ran: the layer's mark is not the handler's to put.
+                        // The mark belongs to the layer, so a handler must not set it.
                         mark::remove(response.headers_mut());
                         response.map(|body| GuardedBody::new(body, guard.take(), span))
                     }));
@@ -77,7 +77,7 @@ where
             }
             StateProjection::Refused { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(GuardedBody::refused))),
-                // Polled again after it was ready, which no caller may do.
+                // Polled after completion, which the contract of `Future` forbids.
                 None => Poll::Pending,
             },
             StateProjection::Waiting { future } => future.as_mut().poll(cx),

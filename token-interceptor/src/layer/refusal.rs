@@ -1,4 +1,4 @@
-//! What whoever keeps a record learns of a refusal.
+//! The record of a refusal, for audit layers.
 
 use token_proto::token::v1::ErrorReason;
 
@@ -7,7 +7,7 @@ use crate::{
     error::{Denied, Detail},
 };
 
-/// In the extensions of every answer by which the layer refuses, for layers around it.
+/// The refusal, in the extensions of each answer by which the layer refuses. For layers around it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     reason: ErrorReason,
@@ -22,25 +22,25 @@ impl Refusal {
         Self { reason: denied.reason(), detail: denied.label(), member, caller }
     }
 
-    /// What the caller is told.
+    /// Returns the reason that the caller sees.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
         self.reason
     }
 
-    /// Which check failed: one of a closed set, and not for the caller.
+    /// Returns the failed check: one of a closed set, and not for the caller.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         self.detail
     }
 
-    /// The member of the token that the check compared, where there is one; not for the caller.
+    /// Returns the member of the token that the check compared, if any. Not for the caller.
     #[must_use]
     pub fn member(&self) -> Option<&Detail> {
         self.member.as_ref()
     }
 
-    /// Who was refused, where the token itself is a good one.
+    /// Returns the refused caller, if the token itself is valid.
     #[must_use]
     pub fn caller(&self) -> Option<&Caller> {
         self.caller.as_ref()

@@ -1,4 +1,4 @@
-//! The protocol that a request speaks, and with it the form of a refusal.
+//! The protocol of a request, which decides the form of a refusal.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -14,13 +14,13 @@ const TRAILERS: u8 = 0x80;
 pub(super) enum Wire {
     /// gRPC over HTTP/2.
     Grpc,
-    /// gRPC-Web, where this layer stands outside the one that translates it.
+    /// gRPC-Web, where this layer is outside of `GrpcWebLayer`.
     GrpcWeb(Encoding),
-    /// Everything else.
+    /// Plain HTTP.
     Http,
 }
 
-/// How gRPC-Web writes its frames.
+/// The frame encoding of gRPC-Web.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Binary,
@@ -28,7 +28,8 @@ pub(super) enum Encoding {
 }
 
 impl Wire {
-    /// By the content type: a media type, case-insensitive, with or without a message format and parameters.
+    /// Detects the protocol by the content type: a media type, case-insensitive, with or without a message
+    /// format and parameters.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         let is_end = |byte: &u8| matches!(byte, b'+' | b';' | b' ' | b'\t');
@@ -45,7 +46,8 @@ impl Wire {
         }
     }
 
-    /// The refusal in the protocol's form. gRPC and gRPC-Web have the status in the head, as there is no message.
+    /// Returns the refusal in the protocol's form. gRPC and gRPC-Web put the status into the head, as there
+    /// is no message.
     pub(super) fn answer(self, answer: Answer) -> Response<Body> {
         match self {
             Self::Http => answer.into_http(),
@@ -67,7 +69,7 @@ impl Encoding {
         }
     }
 
-    /// The frame that ends a stream.
+    /// Returns the frame that ends a stream.
     pub(super) fn trailers(self, trailers: &HeaderMap) -> Bytes {
         let mut block = BytesMut::new();
         for (name, value) in trailers {
@@ -78,7 +80,7 @@ impl Encoding {
         }
         let mut frame = BytesMut::new();
         frame.put_u8(TRAILERS);
-        // A refusal has some hundred bytes.
+        // A refusal is a few hundred bytes, so the length fits.
         frame.put_u32(u32::try_from(block.len()).unwrap_or_default());
         frame.put_slice(&block);
         match self {

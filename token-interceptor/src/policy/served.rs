@@ -1,4 +1,4 @@
-//! The policy held against the descriptors of what is served.
+//! The policy, checked against the descriptors of the served methods.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,20 +9,20 @@ use token_proto::policy::MethodKind;
 use super::{Demand, Policy, PolicyError};
 use crate::error::Denied;
 
-/// A policy that was held against what is served: the only kind that a server layer takes, so that a server with a
-/// mistake in it does not start. [`Policy::serves`] makes one.
+/// A policy that was checked against the served methods. A server layer takes no other kind, so a server with
+/// a mistake does not start. [`Policy::serves`] makes one.
 #[derive(Clone, Debug)]
 pub struct ServedPolicy(pub(super) Policy);
 
 impl ServedPolicy {
-    /// What was declared.
+    /// Returns the declared policy.
     #[must_use]
     pub fn declared(&self) -> &Policy {
         &self.0
     }
 
-    /// Holds the methods that name callers against `are_unique`, which says of an audience whether a client ID alone says
-    /// who calls.
+    /// Rejects methods that name callers unless `are_unique` is true for their audience: a client ID alone
+    /// then identifies the caller.
     pub(crate) fn check_callers(&self, are_unique: impl Fn(&str) -> bool) -> Result<(), PolicyError> {
         let ambiguous = self.0.naming_callers().filter(|(_, audience)| !are_unique(audience));
         let mut faults: Vec<String> = ambiguous
@@ -34,7 +34,7 @@ impl ServedPolicy {
         PolicyError::or(faults, ())
     }
 
-    /// What the method at `path` demands.
+    /// Returns the demand of the method at `path`.
     pub(crate) fn demand(&self, path: &str) -> Result<&Demand, Denied> {
         self.0.demand(path)
     }
@@ -44,7 +44,7 @@ impl ServedPolicy {
 pub(super) struct Described(HashMap<String, MethodKind>);
 
 impl Described {
-    /// `None` where the bytes are no descriptor set.
+    /// Returns `None` if the bytes are no descriptor set.
     pub(super) fn decode(descriptor_set: &[u8]) -> Option<Self> {
         let set = FileDescriptorSet::decode(descriptor_set).ok()?;
         let mut methods = HashMap::new();
@@ -60,7 +60,7 @@ impl Described {
         Some(Self(methods))
     }
 
-    /// Every disagreement between what is `declared` and the `services` that are served.
+    /// Returns every difference between the `declared` policy and the served `services`.
     pub(super) fn faults(&self, declared: &Policy, services: &[&str]) -> Vec<String> {
         let declared = &declared.methods;
         let mut faults = BTreeSet::new();

@@ -49,13 +49,13 @@ impl PublicJwk {
         Self { kid: parameters.thumbprint(), alg: algorithm.name(), key_use: "sig", parameters }
     }
 
-    /// The key ID: the key's RFC 7638 thumbprint with SHA-256.
+    /// Returns the key ID: the key's RFC 7638 thumbprint with SHA-256.
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.kid
     }
 
-    /// The JWK as JSON.
+    /// Returns the JWK as JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
@@ -74,13 +74,13 @@ impl Parameters {
     }
 }
 
-/// The RFC 7638 thumbprint (SHA-256) of a JWK that was read from elsewhere; `None` for kinds of key that
-/// tokens are not signed with. Computed from the decoded bytes, so the text form cannot vary.
+/// Returns the RFC 7638 thumbprint (SHA-256) of a foreign JWK, or `None` for kinds of key that do not sign
+/// tokens. It is computed from the decoded bytes, so the encoding does not matter.
 #[must_use]
 pub fn thumbprint(jwk: &serde_json::Map<String, serde_json::Value>) -> Option<String> {
     let text = |name: &str| jwk.get(name)?.as_str();
     let bytes = |name: &str| Some(encode(&URL_SAFE_NO_PAD.decode(text(name)?).ok()?));
-    // RFC 7638 section 3.3: one key, one thumbprint, although some makers write leading zero octets.
+    // RFC 7638 section 3.3: one key has one thumbprint, although some issuers write leading zero octets.
     let number = |name: &str| {
         let octets = URL_SAFE_NO_PAD.decode(text(name)?).ok()?;
         Some(encode(&octets.into_iter().skip_while(|octet| *octet == 0).collect::<Vec<_>>()))

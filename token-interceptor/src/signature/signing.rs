@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{Algorithm, KeyError, PublicJwk};
 
-/// A private key, parsed once, with the one algorithm it signs with.
+/// A private key, parsed once, with its one algorithm.
 pub struct SigningKey {
     algorithm: Algorithm,
     pair: Pair,
@@ -28,12 +28,12 @@ enum Pair {
 }
 
 impl SigningKey {
-    /// Makes a new private key, as PKCS#8 DER.
+    /// Generates a private key, as PKCS#8 DER.
     ///
     /// # Errors
     ///
-    /// For the RSA algorithms without the feature `rsa-generation`, as `ring` does not generate their keys; and
-    /// where the system has no randomness.
+    /// For the RSA algorithms without the feature `rsa-generation`, as `ring` does not generate their keys.
+    /// When the system has no randomness.
     pub fn generate_pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let random = SystemRandom::new();
         let document = match algorithm {
@@ -46,7 +46,7 @@ impl SigningKey {
         Ok(Zeroizing::new(document.as_ref().to_vec()))
     }
 
-    /// Whether [`SigningKey::generate_pkcs8`] can make keys of this algorithm.
+    /// Returns true if [`SigningKey::generate_pkcs8`] can generate keys of this algorithm.
     #[must_use]
     pub fn generates(algorithm: Algorithm) -> bool {
         match algorithm {
@@ -80,13 +80,13 @@ impl SigningKey {
         Ok(Self { algorithm, pair, random })
     }
 
-    /// The one algorithm that the key signs with.
+    /// Returns the one algorithm that the key signs with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The public half as a JWK, with `kid` (RFC 7638 thumbprint), `alg` and `use`.
+    /// Returns the public half as a JWK, with `kid` (RFC 7638 thumbprint), `alg` and `use`.
     #[must_use]
     pub fn public_jwk(&self) -> PublicJwk {
         match &self.pair {
@@ -99,11 +99,11 @@ impl SigningKey {
         }
     }
 
-    /// Signs `message`; the signature in JWS form (RFC 7518 section 3).
+    /// Signs `message`. Returns the signature in JWS form (RFC 7518 section 3).
     ///
     /// # Errors
     ///
-    /// When the library refuses, which for a key that was parsed means that the system has no randomness.
+    /// When the system has no randomness.
     pub fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let failed = |_| KeyError::SigningFailed;
         Ok(match &self.pair {

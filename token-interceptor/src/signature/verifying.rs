@@ -26,7 +26,7 @@ const MODULUS_BITS_MAX: usize = 8192;
 /// The longest RSA exponent that `ring` verifies with, in bits.
 const EXPONENT_BITS_MAX: usize = 33;
 
-/// A public key with the one algorithm that it verifies.
+/// A public key with its one algorithm.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
     key_id: Option<String>,
@@ -36,7 +36,7 @@ pub struct VerifyingKey {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Public {
-    /// On a curve, which the algorithm names.
+    /// A point on the algorithm's curve.
     Point(Vec<u8>),
     Rsa {
         n: Vec<u8>,
@@ -47,8 +47,8 @@ enum Public {
 impl VerifyingKey {
     /// Reads a public JWK. RFC 7517 section 4.
     ///
-    /// Without `alg` the algorithm is the one that the key's curve leaves; an RSA key without `alg` is taken
-    /// for RS256, the algorithm that RFC 9068 section 2.1 makes everybody support.
+    /// Without `alg`, the curve decides the algorithm. An RSA key without `alg` is taken for RS256, which RFC
+    /// 9068 section 2.1 requires.
     ///
     /// # Errors
     ///
@@ -82,19 +82,19 @@ impl VerifyingKey {
         Ok(Self { key_id, algorithm, public })
     }
 
-    /// The `kid`, where the JWK has one.
+    /// Returns the `kid`, if the JWK has one.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }
 
-    /// The one algorithm that the key verifies.
+    /// Returns the one algorithm that the key verifies.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Whether `signature` is this key's over `message`.
+    /// Returns true if this key made `signature` over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.public {
@@ -139,7 +139,8 @@ fn ec(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorith
     Ok((algorithm, Public::Point(point)))
 }
 
-/// `ring` rejects any other point at each signature check, and offers no other way to ask than a key agreement.
+/// `ring` rejects a point off the curve only at a signature check or a key agreement. This uses a key
+/// agreement.
 fn is_on_curve(curve: &'static agreement::Algorithm, point: &[u8]) -> bool {
     let Ok(own) = EphemeralPrivateKey::generate(curve, &SystemRandom::new()) else { return false };
     agreement::agree_ephemeral(own, &agreement::UnparsedPublicKey::new(curve, point), |_| ()).is_ok()
@@ -157,8 +158,8 @@ fn okp(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorit
     Ok((Algorithm::EdDsa, Public::Point(x)))
 }
 
-/// `ring` checks the numbers again at each signature, and then rejects the signature: checked here, a key that cannot
-/// be used is reported as one.
+/// `ring` checks the numbers only at each signature, and then rejects the signature. Checked here, an
+/// unusable key is reported as one.
 fn rsa(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
     let algorithm = declared.unwrap_or(Algorithm::Rs256);
     if !matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256) {
@@ -178,13 +179,13 @@ fn rsa(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorit
     Ok((algorithm, Public::Rsa { n, e }))
 }
 
-/// An unsigned number, without the leading zero octets that some makers write although RFC 7518 section 6.3.1.1 forbids
-/// them.
+/// Decodes an unsigned number without its leading zero octets. Some issuers write them, although RFC 7518
+/// section 6.3.1.1 forbids them.
 fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, KeyError> {
     Ok(bytes(jwk, name)?.into_iter().skip_while(|octet| *octet == 0).collect())
 }
 
-/// Of a number without leading zero octets.
+/// Counts the bits of a number without leading zero octets.
 fn bits(number: &[u8]) -> usize {
     let unused = number.first().map_or(0, |first| first.leading_zeros());
     (number.len() * 8).saturating_sub(unused as usize)

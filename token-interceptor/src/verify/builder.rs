@@ -10,9 +10,9 @@ use crate::{
 };
 
 const LEEWAY: Duration = Duration::from_secs(5);
-/// More leeway than this is no clock skew, but a longer life for every token.
+/// The largest leeway. More is not clock skew, but a longer life for every token.
 const LEEWAY_MAX: Duration = Duration::from_secs(600);
-/// Longer tokens are refused before anything of them is parsed.
+/// The length above which a token is rejected unparsed, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// Settings for a [`Verifier`].
@@ -43,29 +43,29 @@ impl VerifierBuilder {
         self
     }
 
-    /// How far the clocks of issuer and verifier may disagree, in whole seconds; at most ten minutes.
+    /// Sets the tolerance for differing clocks of issuer and verifier, in whole seconds; at most ten minutes.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// The longest token that is read, in bytes. Default: 8 KiB. Issuers of other makers have a bound of their own:
-    /// [`TrustedIssuer::token_bytes_max`].
+    /// Sets the longest token that is read, in bytes. Default: 8 KiB. Foreign issuers have a bound of their
+    /// own: [`TrustedIssuer::token_bytes_max`].
     #[must_use]
     pub fn token_bytes_max(mut self, token_bytes_max: usize) -> Self {
         self.token_bytes_max = token_bytes_max;
         self
     }
 
-    /// Opens encrypted tokens that name this key. Several, while the key is being changed.
+    /// Decrypts tokens that name this key. Call it for several keys during a rotation.
     #[must_use]
     pub fn decryption_key(mut self, key: DecryptionKey) -> Self {
         self.encryption.keys.push(key);
         self
     }
 
-    /// Accepts encrypted tokens alone.
+    /// Accepts only encrypted tokens.
     #[must_use]
     pub fn require_encryption(mut self) -> Self {
         self.encryption.required = true;
@@ -79,13 +79,13 @@ impl VerifierBuilder {
         self
     }
 
-    /// Builds the verifier. Within a Tokio runtime, key sets are fetched from now on; an issuer that is out of
-    /// reach is no error, and is asked again.
+    /// Builds the verifier. Within a Tokio runtime it begins to fetch key sets. An unreachable issuer is no
+    /// error, and is asked again.
     ///
     /// # Errors
     ///
-    /// When there is no issuer, one is named twice or must not be fetched from, the leeway is too large, or tokens
-    /// must be encrypted and there is no key to open them with, or two of one ID.
+    /// When there is no issuer, or one is named twice or must not be fetched from. When the leeway is too
+    /// large. When tokens must be encrypted and there is no key to decrypt them, or two keys have one ID.
     pub fn build(self) -> Result<Verifier, BuildError> {
         if self.issuers.is_empty() {
             return Err(BuildError::new("", "no issuer is trusted, so every token would be refused"));
@@ -114,8 +114,8 @@ impl VerifierBuilder {
     }
 }
 
-/// RFC 9068 section 4 has `client_id` unique within an issuer alone. Where several may speak for one audience, it says
-/// who calls only in tokens of an issuer whose clients are declared.
+/// RFC 9068 section 4 makes `client_id` unique only within an issuer. Where several issuers share an
+/// audience, it identifies the caller only in tokens of an issuer whose clients are declared.
 fn tell_clients_apart(issuers: &mut [Issuer]) {
     let shared: Vec<bool> = issuers
         .iter()
@@ -126,7 +126,7 @@ fn tell_clients_apart(issuers: &mut [Issuer]) {
     }
 }
 
-/// Which tokens are encrypted, and what opens them.
+/// The rules for encrypted tokens, and the keys that decrypt them.
 #[derive(Debug, Default)]
 pub(super) struct Encryption {
     keys: Vec<DecryptionKey>,
@@ -150,7 +150,8 @@ impl Encryption {
         !self.keys.is_empty()
     }
 
-    /// The signed token inside an encrypted one; `None` for one that is not encrypted and need not be.
+    /// Returns the signed token inside an encrypted one; `None` for one that is not encrypted and need not
+    /// be.
     pub(super) fn open(&self, token: &str) -> Result<Option<String>, Unverified> {
         if is_encrypted(token) {
             return open(token, &self.keys).map(Some);
@@ -159,7 +160,7 @@ impl Encryption {
     }
 }
 
-/// Why a verifier cannot be built.
+/// The error of a verifier that cannot be built.
 #[derive(Debug)]
 pub struct BuildError {
     issuer: String,

@@ -1,10 +1,12 @@
 //! Claims and their types: RFC 9068 section 2.2, RFC 7519 section 4.1, RFC 8693 section 4.1.
 //!
-//! RFC 9068 requires `iss sub client_id aud exp iat jti`. An access token without one of them, or with one of another
-//! type, is refused. Its times are whole, non-negative numbers, as two parsers may round a fraction differently.
+//! RFC 9068 requires `iss sub client_id aud exp iat jti`. An access token that lacks one of them, or has one
+//! of another type, is rejected. Its times are whole, non-negative numbers, as two parsers may round a
+//! fraction differently.
 //!
-//! Tokens of other makers are read by what RFC 7519 requires. Their times may have a fraction (section 2), which is
-//! rounded towards refusal. Claims that decide nothing here are read as missing where their type is another.
+//! For tokens of foreign issuers only the rules of RFC 7519 apply. Their times may have a fraction (section
+//! 2), which is rounded towards rejection. Claims that decide nothing here count as missing if their type is
+//! wrong.
 
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use crate::{
     token::{Actor, AtHand, Claims},
 };
 
-/// Whom a token is from and what it is called: RFC 9068 section 2.2.
+/// The claims that name the token and its parties: RFC 9068 section 2.2.
 const NAMES: [&str; 3] = ["sub", "client_id", "jti"];
 
 /// The rules for the claims of one issuer's tokens.
@@ -24,7 +26,7 @@ const NAMES: [&str; 3] = ["sub", "client_id", "jti"];
 pub(super) struct Profile {
     /// `client_id` and `jti` may be missing, as in an ID token: OpenID Connect Core section 2.
     pub(super) identity: bool,
-    /// The tokens come from another maker, so RFC 7519 alone rules their form.
+    /// True for tokens of a foreign issuer: only RFC 7519 rules their form.
     pub(super) foreign: bool,
 }
 
@@ -43,13 +45,14 @@ pub(super) fn check(members: Map<String, Value>, issuer: Arc<str>, profile: Prof
     if !profile.foreign && scope.is_some_and(|scope| !scope.is_string()) {
         return Err(malformed("scope is not a string", "scope", scope, "a string"));
     }
-    // RFC 8705 section 3, RFC 9449 section 7.1: as a mere bearer token it would be worth stealing again.
+    // RFC 8705 section 3, RFC 9449 section 7.1. Accepting it as a bearer token would defeat the binding.
     if members.contains_key("cnf") {
         return Err(Unverified::SenderConstrained.about("cnf", "a value".to_owned(), "no such claim"));
     }
     let expires_at = time(&members, "exp", profile, Round::Down)?;
     let issued_at = if profile.foreign {
-        // RFC 7519 section 4.1.6: it decides nothing. Without one, the token is older than any limit on its age.
+        // RFC 7519 section 4.1.6: it decides nothing. A token without one counts as older than any limit on
+        // its age.
         time(&members, "iat", profile, Round::Down).ok().flatten().or(Some(0))
     } else {
         time(&members, "iat", profile, Round::Down)?
@@ -66,7 +69,7 @@ pub(super) fn check(members: Map<String, Value>, issuer: Arc<str>, profile: Prof
     })
 }
 
-/// A claim that must be there, as text that says something.
+/// Returns a required claim, as text that is not empty.
 pub(super) fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, VerifyError> {
     let value = members.get(name);
     value
@@ -75,7 +78,7 @@ pub(super) fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> R
         .ok_or_else(|| malformed("a required claim is missing or is not text", name, value, "text"))
 }
 
-/// The side to which a fraction of a second is rounded: the one that accepts less.
+/// The direction in which a fraction of a second is rounded: the one that accepts less.
 #[derive(Clone, Copy)]
 enum Round {
     Down,
@@ -103,7 +106,7 @@ fn fraction(value: &Value, round: Round) -> Option<u64> {
     numeric_date_of(value.as_f64()?, matches!(round, Round::Up))
 }
 
-/// The current actor first. The depth is bounded by that of the JSON.
+/// Returns the actors, the current one first. The depth is bounded by that of the JSON.
 fn actors(mut act: Option<&Value>, profile: Profile) -> Result<Vec<Actor>, VerifyError> {
     if profile.foreign && !act.is_some_and(Value::is_object) {
         // A claim of that name, but not that of RFC 8693.

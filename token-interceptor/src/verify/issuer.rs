@@ -1,4 +1,4 @@
-//! A trusted issuer at work: what of its tokens is accepted.
+//! A trusted issuer at run time: the rules for its tokens.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::{
     token::{Claims, VerifiedToken},
 };
 
-/// What a caller is told to wait once keys or pushed trust are too old.
+/// The retry delay of a caller when keys or pushed trust are too old.
 const RETRY_AFTER_STALE: Duration = Duration::from_secs(5);
 
-/// A trusted issuer at work.
+/// A trusted issuer at run time.
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) id: Arc<str>,
@@ -23,21 +23,21 @@ pub(super) struct Issuer {
     pub(super) audiences: Option<BTreeSet<String>>,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) token_types: Vec<String>,
-    /// Whether a token without `typ` is accepted too.
+    /// True if a token without `typ` is accepted too.
     pub(super) untyped: bool,
     pub(super) profile: Profile,
     pub(super) token_bytes_max: usize,
-    /// The clients that it may speak for: IDs, or prefixes and a final `*`. `None`: any.
+    /// The clients that it may issue tokens for: IDs, or prefixes and a final `*`. `None`: any.
     pub(super) clients: Option<Vec<String>>,
-    /// The scopes that it may grant, written alike. `None`: any.
+    /// The scopes that it may grant, in the same form. `None`: any.
     pub(super) scopes: Option<Vec<String>>,
-    /// No other trusted issuer may have clients of the same ID.
+    /// True if no other trusted issuer may have clients of the same ID.
     pub(super) client_ids_are_unique: bool,
     pub(super) revocations: Revocations,
 }
 
 impl Issuer {
-    /// Whether what is known of this issuer may still be relied on.
+    /// Returns an error if the state of this issuer is too old to rely on.
     pub(super) fn check_fresh(&self) -> Result<(), VerifyError> {
         self.keys.keep_fresh();
         if self.keys.is_stale() {
@@ -46,7 +46,7 @@ impl Issuer {
         Ok(())
     }
 
-    /// Algorithm, and what other makers' tokens alone may have in their header.
+    /// Checks the algorithm, and that only foreign tokens have a key in their header.
     pub(super) fn check_header(&self, jws: &Jws<'_>) -> Result<(), VerifyError> {
         if !self.profile.foreign {
             jws.check_no_key()?;
@@ -91,7 +91,7 @@ impl Issuer {
         Err(Unverified::AudienceMismatch.about("aud", quoted(&came), expected))
     }
 
-    /// Whether both may speak for clients at one audience. Identity tokens name no clients.
+    /// Returns true if both may issue tokens to clients for one audience. Identity tokens name no clients.
     pub(super) fn shares_an_audience(&self, other: &Self) -> bool {
         if self.profile.identity || other.profile.identity {
             return false;
@@ -102,7 +102,7 @@ impl Issuer {
         }
     }
 
-    /// Holds the claims against what this issuer may say: which clients are its own, and which scopes it grants.
+    /// Checks the claims against this issuer's rights: its own clients, and the scopes that it grants.
     pub(super) fn limit(&self, claims: &mut Claims) -> Result<(), VerifyError> {
         let among = |patterns: &[String], name: &str| patterns.iter().any(|pattern| matches(pattern, name));
         claims.client_id_is_unique = self.client_ids_are_unique;

@@ -1,4 +1,4 @@
-//! How a token server is reached over gRPC.
+//! The gRPC connection to a token server.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{danger, destination::Destination, http_client};
 
-/// A connection whose other end is gone is noticed after these two, and made anew.
+/// The keepalive interval and timeout. A dead connection is noticed after both, and replaced.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A token server over gRPC. A URL is connected to with a keepalive, and over TLS with the machine's roots, of which
-/// `SSL_CERT_FILE` may name others. So is an [`Endpoint`], with the TLS settings that it has. A [`Channel`] of the
-/// program's own decides all that for itself.
+/// A token server over gRPC. A URL gets a keepalive, and over TLS the machine's roots, which `SSL_CERT_FILE`
+/// may replace. So does an [`Endpoint`], with its own TLS settings. A [`Channel`] of the program's own is
+/// used unchanged.
 #[derive(Clone, Debug)]
 pub struct IssuerChannel(Reach);
 
@@ -43,14 +43,14 @@ impl From<String> for IssuerChannel {
 }
 
 impl IssuerChannel {
-    /// A channel of the program's own. Where it leads, and how safely, is the program's word: keys that come in
-    /// plaintext from another machine may be anybody's, so it names the danger.
+    /// Takes a channel of the program's own, whose destination and safety the program vouches for. Keys that come in
+    /// plaintext from another machine may be an attacker's, so the program has to name the danger.
     #[must_use]
     pub fn of_channel(channel: Channel, _: danger::AllowPlaintext) -> Self {
         Self(Reach::Channel(channel))
     }
 
-    /// Nothing is connected yet. The error is what is wrong with the endpoint.
+    /// Creates the channel without connecting it. The error says what is wrong with the endpoint.
     pub(super) fn connect(&self, plaintext: Option<danger::AllowPlaintext>) -> Result<Channel, String> {
         let endpoint = match &self.0 {
             Reach::Channel(channel) => return Ok(channel.clone()),

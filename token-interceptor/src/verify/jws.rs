@@ -1,4 +1,4 @@
-//! A compact JWS taken apart: RFC 7515 sections 4 and 7.1, as strictly as RFC 8725 asks.
+//! The parser of a compact JWS: RFC 7515 sections 4 and 7.1, as strict as RFC 8725 demands.
 
 use std::fmt;
 
@@ -11,32 +11,32 @@ use crate::{
     signature::Algorithm,
 };
 
-/// Header parameters that name extensions, of which none is known here: RFC 7515 section 4.1.11, RFC 7797.
+/// Header parameters that name extensions; none is supported: RFC 7515 section 4.1.11, RFC 7797.
 const EXTENSIONS: [&str; 2] = ["crit", "b64"];
-/// Header parameters that bring a key, or say where to fetch one. They are never used. RFC 7515 section 4.1 lets them
-/// be ignored, as other makers write them; in a token of this project they are a forger's.
+/// Header parameters that bring a key, or name its URL. They are never used. Foreign issuers write them, and
+/// RFC 7515 section 4.1 lets them be ignored. In a token of this project they are a forgery.
 const KEYS: [&str; 4] = ["jwk", "jku", "x5c", "x5u"];
 
-/// Decoded, and not believed.
+/// A decoded token. Nothing in it is trusted.
 pub struct Jws<'a> {
-    /// `alg`: of the known ones.
+    /// `alg`, one of the supported ones.
     pub algorithm: Algorithm,
     /// `kid`.
     pub key_id: Option<String>,
     /// `typ`.
     pub token_type: Option<String>,
-    /// What the signature is over: header and claims as they were sent.
+    /// The signed bytes: header and claims as they were sent.
     pub signed: &'a [u8],
     /// The claims.
     pub claims: Map<String, Value>,
     /// The signature.
     pub signature: Vec<u8>,
-    /// The header parameter that brings a key or its address, where there is one. It is never used.
+    /// The header parameter that brings a key or its URL, if any. It is never used.
     foreign_key: Option<&'static str>,
 }
 
 impl<'a> Jws<'a> {
-    /// Takes a token of this project apart.
+    /// Parses a token of this project.
     ///
     /// # Errors
     ///
@@ -47,12 +47,12 @@ impl<'a> Jws<'a> {
         Ok(jws)
     }
 
-    /// Takes a token of any maker apart. A key in its header, or the address of one, is ignored: RFC 7515 section 4.1.
+    /// Parses a token of any issuer. A key in its header, or a key's URL, is ignored: RFC 7515 section 4.1.
     ///
     /// # Errors
     ///
-    /// When it is not three parts of strict base64url, header and claims strict JSON objects; when `alg` is not
-    /// a known one; when the header names an extension.
+    /// When it is not three parts of strict base64url with strict JSON objects as header and claims. When
+    /// `alg` is not supported. When the header names an extension.
     pub fn parse_foreign(token: &'a str) -> Result<Self, VerifyError> {
         let malformed = Unverified::Malformed("it is not three parts");
         let (signed, signature) = token.rsplit_once('.').ok_or(malformed)?;
@@ -82,7 +82,7 @@ impl<'a> Jws<'a> {
         })
     }
 
-    /// Refuses a header that brings a key, or the address of one.
+    /// Rejects a header that brings a key or names its URL.
     pub(crate) fn check_no_key(&self) -> Result<(), VerifyError> {
         self.foreign_key.map_or(Ok(()), |name| Err(not_allowed(name)))
     }
@@ -92,7 +92,7 @@ fn not_allowed(name: &'static str) -> VerifyError {
     Unverified::HeaderNotAllowed(name).about(name, "a value".to_owned(), "no such header parameter")
 }
 
-/// Claims may be personal, and the whole is a secret.
+/// Hides the content: claims may be personal, and the token is a secret.
 impl fmt::Debug for Jws<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jws").field("algorithm", &self.algorithm).finish_non_exhaustive()
@@ -103,7 +103,7 @@ fn object(part: &str, fault: &'static str) -> Result<Map<String, Value>, VerifyE
     json::object(&decode(part, fault)?).map_err(|_| Unverified::Malformed(fault).into())
 }
 
-/// Refuses padding, and bits in the last character that say nothing: one token, one spelling.
+/// Rejects padding and unused bits in the last character, so that a token has one spelling.
 fn decode(part: &str, fault: &'static str) -> Result<Vec<u8>, VerifyError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| Unverified::Malformed(fault).into())
 }

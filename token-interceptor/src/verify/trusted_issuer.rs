@@ -1,4 +1,4 @@
-//! Whom a verifier trusts, for which audiences and algorithms, and where the keys come from.
+//! The trusted issuers: for which audiences and algorithms, and from where the keys come.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -21,24 +21,24 @@ use crate::{
     signature::Algorithm,
 };
 
-/// A key set is fetched again when it is this old, unless told otherwise.
+/// The default age at which a key set is fetched again.
 const MAX_AGE: Duration = Duration::from_secs(300);
-/// Between two fetches for unknown keys, unless told otherwise.
+/// The default minimum interval between two fetches for unknown keys.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
-/// A shorter `max_age` or `cooldown` would ask the issuer without a pause.
+/// The minimum of `max_age` and `cooldown`: a shorter one would ask the issuer without a pause.
 const FRESHNESS_MIN: Duration = Duration::from_secs(1);
 
-/// Pushed trust serves this long after its stream was lost, unless told otherwise.
+/// The default time for which pushed trust is used after its stream was lost.
 const STALE_AFTER: Duration = Duration::from_secs(3600);
 
-/// Longest token of another maker, unless told otherwise: Entra ID writes up to 200 groups into one, 14 KiB.
+/// The default limit for a foreign token, in bytes. Entra ID writes up to 200 groups into one, 14 KiB.
 const FOREIGN_TOKEN_BYTES_MAX: usize = 32 * 1024;
 
 /// An issuer whose tokens are accepted, by its exact identifier.
 ///
-/// Without further choices: for whatever audience the called method names, signed by any algorithm of
-/// [`Algorithm::ALL`], of type `at+jwt`.
+/// By default it is accepted for any audience that a policy names, with any algorithm of [`Algorithm::ALL`],
+/// and with type `at+jwt`.
 #[derive(Clone, Debug)]
 pub struct TrustedIssuer {
     issuer: Arc<str>,
@@ -69,9 +69,9 @@ enum KeysFrom {
 }
 
 impl TrustedIssuer {
-    /// An issuer that is found by its metadata: OpenID Connect Discovery, or RFC 8414.
+    /// Finds an issuer by its metadata: OpenID Connect Discovery, or RFC 8414.
     ///
-    /// `issuer` is its identifier, an `https` URL without query and fragment, and is compared byte for byte:
+    /// `issuer` is its identifier, an `https` URL without query and fragment. It is compared byte for byte
     /// with the `issuer` of the metadata and with the `iss` of every token.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl TrustedIssuer {
         Self::new(issuer, KeysFrom::Discovery)
     }
 
-    /// An issuer whose JWK Set is at `url`.
+    /// Trusts an issuer whose JWK Set is at `url`.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl TrustedIssuer {
         Self::new(issuer, KeysFrom::Jwks(url))
     }
 
-    /// A token server, by its `m2m.token.v1.TrustService`, asked again and again.
+    /// Trusts a token server, and polls its `m2m.token.v1.TrustService`.
     ///
     /// # Errors
     ///
@@ -100,9 +100,9 @@ impl TrustedIssuer {
         Self::new(issuer, KeysFrom::TrustService(server.into()))
     }
 
-    /// A token server that pushes its keys and revocations: `m2m.token.v1.TrustService.WatchTrust`. A new key is
-    /// held before its first use, a revocation enforced within a second. A channel of one's own needs a
-    /// keepalive, or a connection that is gone is not noticed.
+    /// Trusts a token server that pushes its keys and revocations: `m2m.token.v1.TrustService.WatchTrust`. A
+    /// new key arrives before its first use, and a revocation is enforced within a second. Give a channel of
+    /// your own a keepalive, or a dead connection is not noticed.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl TrustedIssuer {
         Self::new(issuer, KeysFrom::TrustStream(server.into()))
     }
 
-    /// An issuer with keys that do not change.
+    /// Trusts an issuer with keys that do not change.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl TrustedIssuer {
         })
     }
 
-    /// Accepts its tokens for these audiences only, whatever a method's policy names.
+    /// Accepts its tokens for these audiences only, even if a method's policy names others.
     #[must_use]
     pub fn audiences<T: Into<String>>(mut self, audiences: impl IntoIterator<Item = T>) -> Self {
         self.audiences = Some(audiences.into_iter().map(Into::into).collect());
@@ -153,17 +153,17 @@ impl TrustedIssuer {
 
     /// Accepts its tokens for these clients only: client IDs, or prefixes and a final `*`.
     ///
-    /// A client ID is unique within its issuer alone (RFC 9068 section 4). Where several trusted issuers may speak for one
-    /// audience, a policy that names `callers` admits only clients of issuers that have this setting. `["*"]` says that
-    /// the IDs of this issuer's clients count as they are.
+    /// A client ID is unique only within its issuer (RFC 9068 section 4). Where several trusted issuers share
+    /// an audience, a policy that names `callers` admits only clients of issuers with this setting. `["*"]`
+    /// accepts this issuer's client IDs as they are.
     #[must_use]
     pub fn clients<T: Into<String>>(mut self, clients: impl IntoIterator<Item = T>) -> Self {
         self.clients = Some(clients.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Lets this issuer grant these scopes only: names, or prefixes and a final `*`. Others in its tokens do not count,
-    /// and [`Caller::scopes`](crate::caller::Caller::scopes) does not show them.
+    /// Lets this issuer grant these scopes only: names, or prefixes and a final `*`. Other scopes in its
+    /// tokens are ignored, and [`Caller::scopes`](crate::caller::Caller::scopes) does not show them.
     #[must_use]
     pub fn scopes<T: Into<String>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
         self.scopes = Some(scopes.into_iter().map(Into::into).collect());
@@ -178,16 +178,17 @@ impl TrustedIssuer {
     }
 
     /// Accepts this `typ` beside `at+jwt`, for an issuer that does not follow RFC 9068 section 2.1. Make sure
-    /// that nothing else which the issuer signs, such as an ID token, could be taken for an access token.
+    /// that nothing else that the issuer signs, such as an ID token, can pass for an access token.
     #[must_use]
     pub fn also_accept_type(mut self, token_type: impl Into<String>) -> Self {
         self.token_types.push(token_type.into());
         self
     }
 
-    /// Takes what the issuer says about a subject, such as its ID tokens (OpenID Connect Core section 2), in place
-    /// of access tokens: of these `typ` and no other, and `client_id` and `jti` may be missing. For whoever
-    /// exchanges them (RFC 8693); a resource server has no use for them. Implies [`TrustedIssuer::foreign`].
+    /// Accepts the issuer's statements about a subject, such as ID tokens (OpenID Connect Core section 2),
+    /// instead of access tokens. Only these `typ` are accepted, and `client_id` and `jti` may be missing.
+    /// This is for a token exchange (RFC 8693); a resource server does not need it. Implies
+    /// [`TrustedIssuer::foreign`].
     #[must_use]
     pub fn identity_tokens<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
         self.token_types = types.into_iter().map(Into::into).collect();
@@ -195,55 +196,57 @@ impl TrustedIssuer {
         self.foreign()
     }
 
-    /// Reads its tokens as RFC 7515 and RFC 7519 have them, for an issuer of another maker. A token may have 32 KiB.
-    /// A key or the address of one in its header is ignored. Times may have a fraction, `iat` may be missing, and
-    /// `scope` may be a list. Everything that decides about access is checked as it is for every other token.
+    /// Reads its tokens by RFC 7515 and RFC 7519, for an issuer other than this project's server. A token may
+    /// have 32 KiB. A key or a key's URL in its header is ignored. Times may have a fraction, `iat` may be
+    /// missing, and `scope` may be a list. Every check that decides about access stays the same.
     #[must_use]
     pub fn foreign(mut self) -> Self {
         self.profile.foreign = true;
         self
     }
 
-    /// The longest token of this issuer that is read, in bytes. Default: that of the verifier, and 32 KiB for a
-    /// [`TrustedIssuer::foreign`] one.
+    /// Sets the longest token of this issuer that is read, in bytes. Default: the verifier's, and 32 KiB for
+    /// a [`TrustedIssuer::foreign`] one.
     #[must_use]
     pub fn token_bytes_max(mut self, token_bytes_max: usize) -> Self {
         self.token_bytes_max = Some(token_bytes_max);
         self
     }
 
-    /// Accepts tokens without `typ` too, for an issuer that writes none: nothing then tells its kinds of token
-    /// apart but their audience and claims.
+    /// Accepts tokens without `typ` too, for an issuer that writes none. Only audience and claims then tell
+    /// its kinds of token apart.
     #[must_use]
     pub fn untyped(mut self) -> Self {
         self.untyped = true;
         self
     }
 
-    /// Fetches the key set again once it is this old: a second at least. Default: 5 minutes.
+    /// Sets the age at which the key set is fetched again: a second at least. Default: 5 minutes.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self
     }
 
-    /// Lets at least this pass between fetches that unknown keys cause: a second at least. Default: 5 seconds.
+    /// Sets the minimum interval between fetches that unknown keys cause: a second at least. Default: 5
+    /// seconds.
     #[must_use]
     pub fn cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
         self
     }
 
-    /// Accepts nothing once the issuer was unreachable for so long. For [`TrustedIssuer::watch`] the default is one
-    /// hour, as revocations may have been missed. A fetched key set has no such limit by default and serves through an
-    /// outage of any length, so that who cuts a verifier off from its issuer keeps a withdrawn key alive.
+    /// Rejects every token once the issuer was unreachable for this long. For [`TrustedIssuer::watch`] the
+    /// default is one hour, as revocations may have been missed. A fetched key set has no limit by default
+    /// and is used through an outage of any length. So an attacker who cuts a verifier off from its issuer
+    /// keeps a withdrawn key alive.
     #[must_use]
     pub fn stale_after(mut self, stale_after: Duration) -> Self {
         self.stale_after = Some(stale_after);
         self
     }
 
-    /// Fetches over this client: with roots of one's own, or other limits.
+    /// Fetches over this client, which may have its own roots or limits.
     #[must_use]
     pub fn http_client(mut self, http: HttpClient) -> Self {
         self.http = Some(http);
@@ -257,7 +260,7 @@ impl TrustedIssuer {
         self
     }
 
-    /// Refuses the tokens that `revocations` names.
+    /// Rejects the tokens in `revocations`.
     #[must_use]
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = revocations;
@@ -316,7 +319,7 @@ impl TrustedIssuer {
             token_bytes_max: self.token_bytes_max.unwrap_or(default_max),
             clients: self.clients,
             scopes: self.scopes,
-            // Until the other issuers are known.
+            // Set once the other issuers are known.
             client_ids_are_unique: false,
             revocations: self.revocations,
         })
@@ -344,7 +347,7 @@ impl TrustedIssuer {
     }
 }
 
-/// A name, or a prefix and one final `*`.
+/// Returns true for a name, or a prefix and one final `*`.
 fn is_pattern(pattern: &str) -> bool {
     let name = pattern.strip_suffix('*').unwrap_or(pattern);
     !pattern.is_empty() && !name.contains(['*', ' '])

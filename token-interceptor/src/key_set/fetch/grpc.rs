@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use super::{FetchError, FetchKeys, usable};
 use crate::{http_client, key_set::KeySet, trace_context};
 
-/// Largest answer: as for HTTP.
+/// The largest answer, in bytes: as over HTTP.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// The issuer's own `TrustService`.

@@ -17,14 +17,14 @@ const OPENID: &str = "the issuer's OpenID configuration";
 const OAUTH: &str = "the issuer's OAuth server metadata";
 const KEYS: &str = "the issuer's key set";
 
-/// A JWK Set at a known place.
+/// A JWK Set at a known URL.
 #[derive(Debug)]
 pub(crate) struct FromJwks {
     pub(crate) http: HttpClient,
     pub(crate) url: Url,
 }
 
-/// A JWK Set at the place that the issuer's own metadata name; asked for each time, so that it may move.
+/// A JWK Set at the URL in the issuer's metadata. The metadata are read each time, as the URL may change.
 #[derive(Debug)]
 pub(crate) struct FromDiscovery {
     pub(crate) http: HttpClient,
@@ -32,14 +32,14 @@ pub(crate) struct FromDiscovery {
     pub(crate) documents: Documents,
 }
 
-/// Where an issuer's metadata may be.
+/// The URLs of an issuer's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Documents {
     pub(crate) openid: Url,
     pub(crate) oauth: Url,
 }
 
-/// The two members that matter, of the many that both documents have.
+/// The two members that are used, of the many in both documents.
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -47,7 +47,7 @@ struct Metadata {
 }
 
 impl Documents {
-    /// `issuer` has neither query nor fragment. OpenID Connect appends to its path; RFC 8414 section 3.1 puts
+    /// `issuer` has neither query nor fragment. OpenID Connect appends to its path. RFC 8414 section 3.1 puts
     /// the well-known part between host and path.
     pub(crate) fn of(issuer: &Url) -> Self {
         let path = issuer.path().trim_end_matches('/');
@@ -70,7 +70,7 @@ impl FetchKeys for FromDiscovery {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
         let url = match self.keys_url(OPENID, &self.documents.openid).await {
             Ok(url) => url,
-            // Whichever is there counts. Where neither is, the first error tells more.
+            // One of the two documents is enough. If both fail, the first error says more.
             Err(error) => self.keys_url(OAUTH, &self.documents.oauth).await.map_err(|_| error)?,
         };
         key_set(&self.http, &url).await
@@ -97,7 +97,7 @@ async fn key_set(http: &HttpClient, url: &Url) -> Result<KeySet, FetchError> {
     usable(KeySet::from_jwks(&body(KEYS, http.get_key_set(url, ::http::HeaderMap::new()).await)?)?)
 }
 
-/// A redirect is not followed, and is no success.
+/// A redirect is not followed, and is an error.
 fn body(what: &'static str, answer: Result<HttpResponse, HttpError>) -> Result<bytes::Bytes, FetchError> {
     let answer = answer.map_err(|source| FetchError::Http { what, source })?;
     if answer.status != ::http::StatusCode::OK {
