@@ -63,7 +63,7 @@ impl Command {
     }
 }
 
-/// The demands of a method, in words.
+/// Describes the demands of a method.
 fn demand(method: &token_proto::policy::MethodPolicy) -> String {
     use token_proto::policy::Access;
     match &method.access {

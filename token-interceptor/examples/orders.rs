@@ -5,8 +5,8 @@
 //! cargo run -p token-interceptor --example orders           # this, in another
 //! ```
 //!
-//! The inventory service runs in the same process, unless `--inventory` names a running one. Ends with an
-//! error when something does not hold that should.
+//! The inventory service runs in the same process, unless `--inventory` names a running one. The program ends
+//! with an error when one of its claims does not hold.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a program, and its voice")]
 
@@ -77,8 +77,8 @@ async fn run(command: Command) -> Result<()> {
     };
     println!("  inventory  {inventory}\n");
 
-    // Short-lived tokens, so that there are renewals to watch; and each request for one takes half a second
-    // longer than it need, so that a call which waited for one would show.
+    // Short-lived tokens cause renewals. Each request for a token takes half a second longer than necessary,
+    // so that a call that waited for one would show.
     let source = ClientCredentials::new(client_id, secret, IssuerBuilder::grpc(issuer.endpoint()?))?;
     let source = Arc::new(renewal::Slow::new(source.lifetime(renewal::LIFETIME)));
     let tokens = TokenLayer::new(Arc::clone(&source)).policy(pb::POLICY);
@@ -100,7 +100,7 @@ async fn run(command: Command) -> Result<()> {
     Ok(())
 }
 
-/// One line for each thing that holds; an error ends the program.
+/// Prints one line for each claim that holds. An error ends the program.
 fn say(claim: &str, outcome: Result<String>) -> Result<()> {
     match outcome {
         Ok(detail) => {
@@ -149,13 +149,13 @@ async fn streamed(client: &mut Inventory) -> Result<String> {
     Ok(format!("ListItems: {count} items"))
 }
 
-/// The layer asks for the scope that the method demands; the issuer says no, and nothing is sent.
+/// The layer requests the scope that the method demands. The issuer denies it, and the call is not sent.
 async fn not_granted(client: &mut Inventory) -> Result<String> {
     let request = pb::DeleteItemRequest { sku: "sp-1".into() };
     Ok(format!("DeleteItem: {}; nothing was sent", expect_denied(client.delete_item(request).await.map(drop))?))
 }
 
-/// The same call with the token for reading, which a single call may ask for: now the inventory says no.
+/// The same call with the token for reading, which a single call may ask for. Now the inventory denies it.
 async fn denied(client: &mut Inventory) -> Result<String> {
     let mut request = Request::new(pb::DeleteItemRequest { sku: "sp-1".into() });
     request.extensions_mut().insert(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));
@@ -163,7 +163,7 @@ async fn denied(client: &mut Inventory) -> Result<String> {
     Ok(format!("DeleteItem with a token for inventory.read: {denied}"))
 }
 
-/// The answer of the callee or of the layer: its sentence, and the stable reason.
+/// Describes the answer of the callee or of the layer: its sentence, and the stable reason.
 fn failed(method: &str, status: &Status) -> anyhow::Error {
     let reason = status.get_details_error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason);
     anyhow!("{method} failed: {} ({reason})", status.message())

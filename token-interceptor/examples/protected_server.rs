@@ -1,4 +1,4 @@
-//! A server whose methods need a good token and nothing more: what security tools are pointed at.
+//! A server whose methods only need a valid token: a target for security tools.
 //!
 //! ```text
 //! cargo run -p token-interceptor --example protected_server -- \
@@ -56,12 +56,12 @@ says that the keys of the token's issuer are out of reach.
 Environment:
   SSL_CERT_FILE   a PEM file of certificates to trust in place of the system's";
 
-/// Open calls get this long to end after SIGTERM.
+/// The time that open calls get to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Larger than any token that is accepted, so that a token that is too large is told so.
+/// Larger than any accepted token, so that a token that is too large gets the right error.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 
-/// Serves two methods that need a good token for --audience from one of the --issuer, and nothing more.
+/// Serves two methods that only need a valid token for --audience from one of the --issuer.
 #[derive(Parser)]
 #[command(after_help = METHODS)]
 pub(crate) struct Arguments {
@@ -77,13 +77,14 @@ pub(crate) struct Arguments {
     /// The seconds by which the clocks of issuer and server may disagree; at most 600.
     #[arg(long, value_name = "SECS", default_value_t = 5)]
     leeway: u64,
-    /// A key set is fetched again when it is this old.
+    /// The age at which a key set is fetched again.
     #[arg(long, value_name = "SECS", default_value_t = 300)]
     max_cache_age: u64,
-    /// The least time between fetches of a key set that tokens with unknown keys cause.
+    /// The minimum interval between fetches of a key set that tokens with unknown keys cause.
     #[arg(long, value_name = "SECS", default_value_t = 5)]
     cooldown: u64,
-    /// Allows http issuers on any host, not on loopback alone. An attacker on the network path can then forge tokens.
+    /// Allows http issuers on any host, not on loopback alone. An attacker on the network path can then forge
+    /// tokens.
     #[arg(long)]
     insecure_issuer: bool,
 }
@@ -105,7 +106,7 @@ async fn main() -> anyhow::Result<()> {
     serve(&arguments, listener, stop).await
 }
 
-/// Serves until `stop`, and then no longer than open calls take, or [`DRAIN`].
+/// Serves until `stop`, and then until the open calls have ended or [`DRAIN`] has passed.
 pub(crate) async fn serve(
     arguments: &Arguments,
     listener: TcpListener,

@@ -254,7 +254,7 @@ impl fmt::Display for Unverified {
             Self::HeaderNotAllowed(name) => write!(f, "the header parameter {name} is not accepted"),
             Self::IssuerUnknown => f.write_str("the token's issuer is not trusted"),
             Self::KeyUnknown => f.write_str("the issuer does not publish the token's key"),
-            Self::KeyUnavailable { .. } => f.write_str("the issuer's key set is out of reach"),
+            Self::KeyUnavailable { .. } => f.write_str("the issuer's key set is unreachable"),
             Self::SignatureInvalid => f.write_str("the signature is not valid"),
             Self::TypeNotAllowed => f.write_str("the token's typ is not an access token's"),
             Self::AudienceMismatch => f.write_str("the token is for another audience"),

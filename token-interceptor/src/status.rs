@@ -24,9 +24,9 @@ pub struct Answer {
     scope: Option<String>,
     retry_after: Option<Duration>,
     resource_metadata: Option<Arc<str>>,
-    /// What the sentence is about, where it is about something of this program's own.
+    /// Details for the client side, appended to the sentence.
     about: Option<String>,
-    /// More of `ErrorInfo`'s metadata.
+    /// Additional metadata of `ErrorInfo`.
     details: Vec<(&'static str, String)>,
 }
 
@@ -176,7 +176,7 @@ impl From<VerifyError> for Status {
 /// Returns the fixed sentence of a refusal. It never quotes the caller's text.
 fn sentence(denied: &Denied) -> &'static str {
     match &denied.0 {
-        Denial::MethodNotDeclared => "the method declares no policy, so nobody may call it",
+        Denial::MethodNotDeclared => "the method declares no policy, so every call is denied",
         Denial::CredentialsMissing => "a bearer token is required",
         Denial::CredentialsMalformed(_) => "the authorization is not one bearer token",
         Denial::ScopeInsufficient(_) => "the token lacks a scope that the method demands",
@@ -184,7 +184,7 @@ fn sentence(denied: &Denied) -> &'static str {
         Denial::TokenTooOld => "the token was issued too long ago for this method",
         Denial::Token(error) => match error.kind() {
             Unverified::KeyUnknown => "the token is signed by a key that its issuer does not publish",
-            Unverified::KeyUnavailable { .. } => "it cannot be known right now whether the token is good; try again",
+            Unverified::KeyUnavailable { .. } => "the token cannot be verified at the moment; try again",
             Unverified::AudienceMismatch => "the token was issued for another audience",
             Unverified::Expired => "the token has expired",
             Unverified::ClientNotTrusted => "the client may not call this method",

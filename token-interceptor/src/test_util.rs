@@ -1,4 +1,4 @@
-//! For tests: an issuer within the process, whose clock the test sets, and tokens of every kind of bad.
+//! Test utilities: an in-process issuer whose clock the test sets, and tokens with every kind of fault.
 //!
 //! ```
 //! use token_interceptor::{test_util::TestIssuer, token::UnverifiedToken};

@@ -100,7 +100,8 @@ impl VerifiedToken {
         &self.0.at_hand.client_id
     }
 
-    /// Returns `jti`: the token's ID, fit for logs. It is empty where it may be missing, like [`VerifiedToken::client_id`].
+    /// Returns `jti`: the token's ID, fit for logs. It is empty where it may be missing, like
+    /// [`VerifiedToken::client_id`].
     #[must_use]
     pub fn token_id(&self) -> &str {
         &self.0.at_hand.token_id

@@ -1,4 +1,4 @@
-//! What a dependent's build script is told: where the annotations are, for compilers other than the helper's.
+//! The build script metadata for dependents: the path of the annotations, for other Protobuf compilers.
 
 #[test]
 fn dependents_are_told_where_the_annotations_are() {

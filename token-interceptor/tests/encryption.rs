@@ -1,4 +1,5 @@
-//! Nested tokens, RFC 7516: opened by their audience alone, and for each check a token that fails only that one.
+//! Nested tokens, RFC 7516: only their audience decrypts them. For each check there is a token that fails
+//! only that one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -22,7 +23,7 @@ use tower::{ServiceBuilder, ServiceExt as _};
 
 const ISSUER: &str = "https://issuer.example";
 
-/// A key of an audience: PKCS#8 is the same for agreement and for signatures.
+/// A key of an audience. PKCS#8 is the same for agreement and for signatures.
 fn key() -> DecryptionKey {
     let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
     let body = base64::engine::general_purpose::STANDARD.encode(&*der);
@@ -52,13 +53,13 @@ impl World {
         self.key.public().encrypt(&self.issuer.token().sign()).unwrap()
     }
 
-    /// The label and the text for the log.
+    /// Returns the label and the text for the log.
     fn refused(&self, token: &str) -> (&'static str, String) {
         let error = self.verifier.verify(UnverifiedToken::new(token), "inventory", self.verifier.now()).unwrap_err();
         (error.label(), error.to_string())
     }
 
-    /// A good token with another header.
+    /// Returns a valid token with another header.
     fn with_header(&self, change: impl FnOnce(&mut Value)) -> String {
         let token = self.token();
         let (header, rest) = token.split_once('.').unwrap();
@@ -298,7 +299,7 @@ async fn the_server_layer_opens_a_token_and_hands_the_signed_one_on_for_exchange
         request.header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap()
     };
     let encrypted = key.public().encrypt(&signed).unwrap();
-    // The second time from the cache.
+    // The second time, the cache answers.
     for _ in 0..2 {
         let answer = service.clone().oneshot(call(&encrypted)).await.unwrap();
         assert_eq!(answer.status(), 200);

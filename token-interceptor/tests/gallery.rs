@@ -1,4 +1,4 @@
-//! The gallery of forged tokens: made afresh, as a data file, and against the layer.
+//! The gallery of forged tokens: generated, as a data file, and against the layer.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -24,7 +24,7 @@ fn verify(verifier: &Verifier, token: &Value) -> Result<(), &'static str> {
     verifier.verify(token, "inventory", verifier.now()).map(drop).map_err(|error| error.reason().as_reason())
 }
 
-/// By the machine's own clock, as in any other language.
+/// Uses the machine's own clock, as verifiers in other languages do.
 #[tokio::test]
 async fn the_published_gallery_gets_the_verdicts_that_it_names() {
     let published: Value = serde_json::from_str(PUBLISHED).unwrap();

@@ -1,4 +1,4 @@
-//! The HTTP client is bounded: plaintext, size, time, redirects.
+//! The bounds of the HTTP client: plaintext, size, time, redirects.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -34,7 +34,7 @@ fn refuses_plaintext_to_other_hosts() {
     named.check(&"http://issuer.example/".parse().unwrap()).unwrap();
 }
 
-/// A server that offers a document under one type alone.
+/// A server that offers a document under only one media type.
 async fn only(media_type: &'static str) -> Url {
     let answer = move |headers: axum::http::HeaderMap| async move {
         let accept = headers["accept"].to_str().unwrap().to_owned();
@@ -72,7 +72,7 @@ fn refuses_roots_that_are_not_certificates() {
     assert!(HttpClient::builder().extra_roots_pem("not a certificate").build().is_err());
 }
 
-/// A chain of one, and its key.
+/// Returns a certificate chain of one, and its key.
 fn certificate() -> (String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(["client.example".to_owned()]).unwrap();
@@ -145,7 +145,7 @@ async fn posts_forms_and_json() {
     assert_eq!(json.body, "application/json|Basic abc|{}");
 }
 
-/// A proxy that leads every CONNECT to `target`, and hands over the heads that it got.
+/// A proxy that connects every CONNECT to `target`, and records the request heads.
 async fn proxy(target: Url, answer: &'static str) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -181,7 +181,7 @@ async fn a_proxy_of_the_environment_is_asked_to_connect() {
     let head = heads.lock().unwrap()[0].clone();
     assert!(head.starts_with("CONNECT issuer.example:80 HTTP/1.1\r\nHost: issuer.example:80\r\n"), "{head}");
     assert!(head.contains("\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n"), "{head}");
-    // This machine is reached directly.
+    // This machine is reached directly, without the proxy.
     assert_eq!(client.get(&target).await.unwrap().body, "through");
     assert_eq!(heads.lock().unwrap().len(), 1);
 }
@@ -213,7 +213,7 @@ async fn a_proxy_is_asked_for_a_public_address_where_only_those_are_allowed() {
     let (address, heads) = proxy(target, CONNECTED).await;
     let builder = HttpClient::builder().plaintext(AllowPlaintext).public_addresses_only();
     let client = builder.proxies_from(move |name| (name == "ALL_PROXY").then(|| address.clone())).build().unwrap();
-    // What does not resolve here, or to no public address, is not the proxy's to resolve.
+    // The proxy does not get names that resolve to no public address here.
     for host in ["inside.invalid", "10.0.0.1", "[fd00::1]", "169.254.169.254"] {
         assert!(client.get(&format!("http://{host}/").parse().unwrap()).await.is_err(), "{host}");
     }

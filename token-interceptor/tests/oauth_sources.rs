@@ -25,12 +25,12 @@ use token_interceptor::{
     },
 };
 
-/// An OAuth server that notes what it is sent.
+/// An OAuth server that records its requests.
 #[derive(Default)]
 struct Server {
     url: Mutex<String>,
     posts: Mutex<Vec<Post>>,
-    /// What to answer in place of a token.
+    /// The error to answer with instead of a token.
     failure: Mutex<Option<(u16, &'static str, &'static str)>>,
     metadata_read: Mutex<Vec<&'static str>>,
     methods: Mutex<Vec<&'static str>>,
@@ -150,7 +150,7 @@ async fn an_endpoint_that_is_gone_is_looked_for_again() {
         source.fetch(&request()).await.unwrap();
         assert_eq!(server.metadata_read.lock().unwrap().len(), index + 2, "{status} {error}");
     }
-    // The endpoint's own refusal keeps it.
+    // The cached metadata survive the endpoint's own refusal.
     *server.failure.lock().unwrap() = Some((400, "", "invalid_scope"));
     source.fetch(&request()).await.unwrap_err();
     *server.failure.lock().unwrap() = None;

@@ -1,4 +1,4 @@
-//! Properties: whatever bytes arrive, nothing panics, and nothing but a good token is accepted.
+//! Properties: arbitrary bytes cause no panic, and only a valid token is accepted.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -90,7 +90,7 @@ proptest! {
     fn claims_without_a_meaning_are_let_through_unchanged(value in any_json()) {
         let token = ISSUER.token().claim("x", value.clone()).sign();
         let verified = VERIFIER.verify(UnverifiedToken::new(&token), "inventory", VERIFIER.now()).unwrap();
-        // Through text, as the token went: floating-point numbers are read as they were written.
+        // Parsed from text, as the token was, so that floating-point numbers compare equal.
         let written: Value = serde_json::from_str(&value.to_string()).unwrap();
         prop_assert_eq!(&verified.claims()["x"], &written);
     }

@@ -1,4 +1,4 @@
-//! The example program `protected_server`, as security tools meet it.
+//! The example program `protected_server`, as security tools see it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -33,7 +33,7 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
-/// The program, serving within the test.
+/// The program, running within the test.
 struct Program {
     channel: Channel,
 }
@@ -56,7 +56,7 @@ impl Program {
         Ok(client.ping(with(token)).await?.into_inner().client_id)
     }
 
-    /// The token becomes good within ten seconds.
+    /// Waits until the token is accepted, for ten seconds at most.
     async fn lets_in(&self, token: &str) {
         let let_in = tokio::time::timeout(Duration::from_secs(10), async {
             while self.ping(token).await.is_err() {
@@ -244,7 +244,7 @@ async fn undeclared_and_oddly_spelled_paths_reach_nothing() {
 
 #[tokio::test]
 async fn plaintext_to_another_host_is_refused_unless_it_is_named_insecure() {
-    // Not a loopback address to whoever reads it, and yet this machine to whoever connects.
+    // 0.0.0.0 is not a loopback address, but connects to this machine.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://0.0.0.0:{}", listener.local_addr().unwrap().port());
     let issuer = HttpIssuer::new(base, "", Metadata::OpenId);
@@ -276,7 +276,7 @@ fn help_names_the_path_of_every_method() {
     assert!(help.contains("/grpc.health.v1.Health/Check"), "{help}");
 }
 
-/// The program in a process of its own, ready; ended by its drop if by nothing else.
+/// The program in a process of its own, ready. Its drop ends it at the latest.
 struct Process {
     child: Child,
     address: String,
@@ -286,7 +286,7 @@ impl Process {
     fn start(issuer: &str, environment: &[(&str, &Path)]) -> Self {
         let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/protected_server");
         if !program.exists() {
-            // Only where these tests alone are run: `cargo test` builds the examples first.
+            // Needed only where these tests run alone: `cargo test` builds the examples first.
             let build = ["build", "--quiet", "--package", "token-interceptor", "--example", "protected_server"];
             assert!(Command::new(env!("CARGO")).args(build).status().unwrap().success());
         }
@@ -321,7 +321,7 @@ fn says_when_it_is_ready_and_ends_on_sigterm() {
     assert!(process.child.wait().unwrap().success());
 }
 
-/// A CA's certificate, and an identity that it vouches for as `localhost`; both PEM.
+/// Returns a CA's certificate, and an identity that it issued for `localhost`; both PEM.
 fn authority() -> (String, Identity) {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! A verifier outlives the runtime that it was built in, and needs none to be built.
+//! A verifier outlives the runtime that it was built in, and can be built without one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -20,7 +20,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// An issuer that serves from a thread of its own, for as long as the process lives.
+/// Starts an issuer in a thread of its own, for the life of the process.
 fn issuer() -> HttpIssuer {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -70,7 +70,7 @@ fn without_a_runtime_an_unknown_key_is_no_panic() {
     assert!(refused.is_transient());
 }
 
-/// The finding: a known key restarted nothing, so a withdrawn one was accepted until its tokens expired.
+/// The finding: a known key restarted nothing, so a withdrawn key was accepted until its tokens expired.
 #[test]
 fn a_withdrawn_key_is_found_out_after_the_runtime_has_ended() {
     let issuer = issuer();

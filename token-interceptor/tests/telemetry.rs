@@ -1,4 +1,4 @@
-//! What an operator sees of the layer: a span that names the caller, decisions counted by closed reason, and
+//! The layer's telemetry: a span that names the caller, decisions counted by a closed set of reasons, and
 //! never a token.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
@@ -21,7 +21,7 @@ use tonic::body::Body;
 use tower::{Layer as _, ServiceExt as _};
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
-/// A good call and five bad ones; the tokens that were presented.
+/// Makes a valid call and five invalid ones. Returns the presented tokens.
 fn calls() -> Vec<String> {
     let issuer = TestIssuer::new("https://issuer.example");
     let requirement = Requirement { all_scopes: vec!["read".into()].into(), ..Requirement::any_token() };
@@ -73,8 +73,8 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
-/// A second dispatcher, alive as long as the program. With one alone, an event's first thread decides for all
-/// threads whether it is ever recorded; and other tests' threads have no subscriber.
+/// A second dispatcher that lives as long as the program. With only one, the first thread of an event decides
+/// for all threads if it is ever recorded, and other tests' threads have no subscriber.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
 
 fn capture() -> (Vec<String>, String) {

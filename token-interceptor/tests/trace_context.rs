@@ -1,6 +1,6 @@
-//! Requests to an issuer carry the span that they are made in: over HTTP for tokens and keys, over gRPC for tokens.
+//! Requests to an issuer carry their span: over HTTP for tokens and keys, over gRPC for tokens.
 //!
-//! A program of its own: subscriber and propagation are the process's.
+//! A test program of its own, as subscriber and propagation are global to the process.
 
 #![allow(clippy::unwrap_used, reason = "one test program: what is unexpected fails the test")]
 
@@ -45,7 +45,7 @@ impl Injector for Fields<'_> {
     }
 }
 
-/// The spans that have ended, by what stands in `traceparent`.
+/// The ended spans, by the ID in `traceparent`.
 #[derive(Clone, Debug, Default)]
 struct Spans(Arc<Mutex<BTreeMap<String, String>>>);
 

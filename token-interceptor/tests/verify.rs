@@ -1,4 +1,4 @@
-//! For each check a token that fails only that check: one mutation of a good one.
+//! For each check, a token that fails only that check: one mutation of a valid one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -22,7 +22,7 @@ fn verify(verifier: &Verifier, token: &str) -> Result<VerifiedToken, &'static st
     verified.map_err(|error| error.label())
 }
 
-/// Applies one change to a good token, and tells which check refused it.
+/// Applies one change to a valid token. Returns the check that rejected it.
 fn refused(change: impl FnOnce(TokenBuilder) -> TokenBuilder) -> &'static str {
     let issuer = TestIssuer::new(ISSUER);
     verify(&issuer.verifier(), &issuer.token().sign()).unwrap();
@@ -96,7 +96,7 @@ fn rejects_tokens_that_are_not_three_parts() {
 fn rejects_base64_in_any_other_spelling() {
     let issuer = TestIssuer::new(ISSUER);
     let good = issuer.token().sign();
-    // 64 bytes leave four bits unused in the last character: only one of sixteen spellings is canonical.
+    // 64 bytes leave four unused bits in the last character, and only one of sixteen spellings is canonical.
     let last = good.chars().last().unwrap();
     let sibling = ['A', 'Q', 'g', 'w'].iter().position(|c| *c == last).map(|at| ["B", "R", "h", "x"][at]).unwrap();
     let trailing_bits = format!("{}{sibling}", &good[..good.len() - 1]);
@@ -204,7 +204,7 @@ fn rejects_a_key_id_that_is_not_published() {
     assert_eq!(refused(|token| token.header("kid", 7)), "malformed");
 }
 
-/// A verifier of `first` that holds these keys.
+/// Returns a verifier that has these keys for `first`.
 fn holding(first: &TestIssuer, jwks: &[String]) -> Verifier {
     let keys = KeySet::from_jwks_one_by_one(jwks.iter().map(String::as_str));
     let trusted = TrustedIssuer::fixed(ISSUER, keys).unwrap();
@@ -459,7 +459,7 @@ fn the_reasons_are_those_of_the_contract() {
 }
 
 mod key_sets {
-    //! What a key set may not contain, and what it may contain without harm.
+    //! Forbidden and harmless contents of a key set.
 
     use super::*;
 
@@ -471,7 +471,7 @@ mod key_sets {
         serde_json::from_str(&TestIssuer::new(ISSUER).key().public_jwk().to_json()).unwrap()
     }
 
-    /// The key with one member replaced.
+    /// Returns the key with one member replaced.
     fn with(name: &str, value: Value) -> Value {
         let mut jwk = jwk();
         jwk[name] = value;
@@ -530,7 +530,7 @@ mod key_sets {
         base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, octets)
     }
 
-    /// RFC 7518 section 6.3.1.1 names the habit and forbids it; half of the sets that Java makes have it.
+    /// RFC 7518 section 6.3.1.1 forbids the habit, but half of the key sets from Java have it.
     #[test]
     fn leading_zero_octets_of_rsa_numbers_are_ignored() {
         let modulus = [0xd5; 256];
@@ -652,7 +652,7 @@ fn identity_tokens_need_no_client_id_and_no_jti_and_are_of_their_own_types_alone
     assert_eq!(verify(&untyped, &good().header("typ", "at+jwt").sign()).unwrap_err(), "type");
 }
 
-/// A verifier that reads its issuer's tokens as those of another maker.
+/// Returns a verifier that treats its issuer as foreign.
 fn of_another_maker(issuer: &TestIssuer, change: impl FnOnce(TrustedIssuer) -> TrustedIssuer) -> Verifier {
     let trusted = change(issuer.trusted());
     Verifier::builder().issuer(trusted).clock(issuer.clock()).build().unwrap()

@@ -1,5 +1,5 @@
-//! The inventory service: handlers that know their caller, and a server that enforces what the `.proto`
-//! declares.
+//! The inventory service: handlers that know their caller, and a server that enforces the policy in its
+//! `.proto`.
 
 use std::sync::Mutex;
 
@@ -25,12 +25,12 @@ pub mod pb {
     tonic::include_proto!("inventory.v1");
     /// The policy of each method.
     pub static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::include_policy!();
-    /// The contract itself, to hold the policy against.
+    /// The descriptors of the contract, to check the policy against.
     pub const DESCRIPTOR_SET: &[u8] = token_proto::include_descriptor_set!();
 }
 
-/// Serves the inventory until it is dropped, to callers with tokens of this issuer; over TLS, given an
-/// identity.
+/// Serves the inventory until it is dropped, to callers with tokens of this issuer. With an identity it
+/// serves over TLS.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub async fn serve(
     http: HttpClient,
     identity: Option<Identity>,
 ) -> anyhow::Result<()> {
-    // Found by discovery; the keys are fetched now and kept fresh from here on.
+    // The issuer is found by discovery. Its keys are fetched now and refreshed from then on.
     let verifier = Verifier::builder().issuer(TrustedIssuer::discover(issuer)?.http_client(http)).build()?;
     // A method without a policy, or a policy without a method, is an error at start-up.
     let policy = Policy::new(pb::POLICY)?.serves(pb::DESCRIPTOR_SET, &[SERVICE_NAME])?;
@@ -52,7 +52,7 @@ pub async fn serve(
     server
         .layer(AuthorizationLayer::new(verifier, policy))
         .add_service(InventoryServiceServer::new(Inventory::default()))
-        // Without it an answer waits for the acknowledgement of its head: 40 ms.
+        // Otherwise an answer waits up to 40 ms for the acknowledgement of its head.
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await?;
     Ok(())
@@ -83,7 +83,7 @@ impl InventoryService for Inventory {
     type ListItemsStream = ReceiverStream<Result<pb::ListItemsResponse, Status>>;
 
     async fn get_item(&self, request: Request<pb::GetItemRequest>) -> Result<Response<pb::GetItemResponse>, Status> {
-        // The layer has verified the token and checked the scope; a handler only reads who it is.
+        // The layer has verified the token and checked the scope. A handler only reads the caller.
         let asked_by = Caller::of(&request)?.client_id().to_owned();
         let sku = request.into_inner().sku;
         let item = self.items().into_iter().find(|item| item.sku == sku);

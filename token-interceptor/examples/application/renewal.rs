@@ -1,4 +1,4 @@
-//! Calls that go on while their token is renewed, and what the slowest of them took.
+//! Calls that go on while their token is renewed, and the time of the slowest.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -14,14 +14,14 @@ use tonic::transport::Channel;
 
 use crate::application::pb::{GetItemRequest, inventory_service_client::InventoryServiceClient};
 
-/// The lifetime that is asked for.
+/// The lifetime that is requested.
 pub const LIFETIME: Duration = Duration::from_secs(6);
 /// The extra time that each request for a token takes.
 const DELAY: Duration = Duration::from_millis(500);
-/// Calls under way at any time.
+/// Calls in flight at any time.
 const CONCURRENCY: usize = 8;
 
-/// A source that takes its time, and counts.
+/// A slow source that counts its requests.
 pub struct Slow<S> {
     source: S,
     fetched: AtomicU32,
@@ -51,7 +51,7 @@ impl<S: TokenSource> TokenSource for Slow<S> {
     }
 }
 
-/// Calls without a pause for `time`, and says how it went.
+/// Calls without a pause for `time`, and returns a summary.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! The issuer and the client, from three places: flags, then environment, then the files that `token-server dev` leaves.
+//! The settings of issuer and client: flags first, then the environment, then the files of `token-server
+//! dev`.
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
@@ -24,7 +25,7 @@ pub struct IssuerFlags {
     ca: Option<PathBuf>,
 }
 
-/// An issuer, and how to speak to it.
+/// An issuer, and the means to connect to it.
 #[derive(Clone, Debug)]
 pub struct Issuer {
     /// The issuer identifier.
@@ -34,11 +35,11 @@ pub struct Issuer {
 }
 
 impl IssuerFlags {
-    /// Reads what is there.
+    /// Reads the settings.
     ///
     /// # Errors
     ///
-    /// With the next step, when no issuer is named and none has been set up.
+    /// When no issuer is named and none has been set up. The error names the next step.
     pub fn read(&self) -> Result<Issuer> {
         let file = self.state_dir.join("example.env");
         let values = fs::read_to_string(&file).map(|text| parse(&text)).unwrap_or_default();
@@ -54,11 +55,11 @@ impl IssuerFlags {
 }
 
 impl Issuer {
-    /// The client's identifier and secret, unless flags or environment name others.
+    /// Returns the client's identifier and secret, unless flags or environment name others.
     ///
     /// # Errors
     ///
-    /// When neither does.
+    /// When there is none.
     pub fn client(&self, id: Option<String>, secret: Option<String>) -> Result<(String, String)> {
         let value = |given: Option<String>, name: &str| {
             let found = given.or_else(|| self.values.get(name).cloned());
@@ -67,7 +68,7 @@ impl Issuer {
         Ok((value(id, "TOKEN_CLIENT_ID")?, value(secret, "TOKEN_CLIENT_SECRET")?))
     }
 
-    /// Over gRPC.
+    /// Connects over gRPC.
     ///
     /// # Errors
     ///
@@ -76,7 +77,7 @@ impl Issuer {
         self.trusted(&self.url)
     }
 
-    /// Another server, whose certificate is of the same CA.
+    /// Connects to another server, whose certificate is of the same CA.
     ///
     /// # Errors
     ///
@@ -92,7 +93,7 @@ impl Issuer {
         }
     }
 
-    /// Over HTTP.
+    /// Connects over HTTP.
     ///
     /// # Errors
     ///
@@ -106,13 +107,13 @@ impl Issuer {
         builder.build().context("The CA cannot be used")
     }
 
-    /// The advice when the issuer does not answer.
+    /// Returns the advice when the issuer does not answer.
     pub fn not_there(&self) -> String {
         format!("The issuer does not answer: {}\n{START}", self.url)
     }
 }
 
-/// `NAME=value` by line, as a shell would source it.
+/// Reads `NAME=value` lines, as a shell would source them.
 fn parse(text: &str) -> HashMap<String, String> {
     let lines =
         text.lines().map(|line| line.trim().trim_start_matches("export ")).filter(|line| !line.starts_with('#'));

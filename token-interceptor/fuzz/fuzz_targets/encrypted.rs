@@ -1,7 +1,7 @@
-//! Whatever is presented as an encrypted token: no panic, and never accepted, as no input is signed.
+//! Arbitrary encrypted tokens: no panic, and none is accepted, as no input is signed.
 //!
-//! A third of the inputs are taken as the header, and a third are encrypted to the verifier's own key, so
-//! that what lies behind the encryption is reached too.
+//! A third of the inputs serve as the header. A third are encrypted to the verifier's own key, to reach the
+//! code behind the decryption.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use libfuzzer_sys::fuzz_target;
 use token_interceptor::{encryption::DecryptionKey, test_util::TestIssuer, token::UnverifiedToken, verify::Verifier};
 
-/// Bob's, of RFC 7518 appendix C.
+/// Bob's key of RFC 7518 appendix C.
 static KEY: LazyLock<DecryptionKey> = LazyLock::new(|| {
     let jwk = r#"{"kty":"EC","crv":"P-256","x":"weNJy2HscCSM6AEDTDg04biOvhFhyyWvOHQfeF_PxMQ",
         "y":"e8lnCO-AlStT-NJVX-crhB7QRYhiix03illJOVAOyck","d":"VEmDZpDXXK8p8N0Cndsxs924q6nS1RXFASRl6BfUqdw"}"#;

@@ -1,5 +1,5 @@
-//! The issuer's reading of `application/x-www-form-urlencoded`: never a panic, and what it reads is what a
-//! writer of the same text would have meant.
+//! The issuer's parser of `application/x-www-form-urlencoded`: no panic, and the parsed values survive a
+//! round trip.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ mod form;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(pairs) = form::pairs(body).collect::<Result<Vec<_>, _>>() else { return };
-    // Written again and read again, it is the same.
+    // Written and parsed again, it is the same.
     let mut written = url::form_urlencoded::Serializer::new(String::new());
     written.extend_pairs(&pairs);
     let written = written.finish();

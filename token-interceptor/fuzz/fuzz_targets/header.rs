@@ -1,4 +1,4 @@
-//! Whatever stands in `authorization`, once or several times: read or refused, never a panic.
+//! Arbitrary `authorization` fields, one or several: accepted or rejected, without a panic.
 
 #![no_main]
 

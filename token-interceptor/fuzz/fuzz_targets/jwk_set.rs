@@ -1,4 +1,4 @@
-//! Whatever a key set endpoint answers: read or refused, never a panic, and every key is used or skipped.
+//! Arbitrary answers of a key set endpoint: no panic, and every key is either used or skipped.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
-//! Whatever is presented as a token: no panic, and never accepted, as no input knows the key.
+//! Arbitrary tokens: no panic, and none is accepted, as no input knows the key.
 //!
-//! Half of the inputs are taken as header and claims and are signed, so that what lies behind the signature
-//! is reached too.
+//! Half of the inputs serve as header and claims and are signed, to reach the code behind the signature
+//! check.
 
 #![no_main]
 

@@ -71,7 +71,7 @@ impl Described {
                 faults.insert(format!("{service}: the descriptor set does not describe it"));
             }
             for path in methods.into_iter().filter(|path| !declared.contains_key(path.as_str())) {
-                faults.insert(format!("{path}: is served without a policy, so nobody could call it"));
+                faults.insert(format!("{path}: is served without a policy, so every call is denied"));
             }
         }
         for (path, demand) in declared.iter().filter(|(path, _)| !path.starts_with("/grpc.health.v1.Health/")) {

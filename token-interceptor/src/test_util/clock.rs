@@ -7,19 +7,19 @@ use std::{
 
 use crate::clock::Clock;
 
-/// A clock under the test's control. Begins at 2026-01-01T00:00:00Z.
+/// A clock that the test controls. It begins at 2026-01-01T00:00:00Z.
 #[derive(Debug)]
 pub struct FakeClock(AtomicU64);
 
 const START_MILLIS: u64 = 1_767_225_600_000;
 
 impl FakeClock {
-    /// Lets time pass, all at once.
+    /// Advances the time in one step.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(millis(by), Ordering::SeqCst);
     }
 
-    /// Sets the clock back, as somebody may do with a real one.
+    /// Sets the clock back, as an operator may do with a real one.
     pub fn rewind(&self, by: Duration) {
         self.0.fetch_sub(millis(by), Ordering::SeqCst);
     }

@@ -1,8 +1,8 @@
-//! A gallery of forged tokens: every way that is known to fool verifiers, each with the verdict that it
-//! deserves. RFC 8725; RFC 9068 section 4.
+//! A gallery of forged tokens: every known way to fool a verifier, each with the expected verdict. RFC 8725;
+//! RFC 9068 section 4.
 //!
-//! [`gallery`] makes them afresh for a test's own issuer. `testdata/forgeries.json` has them as one data file,
-//! for a verifier in any language; `cargo run --example forgeries` writes it anew.
+//! [`gallery`] generates them for a test's own issuer. `testdata/forgeries.json` holds them as one data file,
+//! for verifiers in any language. `cargo run --example forgeries` writes that file again.
 
 mod assertion;
 mod claims;
@@ -18,47 +18,47 @@ pub use assertion::assert_refuses_all_forgeries;
 
 use super::{TestIssuer, TokenBuilder};
 
-/// 2100-01-01T00:00:00Z: what the clock shows plays no part, except where a forgery is about time.
+/// 2100-01-01T00:00:00Z, so that the clock matters only for forgeries about time.
 pub(super) const FAR: u64 = 4_102_444_800;
 
-/// A token that must be refused.
+/// A token that a verifier must reject.
 #[derive(Clone, Debug, Serialize)]
 pub struct Forgery {
-    /// What it is called: stable, so that a verifier's exceptions can name it.
+    /// The name. It is stable, so that a verifier's exceptions can refer to it.
     pub name: &'static str,
-    /// Why it must be refused, or whom it fooled.
+    /// The reason to reject it, or a verifier that it fooled.
     pub why: &'static str,
     /// The token itself.
     pub token: String,
-    /// The reason that this crate's verifier gives; any refusal will do elsewhere.
+    /// The reason that this crate's verifier gives. Other verifiers may give another.
     pub reason: &'static str,
 }
 
-/// Good and forged tokens of one issuer, with the key set to verify them by.
+/// Valid and forged tokens of one issuer, with the key set to verify them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gallery {
-    /// The issuer that a verifier has to trust, exactly.
+    /// The issuer that a verifier has to trust, byte for byte.
     pub issuer: String,
-    /// The audience that it stands for.
+    /// The audience that the verifier accepts.
     pub audience: String,
-    /// The issuer's JWK Set. Not every key in it may be used.
+    /// The issuer's JWK Set. Some of its keys must not be used.
     pub jwks: Value,
-    /// Tokens that must be accepted: a verifier that refuses everything proves nothing.
+    /// Tokens that a verifier must accept: one that rejects everything proves nothing.
     pub good: Vec<Good>,
-    /// Tokens that must be refused.
+    /// Tokens that a verifier must reject.
     pub forgeries: Vec<Forgery>,
 }
 
-/// A token that must be accepted.
+/// A token that a verifier must accept.
 #[derive(Clone, Debug, Serialize)]
 pub struct Good {
-    /// What it is called.
+    /// The name.
     pub name: &'static str,
     /// The token itself.
     pub token: String,
 }
 
-/// What the forgers of each kind work with.
+/// The keys and claims that the forgers work with.
 struct Workshop<'a> {
     issuer: &'a TestIssuer,
     audience: &'a str,
@@ -69,10 +69,10 @@ struct Workshop<'a> {
     forgeries: Vec<Forgery>,
 }
 
-/// A symmetric key that stands in the issuer's key set, as no key set's should.
-const SHARED_SECRET: &[u8; 32] = b"not a secret, anybody can see it";
+/// A symmetric key in the issuer's key set, where none belongs.
+const SHARED_SECRET: &[u8; 32] = b"not a secret: it is public text.";
 
-/// Everything that a verifier of `issuer` has to refuse, for `audience`.
+/// Returns everything that a verifier of `issuer` has to reject, for `audience`.
 #[must_use]
 pub fn gallery(issuer: &TestIssuer, audience: &str) -> Gallery {
     let workshop = |issuer| Workshop {
@@ -97,7 +97,7 @@ pub fn gallery(issuer: &TestIssuer, audience: &str) -> Gallery {
 }
 
 impl Workshop<'_> {
-    /// A good token, to be spoilt.
+    /// Returns a valid token, to be spoilt.
     fn token(&self) -> TokenBuilder {
         self.issuer.token().audience(self.audience).claim("exp", FAR)
     }

@@ -1,4 +1,4 @@
-//! The issuer within the process, as where an application's client layer takes its tokens from.
+//! The in-process issuer as a token source for an application's client layer.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use super::TestIssuer;
 use crate::source::{AccessToken, IssuedToken, SourceError, TokenRequest, TokenSource};
 
-/// As long as the tokens of [`TestIssuer::token`] are good for.
+/// The lifetime of the tokens of [`TestIssuer::token`].
 const LIFETIME: Duration = Duration::from_secs(300);
 
-/// Tokens of a [`TestIssuer`], for whatever audience and scopes are asked for: [`TestIssuer::source`].
+/// A source of a [`TestIssuer`]'s tokens, for any requested audience and scopes: [`TestIssuer::source`].
 #[derive(Clone, Debug)]
 pub struct TestSource {
     issuer: TestIssuer,
@@ -22,7 +22,7 @@ impl TestSource {
         Self { issuer, client_id: "orders".to_owned() }
     }
 
-    /// Issues to this client in place of `orders`.
+    /// Issues to this client instead of `orders`.
     #[must_use]
     pub fn client(mut self, client_id: &str) -> Self {
         client_id.clone_into(&mut self.client_id);

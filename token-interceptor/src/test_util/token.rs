@@ -1,4 +1,4 @@
-//! Tokens: good ones, and any mutation of them.
+//! Test tokens: valid ones, and any mutation of them.
 
 use std::{
     sync::{
@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::signature::SigningKey;
 
-/// A token in the making. Every method changes one thing; [`TokenBuilder::sign`] signs what came of it, so
-/// the signature is good unless the test takes care that it is not.
+/// A token in the making. Each method changes one thing, and [`TokenBuilder::sign`] signs the result. So the
+/// signature is valid unless the test spoils it.
 #[derive(Clone, Debug)]
 pub struct TokenBuilder {
     header: Map<String, Value>,
@@ -25,7 +25,7 @@ pub struct TokenBuilder {
     now: u64,
 }
 
-/// Every token has a `jti` of its own.
+/// Counts the tokens, so that each has a `jti` of its own.
 static TOKENS: AtomicU64 = AtomicU64::new(1);
 
 impl TokenBuilder {
@@ -49,7 +49,7 @@ impl TokenBuilder {
         self.claim("aud", audience)
     }
 
-    /// Sets `scope`: names with spaces between.
+    /// Sets `scope`, names separated by spaces.
     #[must_use]
     pub fn scope(self, scope: &str) -> Self {
         self.claim("scope", scope)
@@ -61,7 +61,7 @@ impl TokenBuilder {
         self.claim("client_id", client_id).claim("sub", client_id)
     }
 
-    /// Sets `exp`, counted from now.
+    /// Sets `exp`, relative to now.
     #[must_use]
     pub fn expires_in(self, lifetime: Duration) -> Self {
         let expires_at = self.now + lifetime.as_secs();
@@ -75,7 +75,7 @@ impl TokenBuilder {
         self
     }
 
-    /// Leaves a claim out.
+    /// Removes a claim.
     #[must_use]
     pub fn without_claim(mut self, name: &str) -> Self {
         self.claims.remove(name);
@@ -89,40 +89,40 @@ impl TokenBuilder {
         self
     }
 
-    /// Leaves a header parameter out.
+    /// Removes a header parameter.
     #[must_use]
     pub fn without_header(mut self, name: &str) -> Self {
         self.header.remove(name);
         self
     }
 
-    /// Puts these bytes in place of the header.
+    /// Replaces the header by these bytes.
     #[must_use]
     pub fn raw_header(mut self, header: impl Into<Vec<u8>>) -> Self {
         self.raw_header = Some(header.into());
         self
     }
 
-    /// Puts these bytes in place of the claims.
+    /// Replaces the claims by these bytes.
     #[must_use]
     pub fn raw_claims(mut self, claims: impl Into<Vec<u8>>) -> Self {
         self.raw_claims = Some(claims.into());
         self
     }
 
-    /// The header as JSON text.
+    /// Returns the header as JSON text.
     #[must_use]
     pub fn header_json(&self) -> String {
         Value::Object(self.header.clone()).to_string()
     }
 
-    /// The claims as JSON text.
+    /// Returns the claims as JSON text.
     #[must_use]
     pub fn claims_json(&self) -> String {
         Value::Object(self.claims.clone()).to_string()
     }
 
-    /// The first two parts, as they are signed.
+    /// Returns the first two parts, as they are signed.
     #[must_use]
     pub fn unsigned(&self) -> String {
         let header = self.raw_header.clone().unwrap_or_else(|| self.header_json().into_bytes());
@@ -130,13 +130,13 @@ impl TokenBuilder {
         format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
     }
 
-    /// The token, signed by the issuer's key.
+    /// Returns the token, signed by the issuer's key.
     #[must_use]
     pub fn sign(&self) -> String {
         self.sign_with(&self.key)
     }
 
-    /// The token, signed by another key; its header still names the issuer's.
+    /// Returns the token, signed by another key. Its header still names the issuer's key.
     #[must_use]
     pub fn sign_with(&self, key: &SigningKey) -> String {
         let unsigned = self.unsigned();

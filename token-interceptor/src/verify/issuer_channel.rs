@@ -43,8 +43,8 @@ impl From<String> for IssuerChannel {
 }
 
 impl IssuerChannel {
-    /// Takes a channel of the program's own, whose destination and safety the program vouches for. Keys that come in
-    /// plaintext from another machine may be an attacker's, so the program has to name the danger.
+    /// Takes a channel of the program's own, whose destination and safety the program vouches for. Keys that
+    /// come in plaintext from another machine may be an attacker's, so the program has to name the danger.
     #[must_use]
     pub fn of_channel(channel: Channel, _: danger::AllowPlaintext) -> Self {
         Self(Reach::Channel(channel))

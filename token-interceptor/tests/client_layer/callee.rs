@@ -1,4 +1,4 @@
-//! The called service: notes which token each call came with, and refuses as its switch says.
+//! The called service: records each call's token, and refuses calls as its switch says.
 
 use std::{
     convert::Infallible,
@@ -26,19 +26,19 @@ use crate::inventory::{
     inventory_service_server::{InventoryService, InventoryServiceServer},
 };
 
-/// What becomes of a call whose token is `token-1`.
+/// The fate of a call whose token is `token-1`.
 #[derive(Clone, Debug, Default)]
 pub enum Verdict {
-    /// Let through, as every other.
+    /// Admitted, like every other call.
     #[default]
     Accept,
     /// Refused by the layer, with our reason.
     Refuse(ErrorReason),
-    /// The same for every token that comes.
+    /// Refused for every token.
     RefuseAll(ErrorReason),
-    /// The handler's own UNAUTHENTICATED, which is not ours.
+    /// The handler's own UNAUTHENTICATED, without our reason.
     HandlerSays,
-    /// The handler runs, and then answers with our reason: about another token.
+    /// The handler runs and then answers with our reason, about another token.
     HandlerRefuses(ErrorReason),
     /// A stream that begins, and ends with our reason in its trailers.
     CutStream(ErrorReason),
@@ -67,14 +67,14 @@ impl Callee {
         self.attempts.lock().unwrap().clone()
     }
 
-    /// The tokens that calls came with, in order, each once in a row.
+    /// Returns the tokens of the calls, in order, without adjacent repeats.
     pub fn tokens(&self) -> Vec<Option<String>> {
         let mut tokens: Vec<_> = self.attempts().into_iter().map(|attempt| attempt.token).collect();
         tokens.dedup();
         tokens
     }
 
-    /// How often a handler ran.
+    /// Returns the number of handler runs.
     pub fn handled(&self) -> usize {
         self.handled.load(Ordering::SeqCst)
     }
@@ -105,7 +105,7 @@ impl Callee {
     }
 }
 
-/// The field by which a server layer marks its own refusals.
+/// The field that marks a server layer's own refusals.
 pub const MARK: &str = "token-refused";
 
 pub fn router(callee: Arc<Callee>) -> Router {
@@ -113,7 +113,7 @@ pub fn router(callee: Arc<Callee>) -> Router {
     Server::builder().add_service(Gate { service, callee })
 }
 
-/// Refuses in place of the service and marks that, as the server layer does.
+/// Refuses instead of the service and marks the refusal, as the server layer does.
 #[derive(Clone)]
 struct Gate {
     service: InventoryServiceServer<Service>,

@@ -1,4 +1,4 @@
-//! Calls that are dropped, handles that are dropped, runtimes that are gone.
+//! Dropped calls, dropped handles, and runtimes that have ended.
 
 use std::{
     sync::{
@@ -29,7 +29,7 @@ fn a_call_that_is_dropped_does_not_take_the_request_with_it() {
     });
 }
 
-/// Counts requests; every clone lives as long as somebody may still ask.
+/// Counts requests. A clone lives as long as a request may still come.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicUsize>);
 
@@ -56,7 +56,7 @@ struct Panicking;
 #[async_trait::async_trait]
 impl TokenSource for Panicking {
     async fn fetch(&self, _: &TokenRequest) -> Result<IssuedToken, SourceError> {
-        panic!("a bug in somebody's source")
+        panic!("a bug in a source")
     }
 }
 
@@ -98,7 +98,7 @@ fn a_token_outlives_its_runtime() {
     let token = fresh(source.clone());
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime().block_on(token.get()).unwrap();
-    // The first runtime is gone, its task with it; the token in hand is as good as before.
+    // The first runtime and its task are gone. The cached token is still valid.
     assert_eq!(token.now().unwrap().expose(), "token-0");
     assert_eq!(runtime().block_on(token.get()).unwrap().expose(), "token-0");
     assert_eq!(source.0.load(Ordering::SeqCst), 1);

@@ -1,4 +1,5 @@
-//! A chain of services: the shop calls the inventory on behalf of whom it serves, and its handlers do not know.
+//! A chain of services: the shop calls the inventory on behalf of its callers, without help from its
+//! handlers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +26,7 @@ use crate::{
     simulated::{channel, connections},
 };
 
-/// A service in front of the inventory: each handler asks the inventory, and that is all.
+/// A service in front of the inventory. Each handler calls the inventory and does nothing else.
 struct Shop(Client);
 
 #[tonic::async_trait]
@@ -58,7 +59,7 @@ impl InventoryService for Shop {
         }
     }
 
-    /// Asks the inventory while the stream is being read.
+    /// Calls the inventory while the stream is being read.
     async fn list_items(&self, _: Request<pb::ListItemsRequest>) -> Result<Response<Self::ListItemsStream>, Status> {
         let mut inventory = self.0.clone();
         let items = stream::once(async move {
@@ -68,7 +69,7 @@ impl InventoryService for Shop {
         Ok(Response::new(items.boxed()))
     }
 
-    /// Asks the inventory from a task of its own.
+    /// Calls the inventory from a task of its own.
     async fn delete_item(&self, _: Request<pb::DeleteItemRequest>) -> Result<Response<pb::DeleteItemResponse>, Status> {
         let mut inventory = self.0.clone();
         let task = tokio::spawn(async move { inventory.get_item(pb::GetItemRequest::default()).await });
@@ -177,7 +178,7 @@ fn a_stream_too_is_on_behalf_of_its_caller() {
 #[test]
 fn without_a_caller_there_is_no_call() {
     simulate(|mut shop, users, issuer, callee| async move {
-        // A public method has no caller, and a spawned task has lost it.
+        // A public method has no caller, and a spawned task has lost its caller.
         let status = shop.get_opening_hours(pb::GetOpeningHoursRequest {}).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition);
         let (request, _) = as_user(&users, "alice", pb::DeleteItemRequest::default());

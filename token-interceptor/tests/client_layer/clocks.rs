@@ -17,7 +17,7 @@ const TEN_MINUTES_MILLIS: i64 = 10 * 60 * 1000;
 fn after_a_suspension_a_fresh_token_comes_first() {
     simulate(Duration::from_secs(20), |world| async move {
         call(world.client.clone()).await.0.unwrap();
-        // Two hours pass, of which monotonic time knows nothing.
+        // Two hours pass on the wall clock, but not on the monotonic clock.
         world.clock.jump(TWO_HOURS_MILLIS);
         call(world.client.clone()).await.0.unwrap();
         assert_eq!(world.callee.tokens(), [Some("token-1".into()), Some("token-2".into())]);

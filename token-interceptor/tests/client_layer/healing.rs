@@ -1,4 +1,4 @@
-//! After any class of error there is a token again soon, on the same channel.
+//! After any class of error, the same channel soon has a token again.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn failing(reason: ErrorReason) -> Behaviour {
     Behaviour::Fail(Duration::ZERO, Answer::new(reason, "no"))
 }
 
-/// From the time that the issuer is well again until calls succeed, when they are made every now and then.
+/// Returns the time from the issuer's recovery until calls succeed again.
 async fn healed_in(world: &World) -> Duration {
     let recovered = Instant::now();
     while call(world.client.clone()).await.0.is_err() {
@@ -51,7 +51,7 @@ fn every_class_of_error_heals_within_30_s() {
         simulate_coarsely(Duration::from_secs(400), |world| async move {
             world.issuer.set(behaviour.clone());
             call(world.client.clone()).await.0.unwrap_err();
-            // Long enough for the pauses to have grown to their longest.
+            // Long enough for the pauses to reach their maximum.
             sleep(Duration::from_secs(120)).await;
             world.issuer.set(Behaviour::Issue);
             let took = healed_in(&world).await;
@@ -83,7 +83,7 @@ fn an_issuer_that_recovers_just_after_an_attempt_hung_heals_within_30_s() {
         while world.issuer.requests() == attempts {
             sleep(Duration::from_millis(20)).await;
         }
-        // The attempt that hangs still hangs; the next is answered.
+        // The hanging attempt still hangs. The next one is answered.
         world.issuer.set(Behaviour::Issue);
         let took = healed_in(&world).await;
         assert!(took < HEALED + Duration::from_secs(1), "{took:?}");

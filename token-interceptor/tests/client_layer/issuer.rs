@@ -1,4 +1,4 @@
-//! An issuer that does as it is told, and counts.
+//! An issuer that the test controls, and that counts requests.
 
 use std::{
     sync::{
@@ -18,18 +18,18 @@ use tonic::{
     transport::{Server, server::Router},
 };
 
-/// What the issuer does with the next requests.
+/// The issuer's behaviour for the next requests.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
     /// Answers with a token at once.
     Issue,
-    /// The same, late.
+    /// Answers with a token after a delay.
     Stall(Duration),
-    /// Answers no, or not now.
+    /// Answers with an error after a delay.
     Fail(Duration, Answer),
-    /// What a broken proxy in between may answer.
+    /// Answers like a broken proxy in between.
     Broken(tonic::Code),
-    /// A token that cannot be sent.
+    /// Answers with a token that cannot be sent.
     Garbage,
 }
 
@@ -60,7 +60,7 @@ impl Issuer {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// Lifetime, and when to renew.
+    /// Sets the lifetime, and the time of renewal.
     pub fn lifetime(&self, expires_in: u64, refresh_after: u64) {
         *self.lifetime.lock().unwrap() = (Duration::from_secs(expires_in), Duration::from_secs(refresh_after));
     }
@@ -69,7 +69,7 @@ impl Issuer {
         self.asked.lock().unwrap().len()
     }
 
-    /// What was asked for, in words.
+    /// Returns the requests, as text.
     pub fn asked_for(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         asked
@@ -78,7 +78,7 @@ impl Issuer {
             .collect()
     }
 
-    /// How long the client left the issuer alone, each time.
+    /// Returns the pauses between requests.
     pub fn pauses(&self) -> Vec<Duration> {
         let asked = self.asked.lock().unwrap();
         asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect()

@@ -1,5 +1,5 @@
-//! The client layer, on the real stack over a simulated network: time is virtual, so an outage of an hour takes
-//! a moment, and nothing here sleeps.
+//! The client layer, on the real stack over a simulated network. Time is virtual, so an outage of an hour
+//! takes a moment, and no test sleeps.
 
 #![allow(
     unreachable_pub,
@@ -30,8 +30,8 @@ mod secrecy;
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
 pub mod inventory {
     tonic::include_proto!("inventory.v1");
-    /// What its methods demand.
+    /// The policy of its methods.
     pub static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::include_policy!();
-    /// How it describes itself.
+    /// Its descriptors.
     pub static DESCRIPTOR_SET: &[u8] = token_proto::include_descriptor_set!();
 }

@@ -26,14 +26,14 @@ use crate::{
     simulated::{channel, connections},
 };
 
-/// One way, always. A call takes two of these, a new connection one more.
+/// The latency of one message. A call takes two of these, a new connection one more.
 pub const LATENCY: Duration = Duration::from_millis(1);
-/// A call that nothing delays is over by then.
+/// The longest time of a call without delay.
 pub const UNDELAYED: Duration = Duration::from_millis(8);
 
 pub type Client = InventoryServiceClient<Attach<Channel>>;
 
-/// What a test holds: both servers' switches, and the client's clock.
+/// The test's handles: both servers' switches, and the client's clock.
 #[derive(Clone)]
 pub struct World {
     pub issuer: Arc<Issuer>,
@@ -43,7 +43,7 @@ pub struct World {
     pub client: Client,
 }
 
-/// Runs `test` as the client, for at most so much virtual time, to the millisecond.
+/// Runs `test` as the client, for at most `duration` of virtual time, in steps of 1 ms.
 pub fn simulate<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
 where
     F: Future<Output = ()> + 'static,
@@ -51,7 +51,7 @@ where
     run(duration, Duration::from_millis(1), test);
 }
 
-/// The same for what takes minutes, in steps of 20 ms.
+/// Runs a longer test like `simulate`, in steps of 20 ms.
 pub fn simulate_coarsely<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
 where
     F: Future<Output = ()> + 'static,
@@ -99,7 +99,7 @@ impl World {
         Self { issuer, callee, clock, tokens, client }
     }
 
-    /// The layer of a program that knows no policy.
+    /// Returns the layer of a program without a policy.
     pub fn without_policy() -> TokenLayer {
         let reach = IssuerBuilder::grpc_channel(channel("issuer"), danger::AllowPlaintext);
         let source = ClientCredentials::new("orders", "tks_secret", reach).unwrap();
@@ -107,7 +107,7 @@ impl World {
     }
 }
 
-/// A channel to the callee whose calls carry tokens of this layer.
+/// Returns a channel to the callee whose calls carry tokens of this layer.
 pub fn inventory(tokens: &TokenLayer) -> Attach<Channel> {
     tokens.any_destination(danger::AllowPlaintext).layer(channel("inventory"))
 }
@@ -117,7 +117,7 @@ async fn serve(router: Router) -> turmoil::Result {
     Ok(())
 }
 
-/// The time of day of a machine whose clock the test sets, and which it can suspend.
+/// The wall clock of a machine that the test can set and suspend.
 #[derive(Debug)]
 pub struct SimClock {
     start: Instant,
@@ -129,7 +129,8 @@ impl SimClock {
         Self { start: Instant::now(), offset_millis: AtomicI64::new(0) }
     }
 
-    /// Moves the time of day while monotonic time stands still: a suspended machine, or a clock that is set.
+    /// Moves the wall clock while monotonic time stands still: the machine was suspended, or its clock was
+    /// set.
     pub fn jump(&self, millis: i64) {
         self.offset_millis.fetch_add(millis, Ordering::SeqCst);
     }
@@ -147,7 +148,7 @@ impl Clock for SimClock {
     }
 }
 
-/// What a clock shows that is right.
+/// Returns the time of a correct clock.
 pub fn true_time(start: Instant) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + start.elapsed()
 }

@@ -1,4 +1,4 @@
-//! Nobody waits, failure is shared; used until expiry, never past it.
+//! Outages: no call waits, failures are shared, and a token is used until it expires and not after.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     network::{Client, UNDELAYED, simulate, simulate_coarsely},
 };
 
-/// One call, and how long it took.
+/// Makes one call and measures its time.
 pub async fn call(mut client: Client) -> (Result<(), Status>, Duration) {
     let start = Instant::now();
     let outcome = client.get_item(GetItemRequest::default()).await.map(|_| ());
@@ -122,7 +122,7 @@ fn a_callers_deadline_is_kept_while_the_first_token_is_obtained() {
         let status = world.client.clone().get_item(request).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
         assert!(start.elapsed() < Duration::from_millis(310));
-        // What is left of a longer deadline goes out with the call.
+        // The rest of a longer deadline is sent with the call.
         let mut request = tonic::Request::new(GetItemRequest::default());
         request.set_timeout(Duration::from_secs(9));
         world.client.clone().get_item(request).await.unwrap();

@@ -116,7 +116,7 @@ fn plaintext_to_another_machine_is_refused_before_a_byte_leaves() {
         assert!(tokens.connect_lazy(&plaintext).is_err());
         assert!(tokens.balance_list([tls.clone(), plaintext.clone()]).is_err());
         assert!(tokens.connect_lazy(&tls).is_ok() && tokens.balance_list([tls.clone(), tls]).is_ok());
-        // A request's own scheme forbids, whatever is known of the channel.
+        // The scheme of the request decides, even if the channel is known to be safe.
         let safe = tokens.to(&"https://inventory".parse().unwrap()).unwrap();
         let mut client = InventoryServiceClient::with_origin(
             safe.layer(channel("inventory")),

@@ -1,4 +1,4 @@
-//! What is sent twice, and what never is.
+//! Calls that are sent twice, and calls that never are.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ fn a_program_hears_no_mark_that_it_could_pass_on() {
         world.callee.set(Verdict::RefuseAll(ErrorReason::TokenInvalid));
         let status = call(world.client.clone()).await.0.unwrap_err();
         assert!(!status.metadata().contains_key(MARK));
-        // Nor where the call brought its own token.
+        // A call with a token of its own is not sent again either.
         let mut request = Request::new(GetItemRequest::default());
         request.metadata_mut().insert("authorization", "Bearer mine".parse().unwrap());
         let status = world.client.clone().get_item(request).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! No secret and no token in any log, at any level, of any library on the way.
+//! No secret and no token appears in any log, at any level, of any library involved.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::{callee::Verdict, issuer::Behaviour, network::simulate, outages::call};
 
-/// What was logged.
+/// The logged text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -26,8 +26,8 @@ impl io::Write for Log {
     }
 }
 
-/// A second dispatcher, alive as long as the program. With one alone, an event's first thread decides for all
-/// threads whether it is ever recorded; and other tests' threads have no subscriber.
+/// A second dispatcher that lives as long as the program. With only one, the first thread of an event decides
+/// for all threads if it is ever recorded, and other tests' threads have no subscriber.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
 
 #[test]
@@ -47,7 +47,7 @@ fn neither_secret_nor_token_is_logged_whatever_happens() {
             assert!(!format!("{status:?}").contains("token-1"));
             for answer in [ErrorReason::IssuerUnavailable, ErrorReason::ClientAuthenticationFailed] {
                 world.issuer.set(Behaviour::Fail(Duration::ZERO, Answer::new(answer, "no")));
-                // Often enough that a new attempt is among them, whatever the jitter of the backoff.
+                // Often enough to include a new attempt, with any jitter of the backoff.
                 for _ in 0..30 {
                     world.clock.jump(600_000);
                     let status = call(world.client.clone()).await.0.unwrap_err();

@@ -1,4 +1,4 @@
-//! The same layer, in front of what is not gRPC.
+//! The layer in front of plain HTTP routes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Callers and scopes belong to an issuer, where several are trusted. RFC 9068 section 4.
+//! Callers and scopes belong to one issuer, even if several are trusted. RFC 9068 section 4.
 
 use token_interceptor::verify::TrustedIssuer;
 
@@ -22,7 +22,7 @@ impl Two {
     }
 }
 
-/// `Delete` for the client `billing` alone; `Get` for anybody with the scope.
+/// `Delete` for the client `billing` alone; `Get` for any client with the scope.
 fn policy_with_callers() -> ServedPolicy {
     let method = |path: &'static str, requirement| MethodPolicy {
         path: path.into(),
@@ -36,7 +36,7 @@ fn policy_with_callers() -> ServedPolicy {
     Policy::new(&table).unwrap().unchecked(danger::UncheckedPolicy)
 }
 
-/// The reason of the refusal; `None` where the call is let through.
+/// Returns the reason of the refusal; `None` for a call that is admitted.
 async fn called(layer: &AuthorizationLayer, path: &str, token: &str) -> Option<String> {
     let inner =
         tower::service_fn(|_: http::Request<Body>| async { Ok::<_, Infallible>(http::Response::new(Body::empty())) });
@@ -54,7 +54,7 @@ async fn callers_of_two_issuers_are_denied_unless_declared() {
     let none_declared = two.verifier(any, any);
     let error = AuthorizationLayer::try_new(none_declared.clone(), policy_with_callers()).unwrap_err();
     assert!(error.to_string().contains("/a.S/Delete: names callers"), "{error}");
-    // The constructor that cannot fail fails closed.
+    // The infallible constructor fails closed.
     let layer = AuthorizationLayer::new(none_declared, policy_with_callers());
     for issuer in [&two.ours, &two.partner] {
         assert_eq!(called(&layer, "/a.S/Delete", &token(issuer)).await.as_deref(), Some("CALLER_NOT_ALLOWED"));
@@ -64,7 +64,7 @@ async fn callers_of_two_issuers_are_denied_unless_declared() {
     let layer = AuthorizationLayer::try_new(declared, policy_with_callers()).unwrap();
     assert_eq!(called(&layer, "/a.S/Delete", &token(&two.ours)).await, None);
     assert_eq!(called(&layer, "/a.S/Delete", &token(&two.partner)).await.as_deref(), Some("CALLER_NOT_ALLOWED"));
-    // A client that the partner may not speak for is refused everywhere.
+    // A client that the partner may not issue tokens for is refused everywhere.
     let stranger = two.partner.token().client("billing").scope("inventory.read").sign();
     assert_eq!(called(&layer, "/a.S/Get", &stranger).await.as_deref(), Some("CALLER_NOT_ALLOWED"));
     let partners = two.partner.token().client("partner-1").scope("inventory.read").sign();

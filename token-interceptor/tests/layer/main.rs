@@ -69,7 +69,7 @@ impl InventoryService for Inventory {
 
     type ListItemsStream = Pin<Box<dyn Stream<Item = Result<ListItemsResponse, Status>> + Send>>;
 
-    /// One message at once, and no other for a long time.
+    /// One message at once, and the next after a long time.
     async fn list_items(&self, _: Request<ListItemsRequest>) -> Result<Response<Self::ListItemsStream>, Status> {
         let first = tokio_stream::once(Ok(ListItemsResponse::default()));
         Ok(Response::new(Box::pin(first.chain(tokio_stream::pending()))))
@@ -88,7 +88,7 @@ impl InventoryService for Inventory {
     }
 }
 
-/// Our inventory only: the table holds every example's methods.
+/// Only our inventory: the table holds every example's methods.
 fn policy() -> Vec<MethodPolicy> {
     POLICY.iter().filter(|method| method.path.starts_with("/inventory.v1.")).cloned().collect()
 }
@@ -242,7 +242,7 @@ async fn an_applications_client_layer_takes_its_tokens_from_the_test_issuer() {
     let mut client = InventoryServiceClient::new(service);
     assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap().into_inner().asked_by, "shop");
     client.delete_item(DeleteItemRequest::default()).await.unwrap();
-    // An hour later by the issuer's clock: the server refuses the token, and the layer fetches another.
+    // An hour later by the issuer's clock, the server refuses the token and the layer fetches another.
     issuer.clock().advance(Duration::from_secs(3600));
     assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap().into_inner().asked_by, "shop");
 }

@@ -1,4 +1,4 @@
-//! The mark of the layer's own refusals: put where no handler ran, and removed from what handlers answer.
+//! The mark of the layer's own refusals: set where no handler ran, and removed from the answers of handlers.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ const MARK: &str = "token-refused";
 const GET_ITEM: &str = "/inventory.v1.InventoryService/GetItem";
 const FORGED: &str = "before-handler /inventory.v1.InventoryService/GetItem";
 
-/// The reasons that a new token may cure, as a handler may answer them, with a mark of its own.
+/// A handler's forged refusal, with a reason that a new token may cure and a mark of its own.
 fn forged() -> Status {
     let mut status =
         token_interceptor::status::Answer::new(ErrorReason::TokenExpired, "of another token").into_status();

@@ -1,4 +1,4 @@
-//! A server refuses to start over a policy that does not fit what it serves.
+//! A server does not start if its policy does not fit the served methods.
 
 use super::{streams::upload, *};
 
@@ -99,14 +99,14 @@ fn what_any_table_says_of_health_checks_counts_instead_of_what_is_implied() {
         )
     };
     let empty = || Policy::new(&[]).unwrap();
-    // Whichever comes first, and also where no table says anything.
+    // In either order, and also where no table mentions them.
     for both in [Policy::new(&[guarded()]).unwrap().and(&policy()), Policy::new(&policy()).unwrap().and(&[guarded()])] {
         assert!(both.unwrap().scopes().contains("health.read"));
     }
     assert!(Policy::new(&policy()).unwrap().and(&[]).is_ok());
     assert!(Policy::new(&policy()).unwrap().and(&policy()).is_ok(), "alike is no contradiction");
 
-    // What was said is contradicted, by a table or by the program.
+    // A declaration is contradicted by a table or by the program.
     let open = || about(HEALTH, Access::Public);
     for said in [Policy::new(&[open()]), empty().and(&[open()]), empty().open(HEALTH), Ok(empty().with_public_health())]
     {

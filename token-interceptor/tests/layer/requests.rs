@@ -1,4 +1,4 @@
-//! What a client sends ends with its token, too.
+//! The request stream of a client ends with its token, too.
 
 use std::{
     convert::Infallible,
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{streams::upload, *};
 
-/// A handler that reads what its client sends in a task of its own, and answers with a stream that never ends.
+/// A handler that reads the request in a task of its own, and answers with a stream that never ends.
 #[derive(Clone)]
 struct Reader(mpsc::UnboundedSender<Result<Bytes, Status>>);
 
@@ -36,7 +36,7 @@ impl tower::Service<http::Request<Body>> for Reader {
                 let ended = frame.is_err();
                 let _ = read.send(frame.map(|frame| frame.into_data().unwrap_or_default()));
                 if ended {
-                    // It would go on, if there was more.
+                    // It would go on if there was more.
                     assert!(body.frame().await.unwrap().is_err());
                     return;
                 }
@@ -88,7 +88,7 @@ fn message() -> Result<Frame<Bytes>, Status> {
     Ok(Frame::data(Bytes::from_static(b"\0\0\0\0\0")))
 }
 
-/// The finding: over a socket, by a client that ignores the answer, 80 of 80 messages were stored.
+/// The finding: a client over a socket ignored the answer, and all of its 80 messages were stored.
 #[tokio::test]
 async fn messages_after_a_revocation_are_not_read_over_a_socket() {
     for kind in [MethodKind::ClientStreaming, MethodKind::BidirectionalStreaming] {
@@ -106,7 +106,7 @@ async fn messages_after_a_revocation_are_not_read_over_a_socket() {
         tokio::spawn(connection);
         let (send, body) = sent();
         let answer = client.send_request(upload.request(&format!("http://{address}/Files/Upload"), body));
-        // Held and never read.
+        // Kept alive, but never read.
         let _answer = tokio::spawn(answer);
         for _ in 0..20 {
             send.send(message()).unwrap();
@@ -114,7 +114,7 @@ async fn messages_after_a_revocation_are_not_read_over_a_socket() {
         }
         upload.revoke();
         let sending = tokio::spawn(async move {
-            // Whether or not the connection still takes them.
+            // The connection may or may not still accept them.
             while send.send(message()).is_ok() {
                 tokio::task::yield_now().await;
             }
@@ -134,7 +134,7 @@ async fn messages_after_a_revocation_are_not_read_over_a_socket() {
     }
 }
 
-/// What the handler reads of a request that goes on, when `end` has happened.
+/// Returns what the handler reads of a request in progress, once `end` has happened.
 async fn read_after(
     kind: MethodKind,
     requirement: Requirement,
@@ -184,7 +184,7 @@ async fn requests_go_on_where_the_annotation_allows_it() {
     }
 }
 
-/// For what the layer cannot see end: an upgraded connection, work after the answer.
+/// For the cases that the layer cannot see: an upgraded connection, work after the answer.
 #[tokio::test(start_paused = true)]
 async fn a_caller_tells_when_its_call_has_to_end() {
     for kind in [MethodKind::Unary, MethodKind::ServerStreaming] {
@@ -216,7 +216,7 @@ async fn uploads_over_http_end_with_their_token_without_a_cache() {
     let (send, body) = sent();
     let token = issuer.token().expires_in(Duration::from_secs(60)).sign();
     let request = http::Request::post("/upload").header("authorization", format!("Bearer {token}"));
-    // Not gRPC: both directions of whatever HTTP carries end as well.
+    // Not gRPC: both directions of any HTTP exchange end as well.
     let answer = layer.layer(Reader(read)).oneshot(request.body(Body::new(body)).unwrap()).await.unwrap();
     send.send(message()).unwrap();
     reads.recv().await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! A call that goes on ends when its token does, or is taken back.
+//! A call in progress ends when its token expires or is revoked.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -6,7 +6,8 @@ use token_interceptor::clock::Clock;
 
 use super::*;
 
-/// A stream with one message, over a simulated hour: when it ends, if it does, and with what trailers.
+/// Runs a stream with one message over a simulated hour. Returns the time of its end and its trailers, if it
+/// ends.
 async fn end_of_stream(stream_expiry: StreamExpiry) -> Option<(Duration, HeaderMap)> {
     let issuer = TestIssuer::new("https://issuer.example");
     let requirement = Requirement { stream_expiry, ..Requirement::any_token() };
@@ -43,7 +44,7 @@ async fn a_stream_ends_within_a_second_of_its_tokens_expiry() {
     assert!(trailers["www-authenticate"].to_str().unwrap().starts_with("Bearer error=\"invalid_token\""));
 }
 
-/// A time of day that passes as Tokio's does.
+/// A wall clock that follows Tokio's clock.
 #[derive(Debug)]
 struct TokioClock(SystemTime, tokio::time::Instant);
 
@@ -53,7 +54,7 @@ impl Clock for TokioClock {
     }
 }
 
-/// A stream that sends a message each `pause`; `take_back` happens after ten seconds of it.
+/// A stream that sends a message each `pause`. `take_back` runs after ten seconds of it.
 async fn end_after(pause: Duration, take_back: impl FnOnce(&TestIssuer, &Revocations)) -> (Duration, Status) {
     let start = tokio::time::Instant::now();
     let issuer = TestIssuer::new("https://issuer.example");
@@ -118,7 +119,7 @@ async fn an_idle_stream_ends_within_a_second_of_a_jump_of_the_clock_past_its_tok
     request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     let mut body = std::pin::pin!(service.oneshot(request).await.unwrap().into_body());
     tokio::time::timeout(Duration::from_millis(1500), body.frame()).await.unwrap_err();
-    // As after a night's sleep: the day has moved on, and monotonic time has not.
+    // As after a suspend: the wall clock has moved on, and monotonic time has not.
     issuer.clock().advance(Duration::from_secs(8 * 3600));
     let jump = tokio::time::Instant::now();
     let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
@@ -131,7 +132,7 @@ async fn a_stream_goes_on_where_the_annotation_allows_it() {
     assert_eq!(end_of_stream(StreamExpiry::Allow).await, None);
 }
 
-/// A service of one method, as it is declared and as it is described.
+/// A service of one method: its policy and its descriptor.
 pub(crate) fn upload(
     declared: MethodKind,
     requirement: Requirement,
@@ -152,7 +153,8 @@ pub(crate) fn upload(
     Policy::new(&[method]).unwrap().serves(&descriptors, &["Files"])
 }
 
-/// A call that its handler never answers, over a simulated hour: whether it ends, and when.
+/// Runs a call that its handler never answers, over a simulated hour. Returns the time and status of its end,
+/// if it ends.
 async fn end_of_call(kind: MethodKind, requirement: Requirement) -> Option<(Duration, Status)> {
     let policy = upload(kind, requirement, kind).unwrap();
     let issuer = TestIssuer::new("https://issuer.example");

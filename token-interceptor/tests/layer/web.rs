@@ -1,4 +1,4 @@
-//! gRPC-Web and preflights, where the layer stands outside of what translates them.
+//! gRPC-Web and preflights, with the layer outside of `GrpcWebLayer` and `CorsLayer`.
 
 use base64::Engine as _;
 use tokio_stream::StreamExt as _;
@@ -60,7 +60,7 @@ async fn streams_of_grpc_web_end_with_a_frame_of_trailers() {
     }
 }
 
-/// A preflight carries no credentials. Let through, it would reach handlers, which do not look at the HTTP method.
+/// A preflight carries no credentials. If admitted, it would reach handlers, which ignore the HTTP method.
 #[tokio::test]
 async fn preflights_do_not_reach_the_service() {
     let issuer = TestIssuer::new("https://issuer.example");

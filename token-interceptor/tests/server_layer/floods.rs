@@ -1,4 +1,4 @@
-//! Key IDs that somebody invents cost a fetch now and then, and disturb nobody else.
+//! A flood of invented key IDs costs a few fetches, and does not disturb other callers.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::{
     network::{World, simulate},
 };
 
-/// For ten seconds, every ten milliseconds so many calls, each with a key ID of its own; a known caller beside
-/// them, who is never delayed. The answer: how many fetches that took.
+/// Floods for ten seconds: every ten milliseconds `calls_per_round` calls, each with a key ID of its own. A
+/// known caller is never delayed meanwhile. Returns the number of fetches.
 async fn flood(world: &World, calls_per_round: usize) -> usize {
     let good = world.issuer.signer.token().sign();
     let (_, rest) = good.split_once('.').unwrap();

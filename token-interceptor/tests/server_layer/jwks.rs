@@ -1,4 +1,4 @@
-//! A key set at a URL that the program names, over a real socket: no metadata are asked for.
+//! A key set at a URL that the program names, over a real socket. The metadata are not read.
 
 use token_interceptor::{
     layer::AuthorizationLayer,
@@ -11,7 +11,7 @@ use crate::{
     network::{call, reason, retry_after},
 };
 
-/// A layer that knows no more of the issuer than its name and where its keys are.
+/// A layer that only knows the issuer's name and its keys' URL.
 fn layer(issuer: &HttpIssuer) -> AuthorizationLayer {
     let trusted = TrustedIssuer::jwks(issuer.identifier(), &format!("{}/keys", issuer.base())).unwrap();
     let verifier = Verifier::builder().issuer(trusted).clock(issuer.signer.clock()).build().unwrap();
@@ -20,7 +20,7 @@ fn layer(issuer: &HttpIssuer) -> AuthorizationLayer {
 
 #[tokio::test]
 async fn keys_at_a_url_are_fetched_once_and_a_rotation_is_followed_at_once() {
-    // Metadata of another issuer: whoever read them would refuse the keys.
+    // The metadata name another issuer, so a verifier that reads them rejects the keys.
     let issuer = HttpIssuer::start("", Metadata::OfAnother).await;
     let layer = layer(&issuer);
     let old = issuer.signer.token().sign();

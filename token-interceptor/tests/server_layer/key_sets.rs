@@ -1,4 +1,4 @@
-//! Key sets through outages, rotations and bad answers.
+//! Key sets through outages, rotations and invalid answers.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ fn answers_that_are_no_key_set_leave_the_held_one_as_it_is() {
         Keys::Served(String::new()),
         Keys::Served("<html>".to_owned()),
         Keys::Served("[]".to_owned()),
-        // It lists keys, and none that can be used.
+        // It lists keys, and none is usable.
         Keys::Served(r#"{"keys":[{}]}"#.to_owned()),
         Keys::Served(r#"{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"RSA","n":"AA","e":"AQAB"}]}"#.to_owned()),
         Keys::Served(format!(r#"{{"keys":["{}"]}}"#, "x".repeat(300 * 1024))),

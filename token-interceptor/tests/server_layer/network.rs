@@ -19,14 +19,14 @@ use crate::{
     simulated::{Io, connect, listen},
 };
 
-/// What a test holds: the issuer's switches, and the service that trusts it.
+/// The test's handles: the issuer's switches, and the service that trusts it.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) issuer: HttpIssuer,
     layer: AuthorizationLayer,
 }
 
-/// Runs `test` beside the issuer, for at most so much virtual time.
+/// Runs `test` beside the issuer, for at most `duration` of virtual time.
 pub(crate) fn simulate<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
 where
     F: Future<Output = ()> + 'static,
@@ -34,7 +34,7 @@ where
     simulate_with(duration, |trusted| trusted, test);
 }
 
-/// The same, with choices about the trusted issuer.
+/// Runs `test` with settings of the trusted issuer.
 pub(crate) fn simulate_with<F>(
     duration: Duration,
     choose: impl FnOnce(TrustedIssuer) -> TrustedIssuer + 'static,
@@ -65,7 +65,7 @@ pub(crate) fn simulate_with<F>(
     sim.run().unwrap();
 }
 
-/// A network on which every message takes a millisecond.
+/// Returns a network on which every message takes a millisecond.
 pub(crate) fn simulation(duration: Duration) -> turmoil::Sim<'static> {
     let tick = if duration > Duration::from_secs(600) { Duration::from_millis(100) } else { Duration::from_millis(1) };
     turmoil::Builder::new()
@@ -79,18 +79,18 @@ pub(crate) fn simulation(duration: Duration) -> turmoil::Sim<'static> {
 }
 
 impl World {
-    /// One call through the layer; the handler answers at once.
+    /// Makes one call through the layer; the handler answers at once.
     pub(crate) async fn call(&self, token: &str) -> Result<(), Status> {
         call(&self.layer, token).await
     }
 
-    /// A token that names a key which the issuer may or may not have.
+    /// Returns a token that names a key which the issuer may or may not have.
     pub(crate) fn token_of_key(&self, key_id: &str) -> String {
         self.issuer.signer.token().header("kid", key_id).sign()
     }
 }
 
-/// One call through `layer`; the handler answers at once.
+/// Makes one call through `layer`; the handler answers at once.
 pub(crate) async fn call(layer: &AuthorizationLayer, token: &str) -> Result<(), Status> {
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
     let mut request = Request::new(Body::empty());
@@ -101,12 +101,12 @@ pub(crate) async fn call(layer: &AuthorizationLayer, token: &str) -> Result<(), 
     Status::from_header_map(response.headers()).map_or(Ok(()), Err)
 }
 
-/// The reason of a refusal.
+/// Returns the reason of a refusal.
 pub(crate) fn reason(refused: Result<(), Status>) -> String {
     refused.unwrap_err().get_details_error_info().unwrap().reason
 }
 
-/// UNAVAILABLE, with the time to wait.
+/// Expects UNAVAILABLE, and returns the time to wait.
 pub(crate) fn retry_after(refused: Result<(), Status>) -> Duration {
     let status = refused.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);

@@ -1,4 +1,4 @@
-//! Trust that is pushed: keys before their first use, revocations within a second, and what an outage does.
+//! Pushed trust: keys before their first use, revocations within a second, and the effects of an outage.
 
 use std::{
     future::Future,

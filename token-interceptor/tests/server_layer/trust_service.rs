@@ -1,4 +1,4 @@
-//! A `TrustService` that pushes what the test says.
+//! A `TrustService` that pushes the test's messages.
 
 use std::{
     pin::Pin,
@@ -23,11 +23,11 @@ pub(crate) struct Trust(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     issuer: String,
-    /// What a watcher that knows nothing is sent first.
+    /// The first message for a watcher without state.
     snapshot: WatchTrustResponse,
     version: u64,
     watchers: Vec<mpsc::UnboundedSender<Result<WatchTrustResponse, Status>>>,
-    /// What each watcher said it holds.
+    /// The state that each watcher claimed to have.
     resumed_from: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ impl Trust {
         Self(Arc::new(Mutex::new(State { issuer: issuer.to_owned(), snapshot, version, watchers, resumed_from })))
     }
 
-    /// Pushes a change to whoever watches, and keeps it for whoever comes.
+    /// Pushes a change to the connected watchers, and keeps it for later ones.
     pub(crate) fn push(&self, mut delta: WatchTrustResponse) {
         let mut state = self.0.lock().unwrap();
         state.version += 1;
@@ -59,7 +59,7 @@ impl Trust {
     }
 }
 
-/// A key in some state of its life.
+/// Returns a key in some state of its life cycle.
 pub(crate) fn key(issuer: &TestIssuer, state: v1::KeyState) -> v1::Key {
     let jwk = issuer.key().public_jwk().to_json();
     v1::Key { key_id: issuer.key_id(), jwk, state: state.into(), ..Default::default() }

@@ -1,4 +1,4 @@
-//! An issuer's metadata and key set over HTTP, with every way to misbehave.
+//! An issuer's metadata and key set over HTTP, with every misbehaviour.
 
 use std::sync::{
     Arc, Mutex,
@@ -15,7 +15,7 @@ use axum::{
 use serde_json::json;
 use token_interceptor::test_util::TestIssuer;
 
-/// What the key endpoint does.
+/// The behaviour of the key endpoint.
 #[derive(Clone, Debug)]
 pub(crate) enum Keys {
     /// Answers with this document.
@@ -24,16 +24,16 @@ pub(crate) enum Keys {
     Hangs,
     /// Answers with this status and no keys.
     Fails(StatusCode),
-    /// Sends the client elsewhere.
+    /// Redirects the client to this URL.
     Redirects(String),
 }
 
-/// Where the metadata are.
+/// The location of the metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metadata {
     OpenId,
     Rfc8414,
-    /// Of an issuer with another name.
+    /// The metadata name another issuer.
     OfAnother,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct HttpIssuer {
 }
 
 impl HttpIssuer {
-    /// On loopback. `path` follows the address in the issuer identifier: empty, or `/tenant`.
+    /// Starts it on loopback. `path` follows the address in the issuer identifier: empty, or `/tenant`.
     pub(crate) async fn start(path: &str, metadata: Metadata) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self::serve(listener, path, metadata)
@@ -68,7 +68,7 @@ impl HttpIssuer {
         issuer
     }
 
-    /// An issuer that somebody else serves at `base`.
+    /// Describes an issuer that the test serves at `base` by itself.
     pub(crate) fn new(base: String, path: &str, metadata: Metadata) -> Self {
         let identifier = format!("{base}{path}");
         let signer = TestIssuer::new(&identifier);
@@ -100,7 +100,7 @@ impl HttpIssuer {
         *self.shared.keys.lock().unwrap() = keys;
     }
 
-    /// How often the key set was asked for.
+    /// Returns the number of key set requests.
     pub(crate) fn fetches(&self) -> usize {
         self.shared.fetches.load(Ordering::SeqCst)
     }

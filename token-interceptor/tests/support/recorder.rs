@@ -21,18 +21,18 @@ pub(crate) struct Measured {
 type Cells = Arc<Mutex<BTreeMap<String, Arc<AtomicU64>>>>;
 
 impl Measured {
-    /// Every counter, in the order of their names.
+    /// Returns every counter, sorted by name.
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         let counters = self.counters.lock().unwrap();
         counters.iter().map(|(name, cell)| (name.clone(), cell.load(Ordering::Relaxed))).collect()
     }
 
-    /// One counter; 0 where nothing was counted.
+    /// Returns one counter; 0 if nothing was counted.
     pub(crate) fn count(&self, name: &str) -> u64 {
         self.counts().get(name).copied().unwrap_or_default()
     }
 
-    /// One gauge, if it was ever set.
+    /// Returns one gauge, if it was ever set.
     pub(crate) fn gauge(&self, name: &str) -> Option<f64> {
         self.gauges.lock().unwrap().get(name).map(|cell| f64::from_bits(cell.load(Ordering::Relaxed)))
     }

@@ -1,4 +1,4 @@
-//! Connections of a simulated network, as tonic, hyper and axum take them. Every host listens on one port.
+//! Connections of a simulated network, for tonic, hyper and axum. Every host listens on one port.
 
 use std::{
     io,
@@ -31,7 +31,7 @@ pub(crate) async fn listen() -> io::Result<TcpListener> {
     TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await
 }
 
-/// What a host of the simulation listens on.
+/// Returns the incoming connections of a simulated host.
 pub(crate) async fn connections() -> io::Result<impl Stream<Item = io::Result<Io>>> {
     Ok(futures_util::stream::unfold(listen().await?, |listener| async {
         let accepted = listener.accept().await.map(|(stream, _)| Io(stream));

@@ -1,4 +1,4 @@
-//! The gallery, held against a service.
+//! Runs the gallery against a service.
 
 use http::{HeaderValue, Request, Response, StatusCode, header::AUTHORIZATION};
 use tonic::Code;
@@ -7,15 +7,15 @@ use tower::{Service, ServiceExt as _};
 use super::gallery;
 use crate::test_util::TestIssuer;
 
-/// Sends every forgery to `service`, and every good token.
+/// Sends every forgery and every valid token to `service`.
 ///
-/// `service` trusts `issuer` for `audience`, by its clock; `request` makes a request to a method that demands
-/// a token and no scope. gRPC and HTTP services alike.
+/// `service` trusts `issuer` for `audience`, by its clock. `request` makes a request to a method that demands
+/// a token and no scope. Both gRPC and HTTP services work.
 ///
 /// # Panics
 ///
-/// When a forged token is answered in any other way than UNAUTHENTICATED or 401, or a good one is. The message
-/// names every such token.
+/// When a forged token is answered with anything but UNAUTHENTICATED or 401, or a valid one with either. The
+/// message names every such token.
 pub async fn assert_refuses_all_forgeries<S, B, RB>(
     service: S,
     issuer: &TestIssuer,
@@ -43,7 +43,7 @@ async fn refuses<S, B, RB>(service: S, mut request: Request<B>, token: &str) -> 
 where
     S: Service<Request<B>, Response = Response<RB>>,
 {
-    // What no header field can carry never reaches a server.
+    // A token that no header field can carry never reaches a server.
     let Ok(value) = HeaderValue::try_from(format!("Bearer {token}")) else { return true };
     request.headers_mut().insert(AUTHORIZATION, value);
     let Ok(response) = service.oneshot(request).await else { return false };

@@ -1,4 +1,4 @@
-//! Tokens whose signature is good and whose claims are not.
+//! Tokens with a valid signature and invalid claims.
 
 use serde_json::{Value, json};
 use token_proto::token::v1::ErrorReason;
@@ -42,7 +42,7 @@ fn audiences(workshop: &mut Workshop<'_>) {
         ("aud_with_space", json!(format!("{audience} elsewhere"))),
     ] {
         let token = workshop.token().claim("aud", aud).sign();
-        workshop.add_as(ErrorReason::TokenAudienceMismatch, name, "RFC 9068 section 4: for somebody else", token);
+        workshop.add_as(ErrorReason::TokenAudienceMismatch, name, "RFC 9068 section 4: for another audience", token);
     }
     for (name, aud) in [
         ("aud_empty_list", json!([])),
@@ -132,7 +132,7 @@ fn others(workshop: &mut Workshop<'_>) {
     workshop.add("nested_a_hundred_deep", "a parser's stack is not the caller's to fill", token);
 }
 
-/// The claims with one more member at their end.
+/// Returns the claims with one more member at their end.
 fn repeated(workshop: &Workshop<'_>, member: &str) -> String {
     let claims = workshop.token().claims_json();
     format!("{},{member}}}", claims.trim_end_matches('}'))

@@ -1,4 +1,4 @@
-//! Tokens whose header asks for what no verifier should do. Where the signature is good, only the header is bad.
+//! Tokens with a valid signature whose header asks for something forbidden.
 
 use serde_json::{Value, json};
 use token_proto::token::v1::ErrorReason;
@@ -30,8 +30,8 @@ fn keys(workshop: &mut Workshop<'_>) {
 
 fn key_ids(workshop: &mut Workshop<'_>) {
     for (name, why, kid) in [
-        ("kid_unknown", "nobody publishes it", "another"),
-        ("kid_empty", "nobody publishes it", ""),
+        ("kid_unknown", "the issuer does not publish it", "another"),
+        ("kid_empty", "the issuer does not publish it", ""),
         ("kid_is_a_path", "a key ID taken for a file with known content", "../../../../dev/null"),
         ("kid_is_sql", "a key ID taken for a part of a query", "x' UNION SELECT 'secret' --"),
         ("kid_is_a_url", "a key ID taken for the address of a key", "https://evil.example/key"),

@@ -1,4 +1,4 @@
-//! What is no compact JWS of two JSON objects at all.
+//! Texts that are not a compact JWS of two JSON objects.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Tokens whose signature is not the issuer's key's over what they say.
+//! Tokens whose signature the issuer's key did not make over their content.
 
 use ring::hmac;
 use token_proto::token::v1::ErrorReason;
@@ -19,7 +19,7 @@ fn missing(workshop: &mut Workshop<'_>) {
         workshop.add(name, "unsigned: RFC 8725 section 3.1, CVE-2015-9235", token);
     }
     let token = workshop.token().header("alg", "none").sign();
-    workshop.add("alg_none_with_a_signature", "unsigned, whatever follows", token);
+    workshop.add("alg_none_with_a_signature", "unsigned, in spite of what follows", token);
     let token = format!("{}.", workshop.token().unsigned());
     workshop.add("signature_empty", "CVE-2020-28042: an empty signature taken for none needed", token);
     let token = workshop.token().unsigned();
@@ -38,7 +38,7 @@ fn symmetric(workshop: &mut Workshop<'_>) {
     let token = hmac(&workshop.token(), b"");
     workshop.add("hs256_keyed_with_nothing", "an empty secret", token);
     let token = hmac(&workshop.token().header("kid", "shared"), SHARED_SECRET);
-    workshop.add("hs256_keyed_with_a_published_secret", "a symmetric key in a public key set is nobody's", token);
+    workshop.add("hs256_keyed_with_a_published_secret", "a symmetric key in a public key set is public", token);
 }
 
 fn foreign(workshop: &mut Workshop<'_>) {
@@ -46,7 +46,7 @@ fn foreign(workshop: &mut Workshop<'_>) {
     workshop.add("signed_by_a_stranger", "another key under the issuer's key ID", token);
     let stranger = workshop.stranger.key_id();
     let token = workshop.token().header("kid", stranger).sign_with(workshop.stranger.key());
-    workshop.add_as(ErrorReason::TokenKeyUnknown, "signed_by_a_strangers_own_key", "a key ID nobody publishes", token);
+    workshop.add_as(ErrorReason::TokenKeyUnknown, "signed_by_a_strangers_own_key", "an unpublished key ID", token);
     let encryption = workshop.encryption.key_id();
     let token = workshop.token().header("kid", encryption).sign_with(workshop.encryption.key());
     workshop.add_as(
@@ -97,7 +97,7 @@ fn last_part(token: &str) -> &str {
     token.rsplit('.').next().unwrap_or_default()
 }
 
-/// The uncompressed point of an EC key.
+/// Returns the uncompressed point of an EC key.
 fn point(jwk: &PublicJwk) -> Vec<u8> {
     let jwk: serde_json::Value = serde_json::from_str(&jwk.to_json()).unwrap_or_default();
     let part = |name: &str| {
@@ -107,7 +107,7 @@ fn point(jwk: &PublicJwk) -> Vec<u8> {
     [&[4], part("x").as_slice(), part("y").as_slice()].concat()
 }
 
-/// The P-256 key as a PEM file has it: RFC 5480 section 2.
+/// Returns the P-256 key as a PEM file holds it: RFC 5480 section 2.
 fn pem(jwk: &PublicJwk) -> String {
     const SPKI: [u8; 26] = [
         0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
@@ -119,7 +119,7 @@ fn pem(jwk: &PublicJwk) -> String {
     format!("-----BEGIN PUBLIC KEY-----\n{first}\n{second}\n-----END PUBLIC KEY-----\n")
 }
 
-/// r and s as an ASN.1 sequence of integers: X.690 section 8.3.
+/// Encodes r and s as an ASN.1 sequence of integers: X.690 section 8.3.
 fn der(raw: &[u8]) -> Vec<u8> {
     let integer = |number: &[u8]| {
         let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
