@@ -1,14 +1,14 @@
-//! An error with everything that led to it, in one line for the log.
+//! Formats an error and its whole chain of sources as one line for the log.
 
 use std::error::Error;
 
-/// `error` and its sources.
+/// Returns `error` followed by its sources.
 pub(crate) fn of(error: &dyn Error) -> String {
     let mut chain = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let cause = error.to_string();
-        // Some libraries' errors repeat their source in their own text.
+        // Some libraries repeat the source in the error's own text.
         if !chain.ends_with(&cause) {
             chain.push_str(": ");
             chain.push_str(&cause);

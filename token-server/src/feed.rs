@@ -1,17 +1,18 @@
-//! Changes to the store, as they happen: to the caches and to the trust stream.
+//! The change feed: delivers changes to the store to the caches and to the trust stream.
 //!
-//! The change log is the only source, whichever process made the change: this one (which wakes the follower at
-//! once), another replica, or a command on the same file (which the poll finds). The follower delivers a change
-//! before it advances, so a failure or a cancellation repeats a change and never skips one.
+//! The change log is the only source of changes. A change made by this process wakes the follower
+//! immediately. A change made by another replica, or by a command on the same file, is found by polling. The
+//! follower delivers a change before it advances, so a failure or a cancellation can repeat a change but
+//! never skip one.
 //!
-//! | what happens | event |
+//! | cause | event |
 //! |---|---|
-//! | a change is in the log | `Changed` |
+//! | a change was appended to the log | `Changed` |
 //! | a change of a kind that this version does not know | `Resync` |
-//! | the log was unreachable for a moment, or the connection was lost on which changes are announced | `Resync` |
-//! | the log is not the one that was followed: restored, failed over, another database | `Resync` |
-//! | nothing for ten minutes | `Resync` |
-//! | the log is unreachable for longer than memory may be trusted | `Stale` |
+//! | the log was briefly unreachable, or the notification connection was lost | `Resync` |
+//! | the log has another history: restored, failed over, another database | `Resync` |
+//! | ten minutes without a resync | `Resync` |
+//! | the log is unreachable for longer than cached data may be trusted | `Stale` |
 
 mod position;
 mod told;
@@ -32,39 +33,40 @@ use crate::{
     store::{Change, ChangeKind, ChangeLog, StoreError},
 };
 
-/// Changes read in one query.
+/// The maximum number of changes read by one query.
 const BATCH: u32 = 500;
-/// Events that a subscriber may lag behind before it gets `Resync` in their place.
+/// The number of events that a subscriber may lag behind. Beyond it, the subscriber gets `Resync` instead.
 const BACKLOG: usize = 1024;
-/// How long the follower waits for one answer of the store.
+/// The time limit for one answer from the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Changes are kept for this long. A follower that was away for longer misses the row that it remembers, and resyncs.
+/// The retention of the log. A follower that was away longer cannot find its last row, and resyncs.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// How often each process purges the log.
+/// The interval at which each process purges the log.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
-/// Without a reason, subscribers read everything anew this often: no difference between memory and store lasts longer,
-/// whatever caused it.
+/// The interval of unconditional resyncs. It bounds how long a cache can differ from the store, for any
+/// cause.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
-/// Between two resyncs for lost connections: a connection that comes and goes must not keep the store busy.
+/// The minimum time between two resyncs for lost connections, so that a flapping connection cannot overload
+/// the store.
 const RESYNC_PAUSE: Duration = Duration::from_secs(10);
 
-/// What happened.
+/// An event of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Something changed; the new state is read from the store.
+    /// Something changed. Subscribers read the new state from the store.
     Changed(ChangeKind),
-    /// Changes may have been missed: everything may have changed.
+    /// Changes may have been missed. Subscribers must reload everything.
     Resync,
-    /// The store has been unreachable for longer than memory may be trusted.
+    /// The store has been unreachable for longer than cached data may be trusted.
     Stale,
 }
 
-/// How the feed follows the log.
+/// The settings of the feed.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedSettings {
-    /// How often it polls for other processes' changes.
+    /// The interval at which the follower polls for changes by other processes.
     pub poll_interval: Duration,
-    /// For how long memory may be trusted while the store is unreachable.
+    /// The time for which cached data may be trusted while the store is unreachable.
     pub staleness_max: Duration,
 }
 
@@ -74,16 +76,16 @@ impl Default for FeedSettings {
     }
 }
 
-/// The feed. It ends with its last handle.
+/// The change feed. It ends when its last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Feed(Arc<broadcast::Sender<Event>>);
 
-/// One listener's place in the feed.
+/// One subscription to the feed.
 #[derive(Debug)]
 pub struct Subscription(broadcast::Receiver<Event>);
 
 impl Feed {
-    /// Starts to follow `log`, from its present end on: subscribe, then read.
+    /// Starts to follow `log` from its current end. Callers subscribe first, then read the store.
     ///
     /// # Errors
     ///
@@ -112,7 +114,7 @@ impl Feed {
         Ok(Self(sender))
     }
 
-    /// Listens from now on.
+    /// Subscribes to all events from now on.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         Subscription(self.0.subscribe())
@@ -120,7 +122,7 @@ impl Feed {
 }
 
 impl Subscription {
-    /// The next event; `None` when the feed has ended.
+    /// Returns the next event; `None` when the feed has ended.
     pub async fn next(&mut self) -> Option<Event> {
         match self.0.recv().await {
             Ok(event) => Some(event),
@@ -134,18 +136,18 @@ struct Follower {
     log: Arc<dyn ChangeLog>,
     settings: FeedSettings,
     events: Weak<broadcast::Sender<Event>>,
-    /// Moves together with the delivery, never ahead of it.
+    /// Advances only after a change has been delivered.
     position: Position,
-    /// As the store counted them when the follower last asked.
+    /// The store's count of lost connections when the follower last asked.
     connections_lost: u64,
-    /// Why subscribers are still to be told to read everything anew.
+    /// The reason for a resync that subscribers have not received yet.
     owed: Option<Reason>,
     started: Instant,
-    /// When they last were.
+    /// The time of the last resync.
     resynced: Option<Instant>,
-    /// When the store last answered.
+    /// The time of the store's last answer.
     contact: Instant,
-    /// When the log was last purged by this process.
+    /// The time when this process last purged the log.
     purged: Instant,
     stale: bool,
 }
@@ -163,21 +165,23 @@ impl Follower {
                     self.in_touch(&events);
                     self.purge().await;
                 }
-                // The last handle has gone meanwhile, and whoever held it has closed the store.
+                // The last handle was dropped, and its owner has closed the store.
                 Err(_) if Arc::strong_count(&events) == 1 => return,
                 Err(error) => self.out_of_touch(&events, &error),
             }
         }
     }
 
-    /// Reads and delivers what is new, a page at a time. A failure leaves the position at the last delivered change.
+    /// Reads and delivers new changes, page by page. After a failure, the position is the last delivered
+    /// change.
     async fn catch_up(&mut self, events: &broadcast::Sender<Event>) -> Result<(), StoreError> {
         loop {
             let page = answered(self.log.changes_from(self.position.sequence(), BATCH)).await?;
             let more = page.changes.len() >= BATCH as usize;
             let Some(news) = self.position.news(page) else {
-                tracing::warn!("the change log is not the one that was followed; everything is read anew");
-                // First the position, then the event: what changes in between is read twice.
+                tracing::warn!("change log replaced (restored or failed over?); reloading all caches");
+                // Read the position before sending the event: changes made in between are then read twice,
+                // not lost.
                 self.position = answered(Position::at_end(&*self.log)).await?;
                 self.resync(events, Reason::Restored);
                 return Ok(());
@@ -189,7 +193,7 @@ impl Follower {
         }
     }
 
-    /// A change without a listener is no failure: a subscriber that comes later reads what it needs.
+    /// A change without subscribers is no failure: a later subscriber reads the store itself.
     fn deliver(&mut self, events: &broadcast::Sender<Event>, news: Vec<Change>) {
         let mut unknown = false;
         for change in news {
@@ -234,7 +238,7 @@ impl Follower {
         }
     }
 
-    /// The first replica to get here does it for all.
+    /// Purges the log. Only the first replica finds anything to purge.
     async fn purge(&mut self) {
         if self.purged.elapsed() < PURGE_INTERVAL {
             return;
@@ -246,7 +250,7 @@ impl Follower {
     }
 
     fn out_of_touch(&mut self, events: &broadcast::Sender<Event>, error: &StoreError) {
-        // The store that answers next may be another server than before.
+        // The store that answers next may be another server.
         self.owed.get_or_insert(Reason::Outage);
         told::failed();
         tracing::warn!(error = %error_chain::of(error), "the change log cannot be read");
@@ -258,7 +262,7 @@ impl Follower {
     }
 }
 
-/// A store that does not answer in time is unavailable.
+/// Returns `Unavailable` if the store does not answer in time.
 async fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     timeout(PATIENCE, answer).await.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
 }

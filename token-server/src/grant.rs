@@ -1,7 +1,8 @@
-//! Grants: what an authenticated client may have. One file per grant, each with an `authorize`.
+//! Grants: decide which access an authenticated client receives. One file per grant, each with an
+//! `authorize`.
 //!
-//! RFC 6749 section 4.4 and RFC 8693. [`Authorization`] is the decision as a value: only this module makes one,
-//! and [`crate::mint`] takes nothing else.
+//! RFC 6749 section 4.4 and RFC 8693. [`Authorization`] holds the decision. Only this module creates one, and
+//! [`crate::mint`] accepts nothing else.
 
 mod access;
 pub mod client_credentials;
@@ -14,7 +15,7 @@ pub use token_exchange::OnBehalf;
 
 use crate::client::{Audience, Client, Scope};
 
-/// What a token request asks for.
+/// A token request, by grant type.
 #[derive(Debug)]
 pub enum Request {
     /// RFC 6749 section 4.4.
@@ -24,7 +25,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// What the record calls it.
+    /// The name of the operation in the audit log.
     #[must_use]
     pub(crate) const fn operation(&self) -> &'static str {
         match self {
@@ -34,7 +35,7 @@ impl Request {
     }
 }
 
-/// What may be put into a token.
+/// The content that a token may have.
 #[derive(Debug)]
 pub struct Authorization {
     client: Arc<Client>,
@@ -43,7 +44,7 @@ pub struct Authorization {
     on_behalf: Option<Box<OnBehalf>>,
 }
 
-/// Audiences and scopes that were granted: at least one of each.
+/// The granted audiences and scopes: at least one of each.
 #[derive(Debug)]
 struct Access {
     audiences: Vec<Audience>,
@@ -63,31 +64,31 @@ impl Authorization {
         self.on_behalf.as_ref().map_or(self.client.id.as_str(), |on_behalf| on_behalf.subject())
     }
 
-    /// For whom the token stands, where that is not the client.
+    /// The party that the token represents, if it is not the client.
     #[must_use]
     pub fn on_behalf(&self) -> Option<&OnBehalf> {
         self.on_behalf.as_deref()
     }
 
-    /// `aud`: at least one, none twice.
+    /// `aud`: at least one, without duplicates.
     #[must_use]
     pub fn audiences(&self) -> &[Audience] {
         &self.access.audiences
     }
 
-    /// `scope`: at least one, none twice.
+    /// `scope`: at least one, without duplicates.
     #[must_use]
     pub fn scopes(&self) -> &[Scope] {
         &self.access.scopes
     }
 
-    /// The lifetime that was asked for; [`crate::mint`] decides.
+    /// The requested lifetime. [`crate::mint`] decides the actual one.
     #[must_use]
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
 
-    /// What was granted, by value: the token has been made.
+    /// Returns the granted values by move, after the token was minted.
     pub(crate) fn into_parts(self) -> (Vec<Audience>, Vec<Scope>, Option<Box<OnBehalf>>) {
         (self.access.audiences, self.access.scopes, self.on_behalf)
     }

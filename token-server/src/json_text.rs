@@ -1,20 +1,20 @@
-//! JSON written straight into a text, member by member. RFC 8259.
+//! Writes JSON directly into a string, member by member. RFC 8259.
 //!
-//! For what is written once for each token: a serializer looks at each character of each text, and moves in small steps.
-//! Here a text that needs no escape, which is nearly every one, is copied in one piece.
+//! Used for JSON that is written once per token. A general serializer inspects each character and appends in
+//! small steps. This module copies a string without escapes in one piece, and nearly every string has none.
 
 use std::fmt::Write as _;
 
-/// A string, in quotation marks.
+/// Appends a string with its quotation marks.
 pub(crate) fn push_string(json: &mut String, text: &str) {
     json.push('"');
     push_escaped(json, text);
     json.push('"');
 }
 
-/// What stands between the quotation marks. RFC 8259 section 7.
+/// Appends the content of a string, without quotation marks. RFC 8259 section 7.
 pub(crate) fn push_escaped(json: &mut String, text: &str) {
-    // Without a way out, so that many bytes are looked at at once.
+    // No early exit, so that the compiler can vectorize the loop.
     if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
         json.push_str(text);
         return;
@@ -29,7 +29,8 @@ pub(crate) fn push_escaped(json: &mut String, text: &str) {
     }
 }
 
-/// Needs an escape; DEL does not, but is kept from terminals. All of them are ASCII.
+/// Returns true if the byte is escaped. DEL needs no escape in JSON but is escaped to protect terminals. All
+/// are ASCII.
 fn is_special(byte: u8) -> bool {
     matches!(byte, ..0x20 | b'"' | b'\\' | 0x7f)
 }

@@ -1,4 +1,5 @@
-//! Signing keys: one algorithm each, rotating by themselves, sealed at rest. RFC 7517, RFC 7518.
+//! Signing keys: each signs with one algorithm, rotates automatically and is stored sealed. RFC 7517, RFC
+//! 7518.
 
 mod imported;
 mod published;
@@ -20,52 +21,52 @@ pub use signer::Signer;
 
 use crate::store::StoreError;
 
-/// Why a key cannot be had or used. Says nothing about private material.
+/// The reason why a key cannot be obtained or used. Contains no private material.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The key itself: malformed, not to be generated here, refused by the library.
+    /// The key is malformed, cannot be generated here, or was rejected by the library.
     #[error(transparent)]
     Signature(#[from] signature::KeyError),
-    /// The key was sealed under a key that was not provided.
+    /// The key was sealed under a sealing key that was not provided.
     #[error(
-        "key {key_id} is sealed under {sealing_key_id}, which was not provided: a former sealing key belongs into \
+        "key {key_id} is sealed under {sealing_key_id}, which was not provided: add the former sealing key to \
          [keys] previous_sealing_key_files"
     )]
     SealingKeyUnknown {
         /// The `kid`.
         key_id: String,
-        /// Which sealing key is needed.
+        /// The ID of the required sealing key.
         sealing_key_id: String,
     },
-    /// What is stored is not what was sealed.
-    #[error("key {key_id} does not open: the store was damaged or tampered with")]
+    /// The stored key was changed after it was sealed.
+    #[error("key {key_id} cannot be unsealed: the store was damaged or tampered with")]
     SealBroken {
         /// The `kid`.
         key_id: String,
     },
-    /// There is no such key.
+    /// The key does not exist.
     #[error("no such key")]
     NotFound,
-    /// No key signs with that algorithm here.
+    /// No key is configured for that algorithm.
     #[error("no key for that algorithm is configured")]
     AlgorithmNotConfigured,
-    /// The default algorithm would be without a key: nothing could be signed.
-    #[error("no key is left to sign with by default; RSA keys are not generated here: import another first")]
+    /// The default algorithm would have no key left, so the server could not sign.
+    #[error("the default algorithm has no key to sign with; RSA keys are not generated: import one first")]
     LastKey,
-    /// One key, one algorithm.
+    /// One key was imported for two algorithms.
     #[error("key {key_id} is imported for two algorithms; one key signs with one algorithm")]
     Reused {
         /// The `kid`.
         key_id: String,
     },
-    /// Not a private key in PEM.
+    /// The text is not a private key in PEM.
     #[error("not a private key in PEM: PKCS#8, or PKCS#1 for RSA")]
     NotPem,
-    /// The system has no randomness.
+    /// The system's random number generator failed.
     #[error("the system has no randomness")]
     NoRandomness,
-    /// The store.
+    /// The store failed.
     #[error("signing keys cannot be stored")]
     Store(#[from] StoreError),
 }

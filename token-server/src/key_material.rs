@@ -1,4 +1,4 @@
-//! 256-bit symmetric keys that the operator provides: for sealing signing keys, and the pepper.
+//! 256-bit symmetric keys that the operator provides: the sealing keys and the pepper.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use ring::{
 };
 use zeroize::Zeroizing;
 
-/// Bytes in a key.
+/// The length of a key in bytes.
 const KEY_BYTES: usize = 32;
-/// What a key's ID is the keyed hash of.
+/// The input of the keyed hash that yields a key's ID.
 const ID_LABEL: &[u8] = b"token-server key id";
 
-/// A 256-bit key. Its ID follows from its bytes, so there is nothing to configure beside the key itself and
-/// an old key can stand beside the new one while both are needed.
+/// A 256-bit key. Its ID is derived from its bytes, so the operator configures only the key itself. An old
+/// and a new key can be used side by side during a rotation.
 #[derive(Clone)]
 pub struct KeyMaterial {
     id: String,
     bytes: Zeroizing<[u8; KEY_BYTES]>,
 }
 
-/// Why a text is not a 256-bit key. Says nothing of the text.
+/// The text is not a 256-bit key. The error does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a 256-bit key: expected 64 hexadecimal digits, or base64 of 32 bytes")]
 pub struct KeyMaterialError;
 
 impl KeyMaterial {
-    /// Takes 32 bytes of randomness.
+    /// Creates a key from 32 random bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes), ID_LABEL);
@@ -36,19 +36,19 @@ impl KeyMaterial {
         Self { id, bytes: Zeroizing::new(bytes) }
     }
 
-    /// Makes a new key.
+    /// Generates a new key.
     ///
     /// # Errors
     ///
-    /// Where the system has no randomness.
+    /// When the system's random number generator fails.
     pub fn generate() -> Result<Self, ring::error::Unspecified> {
         let mut bytes = [0; KEY_BYTES];
         SystemRandom::new().fill(&mut bytes)?;
         Ok(Self::from_bytes(bytes))
     }
 
-    /// Reads the text form: 64 hexadecimal digits, or base64 (either alphabet, padded or not) of 32 bytes;
-    /// white space around it is ignored.
+    /// Parses the text form: 64 hexadecimal digits, or base64 of 32 bytes (either alphabet, padded or not).
+    /// Surrounding white space is ignored.
     ///
     /// # Errors
     ///
@@ -60,19 +60,19 @@ impl KeyMaterial {
         Ok(Self::from_bytes(<[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| KeyMaterialError)?))
     }
 
-    /// The text form that [`KeyMaterial::parse`] reads, for writing a new key to a file.
+    /// Returns the text form that [`KeyMaterial::parse`] reads, for writing a new key to a file.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(self.bytes.as_slice()))
     }
 
-    /// Says which key it is, and nothing about it.
+    /// The ID of the key. It reveals nothing about the key.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The key itself.
+    /// The bytes of the key.
     #[must_use]
     pub fn bytes(&self) -> &[u8; KEY_BYTES] {
         &self.bytes

@@ -1,35 +1,35 @@
 //! The issuer: an OAuth 2.0 authorization server for machines.
 //!
-//! A module uses the modules above it, never those below; so this list is also the order in which to read.
+//! The list is in dependency order: a module uses only the modules above it. Read the modules in this order.
 //!
-//! | a token request, in order | module |
+//! | steps of a token request | module |
 //! |---|---|
-//! | where it comes from, and why it may be refused | [`origin`], [`error`] |
-//! | who asks, and what it may ask for: the types | [`client`] |
-//! | where clients, sealed keys, revocations and the audit of changes are kept | [`store`] |
-//! | changes, as they happen: to the caches and to the trust stream | [`feed`] |
-//! | the client, from memory | [`client_registry`] |
-//! | the client proves who it is | [`client_authentication`] |
-//! | the signature; keys that rotate by themselves | [`key`] |
-//! | tokens that are good no more | [`revocation`] |
-//! | tokens of ours that come back | [`own_tokens`] |
-//! | tokens of others that may be exchanged for ours | [`security_token`], [`federation`] |
-//! | what the client gets, decided | [`grant`] |
+//! | the origin of the request, and the reasons for errors | [`origin`], [`error`] |
+//! | clients and their rights: the types | [`client`] |
+//! | storage of clients, sealed keys, revocations and audit records | [`store`] |
+//! | the change feed for the caches and the trust stream | [`feed`] |
+//! | the cache of clients | [`client_registry`] |
+//! | client authentication | [`client_authentication`] |
+//! | signing keys and their rotation | [`key`] |
+//! | revoked tokens | [`revocation`] |
+//! | verification of our own tokens | [`own_tokens`] |
+//! | other issuers' tokens that may be exchanged for ours | [`security_token`], [`federation`] |
+//! | the decision which access the client receives | [`grant`] |
 //! | the token, from claims to signature | [`mint`] |
-//! | how often it may ask | [`limit`] |
-//! | the decision, on record | [`audit`] |
-//! | wire to domain | `convert` |
-//! | the whole line, stage after stage | [`issuer`] |
-//! | what operators do to clients and keys | [`admin`] |
-//! | Envoy's protocol, as far as it is spoken here | [`envoy`] |
-//! | clients that register themselves | [`registration`] |
-//! | the two faces | [`service`], [`http`] |
-//! | what is offered, for everybody to read | [`metadata`] |
-//! | clients as a file declares them | [`declared`] |
-//! | every setting, with the place of every mistake | [`config`] |
+//! | rate limits | [`limit`] |
+//! | the audit log of decisions | [`audit`] |
+//! | conversion from the wire to the domain types | `convert` |
+//! | the whole token request, stage by stage | [`issuer`] |
+//! | operations on clients and keys for operators | [`admin`] |
+//! | the supported part of Envoy's protocol | [`envoy`] |
+//! | dynamic client registration | [`registration`] |
+//! | the two protocols, gRPC and HTTP | [`service`], [`http`] |
+//! | the public issuer metadata | [`metadata`] |
+//! | clients declared in a file | [`declared`] |
+//! | all settings, with the location of every mistake | [`config`] |
 //! | log lines, the audit stream, metrics, traces | [`telemetry`] |
-//! | everything put together, on one port | [`server`] |
-//! | an issuer from nothing, for development and tests | [`development`] |
+//! | the server: all parts on one port | [`server`] |
+//! | an issuer without configuration, for development and tests | [`development`] |
 //! | the command line | [`command`] |
 
 mod error_chain;

@@ -1,7 +1,7 @@
-//! What this issuer offers, as one value: both documents over HTTP and the answer over gRPC are written from it.
+//! The issuer metadata, as one value. Both HTTP documents and the gRPC answer are built from it.
 //!
-//! RFC 8414 section 2; OpenID Connect Discovery section 3. It lists what works, and an authorization endpoint that only
-//! says that it does not.
+//! RFC 8414 section 2; OpenID Connect Discovery section 3. It lists only endpoints that work, plus an
+//! authorization endpoint that always answers with an error.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use token_interceptor::signature::Algorithm;
 
 use crate::client::{AuthenticationMethod, GrantType};
 
-/// Where each endpoint is, below the issuer identifier.
+/// The path of each endpoint, relative to the issuer identifier.
 pub mod path {
     /// RFC 6749 section 3.1.
     pub const AUTHORIZATION: &str = "/oauth/authorize";
@@ -24,7 +24,7 @@ pub mod path {
     pub const USER_INFO: &str = "/userinfo";
     /// RFC 7591 section 3.
     pub const REGISTRATION: &str = "/oauth/register";
-    /// RFC 7592 section 2: below it, by client ID.
+    /// RFC 7592 section 2: one resource per client ID.
     pub const REGISTERED: &str = "/oauth/register/{client_id}";
     /// RFC 7517 section 5.
     pub const JWKS: &str = "/jwks.json";
@@ -34,56 +34,56 @@ pub mod path {
     pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
 }
 
-/// Grants that the token endpoint takes.
+/// The grant types that the token endpoint supports.
 const GRANT_TYPES: [&str; GrantType::ALL.len()] = {
     let [first, second] = GrantType::ALL;
     [first.name(), second.name()]
 };
-/// How clients may authenticate.
+/// The supported methods of client authentication.
 const CLIENT_AUTHENTICATION_METHODS: [&str; AuthenticationMethod::ALL.len()] = {
     let [first, second, third] = AuthenticationMethod::ALL;
     [first.name(), second.name(), third.name()]
 };
 
-/// What client assertions may be signed with.
+/// The supported signature algorithms of client assertions.
 const ASSERTION_ALGORITHMS: [&str; Algorithm::ALL.len()] = {
     let [first, second, third, fourth, fifth] = Algorithm::ALL;
     [first.name(), second.name(), third.name(), fourth.name(), fifth.name()]
 };
 
-/// What the issuer offers.
+/// The issuer metadata.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     /// The issuer identifier.
     pub issuer: String,
-    /// An endpoint that answers with an error only: many libraries read no metadata without one.
+    /// An endpoint that only returns errors. Many libraries reject metadata without one.
     pub authorization_endpoint: String,
-    /// Where tokens are had.
+    /// The token endpoint.
     pub token_endpoint: String,
-    /// Where tokens are introspected.
+    /// The introspection endpoint.
     pub introspection_endpoint: String,
-    /// Where tokens are revoked.
+    /// The revocation endpoint.
     pub revocation_endpoint: String,
-    /// Where the bearer of a token learns about its subject.
+    /// The UserInfo endpoint, for the bearer of a token.
     pub userinfo_endpoint: String,
-    /// Where clients register themselves, where they may.
+    /// The client registration endpoint, if registration is enabled.
     pub registration_endpoint: Option<String>,
-    /// Where the keys are.
+    /// The URL of the JWK Set.
     pub jwks_uri: String,
-    /// No token lives longer.
+    /// The maximum lifetime of a token.
     pub lifetime_max: Duration,
-    /// Algorithms that tokens are signed with now or soon.
+    /// The algorithms that sign tokens now or soon.
     pub signing_algorithms: Vec<Algorithm>,
 }
 
-/// The URL of an endpoint at `path` of the issuer.
+/// Returns the URL of the endpoint at `path` of the issuer.
 #[must_use]
 pub fn endpoint(issuer: &str, path: &str) -> String {
     format!("{}{path}", issuer.trim_end_matches('/'))
 }
 
 impl Metadata {
-    /// Describes the issuer of that identifier.
+    /// Creates the metadata of `issuer`, without registration.
     #[must_use]
     pub fn new(issuer: &str, lifetime_max: Duration, signing_algorithms: Vec<Algorithm>) -> Self {
         let at = |path: &str| endpoint(issuer, path);
@@ -101,26 +101,26 @@ impl Metadata {
         }
     }
 
-    /// The same, where clients may register themselves.
+    /// Adds the client registration endpoint.
     #[must_use]
     pub fn with_registration(self) -> Self {
         let registration = endpoint(&self.issuer, path::REGISTRATION);
         Self { registration_endpoint: Some(registration), ..self }
     }
 
-    /// Grants that are offered, by their OAuth names.
+    /// The supported grants, by their OAuth names.
     #[must_use]
     pub fn grant_types(&self) -> &'static [&'static str] {
         &GRANT_TYPES
     }
 
-    /// Methods of client authentication that are offered, by their OAuth names.
+    /// The supported methods of client authentication, by their OAuth names.
     #[must_use]
     pub fn client_authentication_methods(&self) -> &'static [&'static str] {
         &CLIENT_AUTHENTICATION_METHODS
     }
 
-    /// The document of RFC 8414.
+    /// Returns the document of RFC 8414.
     #[must_use]
     pub(crate) fn oauth(&self) -> OAuthDocument<'_> {
         OAuthDocument {
@@ -142,7 +142,7 @@ impl Metadata {
         }
     }
 
-    /// The document of OpenID Connect Discovery.
+    /// Returns the document of OpenID Connect Discovery.
     #[must_use]
     pub(crate) fn openid(&self) -> OpenIdDocument<'_> {
         OpenIdDocument {
@@ -158,8 +158,8 @@ impl Metadata {
 #[derive(Serialize)]
 pub(crate) struct OAuthDocument<'a> {
     issuer: &'a str,
-    /// Required only with a grant that uses it (RFC 8414 section 2), but the MCP SDKs, MSAL and `openidconnect` fail
-    /// without it.
+    /// Required only for grants that use it (RFC 8414 section 2). But the MCP SDKs, MSAL and `openidconnect`
+    /// fail without it.
     authorization_endpoint: &'a str,
     token_endpoint: &'a str,
     introspection_endpoint: &'a str,
@@ -167,7 +167,7 @@ pub(crate) struct OAuthDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     registration_endpoint: Option<&'a str>,
     jwks_uri: &'a str,
-    /// Empty and still there: it is required, and the authorization endpoint supports none.
+    /// A required member. Empty, because the authorization endpoint supports no response type.
     response_types_supported: [&'static str; 0],
     grant_types_supported: &'a [&'static str],
     token_endpoint_auth_methods_supported: &'a [&'static str],
@@ -178,8 +178,8 @@ pub(crate) struct OAuthDocument<'a> {
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; Algorithm::ALL.len()],
 }
 
-/// OpenID Connect Discovery section 3. No ID token is issued; the member is required, and those who read it want
-/// to know what the keys are for.
+/// OpenID Connect Discovery section 3. The issuer issues no ID tokens, but the member for their algorithms is
+/// required. Its readers learn from it which algorithms the keys use.
 #[derive(Serialize)]
 pub(crate) struct OpenIdDocument<'a> {
     #[serde(flatten)]

@@ -1,4 +1,4 @@
-//! [`Authorization`] → claims → signed token. The only place where lifetimes are decided.
+//! Mints tokens: [`Authorization`] → claims → signed token. Only this module decides lifetimes.
 //!
 //! RFC 9068 section 2.
 
@@ -24,31 +24,32 @@ use crate::{
     key::Signer,
 };
 
-/// The shortest lifetime that is worth a token.
+/// The shortest lifetime that is useful for a token.
 const LIFETIME_MIN: Duration = Duration::from_secs(1);
 
-/// What holds for every token of this issuer.
+/// The terms for every token of this issuer.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// The issuer identifier, `iss`.
     pub issuer: Arc<str>,
-    /// The lifetime where neither request nor client says otherwise.
+    /// The lifetime if neither the request nor the client sets one.
     pub lifetime_default: Duration,
-    /// No token lives longer than this.
+    /// The maximum lifetime of a token.
     pub lifetime_max: Duration,
-    /// The longest token, in bytes: what fits into a header of the resource servers and what is before them.
+    /// The maximum length of a token, in bytes. It must fit into a header of the resource servers and their
+    /// proxies.
     pub token_bytes_max: usize,
-    /// The same, for audiences that take another length.
+    /// Other maximum lengths, by audience.
     pub token_bytes_max_by_audience: BTreeMap<Audience, usize>,
-    /// Audiences that take tokens of one algorithm only, for want of another in their libraries. All others get
-    /// the default one.
+    /// Audiences whose libraries support only one algorithm. All others get the default algorithm.
     pub algorithm_by_audience: BTreeMap<Audience, Algorithm>,
-    /// Audiences whose tokens nobody else is to read, with the key that opens them.
+    /// Audiences whose tokens are encrypted, with the encryption key. Only the audience can read such a
+    /// token.
     pub encryption_by_audience: BTreeMap<Audience, EncryptionKey>,
 }
 
 impl Terms {
-    /// Five minutes, an hour at the most, 4 KiB.
+    /// Creates the default terms: a lifetime of five minutes, at most an hour, and 4 KiB.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
         Self {
@@ -62,8 +63,8 @@ impl Terms {
         }
     }
 
-    /// What was asked for or is usual, capped by client, server and the tokens that this one is made from, in whole
-    /// seconds.
+    /// Returns the requested or default lifetime, in whole seconds. It is capped by the client, the server
+    /// and the tokens that this one derives from.
     fn lifetime(&self, authorization: &Authorization, now: SystemTime) -> Duration {
         let cap = authorization.client().token_lifetime.unwrap_or(self.lifetime_max).min(self.lifetime_max);
         let usual = authorization.client().token_lifetime.unwrap_or(self.lifetime_default);
@@ -74,11 +75,11 @@ impl Terms {
         Duration::from_secs(lifetime.as_secs().min(left))
     }
 
-    /// The algorithm for these audiences; `None` is the default one.
+    /// Returns the algorithm for these audiences; `None` is the default one.
     ///
     /// # Errors
     ///
-    /// `invalid_target` when no algorithm suits them all.
+    /// `invalid_target` when no algorithm suits all audiences.
     pub(crate) fn algorithm(&self, audiences: &[Audience]) -> Result<Option<Algorithm>, IssueError> {
         let mut wanted = audiences.iter().filter_map(|audience| self.algorithm_by_audience.get(audience));
         let first = wanted.next().copied();
@@ -88,11 +89,12 @@ impl Terms {
         Ok(first)
     }
 
-    /// The key that the token is encrypted to; `None` where it stays readable.
+    /// Returns the key that encrypts the token; `None` for a token that is only signed.
     ///
     /// # Errors
     ///
-    /// `invalid_target` for an audience of an encrypted token beside another: only one could open it.
+    /// `invalid_target` for several audiences if one of them takes encrypted tokens: only that one could
+    /// decrypt it.
     fn encryption(&self, audiences: &[Audience]) -> Result<Option<&EncryptionKey>, IssueError> {
         match audiences {
             [only] => Ok(self.encryption_by_audience.get(only)),
@@ -109,7 +111,7 @@ impl Terms {
     }
 }
 
-/// A token as it was issued. Only [`mint`] makes one.
+/// An issued token. Only [`mint`] creates one.
 pub struct IssuedToken {
     value: String,
     token_id: String,
@@ -128,13 +130,13 @@ impl IssuedToken {
         &self.value
     }
 
-    /// The token in compact form, by value.
+    /// Returns the token in compact form, by value.
     #[must_use]
     pub fn into_value(self) -> String {
         self.value
     }
 
-    /// `jti`: what logs and revocations use in place of the token.
+    /// `jti`: identifies the token in logs and revocations.
     #[must_use]
     pub fn token_id(&self) -> &str {
         &self.token_id
@@ -152,13 +154,13 @@ impl IssuedToken {
         &self.scopes
     }
 
-    /// For whom it stands, where that is not the client that it was issued to.
+    /// The party that the token represents, if it is not the client that it was issued to.
     #[must_use]
     pub fn on_behalf(&self) -> Option<&OnBehalf> {
         self.on_behalf.as_deref()
     }
 
-    /// When it was issued, by the issuer's clock.
+    /// The time of issue, by the issuer's clock.
     #[must_use]
     pub fn issued_at(&self) -> SystemTime {
         self.issued_at
@@ -170,7 +172,8 @@ impl IssuedToken {
         self.expires_in
     }
 
-    /// When to start renewing, from now. Jittered, so that a fleet that started at once does not renew at once.
+    /// The time from now after which the client should renew. Jittered, so that a fleet that started together
+    /// does not renew together.
     #[must_use]
     pub fn refresh_after(&self) -> Duration {
         self.refresh_after
@@ -189,12 +192,13 @@ impl fmt::Debug for IssuedToken {
     }
 }
 
-/// Makes the token that `authorization` allows.
+/// Mints the token that `authorization` permits.
 ///
 /// # Errors
 ///
-/// [`IssueError::TokenTooLarge`] when it would not fit into the header that carries it, encrypted where it is;
-/// `invalid_target` for audiences that do not share a token; [`IssueError::Internal`] when the signature fails.
+/// [`IssueError::TokenTooLarge`] when the token, after any encryption, exceeds its maximum length.
+/// `invalid_target` for audiences that cannot share a token. [`IssueError::Internal`] when the signature
+/// fails.
 pub fn mint(
     authorization: Authorization,
     terms: &Terms,
@@ -214,7 +218,7 @@ pub fn mint(
     let claims = claims.to_json().map_err(|error| IssueError::Internal(error.into()))?;
     let encryption = terms.encryption(authorization.audiences())?;
     let signed = signer.sign(claims.as_bytes()).map_err(|error| IssueError::Internal(error.into()))?;
-    // Signed, then encrypted: RFC 7519 section 11.2.
+    // Signed first, then encrypted: RFC 7519 section 11.2.
     let value = match encryption {
         None => signed,
         Some(key) => key.encrypt(&signed).map_err(|error| IssueError::Internal(error.into()))?,
@@ -236,7 +240,7 @@ pub fn mint(
     })
 }
 
-/// From 70 % to 85 % of the lifetime: late enough to be cheap, early enough to sit out an outage of minutes.
+/// From 70 % to 85 % of the lifetime: late enough to be cheap, early enough to survive an outage of minutes.
 fn refresh_after(lifetime: Duration, jitter: u16) -> Duration {
     let part = 0.70 + 0.15 * f64::from(jitter) / f64::from(u16::MAX);
     Duration::from_millis((lifetime.mul_f64(part)).as_millis().try_into().unwrap_or(u64::MAX))

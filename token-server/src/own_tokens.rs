@@ -1,5 +1,5 @@
-//! Tokens of this issuer, verified by this issuer: with the project's only verifier, the keys of this moment and
-//! the revocations, and no network.
+//! Verifies this issuer's own tokens, with the project's only verifier, the current keys and the revocations.
+//! Uses no network.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
     key::{KeyRing, PublishedKeys},
 };
 
-/// Verifies this issuer's tokens, whichever key signs at the moment.
+/// Verifies this issuer's tokens, with the current keys.
 #[derive(Debug)]
 pub struct OwnTokens {
     issuer: Arc<str>,
@@ -30,7 +30,7 @@ pub struct OwnTokens {
     current: ArcSwapOption<Current>,
 }
 
-/// The verifier for the keys of one moment.
+/// The verifier, and the keys that it was built for.
 #[derive(Debug)]
 struct Current {
     keys: Arc<PublishedKeys>,
@@ -38,17 +38,17 @@ struct Current {
 }
 
 impl OwnTokens {
-    /// For tokens of `issuer`.
+    /// Creates a verifier for the tokens of `issuer`.
     #[must_use]
     pub fn new(issuer: Arc<str>, keys: KeyRing, revocations: Revocations, clock: Arc<dyn Clock>) -> Self {
         Self { issuer, keys, revocations, clock, current: ArcSwapOption::empty() }
     }
 
-    /// The verifier for the keys of this moment.
+    /// Returns the verifier for the current keys.
     ///
     /// # Errors
     ///
-    /// When the published keys are not a key set: a bug of ours.
+    /// When the published keys are not a valid key set, which is a bug.
     pub fn verifier(&self) -> Result<Verifier, Cause> {
         let keys = self.keys.published();
         if let Some(current) = &*self.current.load()
@@ -63,8 +63,8 @@ impl OwnTokens {
         Ok(verifier)
     }
 
-    /// What `token` says, where it is one of ours and good; `None` where it is anything else. Good for whatever
-    /// audience: whoever asks here is not the one that the token would let in.
+    /// Returns the claims of `token` if it is a valid token of this issuer, else `None`. Accepts any
+    /// audience: the party that asks here is not the resource server that the token gives access to.
     ///
     /// # Errors
     ///
@@ -74,12 +74,14 @@ impl OwnTokens {
         let Some(audience) = named_audience(token) else { return Ok(None) };
         let now = self.clock.now();
         let verified = verifier.verify(UnverifiedToken::new(token), &audience, now).ok();
-        // Leeway is for the clock of another replica that issued it. Whoever wrote `exp` holds to it.
+        // The leeway covers clock skew to the issuing replica. `exp` was set by this issuer, so it gets no
+        // leeway.
         Ok(verified.filter(|token| now < token.expires_at()))
     }
 }
 
-/// An audience that the token names, unverified: enough to ask the verifier about exactly that one.
+/// Returns an audience that the token names, unverified. The verifier is then asked about exactly that
+/// audience.
 fn named_audience(token: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Claims {

@@ -1,7 +1,7 @@
-//! Claims that no client and no identity provider decides on. RFC 7519 section 4.1, RFC 8693 section 4, RFC 9068
+//! Claims that no client and no identity provider may set. RFC 7519 section 4.1, RFC 8693 section 4, RFC 9068
 //! section 2.2, RFC 9493 section 3.
 
-/// Claims that only the issuer sets, because somebody decides on them. Sorted.
+/// Claims that only the issuer sets, because verifiers base decisions on them. Sorted.
 const RESERVED: [&str; 21] = [
     "acr",
     "act",
@@ -26,7 +26,7 @@ const RESERVED: [&str; 21] = [
     "sub_id",
 ];
 
-/// Whether `claim` is one that a client's custom claims must not shadow.
+/// Returns true if `claim` is reserved: a client's custom claims must not shadow it.
 #[must_use]
 pub(crate) fn is_reserved(claim: &str) -> bool {
     RESERVED.binary_search(&claim).is_ok()

@@ -1,20 +1,20 @@
-//! A token as input of an exchange, and what it is said to be. RFC 8693 sections 2.1 and 3.
+//! Tokens presented for exchange, with their declared type. RFC 8693 sections 2.1 and 3.
 
 use secrecy::SecretString;
 
-/// What a token is said to be, by one of the names of RFC 8693 section 3.
+/// The declared type of a token, by the names of RFC 8693 section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
     /// An access token of this issuer.
     AccessToken,
     /// An ID token of an identity provider.
     IdToken,
-    /// A JWT: an access token of this issuer, or whatever JWT an identity provider is trusted for.
+    /// A JWT: an access token of this issuer, or any JWT of a trusted identity provider.
     Jwt,
 }
 
 impl TokenType {
-    /// Its URN.
+    /// The URN of the type.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -24,18 +24,18 @@ impl TokenType {
         }
     }
 
-    /// The type of that URN.
+    /// Returns the type with that URN.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::AccessToken, Self::IdToken, Self::Jwt].into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// A subject or actor token. Nothing in it is believed.
+/// A subject or actor token that has not been verified.
 #[derive(Debug)]
 pub struct SecurityToken {
     /// The token in compact form.
     pub value: SecretString,
-    /// What it is said to be.
+    /// The declared type.
     pub kind: TokenType,
 }

@@ -1,38 +1,38 @@
-//! Who changed what, read back.
+//! The audit records of changes, for operators to read.
 
 use std::{fmt, sync::Arc};
 
 use super::{AdminError, page};
 use crate::store::{AdminAuditStore, AdminRecord, AdminRecordFilter};
 
-/// The record of changes, as operators read it. Cheap to clone.
+/// Read access to the audit records. Cheap to clone.
 #[derive(Clone)]
 pub struct AuditAdmin {
     store: Arc<dyn AdminAuditStore>,
 }
 
-/// One page of records.
+/// One page of audit records.
 #[derive(Debug)]
 pub struct AuditPage {
-    /// With their numbers, the newest first.
+    /// The records with their numbers, newest first.
     pub records: Vec<(u64, AdminRecord)>,
-    /// Asks for the next page; empty on the last.
+    /// The token that requests the next page; empty on the last page.
     pub next_page_token: String,
 }
 
 impl AuditAdmin {
-    /// The records of `store`.
+    /// Creates an `AuditAdmin` over the records in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn AdminAuditStore>) -> Self {
         Self { store }
     }
 
-    /// Reads a page of the records that fit `filter`, the newest first.
+    /// Returns one page of the records that match `filter`, newest first.
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`] for a negative size or a token that was not handed out here for the same filter;
-    /// the store's.
+    /// [`AdminError::Invalid`] for a negative page size, or a page token that was not issued for the same
+    /// filter. Also returns the store's errors.
     pub async fn list(
         &self,
         filter: &AdminRecordFilter,

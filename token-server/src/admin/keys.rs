@@ -1,50 +1,50 @@
-//! Signing keys, for operators who cannot wait for the rotation.
+//! Manual operations on signing keys, for operators who cannot wait for the scheduled rotation.
 
 use token_interceptor::signature::Algorithm;
 
 use super::{AdminError, Operator};
 use crate::key::{KeyRotation, PublishedKey};
 
-/// Signing keys, as operators see them. Cheap to clone.
+/// Access to the signing keys for operators. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct KeyAdmin {
     rotation: KeyRotation,
 }
 
 impl KeyAdmin {
-    /// Over the keys of `rotation`.
+    /// Creates a `KeyAdmin` over the keys of `rotation`.
     #[must_use]
     pub fn new(rotation: KeyRotation) -> Self {
         Self { rotation }
     }
 
-    /// Every key in the ring.
+    /// Returns every key in the ring, distrusted keys included.
     #[must_use]
     pub fn list(&self) -> Vec<PublishedKey> {
         self.rotation.ring().published().keys.clone()
     }
 
-    /// Publishes the next key of an algorithm (its JOSE name; empty: the default one) now. It signs once every
-    /// verifier has had time to see it.
+    /// Publishes the next key of an algorithm now. `algorithm` is a JOSE name; empty selects the default. The
+    /// key starts to sign once every verifier has had time to fetch it.
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`] for an unknown algorithm, [`AdminError::Precondition`] for one that has no key
-    /// here or whose keys are imported; the store's.
+    /// [`AdminError::Invalid`] for an unknown algorithm. [`AdminError::Precondition`] for an algorithm that
+    /// has no key here, or whose keys are imported. Also returns the store's errors.
     pub async fn rotate(&self, by: &Operator, algorithm: &str) -> Result<PublishedKey, AdminError> {
-        let unknown = || AdminError::invalid("algorithm", "it is none of ES256, EdDSA, ES384, RS256, PS256");
+        let unknown = || AdminError::invalid("algorithm", "it must be ES256, EdDSA, ES384, RS256 or PS256");
         let named =
             if algorithm.is_empty() { None } else { Some(Algorithm::from_name(algorithm).ok_or_else(unknown)?) };
         let record = by.record(self.rotation.clock().now(), "RotateSigningKey", algorithm, String::new());
         Ok(self.rotation.rotate(named, Some(&record)).await?)
     }
 
-    /// Refuses a compromised key everywhere from now on, and the tokens that it has signed with it.
+    /// Distrusts a compromised key: from now on, every verifier rejects the tokens that it signed.
     ///
     /// # Errors
     ///
-    /// [`AdminError::NotFound`]; [`AdminError::Precondition`] when nothing could be signed any more; the
-    /// store's.
+    /// [`AdminError::NotFound`] for an unknown key. [`AdminError::Precondition`] when no key would be left to
+    /// sign with. Also returns the store's errors.
     pub async fn distrust(&self, by: &Operator, key_id: &str) -> Result<(), AdminError> {
         let record = by.record(self.rotation.clock().now(), "DistrustSigningKey", key_id, String::new());
         Ok(self.rotation.distrust(key_id, Some(&record)).await?)

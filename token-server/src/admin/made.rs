@@ -1,4 +1,4 @@
-//! What is made here at random: IDs of clients and credentials, and secrets.
+//! Random values generated for clients: client IDs, credential IDs and secrets.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ pub(super) fn client_id() -> Result<ClientId, AdminError> {
     ClientId::try_from(hex::<16>()?).map_err(|error| AdminError::Internal(error.into()))
 }
 
-/// A secret, and what is kept of it.
+/// Generates a secret. Returns it with the credential to store.
 pub(super) fn secret(peppers: &Peppers, now: SystemTime) -> Result<(Credential, ClientSecret), AdminError> {
     let secret = ClientSecret::generate()?;
     Ok((credential(CredentialKind::Secret(peppers.hash(&secret)), now)?, secret))

@@ -1,4 +1,4 @@
-//! Page tokens. AIP-158: opaque; what was not handed out here, for the same question, is refused.
+//! Opaque page tokens (AIP-158). A token is valid only for the request that it was issued for.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -7,7 +7,7 @@ use super::AdminError;
 const SIZE_DEFAULT: u32 = 50;
 const SIZE_MAX: u32 = 1000;
 
-/// 0 is the default, too many is the most there is.
+/// Returns the page size: the default for 0, and at most the maximum.
 pub(super) fn size(asked: i32) -> Result<u32, AdminError> {
     match u32::try_from(asked) {
         Ok(0) => Ok(SIZE_DEFAULT),
@@ -16,7 +16,7 @@ pub(super) fn size(asked: i32) -> Result<u32, AdminError> {
     }
 }
 
-/// Leaves the first `size` items, of one more that was read; returns the last of them where there is more.
+/// Truncates `items` to `size`. Returns the last remaining item if there are more.
 pub(super) fn cut<T>(items: &mut Vec<T>, size: u32) -> Option<&T> {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let more = items.len() > size;
@@ -24,12 +24,12 @@ pub(super) fn cut<T>(items: &mut Vec<T>, size: u32) -> Option<&T> {
     items.last().filter(|_| more)
 }
 
-/// The token of the page after `last`, in answer to `question`.
+/// Returns the token of the page that follows `last`, for the request `question`.
 pub(super) fn token(question: &str, last: &str) -> String {
     URL_SAFE_NO_PAD.encode([&checksum(question, last.as_bytes()), last.as_bytes()].concat())
 }
 
-/// What the page begins after; `None` for the first page.
+/// Returns the item that the page starts after; `None` for the first page.
 pub(super) fn after(question: &str, token: &str) -> Result<Option<String>, AdminError> {
     if token.is_empty() {
         return Ok(None);
@@ -43,9 +43,9 @@ pub(super) fn after(question: &str, token: &str) -> Result<Option<String>, Admin
     read().map(Some).ok_or_else(foreign)
 }
 
-/// What is wrong with a token that was not handed out here for this question.
+/// The error for a page token that was not issued for this request.
 pub(super) fn foreign() -> AdminError {
-    AdminError::invalid("page_token", "it is not one that was handed out here for the same question")
+    AdminError::invalid("page_token", "it was not issued for the same request")
 }
 
 fn checksum(question: &str, last: &[u8]) -> [u8; 4] {

@@ -1,4 +1,5 @@
-//! Decisions at the doors that this project's own server layer guards: the admin API, and where proxies ask.
+//! Audit events of the APIs that our own server layer protects: the admin API and the proxies' authorization
+//! API.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,21 +9,21 @@ use token_proto::token::v1::ErrorReason;
 use super::{TARGET, cleaned};
 use crate::origin::Origin;
 
-/// Characters of a client's, a key's or a method's name that are written: longer than any good one.
+/// The maximum number of characters of a logged client ID, key ID or method name. Longer than any valid one.
 const RESOURCE_CHARS_MAX: usize = 256;
 
-/// One decision, and where the request comes from.
+/// One authorization decision, with the origin of the request.
 #[derive(Clone, Copy)]
 pub(crate) struct Guarded<'a> {
-    /// Where the request comes from.
+    /// The origin of the request.
     pub(crate) origin: &'a Origin,
-    /// What was asked for.
+    /// The requested operation.
     pub(crate) operation: &'a str,
-    /// What it was asked for: a client, a key, a method.
+    /// The object of the operation: a client, a key or a method.
     pub(crate) resource: Option<&'a str>,
 }
 
-/// One event, at `$level`; `$why` are the fields of a refusal.
+/// Emits one event at `$level`. `$why` are the extra fields of a refusal.
 macro_rules! event {
     ($level:ident, $guarded:ident, $outcome:ident, $caller:ident $(, $why:ident)*) => {{
         let Guarded { origin, operation, resource } = $guarded;
@@ -43,19 +44,19 @@ macro_rules! event {
 }
 
 impl Guarded<'_> {
-    /// It was done, or may be.
+    /// Logs that the operation was done or permitted.
     pub(crate) fn granted(self, outcome: &'static str, caller: Option<&Caller>) {
         event!(info, self, outcome, caller);
     }
 
-    /// The layer refused it.
+    /// Logs that the authorization layer rejected the request.
     pub(crate) fn denied(self, refusal: &Refusal) {
         let ours = matches!(refusal.reason(), ErrorReason::TrustUnavailable | ErrorReason::Internal);
         let outcome = if ours { "failed" } else { "refused" };
         self.refused(outcome, (refusal.reason().as_reason(), Some(refusal.detail())), refusal.caller());
     }
 
-    /// It was refused, or could not be done.
+    /// Logs that the operation was rejected or failed.
     pub(crate) fn refused(
         self,
         outcome: &'static str,
@@ -66,16 +67,17 @@ impl Guarded<'_> {
     }
 }
 
-/// For whom the client calls, where that is somebody else.
+/// The subject that the client acts for, if it is not the client itself.
 fn subject(caller: &Caller) -> Option<&str> {
     (caller.subject() != caller.client_id()).then(|| caller.subject())
 }
 
-/// What is learnt of a request while it is answered: in its extensions, shared with whoever keeps the record.
+/// The facts collected about a request while it is processed. Stored in its extensions and shared with the
+/// audit layer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entry(Arc<Mutex<Known>>);
 
-/// Who asks, and for what.
+/// The caller and the object of the request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     pub(crate) caller: Option<Caller>,
@@ -83,17 +85,17 @@ pub(crate) struct Known {
 }
 
 impl Entry {
-    /// Who asks.
+    /// Sets the caller.
     pub(crate) fn by(&self, caller: &Caller) {
         self.lock().caller = Some(caller.clone());
     }
 
-    /// For what.
+    /// Sets the object of the request.
     pub(crate) fn about(&self, resource: &str) {
         self.lock().resource = (!resource.is_empty()).then(|| resource.to_owned());
     }
 
-    /// What is known so far.
+    /// Returns the facts collected so far.
     pub(crate) fn known(&self) -> Known {
         self.lock().clone()
     }

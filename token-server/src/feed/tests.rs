@@ -13,7 +13,7 @@ use crate::{
     timestamp::from_millis,
 };
 
-/// A log in memory that fails on demand, and whose history can be replaced.
+/// An in-memory log that fails on demand and whose history can be replaced.
 #[derive(Default)]
 struct FakeLog {
     faults: Faults,
@@ -34,7 +34,7 @@ impl FakeLog {
         self.changes.lock().unwrap().push(change);
     }
 
-    /// The store is another server now, whose log has these changes.
+    /// Replaces the store by another server, whose log holds these changes.
     fn replace(&self, changes: &[(u64, &str)]) {
         self.changes.lock().unwrap().clear();
         changes.iter().for_each(|(sequence, name)| self.add(*sequence, name));
@@ -149,7 +149,7 @@ async fn a_long_outage_is_told_once_and_ends_in_a_resync() {
     assert_eq!(events.next().await, Some(Event::Resync));
 }
 
-/// Everything that `events` holds already, and that arrives within a minute.
+/// Returns all pending events, and those that arrive within a minute.
 async fn drain(events: &mut Subscription) -> Vec<Event> {
     let mut drained = Vec::new();
     while let Ok(Some(event)) = timeout(Duration::from_secs(60), events.next()).await {
@@ -158,7 +158,7 @@ async fn drain(events: &mut Subscription) -> Vec<Event> {
     drained
 }
 
-/// The numbers in the names of the clients that `events` has as changed. A resync counts for nothing here.
+/// Returns the numbers in the names of the changed clients. A resync adds none.
 fn reached(events: &[Event]) -> BTreeSet<u64> {
     let changed = events.iter().filter_map(|event| match event {
         Event::Changed(ChangeKind::Client(id)) => Some(id.as_str().parse().unwrap()),
@@ -167,7 +167,7 @@ fn reached(events: &[Event]) -> BTreeSet<u64> {
     changed.collect()
 }
 
-/// S1: the second page failed, and the first was thrown away.
+/// S1: the second page failed, and the first was discarded.
 #[tokio::test(start_paused = true)]
 async fn no_change_is_lost_by_a_fault_at_any_await() {
     let last = u64::from(BATCH) * 2 + 10;
@@ -191,7 +191,7 @@ async fn no_change_is_lost_by_a_fault_at_any_await() {
     assert_eq!(injected, 3 * 8, "each at every await");
 }
 
-/// The same, where the log was replaced: the position is read anew in two queries.
+/// The same when the log was replaced: the follower then reads the position anew, in two queries.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_log_is_noticed_with_a_fault_at_any_await() {
     for fault in FAULTS {
@@ -209,7 +209,7 @@ async fn a_replaced_log_is_noticed_with_a_fault_at_any_await() {
     }
 }
 
-/// S21, T1: after a failover that lost transactions, numbers are given out again.
+/// S21, T1: after a failover that lost transactions, sequence numbers are reused.
 #[tokio::test(start_paused = true)]
 async fn a_history_that_differs_is_a_resync_at_any_length() {
     let histories: [(&str, &[(u64, &str)]); 6] = [
@@ -243,7 +243,7 @@ async fn a_log_of_another_epoch_is_a_resync() {
     }
 }
 
-/// Whatever memory holds otherwise than the store, it does so for no longer.
+/// The interval bounds how long a cache can differ from the store, for any cause.
 #[tokio::test(start_paused = true)]
 async fn everything_is_read_anew_at_an_interval() {
     let log = Arc::new(FakeLog::default());

@@ -1,15 +1,15 @@
-//! What the metrics tell of the feed.
+//! The metrics of the change feed.
 
 use metrics::{counter, gauge};
 
 use crate::store::ChangeKind;
 
-/// How far the log has been followed.
+/// Records the sequence number up to which the log was read.
 pub(super) fn reached(sequence: u64) {
     gauge!("token_server_change_feed_sequence").set(sequence as f64);
 }
 
-/// A change was passed on.
+/// Counts a delivered change.
 pub(super) fn changed(kind: &ChangeKind) {
     let kind = match kind {
         ChangeKind::Client(_) => "client",
@@ -19,22 +19,22 @@ pub(super) fn changed(kind: &ChangeKind) {
     counter!("token_server_change_feed_changes_total", "kind" => kind).increment(1);
 }
 
-/// Why everything is read anew.
+/// The reason for a resync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The log could not be read for a while.
+    /// The log was unreadable for a while.
     Outage,
-    /// The connection was lost on which changes are announced.
+    /// The notification connection was lost.
     ConnectionLost,
-    /// The log is another one than before.
+    /// The log has another history.
     Restored,
-    /// For no reason, at an interval.
+    /// The regular interval elapsed.
     Interval,
-    /// A change of a kind that this version does not know.
+    /// The log holds a change of a kind that this version does not know.
     UnknownKind,
 }
 
-/// Everything is read anew.
+/// Counts a resync.
 pub(super) fn resynced(reason: Reason) {
     let reason = match reason {
         Reason::Outage => "outage",
@@ -46,12 +46,12 @@ pub(super) fn resynced(reason: Reason) {
     counter!("token_server_change_feed_resyncs_total", "reason" => reason).increment(1);
 }
 
-/// The log could not be read.
+/// Counts a failed read of the log.
 pub(super) fn failed() {
     counter!("token_server_change_feed_failures_total").increment(1);
 }
 
-/// Whether memory is too old to be trusted.
+/// Records if cached data is too old to be trusted.
 pub(super) fn stale(stale: bool) {
     gauge!("token_server_change_feed_stale").set(f64::from(stale));
 }

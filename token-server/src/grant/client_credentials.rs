@@ -3,21 +3,21 @@
 use super::{Authorization, RequestedAccess, access};
 use crate::{client::GrantType, client_authentication::AuthenticatedClient, error::IssueError};
 
-/// What the request asks for.
+/// A client credentials request.
 #[derive(Debug, Default)]
 pub struct Request {
-    /// Audiences, scopes, lifetime.
+    /// The requested audiences, scopes and lifetime.
     pub access: RequestedAccess,
-    /// Checked against the registered ones; the answer never goes there.
+    /// Checked against the registered redirect URIs. The answer is never sent there.
     pub redirect_uri: Option<String>,
 }
 
-/// Decides what the client gets.
+/// Decides which access the client receives.
 ///
 /// # Errors
 ///
-/// `unauthorized_client`, `invalid_target`, `invalid_scope`, and `invalid_request` for a `redirect_uri` that is
-/// not registered.
+/// `unauthorized_client`, `invalid_target`, `invalid_scope`, and `invalid_request` for a `redirect_uri` that
+/// is not registered.
 pub fn authorize(client: AuthenticatedClient, request: &Request) -> Result<Authorization, IssueError> {
     let client = client.into_client();
     if !client.may_use(GrantType::ClientCredentials) {

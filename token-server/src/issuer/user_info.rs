@@ -1,4 +1,4 @@
-//! What the bearer of a token may learn about its subject. OpenID Connect Core section 5.3.
+//! Claims that the bearer of a token may read about its subject. OpenID Connect Core section 5.3.
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -8,18 +8,18 @@ use token_proto::token::v1::ErrorReason;
 use super::{Admitted, Issuer, answered, denied};
 use crate::{client::ClientId, error::IssueError};
 
-/// Why nothing is told: an answer for a bearer (RFC 6750), or one as for every other request.
+/// The reason for an error response: an invalid bearer token (RFC 6750), or an error common to all requests.
 pub(crate) enum NotTold {
     Bearer(Answer),
     Other(IssueError),
 }
 
 impl Admitted<'_> {
-    /// The claims about the subject of the caller's own token.
+    /// Returns the claims about the subject of the caller's own token.
     ///
     /// # Errors
     ///
-    /// When no valid token of this issuer is presented.
+    /// When the request carries no valid token of this issuer.
     pub(crate) async fn user_info(mut self, headers: &HeaderMap) -> Result<Map<String, Value>, NotTold> {
         let told = self.look_up(headers).await;
         match &told {
@@ -42,10 +42,10 @@ impl Issuer {
     fn bearer_token(&self, headers: &HeaderMap) -> Result<VerifiedToken, NotTold> {
         let token = bearer(headers).map_err(|denied: Denied| NotTold::Bearer(Answer::from(&denied)))?;
         let verified = self.own_tokens.verify(token.expose()).map_err(NotTold::Other)?;
-        verified.ok_or(NotTold::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is not a good one")))
+        verified.ok_or(NotTold::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is invalid")))
     }
 
-    /// The subject, and where it is a client its name.
+    /// The subject, and the client's name if the subject is a client.
     async fn claims_about(&self, token: &VerifiedToken) -> Result<Map<String, Value>, IssueError> {
         let mut claims = Map::from_iter([
             ("sub".to_owned(), token.subject().into()),

@@ -1,4 +1,4 @@
-//! Private keys made elsewhere, in PEM: the way to have RSA keys.
+//! Private keys generated elsewhere, in PEM. The only source of RSA keys.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::KeyError;
 
-/// A private key made elsewhere, and the one algorithm that it is to sign with.
+/// A private key generated elsewhere, and the one algorithm that it signs with.
 #[derive(Clone)]
 pub struct ImportedKey {
     pub(super) algorithm: Algorithm,
@@ -16,11 +16,11 @@ pub struct ImportedKey {
 }
 
 impl ImportedKey {
-    /// Reads a private key: PKCS#8 (`PRIVATE KEY`), for RSA also PKCS#1 (`RSA PRIVATE KEY`).
+    /// Parses a private key: PKCS#8 (`PRIVATE KEY`), or PKCS#1 for RSA (`RSA PRIVATE KEY`).
     ///
     /// # Errors
     ///
-    /// When there is none in `pem`, or it is not one for `algorithm`.
+    /// When `pem` holds no private key, or the key does not fit `algorithm`.
     pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
         let mut key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| KeyError::NotPem)?;
         let der = match &key {
@@ -34,12 +34,12 @@ impl ImportedKey {
         Ok(Self { algorithm, der })
     }
 
-    /// The key, to sign with.
+    /// Returns the key, ready to sign.
     pub(crate) fn signing_key(&self) -> Result<SigningKey, KeyError> {
         Ok(SigningKey::from_der(self.algorithm, &self.der)?)
     }
 
-    /// The one algorithm that it is to sign with.
+    /// The one algorithm that the key signs with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// One key, in both forms that OpenSSL writes. See `tests/data/README.md`.
+    /// One key in both forms that OpenSSL writes. See `tests/data/README.md`.
     const RSA: [&[u8]; 2] = [
         include_bytes!("../../tests/data/public-test-key-rsa-2048.pkcs8.pem"),
         include_bytes!("../../tests/data/public-test-key-rsa-2048.pkcs1.pem"),

@@ -1,4 +1,4 @@
-//! Keys as verifiers see them: a JWK Set. RFC 7517 section 5.
+//! Published keys: the JWK Set that verifiers fetch. RFC 7517 section 5.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -7,16 +7,16 @@ use bytes::Bytes;
 use ring::digest;
 use token_interceptor::signature::{Algorithm, PublicJwk};
 
-/// Where a key stands in its life.
+/// The state of a key in its life cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// Published, not signing yet.
+    /// Published, but not signing yet.
     Pending,
     /// Signing.
     Active,
-    /// No longer signing; its tokens are still good.
+    /// No longer signing; its tokens are still valid.
     Retiring,
-    /// Compromised: refused, and no longer in the JWK Set.
+    /// Compromised: rejected, and removed from the JWK Set.
     Distrusted,
 }
 
@@ -27,22 +27,22 @@ pub struct PublishedKey {
     pub algorithm: Algorithm,
     /// The public key, with its `kid`.
     pub jwk: PublicJwk,
-    /// Where it stands.
+    /// The state of the key.
     pub state: KeyState,
-    /// Published before this time, signing from it on.
+    /// The time at which the key starts to sign. It is published before.
     pub sign_after: SystemTime,
-    /// When the last token signed by it has expired, once that is known.
+    /// The expiry of the last token that the key signed, once that is known.
     pub verify_until: Option<SystemTime>,
 }
 
-/// The keys of one moment, with the JWK Set rendered once.
+/// The keys at one moment, with the rendered JWK Set.
 #[derive(Clone, Debug)]
 pub struct PublishedKeys {
-    /// Every key, distrusted ones included.
+    /// Every key, distrusted keys included.
     pub keys: Vec<PublishedKey>,
     /// The JWK Set, without distrusted keys.
     pub jwks_json: Bytes,
-    /// Changes when `jwks_json` does; quoted, as HTTP wants it (RFC 9110 section 8.8.3).
+    /// The entity tag: changes whenever `jwks_json` does. Quoted, as HTTP requires (RFC 9110 section 8.8.3).
     pub etag: String,
 }
 
@@ -58,7 +58,7 @@ impl PublishedKeys {
         Self { keys, jwks_json: json.into(), etag }
     }
 
-    /// The same value where nothing has changed, so that followers can compare by pointer.
+    /// Returns `before` if nothing has changed, so that subscribers can compare pointers.
     pub(super) fn unless_equal(keys: Vec<PublishedKey>, before: &Arc<Self>) -> Arc<Self> {
         if before.keys == keys { Arc::clone(before) } else { Arc::new(Self::new(keys)) }
     }

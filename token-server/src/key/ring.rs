@@ -1,4 +1,4 @@
-//! The keys of this moment, for those who sign and those who publish.
+//! The current keys, shared by the code that signs and the code that publishes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{KeyState, PublishedKey, PublishedKeys, Signer};
 
-/// The keys of this moment. Cheap to clone; every clone sees the same keys.
+/// The current keys. Cheap to clone; every clone sees the same keys.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     signers: Arc<ArcSwap<Signers>>,
@@ -30,7 +30,7 @@ impl KeyRing {
         }
     }
 
-    /// A ring that never changes: `default` signs unless another algorithm is asked for.
+    /// Creates a ring that never changes. `default` signs unless the caller asks for another algorithm.
     #[must_use]
     pub fn fixed(default: SigningKey, others: Vec<SigningKey>) -> Self {
         let signers = Signers {
@@ -48,7 +48,7 @@ impl KeyRing {
         Self::new(signers, published)
     }
 
-    /// The key that signs unless another algorithm is asked for.
+    /// The key that signs unless the caller asks for another algorithm.
     #[must_use]
     pub(crate) fn default_signer(&self) -> Arc<Signer> {
         Arc::clone(&self.signers.load().default)
@@ -66,13 +66,13 @@ impl KeyRing {
         Arc::clone(&self.published.borrow())
     }
 
-    /// The same, and each change to them.
+    /// Subscribes to the published keys: the current ones and each change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<PublishedKeys>> {
         self.published.subscribe()
     }
 
-    /// Puts other keys in place. Published before they sign.
+    /// Replaces the keys. Publishes the new keys before they sign.
     pub(super) fn replace(&self, signers: Signers, keys: Vec<PublishedKey>) {
         self.published.send_if_modified(|published| {
             let next = PublishedKeys::unless_equal(keys, published);

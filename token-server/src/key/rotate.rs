@@ -1,8 +1,8 @@
-//! Rotation, as questions on the stored keys and the time: nothing here waits, stores or generates.
+//! The rules of key rotation, as pure functions of the stored keys and the time.
 //!
-//! A key's state is not stored, it follows from the times: of an algorithm's keys the one with the latest
-//! `sign_after` that has passed signs. So every replica changes over at the same moment without talking, and
-//! a replica that slept through it is right when it wakes.
+//! A key's state is not stored; it follows from the times. Of an algorithm's keys, the one with the latest
+//! `sign_after` in the past signs. So all replicas switch keys at the same moment without communicating, and
+//! a replica that was suspended has the right key when it resumes.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,58 +11,58 @@ use token_interceptor::signature::{Algorithm, SigningKey};
 use super::KeyState;
 use crate::store::StoredKey;
 
-/// How long keys are published, sign and are kept.
+/// The periods for which keys are published, sign and are retained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// The algorithms that sign; the first is the default.
     pub algorithms: Vec<Algorithm>,
-    /// How long a key signs.
+    /// The time for which a key signs.
     pub period: Duration,
-    /// How long a key is published before it signs: longer than any verifier keeps a key set.
+    /// The time for which a key is published before it signs. Longer than any verifier caches a key set.
     pub visibility: Duration,
-    /// How long a key is kept after it has stopped signing: the greatest lifetime of a token, and the
-    /// clocks' disagreement.
+    /// The time for which a key is retained after it stops signing: the maximum token lifetime plus clock
+    /// skew.
     pub retention: Duration,
 }
 
-/// A key whose creation is further ahead than this was made by a clock that was wrong.
+/// The maximum clock skew. A key created further in the future comes from a wrong clock.
 pub(super) const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(300);
 
 /// One step of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A new key, to sign from `sign_after` on.
+    /// Generates a key that signs from `sign_after` on.
     Generate {
         /// The algorithm.
         algorithm: Algorithm,
-        /// From when on.
+        /// The time at which the key starts to sign.
         sign_after: SystemTime,
     },
-    /// A key that is there already, to sign from `sign_after` on.
+    /// Promotes an existing key, which then signs from `sign_after` on.
     Promote {
-        /// Which.
+        /// The key.
         key_id: String,
-        /// From when on.
+        /// The time at which the key starts to sign.
         sign_after: SystemTime,
     },
-    /// A key whose last token has expired.
+    /// Removes a key whose last token has expired.
     Remove {
-        /// Which.
+        /// The key.
         key_id: String,
     },
 }
 
-/// Where a key stands.
+/// The position of a key in the rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its state.
     pub state: KeyState,
-    /// When its last token has expired; known once it no longer signs.
+    /// The expiry of the key's last token. Known once the key no longer signs.
     pub verify_until: Option<SystemTime>,
 }
 
 impl Schedule {
-    /// Where `key` stands among `keys`.
+    /// Returns the position of `key` among `keys`.
     #[must_use]
     pub fn place(&self, keys: &[StoredKey], key: &StoredKey, now: SystemTime) -> Place {
         let retiring =
@@ -78,7 +78,8 @@ impl Schedule {
             Some(_) | None if self.algorithms.contains(&key.algorithm) => {
                 Place { state: KeyState::Active, verify_until: None }
             }
-            // No longer configured. It could have signed until it was due: nobody noted when it stopped.
+            // The algorithm is no longer configured. The key may have signed until its period ended, as no
+            // stop time is stored.
             Some(_) | None => retiring(key.sign_after + self.period),
         }
     }
@@ -89,13 +90,13 @@ impl Schedule {
         keys.iter().find(|key| key.algorithm == algorithm && self.place(keys, key, now).state == KeyState::Active)
     }
 
-    /// What is due at `now`. Nothing is due again once it has been done.
+    /// Returns the steps that are due at `now`. A completed step is not due again.
     #[must_use]
     pub fn due(&self, keys: &[StoredKey], now: SystemTime) -> Vec<Step> {
         let additions = self.algorithms.iter().filter_map(|algorithm| self.addition(keys, *algorithm, now));
         let removals = keys.iter().filter_map(|key| {
-            // An imported key stays, as its own tombstone: it is still listed where it was imported from, and
-            // would come back, a distrusted one too.
+            // An imported key is never removed: the configuration still lists it, and it would be imported
+            // again, even if it is distrusted.
             let gone = self.place(keys, key, now).verify_until.is_some_and(|until| until <= now);
             (gone && !key.imported).then(|| Step::Remove { key_id: key.key_id.clone() })
         });
@@ -105,7 +106,7 @@ impl Schedule {
     fn addition(&self, keys: &[StoredKey], algorithm: Algorithm, now: SystemTime) -> Option<Step> {
         let next = trusted(keys, algorithm).filter(|key| now < key.sign_after).min_by_key(|key| order(key));
         match (self.active(keys, algorithm, now), next) {
-            // A key of a clock that was ahead waits for a day that may be years away: it is no successor.
+            // A key from a clock that was ahead may not sign for years, so it does not count as a successor.
             (Some(active), _) if pending(keys, algorithm, now).is_none() => {
                 let due = active.sign_after + self.period;
                 // An imported key signs until the operator imports another.
@@ -113,13 +114,14 @@ impl Schedule {
                     .then(|| Step::Generate { algorithm, sign_after: due.max(now + self.visibility) })
             }
             (Some(_), _) => None,
-            // Nothing to sign with: the first start, or the active key was distrusted.
+            // No key signs: this is the first start, or the active key was distrusted.
             (None, Some(next)) => Some(Step::Promote { key_id: next.key_id.clone(), sign_after: now }),
             (None, None) => SigningKey::generates(algorithm).then_some(Step::Generate { algorithm, sign_after: now }),
         }
     }
 
-    /// What it takes to have the next key of `algorithm` sign as soon as verifiers have had time to see it.
+    /// Returns the step that makes the next key of `algorithm` sign as soon as verifiers have had time to
+    /// fetch it.
     #[must_use]
     pub fn advance(&self, keys: &[StoredKey], algorithm: Algorithm, now: SystemTime) -> Step {
         match pending(keys, algorithm, now) {
@@ -131,19 +133,19 @@ impl Schedule {
         }
     }
 
-    /// When a key that is added at `now` from outside begins to sign: at once where there is none.
+    /// Returns the time at which a key imported at `now` starts to sign: immediately if no key is active.
     #[must_use]
     pub fn import_time(&self, keys: &[StoredKey], algorithm: Algorithm, now: SystemTime) -> SystemTime {
         if self.active(keys, algorithm, now).is_some() { now + self.visibility } else { now }
     }
 }
 
-/// The key that takes over from `key`.
+/// The key that replaces `key`.
 fn successor<'a>(keys: &'a [StoredKey], key: &StoredKey) -> Option<&'a StoredKey> {
     trusted(keys, key.algorithm).filter(|other| order(other) > order(key)).min_by_key(|other| order(other))
 }
 
-/// The next key that has not signed yet, and was not made in the future.
+/// The next key that has not signed yet, without keys from a clock that was ahead.
 fn pending(keys: &[StoredKey], algorithm: Algorithm, now: SystemTime) -> Option<&StoredKey> {
     let made = |key: &&StoredKey| key.create_time <= now + CLOCKS_DIFFER_MAX;
     trusted(keys, algorithm).filter(made).filter(|key| now < key.sign_after).min_by_key(|key| order(key))
@@ -153,7 +155,7 @@ fn trusted(keys: &[StoredKey], algorithm: Algorithm) -> impl Iterator<Item = &St
     keys.iter().filter(move |key| key.algorithm == algorithm && key.distrust_time.is_none())
 }
 
-/// Two keys may begin at the same moment; all replicas must still agree on which one signs.
+/// Two keys may start at the same moment. All replicas must still agree on which one signs.
 fn order(key: &StoredKey) -> (SystemTime, &str) {
     (key.sign_after, &key.key_id)
 }
@@ -218,7 +220,7 @@ mod tests {
         Step::Remove { key_id: name.to_owned() }
     }
 
-    /// Stored keys, the time, and what is due then.
+    /// A table of stored keys, the time, and the steps that are due then.
     #[test]
     fn what_is_due_follows_from_keys_and_time() {
         let table: &[(&str, Vec<StoredKey>, u64, Vec<Step>)] = &[
@@ -313,7 +315,7 @@ mod tests {
         assert_eq!(es256().advance(&keys, Algorithm::Es256, at(500)), promote("b", 500));
     }
 
-    /// S19: a replica whose clock was a year ahead has stored a key of then.
+    /// S19: a replica whose clock was a year ahead has stored a key with that creation time.
     #[test]
     fn a_key_made_in_the_future_does_not_stop_rotation() {
         let year = 365 * 24 * 3600;
@@ -329,7 +331,7 @@ mod tests {
         assert_eq!(es256().due(&[future], at(10)), [promote("f", 10)], "better than none");
     }
 
-    /// Clocks that agree within minutes are no reason for a second successor.
+    /// A clock skew of minutes does not cause a second successor.
     #[test]
     fn a_key_made_by_a_clock_slightly_ahead_counts() {
         let next = StoredKey { create_time: at(930) + CLOCKS_DIFFER_MAX, ..key("b", 2000) };
@@ -345,7 +347,7 @@ mod tests {
         }
     }
 
-    /// Runs a rotation for as long as `steps` say, as the server would.
+    /// Runs a rotation in the given time steps, as the server does.
     fn run(steps: &[u64]) -> Vec<(SystemTime, Vec<StoredKey>)> {
         let (mut keys, mut now, mut made) = (Vec::new(), 0, 0);
         let mut history = Vec::new();
@@ -370,7 +372,7 @@ mod tests {
     }
 
     proptest! {
-        /// However irregularly the server looks at the clock.
+        /// Holds for irregular intervals between the server's checks.
         #[test]
         fn there_is_always_one_active_key_published_long_enough(steps in prop::collection::vec(0..700u64, 1..60)) {
             let mut first = None;
@@ -387,7 +389,7 @@ mod tests {
             }
         }
 
-        /// A token signed at one look still finds its key at every later one within its lifetime.
+        /// A token signed at one step still finds its key at every later step of its lifetime.
         #[test]
         fn a_key_outlives_its_tokens(steps in prop::collection::vec(0..700u64, 1..60)) {
             let history = run(&steps);

@@ -1,7 +1,7 @@
-//! Rotation, done: reads the stored keys, does what [`super::rotate`] says is due, puts the result in the ring.
+//! Runs key rotation: reads the stored keys, takes the steps due by [`super::rotate`], and updates the ring.
 //!
-//! Every replica runs this; the table is replaced by compare-and-set, so of several that find a rotation due
-//! one succeeds and the others find it done.
+//! Every replica runs the rotation. The key table is replaced by compare-and-set: if several replicas find a
+//! rotation due, one succeeds and the others find it done.
 
 mod table;
 mod told;
@@ -22,17 +22,17 @@ use crate::{
     store::{AdminRecord, ChangeKind, KeyStore, StoredKey},
 };
 
-/// The longest sleep between two looks at the clock.
+/// The longest sleep between two checks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// The shortest, so that a store that fails is not asked in a tight loop.
+/// The shortest sleep between two checks, so that a failing store is not queried in a tight loop.
 const LOOK_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// Which keys there are to be.
+/// The settings of the signing keys.
 #[derive(Clone, Debug)]
 pub struct KeySettings {
-    /// Which algorithms sign, and for how long.
+    /// The algorithms that sign, and the periods of their keys.
     pub schedule: Schedule,
-    /// Keys made elsewhere; of one algorithm each takes over from the one listed before.
+    /// Keys generated elsewhere. For one algorithm, each key replaces the one listed before it.
     pub imported: Vec<ImportedKey>,
 }
 
@@ -44,17 +44,18 @@ pub struct KeyRotation(Arc<Shared>);
 struct Shared {
     keys: Keys,
     ring: KeyRing,
-    /// Keys that were opened before; held while keys are changed, so that the ring never goes back in time.
+    /// The keys unsealed so far. Locked while keys change, so that the ring never returns to an older state.
     opened: Mutex<Opened>,
 }
 
 impl KeyRotation {
-    /// Reads the keys, makes or imports what is missing, and does what is due. A second start finds the keys
-    /// of the first.
+    /// Reads the keys, generates or imports missing ones, and takes the steps that are due. A second start
+    /// finds the keys of the first.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read or written, a key does not open, or the default algorithm has no key.
+    /// When the store cannot be read or written, a key cannot be unsealed, or the default algorithm has no
+    /// key.
     pub async fn start(
         store: Arc<dyn KeyStore>,
         sealing: SealingKeys,
@@ -75,39 +76,39 @@ impl KeyRotation {
         Ok(Self(Arc::new(Shared { keys, ring, opened: Mutex::new(opened) })))
     }
 
-    /// The keys of this moment.
+    /// The ring of current keys.
     #[must_use]
     pub fn ring(&self) -> &KeyRing {
         &self.0.ring
     }
 
-    /// The clock that keys rotate by.
+    /// The clock that schedules the rotation.
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         &*self.0.keys.clock
     }
 
-    /// Rotates by itself, and takes over what other replicas do, until feed or rotation end.
+    /// Rotates keys on schedule and applies other replicas' changes, until the feed or the rotation ends.
     pub fn follow(&self, feed: &Feed) {
         tokio::spawn(follow(Arc::downgrade(&self.0), feed.subscribe()));
     }
 
-    /// Reads the keys again and does what is due.
+    /// Reads the keys again and takes the steps that are due.
     ///
     /// # Errors
     ///
-    /// As [`KeyRotation::start`]; the ring then stays as it is.
+    /// As [`KeyRotation::start`]. The ring is unchanged then.
     pub async fn refresh(&self) -> Result<(), KeyError> {
         self.0.refresh().await.map(drop)
     }
 
-    /// Publishes the next key of `algorithm` (the default one where `None`) now; it signs once verifiers have
-    /// had time to see it. Asked twice, it answers with the same key.
+    /// Publishes the next key of `algorithm` now; `None` selects the default. The key signs once verifiers
+    /// have had time to fetch it. A repeated call returns the same key.
     ///
     /// # Errors
     ///
-    /// [`KeyError::AlgorithmNotConfigured`]; for RSA [`KeyError::Signature`], as its keys are imported; the
-    /// store's.
+    /// [`KeyError::AlgorithmNotConfigured`]. [`KeyError::Signature`] for RSA, as RSA keys are imported. Also
+    /// returns the store's errors.
     pub async fn rotate(
         &self,
         algorithm: Option<Algorithm>,
@@ -125,11 +126,12 @@ impl KeyRotation {
         next.cloned().ok_or(KeyError::NotFound)
     }
 
-    /// Refuses a compromised key from now on, everywhere, and signs with another at once.
+    /// Distrusts a compromised key: every verifier rejects it from now on, and another key signs immediately.
     ///
     /// # Errors
     ///
-    /// [`KeyError::NotFound`]; [`KeyError::LastKey`] when nothing could be signed any more; the store's.
+    /// [`KeyError::NotFound`]. [`KeyError::LastKey`] when no key would be left to sign with. Also returns the
+    /// store's errors.
     pub async fn distrust(&self, key_id: &str, audit: Option<&AdminRecord>) -> Result<(), KeyError> {
         self.0
             .change(audit, |table, now| {
@@ -143,7 +145,7 @@ impl KeyRotation {
 }
 
 impl Shared {
-    /// How long until something is due.
+    /// Takes the steps that are due. Returns the time until the next one.
     async fn refresh(&self) -> Result<Duration, KeyError> {
         let now = self.change(None, |_, _| Ok(())).await?;
         let published = self.ring.published();

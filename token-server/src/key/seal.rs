@@ -1,4 +1,5 @@
-//! Private keys at rest: AES-256-GCM (RFC 5116 section 5.2) under a key that is not in the store.
+//! Encryption of stored private keys: AES-256-GCM (RFC 5116 section 5.2) under a key that is not in the
+//! store.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 use super::KeyError;
 use crate::{key_material::KeyMaterial, store::SealedKey};
 
-/// The key that private keys are sealed under, and older ones that some are still sealed under.
+/// The current sealing key, and previous ones that still seal some private keys.
 #[derive(Clone)]
 pub struct SealingKeys {
     current: KeyMaterial,
@@ -20,32 +21,32 @@ pub struct SealingKeys {
 }
 
 impl SealingKeys {
-    /// `current` seals; `previous` still open.
+    /// Creates the set: `current` seals and opens, `previous` only open.
     #[must_use]
     pub fn new(current: KeyMaterial, previous: Vec<KeyMaterial>) -> Self {
         Self { current, previous }
     }
 
-    /// Which key seals.
+    /// The ID of the key that seals.
     #[must_use]
     pub fn current_id(&self) -> &str {
         self.current.id()
     }
 
-    /// Whether it opens what is sealed under this key.
+    /// Returns true if it can open keys sealed under this sealing key.
     #[must_use]
     pub fn has(&self, sealing_key_id: &str) -> bool {
         std::iter::once(&self.current).chain(&self.previous).any(|key| key.id() == sealing_key_id)
     }
 
-    /// Seals a private key. What is sealed opens only as the same key ID and algorithm: whoever can write
-    /// to the store cannot swap keys, nor have one used with another algorithm.
+    /// Seals a private key, bound to its key ID and algorithm. An attacker who can write to the store can
+    /// therefore neither swap keys nor change a key's algorithm.
     ///
     /// # Errors
     ///
-    /// Where the system has no randomness.
+    /// When the system's random number generator fails.
     pub fn seal(&self, key_id: &str, algorithm: Algorithm, private: &[u8]) -> Result<SealedKey, KeyError> {
-        // 96 random bits per key are safe for 2^32 seals under one sealing key (NIST SP 800-38D, 8.3).
+        // Random 96-bit nonces are safe for 2^32 seals under one sealing key (NIST SP 800-38D, 8.3).
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(|_| KeyError::NoRandomness)?;
         let mut sealed = private.to_vec();
@@ -63,7 +64,7 @@ impl SealingKeys {
     ///
     /// # Errors
     ///
-    /// When its sealing key was not provided, or it is not what was sealed as this key and algorithm.
+    /// When its sealing key was not provided, or when it was not sealed for this key ID and algorithm.
     pub fn open(&self, key_id: &str, algorithm: Algorithm, sealed: &SealedKey) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let key = std::iter::once(&self.current)
             .chain(&self.previous)
@@ -90,7 +91,7 @@ fn aead(key: &KeyMaterial) -> Result<LessSafeKey, ring::error::Unspecified> {
     Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.bytes())?))
 }
 
-/// Neither part has a zero byte: two different pairs never read alike.
+/// Neither part contains a zero byte, so two different pairs never encode alike.
 fn associated_data(key_id: &str, algorithm: Algorithm) -> Vec<u8> {
     ["token-server signing key", algorithm.name(), key_id].join("\0").into_bytes()
 }

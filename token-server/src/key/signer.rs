@@ -1,4 +1,4 @@
-//! The signature on a token: the hot path's one expensive step.
+//! Signs tokens. This is the one expensive step on the hot path.
 
 use std::fmt;
 
@@ -7,51 +7,51 @@ use token_interceptor::signature::{Algorithm, PublicJwk, SigningKey};
 
 use super::KeyError;
 
-/// Bytes of an encoded signature that room is made for: ES256, Ed25519 and ES384 fit.
+/// The capacity reserved for an encoded signature, in bytes. ES256, Ed25519 and ES384 fit.
 const SIGNATURE_CHARS: usize = 128;
 
-/// A private key, ready to sign access tokens. RFC 9068 section 2.1, RFC 7515 section 7.1.
+/// A private key that is ready to sign access tokens. RFC 9068 section 2.1, RFC 7515 section 7.1.
 pub struct Signer {
     key: SigningKey,
     public: PublicJwk,
-    /// `{"typ":"at+jwt",…}` as base64url, with the dot that follows.
+    /// `{"typ":"at+jwt",…}` in base64url, followed by the dot.
     header: String,
 }
 
 impl Signer {
-    /// Prepares a key.
+    /// Creates a signer from a key.
     #[must_use]
     pub fn new(key: SigningKey) -> Self {
         let public = key.public_jwk();
-        // Both values are of base64url characters and letters: nothing to escape.
+        // Both values consist of letters and base64url characters, so they need no escape.
         let header = format!(r#"{{"typ":"at+jwt","alg":"{}","kid":"{}"}}"#, key.algorithm(), public.key_id());
         let header = URL_SAFE_NO_PAD.encode(header) + ".";
         Self { key, public, header }
     }
 
-    /// The `kid`: RFC 7638 thumbprint.
+    /// The `kid`: the RFC 7638 thumbprint.
     #[must_use]
     pub fn key_id(&self) -> &str {
         self.public.key_id()
     }
 
-    /// The one algorithm.
+    /// The one algorithm that the key signs with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.key.algorithm()
     }
 
-    /// The public half.
+    /// The public key.
     #[must_use]
     pub fn public_jwk(&self) -> &PublicJwk {
         &self.public
     }
 
-    /// Signs claims that are already JSON; the token in JWS compact serialization.
+    /// Signs JSON claims. Returns the token in JWS compact serialization.
     ///
     /// # Errors
     ///
-    /// Where the system has no randomness.
+    /// When the system's random number generator fails.
     pub fn sign(&self, claims_json: &[u8]) -> Result<String, KeyError> {
         let claims_chars = encoded_len(claims_json.len(), false).unwrap_or_default();
         let mut token = String::with_capacity(self.header.len() + claims_chars + 1 + SIGNATURE_CHARS);

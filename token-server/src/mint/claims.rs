@@ -1,7 +1,7 @@
-//! The claims of an access token, written once, straight into the bytes that are signed.
+//! Writes the claims of an access token directly into the bytes that are signed.
 //!
-//! RFC 9068 section 2.2; RFC 8693 section 4 for `act` and `client_id`; RFC 9493 for `sub_id`; `nbf` is absent: a token is good from the moment
-//! that it is issued, and a verifier with a slow clock would refuse it.
+//! RFC 9068 section 2.2; RFC 8693 section 4 for `act` and `client_id`; RFC 9493 for `sub_id`. `nbf` is
+//! absent: a token is valid from its time of issue, and a verifier with a slow clock would reject it.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{client::Scope, grant::Authorization, json_text, reserved_claims::is_reserved};
 
-/// Everything that goes into one token.
+/// All inputs of one token.
 pub(super) struct Claims<'a> {
     pub(super) issuer: &'a str,
     pub(super) authorization: &'a Authorization,
@@ -19,9 +19,11 @@ pub(super) struct Claims<'a> {
 }
 
 impl Claims<'_> {
+    /// Writes the claims as JSON.
+    ///
     /// # Errors
     ///
-    /// When a custom claim cannot be written.
+    /// When a custom claim cannot be serialized.
     pub(super) fn to_json(&self) -> serde_json::Result<String> {
         let client = self.authorization.client();
         let mut members = Members::begin();
@@ -37,7 +39,7 @@ impl Claims<'_> {
         members.text("jti", self.token_id);
         members.text("client_id", client.id.as_str());
         members.scopes("scope", self.authorization.scopes());
-        // Refused when the client is registered; checked here again, where it counts.
+        // Rejected at registration. Checked again here, because here it matters.
         match self.authorization.on_behalf() {
             None => {
                 for (name, value) in client.claims.iter().filter(|(name, _)| !is_reserved(name)) {
@@ -60,7 +62,7 @@ impl Claims<'_> {
     }
 }
 
-/// One JSON object in the making.
+/// A JSON object under construction.
 struct Members(String);
 
 impl Members {
@@ -85,7 +87,7 @@ impl Members {
         let _ = write!(self.0, "{number}");
     }
 
-    /// Space-delimited, as RFC 6749 section 3.3 writes scopes.
+    /// Writes scopes separated by spaces (RFC 6749 section 3.3).
     fn scopes(&mut self, name: &str, scopes: &[Scope]) {
         self.name(name);
         self.0.push('"');
@@ -98,7 +100,7 @@ impl Members {
         self.0.push('"');
     }
 
-    /// What is not text.
+    /// Writes a value that is not a string.
     fn value(&mut self, name: &str, value: &impl Serialize) -> serde_json::Result<()> {
         self.name(name);
         self.0.push_str(&serde_json::to_string(value)?);

@@ -1,4 +1,4 @@
-//! Randomness for tokens, taken from the system for many of them at once: each time is a system call.
+//! Randomness for tokens. Each draw from the system is a system call, so one draw serves many tokens.
 
 use std::cell::RefCell;
 
@@ -8,17 +8,17 @@ use crate::error::IssueError;
 
 const TOKEN_ID_BYTES: usize = 16;
 const JITTER_BYTES: usize = 2;
-/// Tokens that one draw from the system is enough for.
+/// The number of tokens that one draw from the system serves.
 const TOKENS: usize = 64;
 
-/// Randomness for one token, drawn by the caller so that minting itself is a function of its arguments.
+/// The randomness of one token. The caller draws it, so that minting is a pure function of its arguments.
 #[derive(Clone, Copy)]
 pub struct Entropy {
     pub(super) token_id: [u8; TOKEN_ID_BYTES],
     pub(super) jitter: u16,
 }
 
-/// Unused tokens' worth. None of it is secret: a token shows its ID to whoever holds it.
+/// Randomness for tokens not yet minted. It is not secret: every bearer of a token can read its ID.
 struct Stock {
     bytes: [u8; TOKENS * (TOKEN_ID_BYTES + JITTER_BYTES)],
     left: usize,
@@ -30,11 +30,11 @@ thread_local! {
 }
 
 impl Entropy {
-    /// Draws what one token needs.
+    /// Draws the randomness of one token.
     ///
     /// # Errors
     ///
-    /// When the system has no randomness.
+    /// When the system's random number generator fails.
     pub fn draw(random: &dyn SecureRandom) -> Result<Self, IssueError> {
         STOCK.with_borrow_mut(|stock| {
             if stock.left == 0 {

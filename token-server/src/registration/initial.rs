@@ -1,6 +1,6 @@
-//! Initial access tokens: who may register clients, and as what. RFC 7591 section 3.
+//! Initial access tokens, which permit the registration of clients. RFC 7591 section 3.
 //!
-//! The server never has one in the clear: a SHA-256 is enough for what is made of 256 random bits.
+//! The server stores only hashes. SHA-256 is enough for tokens generated from 256 random bits.
 
 use std::{fmt, time::SystemTime};
 
@@ -10,21 +10,21 @@ use subtle::ConstantTimeEq as _;
 use super::Template;
 use crate::client::ClientId;
 
-/// Characters of an initial access token, at the least: 128 bits in hexadecimal digits.
+/// The minimum length of an initial access token: 128 bits in hexadecimal digits.
 const TOKEN_CHARS_MIN: usize = 32;
 
-/// What is kept of an initial access token.
+/// The stored hash of an initial access token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// The hash of a token; `None` where it is so short that it could be guessed.
+    /// Returns the hash of a token; `None` if the token is short enough to be guessed.
     #[must_use]
     pub fn of(token: &str) -> Option<Self> {
         (token.len() >= TOKEN_CHARS_MIN).then(|| sha256(token))
     }
 
-    /// Reads 64 hexadecimal digits, as `sha256sum` writes them.
+    /// Parses 64 hexadecimal digits, as `sha256sum` prints them.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
@@ -48,40 +48,41 @@ impl fmt::Debug for TokenHash {
 /// One initial access token.
 #[derive(Clone, Debug)]
 pub struct InitialAccessToken {
-    /// Stands in the audit, and with the clients that it registered.
+    /// The name of the token, in the audit log and on the clients registered with it.
     pub name: ClientId,
-    /// What is known of it.
+    /// The hash of the token.
     pub hash: TokenHash,
-    /// Nobody registers with it from this time on.
+    /// The token registers no client from this time on.
     pub expire_time: SystemTime,
-    /// What it registers.
+    /// The template of the clients that it registers.
     pub template: Template,
 }
 
-/// Every initial access token that is accepted.
+/// The set of accepted initial access tokens.
 #[derive(Clone, Debug, Default)]
 pub struct InitialAccessTokens(Vec<InitialAccessToken>);
 
 impl InitialAccessTokens {
-    /// Of each name there is one: the configuration sees to that.
+    /// Creates the set. The configuration ensures that names are unique.
     #[must_use]
     pub fn new(tokens: Vec<InitialAccessToken>) -> Self {
         Self(tokens)
     }
 
-    /// How many there are.
+    /// The number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The live one that `presented` is; each is compared, whichever it is.
+    /// Returns the unexpired token that matches `presented`. Compares with every token, so that timing
+    /// reveals nothing.
     pub(super) fn find(&self, presented: &str, now: SystemTime) -> Option<&InitialAccessToken> {
         let hash = sha256(presented);
         let mut found = None;
@@ -93,8 +94,8 @@ impl InitialAccessTokens {
         found.filter(|known| now < known.expire_time)
     }
 
-    /// The one of that name, expired or not: an expired one registers nobody, and still says what those may become
-    /// that it registered.
+    /// Returns the token with that name, even if it has expired. An expired token registers no clients, but
+    /// still limits the clients that it registered.
     pub(super) fn named(&self, name: &str) -> Option<&InitialAccessToken> {
         self.0.iter().find(|known| known.name.as_str() == name)
     }

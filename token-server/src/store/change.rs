@@ -8,26 +8,27 @@ use crate::client::ClientId;
 /// One change to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its position in the order of all changes.
+    /// The position of the change in the order of all changes.
     pub sequence: u64,
-    /// When it was made, by the store's clock.
+    /// The time of the change, by the store's clock.
     pub time: SystemTime,
-    /// Random. After a failover or a restore another change may get the same sequence number.
+    /// A random mark. After a failover or a restore, another change may get the same sequence number.
     pub mark: String,
-    /// What changed; the new state is read from the store. `None` for a kind that a later version writes.
+    /// The kind of change; the new state is read from the store. `None` for a kind that only a later version
+    /// knows.
     pub kind: Option<ChangeKind>,
 }
 
-/// Consecutive changes, read in one moment.
+/// Consecutive changes, read in one query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPage {
-    /// Identifies the history. Random, generated with the store.
+    /// The random ID of the history, generated with the store.
     pub epoch: String,
     /// The changes, in order.
     pub changes: Vec<Change>,
 }
 
-/// What changed.
+/// The kind of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// A client was created, changed or removed.

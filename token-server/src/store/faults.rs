@@ -1,5 +1,5 @@
-//! Faults for stores in tests: a store in memory calls [`Faults::point`] at every await, and a test plans what happens
-//! there.
+//! Fault injection for stores in tests. An in-memory store calls [`Faults::point`] at every await, and a test
+//! plans the fault there.
 
 use std::{
     sync::{
@@ -11,12 +11,12 @@ use std::{
 
 use super::StoreError;
 
-/// What happens at a point.
+/// A fault at one point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The call fails: before it reached the store, or after, when the answer is lost.
+    /// The call fails: either before it reaches the store, or after, so that the answer is lost.
     Fail,
-    /// The call never returns; its caller gives up.
+    /// The call never returns, until its caller gives up.
     Hang,
     /// The call takes this long.
     Delay(Duration),
@@ -25,7 +25,7 @@ pub(crate) enum Fault {
 /// Every kind of fault that a caller must survive.
 pub(crate) const FAULTS: [Fault; 3] = [Fault::Fail, Fault::Hang, Fault::Delay(Duration::from_secs(3))];
 
-/// The points of one store, counted.
+/// Counts the points that one store has passed.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     passed: AtomicUsize,
@@ -39,17 +39,17 @@ impl Faults {
         *self.planned.lock().unwrap() = Some((self.passed.load(Ordering::SeqCst) + after, fault));
     }
 
-    /// Whether the planned fault has happened.
+    /// Returns true if the planned fault has happened.
     pub(crate) fn happened(&self) -> bool {
         self.planned.lock().unwrap().is_none()
     }
 
-    /// Every call fails from now on, or none does any more.
+    /// Makes every call fail from now on, or ends that.
     pub(crate) fn set_broken(&self, broken: bool) {
         self.broken.store(broken, Ordering::SeqCst);
     }
 
-    /// A store calls this before it does what it is asked, and after.
+    /// A point at which a fault may happen. A store calls it before and after each operation.
     pub(crate) async fn point(&self) -> Result<(), StoreError> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(StoreError::unavailable("pulled the plug"));

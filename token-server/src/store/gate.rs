@@ -1,11 +1,12 @@
-//! Connections with a queue in front of them.
+//! A connection pool with a queue in front of it.
 //!
-//! A pool alone says the same of two things: all of its connections are in use, or the database is gone. They need
-//! different answers. What is busy is asked again; while a database is gone, memory may decide. A gate lets in as many as
-//! the pool has connections, so whoever is in and gets none finds the database gone.
+//! A pool alone cannot tell two cases apart: all its connections are in use, or the database is unreachable.
+//! They need different answers: a busy store is asked again, while an unreachable one lets cached data
+//! decide. A gate admits as many callers as the pool has connections. So an admitted caller that gets no
+//! connection knows that the database is unreachable.
 //!
-//! Each purpose has a gate and a pool of its own, so that none delays another: the change feed, security decisions and
-//! operators, lookups that strangers cause.
+//! Each purpose has its own gate and pool, so that none delays another. The purposes are the change feed,
+//! security decisions with the admin API, and lookups that strangers cause.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -21,11 +22,11 @@ use tokio::{
 
 use super::StoreError;
 
-/// How long a used assertion waits to be let in: less than its caller waits for the store, so that a queue is never taken
-/// for a database that is gone.
+/// The maximum queue time of a client assertion check. It is shorter than the caller's store timeout, so that
+/// a queue is not mistaken for an unreachable database.
 pub(super) const ASSERTION_QUEUE_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// A pool for one purpose. Clones share it.
+/// A pool for one purpose. Clones share the pool and the queue.
 #[derive(Debug)]
 pub(super) struct Gate<DB: Database> {
     pool: Pool<DB>,
@@ -34,23 +35,23 @@ pub(super) struct Gate<DB: Database> {
 }
 
 impl<DB: Database> Gate<DB> {
-    /// As wide as the pool.
+    /// Creates a gate with as many permits as the pool has connections.
     pub(super) fn new(pool: Pool<DB>, queue_time_max: Duration) -> Self {
         let connections = pool.options().get_max_connections();
         let permits = Arc::new(Semaphore::new(connections.try_into().unwrap_or(1)));
         Self { pool, permits, queue_time_max }
     }
 
-    /// Waits to be let in. Whoever has the permit may take one connection.
+    /// Waits for a permit. Its holder may take one connection.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Busy`] when the queue does not move in time.
+    /// [`StoreError::Busy`] when no permit becomes free in time.
     pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, StoreError> {
         self.enter_within(self.queue_time_max).await
     }
 
-    /// The same, for a caller with less time.
+    /// Waits for a permit, for at most `queue_time_max`.
     ///
     /// # Errors
     ///
@@ -60,12 +61,12 @@ impl<DB: Database> Gate<DB> {
         entered.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Busy)
     }
 
-    /// The connections, for whoever was let in.
+    /// The pool, for holders of a permit.
     pub(super) fn pool(&self) -> &Pool<DB> {
         &self.pool
     }
 
-    /// Waits to be let in, and begins a transaction. The inner error is the database's.
+    /// Waits for a permit and begins a transaction. The inner error is the database's.
     ///
     /// # Errors
     ///
@@ -87,7 +88,7 @@ impl<DB: Database> Clone for Gate<DB> {
     }
 }
 
-/// A transaction, and the permit that it was begun with. Dropped, it is rolled back.
+/// A transaction with its permit. Dropping it rolls the transaction back.
 #[derive(Debug)]
 pub(super) struct OpenChange<DB: Database> {
     transaction: Transaction<'static, DB>,

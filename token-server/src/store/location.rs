@@ -1,4 +1,4 @@
-//! Where a store is, as a URL: the one place that knows which stores there are.
+//! The URL of a store. Only this module lists the kinds of stores.
 
 use std::{
     fmt,
@@ -17,46 +17,46 @@ use super::{
 };
 use crate::error_chain;
 
-/// Between two attempts to reach a database at the start.
+/// The time between two attempts to reach a database at startup.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Where a store is.
+/// The location of a store.
 #[derive(Clone)]
 pub enum StoreLocation {
     /// A SQLite database file: `sqlite:///var/lib/token-server/token-server.db`.
     Sqlite(PathBuf),
     /// A PostgreSQL database: `postgres://user:password@host/database`.
     Postgres(SecretString),
-    /// A file that declares every client: `file:///etc/token-server/clients.toml`.
+    /// A file that declares all clients: `file:///etc/token-server/clients.toml`.
     Declared {
-        /// The file.
+        /// The file with the clients.
         clients: PathBuf,
-        /// Where keys and revocations are kept; without it in memory.
+        /// The SQLite file for keys and revocations; `None` keeps them in memory.
         state: Option<PathBuf>,
     },
 }
 
-/// Why a text is not the URL of a store. Does not repeat the text: it may hold a password.
+/// The text is not the URL of a store. The error does not contain the text, as it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreLocationError {
-    /// No store that is known here.
+    /// The URL names no supported kind of store.
     #[error(
-        "not a store known here: sqlite:///path/to/file, postgres://user:password@host/database, or \
+        "not the URL of a store; expected sqlite:///path/to/file, postgres://user:password@host/database, or \
          file:///path/to/clients.toml"
     )]
     Unknown,
-    /// The URL of a PostgreSQL database, but not one that can be used.
+    /// The URL names a PostgreSQL database but cannot be used.
     #[error(transparent)]
     Database(#[from] DatabaseUrlError),
 }
 
 impl StoreLocation {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
     ///
-    /// When it is not one of a store that is known here.
+    /// When the URL names no supported kind of store.
     pub fn parse(url: &str) -> Result<Self, StoreLocationError> {
         match url.split_once("://") {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
@@ -69,14 +69,14 @@ impl StoreLocation {
         }
     }
 
-    /// Whether `url` is that of a database and holds a password, in whichever of the places that it may be written.
+    /// Returns true if `url` is a database URL that holds a password, in any of the allowed positions.
     #[must_use]
     pub fn has_password(url: &str) -> bool {
         matches!(url.split_once("://"), Some(("postgres" | "postgresql", _))) && postgres::url::has_password(url)
     }
 
-    /// Opens the store as [`StoreLocation::open`] does. A database that is unreachable is tried again for as long as
-    /// `wait`, and the log says why it is.
+    /// Opens the store as [`StoreLocation::open`] does. Retries an unreachable database for at most `wait`,
+    /// and logs the reason.
     ///
     /// # Errors
     ///
@@ -95,11 +95,12 @@ impl StoreLocation {
         }
     }
 
-    /// Opens the store, and brings its tables up to date. Clients that a file declares are not read here.
+    /// Opens the store and migrates its tables. Does not read the clients that a file declares.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when it is out of reach, [`StoreError::Corrupt`] when it is none of ours.
+    /// [`StoreError::Unavailable`] when the store is unreachable, [`StoreError::Corrupt`] when it is not a
+    /// store of this server.
     pub async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         Ok(match self {
             Self::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
@@ -121,14 +122,14 @@ impl fmt::Debug for StoreLocation {
     }
 }
 
-/// Whether the store may be usable in a moment without anything else being changed: a database that starts, a network that
-/// comes up, a standby that is promoted.
+/// Returns true if a retry may succeed without intervention: the database or network is starting, or a
+/// standby is being promoted.
 fn comes_up(error: &StoreError) -> bool {
     let StoreError::Unavailable(source) = error else { return false };
     source.downcast_ref::<postgres::connect::Unusable>().is_some_and(|unusable| unusable.comes_up)
 }
 
-/// Where a server keeps what is its own beside declared clients: in a file, or in memory.
+/// Opens the store for the server's own state beside declared clients: in a file, or in memory.
 ///
 /// # Errors
 ///

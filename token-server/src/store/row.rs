@@ -1,5 +1,5 @@
-//! Between domain values and the columns that both databases have in common: a tuple is a row, in the order of its
-//! columns.
+//! Converts between domain values and the columns that both databases share. A tuple is a row, in column
+//! order.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) fn client_document(client: &Client) -> Result<String, StoreError> {
     serde_json::to_string(client).map_err(StoreError::corrupt)
 }
 
-/// Puts what is kept beside the document into the client.
+/// Copies the use times, which are stored beside the document, into the client.
 pub(super) fn note_uses(client: &mut Client, uses: &[CredentialUse]) {
     for used in uses.iter().filter(|used| used.client_id == client.id) {
         for credential in client.credentials.iter_mut().filter(|credential| credential.id == used.credential_id) {
@@ -66,7 +66,7 @@ pub(super) fn key(
     })
 }
 
-/// Kind and subject, as the columns of the change log.
+/// The kind and subject of a change, as columns of the change log.
 pub(super) fn change_columns(kind: &ChangeKind) -> (&'static str, &str) {
     match kind {
         ChangeKind::Client(id) => ("client", id.as_str()),
@@ -76,10 +76,10 @@ pub(super) fn change_columns(kind: &ChangeKind) -> (&'static str, &str) {
     }
 }
 
-/// `epoch, sequence, time, mark, kind, subject`, all but the first NULL where no change was found.
+/// `epoch, sequence, time, mark, kind, subject`. All but the first are NULL if no change was found.
 pub(super) type LogRow = (String, Option<i64>, Option<i64>, Option<String>, Option<String>, Option<String>);
 
-/// At least one row, as the epoch is in each.
+/// Converts at least one row: each row repeats the epoch.
 pub(super) fn log_page(rows: Vec<LogRow>) -> Result<LogPage, StoreError> {
     let epoch = rows.first().map(|row| row.0.clone());
     let epoch = epoch.ok_or_else(|| StoreError::corrupt("the table store_epoch is empty"))?;
@@ -89,8 +89,7 @@ pub(super) fn log_page(rows: Vec<LogRow>) -> Result<LogPage, StoreError> {
     Ok(LogPage { epoch, changes: changes.collect::<Result<_, _>>()? })
 }
 
-/// A kind or a subject that this version cannot read is no failure: a later version writes beside this one during a
-/// rolling update.
+/// An unknown kind or subject is no error: during a rolling update, a later version also writes to the log.
 fn change(sequence: i64, time: i64, mark: String, kind: &str, subject: String) -> Result<Change, StoreError> {
     let client = |subject: &str| ClientId::try_from(subject).ok();
     let kind = match kind {
@@ -103,7 +102,7 @@ fn change(sequence: i64, time: i64, mark: String, kind: &str, subject: String) -
     Ok(Change { sequence: unsigned(sequence)?, time: from_millis(time), mark, kind })
 }
 
-/// Kind and target, as the columns of a revocation.
+/// The kind and target of a revocation, as columns.
 pub(super) fn target_columns(target: &RevocationTarget) -> (&'static str, &str) {
     match target {
         RevocationTarget::TokenId(id) => ("token", id),
@@ -133,17 +132,17 @@ pub(super) fn admin_record((number, document): (i64, String)) -> Result<(u64, Ad
     Ok((unsigned(number)?, serde_json::from_str(&document).map_err(StoreError::corrupt)?))
 }
 
-/// Databases count in signed integers.
+/// Converts a database's signed integer.
 pub(super) fn unsigned(number: i64) -> Result<u64, StoreError> {
     u64::try_from(number).map_err(StoreError::corrupt)
 }
 
-/// A span of time as databases subtract it.
+/// Converts a duration to milliseconds, for arithmetic in SQL.
 pub(super) fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The other way round. No counter of ours comes near the end.
+/// Converts to a database's signed integer. Our counters never reach the maximum.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Rotation, with a store that fails, hangs or is slow at every await, and with clocks that differ.
+//! Tests rotation with a store that fails, hangs or is slow at every await, and with clocks that differ.
 
 use std::{
     sync::{Arc, Mutex},
@@ -75,7 +75,7 @@ fn stored(store: &FaultyKeys) -> Vec<String> {
     store.table.lock().unwrap().keys.iter().map(|key| key.key_id.clone()).collect()
 }
 
-/// Whatever is lost, the next look finds the store as it is, and makes no second successor.
+/// After any fault, the next check reads the store as it is, and generates no second successor.
 #[tokio::test(start_paused = true)]
 async fn a_rotation_heals_after_a_fault_at_any_await() {
     for fault in FAULTS {
@@ -85,7 +85,7 @@ async fn a_rotation_heals_after_a_fault_at_any_await() {
             let before = key_ids(&rotation);
             clock.advance(PERIOD - VISIBILITY);
             store.faults.plan(point, fault);
-            // A caller gives up; what it was about is cancelled.
+            // The caller gives up, which cancels the refresh.
             let _ = timeout(Duration::from_secs(10), rotation.refresh()).await;
             assert!(store.faults.happened(), "{fault:?} at {point}");
             assert!(key_ids(&rotation).starts_with(&before), "{fault:?} at {point}: the ring never goes back");
@@ -112,7 +112,7 @@ async fn a_start_can_be_repeated_after_a_fault_at_any_await() {
     }
 }
 
-/// S19: of two replicas one is a year ahead.
+/// S19: the clock of one of two replicas is a year ahead.
 #[tokio::test]
 async fn a_replica_with_a_clock_ahead_changes_no_key_of_others() {
     let (store, clock, ahead) =
@@ -140,7 +140,7 @@ async fn a_replica_with_a_clock_ahead_changes_no_key_of_others() {
     assert_ne!(stored(&store), first);
 }
 
-/// A database host whose clock jumps, then comes back.
+/// The clock of the database host jumps ahead, then returns.
 #[tokio::test]
 async fn a_store_with_a_clock_ahead_for_a_while_costs_no_key() {
     let (store, clock) = (Arc::new(FaultyKeys::default()), Arc::new(FakeClock::default()));

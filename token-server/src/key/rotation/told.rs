@@ -1,4 +1,4 @@
-//! What the metrics tell of the keys: written where keys change or are looked at again, never where they sign.
+//! The metrics of the signing keys. Updated when keys change or are checked, never when they sign.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ const STATES: [(KeyState, &str); 4] = [
     (KeyState::Distrusted, "distrusted"),
 ];
 
-/// The keys as they are stored, and as verifiers see them.
+/// Records the stored keys and the published keys.
 pub(super) fn tell(keys: &Keys, stored: &[StoredKey], published: &[PublishedKey]) {
     for algorithm in Algorithm::ALL {
         let of_it = || published.iter().filter(move |key| key.algorithm == algorithm);
@@ -48,17 +48,17 @@ pub(super) fn tell(keys: &Keys, stored: &[StoredKey], published: &[PublishedKey]
     }
 }
 
-/// By how much this machine's clock and the store's differ.
+/// Records the difference between this machine's clock and the store's.
 pub(super) fn clocks(difference: Duration) {
     gauge!("token_server_store_clock_difference_seconds").set(difference.as_secs_f64());
 }
 
-/// Whether the stored keys could be read, opened and brought up to date.
+/// Counts a refresh: reading, unsealing and updating the stored keys.
 pub(super) fn refreshed(outcome: &'static str) {
     counter!("token_server_signing_key_refreshes_total", "outcome" => outcome).increment(1);
 }
 
-/// When another key is to sign. An imported one signs until the operator imports the next.
+/// The time at which the next key is to sign. An imported key signs until the operator imports the next.
 fn due(schedule: &Schedule, active: &PublishedKey) -> Option<SystemTime> {
     SigningKey::generates(active.algorithm).then(|| active.sign_after + schedule.period)
 }

@@ -1,6 +1,7 @@
-//! Connections: to the server that can be written to, with the time limits that every connection has.
+//! Connections to the writable server, each with time limits.
 //!
-//! The limits are set by statements once a connection is there. As startup parameters a pooler would refuse or drop them.
+//! The limits are set by statements after connecting. A pooler would reject or drop them as startup
+//! parameters.
 
 use std::time::Duration;
 
@@ -12,22 +13,22 @@ use tokio::time::timeout;
 
 use crate::store::StoreError;
 
-/// How long a call waits for a connection: one that is down is tried again and again for as long.
+/// The time limit for getting a connection. A failing connection is retried until then.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the database works on one statement, and waits for one lock. "Already exists, skipping" at every start is no
-/// news.
+/// The time limits for a statement and for a lock. Notices are off because "already exists, skipping" would
+/// be logged at every start.
 const SETTINGS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '5s'; SET client_min_messages = warning";
-/// What PostgreSQL answers while it starts, and while it has no connection left.
+/// The SQLSTATEs of a PostgreSQL server that is starting, is shutting down, or has no free connection.
 const COMES_UP: [&str; 3] = ["57P03", "57P01", "53300"];
-/// What a connection gets whose statements were prepared on another one: "already exists", "does not exist".
+/// The SQLSTATEs for statements prepared on another connection: "already exists" and "does not exist".
 const PREPARED_ELSEWHERE: [&str; 2] = ["42P05", "26000"];
 
-/// No server of the URL can be used now.
+/// No server of the URL is usable now.
 #[derive(Debug, thiserror::Error)]
 #[error("PostgreSQL at {place} cannot be used")]
 pub(in crate::store) struct Unusable {
     place: String,
-    /// Whether it may be usable in a moment without anything else being changed.
+    /// True if a retry may succeed without intervention.
     pub(in crate::store) comes_up: bool,
     source: Why,
 }
@@ -42,7 +43,7 @@ enum Why {
     Database(sqlx::Error),
 }
 
-/// The pooler in between gives each transaction another connection.
+/// A pooler in between runs each transaction on another connection.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "a connection pooler in transaction mode is between this server and PostgreSQL; use session mode, or connect to \
@@ -50,7 +51,7 @@ enum Why {
 )]
 pub(super) struct TransactionPooling;
 
-/// A pool of so many connections to `server`. Connects when it is first used.
+/// Creates a pool of `connections` connections to `server`. It connects at first use.
 pub(super) fn pool(server: &PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
@@ -59,11 +60,11 @@ pub(super) fn pool(server: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(server.clone())
 }
 
-/// The first server that can be written to.
+/// Returns the first writable server.
 ///
 /// # Errors
 ///
-/// [`StoreError::Unavailable`] with the last server's reason, where there is none.
+/// [`StoreError::Unavailable`] with the last server's reason, when no server is writable.
 pub(super) async fn writable(servers: &[PgConnectOptions]) -> Result<PgConnectOptions, StoreError> {
     let mut last = StoreError::unavailable("the database URL names no server");
     for server in servers {
@@ -81,12 +82,11 @@ pub(super) async fn writable(servers: &[PgConnectOptions]) -> Result<PgConnectOp
     Err(last)
 }
 
-/// Finds out whether a pooler gives each transaction a connection of its choice: what one session sets is seen by another
-/// then.
+/// Detects a pooler in transaction mode: a setting of one session is then visible in another.
 ///
 /// # Errors
 ///
-/// [`TransactionPooling`], as [`StoreError::Corrupt`]: it does not pass by itself.
+/// [`TransactionPooling`] as [`StoreError::Corrupt`], because a retry cannot succeed.
 pub(super) async fn expect_sessions(server: &PgConnectOptions) -> Result<(), StoreError> {
     let failed = |error: Why| StoreError::unavailable(error);
     let (mut one, mut other) = (reach(server).await.map_err(failed)?, reach(server).await.map_err(failed)?);
@@ -102,7 +102,7 @@ pub(super) async fn expect_sessions(server: &PgConnectOptions) -> Result<(), Sto
     if seen == "one" { Err(StoreError::corrupt(TransactionPooling)) } else { Ok(()) }
 }
 
-/// Whether an error is what a pooler in transaction mode causes.
+/// Returns true if the error is caused by a pooler in transaction mode.
 pub(super) fn is_pooled(error: &sqlx::Error) -> bool {
     has_code(error, &PREPARED_ELSEWHERE)
 }
@@ -116,7 +116,7 @@ async fn reach(server: &PgConnectOptions) -> Result<PgConnection, Why> {
     timeout(PATIENCE, reached).await.unwrap_or(Err(Why::Silent))
 }
 
-/// Without prepared statements, so that it works whatever is in between.
+/// Uses no prepared statements, so that it works through any pooler.
 async fn set_up(connection: &mut PgConnection) -> Result<(), Why> {
     connection.execute(sqlx::raw_sql(SETTINGS)).await.map_err(Why::Database)?;
     let row = connection.fetch_one(sqlx::raw_sql("SHOW transaction_read_only")).await.map_err(Why::Database)?;

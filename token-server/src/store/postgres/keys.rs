@@ -14,7 +14,7 @@ use crate::{
 #[async_trait]
 impl KeyStore for PostgresStore {
     async fn keys(&self) -> Result<KeyTable, StoreError> {
-        // One transaction: version and keys of the same moment.
+        // One transaction, so that version and keys are consistent.
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let mut transaction = self.decisions.begin(begin).await?.map_err(failed)?;
         let version = version(&mut transaction).await?;

@@ -1,4 +1,4 @@
-//! Hears of other replicas' changes as they commit, and finds the server that can be written to after a failover.
+//! Listens for other replicas' commits, and finds the writable server after a failover.
 
 use std::{
     sync::{
@@ -24,20 +24,20 @@ use super::{
 };
 use crate::error_chain;
 
-/// Between two attempts to listen. The follower of the log polls meanwhile.
+/// The time between two attempts to listen. The follower polls the log in the meantime.
 const RETRY: Duration = Duration::from_secs(1);
-/// A connection that was silent for this long is asked whether it still is one: a route that is gone sends no word.
+/// The silence after which a connection is checked, because a broken network route reports no error.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// Whom a notice reaches.
+/// The receivers of notices.
 pub(super) struct Heard {
     pub(super) committed: Arc<Notify>,
     pub(super) connections_lost: Arc<AtomicU64>,
 }
 
-/// Wakes `committed` at every notice, and after every time without a connection, during which notices may have
-/// been lost; counts the connections that were lost. Where there are several servers, all pools connect to the one that
-/// can be written to from then on. Ends with the pools.
+/// Wakes `committed` at every notice, and after every reconnection, because notices may have been lost.
+/// Counts lost connections. If the URL names several servers, all pools then switch to the writable one. Ends
+/// when the pools close.
 pub(super) async fn listen(pools: [PgPool; 3], servers: Vec<PgConnectOptions>, heard: Heard) {
     let [pool, ..] = &pools;
     let listening = gauge!("token_server_change_feed_listening");
@@ -60,7 +60,7 @@ pub(super) async fn listen(pools: [PgPool; 3], servers: Vec<PgConnectOptions>, h
     }
 }
 
-/// Returns when the connection is lost. [`PgListener`] would connect again by itself and not say so in time.
+/// Returns when the connection is lost. [`PgListener`] would reconnect silently and report it too late.
 async fn hear(pool: &PgPool, heard: &Heard) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.eager_reconnect(false);

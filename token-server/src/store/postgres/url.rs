@@ -1,62 +1,62 @@
-//! The URL of a PostgreSQL database: libpq's form, one server or several.
+//! The URL of a PostgreSQL database in libpq's form, with one or several servers.
 //!
-//! Errors never repeat the URL, as it may hold a password.
+//! Errors never contain the URL, as it may hold a password.
 
 use std::{net::IpAddr, str::FromStr as _};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-/// Why the URL of a database cannot be used.
+/// The reason why a database URL cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseUrlError {
-    /// Not a URL of that form.
+    /// The text is not a PostgreSQL URL.
     #[error("not a PostgreSQL URL; write postgres://user:password@host/database")]
     Malformed,
-    /// The user name or the password ends where it should not.
+    /// A delimiter in the user name or the password is not percent-encoded.
     #[error(
         "a character in the user name or password must be percent-encoded: @ as %40, : as %3A, / as %2F, ? as %3F, \
          # as %23, % as %25"
     )]
     NotEncoded,
-    /// Several hosts in a parameter.
+    /// A query parameter names several hosts.
     #[error("several hosts belong before the path: postgres://user@first:5432,second:5432/database")]
     HostsInParameter,
-    /// A server that cannot be written to.
+    /// The URL asks for a server that need not be writable.
     #[error("target_session_attrs must be read-write or primary, as the server writes to its database")]
     NotWritable,
 }
 
-/// The servers of a URL, in its order. One of them is to be writable.
+/// Returns the servers of a URL, in its order. At least one of them must be writable.
 ///
 /// # Errors
 ///
-/// Where the text is not such a URL.
+/// When the text is not a valid PostgreSQL URL.
 pub(in crate::store) fn servers(url: &str) -> Result<Vec<PgConnectOptions>, DatabaseUrlError> {
     let parts = Parts::of(url)?;
     let parameters = parts.parameters()?;
     let servers = parts.hosts.split(',').map(|host| {
         let url = format!("postgres://{}{host}{}{parameters}", parts.user, parts.path);
-        // The parser's own message may repeat the URL, and with it the password.
+        // The parser's own error may contain the URL, and with it the password.
         let options = PgConnectOptions::from_str(&url).map_err(|_| DatabaseUrlError::Malformed)?;
         let encrypted = parameters.contains("sslmode=") || parameters.contains("ssl-mode=") || is_local(&options);
         let options = if encrypted { options } else { options.ssl_mode(PgSslMode::VerifyFull) };
-        // Not a word to a pooler in between: time limits are set once the connection is there.
+        // No startup parameters that a pooler may reject. Time limits are set after connecting.
         Ok(options.application_name("token-server").extra_float_digits(None))
     });
     servers.collect()
 }
 
-/// Whether a password is in the URL, before the host or among the parameters.
+/// Returns true if the URL holds a password, before the host or in a parameter.
 pub(in crate::store) fn has_password(url: &str) -> bool {
     let Ok(parts) = Parts::of(url) else { return url.contains("password") };
     let in_parameters = pairs(parts.query).any(|(name, _)| name.eq_ignore_ascii_case("password"));
     in_parameters || parts.user.split_once(':').is_some_and(|(_, password)| password != "@" && !password.is_empty())
 }
 
-/// A URL, cut where RFC 3986 cuts it.
+/// The parts of a URL, split as in RFC 3986.
 struct Parts<'a> {
-    /// With the `@`; empty where there is none.
+    /// The user and password with the `@`; empty if there is none.
     user: &'a str,
     hosts: &'a str,
     path: &'a str,
@@ -73,7 +73,7 @@ impl<'a> Parts<'a> {
         let (authority, tail) = rest.split_at(end);
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
         let at = authority.matches('@').count();
-        // A password with one of the characters that end the authority, or with the one that ends itself.
+        // A password contains `@`, or a character that ends the authority.
         if at > 1 || tail.contains('#') || path.contains('@') || (at == 0 && query.contains('@')) {
             return Err(DatabaseUrlError::NotEncoded);
         }
@@ -84,7 +84,7 @@ impl<'a> Parts<'a> {
         Ok(Self { user, hosts, path, query })
     }
 
-    /// Without those that are not the connection's.
+    /// Returns the query without `target_session_attrs`, which is not a parameter of the connection.
     fn parameters(&self) -> Result<String, DatabaseUrlError> {
         let mut kept = String::new();
         for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
@@ -106,7 +106,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     url::form_urlencoded::parse(query.as_bytes()).into_owned()
 }
 
-/// Whether each `%` begins an escape.
+/// Returns true if each `%` begins an escape.
 fn percent_encoded(text: &str) -> bool {
     text.split('%')
         .skip(1)
@@ -139,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Each server by itself: one that is local does not make the others so.
+    /// Each server has its own TLS mode: one local server does not make the others local.
     #[test]
     fn several_hosts_are_several_servers() {
         let url = "postgresql://u:p%40ss@localhost:5433,db.example,[::1]:6/tokens?target_session_attrs=read-write&sslrootcert=/r";

@@ -14,7 +14,7 @@ use crate::{
 impl AssertionStore for SqliteStore {
     async fn use_assertion(&self, hash: &[u8; 32], forget_time: SystemTime) -> Result<bool, StoreError> {
         let _permit = self.writer.enter_within(ASSERTION_QUEUE_TIME_MAX).await?;
-        // Not a change: no cache keeps it.
+        // Not logged as a change, because no cache holds it.
         let used = sqlx::query("INSERT INTO used_assertion (hash, forget_time) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
             .bind(hash.as_slice())
             .bind(to_millis(forget_time))

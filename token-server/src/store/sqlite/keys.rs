@@ -12,7 +12,7 @@ use crate::{
 #[async_trait]
 impl KeyStore for SqliteStore {
     async fn keys(&self) -> Result<KeyTable, StoreError> {
-        // One transaction: version and keys of the same moment.
+        // One transaction, so that version and keys are consistent.
         let mut transaction = self.readers.begin("BEGIN").await?.map_err(failed)?;
         let version = version(&mut transaction).await?;
         let rows = sqlx::query_as(
