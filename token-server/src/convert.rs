@@ -1,7 +1,7 @@
-//! Wire → domain, for both faces: here they meet, and below here nobody knows which one it was.
+//! Wire → domain, for gRPC and HTTP alike. The two protocols meet here; no module below this one can tell
+//! them apart.
 //!
-//! Each message is taken apart exhaustively, so that a new field does not compile until somebody decides what
-//! becomes of it.
+//! Each message is destructured exhaustively, so that code does not compile until it handles a new field.
 
 use std::time::Duration;
 
@@ -26,22 +26,21 @@ use crate::{
 /// The type of the tokens that are issued. RFC 8693 section 3.
 pub(crate) const ACCESS_TOKEN: &str = TokenType::AccessToken.name();
 
-/// A request for a token: who asks, and for what.
+/// A request for a token: the client's credentials and the token it asks for.
 #[derive(Debug)]
 pub(crate) struct TokenRequest {
     pub(crate) client: PresentedClient,
     pub(crate) grant: grant::Request,
 }
 
-/// A request about a token that the client holds: to introspect or to revoke it.
+/// A client's request to introspect or revoke a token.
 #[derive(Debug)]
 pub(crate) struct TokenQuestion {
     pub(crate) client: PresentedClient,
     pub(crate) token: SecretString,
 }
 
-/// The parameters of a request to the token endpoint, as they were sent. RFC 6749 section 4.4.2, RFC 8693 section
-/// 2.1.
+/// The parameters of a request to the token endpoint, as sent. RFC 6749 section 4.4.2, RFC 8693 section 2.1.
 #[derive(Default)]
 pub(crate) struct TokenForm {
     pub(crate) grant_type: String,
@@ -54,7 +53,7 @@ pub(crate) struct TokenForm {
     pub(crate) exchange: ExchangeForm,
 }
 
-/// Those of its parameters that token exchange adds.
+/// The parameters that token exchange adds.
 #[derive(Default)]
 pub(crate) struct ExchangeForm {
     pub(crate) subject_token: Option<String>,
@@ -64,7 +63,7 @@ pub(crate) struct ExchangeForm {
     pub(crate) requested_token_type: Option<String>,
 }
 
-/// The parameters of client authentication, as they were sent. RFC 6749 section 2.3.1, RFC 7521 section 4.2.
+/// The parameters of client authentication, as sent. RFC 6749 section 2.3.1, RFC 7521 section 4.2.
 #[derive(Default)]
 pub(crate) struct ClientForm {
     pub(crate) client_id: Option<String>,
@@ -73,8 +72,8 @@ pub(crate) struct ClientForm {
     pub(crate) client_assertion: Option<String>,
 }
 
-/// The parameters of introspection and revocation, as they were sent. RFC 7662 section 2.1, RFC 7009 section 2.1.
-/// `token_type_hint` may help a server with several kinds of token; this one has one.
+/// The parameters of introspection and revocation, as sent. RFC 7662 section 2.1, RFC 7009 section 2.1.
+/// `token_type_hint` is ignored: this server has one kind of token.
 pub(crate) struct TokenQuestionForm {
     pub(crate) client: ClientForm,
     pub(crate) token: String,
@@ -234,7 +233,8 @@ fn client_of_form(form: ClientForm, headers: &HeaderMap) -> Result<PresentedClie
     parts.into_presented()
 }
 
-/// An empty field counts as absent: Protobuf knows no difference, and RFC 6749 section 3.2 makes none.
+/// Returns `None` for an empty field, which counts as absent. Protobuf does not tell the two apart, and RFC
+/// 6749 section 3.2 treats them alike.
 fn present(field: String) -> Option<String> {
     Some(field).filter(|field| !field.is_empty())
 }
@@ -243,13 +243,14 @@ fn lifetime_of_message(lifetime: prost_types::Duration) -> Result<Duration, Issu
     duration(lifetime).filter(|lifetime| lifetime.as_secs() >= 1).ok_or(BAD_LIFETIME)
 }
 
-/// `prost_types` panics on what this takes for malformed: the greatest negative number of seconds.
+/// Converts a duration; a negative one is malformed. `prost_types` would panic on the most negative number of
+/// seconds.
 fn duration(message: prost_types::Duration) -> Option<Duration> {
     let (seconds, nanos) = (u64::try_from(message.seconds).ok()?, u32::try_from(message.nanos).ok()?);
     (nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
 }
 
-/// Whole seconds. An extension: OAuth has no such parameter.
+/// Parses a lifetime in whole seconds. This is an extension: OAuth has no such parameter.
 fn lifetime_of_form(lifetime: &str) -> Result<Duration, IssueError> {
     let seconds = if lifetime.bytes().all(|byte| byte.is_ascii_digit()) { lifetime.parse::<u64>().ok() } else { None };
     seconds.filter(|seconds| *seconds >= 1).map(Duration::from_secs).ok_or(BAD_LIFETIME)

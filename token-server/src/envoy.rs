@@ -1,5 +1,6 @@
-//! The part of Envoy's external authorization protocol (ext_authz) that is spoken here: generated from
-//! `token-server/proto`, which is Envoy's contract and not ours. What carries header fields is censored in `Debug`.
+//! The part of Envoy's external authorization protocol (ext_authz) that this server implements. The types are
+//! generated from `token-server/proto`, which is Envoy's contract, not ours. `Debug` redacts the messages
+//! with header fields.
 
 /// `envoy.service`.
 pub mod service {

@@ -1,14 +1,14 @@
-//! `application/x-www-form-urlencoded`, strictly.
+//! A strict parser of `application/x-www-form-urlencoded`.
 //!
-//! RFC 6749 appendix B. Lenient parsers let a broken escape through as text and replace what is not UTF-8,
-//! so that two parsers read two different client IDs; here either is an error.
+//! RFC 6749 appendix B. Lenient parsers keep a broken escape as text and replace bytes that are not UTF-8.
+//! Two such parsers can then read two different client IDs. This one rejects both.
 
-/// One name or value is not well formed.
+/// The error for a malformed name or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not well-formed application/x-www-form-urlencoded")]
 pub(crate) struct Malformed;
 
-/// The decoded pairs of a body, in their order. Empty pairs (`a=1&&b=2`) are skipped.
+/// Returns the decoded pairs of a body, in order. Empty pairs (`a=1&&b=2`) are skipped.
 pub(crate) fn pairs(body: &[u8]) -> impl Iterator<Item = Result<(String, String), Malformed>> + '_ {
     body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
@@ -18,7 +18,7 @@ pub(crate) fn pairs(body: &[u8]) -> impl Iterator<Item = Result<(String, String)
     })
 }
 
-/// Decodes one name or value: `+` is a space, `%XX` a byte, the whole UTF-8.
+/// Decodes one name or value: `+` is a space, `%XX` is a byte, and the result must be UTF-8.
 pub(crate) fn decode(encoded: &[u8]) -> Result<String, Malformed> {
     if !encoded.iter().any(|byte| matches!(byte, b'+' | b'%')) {
         return String::from_utf8(encoded.to_vec()).map_err(|_| Malformed);

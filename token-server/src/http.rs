@@ -1,6 +1,7 @@
-//! The HTTP face: OAuth endpoints and public documents, on the same port as gRPC.
+//! The HTTP protocol: OAuth endpoints and public documents, on the same port as gRPC.
 //!
-//! One file per endpoint. A handler reads the request, hands it to the [`Issuer`], and writes the answer.
+//! Each endpoint has its own file. Its handler reads the request, calls the [`Issuer`], and writes the
+//! response.
 
 mod authorize;
 mod body;
@@ -30,11 +31,11 @@ use http::HeaderValue;
 use crate::{client_authentication::basic, issuer::Issuer, metadata::path, origin::Origin, registration::Registrar};
 use register::Registering;
 
-/// What the endpoints share.
+/// The state that the endpoints share.
 #[derive(Clone, Debug)]
 struct Shared {
     issuer: Arc<Issuer>,
-    /// `WWW-Authenticate` of a failed client authentication.
+    /// The `WWW-Authenticate` value for a failed client authentication.
     challenge: HeaderValue,
 }
 
@@ -45,7 +46,7 @@ impl Shared {
     }
 }
 
-/// `POST /oauth/token` without a router, for whoever has found out that this is what a request asks for.
+/// `POST /oauth/token` without a router, for a caller that has already matched the path.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenEndpoint(Shared);
 
@@ -59,10 +60,10 @@ impl TokenEndpoint {
     }
 }
 
-/// Every endpoint of the issuer over HTTP.
+/// Returns a router with every HTTP endpoint of the issuer.
 ///
-/// Where the issuer identifier has a path, the endpoints are found below it and at the root alike, so that it
-/// does not matter whether a proxy in front takes the path away. Clients may register themselves where there is a
+/// If the issuer identifier has a path, the endpoints are served both below that path and at the root. A
+/// proxy in front may therefore strip the path or keep it. Clients can register themselves if there is a
 /// `registrar`.
 pub fn router(issuer: Arc<Issuer>, registrar: Option<Arc<Registrar>>) -> Router {
     let identifier = issuer.metadata().issuer;
@@ -109,13 +110,13 @@ fn registration(registering: Registering) -> Router<Shared> {
     Router::new().route(path::REGISTRATION, register).route(path::REGISTERED, manage).with_state(registering)
 }
 
-/// For programs with credentials, none of which is a web page: no CORS.
+/// An endpoint for programs with credentials. Web pages do not call it, so it has no CORS.
 fn endpoint(post: MethodRouter<Shared>) -> MethodRouter<Shared> {
     const ALLOW: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
     post.options(async || public::options(ALLOW)).fallback(async |request: Request| wrong_method(&request, ALLOW))
 }
 
-/// OpenID Connect Core section 5.3.1, RFC 6749 section 3.1: by GET and by POST.
+/// A method router for GET and POST. OpenID Connect Core section 5.3.1, RFC 6749 section 3.1.
 fn by_get_and_post<T: 'static>(answer: impl Handler<T, Shared>) -> MethodRouter<Shared> {
     const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
     routing::get(answer.clone())
@@ -124,7 +125,7 @@ fn by_get_and_post<T: 'static>(answer: impl Handler<T, Shared>) -> MethodRouter<
         .fallback(async |request: Request| wrong_method(&request, ALLOW))
 }
 
-/// For everybody, web pages included. HEAD comes with GET.
+/// A document that every caller may read, web pages included. GET implies HEAD.
 fn document(get: MethodRouter<Shared>) -> MethodRouter<Shared> {
     const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
     get.options(async || public::preflight(ALLOW)).fallback(async |request: Request| wrong_method(&request, ALLOW))
@@ -134,10 +135,10 @@ fn wrong_method(request: &Request, allow: HeaderValue) -> Response {
     error::wrong_method(allow, &Origin::of(request.headers(), request.extensions()))
 }
 
-/// The path of the issuer identifier without its final slash; `None` where it is just an origin.
+/// Returns the issuer identifier's path without its final slash, or `None` if it has no path.
 fn path_of(identifier: &str) -> Option<String> {
     let url = url::Url::parse(identifier).ok()?;
     let path = url.path().trim_end_matches('/');
-    // axum reads braces as captures.
+    // axum treats braces as captures.
     (!path.is_empty() && !path.contains(['{', '}'])).then(|| path.to_owned())
 }

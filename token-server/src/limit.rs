@@ -1,11 +1,12 @@
-//! Rate limits: per peer before anything is read, per client once it is authenticated, and failed
-//! authentications apart.
+//! Rate limits: per peer before anything is read, per client after authentication. Failed authentications
+//! have their own.
 //!
-//! * A client's budget is touched only by whoever authenticated as that client, so nobody can spend another's.
-//! * Failures are counted by peer *and* claimed client ID, and only where a secret may be guessed: imported ones. A
-//!   service with a stale secret locks out itself, not its neighbours behind the same address, and not the client
-//!   elsewhere. Behind the same address the client itself gets in all the same with a secret that was right before.
-//! * Keys are chosen by attackers, so each table has a fixed capacity. Who falls out of it starts afresh.
+//! * Only an authenticated client spends its own budget, so a caller cannot spend another client's.
+//! * Failures are counted per peer *and* claimed client ID, and only for secrets that may be guessed:
+//!   imported ones. A service with a stale secret locks out itself. Its neighbours behind the same address,
+//!   and the client elsewhere, are not affected. Behind the same address, a secret that succeeded before is
+//!   still accepted.
+//! * Attackers choose the keys, so each table has a fixed capacity. An evicted key starts afresh.
 
 mod quota;
 
@@ -33,23 +34,24 @@ use crate::{
     origin::Peer,
 };
 
-/// So many requests at once, and one more after each period.
+/// A rate: a burst of requests, and one more after each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Admitted at once after a pause.
+    /// The number of requests admitted at once after a pause.
     pub burst: NonZeroU32,
-    /// In the long run one is admitted in each of these.
+    /// The period in which one request is admitted on average.
     pub period: Duration,
 }
 
 impl Rate {
-    /// So many each second in the long run. 0 counts as 1.
+    /// Returns a rate of `requests` per second on average. 0 counts as 1.
     #[must_use]
     pub fn per_second(requests: u32, burst: u32) -> Self {
         Self::every(Duration::from_secs(1) / requests.max(1), burst)
     }
 
-    /// One each period in the long run. A burst of 0 counts as 1, a period of 0 as a nanosecond.
+    /// Returns a rate of one request per period on average. A burst of 0 counts as 1, a period of 0 as a
+    /// nanosecond.
     #[must_use]
     pub fn every(period: Duration, burst: u32) -> Self {
         let period = period.max(Duration::from_nanos(1));
@@ -62,24 +64,24 @@ impl Rate {
     }
 }
 
-/// What is limited, and how tightly. `None` is no limit.
+/// The rate limits. `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
-    /// Requests of one peer, whatever comes of them.
+    /// All requests of one peer, accepted or rejected.
     pub peer: Option<Rate>,
     /// Requests of one authenticated client.
     pub client: Option<Rate>,
     /// Failed authentications of one client ID from one peer, with secrets that may be guessed.
     pub failure: Option<Rate>,
-    /// Revocations of single tokens by the client that they were issued to. Each is kept by every verifier until its
-    /// token has expired, so that without a limit one client could fill the memory of all of them.
+    /// Revocations of single tokens by the client that they were issued to. Every verifier keeps each one
+    /// until its token expires. Without a limit, one client could fill the memory of all verifiers.
     pub revocation: Option<Rate>,
-    /// Keys that are remembered in each of the tables.
+    /// The capacity of each table, in keys.
     pub keys_max: usize,
 }
 
 impl Default for LimitSettings {
-    /// Generous: they stop a runaway loop and an attack, and nothing that works.
+    /// Generous defaults: they stop a runaway loop or an attack, and never normal use.
     fn default() -> Self {
         Self {
             peer: Some(Rate::per_second(100_000, 100_000)),
@@ -92,20 +94,20 @@ impl Default for LimitSettings {
 }
 
 impl LimitSettings {
-    /// No limits at all.
+    /// Returns settings without any limit.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self { peer: None, client: None, failure: None, revocation: None, keys_max: 1 }
     }
 }
 
-/// The limits of one issuer, shared by both faces.
+/// The limits of one issuer, shared by gRPC and HTTP.
 #[derive(Debug)]
 pub struct Limits {
     peers: Option<Table<Peer, Bucket>>,
     clients: Option<Table<ClientId, Bucket>>,
     failures: Option<Table<u64, FailureBucket>>,
-    /// Client IDs with secrets that were right, as keyed hashes.
+    /// Client IDs with secrets that succeeded, as keyed hashes.
     right: Cache<u64, ()>,
     revocations: Option<Table<ClientId, Bucket>>,
     hasher: RandomState,
@@ -113,7 +115,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Empty tables.
+    /// Creates empty tables.
     #[must_use]
     pub fn new(settings: LimitSettings) -> Self {
         Self {
@@ -131,7 +133,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`IssueError::RateLimited`] when its budget is spent.
+    /// [`IssueError::RateLimited`] if its budget is spent.
     pub fn peer(&self, peer: Peer) -> Result<(), IssueError> {
         let Some(table) = &self.peers else { return Ok(()) };
         table.bucket(&peer.network()).check().map_err(|not_until| limited(Budget::Peer, &not_until))
@@ -141,7 +143,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`IssueError::RateLimited`] when its budget is spent.
+    /// [`IssueError::RateLimited`] if its budget is spent.
     pub fn client(&self, client: &ClientId) -> Result<(), IssueError> {
         let Some(table) = &self.clients else { return Ok(()) };
         table.bucket(client).check().map_err(|not_until| limited(Budget::Client, &not_until))
@@ -151,18 +153,20 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`IssueError::RateLimited`] when its budget is spent. An operator can still revoke all of its tokens at once.
+    /// [`IssueError::RateLimited`] if its budget is spent. An operator can still revoke all of its tokens at
+    /// once.
     pub fn revocation(&self, client: &ClientId) -> Result<(), IssueError> {
         let Some(table) = &self.revocations else { return Ok(()) };
         table.bucket(client).check().map_err(|not_until| limited(Budget::Revocations, &not_until))
     }
 
-    /// Admits an attempt to authenticate with a secret that may be guessed. Spends nothing: only a failure does.
+    /// Admits an attempt to authenticate with a secret that may be guessed. Only a failure spends the budget.
     ///
     /// # Errors
     ///
-    /// [`IssueError::RateLimited`] after too many failures of the same client ID from the same peer. A right secret is
-    /// refused too unless it was right before: otherwise a guesser would see its guess succeed.
+    /// [`IssueError::RateLimited`] after too many failures of the same client ID from the same peer. A
+    /// correct secret is also rejected unless it succeeded before; otherwise an attacker would see that a
+    /// guess is correct.
     pub fn attempt(&self, peer: Peer, claimed_client_id: &str, secret: &str) -> Result<(), IssueError> {
         let Some(table) = &self.failures else { return Ok(()) };
         let Some(bucket) = table.cache.get(&self.failure_key(peer, claimed_client_id)) else { return Ok(()) };
@@ -178,7 +182,7 @@ impl Limits {
         }
     }
 
-    /// Remembers a secret that was right, so that nobody's failures lock its client out.
+    /// Remembers a secret that succeeded, so that a stranger's failures do not lock its client out.
     pub fn succeeded(&self, client_id: &str, secret: &str) {
         if self.failures.is_some() {
             self.right.insert(self.right_key(client_id, secret), ());
@@ -196,8 +200,8 @@ impl Limits {
         }
     }
 
-    /// A number in place of the pair: nothing of what the caller sent is kept. The hash is keyed, so nobody can
-    /// aim at another's bucket.
+    /// Returns a hash of the pair, so that the table keeps nothing that the caller sent. The hash is keyed,
+    /// so an attacker cannot aim at another client's bucket.
     fn failure_key(&self, peer: Peer, claimed_client_id: &str) -> u64 {
         self.hasher.hash_one((peer.network(), claimed_client_id))
     }
@@ -216,7 +220,7 @@ type Bucket = DefaultDirectRateLimiter;
 #[derive(Debug)]
 struct FailureBucket {
     limiter: Bucket,
-    /// Since the limits were made.
+    /// Nanoseconds since the limits were created.
     blocked_until_nanos: AtomicU64,
 }
 
@@ -236,7 +240,7 @@ impl FromQuota for FailureBucket {
     }
 }
 
-/// A bucket per key, and never more than a fixed number of keys.
+/// A bucket per key, with a fixed maximum of keys.
 #[derive(Debug)]
 struct Table<K, B> {
     cache: Cache<K, Arc<B>>,

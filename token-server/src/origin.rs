@@ -1,4 +1,4 @@
-//! Where a request comes from: the peer's address and the request ID, for limits and the log.
+//! The origin of a request: the peer's address and the request ID, for limits and logs.
 
 mod forwarded;
 mod network;
@@ -24,10 +24,10 @@ pub use network::{Network, NotANetwork};
 /// The header, and the gRPC metadata key, of the request ID.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest request ID that is taken over from the caller.
+/// The longest request ID that is accepted from a caller, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// One request's origin. Made once, when the request arrives.
+/// The origin of one request. Created once, when the request arrives.
 #[derive(Clone, Debug)]
 pub struct Origin {
     peer: Peer,
@@ -35,49 +35,49 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads the origin from what the transport and the caller said.
+    /// Reads the origin from the transport's data and the caller's headers.
     #[must_use]
     pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
         Self { peer: Peer::of(extensions), request_id: RequestId::of(headers) }
     }
 
-    /// Who is at the other end of the connection.
+    /// Returns the peer of the connection, or the one behind a trusted proxy.
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// What ties the answer, the log and the caller's report together.
+    /// Returns the ID that links the response, the log and the caller's report.
     #[must_use]
     pub fn request_id(&self) -> &RequestId {
         &self.request_id
     }
 }
 
-/// What each request is told of the connection that it came by.
+/// The connection that a request arrived on.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// At the other end, or behind a proxy that is trusted.
+    /// The peer of the connection, or the one behind a trusted proxy.
     pub(crate) peer: Peer,
     pub(crate) activity: Activity,
 }
 
-/// What happens on a connection, and when. Cheap to clone; every clone is of the same connection.
+/// The activity of a connection. Cheap to clone; all clones belong to the same connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Activity(Arc<Noted>);
 
 #[derive(Debug)]
 struct Noted {
     opened: Instant,
-    /// When it was last read from, after it was opened.
+    /// The time of the last read, in nanoseconds since the connection was opened.
     read_nanos: AtomicU64,
-    /// Requests of HTTP/1, which come one after the other.
+    /// Requests over HTTP/1, which follow one another.
     begun: AtomicU32,
     ended: AtomicU32,
 }
 
 impl Activity {
-    /// Of a connection that is being opened.
+    /// Starts to track a connection that is being opened.
     pub(crate) fn new() -> Self {
         Self(Arc::new(Noted {
             opened: Instant::now(),
@@ -87,35 +87,35 @@ impl Activity {
         }))
     }
 
-    /// Notes that something was read.
+    /// Records a read.
     pub(crate) fn note_read(&self) {
         let nanos = u64::try_from(self.0.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.0.read_nanos.store(nanos, Ordering::Relaxed);
     }
 
-    /// When the connection was last read from.
+    /// Returns the time of the last read.
     pub(crate) fn last_read(&self) -> Instant {
         self.0.opened + Duration::from_nanos(self.0.read_nanos.load(Ordering::Relaxed))
     }
 
-    /// Notes that a request has begun, until what is returned is dropped.
+    /// Records the start of a request, which ends when the returned value is dropped.
     pub(crate) fn begin(&self) -> Turn {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         Turn(self.clone())
     }
 
-    /// How many requests have begun.
+    /// Returns the number of requests that have begun.
     pub(crate) fn requests(&self) -> u32 {
         self.0.begun.load(Ordering::Relaxed)
     }
 
-    /// Whether every request that has begun has ended.
+    /// Returns true if every request that has begun has ended.
     pub(crate) fn is_idle(&self) -> bool {
         self.0.begun.load(Ordering::Relaxed) == self.0.ended.load(Ordering::Relaxed)
     }
 }
 
-/// A request of HTTP/1, which ends when this is dropped.
+/// A request over HTTP/1, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn(Activity);
 
@@ -125,22 +125,22 @@ impl Drop for Turn {
     }
 }
 
-/// The address at the other end of the connection, where the transport knows one.
+/// The address of the connection's peer, if the transport knows one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(Option<IpAddr>);
 
 impl Peer {
-    /// Reads the address from what the transport said.
+    /// Reads the address from the transport's data.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         if let Some(line) = extensions.get::<Line>() {
             return line.peer;
         }
-        // By another transport than this crate's own.
+        // A transport other than this crate's own.
         let address = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         Self(address.map(|address| address.ip().to_canonical()))
     }
 
-    /// What limits are counted by: the address, of IPv6 the /64, since one host has all of it.
+    /// Returns the key for limits: the IPv4 address, or the IPv6 /64, which one host owns entirely.
     #[must_use]
     pub(crate) fn network(self) -> Self {
         Self(self.0.map(|address| match address {
@@ -165,7 +165,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// A request ID: the caller's own where it is sane, otherwise one of ours.
+/// A request ID: the caller's own if it is valid, otherwise a generated one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(Id);
 
@@ -183,7 +183,7 @@ impl RequestId {
         }
     }
 
-    /// Unique, and cheap: nobody has to be unable to guess it. 80 bits as 20 hexadecimal digits.
+    /// Generates a unique ID cheaply. It does not need to be unpredictable. 80 bits as 20 hexadecimal digits.
     fn generate() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = u128::from(started_micros()) << 32 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -195,7 +195,7 @@ impl RequestId {
         Self(Id::Ours(text))
     }
 
-    /// As it stands in the log.
+    /// Returns the ID as it appears in the log.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let text = match &self.0 {
@@ -205,20 +205,20 @@ impl RequestId {
         std::str::from_utf8(text).unwrap_or_default()
     }
 
-    /// As it is echoed.
+    /// Returns the ID as a header value.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
         let mut value = match &self.0 {
             Id::Callers(value) => value.clone(),
             Id::Ours(text) => HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("unknown")),
         };
-        // No secret, but new each time: HPACK need not remember it (RFC 7541 section 6.2.3).
+        // Not a secret, but new each time, so HPACK need not index it (RFC 7541 section 6.2.3).
         value.set_sensitive(true);
         value
     }
 }
 
-/// Tells one run of the program from another.
+/// Returns a value that distinguishes one run of the program from another.
 fn started_micros() -> u64 {
     static STARTED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     *STARTED.get_or_init(|| {
@@ -228,7 +228,7 @@ fn started_micros() -> u64 {
     })
 }
 
-/// Nothing that could break a line of the log, a header or a shell.
+/// Returns true if the ID cannot break a log line, a header or a shell command.
 fn is_sane(id: &[u8]) -> bool {
     (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))

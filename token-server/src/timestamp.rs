@@ -4,31 +4,31 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Milliseconds since 1970; 0 for a time before, the greatest `i64` for one that no longer fits.
+/// Returns milliseconds since 1970. An earlier time is 0; one that does not fit is the greatest `i64`.
 #[must_use]
 pub fn to_millis(time: SystemTime) -> i64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// The time that many milliseconds after 1970; 1970 where `millis` is negative.
+/// Returns the time that many milliseconds after 1970. A negative number gives 1970.
 #[must_use]
 pub fn from_millis(millis: i64) -> SystemTime {
     let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// `time` without what storing it would lose.
+/// Returns `time` at the precision in which it is stored.
 #[must_use]
 pub fn stored(time: SystemTime) -> SystemTime {
     from_millis(to_millis(time))
 }
 
-/// For `#[serde(with)]`.
+/// Serializes a time, for `#[serde(with)]`.
 pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     to_millis(*time).serialize(serializer)
 }
 
-/// For `#[serde(with)]`.
+/// Deserializes a time, for `#[serde(with)]`.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
     i64::deserialize(deserializer).map(from_millis)
 }

@@ -1,7 +1,7 @@
-//! Spans of a request, and W3C Trace Context: who called, and who is called.
+//! Spans of a request, and W3C Trace Context: the caller's span in, and this one's out to the called server.
 //!
-//! Spans are made with `tracing` under a target of their own, so that where traces are off a span is one look at a
-//! flag. What stands in a span leaves the process: never a secret, never a token, never a query.
+//! Spans have a `tracing` target of their own, so that with traces off a span costs one check of a flag. The
+//! content of a span leaves the process: it is never a secret, a token or a query.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
@@ -16,13 +16,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// The target of every span that may leave the process.
 pub(crate) const TARGET: &str = "token_server::trace";
 
-/// The caller's span, where it sent a sane one. W3C Trace Context section 3.2.
+/// Returns the caller's span, if it sent a valid one. W3C Trace Context section 3.2.
 pub(crate) fn caller(headers: &HeaderMap) -> Option<Context> {
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
     context.span().span_context().is_valid().then_some(context)
 }
 
-/// What tells whoever is called which span calls; nothing where nothing is traced.
+/// Returns header fields that name the span to the called server. They are empty if traces are off.
 pub(crate) fn callee(span: &Span) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if !span.is_disabled() {
@@ -31,7 +31,7 @@ pub(crate) fn callee(span: &Span) -> HeaderMap {
     headers
 }
 
-/// The trace and the span that this thread is in, as a line of a log names them; nothing where nothing is traced.
+/// Returns the trace and span of this thread, as the log names them. Returns `None` if traces are off.
 pub(crate) fn current() -> Option<(TraceId, SpanId)> {
     Context::map_current(|context| {
         let span = context.span();

@@ -1,7 +1,7 @@
-//! The authorization endpoint, for libraries that read no metadata without one. RFC 6749 section 4.1.2.1.
+//! The authorization endpoint, for libraries that reject metadata without one. RFC 6749 section 4.1.2.1.
 //!
-//! No grant here uses it. It answers every request by the same error, and redirects nowhere: a redirect URI in the query
-//! was never checked.
+//! No grant here uses it. It answers every request with the same error and never redirects: the redirect URI
+//! in the query was never validated.
 
 use axum::{extract::Request, response::Response};
 

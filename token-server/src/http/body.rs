@@ -1,4 +1,4 @@
-//! Bodies: a request's read up to a limit and understood by its content type, an answer's never cached.
+//! Bodies: reads a request's, up to a limit and by its content type. Marks a response's as uncacheable.
 
 use axum::{body::Body, extract::Request};
 use bytes::Bytes;
@@ -16,18 +16,18 @@ use crate::{
     origin::{Origin, REQUEST_ID},
 };
 
-/// The longest body that is read: several times what the longest good request takes.
+/// The longest body that is read, in bytes: several times the longest valid request.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Parameters that must never stand in a URI, where logs and histories keep them. RFC 6749 section 2.3.1.
+/// Parameters that must never appear in a URI, which logs and histories keep. RFC 6749 section 2.3.1.
 const SENSITIVE: [&str; 5] = ["client_secret", "client_assertion", "token", "subject_token", "actor_token"];
 
-/// The parameters of a POST whose headers have been taken out.
+/// Reads the parameters of a POST whose headers have been taken out.
 ///
 /// # Errors
 ///
-/// `invalid_request` for another content type, a body that is not of its type, or credentials in the query;
-/// [`IssueError::BodyTooLarge`].
+/// `invalid_request` for another content type, a body that does not match its type, or credentials in the
+/// query; [`IssueError::BodyTooLarge`].
 pub(super) async fn parameters(headers: &HeaderMap, request: Request) -> Result<Parameters, IssueError> {
     refuse_sensitive_query(request.uri().query())?;
     let read = match media_type(headers) {
@@ -42,11 +42,12 @@ pub(super) async fn parameters(headers: &HeaderMap, request: Request) -> Result<
     read(&collect(request.into_body()).await?)
 }
 
-/// The one JSON object of a request whose headers have been taken out.
+/// Reads the one JSON object of a request whose headers have been taken out.
 ///
 /// # Errors
 ///
-/// `invalid_request` for another content type, or a body that is not of its type; [`IssueError::BodyTooLarge`].
+/// `invalid_request` for another content type, or a body that does not match its type;
+/// [`IssueError::BodyTooLarge`].
 pub(super) async fn object(headers: &HeaderMap, request: Request) -> Result<Map<String, Value>, IssueError> {
     if !media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
         return Err(IssueError::invalid_request("The content type must be application/json."));
@@ -54,13 +55,13 @@ pub(super) async fn object(headers: &HeaderMap, request: Request) -> Result<Map<
     parameters::object(&collect(request.into_body()).await?)
 }
 
-/// JSON that no cache may keep. RFC 6749 section 5.1.
+/// Builds a JSON response that no cache may keep. RFC 6749 section 5.1.
 pub(super) fn answer(body: &impl Serialize, origin: &Origin) -> Result<Response<Body>, IssueError> {
     let written = serde_json::to_vec(body).map_err(|error| IssueError::Internal(error.into()))?;
     Ok(json(written.into(), origin))
 }
 
-/// The same, of what is JSON already.
+/// Builds the same response from serialized JSON.
 pub(super) fn json(json: Bytes, origin: &Origin) -> Response<Body> {
     let mut response = Response::new(Body::from(json));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -68,7 +69,7 @@ pub(super) fn json(json: Bytes, origin: &Origin) -> Response<Body> {
     response
 }
 
-/// For whatever holds a token, or speaks of one.
+/// Adds the headers of a response that holds a token or describes one.
 pub(super) fn never_cached(headers: &mut HeaderMap, origin: &Origin) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
@@ -81,7 +82,7 @@ fn refuse_sensitive_query(query: Option<&str>) -> Result<(), IssueError> {
     if found { Err(IssueError::invalid_request("Credentials must not be sent in the URI.")) } else { Ok(()) }
 }
 
-/// The type without its parameters; `None` where it is absent or repeated.
+/// Returns the media type without its parameters, or `None` if it is absent or repeated.
 fn media_type(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
@@ -101,7 +102,7 @@ async fn collect(body: Body) -> Result<Bytes, IssueError> {
     }
 }
 
-/// Whether the body was not read further because its peer has too many bytes in flight.
+/// Returns true if reading the body stopped because the peer has too many bytes in flight.
 fn is_overload(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut chain = std::iter::successors(Some(error), |error| error.source());
     chain.any(|error| {

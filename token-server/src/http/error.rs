@@ -1,4 +1,4 @@
-//! [`IssueError`] → OAuth JSON. The only place over HTTP that does so.
+//! [`IssueError`] → OAuth JSON. The only place that does so for HTTP.
 //!
 //! RFC 6749 section 5.2; RFC 8707 section 2; RFC 6585 section 4 for 429.
 
@@ -27,13 +27,13 @@ struct OAuthError<'a> {
     request_id: &'a str,
 }
 
-/// The answer to a refused request. `challenge` is the `WWW-Authenticate` of a 401.
+/// The response to a rejected request. `challenge` is the `WWW-Authenticate` value of a 401.
 pub(super) fn response(error: &IssueError, origin: &Origin, challenge: &HeaderValue) -> Response<Body> {
     let (status, code) = status_and_code(error);
     let mut response = shaped(status, code, &error.to_string(), error.reason(), origin);
     let headers = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
-        // RFC 9110 section 15.5.2: every 401 has one.
+        // RFC 9110 section 15.5.2: every 401 carries a challenge.
         headers.insert(WWW_AUTHENTICATE, challenge.clone());
     }
     if let Some(after) = error.retry_after() {
@@ -42,12 +42,12 @@ pub(super) fn response(error: &IssueError, origin: &Origin, challenge: &HeaderVa
     response
 }
 
-/// The answer to a client that cannot be registered as it wants to be. RFC 7591 section 3.2.2.
+/// The response to a registration with invalid client metadata. RFC 7591 section 3.2.2.
 pub(super) fn metadata_refused(code: &'static str, description: &str, origin: &Origin) -> Response<Body> {
     shaped(StatusCode::BAD_REQUEST, code, description, ErrorReason::InvalidRequest, origin)
 }
 
-/// The answer to a client that may not do with its registration what it wants to. RFC 7592 section 2.2.
+/// The response to a forbidden change of a registration. RFC 7592 section 2.2.
 pub(super) fn registration_forbidden(sentence: &str, origin: &Origin) -> Response<Body> {
     shaped(StatusCode::FORBIDDEN, "access_denied", sentence, ErrorReason::CallerNotAllowed, origin)
 }
@@ -66,14 +66,14 @@ fn shaped(
     response
 }
 
-/// The answer to every request to the authorization endpoint. RFC 6749 section 4.1.2.1.
+/// The response to every request to the authorization endpoint. RFC 6749 section 4.1.2.1.
 pub(super) fn unsupported_response_type(origin: &Origin) -> Response<Body> {
     const SENTENCE: &str =
         "This issuer issues tokens to programs at its token endpoint only; no response type is supported here.";
     shaped(StatusCode::BAD_REQUEST, "unsupported_response_type", SENTENCE, ErrorReason::InvalidRequest, origin)
 }
 
-/// The answer to a method that the endpoint does not know. RFC 9110 section 15.5.6.
+/// The response to a method that the endpoint does not support. RFC 9110 section 15.5.6.
 pub(super) fn wrong_method(allow: HeaderValue, origin: &Origin) -> Response<Body> {
     let refusal = IssueError::invalid_request("The method is not allowed here.");
     let mut response = response(&refusal, origin, &HeaderValue::from_static(""));
@@ -82,30 +82,30 @@ pub(super) fn wrong_method(allow: HeaderValue, origin: &Origin) -> Response<Body
     response
 }
 
-/// The answer to a request beyond what the server does at once.
+/// The response to a request above the limit of concurrent requests.
 pub(crate) fn overloaded(origin: &Origin) -> Response<Body> {
     response(&IssueError::overloaded(), origin, &HeaderValue::from_static(""))
 }
 
-/// The answer to a request that is refused before its endpoint sees it.
+/// The response to a request that is rejected before it reaches its endpoint.
 pub(crate) fn refused(error: &IssueError, origin: &Origin) -> Response<Body> {
     response(error, origin, &HeaderValue::from_static(""))
 }
 
-/// The answer to a request that took too long. RFC 9110 section 15.5.9.
+/// The response to a request that took too long. RFC 9110 section 15.5.9.
 pub(crate) fn too_slow(origin: &Origin) -> Response<Body> {
     let mut response =
         shaped(StatusCode::REQUEST_TIMEOUT, "invalid_request", TOO_SLOW, ErrorReason::InvalidRequest, origin);
-    // What is left of the request would be taken for the next one.
+    // Otherwise the rest of this request would be parsed as the next one.
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// The answer to a request that breaks the rules of HTTP, or asks for what this server does not do.
+/// The response to a request that violates HTTP or needs an unsupported feature.
 pub(crate) fn not_conforming(status: StatusCode, sentence: &str, origin: &Origin, version: Version) -> Response<Body> {
     let mut response = shaped(status, "invalid_request", sentence, ErrorReason::InvalidRequest, origin);
     if version != Version::HTTP_2 {
-        // Where the next request begins is not certain any more.
+        // The start of the next request can no longer be determined.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -113,7 +113,7 @@ pub(crate) fn not_conforming(status: StatusCode, sentence: &str, origin: &Origin
 
 fn status_and_code(error: &IssueError) -> (StatusCode, &'static str) {
     match error {
-        // RFC 8693 section 2.2.2 asks for this code also where the subject or the actor token is not good.
+        // RFC 8693 section 2.2.2 also requires this code for an invalid subject or actor token.
         IssueError::InvalidRequest(_) | IssueError::InvalidGrant(_) | IssueError::TokenTooLarge { .. } => {
             (StatusCode::BAD_REQUEST, "invalid_request")
         }
@@ -129,12 +129,13 @@ fn status_and_code(error: &IssueError) -> (StatusCode, &'static str) {
     }
 }
 
-/// Rounded up: earlier would be too early.
+/// Rounds up, so that a client does not retry too early.
 fn whole_seconds(after: Duration) -> u64 {
     after.as_secs() + u64::from(after.subsec_nanos() > 0)
 }
 
-/// RFC 6749 section 5.2: `error_description` has no characters but %x20-21 / %x23-5B / %x5D-7E.
+/// Replaces the characters that `error_description` must not contain. RFC 6749 section 5.2 allows %x20-21 /
+/// %x23-5B / %x5D-7E.
 fn describe(sentence: &str) -> String {
     sentence.chars().map(|c| if matches!(c, ' '..='!' | '#'..='[' | ']'..='~') { c } else { '?' }).collect()
 }

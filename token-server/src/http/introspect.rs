@@ -25,14 +25,14 @@ pub(super) async fn introspect(State(shared): State<Shared>, request: Request) -
     answer.unwrap_or_else(|refusal| error::response(&refusal, &origin, &shared.challenge))
 }
 
-/// What introspection and revocation are asked with.
+/// Reads an introspection or revocation request.
 pub(super) async fn question(mut request: Request) -> Result<TokenQuestion, IssueError> {
     let headers = std::mem::take(request.headers_mut());
     let parameters = body::parameters(&headers, request).await?;
     convert::token_question_form(parameters.token_question()?, &headers)
 }
 
-/// RFC 7662 section 2.2: of an inactive token nothing is said but that.
+/// Encodes the response. RFC 7662 section 2.2: an inactive token discloses nothing else.
 fn encode(token: Option<&VerifiedToken>) -> Map<String, Value> {
     let mut members = token.map(introspected).unwrap_or_default();
     members.insert("active".to_owned(), token.is_some().into());

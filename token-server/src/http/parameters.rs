@@ -1,7 +1,7 @@
 //! Request parameters by name, from a form or a JSON object alike.
 //!
-//! RFC 6749 section 3.2: unrecognized ones are ignored, one without a value counts as omitted, and none may be
-//! there more than once, but for those that are defined as lists.
+//! RFC 6749 section 3.2: unrecognized parameters are ignored, and one without a value counts as omitted. None
+//! may be repeated, except those that are defined as lists.
 
 use serde_json::{Map, Value};
 use token_interceptor::json;
@@ -12,10 +12,11 @@ use crate::{
     form,
 };
 
-/// Parameters of one request at the most, unknown ones included: three times what the longest valid request has.
+/// The maximum number of parameters in one request, unknown ones included. Three times the longest valid
+/// request.
 const PAIRS_MAX: usize = 64;
 
-/// Every parameter that an endpoint knows. Others are dropped as they are read.
+/// Every parameter that an endpoint knows. Others are dropped while reading.
 const KNOWN: [Known; 16] = [
     Known::one("grant_type"),
     Known::one("client_id"),
@@ -35,7 +36,7 @@ const KNOWN: [Known; 16] = [
     Known::one("token"),
 ];
 
-/// A parameter, and whether it is defined as a list.
+/// The name of a parameter, and if it is defined as a list.
 struct Known {
     name: &'static str,
     list: bool,
@@ -55,17 +56,17 @@ impl Known {
     }
 }
 
-/// The known parameters of one request, [`PAIRS_MAX`] at the most, in their order. Each is taken out once.
+/// The known parameters of one request, at most [`PAIRS_MAX`], in order. Each is taken out once.
 #[derive(Default)]
 pub(super) struct Parameters(Vec<(&'static str, String)>);
 
 impl Parameters {
-    /// Reads a body of type `application/x-www-form-urlencoded`.
+    /// Parses a body of type `application/x-www-form-urlencoded`.
     pub(super) fn from_form(body: &[u8]) -> Result<Self, IssueError> {
         Self::from_pairs(form::pairs(body))
     }
 
-    /// Reads the pairs of a form, each once, and none beyond [`PAIRS_MAX`].
+    /// Reads each pair of a form once, and none beyond [`PAIRS_MAX`].
     fn from_pairs(pairs: impl Iterator<Item = Result<(String, String), form::Malformed>>) -> Result<Self, IssueError> {
         let mut read = Reading::default();
         for pair in pairs {
@@ -77,8 +78,8 @@ impl Parameters {
         Ok(read.done)
     }
 
-    /// Reads a body of type `application/json`: an object of strings, numbers and, where the parameter is defined as a
-    /// list, lists of strings. `null` counts as omitted.
+    /// Parses a body of type `application/json`: an object of strings and numbers. A parameter that is
+    /// defined as a list may also be a list of strings. `null` counts as omitted.
     pub(super) fn from_json(body: &[u8]) -> Result<Self, IssueError> {
         let mut read = Reading::default();
         for (name, value) in object(body)? {
@@ -90,7 +91,7 @@ impl Parameters {
                 Value::Array(items) if known.list => {
                     for item in items {
                         let Value::String(text) = item else { return Err(wrong_type(known)) };
-                        // The list itself was counted; its items are too.
+                        // The list was counted as one pair; its items count too.
                         read.count()?;
                         read.take(known, text)?;
                     }
@@ -103,23 +104,23 @@ impl Parameters {
         Ok(read.done)
     }
 
-    /// A parameter that may be there once.
+    /// Takes out a parameter that may appear once.
     pub(super) fn one(&mut self, name: &'static str) -> Option<String> {
         self.take(name).filter(|value| !value.is_empty())
     }
 
-    /// A parameter that must be there once.
+    /// Takes out a parameter that must appear once.
     pub(super) fn required(&mut self, name: &'static str) -> Result<String, IssueError> {
         self.one(name).ok_or_else(|| IssueError::InvalidRequest(format!("{name} is missing.").into()))
     }
 
-    /// A parameter that may be there any number of times; those without a value are left out.
+    /// Takes out a parameter that may appear any number of times, without its empty values.
     pub(super) fn list(&mut self, name: &'static str) -> Vec<String> {
         let found = self.0.iter_mut().filter(|(known, value)| *known == name && !value.is_empty());
         found.map(|(_, value)| std::mem::take(value)).collect()
     }
 
-    /// What every endpoint that authenticates clients takes.
+    /// Takes out the parameters of client authentication.
     pub(super) fn client(&mut self) -> ClientForm {
         ClientForm {
             client_id: self.one("client_id"),
@@ -129,7 +130,7 @@ impl Parameters {
         }
     }
 
-    /// What the endpoints take that are asked about a token.
+    /// Takes out the parameters of introspection and revocation.
     pub(super) fn token_question(mut self) -> Result<TokenQuestionForm, IssueError> {
         Ok(TokenQuestionForm { client: self.client(), token: self.required("token")? })
     }
@@ -139,7 +140,7 @@ impl Parameters {
     }
 }
 
-/// Parameters while they are being read.
+/// Parameters being read.
 #[derive(Default)]
 struct Reading {
     done: Parameters,
@@ -147,7 +148,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Counts a pair, and finds the parameter that it is of.
+    /// Counts a pair and returns its parameter, if known.
     fn next(&mut self, name: &str) -> Result<Option<&'static Known>, IssueError> {
         self.count()?;
         Ok(Known::named(name))
@@ -158,7 +159,8 @@ impl Reading {
         if self.pairs > PAIRS_MAX { Err(IssueError::invalid_request("There are too many parameters.")) } else { Ok(()) }
     }
 
-    /// Keeps a value. RFC 6749 section 3.2: a repeated parameter is an error, also where one of the two is empty.
+    /// Keeps a value. RFC 6749 section 3.2: a repeated parameter is an error, even if one of the two is
+    /// empty.
     fn take(&mut self, known: &'static Known, value: String) -> Result<(), IssueError> {
         let repeated = self.done.0.iter().any(|(name, _)| *name == known.name);
         if repeated && !known.list {
@@ -174,7 +176,8 @@ fn wrong_type(known: &Known) -> IssueError {
     IssueError::InvalidRequest(format!("{} must be {wanted}.", known.name).into())
 }
 
-/// The members of a JSON body. None occurs twice: two parsers must not read two different things.
+/// Parses the members of a JSON body. A duplicate is an error: two parsers could otherwise read different
+/// values.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, IssueError> {
     json::object(body)
         .map_err(|_| IssueError::invalid_request("The body is not one JSON object, or a member occurs twice in it."))
@@ -214,7 +217,7 @@ mod tests {
         assert_eq!(read.one("scope").as_deref(), Some("s"));
     }
 
-    /// A pair costs the same however many there are, and there is an end to them.
+    /// The cost per pair is constant, and the number of pairs is bounded.
     #[test]
     fn no_pair_is_read_beyond_the_limit_whatever_the_size() {
         for name in ["audience", "scope2", "client_id"] {
@@ -253,7 +256,7 @@ mod tests {
         assert_eq!(read.one("ignored"), None);
     }
 
-    /// What is of another type must not be taken for omitted: the defaults would be granted.
+    /// A value of another type must not count as omitted: the client would be granted the defaults.
     #[test]
     fn json_value_of_another_type_is_refused() {
         let wrong = ["[]", r#"["a"]"#, r#"["a","b"]"#, "true", "false", "{}"];

@@ -1,6 +1,8 @@
-//! The public documents: key set and metadata. RFC 7517 section 5, RFC 8414 section 3, OpenID Connect Discovery.
+//! The public documents: key set and metadata. RFC 7517 section 5, RFC 8414 section 3, OpenID Connect
+//! Discovery.
 //!
-//! Readable by web pages of any origin (CORS); cacheable, with an ETag, so that asking again costs nothing.
+//! Web pages of any origin may read them (CORS). They are cacheable and carry an ETag, so revalidation is
+//! cheap.
 
 use axum::{
     body::Body,
@@ -62,7 +64,7 @@ fn respond(issuer: &Issuer, headers: &HeaderMap, json: Bytes, etag: &str) -> Res
     response
 }
 
-/// RFC 9110 section 13.1.2: a list, compared weakly, or `*`.
+/// Returns true if `If-None-Match` matches. RFC 9110 section 13.1.2: a list, compared weakly, or `*`.
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     values
@@ -71,7 +73,7 @@ fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
         .any(|candidate| candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == etag)
 }
 
-/// What a browser asks before it lets a page read a document.
+/// The response to a CORS preflight request.
 pub(super) fn preflight(allow: HeaderValue) -> Response {
     let mut response = options(allow.clone());
     let headers = response.headers_mut();
@@ -82,7 +84,7 @@ pub(super) fn preflight(allow: HeaderValue) -> Response {
     response
 }
 
-/// Which methods there are. RFC 9110 section 9.3.7.
+/// The response to OPTIONS, with the supported methods. RFC 9110 section 9.3.7.
 pub(super) fn options(allow: HeaderValue) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(ALLOW, allow);

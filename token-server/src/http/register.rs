@@ -15,7 +15,7 @@ use crate::{
     registration::{Asked, Registrar, RegistrationError, Told},
 };
 
-/// What these endpoints share. They are there only where clients may register themselves.
+/// The state that these endpoints share. They exist only if clients may register themselves.
 #[derive(Clone)]
 pub(super) struct Registering {
     pub(super) registrar: Arc<Registrar>,
@@ -65,7 +65,7 @@ pub(super) async fn delete(State(state): State<Registering>, id: Id, request: Re
     }
 }
 
-/// What cannot be decoded is nobody's ID.
+/// Returns the ID as text. An ID that cannot be decoded matches no client.
 fn text(id: Id) -> String {
     id.map(|Path(id)| id).unwrap_or_default()
 }

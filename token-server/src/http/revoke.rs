@@ -17,7 +17,7 @@ pub(super) async fn revoke(State(shared): State<Shared>, request: Request) -> Re
     };
     match revoked {
         Ok(()) => {
-            // RFC 7009 section 2.2: the status says all.
+            // RFC 7009 section 2.2: the status alone is the response.
             let mut response = Response::new(Body::empty());
             body::never_cached(response.headers_mut(), &origin);
             response

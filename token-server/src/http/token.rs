@@ -19,7 +19,7 @@ use crate::{
 pub(super) async fn token(State(shared): State<Shared>, request: Request) -> Response {
     let origin = Origin::of(request.headers(), request.extensions());
     let issued = match shared.issuer.admit(&origin, Operation::IssueToken) {
-        // Boxed: the request would be part of this future otherwise, to the end.
+        // Boxed, so that the request does not enlarge this future to its end.
         Ok(admitted) => admitted.issue(Box::pin(read(request)).await).await,
         Err(refusal) => Err(refusal),
     };
@@ -54,10 +54,11 @@ fn form(mut parameters: Parameters) -> Result<TokenForm, IssueError> {
     })
 }
 
-/// RFC 6749 section 5.1, RFC 8693 section 2.2.1. `refresh_in` is an extension, under the name that other issuers gave it.
+/// Encodes the response. RFC 6749 section 5.1, RFC 8693 section 2.2.1. `refresh_in` is an extension that
+/// other issuers also use.
 ///
-/// Nothing in it ever needs an escape: a token and a scope (section 3.3) are made of characters that stand in JSON as they
-/// are. So it is put together here; a serializer would look at each character of the token.
+/// No value needs escaping: the characters of tokens and scopes (section 3.3) stand in JSON unescaped. The
+/// JSON is therefore concatenated here; a serializer would inspect each character of the token.
 fn encode(token: &IssuedToken, origin: &Origin) -> Response {
     let mut json = String::with_capacity(token.value().len() + 256);
     json.push_str(r#"{"access_token":""#);

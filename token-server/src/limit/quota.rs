@@ -1,6 +1,6 @@
-//! Quotas: how many tokens a client is issued in each window of time. First observed, then enforced.
+//! Quotas: the number of tokens a client may be issued in each time window. Observe first, then enforce.
 //!
-//! Counted by this process alone, in memory: each replica has a count of its own, which begins anew with it. Only
+//! This process counts in memory, and alone: each replica has its own count, which a restart resets. Only
 //! authenticated clients are counted, in a table of fixed capacity.
 
 use std::{
@@ -17,37 +17,37 @@ use crate::{
     error::{Budget, IssueError},
 };
 
-/// Tokens beyond a quota, by what came of them.
+/// The counter of tokens beyond a quota, by outcome.
 pub(crate) const EXCEEDED: &str = "token_server_quota_exceeded_total";
-/// Clients that are counted.
+/// The maximum number of clients that are counted.
 const CLIENTS_MAX: usize = 65_536;
 
-/// What comes of a request beyond the quota.
+/// The action on a request beyond the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaMode {
-    /// It is answered as any other, and on record: to find the number that harms nobody.
+    /// Accept and audit the request, to find a quota that harms no client.
     Observe,
-    /// It is refused until the window ends.
+    /// Reject the request until the window ends.
     Enforce,
 }
 
 /// One quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Tokens in each window.
+    /// The number of tokens in each window.
     pub tokens: u64,
-    /// What comes of more.
+    /// The action on requests beyond the quota.
     pub mode: QuotaMode,
 }
 
-/// Which client has which quota.
+/// The quotas of all clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaSettings {
-    /// Windows of this length, all beginning at the same moment.
+    /// The length of a window. The windows of all clients begin at the same moment.
     pub window: Duration,
-    /// Of every client that has none of its own; `None` is no quota.
+    /// The quota of every client without its own. `None` means no quota.
     pub default: Option<Quota>,
-    /// Of single clients.
+    /// The quotas of single clients.
     pub clients: HashMap<ClientId, Quota>,
 }
 
@@ -57,7 +57,7 @@ impl Default for QuotaSettings {
     }
 }
 
-/// Counts of the current window.
+/// The counts of the current window.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     settings: QuotaSettings,
@@ -72,11 +72,11 @@ struct Count {
     tokens: u64,
 }
 
-/// How a request stands to its client's quota.
+/// The relation of a request to its client's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Within,
-    /// Beyond it, and answered all the same.
+    /// The request exceeds the quota and is accepted anyway.
     Beyond,
 }
 
@@ -95,7 +95,7 @@ impl Quotas {
     ///
     /// # Errors
     ///
-    /// [`IssueError::RateLimited`] beyond a quota that is enforced.
+    /// [`IssueError::RateLimited`] beyond an enforced quota.
     pub(crate) fn take(&self, client: &ClientId, now: SystemTime) -> Result<Standing, IssueError> {
         let QuotaSettings { window, default, clients } = &self.settings;
         let quota = if clients.is_empty() { default.as_ref() } else { clients.get(client).or(default.as_ref()) };
@@ -116,7 +116,7 @@ impl Quotas {
         }
     }
 
-    /// Whether there was one left.
+    /// Returns true if the window had a token left.
     fn count(&self, client: &ClientId, window: u64, tokens: u64) -> bool {
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::default());
         let Ok(count) = self.counts.get_or_insert_with(client, fresh);
@@ -130,7 +130,7 @@ impl Quotas {
     }
 }
 
-/// The number of the window at `now`, and how long it goes on.
+/// Returns the number of the window at `now`, and the time until it ends.
 fn place(now: SystemTime, window: Duration) -> (u64, Duration) {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let window = window.as_millis().max(1);

@@ -1,7 +1,8 @@
-//! The peer behind a trusted proxy, by the field that the proxy writes. RFC 7239, and `X-Forwarded-For`.
+//! The peer behind a trusted proxy, from the header field that the proxy writes. RFC 7239, and
+//! `X-Forwarded-For`.
 //!
-//! Each proxy appends the address that it sees, so the field is read from its end, and only as far as those who wrote
-//! it are trusted. What stands further to the front may be the caller's own invention.
+//! Each proxy appends the address that it sees. The field is therefore read from its end, and only while the
+//! writers are trusted. The entries before that may be forged by the caller.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,36 +11,36 @@ use http::{HeaderMap, HeaderName, header::FORWARDED};
 use super::{Network, Peer};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Proxies in a row at the most.
+/// The maximum number of consecutive proxies.
 const HOPS_MAX: usize = 16;
 
-/// The field that the proxies in front of this server write.
+/// The header field that the proxies in front of this server write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ForwardedField {
-    /// `X-Forwarded-For`: addresses with commas between them.
+    /// `X-Forwarded-For`: addresses separated by commas.
     #[default]
     XForwardedFor,
     /// `Forwarded` of RFC 7239, of which `for` is read.
     Forwarded,
 }
 
-/// The proxies that are believed, and what they write.
+/// The trusted proxies and the field that they write.
 #[derive(Clone, Debug, Default)]
 pub struct Forwarding {
-    /// Empty: nothing is believed.
+    /// The networks of the trusted proxies. If empty, no proxy is trusted.
     pub from: Vec<Network>,
-    /// What they write; the other field is never read.
+    /// The field that the proxies write; the other one is never read.
     pub field: ForwardedField,
 }
 
 impl Forwarding {
-    /// Whether the peer is one of the trusted proxies.
+    /// Returns true if the peer is a trusted proxy.
     pub(crate) fn trusts(&self, peer: Peer) -> bool {
         peer.0.is_some_and(|address| self.from.iter().any(|network| network.contains(address)))
     }
 
-    /// The peer that a request comes from whose connection is `connection`'s. An element that is no address ends the
-    /// search: the request then counts as the last proxy's that is known.
+    /// Returns the peer of a request on a connection from `connection`. An element without an address ends
+    /// the search; the request then counts as the last known proxy's.
     pub(crate) fn peer(&self, connection: Peer, headers: &HeaderMap) -> Peer {
         let mut peer = connection;
         if self.from.is_empty() || !self.trusts(peer) {
@@ -69,7 +70,8 @@ impl Forwarding {
     }
 }
 
-/// The elements of a list, where a comma in a quoted string is none. `None` where a quoted string does not end.
+/// Splits a list into elements, except at a comma in a quoted string. Returns `None` if a quoted string does
+/// not end.
 fn elements(line: &str) -> Option<Vec<&str>> {
     let (mut elements, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (place, byte) in line.bytes().enumerate() {
@@ -88,10 +90,10 @@ fn elements(line: &str) -> Option<Vec<&str>> {
     (!quoted).then_some(elements)
 }
 
-/// RFC 7239 section 4: the one `for` among the pairs of an element.
+/// Returns the single `for` of an element. RFC 7239 section 4.
 fn for_parameter(element: &str) -> Option<IpAddr> {
     let mut found = None;
-    // A semicolon in a quoted string makes a part that is no pair, or one whose quotation marks do not match.
+    // A semicolon in a quoted string yields a part that is not a pair, or has unbalanced quotes.
     for pair in element.split(';') {
         let (name, value) = pair.split_once('=')?;
         let quotes = value.bytes().filter(|byte| *byte == b'"').count();
@@ -108,7 +110,8 @@ fn for_parameter(element: &str) -> Option<IpAddr> {
     found
 }
 
-/// An address, with or without brackets and port. Names that hide one (`unknown`, `_proxy1`) are none.
+/// Parses an address, with or without brackets and port. Obfuscated names (`unknown`, `_proxy1`) yield
+/// `None`.
 fn node(text: &str) -> Option<IpAddr> {
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6);
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
@@ -156,7 +159,7 @@ mod tests {
         assert_eq!(x("10.0.0.1", &["192.0.2.1, 192.0.2.2"]), peer("192.0.2.2"));
         assert_eq!(x("10.0.0.1", &["192.0.2.1", "192.0.2.2"]), peer("192.0.2.2"));
         assert_eq!(forwarded(&["for=192.0.2.1, for=192.0.2.2"]), peer("192.0.2.2"));
-        // The proxy quotes what the caller sent as its host.
+        // The proxy quotes the host that the caller sent.
         assert_eq!(forwarded(&[r#"for=192.0.2.2;host="a,for=192.0.2.1""#]), peer("192.0.2.2"));
         assert_eq!(forwarded(&[r#"for=192.0.2.2;host="a,for=192.0.2.1;x=""#]), peer("10.0.0.1"));
         assert_eq!(forwarded(&[r#"for="192.0.2.1, for=192.0.2.2"#]), peer("10.0.0.1"), "a quotation mark left open");

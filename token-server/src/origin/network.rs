@@ -1,4 +1,4 @@
-//! Networks of peers, as an operator names them: one address, or a prefix.
+//! Networks of peers, as an operator writes them: one address, or a prefix.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -9,13 +9,13 @@ pub struct Network {
     bits: u8,
 }
 
-/// The text is neither an address nor a prefix.
+/// The error for text that is neither an address nor a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an IP address or a network such as 10.0.0.0/8")]
 pub struct NotANetwork;
 
 impl Network {
-    /// Whether the address lies in the network. IPv4 written as IPv6 counts as IPv4.
+    /// Returns true if the network contains the address. IPv4-mapped IPv6 counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let mask = |width: u8| u128::MAX.checked_shl(u32::from(width - self.bits.min(width))).unwrap_or(0);

@@ -1,7 +1,7 @@
-//! TCP connections, bounded in number, each to the worker that has the fewest.
+//! TCP connections, limited in number. Each goes to the worker with the fewest connections.
 //!
-//! One acceptor for all workers, rather than one listening socket each (SO_REUSEPORT): gRPC connections live
-//! for hours, and the kernel's hash over addresses leaves some cores idle while others queue.
+//! There is one acceptor for all workers, not one listening socket each (SO_REUSEPORT). gRPC connections live
+//! for hours, and the kernel's hash over addresses would leave some cores idle while others queue.
 
 use std::{
     collections::HashMap,
@@ -24,21 +24,22 @@ use crate::{
     origin::{Forwarding, Network, Peer},
 };
 
-/// Connections that the kernel holds until they are accepted.
+/// The number of connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 1024;
-/// After a failure to accept that is not the peer's doing (no file descriptors left), so as not to spin.
+/// The pause after a failure to accept that the peer did not cause (no file descriptors left). Prevents a
+/// busy loop.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 const REFUSED: &str = "token_server_connections_refused_total";
 
-/// A listening socket.
+/// Opens a listening socket.
 ///
 /// # Errors
 ///
-/// When the address is taken, or not this machine's.
+/// If the address is in use, or does not belong to this machine.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Connections of an earlier run that are still closing do not keep the port.
+    // Closing connections of an earlier run must not block the port.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -52,23 +53,23 @@ pub(super) struct Arrival {
     pub(super) place: Place,
 }
 
-/// A connection's place among those that are allowed, among its peer's and among its worker's; given back when
-/// dropped.
+/// A permit for one connection. It counts against the limit of all connections, its peer's and its worker's,
+/// and is released on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     of_worker: Arc<AtomicUsize>,
-    /// `None` where the peer is a proxy: its connections are those of many peers.
+    /// `None` if the peer is a proxy, whose connections belong to many peers.
     _of_peer: Option<OfPeer>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// How many connections there may be, of all peers and of each, and which peers are proxies.
+/// The connection limits, in total and per peer, and the proxies that are trusted.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
     per_peer_max: usize,
     peers: Arc<Mutex<HashMap<Peer, usize>>>,
-    /// They say by the PROXY protocol whose connection it is; empty where that is not spoken.
+    /// Proxies that name the peer by the PROXY protocol. Empty if the port does not use it.
     proxies: Arc<[Network]>,
     forwarding: Arc<Forwarding>,
 }
@@ -80,17 +81,18 @@ impl Places {
         Self { all, per_peer_max, peers: Arc::default(), proxies: Arc::default(), forwarding: Arc::default() }
     }
 
-    /// The same behind proxies: those that speak the PROXY protocol, and those that write a field into requests.
+    /// Returns the same limits behind proxies. `proxies` speak the PROXY protocol; those in `forwarding`
+    /// write a header field.
     pub(super) fn behind(self, proxies: &[Network], forwarding: Arc<Forwarding>) -> Self {
         Self { proxies: proxies.into(), forwarding, ..self }
     }
 
-    /// Whether each connection begins with a PROXY header.
+    /// Returns true if each connection must begin with a PROXY header.
     pub(super) fn demands_proxy_protocol(&self) -> bool {
         !self.proxies.is_empty()
     }
 
-    /// Counts a connection with the peer that a proxy named.
+    /// Counts a connection for the peer that a proxy named.
     pub(super) fn count(&self, place: &mut Place, peer: Peer) -> io::Result<()> {
         if !self.forwarding.trusts(peer) {
             place._of_peer = Some(self.of_peer(peer).ok_or(io::ErrorKind::QuotaExceeded)?);
@@ -98,7 +100,7 @@ impl Places {
         Ok(())
     }
 
-    /// A place among the peer's own, where it has one: `Err` for a peer that may not connect.
+    /// Returns the peer's own permit, if it needs one. `Err` for a peer that may not connect.
     fn arrived(&self, address: IpAddr) -> Result<Option<OfPeer>, ()> {
         let peer = Peer::from(address);
         let proxied = self.demands_proxy_protocol();
@@ -125,7 +127,8 @@ impl Places {
     }
 }
 
-/// A connection counted with its peer. A peer without connections is forgotten: there are never more than those.
+/// A connection counted for its peer. A peer without connections is removed, so the table never exceeds the
+/// number of connections.
 #[derive(Debug)]
 struct OfPeer {
     peer: Peer,
@@ -159,7 +162,7 @@ impl Drop for Place {
     }
 }
 
-/// Where a worker takes its connections from.
+/// The acceptor's side of a worker's queue of connections.
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
     arrivals: mpsc::UnboundedSender<Arrival>,
@@ -167,13 +170,13 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// A worker's side and the acceptor's. Unbounded: the places are not.
+    /// Creates both sides of the queue. It is unbounded because the permits are bounded.
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Arrival>) {
         let (arrivals, receiver) = mpsc::unbounded_channel();
         (Self { arrivals, connections: Arc::default() }, receiver)
     }
 
-    /// How many connections the worker has.
+    /// Returns the number of connections that the worker has.
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -182,11 +185,11 @@ impl Desk {
 /// Accepts until dropped.
 pub(super) async fn accept(listener: TcpListener, places: Places, desks: Vec<Desk>) {
     loop {
-        // Beyond the limit connections wait in the backlog.
+        // At the limit, connections wait in the backlog.
         let Ok(permit) = Arc::clone(&places.all).acquire_owned().await else { return };
         let (stream, address) = next(&listener).await;
         let Some(desk) = desks.iter().min_by_key(|desk| desk.connections()) else { return };
-        // One peer's connections are closed and not kept waiting, where they would be in everybody's way.
+        // A peer's excess connections are closed, not queued: in the queue they would block other peers.
         let Ok(of_peer) = places.arrived(address.ip()) else { continue };
         let place = Place::new(desk, of_peer, permit);
         if let Err(error) = hand_over((stream, Peer::from(address.ip())), place, desk) {
@@ -209,10 +212,10 @@ async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 fn hand_over((stream, peer): (TcpStream, Peer), place: Place, desk: &Desk) -> io::Result<()> {
-    // Without it the last segment of an answer waits for the peer's delayed acknowledgement.
+    // Without it, the last segment of a response waits for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
-    // A worker that is gone is so because the server stops; the connection closes here.
+    // The worker is gone only if the server stops; the connection then closes here.
     let _ = desk.arrivals.send(Arrival { stream, peer, place });
     Ok(())
 }

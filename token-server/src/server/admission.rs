@@ -1,8 +1,9 @@
-//! Requests at once, bounded in number and each in time: what is too much is refused at once and waits nowhere, what has
-//! waited for an overloaded worker for too long is refused when its turn comes.
+//! Limits concurrent requests and the time that each may take. Requests over the limit are rejected
+//! immediately, never queued. Requests that queued too long for an overloaded worker are rejected when they
+//! reach the front.
 //!
-//! A request counts until the head of its answer: a stream that lasts for hours takes no place. Probes are never
-//! refused, so that a busy server is not taken for a dead one.
+//! A request counts until the head of its response, so a stream that lasts for hours holds no permit. Probes
+//! are never rejected; otherwise a busy server would look dead.
 
 use std::{
     borrow::Cow,
@@ -28,14 +29,14 @@ use crate::{
     origin::{Line, Origin},
 };
 
-/// Requests that were refused here, by why.
+/// The counter of rejected requests, by reason.
 pub(super) const SHED: &str = "token_server_requests_shed_total";
 /// Probes over gRPC ...
 const HEALTH: &str = "/grpc.health.v1.Health/";
-/// ... and over HTTP, and what tells operators why the others are refused.
+/// ... and over HTTP, and the metrics that explain rejections to operators.
 const OPERATIONS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// Admits a bounded number of requests.
+/// A layer that limits concurrent requests.
 #[derive(Clone, Debug)]
 pub(super) struct Admission(Arc<Shared>);
 
@@ -77,14 +78,14 @@ impl<S> Layer<S> for Admission {
     }
 }
 
-/// A service that does not do more at once than it should.
+/// A service with a limit on concurrent requests.
 #[derive(Clone, Debug)]
 pub(super) struct Admitting<S> {
     inner: S,
     shared: Arc<Shared>,
 }
 
-/// A request's place among those under way; given back when dropped.
+/// A permit for a request in flight, released on drop.
 struct Place(Arc<Shared>);
 
 impl Place {
@@ -116,13 +117,14 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (face, is_probe) = (Face::of(request.headers()), is_probe(request.uri().path()));
         let place = Place::among(&self.shared);
-        // Made for an answer that is hardly ever given: a request is named by its own ID.
+        // Generating an ID for a rejection that rarely happens would be waste: the request is named by its
+        // own ID.
         let named = request.headers().contains_key(crate::origin::REQUEST_ID);
         let origin = named.then(|| Box::new(Origin::of(request.headers(), request.extensions())));
         let time_max = time_max(face, request.headers(), self.shared.time_max);
         let refused = |answer, body| AdmittedFuture::Refused { answer: Some(answer), rest: Rest::of(body, time_max) };
         let refusal = Refusal { face, origin, shared: Arc::clone(&self.shared) };
-        // A transport of another make does not tell when it reads.
+        // Another transport does not report when it reads.
         let read = request.extensions().get::<Line>().map(|line| line.activity.last_read());
         if !is_probe && read.is_some_and(|read| is_late(read, self.shared.queue_time_max)) {
             return refused(refusal.too_late(), request.into_body());
@@ -140,8 +142,8 @@ where
     }
 }
 
-/// How long a request may take: as the server allows, or less where its caller waits no longer. The field is defined in
-/// gRPC over HTTP/2, "Requests": eight digits at the most, and a unit.
+/// Returns the time that a request may take: the server's limit, or the caller's timeout if that is shorter.
+/// The `grpc-timeout` field has at most eight digits and a unit (gRPC over HTTP/2, "Requests").
 fn time_max(face: Face, headers: &HeaderMap, max: Duration) -> Duration {
     let asked = || {
         let text = headers.get("grpc-timeout")?.to_str().ok()?;
@@ -167,7 +169,7 @@ fn is_probe(path: &str) -> bool {
     path.starts_with(HEALTH) || OPERATIONS.contains(&path)
 }
 
-/// What is answered in place of the service.
+/// A response in place of the service's.
 struct Refusal {
     face: Face,
     origin: Option<Box<Origin>>,
@@ -175,19 +177,19 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// Too much is under way already.
+    /// Too many requests are in flight.
     fn too_many(self) -> Response<Body> {
         self.shared.overload.increment(1);
         self.face.overloaded(&self.origin())
     }
 
-    /// It has waited for its turn too long.
+    /// The request queued too long.
     fn too_late(self) -> Response<Body> {
         self.shared.late.increment(1);
         self.face.overloaded(&self.origin())
     }
 
-    /// It is taking too long.
+    /// The request is taking too long.
     fn too_slow(self) -> Response<Body> {
         self.shared.slow.increment(1);
         self.face.too_slow(&self.origin())
@@ -200,14 +202,14 @@ impl Refusal {
 }
 
 pin_project! {
-    /// The inner answer, or a refusal.
+    /// The inner response, or a rejection.
     #[project = Admitted]
     pub(super) enum AdmittedFuture<F, A> {
         Refused { answer: Option<Response<Body>>, #[pin] rest: Rest<A> },
         Admitted {
             #[pin]
             inner: F,
-            // Begun when there is something to wait for: hardly ever.
+            // Started only when there is something to wait for, which is rare.
             #[pin]
             time: Option<Sleep>,
             time_max: Duration,
@@ -240,7 +242,7 @@ where
                 if time.as_pin_mut().is_some_and(|time| time.poll(cx).is_pending()) {
                     return Poll::Pending;
                 }
-                // Given once: a future that has ended is not asked again.
+                // Taken once: a completed future is not polled again.
                 refusal.take().map_or(Poll::Pending, |refusal| Poll::Ready(Ok(refusal.too_slow())))
             }
         }
@@ -264,7 +266,7 @@ mod tests {
     };
     use crate::origin::{Activity, Peer};
 
-    /// What comes of a request whose turn comes after that time, and whether it was begun.
+    /// Returns the response to a request that waits that long, and if its service was called.
     async fn after(wait: Duration, path: &str) -> (Response<Body>, bool) {
         after_with(wait, path, Body::empty()).await
     }

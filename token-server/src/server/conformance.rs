@@ -1,7 +1,7 @@
-//! Requests that break the rules of HTTP, refused before anything is done for them.
+//! Requests that violate HTTP, rejected before any other work.
 //!
-//! What hyper leaves to the service, and what a proxy in front may read in another way than this server. RFC 9110, RFC
-//! 9112, RFC 9113.
+//! These are the checks that hyper leaves to the service, and ambiguities that a proxy in front may read
+//! differently from this server. RFC 9110, RFC 9112, RFC 9113.
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode, Version,
@@ -11,22 +11,22 @@ use http::{
 use super::face::Face;
 use crate::http::BODY_BYTES_MAX;
 
-/// What is answered in place of the service.
+/// A response in place of the service's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The request breaks a rule, or asks for what this server does not do.
+    /// The request breaks a rule, or needs an unsupported feature.
     Refused(StatusCode, &'static str),
-    /// `OPTIONS *`: a question about the server itself. RFC 9110 section 9.3.7.
+    /// `OPTIONS *`: a request about the server itself. RFC 9110 section 9.3.7.
     Options,
 }
 
 use Verdict::Refused;
 
-/// Judges a request by its head. `header_bytes_max` is that of the header list: RFC 9113 section 6.5.2.
+/// Checks a request by its head. `header_bytes_max` limits the header list. RFC 9113 section 6.5.2.
 pub(super) fn judge<B>(request: &Request<B>, header_bytes_max: usize) -> Result<(), Verdict> {
     let headers = request.headers();
     let http_2 = request.version() == Version::HTTP_2;
-    // In HTTP/2 the transport has counted already.
+    // In HTTP/2 the transport has already counted.
     if !http_2 && header_bytes(headers) + target_bytes(request) > header_bytes_max {
         let why = "The header fields are longer than this server reads.";
         return Err(Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why));
@@ -47,7 +47,7 @@ pub(super) fn judge<B>(request: &Request<B>, header_bytes_max: usize) -> Result<
     Ok(())
 }
 
-/// The size of a header list, as RFC 9113 section 6.5.2 counts it.
+/// Returns the size of a header list, counted as in RFC 9113 section 6.5.2.
 pub(super) fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
@@ -56,7 +56,7 @@ fn target_bytes<B>(request: &Request<B>) -> usize {
     request.uri().path_and_query().map_or(0, |target| target.as_str().len())
 }
 
-/// RFC 9112 section 3.2, RFC 9113 section 8.3.1: one host, and one that can be one.
+/// Checks that there is one host, and that it is valid. RFC 9112 section 3.2, RFC 9113 section 8.3.1.
 fn host<B>(request: &Request<B>) -> Result<(), Verdict> {
     const NO_HOST: Verdict = Refused(StatusCode::BAD_REQUEST, "The Host field is missing.");
     const TWO_HOSTS: Verdict = Refused(StatusCode::BAD_REQUEST, "The Host field is repeated.");
@@ -80,13 +80,14 @@ fn host<B>(request: &Request<B>) -> Result<(), Verdict> {
             Err(Refused(StatusCode::BAD_REQUEST, "The Host field contradicts :authority."))
         }
         (None, _, Version::HTTP_11) => Err(NO_HOST),
-        // The gRPC protocol lets its clients leave :authority out.
+        // The gRPC protocol lets clients omit :authority.
         (None, None, Version::HTTP_2) if Face::of(request.headers()) == Face::Http => Err(NO_HOST),
         (Some(_) | None, ..) => Ok(()),
     }
 }
 
-/// RFC 3986 section 3.2 without user information: a name or an address, and a port.
+/// Returns true for a name or an address with an optional port. RFC 3986 section 3.2, without user
+/// information.
 fn is_host(authority: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(authority) else { return false };
     let is_port = |port: &str| port.is_empty() || port.parse::<u16>().is_ok() && !port.starts_with('+');
@@ -99,7 +100,7 @@ fn is_host(authority: &[u8]) -> bool {
     !name.is_empty() && is_name(name.as_bytes()) && is_port(port)
 }
 
-/// RFC 3986 section 3.2.2: `reg-name`.
+/// Returns true for a `reg-name`. RFC 3986 section 3.2.2.
 fn is_name(name: &[u8]) -> bool {
     let mut bytes = name.iter();
     while let Some(byte) = bytes.next() {
@@ -119,7 +120,7 @@ fn is_name(name: &[u8]) -> bool {
     true
 }
 
-/// RFC 9112 section 6.1: `chunked` is the only transfer coding here, and it is applied once.
+/// Checks that the only transfer coding is `chunked`, applied once. RFC 9112 section 6.1.
 fn transfer_coding(headers: &HeaderMap) -> Result<(), Verdict> {
     let mut chunked = 0;
     for coding in members(headers, TRANSFER_ENCODING) {
@@ -131,15 +132,16 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Verdict> {
     if chunked > 1 { Err(Refused(StatusCode::BAD_REQUEST, "The body is chunked twice.")) } else { Ok(()) }
 }
 
-/// The body of a request that is not gRPC, whose messages have limits and codings of their own.
+/// Checks the body of a request that is not gRPC. gRPC messages have their own limits and codings.
 fn body(headers: &HeaderMap) -> Result<(), Verdict> {
     if members(headers, CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
         let why = "Bodies with a content coding are not read; send it as it is.";
         return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
-    // RFC 9110 section 10.1.1: at once, so that a caller that waits for 100 (Continue) does not send it.
+    // RFC 9110 section 10.1.1: rejects early, so that a caller waiting for 100 (Continue) does not send the
+    // body.
     let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes).unwrap_or_default();
-    // More digits than a number has are a length too.
+    // A length with more digits than a number holds is too long as well.
     let too_long = length.len() > 19
         || std::str::from_utf8(length).ok().and_then(|length| length.parse::<usize>().ok()).unwrap_or_default()
             > BODY_BYTES_MAX;
@@ -152,7 +154,7 @@ fn body(headers: &HeaderMap) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// The members of a list over all its lines; empty ones do not count. RFC 9110 section 5.6.1.
+/// Returns the members of a list over all its lines, without empty ones. RFC 9110 section 5.6.1.
 fn members(headers: &HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter();
     let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii));

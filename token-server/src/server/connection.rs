@@ -1,5 +1,4 @@
-//! One TCP connection, from its arrival to its end: who is at the other end, TLS, HTTP, and the time limits for a peer
-//! that is silent or slow.
+//! One TCP connection from start to end: its peer, TLS, HTTP, and the time limits for a silent or slow peer.
 
 use std::{
     convert::Infallible,
@@ -30,15 +29,15 @@ use super::{
 };
 use crate::origin::{Activity, Line, Peer};
 
-/// What every HTTP/2 connection begins with. RFC 9113 section 3.4.
+/// The first bytes of every HTTP/2 connection. RFC 9113 section 3.4.
 const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves a connection to its end. `_alive` is dropped then.
+/// Serves a connection to its end, then drops `_alive`.
 pub(super) async fn serve(port: Arc<Port>, arrival: Arrival, _alive: mpsc::Sender<Infallible>) {
     let (begun, limit) = (Instant::now(), port.limits.handshake_timeout);
     let ready = tokio::select! {
         ready = tokio::time::timeout_at(begun + limit, prepare(&port, arrival)) => ready,
-        // Nothing was asked for yet.
+        // No request has been made yet.
         () = reached(port.phase.clone(), Phase::Draining) => return,
     };
     match ready {
@@ -68,10 +67,10 @@ async fn prepare(port: &Port, arrival: Arrival) -> Result<Prepared, Unprepared> 
     if port.places.demands_proxy_protocol() {
         let address = proxy_protocol::read(&mut stream).await.map_err(Unprepared::Other)?;
         peer = address.map_or(peer, Peer::from);
-        // From now on it is the connection of whom the proxy names.
+        // From here on, the connection counts for the peer that the proxy named.
         port.places.count(&mut place, peer).map_err(Unprepared::Other)?;
     }
-    // Each connection under the configuration that is current when it begins.
+    // Each connection uses the configuration that is current when it begins.
     Ok(match &port.tls {
         None => Prepared::Plain(Connection::new(stream, port, peer, place)),
         Some(tls) => {
@@ -91,7 +90,8 @@ fn refused(outcome: &'static str, error: &(dyn std::error::Error + 'static)) {
     tracing::debug!(error, "TLS handshake {outcome}");
 }
 
-/// HTTP until the connection ends. When it is too old, or the server drains, the peer is asked to go.
+/// Serves HTTP until the connection ends. Asks the peer to close when the connection is too old or the server
+/// drains.
 async fn run<IO>(port: &Port, connection: Connection<IO>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -122,10 +122,10 @@ where
     }
 }
 
-/// How long a peer may take.
+/// The time limits for a peer.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
-    /// For the first byte.
+    /// Until the first byte.
     first: Duration,
     /// From the first byte of a head to its last.
     head: Duration,
@@ -133,41 +133,42 @@ struct Patience {
     idle: Duration,
 }
 
-/// Which protocol a connection speaks, as far as its bytes tell.
+/// The protocol of a connection, as far as its bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
-    /// So many bytes of the preface of HTTP/2 have come.
+    /// The number of bytes of the HTTP/2 preface received.
     Unknown(usize),
     Http1,
-    /// Its own pings find out whether the peer is still there.
+    /// HTTP/2 pings detect a dead peer by themselves.
     Http2,
 }
 
-/// What the peer is waited for.
+/// The event that the peer is expected to cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     First,
     /// The head of the request with this number.
     Head(u32),
-    /// Any request after those.
+    /// Any request after that many.
     Idle(u32),
 }
 
-/// A connection that counts as its peer's, and is cut off where the peer is silent or slow: HTTP servers wait without
-/// limit for the bytes that tell HTTP/1.1 from HTTP/2, and have one limit for an idle connection and a head that
-/// trickles in.
+/// A connection that counts for its peer and is closed if the peer is silent or slow.
+///
+/// HTTP servers wait without limit for the bytes that tell HTTP/1.1 from HTTP/2. They also have a single
+/// limit for an idle connection and for a head that trickles in.
 #[derive(Debug)]
 struct Connection<IO> {
     io: IO,
     line: Line,
     patience: Patience,
     protocol: Protocol,
-    /// Bytes of a head have come since that many requests.
+    /// The number of requests before the head that has partly arrived.
     head_begun: Option<u32>,
     head_bytes: Arc<HeadBytes>,
-    /// It has let the others go before it.
+    /// The last read was postponed in favour of other connections.
     stood_back: bool,
-    /// What is waited for, with the time when that ends.
+    /// The expected event. Its deadline is in `deadline`.
     waiting: Option<Wait>,
     deadline: Pin<Box<Sleep>>,
     _place: Place,
@@ -192,7 +193,7 @@ impl<IO> Connection<IO> {
         }
     }
 
-    /// Takes note of what was read. False where the peer has more bytes in flight than it may.
+    /// Records the bytes read. Returns false if the peer has more bytes in flight than allowed.
     fn has_read(&mut self, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             return true;
@@ -222,7 +223,7 @@ impl<IO> Connection<IO> {
         true
     }
 
-    /// What the peer is waited for now; nothing while its request is being answered.
+    /// Returns the event that the peer is expected to cause, or `None` while its request is being answered.
     fn wait(&self) -> Option<Wait> {
         let activity = &self.line.activity;
         match self.protocol {
@@ -235,7 +236,7 @@ impl<IO> Connection<IO> {
         }
     }
 
-    /// Ready when the peer has been waited for long enough.
+    /// Ready when the peer has exceeded its time limit.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let wait = self.wait();
         if wait != self.waiting {
@@ -254,7 +255,7 @@ impl<IO> Connection<IO> {
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // One read a round, while those who were read before are still waiting.
+        // Postpones every second read while earlier requests are still queued.
         self.stood_back = !self.stood_back && is_behind();
         if self.stood_back {
             cx.waker().wake_by_ref();

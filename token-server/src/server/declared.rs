@@ -1,6 +1,7 @@
-//! Clients that a file declares, followed as it changes.
+//! Clients declared in a file, which is reloaded when it changes.
 //!
-//! What cannot be used changes nothing: the last good clients stay, and it is told by log, metric and health.
+//! An invalid file changes nothing. The last valid clients stay in effect, and log, metric and health report
+//! the failure.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use crate::{
 
 const RELOADS: &str = "token_server_clients_file_reloads_total";
 
-/// The file, and what was last read from it.
+/// The file, and the clients last read from it.
 #[derive(Debug)]
 pub(super) struct DeclaredClients {
     file: PathBuf,
@@ -32,7 +33,7 @@ pub(super) struct DeclaredClients {
     usable: watch::Sender<bool>,
 }
 
-/// Which file, and what its clients must keep to.
+/// The file, and the rules for its clients.
 pub(super) struct Source {
     pub(super) file: PathBuf,
     pub(super) interval: Duration,
@@ -41,7 +42,7 @@ pub(super) struct Source {
 }
 
 impl DeclaredClients {
-    /// Reads the file into the store. Without a good file there is nothing to serve.
+    /// Reads the file into the store. Fails without a valid file: there would be nothing to serve.
     pub(super) async fn start(
         source: Source,
         store: Arc<DeclaredStore>,
@@ -55,17 +56,17 @@ impl DeclaredClients {
         Ok(declared)
     }
 
-    /// Whether the file can be used.
+    /// Returns a receiver that is true while the file is valid.
     pub(super) fn usable(&self) -> watch::Receiver<bool> {
         self.usable.subscribe()
     }
 
-    /// Has the file looked at now.
+    /// Triggers a reload now.
     pub(super) fn wake(&self) {
         self.woken.notify_one();
     }
 
-    /// Looks at the file at every interval, until dropped.
+    /// Reloads the file at every interval, until dropped.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut told = String::new();
         loop {
@@ -88,7 +89,7 @@ impl DeclaredClients {
                 Err(error) => {
                     counter!(RELOADS, "outcome" => "unusable").increment(1);
                     let error = error_chain::of(&error);
-                    // Once for each mistake, not at each interval.
+                    // Log each error once, not at each interval.
                     if told != error {
                         tracing::error!(error, "the file of clients cannot be used; the last good clients stay");
                         told = error;
@@ -98,7 +99,7 @@ impl DeclaredClients {
         }
     }
 
-    /// How many clients have changed.
+    /// Reloads the file and returns the number of changed clients.
     async fn reload(&self) -> Result<usize, ServeError> {
         let mut last = self.last.lock().await;
         let clients = declared::load(&self.file, &self.peppers, &self.rules)?;

@@ -1,14 +1,14 @@
-//! File descriptors: so many connections that the database, the files and the other ports still have theirs.
+//! File descriptors: limits connections so that the database, the files and the other ports keep theirs.
 
-/// For the database, files, listeners, and fetches of keys.
+/// Descriptors for the database, files, listeners and key fetches.
 const RESERVED: usize = 128;
-/// For each worker: its event queue.
+/// Descriptors for each worker: its event queue.
 const RESERVED_PER_WORKER: usize = 4;
-/// A server that may open next to nothing still serves somebody.
+/// The minimum of connections, so that a server with almost no descriptors still serves some clients.
 const CONNECTIONS_MIN: usize = 16;
 
-/// How many connections each of `ports` may have, where `configured` are allowed by the configuration. `reserved` are
-/// needed beside them.
+/// Returns the number of connections that each of `ports` may have: at most `configured`. `reserved`
+/// descriptors are needed for other purposes.
 pub(super) fn connections_max(configured: usize, ports: usize, workers: usize, reserved: usize) -> usize {
     let Some(open_files_max) = open_files_max() else { return configured };
     let max = share(open_files_max, ports, RESERVED + RESERVED_PER_WORKER * workers + reserved);
@@ -27,7 +27,7 @@ fn share(open_files_max: usize, ports: usize, reserved: usize) -> usize {
     (open_files_max.saturating_sub(reserved) / ports.max(1)).max(CONNECTIONS_MIN)
 }
 
-/// The soft limit of this process; `None` where the system does not show it.
+/// Returns the soft limit of this process, or `None` if the system does not show it.
 fn open_files_max() -> Option<usize> {
     parse(&std::fs::read_to_string("/proc/self/limits").ok()?)
 }

@@ -1,4 +1,4 @@
-//! Draining: what would never end by itself ends when the server stops.
+//! Draining: ends streams that would otherwise never end when the server stops.
 
 use std::{
     convert::Infallible,
@@ -15,24 +15,24 @@ use tower::Service;
 
 use super::worker::{Phase, reached};
 
-/// Ends the responses of a service with UNAVAILABLE once the server drains. For services whose streams have no
-/// end: a health watch, a reflection session.
+/// Ends the responses of a service with UNAVAILABLE once the server drains. For services with endless
+/// streams: a health watch, a reflection session.
 #[derive(Clone, Debug)]
 pub(super) struct EndOnDrain(watch::Receiver<Phase>);
 
 impl EndOnDrain {
-    /// Ends when the value turns true.
+    /// Creates a layer that ends responses once `phase` reaches draining.
     pub(super) fn new(phase: watch::Receiver<Phase>) -> Self {
         Self(phase)
     }
 
-    /// The service, with responses that end.
+    /// Wraps a service so that its responses end.
     pub(super) fn around<S>(&self, inner: S) -> Ending<S> {
         Ending { inner, phase: self.0.clone() }
     }
 }
 
-/// A service with responses that end.
+/// A service whose responses end when the server drains.
 #[derive(Clone, Debug)]
 pub(super) struct Ending<S> {
     inner: S,

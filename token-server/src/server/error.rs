@@ -1,11 +1,11 @@
-//! Why a server cannot start.
+//! The error of a server that cannot start.
 
 use std::{io, net::SocketAddr};
 
 use super::tls::TlsError;
 use crate::{client_registry::peppers_in_use::WrongPepper, declared::DeclaredError, key::KeyError, store::StoreError};
 
-/// Why a server cannot start.
+/// The error of a server that cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct ServeError(#[from] Kind);
@@ -37,7 +37,7 @@ impl ServeError {
         Kind::Internal(error.into()).into()
     }
 
-    /// The address that another process listens on already, where that is the reason.
+    /// Returns the address that another process already listens on, if that is the cause.
     #[must_use]
     pub fn address_in_use(&self) -> Option<SocketAddr> {
         match &self.0 {

@@ -1,4 +1,4 @@
-//! The port where proxies ask: `envoy.service.auth.v3.Authorization` behind the guard, on a listener of its own.
+//! The port for proxies: `envoy.service.auth.v3.Authorization` behind the guard, on its own listener.
 
 use axum::Router;
 use tonic::service::Routes;
@@ -9,20 +9,20 @@ use crate::{
     service,
 };
 
-/// The one service of the port.
+/// Returns the one service of the port.
 pub(super) fn routes(guard: &Guard, audited: AuditedDecisions) -> Router {
     Routes::new(service::ext_authz::server(guard, audited)).into_axum_router().with_state(())
 }
 
-/// A proxy shows a certificate of the CA that is named for that. Without one the port is on loopback: so the
-/// configuration was checked.
+/// Loads the port's TLS. A proxy presents a certificate of the CA configured for it. Without TLS, the port is
+/// on loopback; the configuration was checked for that.
 pub(super) fn tls(config: &Config) -> Result<Option<ReloadingTls>, TlsError> {
     let Some(files) = tls_files(config) else { return Ok(None) };
-    // Proxies connect by a name that they know and this server does not.
+    // Proxies connect by a name that this server does not know.
     ReloadingTls::load(&files, "ext_authz", None).map(Some)
 }
 
-/// The TLS files of the port, where it has TLS.
+/// Returns the TLS files of the port, if it has TLS.
 pub(super) fn tls_files(config: &Config) -> Option<Tls> {
     let client_ca = config.ext_authz.as_ref()?.client_ca.clone()?;
     let tls = config.tls.clone()?;

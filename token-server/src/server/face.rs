@@ -1,11 +1,11 @@
-//! Which of the two faces is spoken to, and what it says in place of the service.
+//! The protocol of a request, gRPC or HTTP, and the responses given in place of the service's.
 
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use tonic::body::Body;
 
 use crate::{error::IssueError, http as oauth, origin::Origin, service::status};
 
-/// gRPC, in each of its forms, or HTTP.
+/// gRPC in each of its forms, or HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Face {
     Grpc,
@@ -13,13 +13,13 @@ pub(super) enum Face {
 }
 
 impl Face {
-    /// By a request's header fields.
+    /// Determines the protocol from a request's header fields.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         if content_type.starts_with(b"application/grpc") { Self::Grpc } else { Self::Http }
     }
 
-    /// More is under way than there should be.
+    /// The response if too many requests are in flight.
     pub(super) fn overloaded(self, origin: &Origin) -> Response<Body> {
         match self {
             Self::Grpc => status::overloaded(origin).into_http(),
@@ -27,7 +27,7 @@ impl Face {
         }
     }
 
-    /// It cannot be answered, for that reason.
+    /// The response to a request that fails with `error`.
     pub(super) fn refused(self, error: &IssueError, origin: &Origin) -> Response<Body> {
         match self {
             Self::Grpc => status::of_issue_error(error, origin, &HeaderValue::from_static("")).into_http(),
@@ -35,7 +35,7 @@ impl Face {
         }
     }
 
-    /// It takes too long.
+    /// The response to a request that takes too long.
     pub(super) fn too_slow(self, origin: &Origin) -> Response<Body> {
         match self {
             Self::Grpc => status::too_slow(origin).into_http(),

@@ -1,8 +1,8 @@
-//! What tonic says of a message that cannot be read, said in this project's own terms.
+//! tonic's errors for unreadable messages, replaced by this project's own.
 //!
-//! Every error of ours carries details (`google.rpc.ErrorInfo`). An answer without them, whose code is one that
-//! tonic's framing and codec use, is about a message that never reached a handler: garbage, a truncated frame, a
-//! wrong compression flag, too many bytes. That is the caller's mistake, not INTERNAL.
+//! Every error of this server carries details (`google.rpc.ErrorInfo`). If they are missing and the code is
+//! one that tonic's framing and codec use, the message never reached a handler. It was garbage, truncated,
+//! too long, or had a wrong compression flag. That is the caller's mistake, not INTERNAL.
 
 use std::{
     pin::Pin,
@@ -19,7 +19,7 @@ use crate::{
     service::status,
 };
 
-/// Answers unreadable messages with INVALID_ARGUMENT.
+/// A layer that answers unreadable messages with INVALID_ARGUMENT.
 #[derive(Clone, Debug)]
 pub(super) struct Framing;
 
@@ -31,7 +31,7 @@ impl<S> Layer<S> for Framing {
     }
 }
 
-/// A service that blames unreadable messages on who sent them.
+/// A service that blames unreadable messages on their sender.
 #[derive(Clone, Debug)]
 pub(super) struct Framed<S> {
     inner: S,
@@ -57,7 +57,7 @@ where
 }
 
 pin_project! {
-    /// Looks at the head of the answer.
+    /// Inspects the head of the response.
     pub(super) struct FramedFuture<F> {
         #[pin]
         inner: F,
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// An answer without a body, and not one of ours.
+/// Returns true for a response without a body that this server did not write.
 fn is_of_framing(head: &HeaderMap) -> bool {
     let Some(code) = head.get(Status::GRPC_STATUS) else { return false };
     let code = Code::from_bytes(code.as_bytes());

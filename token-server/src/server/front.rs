@@ -1,8 +1,8 @@
-//! What nearly every request asks for, past the router: a token, over gRPC or HTTP.
+//! A fast path past the router for most requests: those for a token, over gRPC or HTTP.
 //!
-//! A router that knows all paths copies the layers of the one that it finds onto the heap, and boxes what goes in and
-//! what comes out, once for each layer. For a token that is time that could be counted. The router knows these paths
-//! too, and answers whatever is unusual about a request for them.
+//! A router with all paths clones the matched route's layers onto the heap. Each layer then boxes the request
+//! and the response. For a token that cost is measurable. The router also knows these paths, and answers
+//! every unusual request for them.
 
 use std::{
     convert::Infallible,
@@ -22,7 +22,7 @@ use tower::{Layer as _, Service};
 use super::framing::{Framed, FramedFuture, Framing};
 use crate::{http::TokenEndpoint, metadata::path, service::token::TokenService};
 
-/// Answers requests for tokens, and leaves the others to the router.
+/// Answers requests for tokens, and forwards the others to the router.
 #[derive(Clone, Debug)]
 pub(super) struct Front {
     tokens: Option<Arc<Tokens>>,
@@ -36,18 +36,18 @@ struct Tokens {
 }
 
 impl Front {
-    /// Leaves everything to `router`.
+    /// Forwards everything to `router`.
     pub(super) fn new(router: Router) -> Self {
         Self { tokens: None, router }
     }
 
-    /// Leaves to the router whatever is not an ordinary request for a token.
+    /// Adds the fast path. Every request that is not an ordinary one for a token goes to the router.
     pub(super) fn with_tokens(self, grpc: TokenServiceServer<TokenService>, http: TokenEndpoint) -> Self {
         Self { tokens: Some(Arc::new(Tokens { grpc: Framing.layer(grpc), http })), ..self }
     }
 }
 
-/// Who answers.
+/// The service that answers.
 enum Answerer {
     Grpc,
     Http,
@@ -103,7 +103,7 @@ type OverHttp = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 type ByRouter = MapOk<RouteFuture<Infallible>, fn(Response<axum::body::Body>) -> Response<Body>>;
 
 pin_project! {
-    /// The answer under way.
+    /// The response in progress.
     #[project = Answering]
     pub(super) enum FrontFuture {
         Grpc { #[pin] inner: FramedFuture<OverGrpc> },
@@ -141,7 +141,8 @@ mod tests {
         assert!(matches!(http, Answerer::Http));
     }
 
-    /// What only the router's layers know to answer: gRPC-Web, gRPC over HTTP/1.1, other methods, other services.
+    /// Only the router's layers can answer these: gRPC-Web, gRPC over HTTP/1.1, other methods, other
+    /// services.
     #[test]
     fn everything_unusual_goes_to_the_router() {
         let (post, http2, issue) = (Method::POST, Version::HTTP_2, "/m2m.token.v1.TokenService/IssueToken");

@@ -1,5 +1,5 @@
-//! The project's own server layer with the keys of this process and its revocations: no network. Around its own admin
-//! services, and where proxies ask.
+//! The project's own server layer, with the keys and revocations of this process instead of the network. It
+//! guards the admin services and the port for proxies.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ use crate::{
     service::status,
 };
 
-/// Lets through who holds a token that the annotations of the called method ask for.
+/// Admits callers with a token that satisfies the annotations of the called method.
 #[derive(Clone, Debug)]
 pub(super) struct Guard(Arc<Shared>);
 
@@ -40,7 +40,7 @@ struct Shared {
     current: ArcSwap<Current>,
 }
 
-/// What does not change when keys do.
+/// The parts of the layer that do not change with the keys.
 #[derive(Debug)]
 struct Trusted {
     issuer: IssuerUrl,
@@ -49,7 +49,7 @@ struct Trusted {
     clock: Arc<dyn Clock>,
 }
 
-/// The layer for the keys of one moment.
+/// The layer for the current keys.
 #[derive(Debug)]
 struct Current {
     keys: Arc<PublishedKeys>,
@@ -57,7 +57,7 @@ struct Current {
 }
 
 impl Guard {
-    /// Lets through what `policy` lets through.
+    /// Creates a guard that enforces `policy`.
     pub(super) fn new(
         issuer: &IssuerUrl,
         keys: &KeyRing,
@@ -71,7 +71,7 @@ impl Guard {
     }
 }
 
-/// What this project's own `services` demand, all of whose methods must say so.
+/// Returns the policy of this project's own `services`. Each of their methods must declare one.
 pub(super) fn own_policy(services: &[&str]) -> Result<ServedPolicy, ServeError> {
     let declared: Vec<_> = POLICY.iter().filter(|method| is_of(&method.path, services)).cloned().collect();
     let policy = Policy::new(&declared).map_err(ServeError::internal)?.without_public_health();
@@ -83,7 +83,7 @@ fn is_of(path: &str, services: &[&str]) -> bool {
 }
 
 impl Shared {
-    /// The layer for the keys of this moment.
+    /// Returns the layer for the current keys.
     fn layer(&self) -> Result<AuthorizationLayer, ServeError> {
         let keys = self.keys.published();
         let current = self.current.load();

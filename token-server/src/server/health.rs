@@ -24,33 +24,34 @@ use crate::{
 const FROM_MEMORY: [&str; 3] = [SERVER, "m2m.token.v1.TokenService", TRUST];
 /// The server as a whole.
 const SERVER: &str = "";
-/// The one that decides nothing.
+/// The service that decides nothing.
 const TRUST: &str = "m2m.token.v1.TrustService";
 /// Services that need the store.
 const FROM_STORE: [&str; 3] = ["m2m.admin.v1.AuditService", CLIENTS, "m2m.admin.v1.KeyService"];
-/// The one that also needs the file of clients, where there is one.
+/// The service that also needs the file of clients, if configured.
 const CLIENTS: &str = "m2m.admin.v1.ClientService";
-/// How often the store is asked whether it is there ...
+/// The interval between probes of the store ...
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// ... and how long it may take to say so.
+/// ... and the time within which it must answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the audit stream is asked whether it can be written.
+/// The interval between checks of the audit stream.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the server says about its health.
+/// The health that the server reports.
 #[derive(Clone, Debug)]
 pub(super) struct Health {
     reporter: HealthReporter,
     conditions: Arc<Conditions>,
 }
 
-/// What services depend on. Each service looks at all of its own: one that is mended does not hide another.
+/// The conditions that services depend on. Each service checks all of its own: one recovery must not hide
+/// another failure.
 #[derive(Debug)]
 struct Conditions {
     serving: AtomicBool,
     store: AtomicBool,
     clients_file: AtomicBool,
-    /// Whether decisions can be put on record.
+    /// True while decisions can be audited.
     audit: AtomicBool,
 }
 
@@ -64,7 +65,7 @@ impl Conditions {
 }
 
 impl Health {
-    /// Nothing serves yet.
+    /// Creates a health that reports every service as not serving.
     pub(super) fn new() -> Self {
         let conditions = Conditions {
             serving: AtomicBool::new(false),
@@ -75,7 +76,7 @@ impl Health {
         Self { reporter: HealthReporter::new(), conditions: Arc::new(conditions) }
     }
 
-    /// Everything serves, or nothing does any more.
+    /// Reports every service as serving, or every one as not serving.
     pub(super) async fn set_serving(&self, serving: bool) {
         self.conditions.serving.store(serving, Ordering::Release);
         self.tell_all().await;
@@ -95,8 +96,8 @@ impl Health {
         }
     }
 
-    /// Watches the store, until dropped. Without it known clients still get tokens: the server as a whole serves,
-    /// the admin services do not.
+    /// Watches the store, until dropped. Without it known clients still get tokens: the server as a whole
+    /// serves, the admin services do not.
     pub(super) async fn watch_store(self, store: Arc<dyn ChangeLog>) {
         let gauge = metrics::gauge!("token_server_store_reachable");
         let mut reachable = true;
@@ -114,8 +115,8 @@ impl Health {
         }
     }
 
-    /// Watches the file that declares the clients, until dropped. While it cannot be used, the last good clients get
-    /// tokens, and what the admin API tells of clients is not what the file declares.
+    /// Watches the file that declares the clients, until dropped. While it is invalid, the last valid clients
+    /// get tokens, and the admin API may differ from the file.
     pub(super) async fn watch_clients(self, mut usable: watch::Receiver<bool>) {
         while usable.changed().await.is_ok() {
             self.conditions.clients_file.store(*usable.borrow_and_update(), Ordering::Release);
@@ -123,8 +124,8 @@ impl Health {
         }
     }
 
-    /// Watches the audit stream, until dropped. While it cannot be written, new requests should go elsewhere: decisions
-    /// are refused here, or leave no record.
+    /// Watches the audit stream, until dropped. While it cannot be written, new requests should go elsewhere:
+    /// this server rejects decisions or makes them without an audit record.
     pub(super) async fn watch_audit(self, lines: Lines) {
         loop {
             tokio::time::sleep(AUDIT_INTERVAL).await;
@@ -141,12 +142,12 @@ impl Health {
         }
     }
 
-    /// Whether new requests should come here.
+    /// Returns true if new requests should come here.
     pub(super) fn is_serving(&self) -> bool {
         self.conditions.allow(SERVER)
     }
 
-    /// grpc.health.v1.
+    /// Returns the `grpc.health.v1` service.
     pub(super) fn service(&self) -> HealthServer<HealthService> {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
     }
@@ -166,7 +167,7 @@ mod tests {
         HealthService::from_health_reporter(health.reporter.clone()).check(request).await.unwrap().into_inner().status
     }
 
-    /// Each of the two is mended while the other is not.
+    /// Each of the two recovers while the other is still failing.
     #[tokio::test]
     async fn a_service_is_well_when_everything_that_it_needs_is() {
         let health = Health::new();
@@ -186,7 +187,7 @@ mod tests {
         assert_eq!(told(&health, CLIENTS).await, 2);
     }
 
-    /// A store that answers, refuses, or does not answer at all.
+    /// A store that answers, fails, or never answers.
     #[derive(Default)]
     struct Moody(std::sync::Mutex<Mood>);
 
@@ -238,7 +239,8 @@ mod tests {
         watching.abort();
     }
 
-    /// Known clients still get tokens: nobody should restart the server for it, or send requests elsewhere.
+    /// Known clients still get tokens: operators must not restart the server for it, or send requests
+    /// elsewhere.
     #[tokio::test(start_paused = true)]
     async fn a_lost_store_takes_the_services_that_need_it_and_neither_life_nor_readiness() {
         let (health, store) = (Health::new(), Arc::new(Moody::default()));

@@ -1,5 +1,5 @@
-//! A request as it comes from a connection: where it comes from, whether it keeps to the rules of HTTP, and its permit
-//! among its peer's.
+//! The entry of a request from a connection: its origin, its conformance to HTTP, and its permit among its
+//! peer's.
 
 use std::{
     convert::Infallible,
@@ -34,7 +34,7 @@ use crate::{
 pub(super) struct Inbound {
     services: Shared<Services>,
     line: Line,
-    /// Of the head that has come whole when a request is here.
+    /// The bytes of the current head, released when its request arrives.
     head_bytes: Arc<HeadBytes>,
     forwarding: Arc<Forwarding>,
     header_bytes_max: usize,
@@ -59,7 +59,7 @@ impl hyper::service::Service<Request<Incoming>> for Inbound {
 
     fn call(&self, mut request: Request<Incoming>) -> InboundFuture {
         self.head_bytes.release();
-        // In HTTP/1 one request at a time: whether there is one tells how long its peer may be silent.
+        // HTTP/1 has one request at a time. While one is in flight, its peer may stay silent.
         let turn = (request.version() != Version::HTTP_2).then(|| self.line.activity.begin());
         let mut line = self.line.clone();
         line.peer = self.forwarding.peer(line.peer, request.headers());
@@ -94,7 +94,7 @@ fn answer(verdict: Verdict, request: &Request<Incoming>) -> Response<Body> {
 }
 
 pin_project! {
-    /// The answer in the making.
+    /// The response in progress.
     #[project = Answering]
     pub(super) enum InboundFuture {
         Refused { answer: Option<Response<Body>>, turn: Option<Turn> },
@@ -111,7 +111,7 @@ impl Future for InboundFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (answer, turn) = match self.project() {
-            // Given once: a future that has ended is not asked again.
+            // Taken once: a completed future is not polled again.
             Answering::Refused { answer, turn } => match answer.take() {
                 Some(answer) => (answer.map(Held::without_permit), turn.take()),
                 None => return Poll::Pending,
@@ -123,7 +123,7 @@ impl Future for InboundFuture {
 }
 
 pin_project! {
-    /// An answer's body. Its request has ended when it is dropped.
+    /// The body of a response. Its request ends when this is dropped.
     #[derive(Debug)]
     pub(super) struct Outgoing {
         #[pin]

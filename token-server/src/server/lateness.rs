@@ -1,57 +1,59 @@
-//! How late a worker runs: which requests have waited for their turn too long.
+//! Overload of a worker: decides which requests have queued too long.
 //!
-//! Between the moment at which a worker reads a request and the moment at which it begins with it lie all the requests that
-//! it has read before. That is what overload does to callers, and nothing else tells of it: neither a busy core nor a
-//! number of requests. A burst makes requests wait too, and is worked off; so nobody is refused before the worker has been
-//! without rest for a while.
+//! A request that a worker has read waits for all requests read before it. This delay is what overload does
+//! to callers, and no other measure shows it: neither a busy core nor a number of requests. A burst also
+//! delays requests, but is worked off. So no request is shed until the worker has been without idle time for
+//! a while.
 //!
-//! To refuse is work too, a quarter of a token's, nearly all of it in the transport. So no more is refused than can be without
-//! loss to those who are served. Whoever is beyond that waits where it costs nothing: a worker that is behind reads little
-//! more, so that the line stays short, and with it the memory that each request has left cold when its turn comes.
+//! Shedding is work too: a quarter of a token's, nearly all in the transport. So the number shed is bounded
+//! by what costs the served callers nothing. The remaining excess waits outside the process: a worker that is
+//! behind reads little more. Its queue stays short, and so does the memory that each request leaves cold
+//! until its turn.
 
 use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-/// A worker without rest for so long has more to do than it can.
+/// A worker without idle time for this long is overloaded.
 const OVERLOADED_AFTER: Duration = Duration::from_millis(500);
-/// So many are begun for each that is refused.
+/// The number of requests that must begin for each one that is shed.
 const BEGUN_PER_REFUSAL: u32 = 6;
-/// So many that were begun count, so that a worker that was long in time does not refuse everybody at once.
+/// The maximum credit of begun requests. It stops a worker from shedding many requests at once after a long
+/// healthy period.
 const BEGUN_MAX: u32 = 600;
-/// A wait for the next event that is shorter was none: the event was there already.
+/// A park shorter than this does not count as idle: the event had already arrived.
 const REST_MIN: Duration = Duration::from_micros(50);
 
 thread_local! {
     static WORKER: Cell<Worker> = const { Cell::new(Worker::Unknown) };
 }
 
-/// What this thread does.
+/// The state of this thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Worker {
-    /// Somebody else's work: nobody would tell when it rests.
+    /// Not a worker: its idle time is not reported.
     Unknown,
-    /// It has done whatever it has read, and looks whether there is more.
+    /// The worker has done all work that it has read, and polls for more.
     Looking {
         since: Instant,
         busy: Option<Busy>,
     },
-    /// It has waited for what it does next.
+    /// The worker was idle before its next event.
     Rested,
     Busy(Busy),
 }
 
-/// A worker without rest.
+/// A worker without idle time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Busy {
     since: Instant,
-    /// Requests that were begun, and not yet made up for by refusing another.
+    /// Requests begun, less those offset by shedding another.
     begun: u32,
-    /// The last one had waited for too long.
+    /// The last request had queued too long.
     behind: bool,
 }
 
-/// This thread is a worker, and is about to wait for the next event.
+/// Records that this worker thread is about to park.
 pub(super) fn look() {
     let busy = match WORKER.get() {
         Worker::Busy(busy) => Some(Busy { behind: false, ..busy }),
@@ -60,7 +62,7 @@ pub(super) fn look() {
     WORKER.set(Worker::Looking { since: Instant::now(), busy });
 }
 
-/// The event is there.
+/// Records that this worker thread was unparked.
 pub(super) fn found() {
     let Worker::Looking { since, busy } = WORKER.get() else { return };
     WORKER.set(match busy {
@@ -69,8 +71,8 @@ pub(super) fn found() {
     });
 }
 
-/// Now that the turn of a request has come that was read at `read`: whether it is to be refused, since it has waited for an
-/// overloaded worker for longer than `max`.
+/// Returns true if the request read at `read` should be shed: the worker is overloaded, and the request has
+/// queued for longer than `max`.
 pub(super) fn is_late(read: Instant, max: Duration) -> bool {
     let now = Instant::now();
     let Busy { since, begun, .. } = match WORKER.get() {
@@ -86,7 +88,7 @@ pub(super) fn is_late(read: Instant, max: Duration) -> bool {
     left.is_some()
 }
 
-/// Whether this worker has so much in line already that it should read no more than it must.
+/// Returns true if this worker's queue is so long that it should read as little as possible.
 pub(super) fn is_behind() -> bool {
     matches!(WORKER.get(), Worker::Busy(Busy { behind: true, .. }))
 }
@@ -99,14 +101,14 @@ pub(super) mod tests {
 
     const MAX: Duration = Duration::from_millis(25);
 
-    /// This thread is a worker that has waited for something.
+    /// Makes this thread a worker that was idle.
     pub(in crate::server) async fn rest() {
         look();
         advance(REST_MIN).await;
         found();
     }
 
-    /// It begins to work, and goes on for longer than it should.
+    /// Makes this worker busy for longer than `OVERLOADED_AFTER`.
     pub(in crate::server) async fn work() {
         for _ in 0..BEGUN_PER_REFUSAL {
             is_late(Instant::now(), MAX);

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`: for those who operate the server.
+//! `/metrics`, `/healthz` and `/readyz`, for operators.
 
 use axum::{Router, extract::State, routing};
 use http::{StatusCode, header::CONTENT_TYPE};
@@ -16,15 +16,15 @@ use super::{
 };
 use crate::config::{AuditFailure, Limits};
 
-/// Connections to the port for operators: for a few scrapers and the probes of a node.
+/// The connections that the operators' port accepts: enough for a few scrapers and a node's probes.
 pub(super) const CONNECTIONS_MAX: usize = 64;
-/// Of them, of one peer.
+/// The maximum of them for one peer.
 const CONNECTIONS_PER_PEER_MAX: usize = 32;
 
 /// The text format of Prometheus.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Whether the process lives, and whether requests should come to it.
+/// The liveness and readiness probes.
 pub(super) fn probes(health: Health) -> Router {
     Router::new()
         .route("/healthz", routing::get(async || "ok\n"))
@@ -32,14 +32,14 @@ pub(super) fn probes(health: Health) -> Router {
         .with_state(health)
 }
 
-/// The metrics: shown to operators alone, as they tell who is busy with what.
+/// The metrics, for operators only: they show each client's activity.
 pub(super) fn metrics(metrics: PrometheusHandle) -> Router {
     let render = async |State(metrics): State<PrometheusHandle>| ([(CONTENT_TYPE, PROMETHEUS)], metrics.render());
     Router::new().route("/metrics", routing::get(render)).with_state(metrics)
 }
 
-/// Serves a port for operators, until what is returned says that it has stopped or is dropped. It has a thread, limits
-/// and a count of its own, so that neither port can take anything from the other.
+/// Serves a port for operators, until the returned value reports its end or is dropped. The port has its own
+/// thread, limits and connection count, so neither port can starve the other.
 pub(super) fn serve(
     listener: TcpListener,
     router: Router,

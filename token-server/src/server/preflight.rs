@@ -1,4 +1,5 @@
-//! What a configuration would start badly with, found before it starts: `serve --check`, and warnings of `serve`.
+//! Checks for configurations that would start badly, made before the start: `serve --check`, and warnings of
+//! `serve`.
 //!
 //! Nothing is created, opened for writing, connected to or listened on.
 
@@ -13,16 +14,16 @@ use crate::{
     store::StoreLocation,
 };
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Severity {
-    /// `serve` fails on it, or every client does: `--check` fails.
+    /// `serve` or every client would fail; `--check` fails.
     Mistake,
-    /// It may be as the operator wants it.
+    /// The operator may have intended it.
     Warning,
 }
 
-/// One finding, with the setting that it is about and what to do next.
+/// One finding, with its setting and the next step.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) severity: Severity,
@@ -47,7 +48,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Every finding about the configuration and the files that it names.
+/// Returns every finding about the configuration and the files that it names.
 pub(crate) fn findings(config: &Config, now: SystemTime) -> Vec<Finding> {
     let mut findings = certificates(config, now);
     findings.extend(plaintext_issuer(config));
@@ -80,7 +81,7 @@ fn certificates(config: &Config, now: SystemTime) -> Vec<Finding> {
                 crate::error_chain::of(&error).to_string(),
                 "a certificate chain and the private key that belongs to it, in PEM",
             )),
-            // The certificate of the second port is that of the first, and has been judged.
+            // The second port shares the first one's certificate, which has been checked.
             Ok(faults) if setting == "tls" => findings.extend(faults.into_iter().map(of_certificate)),
             Ok(_) => {}
         }
@@ -115,7 +116,7 @@ fn plaintext_issuer(config: &Config) -> Option<Finding> {
     })
 }
 
-/// Two ports of the configuration that cannot both be listened on.
+/// Finds two configured ports that cannot both be listened on.
 fn same_port(config: &Config) -> Vec<Finding> {
     let named = [
         ("listen.address", Some(config.listen.address)),
@@ -149,7 +150,7 @@ fn store(location: &StoreLocation) -> Vec<Finding> {
     findings
 }
 
-/// Why this process cannot write a file, or create it where it does not exist.
+/// Returns the reason why this process cannot write or create a file.
 fn unwritable(file: &Path) -> Option<String> {
     if file.is_dir() {
         return Some(format!("{} is a folder, and must be a file", file.display()));
@@ -166,7 +167,7 @@ fn unwritable(file: &Path) -> Option<String> {
     Some(format!("no file can be created in the folder {}: {}", folder.display(), std::io::Error::from(refused)))
 }
 
-/// Files with secrets that other users may read or write.
+/// Finds files with secrets that other users may read or write.
 fn secret_files(config: &Config) -> Vec<Finding> {
     let own = config.secret_files.iter().map(|file| (file.setting.as_str(), file.path.as_path()));
     let tls = config.tls.as_ref().map(|files| ("tls.private_key", files.private_key.as_path()));

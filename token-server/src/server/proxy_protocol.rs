@@ -1,7 +1,7 @@
-//! The PROXY protocol, versions 1 and 2: a proxy says first whose connection it passes on.
+//! The PROXY protocol, versions 1 and 2: a proxy first names the peer whose connection it forwards.
 //!
-//! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>. A listener either demands it or does not read it:
-//! where both were taken, a peer could choose its own address.
+//! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>. A listener either requires the header or
+//! does not read it. If the header were optional, a peer could choose its own address.
 
 use std::{
     io,
@@ -10,18 +10,19 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// The first bytes of version 2; no version 1 header is shorter.
+/// The first bytes of version 2. Every version 1 header is at least as long.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// A line of version 1, its end included.
+/// The longest line of version 1 in bytes, its end included.
 const LINE_BYTES_MAX: usize = 107;
-/// What version 2 may bring behind its first 16 bytes: addresses, and extensions that nobody makes so long.
+/// The longest part of version 2 after its first 16 bytes: addresses, and extensions that are far shorter in
+/// practice.
 const BLOCK_BYTES_MAX: usize = 4096;
 
-/// Reads the header and nothing behind it. `None` where the connection is the proxy's own, or of no IP address.
+/// Reads exactly the header. Returns `None` if the connection is the proxy's own or has no IP address.
 ///
 /// # Errors
 ///
-/// When what comes is no header.
+/// If the connection does not begin with a valid header.
 pub(super) async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let mut start = [0; SIGNATURE.len()];
     io.read_exact(&mut start).await?;
@@ -40,7 +41,7 @@ async fn version_1(io: &mut (impl AsyncRead + Unpin), start: &[u8]) -> io::Resul
         if line.len() >= LINE_BYTES_MAX {
             return Err(invalid("the PROXY line does not end"));
         }
-        // Byte by byte: what follows is the caller's.
+        // Byte by byte: the bytes after the header belong to the caller.
         line.push(io.read_u8().await?);
     }
     let line = line.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok());
@@ -76,7 +77,7 @@ async fn version_2(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAdd
     let mut block = vec![0; length];
     io.read_exact(&mut block).await?;
     match (command, family) {
-        // The proxy's own, such as a probe.
+        // The proxy's own connection, such as a probe.
         (0x20, _) => Ok(None),
         (0x21, 0x11) => match (block.first_chunk::<4>(), length >= 12) {
             (Some(source), true) => Ok(Some(Ipv4Addr::from(*source).into())),
@@ -86,7 +87,7 @@ async fn version_2(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAdd
             (Some(source), true) => Ok(Some(Ipv6Addr::from(*source).into())),
             _ => Err(invalid("the PROXY header is too short")),
         },
-        // Unspecified, or a socket of the proxy's machine.
+        // An unspecified address, or a Unix socket on the proxy's machine.
         (0x21, 0x00 | 0x31) => Ok(None),
         _ => Err(invalid("the PROXY header is of another version, command or protocol")),
     }
@@ -100,7 +101,7 @@ fn invalid(why: &'static str) -> io::Error {
 mod tests {
     use super::*;
 
-    /// The address, and what was left for the connection itself.
+    /// Returns the address and the bytes left for the connection.
     async fn read_all(bytes: &[u8]) -> io::Result<(Option<IpAddr>, Vec<u8>)> {
         let mut rest = bytes;
         let address = read(&mut rest).await?;

@@ -1,5 +1,5 @@
-//! One audit event for each request to the admin API, whoever answers it: the guard, a handler, or nobody, because the
-//! caller has hung up.
+//! One audit event for each request to the admin API. The guard or a handler answers the request, or it has
+//! no answer because the caller hung up.
 
 use std::{
     borrow::Cow,
@@ -20,7 +20,7 @@ use crate::{
     origin::{Origin, REQUEST_ID},
 };
 
-/// Keeps the record. Around the guard.
+/// A layer that audits requests. It goes around the guard.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recording;
 
@@ -32,7 +32,7 @@ impl<S> Layer<S> for Recording {
     }
 }
 
-/// A service on record.
+/// A service whose requests are audited.
 #[derive(Clone, Debug)]
 pub(super) struct Recorded<S> {
     inner: S,
@@ -54,7 +54,7 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let origin = Origin::of(request.headers(), request.extensions());
         let id = origin.request_id().header_value();
-        // One request, one ID: in the answer, in the record of changes, and here.
+        // One ID for each request: in the response, in the change log, and here.
         request.headers_mut().insert(REQUEST_ID, id.clone());
         let open = Open { origin, operation: operation(request.uri().path()), entry: Entry::default(), left: false };
         request.extensions_mut().insert(open.entry.clone());
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// A request whose answer is not known yet.
+/// A request whose response is not known yet.
 struct Open {
     origin: Origin,
     operation: Cow<'static, str>,
@@ -94,7 +94,7 @@ impl Open {
 }
 
 impl Drop for Open {
-    /// A change may have been made all the same.
+    /// Audits the request as aborted. The change may still have been made.
     fn drop(&mut self) {
         if !self.left {
             let known = self.entry.known();
@@ -109,8 +109,8 @@ fn reason(status: &Status) -> String {
     status.get_details_error_info().map_or_else(|| ErrorReason::Internal.as_reason().to_owned(), |info| info.reason)
 }
 
-/// `create_client` of `/m2m.admin.v1.ClientService/CreateClient`, as the other operations are written. Nothing that a
-/// caller makes up.
+/// Returns `create_client` for `/m2m.admin.v1.ClientService/CreateClient`, the form of the other operations.
+/// A path that a caller made up is never returned.
 fn operation(path: &str) -> Cow<'static, str> {
     let Some((_, method)) = path.rsplit_once('/').filter(|_| POLICY.iter().any(|method| method.path == path)) else {
         return Cow::Borrowed("unknown");
@@ -134,11 +134,12 @@ mod tests {
 
     use super::*;
 
-    /// A second dispatcher, alive as long as the program: with one alone, an event's first thread decides for all
-    /// threads whether it is ever recorded. It wants nothing itself: a test elsewhere sees which spans nobody wants.
+    /// A second dispatcher for the life of the program. With only one, the first thread to hit an event
+    /// decides for all threads if it is ever recorded. This one records nothing, because a test elsewhere
+    /// counts the spans without a subscriber.
     static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
-    /// Outcomes of the audit events on this thread.
+    /// The outcomes of the audit events on this thread.
     #[derive(Clone, Default)]
     struct Outcomes(Arc<Mutex<Vec<String>>>);
 

@@ -1,6 +1,8 @@
-//! Decisions wait while the audit stream is full, and are refused or made without a record while it cannot be written.
+//! Audit back pressure. Decisions wait while the audit stream is full. While it cannot be written, they are
+//! rejected or made without a record.
 //!
-//! In front of the services, so that a thread never waits: requests that decide nothing are answered all the while.
+//! This layer sits in front of the services, so no thread blocks: requests that decide nothing are always
+//! answered.
 
 use std::{
     convert::Infallible,
@@ -33,7 +35,7 @@ use crate::{
     telemetry::{Condition, Lines},
 };
 
-/// Services every method of which is a decision.
+/// Services whose methods all make decisions.
 const SERVICES: [&str; 5] = [
     token_service_server::SERVICE_NAME,
     client_service_server::SERVICE_NAME,
@@ -41,17 +43,19 @@ const SERVICES: [&str; 5] = [
     audit_service_server::SERVICE_NAME,
     authorization_server::SERVICE_NAME,
 ];
-/// Endpoints that decide, at the root or below the issuer's path. Registration is found by [`path::REGISTRATION`].
+/// Endpoints that make decisions, at the root or below the issuer's path. [`path::REGISTRATION`] matches
+/// registration.
 const ENDPOINTS: [&str; 4] = [path::TOKEN, path::INTROSPECTION, path::REVOCATION, path::USER_INFO];
-/// Requests that wait for room, at the most: far fewer than the server does at once, so that the others have their turn.
+/// The maximum number of requests that wait for room. Far below the limit of concurrent requests, so that
+/// others proceed.
 const WAITING_MAX: usize = 256;
-/// What is left of a refused request may take so long to come.
+/// The time within which the rest of a rejected request must arrive.
 const REST_MAX: Duration = Duration::from_secs(5);
 
-/// Makes [`Recordable`].
+/// A layer that makes [`Recordable`].
 #[derive(Clone)]
 pub(super) struct RecordableLayer {
-    /// Where decisions go on record, if anywhere.
+    /// The audit stream, if there is one.
     lines: Option<Lines>,
     failure: AuditFailure,
     waiting: Arc<AtomicUsize>,
@@ -66,7 +70,7 @@ impl RecordableLayer {
         Self { lines, failure, waiting: Arc::default(), overload: counter!(SHED, "why" => "overload"), unwritable }
     }
 
-    /// Whether a decision may be made now; `Err` says why not.
+    /// Waits until a decision may be made.
     async fn admit(&self, lines: &Lines) -> Result<(), IssueError> {
         let _place = Place::among(&self.waiting).ok_or_else(|| {
             self.overload.increment(1);
@@ -88,7 +92,7 @@ impl std::fmt::Debug for RecordableLayer {
     }
 }
 
-/// A place among those who wait; given back when dropped.
+/// A permit to wait, released on drop.
 struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
@@ -112,7 +116,7 @@ impl<S> Layer<S> for RecordableLayer {
     }
 }
 
-/// A service whose decisions can be put on record, or are not made.
+/// A service whose decisions are made only if they can be audited.
 #[derive(Clone, Debug)]
 pub(super) struct Recordable<S> {
     inner: S,
@@ -154,7 +158,7 @@ where
     }
 }
 
-/// Whether the request is for a decision, which is to go on record.
+/// Returns true if the request asks for a decision, which must be audited.
 fn is_decision<B>(request: &Request<B>) -> bool {
     let path = request.uri().path();
     let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
@@ -168,7 +172,7 @@ fn is_decision<B>(request: &Request<B>) -> bool {
 type Waiting = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 pin_project! {
-    /// The answer in the making.
+    /// The response in progress.
     #[project = Projected]
     pub(super) enum RecordableFuture<F> {
         Direct { #[pin] inner: F },
@@ -211,7 +215,7 @@ mod tests {
         RecordableLayer::new(Some(lines), failure).layer(tower::service_fn(answer))
     }
 
-    /// Every method but those that hand out public documents.
+    /// Every method except those that return public documents.
     #[test]
     fn every_method_and_endpoint_that_decides_is_known() {
         for method in POLICY.iter() {

@@ -1,8 +1,9 @@
-//! The rest of a request that was answered without being read.
+//! The rest of a request that was rejected without being read.
 //!
-//! To answer before the request has come whole is allowed (RFC 9113 section 8.1), but the server must then tell the caller to
-//! stop: a frame more for each, and until it is sent the stream keeps its place, where the caller believes that it has none
-//! any more and may open another. So a refused request is read to its end; but not for ever, and not whatever comes.
+//! HTTP/2 allows a response before the request is complete (RFC 9113 section 8.1), but the server must then
+//! send RST_STREAM. Until that extra frame is sent, this server still counts the stream. The client does not,
+//! and may exceed the stream limit. So the body of a rejected request is drained, within limits of time and
+//! size.
 
 use std::{
     pin::Pin,
@@ -14,17 +15,17 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-/// Frames that are taken of it: whoever sends more has to be told to stop.
+/// The maximum number of frames drained. A sender of more gets RST_STREAM.
 const FRAMES_MAX: u32 = 16;
 
 pin_project! {
-    /// Ready at the end of the request, or when that is not worth waiting for any longer.
+    /// Ready at the end of the request, or when a limit is reached.
     pub(super) struct Rest<A> {
         #[pin]
         body: A,
         frames: u32,
         time_max: Duration,
-        // Begun when there is something to wait for: hardly ever.
+        // Started only when there is something to wait for, which is rare.
         #[pin]
         time: Option<Sleep>,
     }

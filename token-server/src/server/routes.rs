@@ -1,4 +1,4 @@
-//! Everything on the one port: gRPC, gRPC-Web, and OAuth over HTTP.
+//! The services of the main port: gRPC, gRPC-Web, and OAuth over HTTP.
 
 use std::sync::Arc;
 
@@ -33,29 +33,29 @@ use crate::{
     service::{status, token, trust},
 };
 
-/// What the port bears beside the issuer itself.
+/// The port's services and settings besides the issuer.
 #[derive(Debug)]
 pub(super) struct Extras {
-    /// Server reflection.
+    /// True to serve reflection.
     pub(super) reflection: bool,
-    /// How many requests are done at once, and for how long.
+    /// The limits on concurrent requests and their time.
     pub(super) admission: Admission,
-    /// Decisions that can be put on record.
+    /// The layer that holds decisions to the audit stream.
     pub(super) recordable: RecordableLayer,
-    /// A span for each request.
+    /// True to make a span for each request.
     pub(super) traced: bool,
-    /// Metrics and health over HTTP, where they have no port of their own.
+    /// Metrics and health over HTTP, if they have no port of their own.
     pub(super) operations: Option<Router>,
-    /// Clients that register themselves, where they may.
+    /// The registrar of clients that register themselves, if allowed.
     pub(super) registrar: Option<Arc<Registrar>>,
-    /// Whoever stops the server, stops what would never end.
+    /// Ends endless streams when the server stops.
     pub(super) drain: EndOnDrain,
 }
 
-/// Everything that the port bears.
+/// All services of a port, with their layers.
 pub(super) type Services = Admitting<Timed<Recordable<Front>>>;
 
-/// Puts the port together.
+/// Assembles the services of the main port.
 pub(super) fn services(
     issuer: Arc<Issuer>,
     admin: Option<Router>,
@@ -75,7 +75,7 @@ pub(super) fn services(
     if let Some(admin) = admin {
         grpc = grpc.merge(admin);
     }
-    // On the gRPC routes alone: everywhere else the first answers 400 to ordinary HTTP/1.1 requests.
+    // Only on the gRPC routes: `GrpcWebLayer` answers 400 to ordinary HTTP/1.1 requests.
     let grpc = grpc.layer((GrpcWebLayer::new(), Framing));
     let mut router = grpc.merge(oauth::router(issuer, extras.registrar));
     if extras.traced {
@@ -84,15 +84,15 @@ pub(super) fn services(
     if let Some(operations) = extras.operations {
         router = router.merge(operations);
     }
-    // `with_state` once here, not once per connection: axum then skips work on each request.
+    // `with_state` once here, not once per connection: axum then does less work per request.
     let router = router.fallback(nothing_here).with_state(());
     let front = Front::new(router);
-    // A span for each request is the router's work.
+    // The router makes the spans, so with traces on it gets every request.
     let front = if extras.traced { front } else { front.with_tokens(tokens, endpoint) };
     Ok(extras.admission.layer(Timing::new().layer(extras.recordable.layer(front))))
 }
 
-/// A port that bears nothing but `router`.
+/// Assembles a port that serves nothing but `router`.
 pub(super) fn only(router: Router, admission: &Admission, recordable: &RecordableLayer) -> Services {
     admission.layer(Timing::new().layer(recordable.layer(Front::new(router))))
 }
@@ -101,11 +101,11 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // What errors carry, so that a client that has no .proto file can read them.
+        // The types that errors carry, so that a client without .proto files can decode them.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// An unknown path: in gRPC's terms to whoever speaks gRPC, in HTTP's to everybody else.
+/// Answers an unknown path, in the caller's own protocol.
 async fn nothing_here(request: Request) -> Response {
     if Face::of(request.headers()) == Face::Grpc {
         return status::not_offered().into_http::<Body>();

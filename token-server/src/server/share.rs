@@ -1,9 +1,9 @@
-//! A peer's share of the requests in flight and of the bytes that they hold. A request counts from its head until the
-//! last of its answer has been taken.
+//! A peer's share of the requests in flight and of their bytes. A request counts from its head until the peer
+//! has received the whole response.
 //!
-//! `admission` counts all peers' requests, and until the head of the answer. Alone it would let one peer take every
-//! permit with requests that never end, fill the memory with bodies that come without their ends, and keep as many
-//! answers in memory as its connections have streams, by a window that it leaves closed.
+//! On its own, `admission` would let one peer take every permit with endless requests, because it counts all
+//! peers together, and only until the response's head. The peer could also fill the memory with unfinished
+//! bodies. Or it could pin one response per stream in memory by never opening its flow-control window.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -32,11 +32,11 @@ use crate::{
     origin::{Origin, Peer},
 };
 
-/// Peers are counted by a hash that nobody else can compute, in a table of fixed size: without a lock, and without memory
-/// that callers make grow. Two peers that meet in it share one share.
+/// The number of slots. Peers share a table of fixed size, indexed by a keyed hash that an attacker cannot
+/// compute. It needs no lock, and callers cannot make it grow. Two peers with the same slot share one limit.
 const COUNTS: usize = 16 * 1024;
 
-/// Bounds what each peer has in flight.
+/// A limit on each peer's requests and bytes in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Shares(Arc<Counts>);
 
@@ -50,7 +50,7 @@ struct Counts {
     refused_by_bytes: Counter,
 }
 
-/// What one peer has in flight.
+/// The requests and bytes that one peer has in flight.
 #[derive(Debug, Default)]
 struct InFlight {
     requests: AtomicUsize,
@@ -75,12 +75,12 @@ impl Shares {
         }))
     }
 
-    /// What the peer has in flight; charges nothing yet.
+    /// Returns the peer's slot.
     fn of(&self, peer: Peer) -> usize {
         usize::try_from(self.0.hash.hash_one(peer.network()) % COUNTS as u64).unwrap_or(0)
     }
 
-    /// A permit for a request whose head has that many bytes.
+    /// Returns a permit for a request with a head of that many bytes, if the peer is within its limits.
     fn permit(&self, peer: Peer, head_bytes: usize) -> Option<Permit> {
         let number = self.of(peer);
         let before = self.0.in_flight.get(number)?.requests.fetch_add(1, Ordering::Relaxed);
@@ -92,14 +92,14 @@ impl Shares {
         permit.charge(head_bytes).then_some(permit)
     }
 
-    /// Counts the bytes of a head that has not come whole.
+    /// Starts to count the bytes of an incomplete head.
     pub(super) fn head(&self, peer: Peer) -> Arc<HeadBytes> {
         Arc::new(HeadBytes { number: self.of(peer), counts: Arc::clone(&self.0), bytes: AtomicUsize::new(0) })
     }
 }
 
 impl Counts {
-    /// Whether the peer stays within its share with that many bytes more.
+    /// Charges bytes to a slot. Returns true if the peer stays within its limit.
     fn charge(&self, number: usize, bytes: usize) -> bool {
         let Some(in_flight) = self.in_flight.get(number) else { return false };
         let before = in_flight.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -117,7 +117,7 @@ impl Counts {
     }
 }
 
-/// A request's permit among its peer's, and the bytes that it holds; given back when dropped.
+/// A permit for a request, and the bytes that it holds. Released on drop.
 #[derive(Debug)]
 struct Permit {
     counts: Arc<Counts>,
@@ -141,7 +141,7 @@ impl Drop for Permit {
     }
 }
 
-/// The bytes of a connection's head that has not come whole; given back when dropped.
+/// The bytes of a connection's incomplete head, released on drop.
 #[derive(Debug)]
 pub(super) struct HeadBytes {
     counts: Arc<Counts>,
@@ -150,13 +150,13 @@ pub(super) struct HeadBytes {
 }
 
 impl HeadBytes {
-    /// Whether the peer stays within its share with that many bytes more.
+    /// Charges more bytes. Returns true if the peer stays within its limit.
     pub(super) fn charge(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.counts.charge(self.number, bytes)
     }
 
-    /// The head has come whole, and counts as a part of its request from now on.
+    /// Releases the bytes of a complete head, which counts as part of its request from now on.
     pub(super) fn release(&self) {
         self.counts.release(self.number, self.bytes.swap(0, Ordering::Relaxed));
     }
@@ -176,7 +176,7 @@ impl<S> Layer<S> for Shares {
     }
 }
 
-/// A service that has no more under way for a peer than its share.
+/// A service that limits each peer to its share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared<S> {
     inner: S,
@@ -210,7 +210,7 @@ where
 }
 
 pin_project! {
-    /// A request's body, whose bytes count as its peer's until the request has ended.
+    /// A request's body, whose bytes are charged to its peer until the request ends.
     struct Metered<A> {
         #[pin]
         body: A,
@@ -247,7 +247,7 @@ where
     }
 }
 
-/// What the reader of a body meets whose peer has too many bytes in flight.
+/// The error for the reader of a body whose peer has too many bytes in flight.
 fn too_many_bytes() -> tonic::Status {
     crate::service::status::overloaded(&Origin::of(&http::HeaderMap::new(), &http::Extensions::new()))
 }
@@ -257,7 +257,7 @@ fn refusal<A>(request: &Request<A>) -> Response<Body> {
     let face = Face::of(request.headers());
     let mut answer = face.overloaded(&origin);
     if face == Face::Http && request.version() == Version::HTTP_2 {
-        // A body would be one more answer that nobody takes.
+        // A body would be another response that the peer may never read.
         answer.headers_mut().remove(CONTENT_TYPE);
         answer.headers_mut().remove(CONTENT_LENGTH);
         *answer.body_mut() = Body::empty();
@@ -266,7 +266,7 @@ fn refusal<A>(request: &Request<A>) -> Response<Body> {
 }
 
 pin_project! {
-    /// The inner answer, which keeps the permit, or a refusal, which has none.
+    /// The inner response, which keeps the permit, or a rejection without one.
     #[project = Sharing]
     pub(super) enum SharedFuture<F> {
         Refused { answer: Option<Response<Body>> },
@@ -282,7 +282,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (answer, permit) = match self.project() {
-            // Given once: a future that has ended is not asked again.
+            // Taken once: a completed future is not polled again.
             Sharing::Refused { answer } => match answer.take() {
                 Some(answer) => (answer, None),
                 None => return Poll::Pending,
@@ -294,7 +294,7 @@ where
 }
 
 pin_project! {
-    /// An answer's body, and the permit that it keeps until it is dropped: when the last of it has been taken.
+    /// A response body with its permit, which is released on drop, after the last byte is taken.
     #[derive(Debug)]
     pub(super) struct Held {
         #[pin]
@@ -304,7 +304,7 @@ pin_project! {
 }
 
 impl Held {
-    /// An answer to a request that never had a permit.
+    /// Wraps the response to a request that never had a permit.
     pub(super) fn without_permit(body: Body) -> Self {
         Self { body, _permit: None }
     }
@@ -355,7 +355,7 @@ mod tests {
         shares.layer(tower::service_fn(async |_| Ok(Response::new(Body::new(axum::body::Body::from("answer"))))))
     }
 
-    /// Answers 200 with the bytes of the request, and 400 where its body cannot be read.
+    /// Answers 200 with the bytes of the request, or 400 if its body cannot be read.
     fn echo(bytes_max: usize) -> impl Service<Request<Body>, Response = Response<Held>, Error = Infallible> {
         let shares = Shares::new(&Limits { bytes_at_once_per_peer: bytes_max, ..Limits::default() });
         shares.layer(tower::service_fn(async |request: Request<Body>| {

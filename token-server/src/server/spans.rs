@@ -1,4 +1,4 @@
-//! A span for each request, as a child of the caller's: only where traces are on.
+//! A span for each request, as a child of the caller's span. Used only if traces are on.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,8 @@ use crate::{
     trace,
 };
 
-/// Spans from a request's head to its answer's: a stream that lasts for hours is not one span for hours.
+/// A layer that makes spans from a request's head to its response's. A stream of hours is not a span of
+/// hours.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spans;
 
@@ -30,7 +31,7 @@ impl<S> Layer<S> for Spans {
     }
 }
 
-/// A service whose requests are spans.
+/// A service whose requests have spans.
 #[derive(Clone, Debug)]
 pub(super) struct Spanned<S> {
     inner: S,
@@ -55,8 +56,8 @@ where
     }
 }
 
-/// The span, and whether it is one of gRPC. Names and fields are those of the OpenTelemetry conventions for HTTP and
-/// RPC; the path is cut off from what a caller may have put behind it.
+/// Returns the span, and true if the request is gRPC. Names and fields follow the OpenTelemetry conventions
+/// for HTTP and RPC. The path is cut before any part that a caller may have appended.
 fn span(request: &Request) -> (Span, bool) {
     let grpc = Face::of(request.headers()) == Face::Grpc;
     let path = request.uri().path();
@@ -91,13 +92,13 @@ fn span(request: &Request) -> (Span, bool) {
     (span, grpc)
 }
 
-/// What came of it.
+/// Records the outcome in the span.
 fn record(span: &Span, grpc: bool, status: StatusCode, headers: &HeaderMap) {
     if let Some(id) = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
         span.record("request_id", id);
     }
     let failed = if grpc {
-        // A refusal is in the head; without one the answer's messages follow.
+        // A rejection is in the head; without one, messages follow.
         let code = headers.get("grpc-status").and_then(|code| code.to_str().ok()?.parse::<u8>().ok()).unwrap_or(0);
         span.record("rpc.grpc.status_code", code);
         is_ours(tonic::Code::from(i32::from(code)))
@@ -110,14 +111,14 @@ fn record(span: &Span, grpc: bool, status: StatusCode, headers: &HeaderMap) {
     }
 }
 
-/// Whether it is the server that failed, and not the caller.
+/// Returns true if the server failed, and not the caller.
 fn is_ours(code: tonic::Code) -> bool {
     use tonic::Code::{DataLoss, DeadlineExceeded, Internal, Unavailable, Unimplemented, Unknown};
     [Unknown, DeadlineExceeded, Unimplemented, Internal, Unavailable, DataLoss].contains(&code)
 }
 
 pin_project! {
-    /// Ends its span when the answer's head is there, or the request is given up.
+    /// Ends its span at the response's head, or when the request is cancelled.
     pub(super) struct SpannedFuture<F> {
         #[pin]
         inner: F,

@@ -1,4 +1,4 @@
-//! How long requests take, by what they ask for: one histogram per known path, made at the start.
+//! Request durations: one histogram for each known path, created at startup.
 
 use std::{
     collections::HashMap,
@@ -16,12 +16,12 @@ use tower::{Layer, Service};
 
 use crate::metadata::path;
 
-/// The metric.
+/// The name of the metric.
 pub(crate) const NAME: &str = "token_server_request_duration_seconds";
-/// What everything else is counted under: callers choose paths, and must not make up metrics.
+/// The label for every other path. Callers choose paths, and must not be able to create metrics.
 const OTHER: &str = "other";
 
-/// Measures from the request's head to the response's.
+/// A layer that measures from the request's head to the response's.
 #[derive(Clone, Debug)]
 pub(super) struct Timing(Arc<Histograms>);
 
@@ -32,7 +32,7 @@ struct Histograms {
 }
 
 impl Timing {
-    /// Histograms for every method of the contract and every endpoint.
+    /// Creates a histogram for every method of the contract and every endpoint.
     pub(super) fn new() -> Self {
         let methods = POLICY.iter().map(|method| method.path.as_ref());
         let endpoints = [path::TOKEN, path::JWKS, path::OAUTH_METADATA, path::OPENID_CONFIGURATION];
@@ -49,7 +49,7 @@ impl<S> Layer<S> for Timing {
     }
 }
 
-/// A service whose answers are timed.
+/// A service whose responses are timed.
 #[derive(Clone, Debug)]
 pub(super) struct Timed<S> {
     inner: S,
@@ -75,7 +75,7 @@ where
 }
 
 pin_project! {
-    /// Records when it is done; a request that is given up is not recorded.
+    /// Records the duration on completion; a cancelled request is not recorded.
     pub(super) struct TimedFuture<F> {
         #[pin]
         inner: F,

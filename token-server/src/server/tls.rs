@@ -1,7 +1,7 @@
-//! TLS whose certificates and client roots change without a restart.
+//! TLS that reloads its certificates and client roots without a restart.
 //!
-//! The whole `ServerConfig` is swapped, so a handshake sees either the old files or the new ones, never a mix.
-//! Files that cannot be used leave the old configuration in place: a bad renewal must not take the server down.
+//! The whole `ServerConfig` is swapped, so a handshake uses either the old files or the new ones, never a
+//! mix. Invalid files leave the old configuration in place: a bad renewal must not take the server down.
 
 mod fault;
 mod told;
@@ -23,7 +23,7 @@ pub(crate) use self::fault::Fault;
 use self::told::Told;
 use crate::config::{IssuerUrl, Tls};
 
-/// Why certificates cannot be used.
+/// The error for certificates that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -31,32 +31,32 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file is not the PEM that it should be.
+    /// A file does not hold the expected PEM.
     #[error("{} holds no usable PEM {what}", path.display())]
     NotPem {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         what: &'static str,
     },
-    /// The certificate and the key do not fit, or the client roots are none.
+    /// The certificate and the key do not match, or there are no valid client roots.
     #[error("the certificates in {} cannot be used", path.display())]
     Unusable {
         /// The certificate file, or the file of client roots.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// The current TLS configuration, and the files that it was made from.
+/// The current TLS configuration and its files.
 #[derive(Debug)]
 pub(crate) struct ReloadingTls {
     files: Tls,
-    /// Who clients take this port for, where it is the issuer's.
+    /// The issuer, if clients connect to this port by its host.
     issuer: Option<IssuerUrl>,
     told: Told,
     current: ArcSwap<Loaded>,
@@ -65,11 +65,11 @@ pub(crate) struct ReloadingTls {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
-    /// Tell whether the files have changed; modification times miss swapped symbolic links.
+    /// Digests to detect changed files. Modification times would miss swapped symbolic links.
     digests: Digests,
 }
 
-/// Of the certificate with its key, and of the client roots.
+/// The digests of the certificate with its key, and of the client roots.
 #[derive(Debug)]
 struct Digests {
     certificate: digest::Digest,
@@ -77,7 +77,7 @@ struct Digests {
 }
 
 impl ReloadingTls {
-    /// Reads the files. `port` is how the metrics call it; `issuer` says by which host clients connect to it.
+    /// Reads the files. `port` is the label in metrics; `issuer` names the host that clients connect to.
     pub(crate) fn load(files: &Tls, port: &'static str, issuer: Option<IssuerUrl>) -> Result<Self, TlsError> {
         let pem = Pem::read(files)?;
         let loaded = Loaded { config: build(files, &pem)?, digests: pem.digests() };
@@ -88,12 +88,12 @@ impl ReloadingTls {
         Ok(loaded)
     }
 
-    /// The configuration for the next handshake.
+    /// Returns the configuration for the next handshake.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
     }
 
-    /// Looks at the files again; true when there was a change, and it is in effect.
+    /// Reloads the files. Returns true if they have changed and are now in effect.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         let pem = Pem::read(&self.files)?;
         let (before, digests) = (self.current.load(), pem.digests());
@@ -111,9 +111,9 @@ impl ReloadingTls {
         Ok(true)
     }
 
-    /// Logs what is wrong with the certificate. It is served all the same: another certificate would not be better.
+    /// Logs the faults of the certificate. It is served anyway, because there is no better one.
     fn check(&self, pem: &Pem) {
-        // The other ports show the certificate of the issuer's port.
+        // The other ports use the certificate of the issuer's port.
         if self.issuer.is_none() {
             return;
         }
@@ -128,11 +128,11 @@ impl ReloadingTls {
         }
     }
 
-    /// Looks at the files at every interval, until dropped.
+    /// Reloads the files at every interval, until dropped.
     pub(crate) async fn watch(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(self.files.reload_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        // The first tick is at once, and the files have just been read.
+        // The first tick is immediate, and the files have just been read.
         ticks.tick().await;
         loop {
             ticks.tick().await;
@@ -140,7 +140,7 @@ impl ReloadingTls {
         }
     }
 
-    /// Reloads; the outcome goes to the log.
+    /// Reloads the files and logs the outcome.
     pub(crate) fn reload_and_report(&self) {
         let reloaded = self.reload();
         self.told.usable(reloaded.is_ok());
@@ -154,7 +154,7 @@ impl ReloadingTls {
     }
 }
 
-/// Reads the files as a server does at its start, and returns what is wrong with the certificate.
+/// Reads the files as a server does at startup, and returns the faults of the certificate.
 pub(super) fn check(
     files: &Tls,
     issuer: Option<&IssuerUrl>,
@@ -165,7 +165,7 @@ pub(super) fn check(
     Ok(fault::faults(&pem.certificate, &files.certificate, issuer, now))
 }
 
-/// The files' content.
+/// The content of the files.
 struct Pem {
     certificate: Vec<u8>,
     private_key: zeroize::Zeroizing<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! Workers: a thread and a runtime of its own each, one per core. What a connection brings stays on its core.
+//! Workers: one per core, each with its own thread and runtime. The work of a connection stays on its core.
 
 use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
@@ -23,25 +23,25 @@ use crate::{
     origin::{Forwarding, Network},
 };
 
-/// The smallest buffer for a head that hyper takes.
+/// The smallest head buffer that hyper accepts.
 const HTTP_1_BUFFER_BYTES_MIN: usize = 8 * 1024;
-/// A peer that has been silent so long is asked for a sign of life ...
+/// The time of silence after which a peer is pinged ...
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
-/// ... and must give it within this time.
+/// ... and the time within which it must answer.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How far the server is.
+/// The phase of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// Takes connections.
+    /// Accepts connections.
     Serving,
-    /// Takes none, and finishes the requests under way.
+    /// Accepts no connections, and finishes the requests in flight.
     Draining,
-    /// Does not wait for anything any more.
+    /// Waits for nothing any more.
     Stopped,
 }
 
-/// What every worker of a port serves.
+/// The configuration and services that all workers of a port share.
 #[derive(Clone, Debug)]
 pub(super) struct Port {
     pub(super) services: Services,
@@ -54,11 +54,11 @@ pub(super) struct Port {
     pub(super) http: auto::Builder<TokioExecutor>,
 }
 
-/// A worker at work.
+/// A running worker.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) desk: Desk,
-    /// Resolves once the worker's thread is about to end.
+    /// Resolves when the worker's thread is about to end.
     pub(super) done: oneshot::Receiver<()>,
 }
 
@@ -67,7 +67,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// When the system has no more threads or file descriptors.
+    /// If the system has no more threads or file descriptors.
     pub(super) fn start(number: usize, port: Port) -> io::Result<Self> {
         let mut runtime = runtime::Builder::new_current_thread();
         runtime.enable_all().on_thread_park(lateness::look).on_thread_unpark(lateness::found);
@@ -76,9 +76,9 @@ impl Worker {
         let (ended, done) = oneshot::channel();
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             runtime.block_on(port.serve(arrivals));
-            // Closes the connections that have not ended by themselves.
+            // Closes the remaining connections.
             drop(runtime);
-            // Nobody waits where the server was dropped without a shutdown.
+            // The receiver is gone if the server was dropped without a shutdown.
             let _ = ended.send(());
         })?;
         Ok(Self { desk, done })
@@ -86,7 +86,7 @@ impl Worker {
 }
 
 impl Port {
-    /// A port that believes nobody about where a connection comes from.
+    /// Creates a port that trusts no proxy.
     pub(super) fn new(
         services: Services,
         tls: Option<Arc<ReloadingTls>>,
@@ -98,7 +98,7 @@ impl Port {
         Self { services, tls, limits, shares, places, forwarding, phase, http }
     }
 
-    /// The same behind proxies that are believed.
+    /// Returns the same port behind trusted proxies.
     pub(super) fn behind(self, proxies: &[Network], forwarding: Arc<Forwarding>) -> Self {
         Self { places: self.places.behind(proxies, Arc::clone(&forwarding)), forwarding, ..self }
     }
@@ -131,14 +131,14 @@ impl Port {
     }
 }
 
-/// HTTP/1.1 and HTTP/2, each within the limits. What is not set here has a bound by default that is not worth a setting:
-/// 100 header fields in HTTP/1.1, streams that the peer resets.
+/// Builds the HTTP/1.1 and HTTP/2 server with its limits. The rest has sufficient defaults: 100 header fields
+/// in HTTP/1.1, streams that the peer resets.
 fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        // The connection has a limit for each of the two; with this one hyper lets it notice that a request has ended.
+        // The connection enforces both limits; this setting makes hyper notice the end of a request.
         .header_read_timeout(limits.http1_idle_timeout + limits.request_timeout)
         .max_buf_size(header_bytes.max(HTTP_1_BUFFER_BYTES_MIN));
     http.http2()
@@ -150,8 +150,8 @@ fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     http
 }
 
-/// Waits until the server is that far.
+/// Waits until the server reaches the phase.
 pub(super) async fn reached(mut phase: watch::Receiver<Phase>, wanted: Phase) {
-    // The sender is gone only when the server is.
+    // The sender is dropped only with the server.
     let _ = phase.wait_for(|phase| *phase >= wanted).await;
 }

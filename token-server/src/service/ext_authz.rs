@@ -1,9 +1,9 @@
-//! `envoy.service.auth.v3.Authorization`: a proxy's question about a request, answered by the layer that guards tonic
-//! services, so with its verdict and in its words: for servers in languages that have no layer of ours.
+//! `envoy.service.auth.v3.Authorization`: a proxy asks about a request, for servers in languages without a
+//! layer of this project. The layer that guards tonic services decides, so verdict and wording are the same.
 //!
-//! The question becomes the request that it is about, the request goes through the layer, and what comes out of it
-//! becomes the answer. Every answer is a decision: an RPC that fails would let the request through wherever the proxy
-//! is told to let failures pass (`failure_mode_allow`).
+//! The question is converted into the request that it describes. That request passes through the layer, and
+//! the result becomes the answer. Every answer is a decision: a failed RPC would admit the request if the
+//! proxy lets failures pass (`failure_mode_allow`).
 
 mod answer;
 mod question;
@@ -31,13 +31,14 @@ use crate::{
 };
 use question::Question;
 
-/// The head of a request, and whatever of the body the filter is told to send along.
+/// The longest message, in bytes: a request's head, and as much of its body as the filter is configured to
+/// send.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// In the audit stream.
+/// The operation's name in the audit stream.
 const OPERATION: &str = "authorize_call";
 
-/// The service, ready to be added to a router; `layer` decides, and `audited` decisions are written down.
+/// Returns the service, ready for a router. `layer` decides, and `audited` decisions are audited.
 #[must_use]
 pub fn server<L>(
     layer: &L,
@@ -59,7 +60,7 @@ pub struct ExtAuthz<G> {
 }
 
 impl<G> ExtAuthz<G> {
-    /// `gate`: [`Admission`] behind a layer.
+    /// Creates the service. `gate` is [`Admission`] behind a layer.
     #[must_use]
     pub fn new(gate: G, audited: AuditedDecisions) -> Self {
         Self { gate, audited }
@@ -77,7 +78,7 @@ where
     async fn check(&self, request: tonic::Request<CheckRequest>) -> Result<tonic::Response<CheckResponse>, Status> {
         let (_, extensions, check) = request.into_parts();
         let Question { request, claimed } = Question::of(check);
-        // The peer is the proxy; the request ID is that of the request which it asks about.
+        // The peer is the proxy; the request ID is that of the described request.
         let origin = Origin::of(request.headers(), &extensions);
         let path = request.uri().path().to_owned();
         let on_record = Guarded { origin: &origin, operation: OPERATION, resource: Some(&path) };
@@ -96,7 +97,7 @@ where
                     Some(refusal) => on_record.denied(refusal),
                     None => on_record.refused("failed", (ErrorReason::Internal.as_reason(), None), None),
                 }
-                // The layer's own answers are whole when they are made.
+                // The layer's own responses are complete when they are made.
                 answer::denied(&head, &body.collect().await.map(|body| body.to_bytes()).unwrap_or_default())
             }
         };
@@ -104,11 +105,12 @@ where
     }
 }
 
-/// What a layer guards here: it says that it was reached, and by whom.
+/// The service that the layer guards here. It reports that it was reached, and by which caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission;
 
-/// In the extensions of an answer that came from [`Admission`] alone; without a caller where the method is open.
+/// The mark of a response that [`Admission`] made, in its extensions. There is no caller if the method is
+/// open.
 #[derive(Clone)]
 struct Admitted(Option<Caller>);
 

@@ -1,4 +1,4 @@
-//! `m2m.admin.v1.KeyService`: decodes, hands over to [`crate::admin`], encodes.
+//! `m2m.admin.v1.KeyService`: decodes, calls [`crate::admin`], encodes.
 
 use token_proto::admin::v1::{self, key_service_server};
 use tonic::{Request, Response, Status};
@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 use super::{MESSAGE_BYTES_MAX, operator, status, token::echo, trust::encode};
 use crate::admin::KeyAdmin;
 
-/// The service, ready to be added to a router behind this project's own layer.
+/// Returns the service, ready for a router behind this project's own layer.
 #[must_use]
 pub fn server(admin: KeyAdmin) -> key_service_server::KeyServiceServer<KeyService> {
     key_service_server::KeyServiceServer::new(KeyService { admin }).max_decoding_message_size(MESSAGE_BYTES_MAX)

@@ -1,7 +1,8 @@
 //! [`IssueError`] → gRPC status. The only place in this crate that builds a `tonic::Status`.
 //!
-//! Code, stable reason (`google.rpc.ErrorInfo`), the request ID that leads to the log, and where it helps
-//! `RetryInfo`; a failed client authentication carries the same challenge as over HTTP (RFC 6749 section 5.2).
+//! A status carries a code, a stable reason (`google.rpc.ErrorInfo`), the request ID for the log, and
+//! `RetryInfo` if it helps. A failed client authentication carries the same challenge as over HTTP (RFC 6749
+//! section 5.2).
 
 mod admin;
 
@@ -20,7 +21,8 @@ use crate::{
 
 pub(super) use admin::of_admin_error;
 
-/// The status of a refused request. `challenge` is the `www-authenticate` of a failed client authentication.
+/// The status of a rejected request. `challenge` is the `www-authenticate` value of a failed client
+/// authentication.
 #[must_use]
 pub fn of_issue_error(error: &IssueError, origin: &Origin, challenge: &HeaderValue) -> Status {
     let mut status = with_reason(code(error), error.reason(), &error.to_string(), origin, error.retry_after());
@@ -58,10 +60,10 @@ fn named(origin: &Origin) -> MetadataMap {
     MetadataMap::from_headers(headers)
 }
 
-/// The status of a bearer token that is not good enough, in the layers' words.
+/// The status of an invalid bearer token, in the layers' words.
 pub(super) fn of_bearer(answer: Answer, origin: &Origin) -> Status {
     let mut status = answer.into_status();
-    // An ID is visible ASCII, so it always is a value.
+    // An ID is visible ASCII, so it is always a valid value.
     if let Ok(id) = origin.request_id().as_str().parse() {
         status.metadata_mut().insert("x-request-id", id);
     }
@@ -74,10 +76,10 @@ pub fn not_offered() -> Status {
     Status::unimplemented("This issuer does not offer the method.")
 }
 
-/// The status of a request beyond what the server does at once.
+/// The status of a request above the limit of concurrent requests.
 ///
-/// Given many times over, by a server that has no time: what is the same in all of them is made once. Two Protobuf messages
-/// one after the other are one message, here with the details of both.
+/// An overloaded server returns it many times, so the constant part is built once. Two concatenated Protobuf
+/// messages are one message, here with the details of both.
 #[must_use]
 pub fn overloaded(origin: &Origin) -> Status {
     static SAME: LazyLock<Status> = LazyLock::new(|| {
@@ -98,7 +100,7 @@ pub fn too_slow(origin: &Origin) -> Status {
     with_reason(Code::DeadlineExceeded, ErrorReason::InvalidRequest, TOO_SLOW, origin, None)
 }
 
-/// The status of a message that never reached a handler, because it cannot be read.
+/// The status of an unreadable message, which never reached a handler.
 #[must_use]
 pub fn unreadable_message(origin: &Origin) -> Status {
     const SENTENCE: &str = "The message is not the Protobuf that the method takes, is framed wrongly, or is too long.";

@@ -3,7 +3,7 @@
 use prost_types::{ListValue, Struct, Value as Wire, value::Kind};
 use serde_json::{Map, Value};
 
-/// An object, as Protobuf holds one: every number is a double there.
+/// Converts an object. Every number becomes a double.
 pub(super) fn of(object: Map<String, Value>) -> Struct {
     Struct { fields: object.into_iter().map(|(name, member)| (name, value(member))).collect() }
 }

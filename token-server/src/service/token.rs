@@ -15,10 +15,10 @@ use crate::{
     origin::{Origin, REQUEST_ID},
 };
 
-/// `token_type` of RFC 6750.
+/// The `token_type` of RFC 6750.
 const BEARER: &str = "Bearer";
 
-/// The service, ready to be added to a router.
+/// Returns the service, ready for a router.
 #[must_use]
 pub fn server(issuer: Arc<Issuer>) -> token_service_server::TokenServiceServer<TokenService> {
     let challenge = basic::challenge(&issuer.metadata().issuer);
@@ -26,7 +26,7 @@ pub fn server(issuer: Arc<Issuer>) -> token_service_server::TokenServiceServer<T
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-/// Decodes, asks the issuer, encodes.
+/// Decodes a request, calls the issuer, and encodes the response.
 #[derive(Debug)]
 pub struct TokenService {
     issuer: Arc<Issuer>,
@@ -35,8 +35,8 @@ pub struct TokenService {
 
 #[tonic::async_trait]
 impl token_service_server::TokenService for TokenService {
-    /// What `async` would be written as. What it is called with would be part of the future then, and make it several
-    /// times as long, which is copied and put on the heap for each token.
+    /// Hand-desugared `async fn`. An `async fn` would keep the request in its future and make it several
+    /// times larger. That future is moved and boxed for every token.
     fn issue_token<'s, 'f>(
         &'s self,
         request: Request<v1::IssueTokenRequest>,
@@ -117,7 +117,7 @@ impl token_service_server::TokenService for TokenService {
     }
 }
 
-/// Where it comes from, its metadata, and the message.
+/// Returns the origin, the metadata and the message.
 fn split<T>(request: Request<T>) -> (Origin, HeaderMap, T) {
     let (metadata, extensions, message) = request.into_parts();
     let headers = metadata.into_headers();
@@ -138,7 +138,7 @@ fn encode(token: IssuedToken) -> v1::Token {
     }
 }
 
-/// An answer that names its request.
+/// Returns a response with the ID of its request.
 pub(super) fn echo<T>(message: T, origin: &Origin) -> Response<T> {
     let headers = http::HeaderMap::from_iter([(REQUEST_ID, origin.request_id().header_value())]);
     Response::from_parts(tonic::metadata::MetadataMap::from_headers(headers), message, tonic::Extensions::default())

@@ -1,4 +1,4 @@
-//! `m2m.token.v1.TrustService`: what verifiers need, asked for or pushed.
+//! `m2m.token.v1.TrustService`: the data that verifiers need, on request or pushed.
 
 pub(super) mod encode;
 mod state;
@@ -12,14 +12,14 @@ use tonic::{Request, Response, Status};
 use super::{MESSAGE_BYTES_MAX, token::echo};
 use crate::{issuer::Issuer, origin::Origin};
 
-/// The service, ready to be added to a router.
+/// Returns the service, ready for a router.
 #[must_use]
 pub fn server(issuer: Arc<Issuer>) -> trust_service_server::TrustServiceServer<TrustService> {
     trust_service_server::TrustServiceServer::new(TrustService { issuer, latest: Arc::default() })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-/// Answers from the key ring; nothing is asked of the store.
+/// Answers from the key ring, without the store.
 pub struct TrustService {
     issuer: Arc<Issuer>,
     latest: Arc<state::Latest>,

@@ -1,5 +1,5 @@
-//! What is wrong with a certificate that the server shows: clients reject the connection, and the server sees no more
-//! than handshakes that break off.
+//! Faults of the server's certificate. With one, clients reject the connection, and the server sees only
+//! failed handshakes.
 
 use std::{
     fmt,
@@ -16,19 +16,21 @@ use crate::config::IssuerUrl;
 
 /// The longest time before its end in which a certificate is reported.
 const SOON_MAX: Duration = Duration::from_secs(14 * 86_400);
-/// The part of its lifetime in which a certificate is reported, so that one of an hour is not reported all the time.
+/// The fraction of its lifetime in which a certificate is reported. A certificate of one hour is thus not
+/// always reported.
 const SOON_PART: u32 = 10;
 
-/// What is wrong with a certificate.
+/// A fault of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is not valid for the host of the issuer (RFC 9525 section 6). A proxy in front may show clients another one.
+    /// It is not valid for the host of the issuer (RFC 9525 section 6). A proxy in front may present another
+    /// one to clients.
     OtherHost { file: PathBuf, host: String, error: String },
     /// It has ended (RFC 5280 section 4.1.2.5).
     Expired { file: PathBuf, end: SystemTime },
-    /// It has not begun.
+    /// It is not valid yet.
     NotYetValid { file: PathBuf, begin: SystemTime },
-    /// It ends soon.
+    /// It expires soon.
     EndsSoon { file: PathBuf, end: SystemTime },
 }
 
@@ -61,7 +63,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The faults of a chain in PEM, the leaf first.
+/// Returns the faults of a PEM chain, the leaf first.
 pub(super) fn faults(chain: &[u8], file: &Path, issuer: Option<&IssuerUrl>, now: SystemTime) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut certificates = CertificateDer::pem_slice_iter(chain).flatten().peekable();
@@ -71,7 +73,7 @@ pub(super) fn faults(chain: &[u8], file: &Path, issuer: Option<&IssuerUrl>, now:
         let (host, error) = (host.to_string(), error.to_string());
         faults.push(Fault::OtherHost { file: file.to_owned(), host, error });
     }
-    // One line for the chain: what ends first ends it.
+    // One line for the chain: it expires with its first certificate.
     let times = certificates.filter_map(|certificate| times(&certificate));
     let (begins, ends): (Vec<_>, Vec<_>) = times.unzip();
     let (Some(begin), Some(end)) = (begins.into_iter().max(), ends.into_iter().min()) else { return faults };
@@ -87,11 +89,11 @@ pub(super) fn faults(chain: &[u8], file: &Path, issuer: Option<&IssuerUrl>, now:
     faults
 }
 
-/// Begin and end; `None` for a certificate that cannot be read, which is reported elsewhere.
+/// Returns the begin and end, or `None` for an unreadable certificate, which is reported elsewhere.
 fn times(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let time = |seconds: i64| {
-        // Years beyond 9999 have no text form.
+        // Years after 9999 have no text form.
         let seconds = u64::try_from(seconds).unwrap_or(0).min(253_402_300_799);
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     };

@@ -1,12 +1,12 @@
-//! What the metrics tell of a port's TLS files: when the certificates end (RFC 5280 section 4.1.2.5), and whether files
-//! that were put in their place could be used.
+//! The metrics of a port's TLS files: expiry of the certificates (RFC 5280 section 4.1.2.5), and validity of
+//! new files.
 
 use metrics::{counter, gauge};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::Pem;
 
-/// One port's part of the metrics.
+/// The metrics of one port.
 #[derive(Debug)]
 pub(super) struct Told {
     port: &'static str,
@@ -22,7 +22,7 @@ impl Told {
         told
     }
 
-    /// New handshakes see these.
+    /// Reports the files that new handshakes use.
     pub(super) fn in_use(&self, pem: &Pem) {
         if let Some(ends) = first_end(&pem.certificate) {
             gauge!("token_server_tls_certificate_not_after_timestamp_seconds", "port" => self.port).set(ends as f64);
@@ -35,13 +35,13 @@ impl Told {
         gauge!("token_server_tls_client_ca_certificates", "port" => self.port).set(roots as f64);
     }
 
-    /// Which files were new.
+    /// Reports the files that changed.
     pub(super) fn changed(&self, certificate: bool, client_ca: bool) {
         self.reloads("certificate", "changed", u64::from(certificate));
         self.reloads("client_ca", "changed", u64::from(client_ca));
     }
 
-    /// Whether what is on disk could be used when it was last looked at.
+    /// Reports if the files were valid at the last reload.
     pub(super) fn usable(&self, usable: bool) {
         gauge!("token_server_tls_files_usable", "port" => self.port).set(f64::from(usable));
         self.reloads("any", "unusable", u64::from(!usable));
@@ -53,7 +53,8 @@ impl Told {
     }
 }
 
-/// When the first of the certificates ends, in seconds since 1970: a chain is as good as the shortest of it.
+/// Returns the time when the first of the certificates expires, in seconds since 1970. A chain is valid no
+/// longer than that.
 fn first_end(pem: &[u8]) -> Option<i64> {
     let ends = CertificateDer::pem_slice_iter(pem).flatten().filter_map(|der| {
         let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;

@@ -1,5 +1,5 @@
-//! What came out of the layer → what the proxy does: let through, with header fields that say who calls; or answer in
-//! the layer's words.
+//! The layer's response → the proxy's action: admit with header fields that name the caller, or answer in the
+//! layer's words.
 
 use std::{fmt::Write as _, time::UNIX_EPOCH};
 
@@ -14,14 +14,14 @@ use crate::envoy::{
     r#type::v3::HttpStatus,
 };
 
-/// What every header field begins with that says who calls.
+/// The prefix of every header field that describes the caller.
 pub(super) const PREFIX: &str = "x-token-";
 
-/// Lets the request through. `claimed` are header fields of the client's that begin with [`PREFIX`]: they go, so that
-/// the server behind the proxy may believe those that arrive.
+/// Admits the request. `claimed` are the client's own header fields that begin with [`PREFIX`]. They are
+/// removed, so that the server behind the proxy can trust those that arrive.
 pub(super) fn admitted(caller: Option<&Caller>, claimed: &[String]) -> CheckResponse {
     let fields = caller.map(fields).unwrap_or_default();
-    // A proxy removes after it has set, so what is set is not among what is removed.
+    // A proxy removes after it sets, so fields that are set are not removed.
     let is_set = |name: &String| fields.iter().any(|(set, _)| name.eq_ignore_ascii_case(set));
     let headers_to_remove = claimed.iter().filter(|name| !is_set(name)).cloned().collect();
     let headers = fields.into_iter().map(|(name, value)| field(name, value)).collect();
@@ -29,7 +29,7 @@ pub(super) fn admitted(caller: Option<&Caller>, claimed: &[String]) -> CheckResp
     CheckResponse { status: Some(status(Code::Ok)), http_response: Some(HttpResponse::OkResponse(ok)) }
 }
 
-/// Who calls. Each value in visible ASCII; other bytes, and `%`, percent-encoded as in a URL.
+/// Describes the caller. Each value is visible ASCII; other bytes, and `%`, are percent-encoded as in a URL.
 fn fields(caller: &Caller) -> Vec<(&'static str, String)> {
     let scopes: Vec<String> = caller.scopes().map(encoded).collect();
     let expires = caller.expires_at().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -58,8 +58,8 @@ fn encoded(text: &str) -> String {
 
 /// Answers in place of the server behind the proxy.
 ///
-/// To a gRPC request a proxy gives an answer of trailers alone: status 200, and the header fields of this one, among
-/// them `grpc-status`. It would put the body into `grpc-message`, which is here already.
+/// A proxy answers a gRPC request with trailers only: status 200, and these header fields, among them
+/// `grpc-status`. It would copy the body into `grpc-message`, which is already set.
 pub(super) fn denied(head: &Parts, body: &[u8]) -> CheckResponse {
     let grpc = head.headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()));
     let code = grpc.unwrap_or_else(|| grpc_code(head.status));
@@ -69,13 +69,13 @@ pub(super) fn denied(head: &Parts, body: &[u8]) -> CheckResponse {
         headers: answered(&head.headers, grpc.is_some()),
         body: String::from_utf8_lossy(body).into_owned(),
     };
-    // OK would let the request through.
+    // OK would admit the request.
     let code = if code == Code::Ok { Code::Internal } else { code };
     CheckResponse { status: Some(status(code)), http_response: Some(HttpResponse::DeniedResponse(denied)) }
 }
 
 fn answered(headers: &HeaderMap, grpc: bool) -> Vec<HeaderValueOption> {
-    // The content type of gRPC is the proxy's to say: it may be gRPC-Web.
+    // The proxy sets the content type of gRPC, which may be gRPC-Web.
     let told = headers.iter().filter(|(name, _)| !(grpc && *name == CONTENT_TYPE));
     told.filter_map(|(name, value)| Some(field(name.as_str(), value.to_str().ok()?.to_owned()))).collect()
 }
@@ -91,7 +91,7 @@ fn status(code: Code) -> pb::Status {
     pb::Status { code: code.into(), ..pb::Status::default() }
 }
 
-/// The HTTP status that proxies and gRPC clients take for `code`.
+/// Returns the HTTP status that proxies and gRPC clients map to `code`.
 fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -114,7 +114,7 @@ fn http_status(code: Code) -> StatusCode {
     }
 }
 
-/// The other way round.
+/// Returns the gRPC code for an HTTP status.
 fn grpc_code(status: StatusCode) -> Code {
     match status {
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,

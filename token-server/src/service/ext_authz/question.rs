@@ -1,4 +1,4 @@
-//! What a proxy asks about → the request, as far as the layer looks at it.
+//! A proxy's question → the request that it describes, as far as the layer reads it.
 
 use axum::body::Body;
 use http::{
@@ -13,10 +13,10 @@ use crate::{
     origin::REQUEST_ID,
 };
 
-/// The request that is asked about.
+/// The request that the proxy asks about.
 pub(super) struct Question {
     pub(super) request: Request<Body>,
-    /// Header fields that only this service may set, and that the client sent itself.
+    /// Header fields that only this service may set, but that the client sent.
     pub(super) claimed: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Question {
     }
 }
 
-/// Every field, by name and value. A proxy fills one of the two.
+/// Returns every field by name and value. A proxy fills one of the two.
 fn fields(http: &HttpRequest) -> Vec<(&str, &[u8])> {
     match &http.header_map {
         Some(map) => map
@@ -57,18 +57,19 @@ fn fields(http: &HttpRequest) -> Vec<(&str, &[u8])> {
     }
 }
 
-/// A value that cannot be one counts all the same: dropped, it would leave a second `authorization` alone.
+/// Converts a value. An invalid one is replaced, not dropped: a second `authorization` would then stand
+/// alone.
 fn readable(value: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(value).unwrap_or(const { HeaderValue::from_static("Bearer") })
 }
 
-/// Some servers take `_` for `-`.
+/// Returns true if only this service may set the field. Some servers treat `_` as `-`.
 fn is_claimed(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
     name.starts_with(PREFIX) && HeaderName::from_bytes(name.as_bytes()).is_ok()
 }
 
-/// The path byte for byte, or `/`, which has no policy: whatever reads it in another way is not asked.
+/// Returns the path byte for byte. If a parser would read it differently, returns `/`, which has no policy.
 fn uri(target: &str) -> Uri {
     let path = target.split_once('?').map_or(target, |(path, _query)| path);
     match PathAndQuery::try_from(path) {

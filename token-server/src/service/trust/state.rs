@@ -1,4 +1,4 @@
-//! What verifiers must know at one moment, and what turns one moment into the next.
+//! The data that verifiers need at one moment, and the deltas between moments.
 
 use std::{
     collections::BTreeMap,
@@ -17,13 +17,13 @@ use crate::{
     store::{Revocation, RevocationTarget},
 };
 
-/// Keys and revocations of one moment. Computed once for all watchers.
+/// The keys and revocations of one moment. Computed once for all watchers.
 pub(super) struct State {
     keys: Arc<PublishedKeys>,
     revoked: Revoked,
     wire_keys: BTreeMap<String, v1::Key>,
     version: String,
-    /// From the state before, which nearly every watcher holds.
+    /// The delta from the previous state, which nearly every watcher has.
     step: Option<Step>,
 }
 
@@ -37,7 +37,7 @@ struct Step {
 pub(super) struct Latest(Mutex<Option<Arc<State>>>);
 
 impl Latest {
-    /// The state that these add up to.
+    /// Returns the state of these keys and revocations.
     pub(super) fn state(&self, keys: Arc<PublishedKeys>, revoked: Revoked) -> Arc<State> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = latest.as_ref().filter(|state| state.is_of(&keys, &revoked)) {
@@ -62,7 +62,8 @@ impl State {
         Arc::ptr_eq(&self.keys, keys) && Arc::ptr_eq(&self.revoked, revoked)
     }
 
-    /// Names the state; it follows from keys and revocations alone, so a watcher may resume at another replica.
+    /// Returns the version of the state. It depends on keys and revocations alone, so a watcher may resume at
+    /// another replica.
     pub(super) fn version(&self) -> &str {
         &self.version
     }
@@ -80,7 +81,7 @@ impl State {
         v1::WatchTrustResponse { version: self.version.clone(), ..v1::WatchTrustResponse::default() }
     }
 
-    /// What turns `before` into this.
+    /// Returns the delta from `before` to this state.
     pub(super) fn delta(&self, before: &Self) -> v1::WatchTrustResponse {
         match &self.step {
             Some(step) if step.from == before.version => step.delta.clone(),
@@ -91,7 +92,7 @@ impl State {
     fn compared_to(&self, before: &Self) -> v1::WatchTrustResponse {
         let changed = self.wire_keys.iter().filter(|(id, key)| before.wire_keys.get(*id) != Some(key));
         let removed = before.wire_keys.keys().filter(|id| !self.wire_keys.contains_key(*id));
-        // What is gone from the list has expired: verifiers forget it by themselves.
+        // A revocation that left the list has expired: verifiers drop it by themselves.
         let is_new =
             |(target, revocation): &(&RevocationTarget, &Revocation)| before.revoked.get(*target) != Some(*revocation);
         v1::WatchTrustResponse {

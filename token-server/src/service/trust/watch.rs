@@ -1,4 +1,4 @@
-//! Trust as a stream: a snapshot, then what changes, and heartbeats between.
+//! Trust as a stream: a snapshot, then deltas, with heartbeats in between.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -13,13 +13,13 @@ use tonic::Status;
 use super::state::{Latest, State};
 use crate::{issuer::Issuer, key::PublishedKeys, revocation::Revoked};
 
-/// Between heartbeats: a verifier that hears nothing for a few of these reconnects.
+/// The interval between heartbeats. A verifier that misses a few of them reconnects.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// What a watcher receives.
+/// The stream that a watcher receives.
 pub(super) type TrustStream = Pin<Box<dyn Stream<Item = Result<v1::WatchTrustResponse, Status>> + Send>>;
 
-/// Begins with a snapshot, unless the watcher holds the present state already.
+/// Returns a stream that begins with a snapshot, unless the watcher already has the current state.
 pub(super) fn stream(issuer: Arc<Issuer>, latest: Arc<Latest>, since_version: &str) -> TrustStream {
     let (mut keys, mut revoked) = (issuer.keys().subscribe(), issuer.revocations().subscribe());
     let sent = latest.state(keys.borrow_and_update().clone(), revoked.borrow_and_update().clone());
@@ -40,14 +40,14 @@ struct Watcher {
     closing: watch::Receiver<bool>,
     keys: watch::Receiver<Arc<PublishedKeys>>,
     revoked: watch::Receiver<Revoked>,
-    /// What the watcher has once it has received what was sent.
+    /// The state that the watcher has after the last message.
     sent: Arc<State>,
     heartbeat: Interval,
     first: Option<v1::WatchTrustResponse>,
 }
 
 impl Watcher {
-    /// The next message; `None` once the server drains.
+    /// Returns the next message, or `None` once the server drains.
     async fn next(&mut self) -> Option<v1::WatchTrustResponse> {
         let mut message = match self.first.take() {
             Some(first) => first,
