@@ -1,34 +1,34 @@
-//! Client side: every call carries the token that the called method demands.
+//! The client side: every call carries the token that its method demands.
 //!
 //! | stage | module |
 //! |---|---|
-//! | policy of the called service → what to ask for | `demand` |
+//! | policy of the called service → token requests | `demand` |
 //! | one token for each request, shared | `routes`, `tokens`, [`crate::refresh`] |
-//! | what a call carries | `calls` |
+//! | the token of each call | `calls` |
 //! | token → header → call → (refused: one new token, one more call) | `service` |
-//! | what may be sent twice, and when | `replay`, `deadline` |
+//! | replays and deadlines | `replay`, `deadline` |
 //! | a stream that ends with its token | `watched` |
 //! | the caller whom the program serves | `on_behalf` |
-//! | no token: what the call is told | `answer` |
+//! | the answer to a call without a token | `answer` |
 //!
-//! # What is asked for
+//! # Audience and scopes
 //!
-//! By default each method by itself: a token for the audience of its service, with the scopes that the method
-//! demands, and no more. A token that leaks from a read cannot write; a scope that the issuer does not grant
-//! costs the methods that demand it and no others. Methods that demand the same share a token. A program that
-//! would rather have one token for each audience names the methods that it calls: [`TokenLayer::sharing`].
-//! A single call asks for something else by a [`TokenRequest`] in its extensions. Public methods, and methods
-//! that the policy does not know, get no token.
+//! By default each method has its own request: the audience of its service, and the scopes that the method
+//! demands. So a token that leaks from a read cannot write. A scope that the issuer does not grant affects
+//! only the methods that demand it. Methods with equal demands share a token. To have one token for each
+//! audience, name the methods that the program calls: [`TokenLayer::sharing`]. A [`TokenRequest`] in the
+//! extensions of a call overrides the request. Public methods, and methods that the policy does not know, get
+//! no token.
 //!
 //! # Metrics
 //!
-//! | name | what |
+//! | name | meaning |
 //! |---|---|
 //! | `token_client_fetches_total{outcome}` | requests for tokens: `ok`, `unavailable`, `refused` |
-//! | `token_client_replays_total` | calls that were made again with a new token |
-//! | `token_client_clock_skew_seconds` | how far the issuer's clock is ahead |
+//! | `token_client_replays_total` | calls that were sent again with a new token |
+//! | `token_client_clock_skew_seconds` | the lead of the issuer's clock |
 //!
-//! Traces: a span `obtain token`, which goes on at the issuer where [`crate::trace_context`] is told how.
+//! Traces: a span `obtain token`, which the issuer continues if [`crate::trace_context`] is set.
 
 mod answer;
 mod calls;
@@ -70,10 +70,10 @@ pub use service::Attach;
 use tokens::Tokens;
 pub use watched::Watched;
 
-/// The longest that a call without a deadline waits for a token.
+/// The longest wait of a call without a deadline for a token.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// A tower layer around a tonic channel: obtains tokens, attaches them, renews them in the background.
+/// A tower layer around a tonic channel: obtains tokens, attaches them, and renews them in the background.
 ///
 /// ```no_run
 /// use token_interceptor::{attach::TokenLayer, http_client::grpc_endpoint, source::{ClientCredentials, IssuerBuilder}};
@@ -87,21 +87,22 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// # Ok(()) }
 /// ```
 ///
-/// Clones, and all that is made from them, share their tokens.
+/// Clones, and channels made from them, share their tokens.
 ///
 /// # Where tokens go
 ///
-/// A token is sent only over TLS or to this machine. The proof belongs to one channel:
-/// [`TokenLayer::connect_lazy`] and [`TokenLayer::balance_list`] check the endpoints that they connect to, and
-/// [`TokenLayer::to`] wraps one channel of the program's own. [`TokenLayer::any_destination`] gives up the check. A
-/// request that names its own scheme may be refused for it, and is never sent because of it.
+/// A token is sent only over TLS or to this machine. This is checked for each channel.
+/// [`TokenLayer::connect_lazy`] and [`TokenLayer::balance_list`] check the endpoints that they connect to.
+/// [`TokenLayer::to`] checks the URI of a channel of the program's own. [`TokenLayer::any_destination`] skips
+/// the check. A request may name a scheme of its own, which can only forbid the call.
 ///
-/// # Authorization that a call brings
+/// # Calls with an `authorization` header
 ///
-/// A call that has an `authorization` header keeps it, with two exceptions. The token of the caller whom the program
-/// serves is never passed on: it is replaced by the call's own token, or removed where the method needs none. Any other
-/// header fails the call where it may have been passed on by mistake: on behalf of callers, and where the request's
-/// extensions hold a [`Caller`](crate::caller::Caller). See [`TokenLayer::keep_authorization`].
+/// A call that has an `authorization` header keeps it, with two exceptions. The token of the caller whom the
+/// program serves is never passed on: it is replaced by the call's own token, or removed if the method needs
+/// none. Any other header fails the call if it may have been passed on by mistake. That is so on behalf of
+/// callers, and if the request's extensions hold a [`Caller`](crate::caller::Caller). See
+/// [`TokenLayer::keep_authorization`].
 #[derive(Clone)]
 pub struct TokenLayer {
     tokens: Arc<Tokens>,
@@ -112,7 +113,7 @@ pub struct TokenLayer {
 }
 
 impl TokenLayer {
-    /// A layer that takes its tokens from `source`.
+    /// Creates a layer that takes its tokens from `source`.
     pub fn new(source: impl TokenSource) -> Self {
         Self {
             tokens: Arc::new(Tokens::new(Arc::new(source), SystemClock::shared())),
@@ -123,90 +124,90 @@ impl TokenLayer {
         }
     }
 
-    /// Asks for what the methods of this table demand: the one that `include_policy!` brings in. May be called
-    /// for several tables.
+    /// Adds the demands of this table's methods, which `include_policy!` includes. Call it for several
+    /// tables.
     #[must_use]
     pub fn policy(mut self, table: &[MethodPolicy]) -> Self {
         self.demands.of_policy(table);
         self.resolved()
     }
 
-    /// The methods that are named share one token for each audience, with the scopes that they demand together.
-    /// A path as in the policy, `/package.Service/Method`, or the beginning of one and a `*`.
+    /// Makes the named methods share one token for each audience, with the scopes that they demand together.
+    /// A name is a path of the policy, `/package.Service/Method`, or a prefix and a `*`.
     ///
     /// # Errors
     ///
-    /// When a name fits no method of the policy that demands a token.
+    /// When a name matches no method of the policy that demands a token.
     pub fn sharing(mut self, methods: &[&str]) -> Result<Self, UnknownMethod> {
         self.demands.share(methods)?;
         Ok(self.resolved())
     }
 
-    /// Calls of these methods are never sent twice, named as in [`TokenLayer::sharing`]. By default a unary call is sent
-    /// once more, with a new token, when the callee's layer says that it refused the old one and ran no handler.
+    /// Forbids that calls of these methods are sent twice, named as in [`TokenLayer::sharing`]. By default a
+    /// unary call is sent once more, with a new token, if the callee's layer marks that it refused the old
+    /// one and ran no handler.
     ///
     /// # Errors
     ///
-    /// When a name fits no method of the policy that demands a token.
+    /// When a name matches no method of the policy that demands a token.
     pub fn never_replay(mut self, methods: &[&str]) -> Result<Self, UnknownMethod> {
         self.demands.never_replay(methods)?;
         Ok(self.resolved())
     }
 
-    /// For services without annotations: calls to methods that no policy table knows carry this token.
+    /// Sets the token for calls to methods that no policy table knows: for services without annotations.
     #[must_use]
     pub fn every_call(mut self, request: TokenRequest) -> Self {
         self.every_call = Some(request);
         self.resolved()
     }
 
-    /// Another clock than the machine's.
+    /// Replaces the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.tokens = Arc::new(self.tokens.with_clock(clock));
         self.resolved()
     }
 
-    /// Memory, in bytes, for the tokens of single calls: those on behalf of callers, and those that a call asks for by
-    /// its own [`TokenRequest`]. A caller takes some 4 KiB and twice the length of their token. The least used are
-    /// evicted, and exchanged again when they are needed. Default: 64 MiB, some 10,000 callers.
+    /// Bounds the memory, in bytes, for the tokens of single calls: those on behalf of callers, and those of
+    /// a call's own [`TokenRequest`]. A caller takes some 4 KiB and twice the length of its token. The least
+    /// used are evicted, and exchanged again on demand. Default: 64 MiB, some 10,000 callers.
     #[must_use]
     pub fn caller_tokens_bytes_max(mut self, bytes_max: u64) -> Self {
         self.tokens = Arc::new(self.tokens.with_occasional_bytes_max(bytes_max));
         self.resolved()
     }
 
-    /// The longest that a call waits for a token when there is none, its own deadline aside. Default: 10 s.
+    /// Sets the longest wait of a call for a token, besides its own deadline. Default: 10 s.
     #[must_use]
     pub fn wait_max(mut self, wait_max: Duration) -> Self {
-        // Bounded, so that no clock overflows.
+        // Bounded, so that clock arithmetic does not overflow.
         self.choices.wait_max = wait_max.min(Duration::from_secs(24 * 60 * 60));
         self
     }
 
-    /// Calls on behalf of the caller whom the program serves: each call that needs a token gets one in exchange for the
-    /// caller's (RFC 8693), so the source must be one that exchanges, such as
-    /// [`TokenExchange`](crate::source::TokenExchange). The caller is the
-    /// [`Caller`](crate::caller::Caller) in the extensions of the
-    /// outgoing request, or else the one that [`CarryCallerLayer`] carries.
+    /// Calls on behalf of the caller whom the program serves. A call that needs a token gets one in exchange
+    /// for the caller's (RFC 8693). So the source must exchange tokens, such as
+    /// [`TokenExchange`](crate::source::TokenExchange). The caller is the [`Caller`](crate::caller::Caller)
+    /// in the extensions of the outgoing request, or else the one that [`CarryCallerLayer`] carries.
     ///
-    /// Without a caller such a call fails: with the program's own token, a caller could do through it what they
-    /// may not do themselves.
+    /// Without a caller, such a call fails. If it used the program's own token, callers could act with the
+    /// program's rights.
     #[must_use]
     pub fn on_behalf_of_caller(mut self) -> Self {
         self.choices.on_behalf = true;
         self
     }
 
-    /// Keeps an `authorization` header that a call brings also where it may have been passed on by mistake. The token
-    /// of the caller whom the program serves is replaced all the same.
+    /// Keeps a call's own `authorization` header even if it may have been passed on by mistake. The token of
+    /// the caller whom the program serves is still replaced.
     #[must_use]
     pub fn keep_authorization(mut self) -> Self {
         self.choices.authorization_kept = true;
         self
     }
 
-    /// A channel to `endpoint`, connected at first use, whose calls carry tokens.
+    /// Returns a channel to `endpoint` whose calls carry tokens. It connects at first use.
     ///
     /// # Errors
     ///
@@ -216,7 +217,7 @@ impl TokenLayer {
         Ok(Attach::new(http_client::connect_lazy(endpoint), self.calls(false)))
     }
 
-    /// A channel that spreads its calls over `endpoints`, as tonic's `Channel::balance_list` does.
+    /// Returns a channel that spreads its calls over `endpoints`, like tonic's `Channel::balance_list`.
     ///
     /// # Errors
     ///
@@ -230,31 +231,31 @@ impl TokenLayer {
         Ok(Attach::new(Channel::balance_list(endpoints.into_iter()), self.calls(false)))
     }
 
-    /// For one channel of the program's own that leads to `uri`. A channel does not say where it leads, so that is the
-    /// program's word.
+    /// Returns a layer for one channel of the program's own. The program vouches that the channel leads to
+    /// `uri`.
     ///
     /// # Errors
     ///
-    /// When it is plaintext to another machine.
+    /// When `uri` is plaintext to another machine.
     pub fn to(&self, uri: &Uri) -> Result<TokenLayerTo, PlaintextRefused> {
         Destination::of(uri)?;
         Ok(TokenLayerTo(self.calls(false)))
     }
 
-    /// A [`tower::Layer`] for any channel, wherever it leads; see [`danger::AllowPlaintext`].
+    /// Returns a [`tower::Layer`] for a channel to any destination; see [`danger::AllowPlaintext`].
     #[must_use]
     pub fn any_destination(&self, _: danger::AllowPlaintext) -> AnyDestination {
         AnyDestination { layer: self.clone(), calls: self.calls(true) }
     }
 
-    /// One of the layer's tokens by itself: for what is not a gRPC call. It is kept fresh until the last clone is
+    /// Returns one of the layer's tokens, for calls other than gRPC. It is renewed until the last clone is
     /// dropped.
     #[must_use]
     pub fn token(&self, request: TokenRequest) -> FreshToken {
         self.tokens.standing(request)
     }
 
-    /// The layer's tokens for the `grpc` crate.
+    /// Returns the layer's tokens for the `grpc` crate.
     #[cfg(feature = "grpc-crate")]
     #[must_use]
     pub fn call_credentials(&self) -> TokenCallCredentials {
@@ -282,7 +283,7 @@ impl fmt::Debug for TokenLayer {
     }
 }
 
-/// A [`TokenLayer`] for one channel, whose destination is known: [`TokenLayer::to`].
+/// A [`TokenLayer`] for one channel with a known destination: [`TokenLayer::to`].
 #[derive(Debug)]
 pub struct TokenLayerTo(Arc<Calls>);
 
@@ -294,7 +295,7 @@ impl TokenLayerTo {
     }
 }
 
-/// A [`TokenLayer`] that sends tokens wherever a channel leads: [`TokenLayer::any_destination`].
+/// A [`TokenLayer`] for channels to any destination: [`TokenLayer::any_destination`].
 #[derive(Clone, Debug)]
 pub struct AnyDestination {
     layer: TokenLayer,
@@ -302,7 +303,7 @@ pub struct AnyDestination {
 }
 
 impl AnyDestination {
-    /// A tonic `Interceptor` that attaches one token to every call and never waits.
+    /// Returns a tonic `Interceptor` that attaches one token to every call and never waits.
     #[must_use]
     pub fn interceptor(&self, request: TokenRequest) -> TokenInterceptor {
         TokenInterceptor::new(self.layer.token(request))

@@ -1,21 +1,29 @@
-//! What weakens a guarantee: values that a program has to name, so that a search for `danger::` finds every
-//! place where it does so.
+//! Weakened guarantees: values that a program has to name, so that a search for `danger::` finds every use.
 
 /// Lets tokens, secrets and keys travel in plaintext to hosts other than loopback.
 ///
-/// | where it is named | what then is not protected | what whoever sits between can do |
-/// |---|---|---|
-/// | [`TrustedIssuer::plaintext`](crate::verify::TrustedIssuer::plaintext), [`IssuerChannel::of_channel`](crate::verify::IssuerChannel::of_channel), [`HttpClientBuilder::plaintext`](crate::http_client::HttpClientBuilder::plaintext) | the issuer's metadata and key set | replace the keys, and with them forge every token |
-/// | [`IssuerBuilder::plaintext`](crate::source::IssuerBuilder::plaintext), [`IssuerBuilder::grpc_channel`](crate::source::IssuerBuilder::grpc_channel) | requests for tokens | read the client's secret and the tokens |
-/// | [`TokenLayer::any_destination`](crate::attach::TokenLayer::any_destination) | the application's own calls | read the tokens that they carry, and use them |
+/// An attacker on the network path can then do the following:
 ///
-/// On a channel or a client of the program's own it is also the program's word that the way is protected by
-/// something else: a mesh, a socket in the file system, a simulated network.
+/// * With [`TrustedIssuer::plaintext`], [`IssuerChannel::of_channel`] or [`HttpClientBuilder::plaintext`],
+///   replace the issuer's metadata and keys, and so forge every token.
+/// * With [`IssuerBuilder::plaintext`] or [`IssuerBuilder::grpc_channel`], read the requests for tokens: the
+///   client's secret and the tokens.
+/// * With [`TokenLayer::any_destination`], read the tokens of the application's own calls, and use them.
+///
+/// For a channel or a client of its own, the program vouches that another means protects the connection: a
+/// mesh, a socket in the file system, a simulated network.
+///
+/// [`TrustedIssuer::plaintext`]: crate::verify::TrustedIssuer::plaintext
+/// [`IssuerChannel::of_channel`]: crate::verify::IssuerChannel::of_channel
+/// [`HttpClientBuilder::plaintext`]: crate::http_client::HttpClientBuilder::plaintext
+/// [`IssuerBuilder::plaintext`]: crate::source::IssuerBuilder::plaintext
+/// [`IssuerBuilder::grpc_channel`]: crate::source::IssuerBuilder::grpc_channel
+/// [`TokenLayer::any_destination`]: crate::attach::TokenLayer::any_destination
 #[derive(Clone, Copy, Debug)]
 pub struct AllowPlaintext;
 
-/// Enforces a policy that nobody has held against what is served
-/// ([`Policy::unchecked`](crate::policy::Policy::unchecked)): a method that was forgotten is still denied, but the
-/// server starts, and those who call it are the first to know.
+/// Enforces a policy that was not checked against the served methods
+/// ([`Policy::unchecked`](crate::policy::Policy::unchecked)). A method without a policy is still denied. But
+/// the server starts, and its callers notice first.
 #[derive(Clone, Copy, Debug)]
 pub struct UncheckedPolicy;

@@ -1,4 +1,4 @@
-//! Where credentials and tokens may be sent: over TLS, or to this machine itself.
+//! The permitted destinations of credentials and tokens: over TLS, or on this machine.
 
 use http::{Uri, uri::Scheme};
 use url::Host;
@@ -9,7 +9,7 @@ use crate::http_client::is_loopback;
 #[derive(Clone, Copy, Debug)]
 pub struct Destination;
 
-/// The destination is in plaintext, and not on this machine.
+/// The error of a plaintext destination on another machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{destination} is plaintext and not on this machine: use https, or name danger::AllowPlaintext")]
 pub struct PlaintextRefused {
@@ -21,7 +21,7 @@ impl Destination {
     ///
     /// # Errors
     ///
-    /// For everything else: whoever sits between could read the token and use it.
+    /// For every other destination: an attacker on the network path could read the token and use it.
     pub fn of(uri: &Uri) -> Result<(), PlaintextRefused> {
         let safe = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -41,7 +41,7 @@ fn on_this_machine(host: &str) -> bool {
     }
 }
 
-/// Scheme and host alone: a path or user information may hold what is not for a log.
+/// Returns scheme and host only: path and user information may hold secrets, which must not be logged.
 fn name(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or("an unnamed scheme");
     format!("{scheme}://{}", uri.host().unwrap_or("an unnamed host"))

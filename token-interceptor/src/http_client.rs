@@ -1,9 +1,10 @@
-//! HTTP for key sets, discovery documents and token endpoints: bounded in time and size, no redirects.
+//! The HTTP client for key sets, discovery documents and token endpoints: bounded in time and size, no
+//! redirects.
 //!
-//! HTTPS, unless the host is loopback or [`danger::AllowPlaintext`] was named: keys that are fetched in
-//! plaintext are whoever's who sits between. A redirect is answered as it is, never followed: the other end
-//! does not choose whom this process talks to. Proxies are those that the environment names: `HTTPS_PROXY`,
-//! `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//! It uses HTTPS, unless the host is loopback or [`danger::AllowPlaintext`] was named. An attacker on the
+//! network path can replace keys that are fetched in plaintext. A redirect is returned to the caller and
+//! never followed: the server does not choose the hosts that this process connects to. The environment names
+//! the proxies: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
 mod addresses;
 mod connector;
@@ -41,16 +42,16 @@ use error::Kind;
 use proxy::Proxies;
 use tls::ClientCertificate;
 
-/// Longest wait for an answer and its body, unless the builder says otherwise.
+/// The default for the longest wait for an answer and its body.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest body that is read, unless the builder says otherwise: hundreds of keys fit.
+/// The default for the largest body that is read, in bytes: hundreds of keys fit.
 const BODY_BYTES_MAX: usize = 256 * 1024;
-/// Largest head of an answer.
+/// The largest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Idle connections are kept this long.
+/// The time for which idle connections are kept.
 const POOL_IDLE: Duration = Duration::from_secs(60);
 
-/// What is accepted: JSON, and where a server calls it by another type, that too.
+/// Prefers JSON, but accepts any type: some servers label JSON differently.
 const JSON: &str = "application/json, */*;q=0.1";
 const KEY_SET: &str = "application/jwk-set+json, application/json;q=0.9, */*;q=0.1";
 
@@ -67,7 +68,7 @@ pub struct HttpClient {
     public_only: bool,
 }
 
-/// Choices for an [`HttpClient`].
+/// Settings for an [`HttpClient`].
 #[derive(Clone, Debug)]
 pub struct HttpClientBuilder {
     timeout: Duration,
@@ -79,10 +80,10 @@ pub struct HttpClientBuilder {
     proxies: Proxies,
 }
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Clone)]
 pub struct HttpResponse {
-    /// The status; redirects too are answered as they are.
+    /// The status. Redirects are returned too.
     pub status: StatusCode,
     /// The header fields.
     pub headers: HeaderMap,
@@ -91,7 +92,8 @@ pub struct HttpResponse {
 }
 
 impl HttpClient {
-    /// Begins with 5 seconds per request, 256 KiB per body, the machine's trusted roots, and no plaintext.
+    /// Returns settings with 5 seconds per request, 256 KiB per body, the machine's trusted roots, and no
+    /// plaintext.
     #[must_use]
     pub fn builder() -> HttpClientBuilder {
         HttpClientBuilder {
@@ -105,12 +107,12 @@ impl HttpClient {
         }
     }
 
-    /// Whether this client would send to `url`: `https`, or `http` where plaintext is allowed.
+    /// Checks that this client may send to `url`: `https`, or `http` where plaintext is allowed.
     ///
     /// # Errors
     ///
-    /// When the scheme is another, there is no host, the URL carries user information, it is plaintext to a
-    /// host that is not loopback and that was not allowed, or the host is an address that may not be used.
+    /// When the scheme is another, there is no host, or the URL carries user information. When it is
+    /// plaintext to a host that is not loopback and was not allowed. When the host is a forbidden address.
     pub fn check(&self, url: &Url) -> Result<(), HttpError> {
         let host = url.host().ok_or(Kind::UnusableUrl)?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -127,8 +129,8 @@ impl HttpClient {
         }
     }
 
-    /// Fetches the JWK Set at `url`, which some servers offer under its own type alone (RFC 7517 section 8.5.1), with
-    /// `headers` beside this client's own.
+    /// Fetches the JWK Set at `url`, with `headers` beside this client's own. Some servers offer it only
+    /// under its own media type (RFC 7517 section 8.5.1).
     ///
     /// # Errors
     ///
@@ -138,17 +140,18 @@ impl HttpClient {
         self.get_with(url, headers).await
     }
 
-    /// Fetches `url`, asking for JSON.
+    /// Fetches `url` and asks for JSON.
     ///
     /// # Errors
     ///
-    /// When the URL is refused ([`HttpClient::check`]), no answer came in time, or the body is too large.
-    /// An answer with an error status is not an error here.
+    /// When the URL is refused ([`HttpClient::check`]), no answer came in time, or the body is too large. An
+    /// answer with an error status is not an error.
     pub async fn get(&self, url: &Url) -> Result<HttpResponse, HttpError> {
         self.get_with(url, HeaderMap::new()).await
     }
 
-    /// Fetches `url` with `headers` beside this client's own. Asks for JSON, unless `headers` name what they accept.
+    /// Fetches `url` with `headers` beside this client's own. Asks for JSON, unless `headers` have an
+    /// `accept`.
     ///
     /// # Errors
     ///
@@ -174,7 +177,7 @@ impl HttpClient {
         self.exchange(url, post("application/x-www-form-urlencoded", body.into(), authorization)).await
     }
 
-    /// Posts `body`, which is JSON.
+    /// Posts `body`, which must be JSON.
     ///
     /// # Errors
     ///
@@ -206,39 +209,40 @@ impl HttpClient {
 }
 
 impl HttpClientBuilder {
-    /// The longest wait for an answer and its whole body.
+    /// Sets the longest wait for an answer and its whole body.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The largest body that is read.
+    /// Sets the largest body that is read, in bytes.
     #[must_use]
     pub fn body_bytes_max(mut self, body_bytes_max: usize) -> Self {
         self.body_bytes_max = body_bytes_max;
         self
     }
 
-    /// Certificates, as PEM, that are trusted beside the machine's own roots.
+    /// Trusts these certificates, as PEM, beside the machine's own roots.
     #[must_use]
     pub fn extra_roots_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.extra_roots_pem = pem.into();
         self
     }
 
-    /// Shows a certificate to servers that ask for one (mutual TLS): the chain as PEM, leaf first, and its private key
-    /// as PEM.
+    /// Presents a certificate to servers that ask for one (mutual TLS). Takes the chain as PEM, leaf first,
+    /// and its private key as PEM.
     #[must_use]
     pub fn client_certificate(mut self, chain_pem: impl Into<Vec<u8>>, private_key_pem: SecretString) -> Self {
         self.client_certificate = Some(ClientCertificate { chain_pem: chain_pem.into(), private_key_pem });
         self
     }
 
-    /// Takes the proxies from these variables in place of the environment's: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
-    /// and `NO_PROXY`, in lower or upper case. A `variable` that knows none of them means that there is no proxy.
+    /// Takes the proxies from these variables instead of the environment's: `HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY` and `NO_PROXY`, in lower or upper case. If `variable` knows none of them, there is no
+    /// proxy.
     ///
-    /// Every connection goes through the proxy by CONNECT; this machine itself is reached directly.
+    /// Every connection goes through the proxy by CONNECT. This machine itself is reached directly.
     #[must_use]
     pub fn proxies_from(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         self.proxies = Proxies::read(variable);
@@ -252,21 +256,20 @@ impl HttpClientBuilder {
         self
     }
 
-    /// Connects to addresses of the public Internet alone: for URLs that come from elsewhere, which could lead
-    /// to services that only this machine can reach. Through a proxy, names are resolved here and the proxy is asked for
-    /// the address, as it would reach services that only it can reach. Not for [`HttpClientBuilder::build_on`].
+    /// Connects only to public Internet addresses: for URLs from other parties, which could lead to internal
+    /// services. With a proxy, names are resolved here and the proxy gets the address: it could reach
+    /// internal services too. Not for [`HttpClientBuilder::build_on`].
     #[must_use]
     pub fn public_addresses_only(mut self) -> Self {
         self.public_only = true;
         self
     }
 
-    /// Builds the client. Nothing is connected yet.
+    /// Builds the client without connecting it.
     ///
     /// # Errors
     ///
-    /// When the extra roots are not certificates in PEM, or the client certificate and its key are not PEM that belongs
-    /// together.
+    /// When the extra roots are not certificates in PEM, or the client certificate does not match its key.
     pub fn build(self) -> Result<HttpClient, HttpError> {
         let config = tls::config(&self.extra_roots_pem, self.client_certificate.as_ref())?;
         let connector = Connector::new(self.proxies.clone(), config.clone(), self.public_only);
@@ -274,9 +277,9 @@ impl HttpClientBuilder {
         Ok(self.build_on(connector))
     }
 
-    /// Builds the client on a connector of the caller's, in place of TCP and TLS: for simulated networks,
-    /// sockets in the file system, proxies. What it connects to, and by which certificates, is then the connector's
-    /// business.
+    /// Builds the client on the caller's connector, instead of TCP and TLS: for simulated networks, sockets
+    /// in the file system, proxies. The connector then chooses its targets and the certificates that it
+    /// trusts.
     #[must_use]
     pub fn build_on<C>(self, connector: C) -> HttpClient
     where
@@ -299,7 +302,7 @@ impl HttpClientBuilder {
     }
 }
 
-/// An address that is not public; a name is looked at once it has been resolved.
+/// Returns true for an address that is not public. A name is checked once it has been resolved.
 fn is_inside(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(_) => false,
@@ -339,7 +342,7 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// The body may be a token response.
+/// The body may be a token response, so it is not printed.
 impl fmt::Debug for HttpResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpResponse")

@@ -1,15 +1,15 @@
-//! One access token, kept fresh.
+//! One access token, renewed in time.
 //!
-//! | module | what |
+//! | module | content |
 //! |---|---|
-//! | `backoff`, `pace` | how long to leave a source alone |
-//! | `machine` | when to ask and what to give out: the state machine, pure |
-//! | `snapshot` | what calls read, without a lock |
-//! | `shared` | what calls and the task have in common |
+//! | `backoff`, `pace` | the pauses between requests to a source |
+//! | `machine` | the pure state machine: when to request a token, and which one to use |
+//! | `snapshot` | the state that calls read, without a lock |
+//! | `shared` | the state that calls and the task share |
 //! | `task` | the one background task per token, around the machine |
 //!
-//! A call with a usable token in reach reads a snapshot and never waits; renewal happens in the background,
-//! ahead of expiry, one request at a time. Dropping a call cancels nothing; dropping the last [`FreshToken`]
+//! A call reads a snapshot, and never waits if there is a usable token. Renewal happens in the background,
+//! ahead of expiry, one request at a time. A dropped call cancels nothing. Dropping the last [`FreshToken`]
 //! ends the task.
 
 mod backoff;
@@ -37,34 +37,34 @@ use crate::{
     source::{AccessToken, SourceError, TokenRequest, TokenSource},
 };
 
-/// Why there is no token to use.
+/// The reason that there is no usable token.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The source gave none; every call that waited for it has the same failure.
+    /// The source returned none. Every call that waited for it gets the same failure.
     #[error("no access token for {request}")]
     Source {
-        /// What was asked for.
+        /// The request.
         request: Arc<TokenRequest>,
-        /// What the source said.
+        /// The source's error.
         source: Arc<SourceError>,
-        /// How long until it may be asked again.
+        /// The time until the next request.
         retry_in: Duration,
     },
-    /// No token is in hand yet, and the call does not wait.
+    /// There is no token yet, and the call does not wait.
     #[error("the access token is being obtained")]
     Pending,
-    /// The task that keeps the token fresh has ended, with its runtime or by a panic of the source.
+    /// The task that renews the token has ended, with its runtime or by a panic of the source.
     #[error("the task that obtains the access token has ended")]
     Stopped,
-    /// There is no tokio runtime to keep the token fresh on.
+    /// There is no Tokio runtime to renew the token on.
     #[error("no tokio runtime is running here, so no access token can be obtained")]
     NoRuntime,
 }
 
-/// A token that is kept fresh for as long as a clone of this lives.
+/// A token that is renewed for as long as a clone of this handle lives.
 ///
-/// What the layer attaches; of use by itself where the call is not a gRPC call.
+/// The layer attaches it. Use it directly for calls other than gRPC.
 #[derive(Clone)]
 pub struct FreshToken(Arc<Last>);
 
@@ -72,7 +72,7 @@ pub struct FreshToken(Arc<Last>);
 struct Last(Arc<Shared>);
 
 impl FreshToken {
-    /// A token from `source`, asked for at first use and from then on kept fresh.
+    /// Creates a token from `source`. It is requested at first use and renewed from then on.
     pub fn new(source: Arc<dyn TokenSource>, request: TokenRequest, clock: Arc<dyn Clock>) -> Self {
         Self::with_keep(source, request, clock, Keep::Always)
     }
@@ -86,11 +86,11 @@ impl FreshToken {
         Self(Arc::new(Last(Arc::new(Shared::new(source, request, clock, keep)))))
     }
 
-    /// The token, if one is in hand; never waits. Without one, it is asked for.
+    /// Returns the token, if there is one. Never waits; without one, requests it.
     ///
     /// # Errors
     ///
-    /// [`TokenError::Pending`] while it is being obtained, or why it cannot be.
+    /// [`TokenError::Pending`] while the request is in flight, or the reason of its failure.
     pub fn now(&self) -> Result<AccessToken, TokenError> {
         if let Some(ready) = self.ready() {
             return Ok(ready.token);
@@ -103,11 +103,11 @@ impl FreshToken {
         }
     }
 
-    /// The token; waits only while there is none and the source has not failed.
+    /// Returns the token. Waits only while there is none and the source has not failed.
     ///
     /// # Errors
     ///
-    /// The source's failure, which all who wait share, or [`TokenError::NoRuntime`].
+    /// The source's failure, which all waiting calls share, or [`TokenError::NoRuntime`].
     pub async fn get(&self) -> Result<AccessToken, TokenError> {
         match self.ready() {
             Some(ready) => Ok(ready.token),
@@ -115,18 +115,19 @@ impl FreshToken {
         }
     }
 
-    /// How far the issuer's clock is ahead of this machine's, in milliseconds, as far as it told.
+    /// Returns the lead of the issuer's clock over this machine's, in milliseconds, if the issuer reported
+    /// its time.
     #[must_use]
     pub fn clock_skew_millis(&self) -> i64 {
         self.shared().skew_millis()
     }
 
-    /// The hot path: the token in hand, while the time of day says that it may be used.
+    /// The hot path: returns the current token while the wall clock says that it is valid.
     pub(crate) fn ready(&self) -> Option<Ready> {
         self.shared().ready()
     }
 
-    /// A token where [`FreshToken::ready`] had none.
+    /// Returns a token where [`FreshToken::ready`] had none.
     pub(crate) async fn wait(&self) -> Result<Ready, TokenError> {
         let mut changes = self.shared().changes();
         self.shared().want()?;
@@ -140,12 +141,12 @@ impl FreshToken {
         }
     }
 
-    /// A server refused the token of this generation: it is replaced in the background.
+    /// Replaces the token in the background: a server refused this generation.
     pub(crate) fn reject(&self, generation: u64) {
         self.shared().reject(generation);
     }
 
-    /// A token newer than the rejected one, if there is going to be one now.
+    /// Returns a token newer than the rejected one, if one is to arrive now.
     pub(crate) async fn replacement(&self, rejected: u64) -> Option<Ready> {
         let mut changes = self.shared().changes();
         self.shared().reject(rejected);
@@ -158,19 +159,19 @@ impl FreshToken {
         }
     }
 
-    /// What the token is asked to be good for.
+    /// Returns the token request.
     #[must_use]
     pub fn request(&self) -> &TokenRequest {
         self.shared().request()
     }
 
-    /// Whether both are handles of one token.
+    /// Returns true if both are handles of one token.
     #[cfg(test)]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// A handle that does not keep the token fresh.
+    /// Returns a handle that does not keep the token renewed.
     pub(crate) fn downgrade(&self) -> WeakToken {
         WeakToken(Arc::downgrade(&self.0))
     }
@@ -180,7 +181,7 @@ impl FreshToken {
     }
 }
 
-/// A token as long as others hold it.
+/// A token that lives as long as other handles hold it.
 pub(crate) struct WeakToken(Weak<Last>);
 
 impl WeakToken {

@@ -1,13 +1,13 @@
-//! Where access tokens come from.
+//! The sources of access tokens.
 //!
-//! A [`TokenSource`] answers one question, once per call, and remembers nothing: keeping tokens fresh, sharing
-//! one request between many calls and backing off are [`crate::refresh`]'s work, the same for every source.
+//! A [`TokenSource`] makes one request per call and caches nothing. [`crate::refresh`] renews tokens, shares
+//! one request between many calls and backs off, for every source alike.
 //!
 //! | source | a token from |
 //! |---|---|
 //! | [`ClientCredentials`] | an OAuth server, by the client's own credentials, over gRPC or HTTP |
-//! | [`TokenExchange`] | the same, on behalf of whom the program serves (RFC 8693) |
-//! | [`TokenFile`] | a file that somebody else keeps fresh |
+//! | [`TokenExchange`] | the same, on behalf of the caller whom the program serves (RFC 8693) |
+//! | [`TokenFile`] | a file that another program renews |
 //! | [`StaticToken`] | the program's configuration |
 
 mod access_token;
@@ -42,8 +42,8 @@ pub use file::TokenFile;
 pub use issuer::{GrpcAddress, IssuerBuilder, SourceConfigError};
 pub use static_token::StaticToken;
 
-/// How long a token is taken to be good for whose issuer does not say: short enough to be true nearly always,
-/// long enough not to ask all the time.
+/// The assumed lifetime of a token whose issuer states none: short enough to be nearly always right, long
+/// enough not to ask all the time.
 const LIFETIME_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Obtains access tokens.
@@ -51,12 +51,12 @@ const LIFETIME_DEFAULT: Duration = Duration::from_secs(60);
 pub trait TokenSource: Send + Sync + 'static {
     /// Obtains one token.
     ///
-    /// One call is at most a few requests to the issuer; it need not retry, and is dropped when nobody needs
-    /// its answer any more.
+    /// One call makes at most a few requests to the issuer and need not retry. It is dropped when its answer
+    /// is no longer needed.
     ///
     /// # Errors
     ///
-    /// A [`SourceError`] that says whether asking again may help.
+    /// A [`SourceError`] that says if a retry may help.
     async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError>;
 }
 
@@ -67,7 +67,7 @@ impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
     }
 }
 
-/// What a token is asked to be good for. Equal requests share one token.
+/// A request for a token. Equal requests share one token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TokenRequest {
     audience: Option<Arc<str>>,
@@ -77,60 +77,60 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// A token for one resource server (RFC 8707), with the scopes that the issuer gives by default.
+    /// Requests a token for one resource server (RFC 8707), with the issuer's default scopes.
     #[must_use]
     pub fn for_audience(audience: impl Into<Arc<str>>) -> Self {
         Self { audience: Some(audience.into()), ..Self::default() }
     }
 
-    /// A token for whatever audience the issuer gives by default.
+    /// Requests a token for the issuer's default audience.
     #[must_use]
     pub fn without_audience() -> Self {
         Self::default()
     }
 
-    /// Asks for these scopes (RFC 6749 section 3.3) as well.
+    /// Requests these scopes too (RFC 6749 section 3.3).
     #[must_use]
     pub fn with_scopes<S: Into<Arc<str>>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes.extend(scopes.into_iter().map(Into::into));
         self
     }
 
-    /// The token is replaced before it is older than this, however long it is good for.
+    /// Replaces the token before it is older than this, even if it is valid for longer.
     #[must_use]
     pub fn with_max_age(mut self, max_age: Option<Duration>) -> Self {
         self.max_age = max_age;
         self
     }
 
-    /// A token for whom the subject token stands for, in exchange for it (RFC 8693).
+    /// Requests a token for the subject of `subject`, in exchange for it (RFC 8693).
     #[must_use]
     pub fn on_behalf_of(mut self, subject: SubjectToken) -> Self {
         self.subject = Some(subject);
         self
     }
 
-    /// What both ask for, for the audience of this one.
+    /// Returns the union of both requests, for the audience of this one.
     pub(crate) fn union(mut self, other: &Self) -> Self {
         self.scopes.extend(other.scopes.iter().cloned());
         self.max_age = [self.max_age, other.max_age].into_iter().flatten().min();
         self
     }
 
-    /// How old the token may become.
+    /// Returns the maximum age of the token.
     #[must_use]
     pub fn max_age(&self) -> Option<Duration> {
         self.max_age
     }
 
-    /// On whose behalf; none: the client's own.
+    /// Returns the token of the caller on whose behalf the request is; `None` for the client's own.
     #[must_use]
     pub fn subject(&self) -> Option<&SubjectToken> {
         self.subject.as_ref()
     }
 
-    /// For sources that know their own token and no other: handing it out in place of a caller's would have
-    /// this program's rights used for somebody who may not have them.
+    /// Rejects requests on behalf of a caller, for sources that cannot exchange tokens. Their own token would
+    /// give a caller this program's rights.
     ///
     /// # Errors
     ///
@@ -142,18 +142,18 @@ impl TokenRequest {
         }
     }
 
-    /// The resource server that the token is for; none: the issuer's default.
+    /// Returns the resource server that the token is for; `None` for the issuer's default.
     #[must_use]
     pub fn audience(&self) -> Option<&str> {
         self.audience.as_deref()
     }
 
-    /// The scopes that are asked for, in order; none: the issuer's default for the audience.
+    /// Returns the requested scopes, in order; none for the issuer's default.
     pub fn scopes(&self) -> impl ExactSizeIterator<Item = &str> {
         self.scopes.iter().map(|scope| &**scope)
     }
 
-    /// The scopes in the form of RFC 6749 section 3.3, separated by spaces.
+    /// Returns the scopes in the form of RFC 6749 section 3.3, separated by spaces.
     #[must_use]
     pub fn scope_parameter(&self) -> String {
         let scopes: Vec<&str> = self.scopes().collect();
@@ -161,7 +161,7 @@ impl TokenRequest {
     }
 }
 
-/// As errors and logs name it: `audience "inventory", scopes "inventory.read"`.
+/// The form in errors and logs: `audience "inventory", scopes "inventory.read"`.
 impl fmt::Display for TokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.audience() {
@@ -177,7 +177,7 @@ impl fmt::Display for TokenRequest {
     }
 }
 
-/// The token of somebody on whose behalf another is asked for. RFC 8693 section 2.1. Never printed.
+/// The token of the party on whose behalf another is requested. RFC 8693 section 2.1. Never printed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SubjectToken(Arc<str>);
 
@@ -188,7 +188,7 @@ impl SubjectToken {
         Self(token.into())
     }
 
-    /// The token itself, for the request that exchanges it.
+    /// Returns the token itself, for the request that exchanges it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -201,21 +201,21 @@ impl fmt::Debug for SubjectToken {
     }
 }
 
-/// A token as its source hands it out.
+/// A token from its source.
 #[derive(Clone, Debug)]
 pub struct IssuedToken {
     /// The token.
     pub token: AccessToken,
-    /// How long it is good for, counted from the request: right also where the clock is wrong.
+    /// The lifetime, counted from the request: correct even with a wrong clock.
     pub expires_in: Duration,
-    /// When the issuer wants it renewed, counted from the request. None: well before it expires.
+    /// The issuer's time of renewal, counted from the request. `None`: well before it expires.
     pub refresh_after: Option<Duration>,
-    /// The issuer's clock, where it tells: a client whose clock is wrong is told.
+    /// The time on the issuer's clock, if reported: it reveals a wrong clock of the client.
     pub server_time: Option<SystemTime>,
 }
 
 impl IssuedToken {
-    /// A token with a lifetime and nothing more.
+    /// Creates a token with only a lifetime.
     #[must_use]
     pub fn new(token: AccessToken, expires_in: Duration) -> Self {
         Self { token, expires_in, refresh_after: None, server_time: None }

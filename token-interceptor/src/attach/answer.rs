@@ -1,4 +1,4 @@
-//! What a call is told that cannot have a token.
+//! The status of a call that cannot get a token.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use crate::{
     status::Answer,
 };
 
-/// For a failure that does not say when to come again.
+/// The retry delay for a failure that names none.
 const RETRY_SOON: Duration = Duration::from_millis(100);
 
-/// The issuer's fault reads UNAVAILABLE, the configuration's what it is; neither ever reads as the callee's.
+/// An outage of the issuer reads UNAVAILABLE, a configuration fault its own code. Neither passes for the
+/// callee's answer.
 pub(super) fn no_token(error: &TokenError) -> Answer {
     match error {
         TokenError::Source { request, source, retry_in } => {
@@ -35,7 +36,7 @@ pub(super) fn no_token(error: &TokenError) -> Answer {
     }
 }
 
-/// Names what was asked for.
+/// Adds the token request to the answer.
 fn about(answer: Answer, request: &TokenRequest) -> Answer {
     let answer = match request.audience() {
         Some(audience) => answer.detail("audience", audience),
@@ -47,7 +48,7 @@ fn about(answer: Answer, request: &TokenRequest) -> Answer {
     }
 }
 
-/// The source took longer than a call waits.
+/// The source took longer than a call may wait.
 pub(super) fn too_slow() -> Answer {
     unavailable("the issuer of access tokens did not answer in time", RETRY_SOON)
 }
@@ -89,12 +90,12 @@ fn refused(refusal: Refusal, request: &TokenRequest) -> Answer {
     }
 }
 
-/// The call's own deadline passed. The one status here without a reason: it is the caller's own doing.
+/// The call's own deadline passed. The only status without a reason, as the caller chose the deadline.
 pub(super) fn deadline_exceeded() -> Status {
     Status::deadline_exceeded("the deadline passed while the access token was being obtained")
 }
 
-/// A layer that calls on behalf of callers, and there is none.
+/// The layer calls on behalf of callers, and there is no caller.
 pub(super) fn no_caller() -> Answer {
     Answer::new(
         ErrorReason::PreconditionFailed,
@@ -102,7 +103,7 @@ pub(super) fn no_caller() -> Answer {
     )
 }
 
-/// A request that names a plaintext destination of its own.
+/// The request names a plaintext destination of its own.
 pub(super) fn plaintext_refused() -> Answer {
     Answer::new(
         ErrorReason::PreconditionFailed,
@@ -110,7 +111,7 @@ pub(super) fn plaintext_refused() -> Answer {
     )
 }
 
-/// A request that passes on an `authorization` header, which may be another's.
+/// The request passes on an `authorization` header that may belong to another party.
 pub(super) fn authorization_refused() -> Answer {
     Answer::new(
         ErrorReason::PreconditionFailed,

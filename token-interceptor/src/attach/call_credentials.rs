@@ -1,7 +1,7 @@
-//! For the `grpc` crate, where that takes tonic's place: the layer's tokens as its `CallCredentials`.
+//! The layer's tokens as `CallCredentials` of the `grpc` crate, for programs that use it instead of tonic.
 //!
-//! The crate is a preview ("not recommended for any production use"), so this stands behind the feature
-//! `grpc-crate` and may change with it.
+//! The crate is a preview ("not recommended for any production use"). So this needs the feature `grpc-crate`
+//! and may change with the crate.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ use crate::{attach::current_caller, refresh::FreshToken, source::AccessToken, st
 
 /// Attaches the token that the called method demands to every call of a `grpc` channel.
 ///
-/// The channel itself sees to it that no token leaves in plaintext: it asks for a security level that only TLS
-/// has. Nothing is replayed, as call credentials do not see answers.
+/// The channel itself ensures that no token is sent in plaintext: the credentials demand a security level
+/// that only TLS has. No call is sent twice, as call credentials do not see answers.
 #[derive(Clone, Debug)]
 pub struct TokenCallCredentials(Arc<Calls>);
 
@@ -62,7 +62,7 @@ async fn obtained(token: &FreshToken, wait_max: Duration) -> Result<AccessToken,
     }
 }
 
-/// The crate's own status has no details: code and sentence.
+/// The crate's status has no details, only a code and a sentence.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the answers of this side have these codes and no others")]
 fn status(answer: Answer) -> StatusError {
     let status = answer.into_status();
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::source::{IssuedToken, Refusal, SourceError, TokenRequest, TokenSource};
 
-    /// Names the scopes in the token; refuses to grant `write`.
+    /// Returns the scopes as the token; refuses to grant `write`.
     struct Echo;
 
     #[async_trait::async_trait]

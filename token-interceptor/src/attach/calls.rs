@@ -1,4 +1,4 @@
-//! The token of each call: resolved when a channel is made, so that a call looks up and no more.
+//! The token of each call. It is resolved when a channel is made, so that a call only looks it up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,38 +14,38 @@ use crate::{
     status::Answer,
 };
 
-/// What every clone of a channel shares: clones copy a pointer.
+/// The state that every clone of a channel shares. Clones copy a pointer.
 #[derive(Debug)]
 pub(super) struct Calls {
     pub(super) tokens: Arc<Tokens>,
     pub(super) routes: Arc<Routes>,
     pub(super) choices: Choices,
-    /// The program named [`crate::danger::AllowPlaintext`] for this channel.
+    /// True if the program named [`crate::danger::AllowPlaintext`] for this channel.
     pub(super) plaintext_allowed: bool,
 }
 
-/// What the program chose for its calls.
+/// The program's settings for its calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choices {
-    /// The longest that a call waits for its token, its own deadline aside.
+    /// The longest wait of a call for its token, besides its own deadline.
     pub(super) wait_max: Duration,
     pub(super) on_behalf: bool,
-    /// A header that a call brings is left alone, unless it is the caller's own token.
+    /// True if a call's own header is kept, unless it is the caller's token.
     pub(super) authorization_kept: bool,
 }
 
-/// What becomes of a call's `authorization` header.
+/// The treatment of a call's `authorization` header.
 pub(super) enum Carried {
-    /// It carries this token.
+    /// The call carries this token.
     Token { token: FreshToken, replayable: bool },
-    /// It carries what it brought, or nothing.
+    /// The call keeps its own header, or has none.
     Unchanged,
-    /// It brought its caller's token, and the method needs none.
+    /// The call brought its caller's token, and the method needs none.
     Removed,
 }
 
 impl Calls {
-    /// What a call carries.
+    /// Returns the treatment of a call.
     pub(super) fn carried<B>(&self, request: &Request<B>) -> Result<Carried, Answer> {
         let of_request = || request.extensions().get::<Caller>();
         let brought = self.brought(request.headers(), of_request)?;
@@ -67,8 +67,8 @@ impl Calls {
         Ok(Carried::Token { token, replayable: route.replayable })
     }
 
-    /// A handler that passes on the request which it serves passes on its caller's token with it. That token was issued
-    /// for this program, and the next service could use it here.
+    /// A handler that passes on its request passes on its caller's token too. That token was issued for this
+    /// program, and the next service could use it here.
     fn brought<'a>(&self, headers: &HeaderMap, of_request: impl Fn() -> Option<&'a Caller>) -> Result<Brought, Answer> {
         if !headers.contains_key(AUTHORIZATION) {
             return Ok(Brought::Nothing);
@@ -85,13 +85,13 @@ impl Calls {
         Ok(Brought::Own)
     }
 
-    /// The channel's destination was proven when it was made. A request may name a scheme of its own, which can only
-    /// forbid.
+    /// The channel's destination was checked when it was made. A request may name a scheme of its own, which
+    /// can only forbid the call.
     fn may_go_to(&self, uri: &http::Uri) -> bool {
         self.plaintext_allowed || uri.scheme().is_none() || Destination::of(uri).is_ok()
     }
 
-    /// The token itself, or where the layer calls on behalf of callers, the one in exchange for theirs.
+    /// Returns the token itself, or on behalf of callers, the one exchanged for the caller's.
     pub(super) fn own_or_callers(
         &self,
         token: FreshToken,
@@ -106,16 +106,16 @@ impl Calls {
     }
 }
 
-/// The `authorization` that a call brings.
+/// The `authorization` header that a call brings.
 enum Brought {
     Nothing,
     /// The token of the caller whom the program serves.
     Callers,
-    /// Another, which the program put there for this call.
+    /// Another token, which the program set for this call.
     Own,
 }
 
-/// Whether any of the header's values is the caller's token: as it came, or opened where it came encrypted.
+/// Returns true if one of the header's values is the caller's token, as it came or decrypted.
 fn is_of(caller: &Caller, headers: &HeaderMap) -> bool {
     let (presented, signed) = (caller.presented(), caller.bearer());
     let names = |value: &http::HeaderValue| {

@@ -1,4 +1,4 @@
-//! `grpc-timeout`: what is left of a call's time. gRPC over HTTP/2, "Timeout".
+//! The rest of a call's time: `grpc-timeout`. gRPC over HTTP/2, "Timeout".
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// When the call must be over.
+/// The deadline of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Instant);
 
 impl Deadline {
-    /// Reads the header, counting from now. None: the call has no deadline, or one that cannot be read, which
-    /// is then the transport's to judge.
+    /// Reads the header, counting from now. Returns `None` for a call without a deadline, or with an
+    /// unreadable one. The transport then handles it.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let timeout = parse(headers.get(GRPC_TIMEOUT)?)?;
         Instant::now().checked_add(timeout).map(Self)
@@ -23,7 +23,7 @@ impl Deadline {
         self.0
     }
 
-    /// Writes what is left; false when nothing is.
+    /// Writes the rest; returns false if there is none.
     pub(super) fn write_rest(self, headers: &mut HeaderMap) -> bool {
         let rest = self.0.saturating_duration_since(Instant::now());
         if rest.is_zero() {
@@ -52,7 +52,7 @@ fn parse(value: &HeaderValue) -> Option<Duration> {
     })
 }
 
-/// The finest unit that fits into the eight digits that the protocol allows; never rounded up.
+/// Uses the finest unit that fits into the protocol's eight digits. Never rounds up.
 fn render(rest: Duration) -> HeaderValue {
     const DIGITS_MAX: u128 = 99_999_999;
     let units = [(rest.as_nanos(), 'n'), (rest.as_micros(), 'u'), (rest.as_millis(), 'm')];

@@ -1,4 +1,4 @@
-//! What each method demands, and so what is asked for: the policy table, read for the calling side.
+//! The token requests of each method, read from the policy table for the client side.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,34 +9,34 @@ use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 
 use crate::source::TokenRequest;
 
-/// No method of the policy is named like this.
+/// The error of a name that matches no method of the policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{pattern:?} names no method of the policy that demands a token")]
 pub struct UnknownMethod {
     pattern: String,
 }
 
-/// From a method's path to what its calls need.
+/// A map from a method's path to the needs of its calls.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Demands(HashMap<Arc<str>, Demand>);
 
-/// What the calls of one method need.
+/// The needs of one method's calls.
 #[derive(Clone, Debug)]
 pub(super) struct Demand {
-    /// None where they need no token.
+    /// `None`: the calls need no token.
     pub(super) request: Option<TokenRequest>,
     pub(super) kind: MethodKind,
-    /// The program forbids that its calls are sent twice.
+    /// True if the program forbids to send the calls twice.
     pub(super) never_replayed: bool,
 }
 
 impl Demands {
-    /// Each method by itself: a token that opens it and nothing else.
+    /// Adds each method by itself: its token permits that method and no more.
     pub(super) fn of_policy(&mut self, table: &[MethodPolicy]) {
         for method in table {
             let path: &str = &method.path;
             let request = match &method.access {
-                // A token is not shown to whom nobody has said that it is for.
+                // A token is not sent to a service whose policy does not ask for one.
                 Access::Undeclared | Access::Public => None,
                 Access::Require(requirement) => Some(asked_for(&method.audience, requirement)),
             };
@@ -44,7 +44,8 @@ impl Demands {
         }
     }
 
-    /// The methods that `patterns` name share one token for each audience, with the scopes of all of them.
+    /// Makes the methods that match `patterns` share one token for each audience, with the scopes of all of
+    /// them.
     pub(super) fn share(&mut self, patterns: &[&str]) -> Result<(), UnknownMethod> {
         self.all_known(patterns)?;
         let mut shared: HashMap<Option<Arc<str>>, TokenRequest> = HashMap::new();
@@ -61,7 +62,7 @@ impl Demands {
         Ok(())
     }
 
-    /// Calls of the methods that `patterns` name are never sent twice.
+    /// Forbids that calls of the methods that match `patterns` are sent twice.
     pub(super) fn never_replay(&mut self, patterns: &[&str]) -> Result<(), UnknownMethod> {
         self.all_known(patterns)?;
         for (path, demand) in &mut self.0 {
@@ -89,13 +90,13 @@ impl Demands {
     }
 }
 
-/// A path, or the beginning of one before a `*`.
+/// Matches a path, or the prefix of one before a `*`.
 fn matches(pattern: &str, path: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == path, |prefix| path.starts_with(prefix))
 }
 
-/// Exactly what the method demands. Of scopes of which any one will do, the first: the others would be asked
-/// for in vain.
+/// Requests exactly what the method demands. Of alternative scopes it requests only the first, as one is
+/// enough.
 fn asked_for(audience: &str, requirement: &Requirement) -> TokenRequest {
     let all: BTreeSet<&str> = requirement.all_scopes.iter().map(AsRef::as_ref).collect();
     let any = requirement.any_scopes.first().map(AsRef::as_ref);

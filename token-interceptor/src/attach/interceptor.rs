@@ -1,4 +1,4 @@
-//! The layer's little sister: a tonic `Interceptor`, which cannot wait.
+//! The reduced form of the layer: a tonic `Interceptor`, which cannot wait.
 
 use http::header::AUTHORIZATION;
 use tonic::{Request, Status, service::Interceptor};
@@ -8,9 +8,9 @@ use crate::refresh::FreshToken;
 
 /// Attaches one token to every call.
 ///
-/// Never waits: until the first token is there, calls fail with UNAVAILABLE and `ISSUER_UNAVAILABLE`. It knows
-/// neither the method nor the answer, so audience and scopes are fixed, public methods get the token too, and
-/// nothing is replayed. Prefer the layer.
+/// It never waits: until the first token arrives, calls fail with UNAVAILABLE and `ISSUER_UNAVAILABLE`. It
+/// sees neither the method nor the answer. So audience and scopes are fixed, public methods get the token
+/// too, and no call is sent twice. Prefer the layer.
 #[derive(Clone, Debug)]
 pub struct TokenInterceptor {
     token: FreshToken,
@@ -18,7 +18,7 @@ pub struct TokenInterceptor {
 
 impl TokenInterceptor {
     pub(super) fn new(token: FreshToken) -> Self {
-        // Asked for at once, where that is possible, so that the first call finds it.
+        // Requested at once if possible, so that the first call finds it.
         let _ = token.now();
         Self { token }
     }

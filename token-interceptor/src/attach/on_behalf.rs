@@ -1,5 +1,5 @@
-//! Whom the program serves right now: carried from the server's layer to the client's, so that handlers need
-//! not know of either.
+//! The caller whom the program serves, carried from the server's layer to the client's. Handlers need not
+//! know of either.
 
 use std::{
     future::Future,
@@ -18,22 +18,22 @@ tokio::task_local! {
     static CURRENT: Option<Caller>;
 }
 
-/// The caller on whose behalf the current task runs, inside a [`CarryCaller`].
+/// Returns the caller on whose behalf the current task runs, inside a [`CarryCaller`].
 #[must_use]
 pub fn current_caller() -> Option<Caller> {
     CURRENT.try_with(Clone::clone).ok().flatten()
 }
 
-/// A server-side layer, inside of [`AuthorizationLayer`](crate::layer::AuthorizationLayer): while a handler
-/// runs, and while the stream that it answers is read, client layers made by
-/// [`TokenLayer::on_behalf_of_caller`](super::TokenLayer::on_behalf_of_caller) call on behalf of its caller.
+/// A server-side layer, inside of [`AuthorizationLayer`](crate::layer::AuthorizationLayer). While a handler
+/// runs, and while its response stream is read, client layers act on behalf of its caller. Those are the
+/// layers of [`TokenLayer::on_behalf_of_caller`](super::TokenLayer::on_behalf_of_caller).
 ///
-/// A task that a handler spawns is a task of its own. There, put the caller into the extensions of the request:
+/// A task that a handler spawns has no caller. Put the caller into the extensions of its requests:
 /// `request.extensions_mut().insert(caller.clone())`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CarryCallerLayer;
 
-/// What [`CarryCallerLayer`] makes of a service.
+/// The service behind a [`CarryCallerLayer`].
 #[derive(Clone, Debug)]
 pub struct CarryCaller<S>(S);
 
@@ -60,14 +60,14 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let caller = request.extensions().get::<Caller>().cloned();
         let inner = &mut self.0;
-        // Also while the handler's future is made: some handlers begin their work there.
+        // The caller is set also while the future is created: some handlers begin their work there.
         let future = CURRENT.sync_scope(caller.clone(), || inner.call(request));
         CarryingFuture { inner: CURRENT.scope(caller.clone(), future), caller }
     }
 }
 
 pin_project_lite::pin_project! {
-    /// A handler's future, with its caller around it.
+    /// A handler's future that runs with its caller set.
     pub struct CarryingFuture<F> {
         #[pin]
         inner: TaskLocalFuture<Option<Caller>, F>,
@@ -89,7 +89,7 @@ where
 }
 
 pin_project_lite::pin_project! {
-    /// The stream that a handler answers, with its caller around it.
+    /// A handler's response stream that runs with its caller set.
     pub struct CarryingBody<B> {
         #[pin]
         inner: B,

@@ -1,8 +1,8 @@
-//! What may be sent twice, and when.
+//! The calls that may be sent twice.
 //!
-//! Once more, at most, and only where the first attempt provably did nothing: the callee's own layer says by its mark
-//! ([`crate::mark`]) that it refused the token in place of the handler, the method is unary, and its one message is
-//! still in memory. Streams are never sent again.
+//! A call is sent once more at most, and only if the first attempt provably did nothing. The callee's own
+//! layer marks ([`crate::mark`]) that it refused the token instead of the handler. The method is unary, and
+//! its one message is still in memory. Streams are never sent again.
 
 use std::{
     pin::{Pin, pin},
@@ -19,25 +19,25 @@ use tonic_types::StatusExt as _;
 
 use crate::mark::{self, Stage};
 
-/// The largest request that is kept for a replay.
+/// The largest request that is kept for a replay, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// gRPC over HTTP/2: one byte of flags, four of length, before each message.
+/// gRPC over HTTP/2: one byte of flags and four of length precede each message.
 const PREFIX_BYTES: usize = 5;
 
-/// The request body, and what is needed to send it again.
+/// The request body, and a copy to send again.
 pub(super) struct Outgoing {
     pub(super) body: Body,
-    /// The whole of it, where it is one message and small.
+    /// The whole body, if it is one small message.
     pub(super) replay: Option<Bytes>,
 }
 
 impl Outgoing {
-    /// For what is sent once, whatever becomes of it.
+    /// Wraps a body that is sent only once.
     pub(super) fn once(body: Body) -> Self {
         Self { body, replay: None }
     }
 
-    /// Looks at the body without waiting: a single message is there at once, a stream is not.
+    /// Polls the body once, without waiting. A single message is ready at once; a stream is not.
     pub(super) fn look_at(mut body: Body) -> Result<Self, Status> {
         let first = match poll(&mut body) {
             Poll::Pending => return Ok(Self::once(body)),
@@ -57,7 +57,7 @@ impl Outgoing {
     }
 }
 
-/// Exactly one message, of a size that may be kept.
+/// Returns true for exactly one message that is small enough to keep.
 fn is_one_message(data: &[u8]) -> bool {
     let Some((prefix, message)) = data.split_at_checked(PREFIX_BYTES) else { return false };
     let [_, length @ ..] = prefix else { return false };
@@ -67,12 +67,12 @@ fn is_one_message(data: &[u8]) -> bool {
 }
 
 fn poll(body: &mut Body) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-    // Nobody is woken: whoever sends the body polls it again, with a waker of its own.
+    // No waker is needed: the transport polls the body again with its own waker.
     pin!(body).poll_frame(&mut Context::from_waker(noop_waker_ref()))
 }
 
-/// A body of one frame. It does not tell its length, as the body that it stands for did not: a `content-length`
-/// is nothing that gRPC sends.
+/// Returns a body of one frame. It declares no length, like the original body: gRPC sends no
+/// `content-length`.
 pub(super) fn one_message(message: Bytes) -> Body {
     after(Frame::data(message), Body::empty())
 }
@@ -81,7 +81,7 @@ fn after(first: Frame<Bytes>, rest: Body) -> Body {
     Body::new(After { first: Some(first), rest })
 }
 
-/// A body whose first frame was looked at.
+/// A body whose first frame was taken.
 struct After {
     first: Option<Frame<Bytes>>,
     rest: Body,
@@ -103,10 +103,10 @@ impl http_body::Body for After {
     }
 }
 
-/// Takes the layer's mark from these headers (of a trailers-only answer) or trailers. Returns when the callee's own
-/// layer refused the token of this call of `path`, where a new token may help.
+/// Takes the layer's mark from these trailers, or the headers of a trailers-only answer. Returns the stage if
+/// the callee's own layer refused the token of this call of `path`, and a new token may help.
 ///
-/// Mark and reason must both be there. Anyone may write the reason; see [`crate::mark`].
+/// Both mark and reason must be present. Any program may write the reason; see [`crate::mark`].
 pub(super) fn refused(headers: &mut HeaderMap, path: &str) -> Option<Stage> {
     let stage = mark::take(headers, path)?;
     let status = Status::from_header_map(headers).filter(|status| status.code() == Code::Unauthenticated)?;

@@ -1,4 +1,4 @@
-//! Method → token: resolved when the layer is built, so that a call looks up and no more.
+//! Method → token. It is resolved when the layer is built, so that a call only looks it up.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -7,20 +7,20 @@ use token_proto::policy::MethodKind;
 use super::{demand::Demands, tokens::Tokens};
 use crate::{refresh::FreshToken, source::TokenRequest};
 
-/// From a method's path to its token.
+/// A map from a method's path to its token.
 #[derive(Default)]
 pub(super) struct Routes {
     by_path: HashMap<Arc<str>, Route>,
     otherwise: Route,
 }
 
-/// What a call gets.
+/// The token of a call.
 #[derive(Clone, Default)]
 pub(super) struct Route {
-    /// None: the method needs no token, or nobody has said what it demands.
+    /// `None`: the method needs no token, or no policy states its demand.
     pub(super) token: Option<FreshToken>,
-    /// A call that was refused before its handler ran may be sent again: the policy says that the method takes one
-    /// message and answers with one, and the program does not forbid it. What no policy describes may be a stream.
+    /// True if a call may be sent again after a refusal before its handler ran: the policy says that the
+    /// method is unary, and the program does not forbid it. A method without a policy may be a stream.
     pub(super) replayable: bool,
 }
 

@@ -1,4 +1,5 @@
-//! One call: token, header, call. Where the callee's layer refuses the token, a new token and a second call, once.
+//! One call: token, header, call. If the callee's layer refuses the token: a new token and a second call,
+//! once.
 
 use std::{
     future::{Future, poll_fn},
@@ -25,7 +26,7 @@ use crate::{
     refresh::{self, FreshToken},
 };
 
-/// A service whose calls carry tokens: what [`TokenLayer`](super::TokenLayer) makes of a channel. Clones are cheap.
+/// A service whose calls carry tokens: a channel behind [`TokenLayer`](super::TokenLayer). Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Attach<S> {
     inner: S,
@@ -70,8 +71,8 @@ where
         let in_hand = token.ready();
         let next = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, next);
-        // The instance that is ready may hold a permit of the channel. A call that waits for its token gives it back, so
-        // that it holds up no call that needs none.
+        // The ready instance may hold a permit of the channel. A call that waits for its token releases it,
+        // so that calls that need no token can proceed.
         let service = if in_hand.is_some() { Ready::Now(ready) } else { Ready::Later(self.inner.clone()) };
         let wait_max = self.calls.choices.wait_max;
         let call = Call { service, replayable, source: Waiting { token, wait_max } };
@@ -83,7 +84,7 @@ where
 enum Ready<S> {
     /// `poll_ready` has returned ready for it.
     Now(S),
-    /// It is to be asked first.
+    /// `poll_ready` has to be called first.
     Later(S),
 }
 
@@ -104,12 +105,12 @@ impl<S> Ready<S> {
 
 struct Call<S> {
     service: Ready<S>,
-    /// Streams are never sent twice.
+    /// False for streams, which are never sent twice.
     replayable: bool,
     source: Waiting,
 }
 
-/// The token, and how long a call waits for it.
+/// The token, and the longest wait for it.
 struct Waiting {
     token: FreshToken,
     wait_max: Duration,
@@ -182,15 +183,15 @@ impl Waiting {
         }
     }
 
-    /// The head of the second attempt, with a token that is not the refused one, if there is one in time; and
-    /// that token's generation.
+    /// Returns the head of the second attempt and its token's generation, if a token other than the refused
+    /// one arrives in time.
     async fn replacement(&self, refused: u64, deadline: Option<Deadline>, mut head: Parts) -> Option<(u64, Parts)> {
         let patience = Instant::now() + self.wait_max;
         let until = deadline.map_or(patience, |deadline| deadline.at().min(patience));
         let newer = timeout_at(until, self.token.replacement(refused)).await.ok()??;
         let in_time = deadline.is_none_or(|deadline| deadline.write_rest(&mut head.headers));
         let before = head.headers.insert(AUTHORIZATION, newer.token.into_header());
-        // A source that hands out the same token again has nothing better.
+        // A source that returns the same token again has no better one.
         let better = before.as_ref() != head.headers.get(AUTHORIZATION);
         (in_time && better).then_some((newer.generation, head))
     }
@@ -201,7 +202,7 @@ impl Waiting {
     }
 }
 
-/// An answer for the program, which gets to hear no mark: it could pass it on as its own.
+/// Removes the mark from an answer: the program could pass it on as its own.
 fn unmarked<B>(mut response: Response<B>) -> Response<Watched<B>> {
     mark::remove(response.headers_mut());
     response.map(|body| Watched::new(body, None))

@@ -17,22 +17,23 @@ use crate::{
     source::{TokenRequest, TokenSource},
 };
 
-/// Memory for the tokens of single calls, in bytes, unless the program says otherwise: some 10,000 callers.
+/// The default memory for the tokens of single calls, in bytes: some 10,000 callers.
 const OCCASIONAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// What one kept token takes without its text: its request, its state, its task and their share of the tables.
+/// The overhead of one cached token, in bytes: its request, its state, its task and their share of the
+/// tables.
 const TOKEN_BYTES: u64 = 4096;
-/// The table of tokens that are held elsewhere is swept when it has grown to this many entries, and to twice what was
-/// left from then on.
+/// The size at which the table of tokens that are held elsewhere is first swept. It is swept again at twice
+/// the number that was left.
 const SWEPT_AT_MIN: usize = 64;
 
-/// See the module.
+/// The tokens of one source; see the module.
 pub(super) struct Tokens {
     source: Arc<dyn TokenSource>,
     clock: Arc<dyn Clock>,
     occasional_bytes_max: u64,
-    /// Asked for by the policy or handed to the program: kept fresh as long as a route or the program holds them.
+    /// Tokens for the policy or the program, renewed as long as a route or the program holds them.
     standing: RwLock<Standing>,
-    /// Asked for by single calls: kept fresh while in use, the least used evicted first.
+    /// Tokens for single calls, renewed while in use. The least used are evicted first.
     occasional: Cache<TokenRequest, FreshToken, Weight, DefaultHashBuilder>,
 }
 
@@ -55,20 +56,21 @@ impl Tokens {
         }
     }
 
-    /// The same source by another clock. No token is carried over.
+    /// Returns the same source with another clock. No token is carried over.
     pub(super) fn with_clock(&self, clock: Arc<dyn Clock>) -> Self {
         Self::new(Arc::clone(&self.source), clock).with_occasional_bytes_max(self.occasional_bytes_max)
     }
 
-    /// The same source with another bound. No token is carried over.
+    /// Returns the same source with another bound. No token is carried over.
     pub(super) fn with_occasional_bytes_max(&self, bytes_max: u64) -> Self {
         let new = Self::new(Arc::clone(&self.source), Arc::clone(&self.clock));
         Self { occasional_bytes_max: bytes_max, occasional: occasional(bytes_max), ..new }
     }
 
-    /// A token that is kept fresh until the last holder drops it.
+    /// Returns a token that is renewed until the last holder drops it.
     pub(super) fn standing(&self, request: TokenRequest) -> FreshToken {
-        // A token that must be young would be renewed all the time: it is renewed only while calls use it.
+        // A token with a maximum age is renewed only while calls use it: otherwise it would be renewed
+        // without end.
         let keep = if request.max_age().is_some() { Keep::WhileUsed } else { Keep::Always };
         let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = standing.tokens.get(&request).and_then(WeakToken::upgrade) {
@@ -83,7 +85,7 @@ impl Tokens {
         token
     }
 
-    /// The token of a single call.
+    /// Returns the token of a single call.
     pub(super) fn occasional(&self, request: &TokenRequest) -> FreshToken {
         let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
         let held = standing.tokens.get(request).and_then(WeakToken::upgrade);
@@ -101,20 +103,20 @@ impl Tokens {
     }
 }
 
-/// One shard: several fill unevenly, and a token is evicted while there is room.
+/// One shard: several fill unevenly, and evict tokens while there is room.
 fn occasional(bytes_max: u64) -> Cache<TokenRequest, FreshToken, Weight, DefaultHashBuilder> {
     let items = usize::try_from(bytes_max / TOKEN_BYTES).unwrap_or(usize::MAX).clamp(1, 1 << 20);
     let mut options = OptionsBuilder::new();
     options.shards(1).weight_capacity(bytes_max).estimated_items_capacity(items);
     match options.build() {
         Ok(options) => Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default()),
-        // Cannot fail: both of what is required is set.
+        // Cannot fail: both required values are set.
         Err(_) => Cache::with_weighter(items, bytes_max, Weight),
     }
 }
 
 impl Weighter<TokenRequest, FreshToken> for Weight {
-    /// The issued token is about as long as the one that it is exchanged for.
+    /// The issued token is about as long as the token that it is exchanged for.
     fn weight(&self, request: &TokenRequest, _: &FreshToken) -> u64 {
         let subject = request.subject().map_or(0, |subject| subject.expose().len());
         let scopes: usize = request.scopes().map(str::len).sum();

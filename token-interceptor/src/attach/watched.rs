@@ -1,5 +1,5 @@
-//! A response body whose end is watched. When the callee's layer ends a stream because the token is no longer valid,
-//! the token is renewed for the next call.
+//! A response body whose end is watched. If the callee's layer ends a stream because its token became
+//! invalid, the token is renewed for the next call.
 
 use std::{
     pin::Pin,
@@ -34,7 +34,7 @@ impl<B> Watched<B> {
     }
 }
 
-/// An empty body: that of an answer which is not the callee's.
+/// An empty body, for an answer that the callee did not make.
 impl<B> Default for Watched<B> {
     fn default() -> Self {
         Self { inner: None, sent: None }

@@ -1,7 +1,7 @@
-//! Addresses that a URL of somebody else's may lead to: those of the public Internet, and no others.
+//! The addresses that a foreign URL may lead to: only those of the public Internet.
 //!
-//! Checked where the connection is made, on what the name resolves to at that moment: checked before, a name
-//! could resolve to one address for the check and to another for the connection.
+//! They are checked at connection time, on the resolved address. After an earlier check, a name could resolve
+//! to another address for the connection.
 
 use std::{
     future::Future,
@@ -14,7 +14,7 @@ use std::{
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower::Service;
 
-/// Resolves names, to public addresses alone where that is asked for.
+/// A resolver that can be limited to public addresses.
 #[derive(Clone)]
 pub(super) struct Resolver {
     system: GaiResolver,
@@ -49,7 +49,7 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// Whether `address` belongs to the public Internet: RFC 6890 and its registries.
+/// Returns true if `address` belongs to the public Internet: RFC 6890 and its registries.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
@@ -65,7 +65,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_broadcast()
         || address.is_documentation()
         || address.is_multicast();
-    // This network; shared with carriers; protocol assignments; benchmarks; reserved.
+    // This network; carrier-grade NAT; protocol assignments; benchmarks; reserved.
     let reserved = first == 0
         || (first == 100 && second & 0xc0 == 64)
         || (first == 192 && second == 0 && third == 0)
@@ -75,8 +75,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    // Only 2000::/3 is given out, and of that not what documentation and transition take: those that carry an
-    // IPv4 address would lead around the checks above.
+    // Only 2000::/3 is assigned. Documentation and transition ranges are excluded: addresses that embed an
+    // IPv4 address would bypass the checks above.
     let [first, second, ..] = address.segments();
     first & 0xe000 == 0x2000 && first != 0x2002 && !(first == 0x2001 && (second == 0 || second == 0x0db8))
 }

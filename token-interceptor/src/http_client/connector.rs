@@ -29,17 +29,17 @@ use super::{
     proxy::{Address, Proxies, Proxy},
 };
 
-/// Largest head of a proxy's answer.
+/// The largest head of a proxy's answer, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
 type Tcp = TokioIo<TcpStream>;
 type Connecting = Pin<Box<dyn Future<Output = Result<MaybeHttpsStream<Tcp>, BoxError>> + Send>>;
 
-/// Connects to a host, as the environment says.
+/// A connector that follows the environment's proxies.
 #[derive(Clone)]
 pub(super) struct Connector {
     direct: HttpConnector<Resolver>,
-    /// A proxy may be at any address, whatever addresses its targets may have.
+    /// A proxy may be at any address, even if its targets may not.
     to_proxy: HttpsConnector<HttpConnector<Resolver>>,
     proxies: Arc<Proxies>,
     resolver: Resolver,
@@ -60,8 +60,8 @@ impl Connector {
         }
     }
 
-    /// What the proxy is to connect to. Where only public addresses are allowed, one of those that the name resolves to
-    /// here: the proxy could resolve the name to an address that only it can reach.
+    /// Returns the target for the proxy. If only public addresses are allowed, it is one that the name
+    /// resolves to here: the proxy could resolve the name to an internal address.
     async fn target(mut resolver: Resolver, public_only: bool, uri: &Uri) -> Result<String, BoxError> {
         let host = uri.host().ok_or("the URL has no host")?;
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
@@ -139,7 +139,7 @@ fn connect(target: &str, authorization: Option<&HeaderValue>) -> Vec<u8> {
     request
 }
 
-/// The head alone: what follows belongs to the target.
+/// Reads only the head: what follows belongs to the target.
 async fn head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -5,10 +5,10 @@ use url::Url;
 
 use super::{HttpError, connector::Connector, error::Kind, proxy::Proxies, tls};
 
-/// An endpoint for gRPC that trusts this machine's roots, and the certificates in `extra_roots_pem` beside them.
+/// Returns a gRPC endpoint that trusts this machine's roots, and the certificates in `extra_roots_pem`.
 ///
-/// An endpoint that is made by tonic alone trusts only what its `ClientTlsConfig` names, which may be nothing. Only
-/// scheme, host and port of `url` count: gRPC is at the host's root.
+/// An endpoint made by tonic alone trusts only the roots in its `ClientTlsConfig`, which may be none. Only
+/// scheme, host and port of `url` are used: gRPC is at the host's root.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,7 +36,7 @@ pub fn grpc_endpoint(url: &str, extra_roots_pem: &[u8]) -> Result<Endpoint, Http
     Ok(endpoint.tls_config(tls).map_err(|_| Kind::UnusableRoots)?)
 }
 
-/// A channel to `endpoint`, connected at first use, through the proxy that the environment names for it.
+/// Returns a channel to `endpoint` that connects at first use, through the environment's proxy.
 pub(crate) fn connect_lazy(endpoint: &Endpoint) -> Channel {
     let proxies = Proxies::read(|name| std::env::var(name).ok());
     if proxies.of(endpoint.uri()).is_none() {

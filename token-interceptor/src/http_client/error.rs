@@ -1,4 +1,4 @@
-//! What can go wrong on the way to another server.
+//! The errors of an HTTP exchange.
 
 use std::{error::Error, fmt};
 
@@ -6,7 +6,7 @@ use hyper_util::client::legacy;
 
 use super::untrusted::{self, is_of_unknown_ca};
 
-/// Why there is no answer. `Display` names no secret, and no URL: whoever logs it knows which it was.
+/// The error of a failed exchange. `Display` names no secret and no URL; the caller knows the URL.
 #[derive(Debug)]
 pub struct HttpError(Kind);
 
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 }
 
 impl HttpError {
-    /// Whether the same request may succeed later: the other end, or the way to it, failed.
+    /// Returns true if the same request may succeed later: the server or the network failed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.0 {
@@ -40,13 +40,13 @@ impl HttpError {
         }
     }
 
-    /// Whether time ran out.
+    /// Returns true if time ran out.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::TimedOut)
     }
 
-    /// Whether the URL would have been spoken to in plaintext.
+    /// Returns true if the URL was refused as plaintext.
     #[must_use]
     pub fn is_plaintext_refused(&self) -> bool {
         matches!(self.0, Kind::PlaintextRefused)

@@ -1,8 +1,9 @@
-//! Proxies that the environment names: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, and where they do not apply, `NO_PROXY`.
+//! The environment's proxies: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, and their exceptions in `NO_PROXY`.
 //!
-//! The lower-case name counts before the upper-case one. Every connection goes through the proxy by CONNECT (RFC 9110
-//! section 9.3.6), so that the proxy sees a host and never a request. A proxy is an `http` or `https` URL, or a host and
-//! a port; its user information becomes `Proxy-Authorization`. This machine itself is never reached through a proxy.
+//! A lower-case name has precedence. Every connection goes through the proxy by CONNECT (RFC 9110 section
+//! 9.3.6), so the proxy sees a host and never a request. A proxy is an `http` or `https` URL, or a host and a
+//! port. Its user information becomes `Proxy-Authorization`. This machine itself is never reached through a
+//! proxy.
 
 use std::{fmt, net::IpAddr};
 
@@ -12,7 +13,7 @@ use url::{Host, Url};
 
 use super::is_loopback;
 
-/// What the environment says of proxies.
+/// The environment's proxy settings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies {
     http: Option<Proxy>,
@@ -20,21 +21,22 @@ pub(super) struct Proxies {
     except: Vec<Exception>,
 }
 
-/// A proxy, or what was written where one should be: connections that it is for then fail, and go nowhere else.
+/// A proxy, or an invalid value in its place. Connections for an invalid proxy fail; they do not go out
+/// directly.
 #[derive(Clone, Debug)]
 pub(super) enum Proxy {
     Usable(Address),
     Unusable,
 }
 
-/// Where a proxy is, and what it is told.
+/// The address and the credentials of a proxy.
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) uri: Uri,
     pub(super) authorization: Option<HeaderValue>,
 }
 
-/// A place that is reached directly.
+/// A destination that is reached directly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Exception {
     host: Hosts,
@@ -46,7 +48,7 @@ enum Hosts {
     All,
     /// A name and every name below it, in lower case.
     Domain(String),
-    /// The addresses that have this many leading bits in common.
+    /// The addresses that share this many leading bits.
     Network(IpAddr, u32),
 }
 
@@ -55,7 +57,7 @@ impl Proxies {
     pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let named = |name: &str| {
             let lower = variable(&name.to_ascii_lowercase()).filter(|value| !value.is_empty());
-            // A CGI program gets the header field Proxy of a request as HTTP_PROXY.
+            // CGI passes a request's `Proxy` header field as HTTP_PROXY, so a CGI program must not trust it.
             let upper = || variable(name).filter(|_| name != "HTTP_PROXY" || variable("REQUEST_METHOD").is_none());
             lower.or_else(upper).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
         };
@@ -66,7 +68,7 @@ impl Proxies {
         Self { http: proxy("HTTP_PROXY"), https: proxy("HTTPS_PROXY"), except }
     }
 
-    /// The proxy for connections to `uri`; none: directly.
+    /// Returns the proxy for connections to `uri`; `None` for a direct connection.
     pub(super) fn of(&self, uri: &Uri) -> Option<&Proxy> {
         let (proxy, port) = match uri.scheme_str() {
             Some("https") => (self.https.as_ref()?, 443),
@@ -87,7 +89,7 @@ impl Proxies {
 
 impl Proxy {
     fn parse(text: &str) -> Self {
-        // Without a scheme, as many write it: a host and a port.
+        // A value without a scheme is a host and a port.
         let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
         url.ok().and_then(|url| Address::of(&url)).map_or(Self::Unusable, Self::Usable)
     }
@@ -99,7 +101,7 @@ impl Address {
         if !matches!(scheme, "http" | "https") {
             return None;
         }
-        // As curl has it: 1080 where nothing is written is for SOCKS; HTTP proxies are at their scheme's port.
+        // The default port is the scheme's. (curl's default of 1080 is for SOCKS.)
         let port = url.port_or_known_default()?;
         let uri = format!("{scheme}://{host}:{port}/").parse().ok()?;
         let (user, password) = (url.username(), url.password());
@@ -139,8 +141,8 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 }
 
 impl Exception {
-    /// `*`, a name (with or without a leading `.` or `*.`), an address, a network `10.0.0.0/8`; each but a network may
-    /// have a port.
+    /// Parses `*`, a name (with or without a leading `.` or `*.`), an address, or a network `10.0.0.0/8`.
+    /// Each but a network may have a port.
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.is_empty() {
@@ -205,7 +207,7 @@ fn has_prefix(address: IpAddr, network: IpAddr, bits: u32) -> bool {
     differ >= bits
 }
 
-/// Without the credentials.
+/// Prints no credentials.
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Address").field("uri", &self.uri).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! TLS over TCP, with the machine's trusted roots and those that were added, and the certificate to show.
+//! TLS over TCP, with the machine's trusted roots, extra roots, and a client certificate.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
     error::Kind::{self, UnusableClientCertificate, UnusableRoots},
 };
 
-/// What is shown to a server that asks.
+/// The certificate for a server that asks for one.
 #[derive(Clone, Debug)]
 pub(super) struct ClientCertificate {
     pub(super) chain_pem: Vec<u8>,
@@ -40,12 +40,12 @@ pub(super) fn connector(config: ClientConfig, connector: Connector) -> HttpsConn
     HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_all_versions().wrap_connector(connector)
 }
 
-/// A machine without trusted roots is no error: the extra ones may be all that is needed.
+/// A machine without trusted roots is no error: the extra ones may be enough.
 pub(super) fn roots(extra_pem: &[u8]) -> Result<RootCertStore, Kind> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in native.errors {
-        // Somebody may have named it: SSL_CERT_FILE, SSL_CERT_DIR.
+        // The operator may have named it: SSL_CERT_FILE, SSL_CERT_DIR.
         tracing::warn!(error = &error as &dyn std::error::Error, "a trusted root of the machine is not readable");
     }
     roots.add_parsable_certificates(native.certs);

@@ -1,32 +1,32 @@
-//! How long to leave the source alone after a failure: a pure question on the number of failures and one
-//! random draw.
+//! The pause after a failure: a pure function of the number of failures and one random draw.
 
 use std::time::Duration;
 
-/// Never sooner than this, however the draw falls: a source that fails at once is not asked in a busy loop.
+/// The shortest pause, for any draw: a source that fails at once is not asked in a busy loop.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(50);
 const TRANSIENT_FIRST: Duration = Duration::from_millis(100);
 const TRANSIENT_MAX: Duration = Duration::from_secs(30);
 const REFUSED_FIRST: Duration = Duration::from_secs(1);
 const REFUSED_MAX: Duration = Duration::from_secs(60);
-/// A server that asks for more is asked again all the same: it may have been wrong, and nobody is there to
-/// tell.
+/// The longest pause that a server may demand. It may be a mistake, and no operator may be there to correct
+/// it.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-/// At most this is added to what the server asks for, so that a fleet does not return as one.
+/// The longest random addition to the server's pause, so that a fleet does not return at once.
 const RETRY_AFTER_SPREAD_MAX: Duration = Duration::from_secs(1);
 
-/// The pause after the `failures`th failure in a row that may pass by itself: full jitter over 100 ms,
-/// doubling up to 30 s. `draw` is uniform in `0.0..1.0`.
+/// Returns the pause after the `failures`th transient failure in a row: full jitter over 100 ms, doubling up
+/// to 30 s. `draw` is uniform in `0.0..1.0`.
 pub(super) fn transient(failures: u32, draw: f64) -> Duration {
     doubled(TRANSIENT_FIRST, failures, TRANSIENT_MAX).mul_f64(draw).max(PAUSE_MIN)
 }
 
-/// How long the `failures`th refusal in a row is remembered: 1 s, doubling up to 60 s, never for good.
+/// Returns the time for which the `failures`th refusal in a row is cached: 1 s, doubling up to 60 s, never
+/// forever.
 pub(super) fn refused(failures: u32, draw: f64) -> Duration {
     doubled(REFUSED_FIRST, failures, REFUSED_MAX).mul_f64(1.0 + draw / 4.0).min(REFUSED_MAX)
 }
 
-/// What the server asked for (`RetryInfo`, `Retry-After`), within reason.
+/// Returns the pause that the server demands (`RetryInfo`, `Retry-After`), bounded.
 pub(super) fn asked_for(retry_after: Duration, draw: f64) -> Duration {
     let pause = retry_after.min(RETRY_AFTER_MAX);
     pause + (pause / 10).min(RETRY_AFTER_SPREAD_MAX).mul_f64(draw)

@@ -1,8 +1,8 @@
-//! The one place where this side of the library asks for chance.
+//! The only source of randomness of the client side.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// A number in `0.0..1.0`; the middle where the system has no randomness, which costs spread and nothing else.
+/// Returns a number in `0.0..1.0`. Without system randomness it returns the middle, which only costs spread.
 pub(super) fn draw() -> f64 {
     let mut bytes = [0; 4];
     match SystemRandom::new().fill(&mut bytes) {

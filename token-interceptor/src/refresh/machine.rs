@@ -1,10 +1,10 @@
-//! The state machine that keeps one token fresh.
+//! The state machine that renews one token.
 //!
-//! Pure and synchronous: it is told the time and what happened, and says what to do next. It knows times
+//! It is pure and synchronous: it takes the time and an event, and returns the next action. It knows times
 //! only, never the token. [`super::task`] is the asynchronous shell around it.
 //!
-//! Two clocks are watched, and what either has reached is reached: monotonic time stands still while a
-//! machine is suspended, and the time of day may be set back.
+//! It watches two clocks, and a time has come when either has reached it. Monotonic time stands still while a
+//! machine is suspended, and the wall clock may be set back.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::{backoff, pace::Pace};
 
-/// No token is used for longer, whatever its issuer says of its lifetime.
+/// The longest use of a token, even if its issuer states a longer lifetime.
 const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// For so long calls wait while the source hands out tokens that have expired: one that caches its tokens gives the old
-/// one until its last second. After that it is an outage, and calls fail at once.
+/// The time for which calls wait while the source returns expired tokens. A source with a cache may return
+/// the old one until its last second. After that it is an outage, and calls fail at once.
 const EXPIRED_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause between two such requests.
 const EXPIRED_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ pub(crate) struct Now {
 
 impl Now {
     pub(super) fn plus(self, duration: Duration) -> Self {
-        // What others say of a time is bounded, so that no clock overflows.
+        // Times from other parties are bounded, so that no clock overflows.
         let duration = duration.min(LIFETIME_MAX);
         Self {
             monotonic: self.monotonic.checked_add(duration).unwrap_or(self.monotonic),
@@ -42,69 +42,69 @@ impl Now {
     }
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The time that [`Next::wake`] named has come.
+    /// The time of [`Next::wake`] has come.
     Woke,
-    /// A call finds no token that it may use, or sees that renewal is due.
+    /// A call finds no usable token, or sees that renewal is due.
     Wanted,
     /// A server refused the token of this generation.
     Rejected(u64),
-    /// The source gave a token.
+    /// The source returned a token.
     Fetched(Fetched),
-    /// The source gave none.
+    /// The source failed.
     Failed(Failed),
 }
 
-/// What the source said about a token's times.
+/// The source's statements about a token's times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fetched {
-    /// When the token was asked for: its lifetime counts from here, so never too long.
+    /// The time of the request. The lifetime counts from here, so it is never too long.
     pub(crate) asked_at: Now,
     /// The token's lifetime.
     pub(crate) expires_in: Duration,
-    /// When the server wants it renewed.
+    /// The time after which the server wants it renewed.
     pub(crate) refresh_after: Option<Duration>,
 }
 
-/// How the source failed.
+/// The source's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Failed {
-    /// The source answered, and its answer was no.
+    /// True if the source refused the request.
     pub(crate) refused: bool,
-    /// The source gave a token that had expired when it arrived.
+    /// True if the source returned a token that had expired on arrival.
     pub(crate) expired: bool,
-    /// How long the source asks to be left alone.
+    /// The pause that the source demands.
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What to do next.
+/// The next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Next {
-    /// Ask the source now. Said only while no request is in flight.
+    /// True to request a token now. Only while no request is in flight.
     pub(crate) fetch: bool,
     /// Report [`Event::Woke`] at this time, unless something else happens first.
     pub(crate) wake: Option<Instant>,
 }
 
-/// Whether a token is renewed ahead of expiry also when no call has used it.
+/// The policy of renewal ahead of expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
     /// Always: a call never finds it expired.
     Always,
-    /// Only while in use: for tokens whose number the program's text does not bound.
+    /// Only while in use: for tokens of callers, whose number is unbounded.
     WhileUsed,
 }
 
-/// The token in hand.
+/// The current token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
-    /// Which one: counts up.
+    /// The number of the token, counting up.
     pub(crate) generation: u64,
-    /// When renewal is due.
+    /// The time at which renewal is due.
     pub(crate) renew_at: Now,
-    /// When it must no longer be used.
+    /// The time from which it must not be used.
     pub(crate) expires_at: Now,
     rejected: bool,
 }
@@ -114,14 +114,14 @@ struct Trouble {
     refused: bool,
     failures: u32,
     retry_at: Instant,
-    /// Calls wait for a new answer in place of hearing this one: a refusal whose time is over, or a token that had
-    /// expired.
+    /// True if calls wait for a new answer and do not get this one: a refusal whose time is over, or an
+    /// expired token.
     forgotten: bool,
-    /// Since when the source hands out tokens that have expired.
+    /// The time since which the source returns expired tokens.
     expired_since: Option<Instant>,
 }
 
-/// See the module.
+/// The state machine; see the module.
 #[derive(Debug)]
 pub(crate) struct Machine {
     keep: Keep,
@@ -136,7 +136,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// A machine without a token, continuing the count of an earlier one.
+    /// Creates a machine without a token, which continues the count of an earlier one.
     pub(crate) fn new(keep: Keep, generation: u64, rejected: u64) -> Self {
         Self {
             keep,
@@ -151,38 +151,38 @@ impl Machine {
         }
     }
 
-    /// The token in hand, while it may be used.
+    /// Returns the current token, while it is valid.
     pub(crate) fn held(&self) -> Option<Held> {
         self.held
     }
 
-    /// The generation of the newest token that there has been.
+    /// Returns the generation of the newest token so far.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// When the source is asked again; until then, and while that takes, a call without a token fails with the
-    /// last failure in place of waiting. None: it waits.
+    /// Returns the time of the next request. Until its answer, a call without a token fails with the last
+    /// failure. `None`: the call waits.
     pub(crate) fn blamed_until(&self) -> Option<Instant> {
         self.trouble.filter(|trouble| !trouble.forgotten).map(|trouble| trouble.retry_at)
     }
 
-    /// The newest generation whose rejection has been dealt with.
+    /// Returns the newest generation whose rejection has been handled.
     pub(crate) fn rejected(&self) -> u64 {
         self.rejected
     }
 
-    /// Whether a request is in flight.
+    /// Returns true if a request is in flight.
     pub(crate) fn in_flight(&self) -> bool {
         self.in_flight.is_some()
     }
 
-    /// A call used the token since the last event.
+    /// Records that a call used the token since the last event.
     pub(crate) fn mark_used(&mut self) {
         self.used = true;
     }
 
-    /// Takes in what happened and says what to do. `draw` is uniform in `0.0..1.0`.
+    /// Handles an event and returns the next action. `draw` is uniform in `0.0..1.0`.
     pub(crate) fn handle(&mut self, event: Event, now: Now, draw: f64) -> Next {
         match event {
             Event::Woke => {}
@@ -235,7 +235,7 @@ impl Machine {
         let mut retry_at = if failed.refused {
             now.monotonic + backoff::refused(failures, draw)
         } else {
-            // From the beginning of the attempt: one that hung has already waited its time.
+            // Counted from the start of the attempt: one that hung has already waited.
             let pause = backoff::transient(failures, draw);
             let pause = if patient { pause.min(EXPIRED_PAUSE_MAX) } else { pause };
             (began + pause).max(now.monotonic + backoff::PAUSE_MIN)
@@ -244,15 +244,16 @@ impl Machine {
             retry_at = retry_at.max(now.monotonic + backoff::asked_for(retry_after, draw));
         }
         self.trouble = Some(Trouble { refused: failed.refused, failures, retry_at, forgotten: patient, expired_since });
-        // A refusal is not asked about again until somebody needs to know.
+        // After a refusal, the next request waits until a call needs a token.
         self.wanted &= !failed.refused;
     }
 
-    /// What time alone changes.
+    /// Applies the changes that time alone causes.
     fn pass_time(&mut self, now: Now) {
         if let Some(held) = self.held.filter(|held| now.has_reached(held.expires_at)) {
             self.held = None;
-            // By the time of day alone: the machine was suspended, and what failed before has no bearing.
+            // Only the wall clock has reached it: the machine was suspended, and earlier failures no longer
+            // matter.
             if now.monotonic < held.expires_at.monotonic {
                 self.trouble = self.trouble.filter(|trouble| trouble.refused);
             }
@@ -267,7 +268,7 @@ impl Machine {
 
     fn blocked_until(&self, now: Now) -> Instant {
         let trouble = self.trouble.map_or(now.monotonic, |trouble| trouble.retry_at);
-        // A token that is due is renewed whether it was rejected or not.
+        // A token that is due is renewed, rejected or not.
         let paced = self.held.is_some_and(|held| held.rejected && !now.has_reached(held.renew_at));
         if paced { trouble.max(self.pace.allowed_at(now.monotonic)) } else { trouble }
     }
@@ -291,10 +292,10 @@ impl Machine {
     }
 }
 
-/// When to begin renewing, counted from when the token was asked for.
+/// Returns the time of renewal, counted from the request.
 ///
-/// What the server says, where that makes sense; it spreads a fleet by itself. Otherwise between 65 and 80 %
-/// of the lifetime: early enough to sit out an outage, late enough not to double the load.
+/// It is the server's, if that is plausible; the server spreads a fleet by itself. Otherwise it is between 65
+/// and 80 % of the lifetime: early enough to survive an outage, late enough not to double the load.
 fn renew_after(fetched: &Fetched, draw: f64) -> Duration {
     let lifetime = fetched.expires_in.min(LIFETIME_MAX);
     let asked_for = fetched.refresh_after.filter(|after| !after.is_zero() && *after < lifetime);

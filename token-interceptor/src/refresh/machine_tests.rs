@@ -1,4 +1,4 @@
-//! What [`Machine`] promises: behaviour by behaviour, and then all of it under any order of events.
+//! The tests of [`Machine`]: each behaviour, and then all of them under any order of events.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const LIFETIME: Duration = Duration::from_secs(300);
 
-/// A machine with both clocks under the test's control.
+/// A machine whose clocks the test controls.
 struct Bench {
     machine: Machine,
     now: Now,
@@ -22,7 +22,7 @@ impl Bench {
         Self { machine: Machine::new(keep, 0, 0), now }
     }
 
-    /// One that holds a token of [`LIFETIME`] to be renewed at half of it.
+    /// Returns a bench with a token of [`LIFETIME`], to be renewed at half of it.
     fn holding() -> Self {
         let mut bench = Self::new();
         assert!(bench.tell(Event::Wanted).fetch);
@@ -253,7 +253,7 @@ fn a_refusal_is_remembered_and_then_asked_about_again_when_somebody_needs_to_kno
     assert!(bench.pass(remembered).fetch, "wanted while it was remembered");
     assert!(bench.machine.blamed_until().is_none(), "calls wait for the new answer");
     let next = bench.refused();
-    assert!(!bench.pass(bench.wake_in(next)).fetch, "nobody wanted it");
+    assert!(!bench.pass(bench.wake_in(next)).fetch, "no call wanted it");
     assert!(bench.machine.blamed_until().is_none(), "forgotten");
     assert!(bench.tell(Event::Wanted).fetch);
 }
@@ -337,13 +337,13 @@ fn moves() -> impl Strategy<Value = Move> {
     ]
 }
 
-/// A machine, what the test knows about it, and a source that answers when the test says so.
+/// A machine, the test's knowledge of it, and a source that the test controls.
 struct Trial {
     bench: Bench,
     in_flight: Option<Now>,
-    /// The source must not be asked before this.
+    /// The time before which the source must not be asked.
     quiet_until: Instant,
-    /// When the newest token must no longer be used.
+    /// The time from which the newest token must not be used.
     ends: Option<Now>,
 }
 
@@ -354,7 +354,7 @@ impl Trial {
         Self { bench, in_flight: None, quiet_until, ends: None }
     }
 
-    /// Makes the move, and says what the machine gets to hear of it.
+    /// Makes the move, and returns the event for the machine.
     fn make(&mut self, step: &Move) -> Event {
         match *step {
             Move::Pass(millis) => {
@@ -395,7 +395,7 @@ impl Trial {
         Event::Failed(Failed { refused, expired: false, retry_after })
     }
 
-    /// One request at a time, none before its time, no token past its end, no busy loop.
+    /// Checks: one request at a time, none early, no expired token, no busy loop.
     fn check(&mut self, event: Event, draw: f64) -> Result<(), TestCaseError> {
         let had = self.bench.machine.held();
         let next = self.bench.machine.handle(event, self.bench.now, draw);
@@ -419,7 +419,7 @@ impl Trial {
         Ok(())
     }
 
-    /// A call wants a token, the source is well again: a token within the longest pause.
+    /// A call wants a token and the source has recovered: a token arrives within the longest pause.
     fn recovers(mut self) -> Result<(), TestCaseError> {
         for _ in 0..4 {
             if self.bench.machine.held().is_some() {
@@ -441,7 +441,7 @@ impl Trial {
 }
 
 proptest! {
-    /// Whatever happens in whatever order.
+    /// Any events in any order.
     #[test]
     fn keeps_its_promises(
         keep in prop_oneof![Just(Keep::Always), Just(Keep::WhileUsed)],

@@ -1,5 +1,5 @@
-//! What calls and the task have in common: the snapshot from the task to the calls, and a few flags from the
-//! calls to the task. Flags, not a queue: ten thousand calls that need a token are one need.
+//! The state that calls and the task share: a snapshot for the calls, and flags for the task. They are flags
+//! and not a queue: ten thousand calls that need a token are one request.
 
 use std::sync::{
     Arc,
@@ -24,16 +24,16 @@ use crate::{
     source::{TokenRequest, TokenSource},
 };
 
-/// See the module.
+/// The shared state; see the module.
 pub(super) struct Shared {
     source: Arc<dyn TokenSource>,
     request: Arc<TokenRequest>,
     clock: Arc<dyn Clock>,
     keep: Keep,
     snapshot: ArcSwap<Snapshot>,
-    /// Rings for the calls when the snapshot has changed.
+    /// Notifies the calls when the snapshot has changed.
     changed: watch::Sender<()>,
-    /// Rings for the task when one of the flags has changed.
+    /// Notifies the task when a flag has changed.
     wake: Notify,
     running: AtomicBool,
     closed: AtomicBool,
@@ -42,7 +42,7 @@ pub(super) struct Shared {
     skew_millis: AtomicI64,
 }
 
-/// What calls have told the task since it last asked.
+/// The demands of calls since the task last took them.
 pub(super) struct Demands {
     pub(super) closed: bool,
     pub(super) wanted: bool,
@@ -91,19 +91,19 @@ impl Shared {
         self.skew_millis.store(skew, Ordering::Relaxed);
     }
 
-    /// Told when the snapshot changes from now on.
+    /// Returns a receiver of snapshot changes from now on.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// The hot path: one load, one look at the clock, one reference count.
+    /// The hot path: one load, one read of the clock, one reference count.
     pub(super) fn ready(self: &Arc<Self>) -> Option<Ready> {
         let snapshot = self.snapshot.load();
         let current = snapshot.current.as_ref()?;
         match current.freshness(self.clock.now()) {
             Freshness::Fresh => {}
-            // The task's own timer stands still while the machine is suspended; the time of day does not.
-            // Nothing to do about a failure here: the token in hand is good.
+            // The task's own timer stands still while the machine is suspended; the wall clock does not. A
+            // failure here is ignored, as the current token is valid.
             Freshness::Due if snapshot.nudge() => drop(self.want()),
             Freshness::Due => {}
             Freshness::Expired => return None,
@@ -112,7 +112,7 @@ impl Shared {
         Some(current.ready.clone())
     }
 
-    /// What a call that needs a token is to do.
+    /// Returns the action for a call that needs a token.
     pub(super) fn look(&self) -> Verdict {
         let snapshot = self.snapshot.load();
         if let Some(ready) = snapshot.usable(0, self.clock.now()) {
@@ -129,7 +129,7 @@ impl Shared {
         if snapshot.stopped { Verdict::Fail(TokenError::Stopped) } else { Verdict::Wait }
     }
 
-    /// What a call is to do whose token of this generation was refused.
+    /// Returns the action for a call whose token of this generation was refused.
     pub(super) fn look_past(&self, rejected: u64) -> Verdict {
         let snapshot = self.snapshot.load();
         if let Some(ready) = snapshot.usable(rejected, self.clock.now()) {
@@ -140,7 +140,7 @@ impl Shared {
         if coming && !snapshot.stopped { Verdict::Wait } else { Verdict::Fail(TokenError::Pending) }
     }
 
-    /// A call needs a token.
+    /// Records that a call needs a token.
     pub(super) fn want(self: &Arc<Self>) -> Result<(), TokenError> {
         self.wanted.store(true, Ordering::Release);
         self.ensure_task()?;
@@ -148,27 +148,27 @@ impl Shared {
         Ok(())
     }
 
-    /// A server refused the token of this generation.
+    /// Records that a server refused the token of this generation.
     pub(super) fn reject(self: &Arc<Self>, generation: u64) {
         self.rejected.fetch_max(generation, Ordering::AcqRel);
-        // Without a runtime there is no task, and without a task nothing to replace the token with.
+        // Without a runtime there is no task, and so no replacement.
         if self.ensure_task().is_ok() {
             self.wake.notify_one();
         }
     }
 
-    /// The last handle is gone.
+    /// Records that the last handle is gone.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 
-    /// For the task: waits until a call has something to say.
+    /// For the task: waits until a call sets a flag.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// For the task: takes what calls have said.
+    /// For the task: takes the flags.
     pub(super) fn demands(&self) -> Demands {
         Demands {
             closed: self.closed.load(Ordering::Acquire),
@@ -177,25 +177,24 @@ impl Shared {
         }
     }
 
-    /// For the task: the picture that calls have.
+    /// For the task: returns the current snapshot.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// For the task: a new picture for the calls.
+    /// For the task: publishes a new snapshot.
     pub(super) fn publish(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
         self.changed.send_replace(());
     }
 
-    /// For the task's end, however it comes.
+    /// For the end of the task, for any reason.
     pub(super) fn stopped(&self) {
         self.publish(self.snapshot.load().remains(true));
         self.running.store(false, Ordering::Release);
     }
 
-    /// Starts the task where none runs: at first use, and again where its runtime is gone and there is
-    /// another.
+    /// Starts the task if none runs: at first use, and again if its runtime is gone and there is another.
     fn ensure_task(self: &Arc<Self>) -> Result<(), TokenError> {
         if self.running.load(Ordering::Acquire) {
             return Ok(());
@@ -211,7 +210,7 @@ impl Shared {
                     ..Snapshot::default()
                 });
             }
-            // On a runtime that is shutting down, the task is dropped at once, which reads as stopped.
+            // On a runtime that is shutting down, the task is dropped at once. It then reads as stopped.
             runtime.spawn(task::run(Arc::clone(self)));
         }
         Ok(())

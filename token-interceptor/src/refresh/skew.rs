@@ -1,17 +1,17 @@
-//! How far this machine's clock is off, by the issuer's.
+//! The error of this machine's clock, measured against the issuer's.
 //!
-//! Renewal does not depend on it: lifetimes are counted from the request. Verifiers of what this machine signs,
-//! and readers of its logs, do.
+//! Renewal does not depend on it, as lifetimes are counted from the request. But verifiers of this machine's
+//! signatures and readers of its logs do.
 
 use std::time::SystemTime;
 
 use crate::source::TokenRequest;
 
-/// From here on somebody should look: clocks that are kept are right within a second, and verifiers commonly
-/// forgive less than this.
+/// The skew that is worth a log line. Synchronized clocks are right within a second, and verifiers commonly
+/// tolerate less than this.
 const NOTEWORTHY_MILLIS: i64 = 30_000;
 
-/// How far the server's clock is ahead; half of the round trip is not held against anybody.
+/// Returns the lead of the server's clock. Half of the round trip is tolerated.
 pub(super) fn millis(server_time: Option<SystemTime>, asked_at: SystemTime, now: SystemTime) -> Option<i64> {
     let round_trip = now.duration_since(asked_at).ok()?;
     let middle = asked_at.checked_add(round_trip / 2)?;
@@ -22,7 +22,7 @@ pub(super) fn millis(server_time: Option<SystemTime>, asked_at: SystemTime, now:
     }
 }
 
-/// Says so once, when the clock is found to be wrong and again when it is right.
+/// Logs once when the clock is found to be wrong, and once when it is right again.
 pub(super) fn report(skew: i64, before: i64, request: &TokenRequest) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
     metrics::gauge!("token_client_clock_skew_seconds").set(skew as f64 / 1000.0);

@@ -1,4 +1,4 @@
-//! What calls read: an immutable picture of where the token stands.
+//! The snapshot that calls read: the immutable state of the token.
 
 use std::{
     sync::{
@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use super::TokenError;
 use crate::source::{AccessToken, SourceError};
 
-/// A token in use; its generation tells whether a rejection of it is news.
+/// A token in use. Its generation tells if a rejection of it is news.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
     pub(crate) token: AccessToken,
     pub(crate) generation: u64,
 }
 
-/// What a call is to do.
+/// The action for a call.
 #[derive(Debug)]
 pub(super) enum Verdict {
     Use(Ready),
@@ -28,25 +28,25 @@ pub(super) enum Verdict {
     Wait,
 }
 
-/// Where the token stands.
+/// The state of the token.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     pub(super) current: Option<Current>,
-    /// What a call without a token is told.
+    /// The failure for a call without a token.
     pub(super) failure: Option<Failure>,
-    /// A request is in flight.
+    /// True if a request is in flight.
     pub(super) in_flight: bool,
-    /// The generation of the newest token that there has been.
+    /// The generation of the newest token so far.
     pub(super) generation: u64,
-    /// The newest generation whose rejection the task has taken in.
+    /// The newest generation whose rejection the task has handled.
     pub(super) rejected: u64,
-    /// The task has ended: nothing changes any more unless it is started again.
+    /// True once the task has ended: nothing changes until it is started again.
     pub(super) stopped: bool,
     pub(super) nudged: AtomicBool,
     pub(super) used: AtomicBool,
 }
 
-/// The token in hand and its times by the time of day.
+/// The current token and its times by the wall clock.
 #[derive(Clone, Debug)]
 pub(super) struct Current {
     pub(super) ready: Ready,
@@ -54,18 +54,18 @@ pub(super) struct Current {
     pub(super) expires_at: SystemTime,
 }
 
-/// The last failure, shared by all who hear of it.
+/// The last failure, shared by all calls that get it.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) source: Arc<SourceError>,
     pub(super) retry_at: Instant,
 }
 
-/// Whether a call may go out with the token.
+/// The freshness of the token for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
     Fresh,
-    /// Good, and due for renewal.
+    /// Valid, and due for renewal.
     Due,
     Expired,
 }
@@ -83,7 +83,7 @@ impl Current {
 }
 
 impl Snapshot {
-    /// What remains when the task has ended, or another one begins: the token, and the count.
+    /// Returns the state for the next task: the token, and the count.
     pub(super) fn remains(&self, stopped: bool) -> Self {
         Self {
             current: self.current.clone(),
@@ -94,7 +94,7 @@ impl Snapshot {
         }
     }
 
-    /// True once: the first call that finds the token due wakes the task, the others need not.
+    /// Returns true once: only the first call that finds the token due wakes the task.
     pub(super) fn nudge(&self) -> bool {
         !self.nudged.load(Ordering::Relaxed) && !self.nudged.swap(true, Ordering::Relaxed)
     }
@@ -110,7 +110,7 @@ impl Snapshot {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// The token, where it may be used and is newer than the rejected one.
+    /// Returns the token, if it is valid and newer than the rejected one.
     pub(super) fn usable(&self, rejected: u64, now: SystemTime) -> Option<&Ready> {
         let current = self.current.as_ref()?;
         let good = current.ready.generation > rejected && current.freshness(now) != Freshness::Expired;

@@ -15,14 +15,14 @@ use super::{
 };
 use crate::source::{AccessToken, Cause, IssuedToken, SourceError};
 
-/// After this long an attempt has failed. A stall of 30 s is sat out, since asking again would only add to the
-/// issuer's queue; and an issuer that recovers while an attempt hangs is asked again no later than that. Dead
-/// connections are noticed sooner, by keepalive.
+/// The time after which an attempt has failed. It outlasts a stall of 30 s, as a retry would only lengthen
+/// the issuer's queue. An issuer that recovers while an attempt hangs is asked again no later than that.
+/// Keepalive notices dead connections sooner.
 const ATTEMPT_MAX: Duration = Duration::from_millis(30_500);
 
 type Answer = Result<IssuedToken, SourceError>;
 
-/// Keeps the token fresh until the last handle is gone.
+/// Renews the token until the last handle is gone.
 pub(super) async fn run(shared: Arc<Shared>) {
     let _stopped = Stopped(Arc::clone(&shared));
     let mut task = Task::new(shared);
@@ -52,7 +52,7 @@ struct Task {
     published: View,
 }
 
-/// What a snapshot is made from: published anew only when it differs.
+/// The content of a snapshot. A snapshot is published only when it differs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct View {
     held: Option<Held>,
@@ -76,7 +76,7 @@ impl Task {
         }
     }
 
-    /// False when the last handle is gone.
+    /// Returns false when the last handle is gone.
     fn take_demands(&mut self) -> bool {
         let demands = self.shared.demands();
         self.tell(Event::Rejected(demands.rejected));
@@ -122,7 +122,7 @@ impl Task {
         self.failure = Some(Arc::clone(&error));
         self.tell(Event::Failed(Failed { refused, expired, retry_after }));
         if self.machine.held().is_some() && expired {
-            // The source caches the token that is in hand, which serves to its end.
+            // The source caches the current token, which is valid until its end.
             tracing::debug!(request = %self.shared.request(), "the source has no newer access token yet");
             return;
         }
@@ -145,7 +145,7 @@ impl Task {
         if next.fetch {
             self.asked_at = now;
             let (source, request) = (Arc::clone(self.shared.source()), Arc::clone(self.shared.request()));
-            // For every call that waits or will come: a child of none of them.
+            // The span serves every call that waits, now or later, so it is a child of none.
             let span = tracing::info_span!(parent: None, "obtain token", otel.kind = "client", request = %request);
             let attempt = async move {
                 match timeout(ATTEMPT_MAX, source.fetch(&request)).await {
@@ -185,10 +185,10 @@ impl Task {
     }
 }
 
-/// Why an answer is of no use.
+/// The reason that an answer is unusable.
 struct Unusable {
     error: SourceError,
-    /// There is a token, and it had expired when it arrived.
+    /// True if there is a token that had expired on arrival.
     expired: bool,
 }
 
@@ -219,7 +219,7 @@ async fn alarm(wake: Option<Instant>) {
     }
 }
 
-/// Tells the calls that nobody is there any more, also when the runtime drops the task.
+/// Marks the task as ended, also when the runtime drops it.
 struct Stopped(Arc<Shared>);
 
 impl Drop for Stopped {

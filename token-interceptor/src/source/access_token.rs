@@ -6,14 +6,14 @@ use http::HeaderValue;
 
 /// An access token as the value of an `authorization` header. RFC 6750 section 2.1.
 ///
-/// Prepared once, so that attaching it is a reference count; marked sensitive, so that HTTP/2 does not put it
-/// into its compression table and nothing prints it.
+/// It is prepared once, so that attaching it only copies a reference. It is marked sensitive, so that HTTP/2
+/// keeps it out of its compression table and it is never printed.
 #[derive(Clone)]
 pub struct AccessToken {
     header: HeaderValue,
 }
 
-/// The text is not a token of RFC 6750 section 2.1. Says nothing about the text.
+/// The error of a text that is no token of RFC 6750 section 2.1. It does not quote the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an access token: RFC 6750 allows letters, digits and -._~+/ with = at the end")]
 pub struct MalformedToken;
@@ -25,8 +25,8 @@ impl AccessToken {
     ///
     /// # Errors
     ///
-    /// When it is empty or has a character outside the RFC's set: such a header would be cut or refused
-    /// underway, or would smuggle in a second one.
+    /// When it is empty or has a character outside the RFC's set. Such a header could be cut, be rejected on
+    /// the way, or smuggle in a second header.
     pub fn new(token: &str) -> Result<Self, MalformedToken> {
         let body = token.trim_end_matches('=');
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
@@ -38,19 +38,19 @@ impl AccessToken {
         Ok(Self { header })
     }
 
-    /// The value of the `authorization` header: `Bearer …`, marked sensitive.
+    /// Returns the value of the `authorization` header: `Bearer …`, marked sensitive.
     #[must_use]
     pub fn header(&self) -> &HeaderValue {
         &self.header
     }
 
-    /// The same, for whoever has the token to spare.
+    /// Returns the value of the `authorization` header and consumes the token.
     #[must_use]
     pub fn into_header(self) -> HeaderValue {
         self.header
     }
 
-    /// The token itself, for what needs it other than as a header: an agent's file, an exchange.
+    /// Returns the token itself, for uses other than a header: an agent's file, an exchange.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.header.to_str().ok().and_then(|header| header.strip_prefix(SCHEME)).unwrap_or_default()

@@ -13,9 +13,10 @@ use crate::{
 
 /// RFC 7523 section 2.2.
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// Says what the statement is for, so that no other JWT of the client's passes for it (RFC 8725 section 3.11).
+/// The type of the JWT, so that no other JWT of the client passes for an assertion (RFC 8725 section 3.11).
 const ASSERTION_TYP: &str = "client-authentication+jwt";
-/// Long enough for clocks that disagree a little; a server has to remember each `jti` for as long.
+/// The lifetime of an assertion: long enough for a small clock skew. A server has to remember each `jti` for
+/// as long.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// `private_key_jwt`: the client signs, the issuer has its public key. No secret is ever sent.
@@ -27,28 +28,29 @@ pub struct PrivateKeyJwt {
 }
 
 impl PrivateKeyJwt {
-    /// Signs with `key` for the issuer of this identifier, which is the assertion's only audience: with the
-    /// token endpoint's URL, or several audiences, a malicious server could have another's assertion made.
+    /// Signs with `key` for the issuer of this identifier, the assertion's only audience. With the token
+    /// endpoint's URL, or with several audiences, a malicious server could obtain an assertion for another
+    /// server.
     pub fn new(key: SigningKey, issuer: impl Into<String>) -> Self {
         let key_id = key.public_jwk().key_id().to_owned();
         Self { key, key_id, issuer: issuer.into(), clock: SystemClock::shared() }
     }
 
-    /// The `kid` under which the issuer knows the key. Default: its RFC 7638 thumbprint.
+    /// Sets the `kid` by which the issuer knows the key. Default: its RFC 7638 thumbprint.
     #[must_use]
     pub fn key_id(mut self, key_id: impl Into<String>) -> Self {
         self.key_id = key_id.into();
         self
     }
 
-    /// Another clock than the machine's.
+    /// Replaces the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// A fresh assertion: each is good for one use.
+    /// Returns a new assertion: each is valid for one use.
     pub(super) fn sign(&self, client_id: &str) -> Result<String, KeyError> {
         let mut token_id = [0; 16];
         SystemRandom::new().fill(&mut token_id).map_err(|_| KeyError::SigningFailed)?;

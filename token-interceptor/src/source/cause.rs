@@ -1,4 +1,4 @@
-//! The class of a failure to obtain a token: what an operator looks at first.
+//! The class of a failure to obtain a token: the first thing for an operator to check.
 
 use std::{error::Error, io};
 
@@ -6,13 +6,13 @@ use rustls::CertificateError;
 
 use crate::http_client::HttpError;
 
-/// The class of a failure, found in the chain of its causes. It names no host and no text of the issuer's.
+/// The class of a failure, found in the chain of its causes. It holds no host and no text from the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// The issuer's certificate comes from a CA that is not trusted here.
     UntrustedCa,
-    /// The issuer's certificate is for another host, has expired or is invalid in another way.
+    /// The issuer's certificate is for another host, has expired, or is invalid in another way.
     CertificateInvalid,
     /// The issuer's name does not resolve.
     NameNotResolved,
@@ -24,16 +24,16 @@ pub enum Cause {
     ConnectionLost,
     /// No answer came in time.
     TimedOut,
-    /// The issuer's URL is plaintext, and not on this machine.
+    /// The issuer's URL is plaintext to another machine.
     PlaintextRefused,
-    /// The token had expired when it arrived.
+    /// The token had expired on arrival.
     ExpiredOnArrival,
-    /// The issuer answered, and not with a token.
+    /// The issuer answered without a token.
     Answer,
 }
 
 impl Cause {
-    /// A stable name, such as `untrusted_ca`.
+    /// Returns a stable name, such as `untrusted_ca`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Cause {
         }
     }
 
-    /// What happened, for whoever calls.
+    /// Returns a sentence for the caller.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::UntrustedCa => "the issuer's certificate comes from a CA that is not trusted here (untrusted_ca)",
@@ -66,13 +66,13 @@ impl Cause {
         }
     }
 
-    /// The innermost cause that tells something.
+    /// Returns the innermost cause with a class.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
         let (mut next, mut found) = (Some(error), Self::Answer);
         while let Some(error) = next {
             found = Self::of_one(error).unwrap_or(found);
             next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-                // Its source would be that of what it wraps.
+                // Its own `source` would skip the wrapped error.
                 Some(within) => Some(within),
                 None => error.source(),
             };
@@ -97,7 +97,7 @@ impl Cause {
         if error.is::<tokio::time::error::Elapsed>() || error.is::<tonic::TimeoutExpired>() {
             return Some(Self::TimedOut);
         }
-        // The connector's error has no public type.
+        // The connector's error type is private.
         (error.to_string() == "dns error").then_some(Self::NameNotResolved)
     }
 }

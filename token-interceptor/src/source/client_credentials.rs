@@ -8,7 +8,7 @@ use super::{
     issuer::{IssuerBuilder, IssuerTransport, SourceConfigError},
 };
 
-/// Tokens by the client credentials grant.
+/// A source of tokens by the client credentials grant.
 ///
 /// ```no_run
 /// use token_interceptor::source::{ClientCredentials, IssuerBuilder};
@@ -31,11 +31,11 @@ pub struct ClientCredentials {
 }
 
 impl ClientCredentials {
-    /// Tokens for this client from this issuer. Nothing is connected yet.
+    /// Creates a source for this client at this issuer, without connecting.
     ///
     /// # Errors
     ///
-    /// When the issuer cannot be spoken to safely, or its URL cannot be read.
+    /// When the issuer cannot be reached safely, or its URL is invalid.
     pub fn new(
         client_id: impl Into<Arc<str>>,
         credential: impl Into<ClientCredential>,
@@ -44,7 +44,7 @@ impl ClientCredentials {
         Ok(Self { client_id: client_id.into(), credential: credential.into(), issuer: issuer.build()?, lifetime: None })
     }
 
-    /// Asks for tokens of this lifetime, which an issuer of this project caps and others do not know of.
+    /// Requests tokens of this lifetime. An issuer of this project caps it; other issuers ignore it.
     #[must_use]
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);

@@ -1,4 +1,4 @@
-//! How a client proves to an issuer that it is the one. RFC 6749 section 2.3, RFC 7523 section 2.2.
+//! The authentication of a client to an issuer. RFC 6749 section 2.3, RFC 7523 section 2.2.
 
 use std::{fmt, sync::Arc};
 
@@ -22,16 +22,16 @@ pub enum ClientCredential {
     PrivateKey(Arc<PrivateKeyJwt>),
 }
 
-/// Where a client secret goes in an HTTP request. RFC 6749 section 2.3.1.
+/// The place of a client secret in an HTTP request. RFC 6749 section 2.3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretIn {
-    /// `client_secret_basic`: the header that every server must understand.
+    /// `client_secret_basic`: the header, which every server must support.
     Header,
     /// `client_secret_post`: the form.
     Form,
 }
 
-/// What client authentication adds to a form post.
+/// The client authentication of a form post.
 #[derive(Default)]
 pub(super) struct HttpProof {
     pub(super) authorization: Option<HeaderValue>,
@@ -39,7 +39,7 @@ pub(super) struct HttpProof {
 }
 
 impl ClientCredential {
-    /// The proof as `TokenService` takes it.
+    /// Returns the proof for `TokenService`.
     pub(super) fn for_grpc(&self, client_id: &str) -> Result<v1::ClientAuthentication, SourceError> {
         let credential = match self {
             Self::Secret(secret) => client_authentication::Credential::ClientSecret(secret.expose_secret().to_owned()),
@@ -51,7 +51,7 @@ impl ClientCredential {
         Ok(v1::ClientAuthentication { client_id: client_id.to_owned(), credential: Some(credential) })
     }
 
-    /// The proof as a token endpoint takes it.
+    /// Returns the proof for a token endpoint.
     pub(super) fn for_http(&self, client_id: &str, place: SecretIn) -> Result<HttpProof, SourceError> {
         let id = ("client_id", Zeroizing::new(client_id.to_owned()));
         Ok(match (self, place) {
@@ -74,8 +74,8 @@ impl ClientCredential {
     }
 }
 
-/// RFC 6749 section 2.3.1: both halves are form-encoded before they are joined, or a colon in the identifier
-/// would move the border between them.
+/// RFC 6749 section 2.3.1: both halves are form-encoded before they are joined. Otherwise a colon in the
+/// identifier would move the border between them.
 fn basic(client_id: &str, secret: &SecretString) -> Result<HeaderValue, SourceError> {
     let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = Zeroizing::new(format!("{}:{}", encode(client_id), &*Zeroizing::new(encode(secret.expose_secret()))));

@@ -1,13 +1,13 @@
-//! Why a source gave no token.
+//! The errors of a token source.
 
 use std::{error::Error, fmt, time::Duration};
 
 use super::Cause;
 
-/// Why a source gave no token.
+/// The error of a token source.
 ///
-/// Two kinds: the source could not answer, which passes by itself and is asked again in the background; or it
-/// answered no (a [`Refusal`]), which passes when somebody changes something.
+/// There are two kinds. The source could not answer: this passes by itself, and the source is asked again in
+/// the background. Or it refused (a [`Refusal`]): this lasts until an operator changes something.
 #[derive(Debug)]
 pub struct SourceError {
     refusal: Option<Refusal>,
@@ -16,7 +16,7 @@ pub struct SourceError {
     source: Box<dyn Error + Send + Sync>,
 }
 
-/// An issuer's no. RFC 6749 section 5.2, RFC 8707 section 2.
+/// A refusal by the issuer. RFC 6749 section 5.2, RFC 8707 section 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// `invalid_client`: the issuer does not know this client by these credentials.
@@ -27,17 +27,17 @@ pub enum Refusal {
     Scope,
     /// `invalid_target`: the client is not registered for the audience.
     Target,
-    /// `invalid_grant`: the subject token, or the assertion, is not good.
+    /// `invalid_grant`: the subject token or the assertion is invalid.
     Grant,
-    /// What was provided for this program as its token is none.
+    /// The configured token is not a valid token.
     Token,
-    /// `invalid_request`, `unsupported_grant_type` and whatever else: the issuer does not understand what is
-    /// asked for.
+    /// `invalid_request`, `unsupported_grant_type` and all others: the issuer does not understand the
+    /// request.
     Request,
 }
 
 impl Refusal {
-    /// The refusal that an OAuth error code stands for.
+    /// Returns the refusal of an OAuth error code.
     #[must_use]
     pub fn from_code(code: &str) -> Self {
         match code {
@@ -50,7 +50,7 @@ impl Refusal {
         }
     }
 
-    /// In words, with what to look at.
+    /// Returns a sentence that names the likely fault.
     fn sentence(self) -> &'static str {
         match self {
             Self::ClientAuthentication => "the issuer refused the client's credentials (invalid_client)",
@@ -71,51 +71,51 @@ impl fmt::Display for Refusal {
 }
 
 impl SourceError {
-    /// The source could not be reached, or could not answer: asking again may help.
+    /// Creates an error of a source that could not be reached or could not answer. A retry may help.
     #[must_use]
     pub fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let source = source.into();
         Self { refusal: None, cause: Cause::of(&*source), retry_after: None, source }
     }
 
-    /// The source answered no.
+    /// Creates an error of a source that refused.
     #[must_use]
     pub fn refused(refusal: Refusal, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { refusal: Some(refusal), cause: Cause::Answer, retry_after: None, source: source.into() }
     }
 
-    /// The class of the failure, where the source itself does not hold it.
+    /// Sets the class of the failure, if the source error does not hold it.
     pub(crate) fn with_cause(mut self, cause: Cause) -> Self {
         self.cause = cause;
         self
     }
 
-    /// The source is not to be asked again before this time has passed. `RetryInfo`, `Retry-After`.
+    /// Sets the time before which the source is not to be asked again. `RetryInfo`, `Retry-After`.
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self
     }
 
-    /// Whether it may pass without anybody changing anything.
+    /// Returns true if it may pass by itself.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.refusal.is_none()
     }
 
-    /// The issuer's no, where it gave one.
+    /// Returns the issuer's refusal, if it gave one.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal
     }
 
-    /// The class of the failure.
+    /// Returns the class of the failure.
     #[must_use]
     pub fn cause(&self) -> Cause {
         self.cause
     }
 
-    /// How long the source asks to be left alone.
+    /// Returns the pause that the source demands.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after

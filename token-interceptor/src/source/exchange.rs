@@ -1,4 +1,5 @@
-//! Token exchange: a token for whom the program serves, in exchange for the one that they came with. RFC 8693.
+//! Token exchange: a token for the caller whom the program serves, in exchange for the caller's own. RFC
+//! 8693.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use super::{
     issuer::{IssuerBuilder, IssuerTransport, SourceConfigError},
 };
 
-/// Tokens by exchange: the caller stays the subject, this client becomes the actor, and rights only narrow.
+/// A source of tokens by exchange: the caller stays the subject, this client becomes the actor, and rights
+/// only narrow.
 ///
 /// Used with [`TokenLayer::on_behalf_of_caller`](crate::attach::TokenLayer::on_behalf_of_caller).
 #[derive(Debug)]
@@ -19,11 +21,11 @@ pub struct TokenExchange {
 }
 
 impl TokenExchange {
-    /// Exchanges tokens as this client at this issuer. Nothing is connected yet.
+    /// Creates a source that exchanges tokens as this client at this issuer, without connecting.
     ///
     /// # Errors
     ///
-    /// When the issuer cannot be spoken to safely, or its URL cannot be read.
+    /// When the issuer cannot be reached safely, or its URL is invalid.
     pub fn new(
         client_id: impl Into<Arc<str>>,
         credential: impl Into<ClientCredential>,

@@ -1,5 +1,5 @@
-//! A file that somebody else keeps fresh: a Kubernetes projected token, a file of `token-server agent`. By gRFC
-//! A97, JwtTokenFileCallCredentials.
+//! A file that another program renews: a Kubernetes projected token, a file of `token-server agent`. It
+//! follows gRFC A97, JwtTokenFileCallCredentials.
 
 use std::{
     fmt,
@@ -17,31 +17,33 @@ use crate::{
     json,
 };
 
-/// The token is taken to expire this much earlier: for clocks that disagree, and the callee's own time.
+/// The time before `exp` at which the token counts as expired: for clock skew and the callee's own time.
 const EARLY: Duration = Duration::from_secs(30);
-/// The file is read again this long before that.
+/// The time before that at which the file is read again.
 const REREAD: Duration = Duration::from_secs(60);
-/// With less than this left, a token is as good as expired: nothing is gained by reading it again and again.
+/// The remaining lifetime below which a token counts as expired. Reading it again and again would gain
+/// nothing.
 const REST_MIN: Duration = Duration::from_secs(2);
-/// No token is longer.
+/// The largest file, in bytes: no token is longer.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Tokens from a file, whatever audience and scopes are asked for: it is for its keeper to get that right.
+/// A source that reads tokens from a file, for any requested audience and scopes. The program that writes the
+/// file has to choose them.
 ///
-/// The file is read at first use, again one minute before its token ends (which is taken to be 30 s before
-/// `exp`), and again when a callee refuses the token. The token is not verified: that is the callee's part.
+/// The file is read at first use, again one minute before its token ends (30 s before `exp`), and again when
+/// a callee refuses the token. The token is not verified: the callee does that.
 pub struct TokenFile {
     path: PathBuf,
     clock: Arc<dyn Clock>,
 }
 
 impl TokenFile {
-    /// Reads from `path`. It need not exist yet.
+    /// Reads from `path`, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), clock: SystemClock::shared() }
     }
 
-    /// Another clock than the machine's.
+    /// Replaces the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -64,7 +66,8 @@ async fn read(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// What cannot be a token reads UNAUTHENTICATED; one that has expired is one that its keeper has yet to renew.
+/// Text that is no token reads UNAUTHENTICATED. An expired token reads UNAVAILABLE, as it may be renewed
+/// soon.
 fn token(text: &str, now: SystemTime) -> Result<IssuedToken, SourceError> {
     let unusable = |why: &'static str| SourceError::refused(Refusal::Token, why);
     let token = AccessToken::new(text).map_err(|_| unusable("the token file holds no token"))?;

@@ -13,7 +13,7 @@ use tonic_types::StatusExt as _;
 use super::{AccessToken, Cause, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, SubjectToken, TokenRequest};
 use crate::{http_client, trace_context};
 
-/// An issuer spoken to over gRPC.
+/// An issuer with a gRPC interface.
 #[derive(Clone, Debug)]
 pub(super) struct GrpcIssuer {
     client: TokenServiceClient<Channel>,
@@ -81,8 +81,7 @@ fn read(token: Option<v1::Token>, server_time: Option<Timestamp>) -> Result<Issu
     })
 }
 
-/// What the issuer's status means. Its message is not passed on: what it says is for whoever reads the
-/// issuer's log.
+/// Converts the issuer's status. Its message is dropped: it is meant for the issuer's log.
 fn failure(status: &Status) -> SourceError {
     let details = status.get_error_details();
     let info = details.error_info().filter(|info| info.domain == ERROR_DOMAIN);
@@ -103,7 +102,7 @@ fn failure(status: &Status) -> SourceError {
     .with_retry_after(retry_after)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "whatever is not a no is tried again")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other code is retried")]
 fn refusal_of_reason(reason: ErrorReason) -> Option<Refusal> {
     Some(match reason {
         ErrorReason::ClientAuthenticationFailed | ErrorReason::CredentialsMissing => Refusal::ClientAuthentication,
@@ -118,8 +117,8 @@ fn refusal_of_reason(reason: ErrorReason) -> Option<Refusal> {
     })
 }
 
-/// For an issuer, or something in front of it, that does not say why.
-#[expect(clippy::wildcard_enum_match_arm, reason = "whatever is not a no is tried again")]
+/// For an issuer, or a proxy in front of it, that gives no reason.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other code is retried")]
 fn refusal_of_code(code: Code) -> Option<Refusal> {
     match code {
         Code::Unauthenticated => Some(Refusal::ClientAuthentication),
@@ -129,7 +128,7 @@ fn refusal_of_code(code: Code) -> Option<Refusal> {
     }
 }
 
-/// What went wrong below gRPC, which is this machine's own account and not the server's.
+/// Returns the failure below gRPC, which this machine reports and not the server.
 fn chain(status: &Status) -> String {
     let mut text = String::new();
     let mut next = std::error::Error::source(status);

@@ -14,10 +14,11 @@ use super::{IssuedToken, SourceError, SubjectToken, TokenRequest, credential::Cl
 use crate::{clock::Clock, http_client::HttpClient};
 use metadata::Metadata;
 
-/// An issuer's metadata are read again after this long: an endpoint may move while the old one still answers.
+/// The age at which an issuer's metadata are read again. An endpoint may move while the old one still
+/// answers.
 const METADATA_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How an audience is named in the form.
+/// The parameter that names an audience in the form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AudienceParameter {
     /// `audience`: this project's issuer, Auth0, RFC 8693.
@@ -25,40 +26,40 @@ pub enum AudienceParameter {
     Audience,
     /// `resource`: RFC 8707.
     Resource,
-    /// Not at all: the server derives it from the scopes, or has one audience only.
+    /// None: the server derives it from the scopes, or has only one audience.
     Omitted,
 }
 
-/// An issuer spoken to over HTTP.
+/// An issuer with an OAuth token endpoint.
 #[derive(Debug)]
 pub(super) struct HttpIssuer {
     pub(super) client: HttpClient,
     pub(super) place: Place,
     pub(super) audience_parameter: AudienceParameter,
-    /// None: what the issuer's metadata says, and the header where they say nothing.
+    /// `None`: as in the issuer's metadata, or else in the header.
     pub(super) secret_in: Option<SecretIn>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// Where the token endpoint is.
+/// The source of the token endpoint's URL.
 #[derive(Debug)]
 pub(super) enum Place {
     Known(Url),
-    /// Found by the issuer's metadata, which are read again when they are old or the endpoint is gone.
+    /// Found in the issuer's metadata, which are read again when they are old or the endpoint is gone.
     Discovered {
         issuer: Issuer,
         metadata: ArcSwapOption<Discovered>,
     },
 }
 
-/// An issuer's metadata, and when they were read.
+/// An issuer's metadata, and the time they were read.
 #[derive(Debug)]
 pub(super) struct Discovered {
     metadata: Metadata,
     read_at: Instant,
 }
 
-/// An issuer by its identifier: as it was given, which is what it is compared by, and as a URL.
+/// An issuer's identifier: as it was given, for comparisons, and as a URL.
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) identifier: String,
@@ -103,7 +104,7 @@ impl HttpIssuer {
         self.ask(client_id, credential, request, form).await
     }
 
-    /// Posts `form` with what `request` asks for and the client's proof.
+    /// Posts `form` with the parameters of `request` and the client's proof.
     async fn ask(
         &self,
         client_id: &str,
@@ -136,14 +137,13 @@ impl HttpIssuer {
         if (failed || !is_there)
             && let Place::Discovered { metadata, .. } = &self.place
         {
-            // The endpoint may have moved: the next request asks where it is.
+            // The endpoint may have moved, so the next request reads the metadata again.
             metadata.store(None);
         }
         issued
     }
 
-    /// Reads the metadata anew. Where that fails, what was read before is used on: it may be old, and the endpoint still
-    /// there.
+    /// Reads the metadata again. If that fails, the old metadata are used: the endpoint may still be there.
     async fn discovered(
         &self,
         issuer: &Issuer,

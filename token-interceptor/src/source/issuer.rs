@@ -1,4 +1,4 @@
-//! How an issuer is reached: over gRPC, or at an OAuth token endpoint.
+//! The connection to an issuer: over gRPC, or to an OAuth token endpoint.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,15 +17,15 @@ use crate::{
     http_client::{HttpClient, HttpError, connect_lazy, grpc_endpoint},
 };
 
-/// A connection that answers no ping for this long is dead; a server that is merely slow answers them.
+/// The keepalive interval. A connection that answers no ping is dead; a slow server still answers pings.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// HTTP/1.1 has no pings: this is how long a dead connection goes unnoticed. As long as an attempt to get a token
-/// may take, which is the shorter bound.
+/// The longest HTTP exchange. HTTP/1.1 has no pings, so a dead connection goes unnoticed for this long. The
+/// limit on an attempt to get a token is slightly shorter.
 const HTTP_MAX: Duration = Duration::from_secs(31);
 
-/// How an issuer is reached.
+/// A description of an issuer and its connection.
 #[derive(Clone)]
 pub struct IssuerBuilder {
     reach: Reach,
@@ -45,49 +45,49 @@ enum Reach {
     Discovery(String),
 }
 
-/// Why an issuer cannot be spoken to as it was described.
+/// The error of an issuer's description that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceConfigError {
     /// It is not a URL.
     #[error("{url:?} is not a URL")]
     UnusableUrl {
-        /// As it was given.
+        /// The URL as it was given.
         url: String,
-        /// What is wrong with it.
+        /// The parse error.
         source: url::ParseError,
     },
-    /// The client's credentials would be read on the way.
+    /// The client's credentials could be read on the way.
     #[error("the issuer would be sent credentials in plaintext")]
     Plaintext(#[from] PlaintextRefused),
-    /// The HTTP client refuses the URL, or has no trusted roots.
+    /// The HTTP client rejects the URL, or has no trusted roots.
     #[error("the issuer cannot be reached over HTTP as configured")]
     Http(#[from] HttpError),
 }
 
 impl IssuerBuilder {
-    /// An issuer of this project, over gRPC, connected to at first use: its URL, which the machine's roots and
-    /// [`IssuerBuilder::extra_roots_pem`] are for, or an [`Endpoint`] with a TLS configuration of its own. Keepalive and a
-    /// connect timeout are set on it: they are how a dead connection is told from a slow issuer.
+    /// Describes an issuer of this project, over gRPC. It takes a URL, which uses the machine's roots and
+    /// [`IssuerBuilder::extra_roots_pem`], or an [`Endpoint`] with its own TLS configuration. It connects at
+    /// first use. A keepalive and a connect timeout are set, to tell a dead connection from a slow issuer.
     #[must_use]
     pub fn grpc(address: impl Into<GrpcAddress>) -> Self {
         Self::new(Reach::Grpc(address.into()))
     }
 
-    /// The same over a channel of the program's own making; where it leads, and how safely, is the program's
-    /// business, so it names the danger.
+    /// Describes an issuer of this project on a channel of the program's own. The program vouches for the
+    /// channel's destination and safety, so it has to name the danger.
     #[must_use]
     pub fn grpc_channel(channel: Channel, _: danger::AllowPlaintext) -> Self {
         Self::new(Reach::Channel(channel))
     }
 
-    /// Any OAuth server, by the URL of its token endpoint.
+    /// Describes any OAuth server, by the URL of its token endpoint.
     #[must_use]
     pub fn token_endpoint(url: impl Into<String>) -> Self {
         Self::new(Reach::TokenEndpoint(url.into()))
     }
 
-    /// Any OAuth server, by its issuer identifier (RFC 8414, OpenID discovery).
+    /// Describes any OAuth server, by its issuer identifier (RFC 8414, OpenID discovery).
     #[must_use]
     pub fn discover(issuer: impl Into<String>) -> Self {
         Self::new(Reach::Discovery(issuer.into()))
@@ -105,36 +105,36 @@ impl IssuerBuilder {
         }
     }
 
-    /// Another HTTP client than the default one: other trusted roots, other limits.
+    /// Replaces the default HTTP client, for other roots or limits.
     #[must_use]
     pub fn http_client(mut self, http_client: HttpClient) -> Self {
         self.http_client = Some(http_client);
         self
     }
 
-    /// Certificates, as PEM, that are trusted beside the machine's own roots. Not for an [`Endpoint`], a channel or an
-    /// HTTP client of the program's own, which have their roots already.
+    /// Trusts these certificates, as PEM, beside the machine's own roots. Not for an [`Endpoint`], a channel
+    /// or an HTTP client of the program's own, which have their own roots.
     #[must_use]
     pub fn extra_roots_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.extra_roots_pem = pem.into();
         self
     }
 
-    /// How the audience is named to a token endpoint. Default: `audience`.
+    /// Sets the parameter that names the audience to a token endpoint. Default: `audience`.
     #[must_use]
     pub fn audience_parameter(mut self, audience_parameter: AudienceParameter) -> Self {
         self.audience_parameter = audience_parameter;
         self
     }
 
-    /// Where a secret goes. Default: what the issuer's metadata say, otherwise the header.
+    /// Sets the place of a secret. Default: as in the issuer's metadata, otherwise the header.
     #[must_use]
     pub fn secret_in(mut self, secret_in: SecretIn) -> Self {
         self.secret_in = Some(secret_in);
         self
     }
 
-    /// Another clock than the machine's.
+    /// Replaces the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -194,7 +194,7 @@ fn parse(url: &str) -> Result<Url, SourceConfigError> {
     Url::parse(url).map_err(|source| SourceConfigError::UnusableUrl { url: url.to_owned(), source })
 }
 
-/// Where an issuer speaks gRPC: a URL, or an [`Endpoint`] of the program's own.
+/// The gRPC address of an issuer: a URL, or an [`Endpoint`] of the program's own.
 #[derive(Clone, Debug)]
 pub struct GrpcAddress(Address);
 

@@ -1,14 +1,14 @@
-//! A token from the program's configuration: for tests, and for what hands out tokens that live as long as a
+//! A token from the program's configuration: for tests, and for environments whose tokens live as long as a
 //! job.
 
 use std::time::Duration;
 
 use super::{AccessToken, IssuedToken, MalformedToken, SourceError, TokenRequest, TokenSource};
 
-/// "Until told otherwise": asked again once a day, which costs nothing.
+/// The assumed lifetime. The token is read again once a day, which costs nothing.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Always the same token, whatever audience and scopes are asked for.
+/// A source that returns the same token for any requested audience and scopes.
 #[derive(Clone, Debug)]
 pub struct StaticToken(AccessToken);
 

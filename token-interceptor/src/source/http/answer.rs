@@ -1,4 +1,4 @@
-//! A token endpoint's answer. RFC 6749 sections 5.1 and 5.2.
+//! The answer of a token endpoint. RFC 6749 sections 5.1 and 5.2.
 
 mod members;
 
@@ -19,10 +19,10 @@ use crate::{
 
 use members::Members;
 
-/// Longest `error_description` that is kept for the log.
+/// The longest `error_description` that is kept for the log, in characters.
 const DESCRIPTION_CHARS_MAX: usize = 200;
 
-/// Reads the answer: a token, a no, or neither.
+/// Reads the answer: a token, a refusal, or neither.
 pub(in crate::source) fn read(answer: &HttpResponse, clock: &dyn Clock) -> Result<IssuedToken, SourceError> {
     let server_time = date(&answer.headers, DATE);
     if answer.status == StatusCode::OK {
@@ -36,7 +36,7 @@ pub(in crate::source) fn read(answer: &HttpResponse, clock: &dyn Clock) -> Resul
     Err(failure.with_retry_after(retry_after))
 }
 
-/// RFC 6749 section 5.1. The lifetime is only recommended: without one, or with one that cannot be read, a short one.
+/// RFC 6749 section 5.1. The lifetime is optional: without a readable one, a short one is assumed.
 fn token(body: &[u8], server_time: Option<SystemTime>) -> Result<IssuedToken, &'static str> {
     let members = Members::read(body).map_err(|_| "the token endpoint's answer is not a JSON object with one token")?;
     let value = members.access_token.ok_or("the token endpoint's answer has no access_token")?;
@@ -52,8 +52,8 @@ fn token(body: &[u8], server_time: Option<SystemTime>) -> Result<IssuedToken, &'
     })
 }
 
-/// RFC 6749 section 5.2. Overload is not a no, whatever the body says; nor is an endpoint that is gone, unless its
-/// answer is an error code of OAuth.
+/// RFC 6749 section 5.2. Overload is no refusal, even if the body says so. Nor is a missing endpoint, unless
+/// its body has an OAuth error code.
 fn refusal(status: StatusCode, body: &[u8]) -> Option<(Refusal, String)> {
     if !status.is_client_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT {
         return None;
@@ -68,8 +68,8 @@ fn refusal(status: StatusCode, body: &[u8]) -> Option<(Refusal, String)> {
     Some((Refusal::from_code(code), format!("{}: {}", printable(code), printable(description))))
 }
 
-/// Whether the answer shows that a token endpoint is there: a token, or an error code of OAuth. Anything else may come
-/// from another program at a URL that the token endpoint has left.
+/// Returns true if the answer must be a token endpoint's: a token, or an OAuth error code. Any other answer
+/// may come from another program, at a URL that the token endpoint has left.
 pub(in crate::source) fn is_of_token_endpoint(answer: &HttpResponse) -> bool {
     if answer.status.is_success() {
         return Members::read(&answer.body).is_ok_and(|members| members.access_token.is_some());
@@ -101,7 +101,8 @@ fn is_oauth(code: &str) -> bool {
     )
 }
 
-/// The characters that RFC 6749 section 5.2 allows in an error: nothing that could forge a line of a log.
+/// Keeps the characters that RFC 6749 section 5.2 allows in an error, so that the text cannot forge log
+/// lines.
 pub(super) fn printable(text: &str) -> String {
     let allowed = |c: &char| matches!(c, ' '..='!' | '#'..='[' | ']'..='~');
     text.chars().filter(allowed).take(DESCRIPTION_CHARS_MAX).collect()

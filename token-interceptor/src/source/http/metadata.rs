@@ -1,5 +1,5 @@
-//! Where an issuer's token endpoint is: OAuth server metadata (RFC 8414) or OpenID discovery, by the issuer
-//! identifier alone.
+//! The metadata of an issuer: OAuth server metadata (RFC 8414) or OpenID discovery, found by the issuer
+//! identifier.
 
 use url::Url;
 
@@ -12,15 +12,15 @@ use crate::{
 
 use super::{Issuer, answer::printable};
 
-/// What is needed of an issuer's metadata.
+/// The parts of an issuer's metadata that are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Metadata {
     pub(super) token_endpoint: Url,
-    /// How the issuer wants a secret sent.
+    /// The issuer's preferred place of a secret.
     pub(super) secret_in: SecretIn,
 }
 
-/// Reads the metadata from either of the two well-known places.
+/// Reads the metadata from one of the two well-known URLs.
 pub(super) async fn discover(client: &HttpClient, issuer: &Issuer) -> Result<Metadata, SourceError> {
     let mut failure = None;
     let Documents { openid, oauth } = Documents::of(&issuer.url);
@@ -41,21 +41,21 @@ pub(super) async fn discover(client: &HttpClient, issuer: &Issuer) -> Result<Met
 fn read(body: &[u8], issuer: &Issuer) -> Result<Metadata, SourceError> {
     let members = json::object(body).map_err(SourceError::unavailable)?;
     let text = |name: &str| members.get(name).and_then(serde_json::Value::as_str);
-    // RFC 8414 section 3.3, to the letter: another issuer's metadata would have this client's credentials sent
-    // to another's endpoint.
+    // RFC 8414 section 3.3, to the letter: another issuer's metadata would send this client's credentials to
+    // another's endpoint.
     let named = text("issuer").unwrap_or_default();
     if named != issuer.identifier {
         let named = printable(named);
         return Err(SourceError::unavailable(format!("the metadata are those of another issuer: {named:?}")));
     }
     let endpoint = text("token_endpoint").and_then(|endpoint| Url::parse(endpoint).ok());
-    // An issuer that is reached over TLS has no reason to be sent secrets without.
+    // An issuer that is reached over TLS has no reason to receive secrets in plaintext.
     let endpoint = endpoint.filter(|endpoint| endpoint.scheme() == "https" || issuer.url.scheme() == "http");
     let token_endpoint =
         endpoint.ok_or_else(|| SourceError::unavailable("the metadata name no usable token endpoint"))?;
     let methods = members.get("token_endpoint_auth_methods_supported").and_then(serde_json::Value::as_array);
     let offers = |method: &str| methods.is_some_and(|methods| methods.iter().any(|offered| offered == method));
-    // RFC 8414 section 2: client_secret_basic where nothing is said.
+    // RFC 8414 section 2: the default is client_secret_basic.
     let form_only = offers("client_secret_post") && !offers("client_secret_basic");
     let secret_in = if form_only { SecretIn::Form } else { SecretIn::Header };
     Ok(Metadata { token_endpoint, secret_in })

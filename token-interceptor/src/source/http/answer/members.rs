@@ -1,7 +1,7 @@
-//! The members of a token endpoint's answer: strict about the token, lenient about what is advisory.
+//! The members of a token endpoint's answer: strict about the token, lenient about advisory members.
 //!
-//! Unknown members may be of any form, as deep as they like, and occur as often as they like: RFC 6749 section 5.1 has
-//! the client ignore them.
+//! Unknown members may have any form and depth, and may repeat: RFC 6749 section 5.1 makes the client ignore
+//! them.
 
 use std::{fmt, time::Duration};
 
@@ -13,13 +13,13 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// What is read of an answer.
+/// The members that are read.
 #[derive(Default)]
 pub(super) struct Members {
     pub(super) access_token: Option<String>,
     pub(super) token_type: Option<String>,
     pub(super) expires_in: Option<Duration>,
-    /// Not of the RFC: this project's issuer says it, and so does Microsoft's.
+    /// Not in the RFC: this project's issuer and Microsoft's send it.
     pub(super) refresh_in: Option<Duration>,
 }
 
@@ -62,24 +62,24 @@ impl<'de> Visitor<'de> for OfObject {
     }
 }
 
-/// Of two tokens nothing says which one counts.
+/// Rejects a second token, as the two would be ambiguous.
 fn once<E: de::Error>(member: &mut Option<String>, value: String) -> Result<(), E> {
     if member.replace(value).is_some() { Err(E::custom("a member occurs twice")) } else { Ok(()) }
 }
 
-/// The shortest of what is readable; what is not readable is as good as absent.
+/// Keeps the shortest readable value. An unreadable one counts as absent.
 fn shortest(member: &mut Option<Duration>, value: &RawValue) {
     *member = [*member, seconds(value.get())].into_iter().flatten().min();
 }
 
-/// A number of seconds in any form that servers send: `3600`, `3600.0`, `3.6e3`, `"3600"`. Rounded down; longer than a
-/// clock can count is the longest. `None` for what is no such number.
+/// Parses a number of seconds in any form that servers send: `3600`, `3600.0`, `3.6e3`, `"3600"`. Rounds
+/// down, and caps at the range of the clock. Returns `None` for any other text.
 fn seconds(json: &str) -> Option<Duration> {
     let text = json.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(json).trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    // Rust also reads "inf" and "nan".
+    // Rust also parses "inf" and "nan".
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let seconds =
         text.parse::<f64>().ok().filter(|seconds| is_number && *seconds >= 0.0 && !seconds.is_sign_negative())?;
