@@ -1,4 +1,4 @@
-//! `token_proto::build`, as an application's build script calls it.
+//! Tests `token_proto::build` as an application's build script calls it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -13,7 +13,7 @@ const HEADER: &str = r#"
     message M { string note = 1; string pin = 2 [(m2m.auth.v1.sensitive) = true]; }
 "#;
 
-/// Compiles `service` under the header; answers the folder with what was generated.
+/// Compiles `service` below the header. Returns the folder with the generated files.
 fn compile(service: &str, build: build::Build) -> (tempfile::TempDir, Result<(), String>) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("shop.proto"), format!("{HEADER}{service}")).unwrap();
@@ -135,7 +135,8 @@ fn public_false_beside_a_requirement_is_the_requirement() {
 
 #[test]
 fn a_contradiction_in_a_descriptor_set_is_an_error() {
-    // The annotations of another make, whose option is written by hand: field 50880 holds public and require.
+    // Another library's annotations, with an option encoded by hand: field 50880 holds both `public` and
+    // `require`.
     let (dir, result) = compile(
         "service Shop { rpc Read(M) returns (M) { option (m2m.auth.v1.method) = {require: {callers: \"aa\"}}; } }",
         build::configure(),
@@ -144,7 +145,7 @@ fn a_contradiction_in_a_descriptor_set_is_an_error() {
     let mut encoded = fs::read(dir.path().join("token_descriptors.bin")).unwrap();
     let require = [0x12, 0x04, 0x1a, 0x02, b'a', b'a'];
     let place = encoded.windows(require.len()).position(|window| window == require).unwrap();
-    // As long: `public: true`, and a requirement of two bytes less.
+    // The same length: `public: true`, and a requirement that is two bytes shorter.
     encoded[place..place + require.len()].copy_from_slice(&[0x08, 0x01, 0x12, 0x02, 0x28, 0x01]);
     let error = token_proto::policy::from_descriptor_set(&encoded).unwrap_err().to_string();
     assert!(error.contains("shop.v1.Shop.Read") && error.contains("public"), "{error}");
@@ -170,7 +171,7 @@ fn the_table_holds_no_service_of_an_import() {
     build(&["shop.proto"]).unwrap();
     let table = generated(dir.path(), "token_policy.rs");
     assert!(table.contains("/shop.v1.Shop/Read") && !table.contains("other.v1"), "{table}");
-    // Named, it is this build script's to declare.
+    // A file that is named must declare its methods.
     for protos in [&["shop.proto", "other.proto"][..], &["other.proto", "shop.proto"]] {
         assert!(build(protos).unwrap_err().contains("/other.v1.Other/Do"));
     }

@@ -1,4 +1,5 @@
-//! The contract keeps its promises: annotations reach the descriptor set and the table, secrets never print.
+//! Tests the contract: annotations reach the descriptor set and the policy table, and secrets are never
+//! printed.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
@@ -18,7 +19,7 @@ fn the_exported_descriptor_set_keeps_the_annotations() {
     assert_eq!(read, POLICY);
 }
 
-/// `(m2m.auth.v1.sensitive) = true`, as it stands in the files.
+/// Counts `(m2m.auth.v1.sensitive) = true` in the `.proto` files.
 fn sensitive_fields() -> usize {
     let files = ["token_service", "trust_service", "error_reason"].map(|name| format!("m2m/token/v1/{name}"));
     let admin = ["client_service", "key_service"].map(|name| format!("m2m/admin/v1/{name}"));
@@ -73,10 +74,11 @@ fn every_error_reason_is_documented() {
         assert!(page.contains(&row), "docs/errors.md has no row for {}", reason.as_reason());
         count += 1;
     }
-    assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), count, "a row names a reason that is none");
+    assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), count, "a row names an unknown reason");
 }
 
-/// The first words of the comment of every reason in the `.proto` begins with, in the order of the file.
+/// Returns each reason in the `.proto` with its comment, in file order. The comment begins with the status
+/// codes.
 fn commented_codes() -> Vec<(String, String)> {
     let mut codes = Vec::new();
     let mut comment = Vec::new();

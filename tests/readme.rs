@@ -1,10 +1,11 @@
-//! The README shows code that compiles: each of its Rust blocks is a marked part of an example program.
+//! Checks that the README's code compiles: each Rust block is a marked part of an example program.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// `// README: name` … `// README: end` → the lines between, without the indentation of the marker.
+/// Returns the lines between `// README: name` and `// README: end` by name, without the marker's
+/// indentation.
 fn marked_parts() -> BTreeMap<String, String> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("token-interceptor/examples");
     let mut parts = BTreeMap::new();
@@ -33,7 +34,7 @@ fn rust_in_the_readme_is_part_of_an_example() {
     let blocks = rust_blocks(&readme);
     assert!(!blocks.is_empty());
     for block in &blocks {
-        // A build script's one call is compiled by the helper's own documentation.
+        // The call in a build script is compiled in the helper's own documentation.
         let known = block.contains("token_proto::build::compile") || parts.values().any(|part| part == block);
         assert!(known, "not in an example:\n{block}");
     }

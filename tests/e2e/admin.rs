@@ -1,4 +1,4 @@
-//! An operator registers a client, changes it, and takes it away; the faces follow at once.
+//! An operator creates a client, changes it and deletes it. gRPC and HTTP follow immediately.
 
 use http::StatusCode;
 use token_interceptor::source::TokenRequest;
@@ -90,7 +90,7 @@ async fn two_secrets_live_side_by_side() {
 async fn a_client_without_admin_scopes_cannot_register_clients() {
     let issuer = Issuer::start().await;
     let error = issuer.clients_as(issuer.example()).create_client(create(billing())).await.unwrap_err();
-    // The issuer does not even give it a token for that audience; the answer says whose fault it is.
+    // The issuer already refuses a token for that audience. The answer says that the client is at fault.
     assert_eq!((error.code(), &*reason(&error)), (Code::PermissionDenied, "CLIENT_NOT_AUTHORIZED"));
     issuer.stop().await;
 }
@@ -108,7 +108,7 @@ async fn reading_scopes_do_not_write_and_the_missing_scope_is_named() {
         }],
         ..Default::default()
     };
-    // An operator hands out only rights that it has: the token for this call must read, too.
+    // An operator can grant only rights that its own token has, so the token for this call must include read.
     let error = admin.create_client(create(reader.clone())).await.unwrap_err();
     assert_eq!((error.code(), &*reason(&error)), (Code::PermissionDenied, "SCOPE_INSUFFICIENT"));
     let mut request = tonic::Request::new(create(reader));

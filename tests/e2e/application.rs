@@ -1,5 +1,5 @@
-//! An application's own service, in its own process as far as trust goes: it knows the issuer by its URL.
-//! Clients call it through the layer, with tokens from either face of the issuer.
+//! An application's own service, which knows the issuer only by its URL. Clients call it through the layer,
+//! with tokens that they got over gRPC or HTTP.
 
 use secrecy::ExposeSecret as _;
 use token_interceptor::{

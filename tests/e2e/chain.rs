@@ -1,5 +1,5 @@
-//! A chain of services: each calls the next on behalf of whom it serves, with tokens that the issuer
-//! exchanged, and no handler knows.
+//! A chain of services. Each calls the next on behalf of its caller, with exchanged tokens. The handlers
+//! contain no token code.
 
 use token_interceptor::{
     attach::{Attach, TokenLayer},
@@ -25,7 +25,7 @@ use crate::{
 const AUDIENCE: &str = "m2m.admin.v1";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
-/// Registers a service that may call the next one to read, for its own callers.
+/// Registers a service that may call the next one to read on behalf of its callers.
 async fn register(issuer: &Issuer, id: &str, grant_type: &str) -> String {
     let grant = Grant { audience: AUDIENCE.into(), scopes: vec!["keys.read".into()], default_scopes: vec![] };
     let client = Client {
@@ -35,7 +35,7 @@ async fn register(issuer: &Issuer, id: &str, grant_type: &str) -> String {
         ..Default::default()
     };
     let request = CreateClientRequest { client: Some(client), validate_only: false };
-    // Who hands out a scope of the admin API must hold it: ADR 8.
+    // An operator can grant a scope of the admin API only if it holds that scope: ADR 8.
     let tokens = issuer.tokens(issuer.admin()).sharing(&["/m2m.admin.v1.*"]).unwrap();
     let mut admin = ClientServiceClient::new(tokens.connect_lazy(&issuer.endpoint()).unwrap());
     let secret = admin.create_client(request).await.unwrap().into_inner().client_secret;
@@ -43,14 +43,14 @@ async fn register(issuer: &Issuer, id: &str, grant_type: &str) -> String {
     secret
 }
 
-/// The next service, called by `id` on behalf of its own caller.
+/// A client for the next service, which `id` calls on behalf of its own caller.
 fn on_behalf(id: &str, secret: &str, issuer: IssuerBuilder, next: &Endpoint) -> KeyServiceClient<Attach<Channel>> {
     let source = TokenExchange::new(id, secret, issuer).unwrap();
     let tokens = TokenLayer::new(source).policy(POLICY).on_behalf_of_caller();
     KeyServiceClient::new(tokens.connect_lazy(next).unwrap())
 }
 
-/// shop → warehouse → inventory, over each face of the issuer, and a client in front.
+/// shop → warehouse → inventory, and a client in front. All reach the issuer by `reach`.
 async fn chain(issuer: &Issuer, reach: IssuerBuilder) -> KeyServiceClient<Attach<Channel>> {
     let (shop, warehouse) = (register(issuer, "shop", EXCHANGE).await, register(issuer, "warehouse", EXCHANGE).await);
     let inventory = serve(issuer, WhoCalled::default()).await;
@@ -81,8 +81,8 @@ async fn every_service_knows_the_subject_and_who_acted_over_both_faces() {
 async fn rights_only_narrow_along_the_chain() {
     let issuer = Issuer::start().await;
     let mut shop = chain(&issuer, IssuerBuilder::grpc(issuer.endpoint())).await;
-    // The caller may, and the shop may not for any caller: what it cannot ask for, it cannot do on behalf
-    // either.
+    // The caller may, but the shop may not for any caller. A client cannot do on behalf of a caller what it
+    // could not request itself.
     let status = shop.rotate_signing_key(RotateSigningKeyRequest::default()).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::PermissionDenied, "CLIENT_NOT_AUTHORIZED"));
     issuer.stop().await;

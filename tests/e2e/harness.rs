@@ -1,4 +1,4 @@
-//! An issuer at work, ways to speak to it, and the log of everything that happened.
+//! A running issuer, clients for its protocols, and the log of the whole run.
 
 use std::{
     io,
@@ -21,11 +21,11 @@ use tonic::{
 use tonic_types::StatusExt as _;
 use url::Url;
 
-/// A development issuer in a folder of its own.
+/// A development issuer in its own folder.
 pub(crate) struct Issuer {
     running: RunningDevelopment,
     ca_pem: String,
-    /// Everything that must not be found in the log: secrets, tokens.
+    /// Secrets and tokens, which must not appear in the log.
     confidential: Mutex<Vec<String>>,
     _folder: tempfile::TempDir,
 }
@@ -44,7 +44,7 @@ impl Issuer {
         self.running.server.issuer().as_str()
     }
 
-    /// May ask for `inventory.read` at `inventory`.
+    /// The client that may ask for `inventory.read` at `inventory`.
     pub(crate) fn example(&self) -> &DevelopmentClient {
         &self.running.example
     }
@@ -66,7 +66,7 @@ impl Issuer {
         HttpClient::builder().extra_roots_pem(self.ca_pem.clone()).build().unwrap()
     }
 
-    /// Tokens of that client, over gRPC, for what this project's own services demand.
+    /// A layer that gets tokens for `client` over gRPC, for this project's own services.
     pub(crate) fn tokens(&self, client: &DevelopmentClient) -> TokenLayer {
         let source = ClientCredentials::new(
             client.id.as_str(),
@@ -76,12 +76,12 @@ impl Issuer {
         TokenLayer::new(source.unwrap()).policy(POLICY)
     }
 
-    /// The admin API, called as that client.
+    /// The admin API, called as `client`.
     pub(crate) fn clients_as(&self, client: &DevelopmentClient) -> ClientServiceClient<Attach<Channel>> {
         ClientServiceClient::new(self.tokens(client).connect_lazy(&self.endpoint()).unwrap())
     }
 
-    /// `POST /oauth/token`, by `client_secret_post`.
+    /// Calls `POST /oauth/token` with `client_secret_post`.
     pub(crate) async fn post_token(&self, id: &str, secret: &str, more: &[(&str, &str)]) -> HttpResponse {
         let form =
             [&[("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)], more].concat();
@@ -93,7 +93,7 @@ impl Issuer {
         response
     }
 
-    /// `TokenService.IssueToken`, by secret.
+    /// Calls `TokenService.IssueToken` with a client secret.
     pub(crate) async fn issue_token(&self, id: &str, secret: &str, audience: &str) -> Result<v1::Token, Status> {
         let request = v1::IssueTokenRequest {
             client: Some(v1::ClientAuthentication {
@@ -113,30 +113,30 @@ impl Issuer {
         self.issue_token(&client.id, client.secret.expose_secret(), audience).await.unwrap().value
     }
 
-    /// Must not be found in the log when the story ends.
+    /// Registers a secret that must not appear in the log.
     pub(crate) fn keep_secret(&self, secret: &str) {
         self.confidential.lock().unwrap().push(secret.to_owned());
     }
 
-    /// Stops the issuer, and reads the log of the whole run, audit included, for secrets and tokens.
+    /// Stops the issuer, and checks that the log, audit included, contains no secret and no token.
     pub(crate) async fn stop(self) {
         self.running.server.shutdown().await;
         let log = String::from_utf8_lossy(&log().lock().unwrap()).into_owned();
-        assert!(log.contains("token_server"), "the log caught nothing");
+        assert!(log.contains("token_server"), "the log is empty");
         for secret in self.confidential.into_inner().unwrap() {
-            // A token's signature alone would do as much harm as the token.
+            // A leaked signature does as much harm as the whole token.
             let telling = secret.rsplit('.').next().unwrap();
             assert!(!log.contains(telling), "a secret or token is in the log");
         }
     }
 }
 
-/// The body as JSON; null where it is none.
+/// Returns the body as JSON; null if it is not JSON.
 pub(crate) fn json(response: &HttpResponse) -> Value {
     serde_json::from_slice(&response.body).unwrap_or_default()
 }
 
-/// The reason of an error of ours.
+/// Returns the reason of this project's error.
 pub(crate) fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
@@ -145,7 +145,7 @@ pub(crate) fn secret(text: &str) -> SecretString {
     text.to_owned().into()
 }
 
-/// All tracing output of this process, at the most talkative level.
+/// All tracing output of this process, at the most verbose level.
 fn log() -> &'static Mutex<Vec<u8>> {
     static LOG: OnceLock<Mutex<Vec<u8>>> = OnceLock::new();
     LOG.get_or_init(|| {

@@ -47,7 +47,7 @@ async fn a_distrusted_key_takes_its_tokens_with_it() {
     assert!(!published(&issuer).await.contains(&compromised));
     let refused = list_with_old_token().await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unauthenticated);
-    // The layer renews by itself and goes on.
+    // The layer renews its token by itself and continues.
     keys.list_signing_keys(ListSigningKeysRequest {}).await.expect("a token signed by another key");
     issuer.stop().await;
 }

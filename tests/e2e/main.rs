@@ -1,4 +1,4 @@
-//! End to end: a real issuer with TLS on a loopback port, real clients, one module per story.
+//! End-to-end tests: a real issuer with TLS on a loopback port, and real clients. One module per scenario.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

@@ -1,4 +1,5 @@
-//! A client without a secret: it signs, the issuer has its public key. Both halves are this project's own.
+//! A client with a private key instead of a secret: the client signs, and the issuer has its public key. Both
+//! sides are this project's own.
 
 use token_interceptor::{
     signature::{Algorithm, SigningKey},
@@ -10,7 +11,7 @@ use token_proto::admin::v1::{
 
 use crate::harness::Issuer;
 
-/// A key, twice: the same each time that it is read.
+/// Parses the key. Each call returns the same key.
 fn key(der: &[u8]) -> SigningKey {
     SigningKey::from_der(Algorithm::Es256, der).unwrap()
 }
@@ -31,7 +32,7 @@ async fn register(issuer: &Issuer, id: &str, key: &SigningKey) {
     admin.add_credential(add).await.unwrap();
 }
 
-/// Both faces, and each way to find the second.
+/// gRPC, and both ways to find the HTTP endpoint.
 fn ways(issuer: &Issuer) -> [IssuerBuilder; 3] {
     [
         IssuerBuilder::grpc(issuer.endpoint()),
@@ -50,7 +51,7 @@ async fn a_registered_key_opens_both_faces_and_any_number_of_times() {
         let assertion = PrivateKeyJwt::new(key(&der), issuer.url());
         let source = ClientCredentials::new("signer", assertion, way).unwrap();
         for _ in 0..3 {
-            // Each assertion is good once; each fetch makes a new one.
+            // Each assertion is valid once, and each fetch creates a new one.
             issuer.keep_secret(source.fetch(&request).await.unwrap().token.expose());
         }
     }

@@ -1,4 +1,4 @@
-//! An application's own service behind the server layer: it trusts the issuer by discovery over HTTPS.
+//! An application's own service behind the server layer. It trusts the issuer by discovery over HTTPS.
 
 use token_interceptor::{
     attach::{Attach, CarryCallerLayer},
@@ -25,7 +25,7 @@ use tonic::{
 
 use crate::harness::Issuer;
 
-/// Answers who called, in place of a key ID; and, where there is a service behind it, who called that.
+/// Returns the caller in place of a key ID. If there is a service behind it, adds that service's callers.
 #[derive(Default)]
 pub(crate) struct WhoCalled {
     pub(crate) behind: Option<KeyServiceClient<Attach<Channel>>>,
@@ -68,7 +68,7 @@ impl KeyService for WhoCalled {
     }
 }
 
-/// The service on a loopback port. Ends with the test's runtime.
+/// Serves on a loopback port, until the test's runtime ends.
 pub(crate) async fn serve(issuer: &Issuer, service: WhoCalled) -> Endpoint {
     let trusted = TrustedIssuer::discover(issuer.url()).unwrap().http_client(issuer.http());
     let verifier = Verifier::builder().issuer(trusted).build().unwrap();

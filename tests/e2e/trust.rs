@@ -1,4 +1,4 @@
-//! Verifiers that the issuer keeps informed: what it takes back is refused within a second.
+//! Verifiers that watch the issuer reject revoked tokens within a second.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,7 +27,7 @@ fn watching(issuer: &Issuer) -> Verifier {
     Verifier::builder().issuer(trusted).build().unwrap()
 }
 
-/// Until the verifier refuses the token; at most a second.
+/// Waits for the verifier to reject the token, for at most a second.
 async fn refused_within_a_second(verifier: &Verifier, token: &str) -> VerifyError {
     let start = Instant::now();
     loop {
@@ -70,7 +70,7 @@ async fn every_token_of_a_client_is_refused_within_a_second_of_its_revocation_by
     }
     let admins = UnverifiedToken::new(&others);
     verifier.verify_with_fetch(admins, "m2m.admin.v1", verifier.now()).await.expect("another client's");
-    // A token of the next second is good.
+    // A token issued in the next second is valid.
     let until = SystemTime::try_from(answer.issued_before_time.unwrap()).unwrap();
     tokio::time::sleep(until.duration_since(verifier.now()).unwrap_or_default()).await;
     let fresh = issuer.token_of(issuer.example(), "inventory").await;
@@ -79,7 +79,7 @@ async fn every_token_of_a_client_is_refused_within_a_second_of_its_revocation_by
     issuer.stop().await;
 }
 
-/// As `IntrospectToken` says.
+/// Returns the `active` of `IntrospectToken`.
 async fn active(issuer: &Issuer, token: &str) -> bool {
     let request = v1::IntrospectTokenRequest { client: Some(orders(issuer)), token: token.to_owned() };
     let mut tokens = v1::token_service_client::TokenServiceClient::new(issuer.channel());
@@ -103,7 +103,7 @@ async fn a_distrusted_keys_tokens_are_refused_by_a_connected_verifier_within_a_s
         keys.distrust_signing_key(DistrustSigningKeyRequest { key_id: key.key_id }).await.unwrap();
     }
     assert_eq!(refused_within_a_second(&verifier, &token).await.reason(), ErrorReason::TokenKeyUnknown);
-    // The verifier has its successor before a client could ask.
+    // The verifier has the next key before a client could get a token signed by it.
     let successor = issuer.token_of(issuer.example(), "inventory").await;
     verify(&verifier, &successor).await.unwrap();
     issuer.stop().await;

@@ -1,5 +1,5 @@
-//! A walk over every RPC of the contract: what is not public refuses a call without a token, and a token for
-//! another party. A new RPC is in the walk by being in the contract.
+//! Calls every RPC of the contract. Each that is not public rejects a call without a token, and one with a
+//! token for another audience. A new RPC is covered without a change here.
 
 use http::Request;
 use http_body_util::Full;
@@ -12,7 +12,7 @@ use tower::{Service as _, ServiceExt as _};
 
 use crate::harness::{Issuer, reason};
 
-/// Calls the method with an empty message; how it answered, where that is in the first headers.
+/// Calls the method with an empty message. Returns the status if it is in the first headers.
 async fn call(channel: &mut Channel, method: &MethodPolicy, token: Option<&str>) -> Option<Status> {
     let mut request = Request::post(&*method.path).header("content-type", "application/grpc").header("te", "trailers");
     if let Some(token) = token {
@@ -72,7 +72,7 @@ async fn every_public_method_is_served_and_authenticates_by_itself() {
             "m2m.token.v1.TrustService" => {
                 assert!(status.is_none_or(|status| status.code() == Code::Ok), "{}", method.path)
             }
-            // A caller without credentials gets no further.
+            // A caller without credentials is rejected.
             "m2m.token.v1.TokenService" => {
                 let code = status.expect("refused at once").code();
                 assert!(

@@ -1,5 +1,6 @@
-//! A failover that loses transactions: the primary dies with changes that its asynchronous standby has not received, and
-//! the standby is promoted. A replica that was away meanwhile finds a log that is longer than the one it knew.
+//! A failover that loses transactions: the primary dies, and its asynchronous standby lacks the latest
+//! changes when it is promoted. A replica that was paused meanwhile then finds a log longer than the one it
+//! knew.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ async fn a_failover_that_lost_changes_is_noticed_by_every_replica() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    // The standby falls behind; what is acknowledged from now on is lost.
+    // The standby falls behind: changes acknowledged from now on will be lost.
     standby.query("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
     standby.query("postgres", "SELECT pg_reload_conf()");
     while standby.query("postgres", "SELECT count(*) FROM pg_stat_wal_receiver") != "0" {
@@ -77,7 +78,8 @@ async fn a_failover_that_lost_changes_is_noticed_by_every_replica() {
         let id = id.to_owned();
         eventually("the new primary is used", async || one.create(&root, &id).await.is_ok()).await;
     };
-    // More than were lost, the removal of a client among them: sequence numbers are given out again.
+    // Make more changes than were lost, among them the deletion of a client, so that sequence numbers are
+    // reused.
     again("new-1").await;
     again("new-2").await;
     let mut clients = one.clients(&root).await.unwrap();

@@ -1,9 +1,12 @@
-//! The handbook's promise, rehearsed (`docs/operations.md`, "Rehearsal"): three replicas with TLS over PostgreSQL with
-//! TLS, under load all the time; whatever rotates is rotated, whatever can die is killed, a backup is restored and
-//! served from, and each is seen on `/metrics`. No call fails but at a replica that is down, no answer is wrong, and
-//! nothing that was acknowledged is lost.
+//! Rehearses the promise of the handbook (`docs/operations.md`, "Rehearsal"): three replicas with TLS over
+//! PostgreSQL with TLS, under constant load.
 //!
-//! `just rehearse SECONDS` is the long form; without `REHEARSAL_SECONDS` it is as short as it can be.
+//! Keys, secrets and certificates rotate, replicas and the database are killed, and a backup is restored and
+//! served from. Each step must show on `/metrics`. No call may fail except at a replica that is down, no
+//! answer may be wrong, and no acknowledged change may be lost.
+//!
+//! `just rehearse SECONDS` is the long form. Without `REHEARSAL_SECONDS`, the rehearsal is as short as
+//! possible.
 
 #![cfg(unix)]
 #![allow(

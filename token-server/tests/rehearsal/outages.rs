@@ -1,4 +1,4 @@
-//! Whatever can die.
+//! Outages of replicas and of the database.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ const REACHABLE: &str = "token_server_store_reachable";
 const FAILURES: &str = "token_server_change_feed_failures_total";
 
 impl World {
-    /// Its own callers miss it; what is acknowledged meanwhile it knows when it is back.
+    /// Kills a replica. Only its own callers are affected. After its restart it knows the changes
+    /// acknowledged meanwhile.
     pub(crate) async fn a_replica_is_killed(&mut self, number: usize) {
         self.record.begin("kill -9 of a replica", STARTED);
         let started = self.shown(number, STARTED).await;
@@ -29,7 +30,7 @@ impl World {
         self.hold().await;
     }
 
-    /// Callers notice nothing; whoever wants to change something is told that it cannot be done now.
+    /// Kills the database. Token requests are unaffected; the server answers changes with `UNAVAILABLE`.
     pub(crate) async fn postgres_is_killed(&mut self) {
         let patient = self.length.patient;
         self.record.begin("kill -9 of PostgreSQL", if patient { REACHABLE } else { FAILURES });

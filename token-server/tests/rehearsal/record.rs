@@ -1,4 +1,4 @@
-//! What happened when, and what callers saw of it.
+//! The record of the steps, the outages and the callers' results.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use crate::{
     side::Failure,
 };
 
-/// For callers to come back after an outage.
+/// The time that callers have to recover after an outage.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Steps and outages, in their order.
+/// Steps and outages in chronological order.
 #[derive(Default)]
 pub(crate) struct Record {
     steps: Vec<Step>,
@@ -23,7 +23,7 @@ struct Step {
     metric: &'static str,
 }
 
-/// A replica was down, or verifiers were still to hear of a key.
+/// A period in which calls may fail: a replica was down, or verifiers did not know a key yet.
 struct Outage {
     replica: Option<usize>,
     from: Instant,
@@ -40,17 +40,17 @@ impl Outage {
 }
 
 impl Record {
-    /// A step begins, which that metric will show.
+    /// Begins a step that `metric` will show.
     pub(crate) fn begin(&mut self, what: &'static str, metric: &'static str) {
         self.steps.push(Step { what, begun: Instant::now(), metric });
     }
 
-    /// A replica, or every one, could not serve as it does from then until now.
+    /// Records an outage from `from` until now: of one replica, or of all if `None`.
     pub(crate) fn outage(&mut self, replica: Option<usize>, from: Instant) {
         self.outages.push(Outage { replica, from, until: Instant::now() });
     }
 
-    /// Prints the table; returns the calls that nothing explains.
+    /// Prints the table. Returns the failed calls that no outage explains.
     pub(crate) fn print(&self, ended: Instant, calls: &[Call<Failure>]) -> Vec<String> {
         let mut unexplained = Vec::new();
         eprintln!("| step | took | calls | failed inside an outage | failed outside | p50 | p99 | max | seen by |");

@@ -1,4 +1,4 @@
-//! `pg_dump`, `pg_restore`, and a replica over what was restored.
+//! `pg_dump`, `pg_restore`, and a replica that serves from the restored database.
 
 use tonic::Code;
 
@@ -7,7 +7,7 @@ use crate::{shown, world::World};
 const SEQUENCE: &str = "token_server_change_feed_sequence";
 
 impl World {
-    /// All that was there at the time of the dump is there, and what was changed since is not, as the handbook says.
+    /// Everything in the dump is restored, and later changes are absent, as the handbook says.
     pub(crate) async fn a_backup_is_restored(&mut self) {
         self.record.begin("a backup, restored and served from", SEQUENCE);
         let [before, forgotten] =
@@ -22,7 +22,7 @@ impl World {
             assert_eq!(there, here, "{table}");
         }
 
-        // Since the backup.
+        // Changes made after the backup.
         self.create(0, "since-the-backup").await;
         let since = self.acknowledged.last().unwrap().clone();
         self.replicas[0].revoke(&self.orders, &forgotten).await.unwrap();

@@ -1,4 +1,4 @@
-//! Whatever rotates, as the handbook says that it is done.
+//! Rotates keys, secrets and certificates by the procedures of the handbook.
 
 use std::{fs, time::Instant};
 
@@ -45,14 +45,14 @@ impl World {
         let request = admin::DistrustSigningKeyRequest { key_id: active.key_id };
         keys.distrust_signing_key(request).await.unwrap();
         self.refused_everywhere("signed by a leaked key", &token).await;
-        // Who got a token in the last moment before, or was still to hear of the next key.
+        // Covers clients that got a token just before, and verifiers that did not know the next key yet.
         self.record.outage(None, from);
         self.all_show(DISTRUSTED, |number| number == 1.0).await;
         self.all_show(ACTIVE, |number| number == 1.0).await;
         self.hold().await;
     }
 
-    /// `RevokeToken`, at one replica.
+    /// `RevokeToken` at one replica.
     pub(crate) async fn a_token_is_revoked(&mut self) {
         self.record.begin("a token, revoked", "token_server_change_feed_changes_total{kind=\"revocation\"}");
         let token = self.replicas[0].token(&self.orders).await.unwrap();
@@ -90,7 +90,7 @@ impl World {
         self.hold().await;
     }
 
-    /// The new one, once every replica knows it.
+    /// Adds a secret. Returns it once every replica knows it.
     async fn add_secret(&self, client: &Identity) -> Identity {
         let mut clients = self.replicas[0].clients(&self.root).await.unwrap();
         let request =
@@ -111,7 +111,7 @@ impl World {
         clients.remove_credential(request).await.unwrap();
     }
 
-    /// Three times round the replicas: known to all, in use, the former ones gone.
+    /// Restarts the replicas in three rounds: add the new values, switch to them, remove the former ones.
     pub(crate) async fn sealing_key_and_pepper_rotate(&mut self) {
         let what = "sealing key and pepper, over the replicas";
         self.record.begin(what, "token_server_sealed_signing_keys, token_server_client_secrets");
@@ -139,7 +139,7 @@ impl World {
         self.hold().await;
     }
 
-    /// Every client gets another secret, which is stored under the present pepper.
+    /// Gives every client another secret, which is stored under the current pepper.
     async fn renew_secrets(&mut self) {
         self.orders = self.add_secret(&self.orders).await;
         self.switch_callers().await;
@@ -152,7 +152,7 @@ impl World {
         self.remove_oldest(&self.root).await;
     }
 
-    /// It may ask for another audience than the others.
+    /// Adds a secret to the root client, which uses another audience than the others.
     async fn add_secret_to_root(&self) -> Identity {
         let mut clients = self.replicas[0].clients(&self.root).await.unwrap();
         let request =
@@ -165,7 +165,7 @@ impl World {
         new
     }
 
-    /// Files that cannot be used change nothing; then certificates of another CA.
+    /// Writes unusable files, which change nothing, then certificates of another CA.
     pub(crate) async fn server_certificates_rotate(&mut self) {
         self.record.begin("the servers' certificates", "token_server_tls_reloads_total{file=\"certificate\"}");
         let usable = r#"token_server_tls_files_usable{port="listen"}"#;
@@ -178,7 +178,7 @@ impl World {
         }
         self.all_show(CERTIFICATES, |number| number >= 1.0).await;
         self.all_show(usable, |usable| usable == 1.0).await;
-        // From now on nobody trusts the former CA.
+        // From now on, no party trusts the former CA.
         fs::write(self.file("trusted.pem"), self.server_cas[1].pem()).unwrap();
         let (certificate, key) = self.server_cas[1].leaf();
         self.postgres.renew_certificate(&certificate, &key);
@@ -186,7 +186,7 @@ impl World {
         self.hold().await;
     }
 
-    /// First both, then the new one alone, once every client has a certificate of it.
+    /// Trusts both CAs first, then only the new one, once every client has a certificate of it.
     pub(crate) async fn client_ca_rotates(&mut self) {
         self.record.begin("the clients' CA", "token_server_tls_client_ca_certificates");
         let both = [self.client_cas[0].pem(), self.client_cas[1].pem()].concat();
@@ -211,7 +211,7 @@ impl World {
         self.all_show(CLIENT_CAS, |shown| shown == number).await;
     }
 
-    /// Callers and operators make connections of their own, by the certificates of now.
+    /// Reconnects callers and operators with the current certificates.
     async fn reach_anew(&mut self) {
         for number in 0..3 {
             let endpoint = self.endpoint(self.ports[number]);

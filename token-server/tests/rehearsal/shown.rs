@@ -1,4 +1,4 @@
-//! What a replica shows on `/metrics`.
+//! Reads a replica's metrics from `/metrics`.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use tokio::{
 
 use crate::world::DEADLINE;
 
-/// The value of a series, written as it is shown; `None` where it or the replica is not there.
+/// Returns the value of a series, named as in the output; `None` if the series or the replica is absent.
 pub(crate) async fn value(port: u16, series: &str) -> Option<f64> {
     let shown = timeout(Duration::from_secs(5), read(port)).await.ok()?.ok()?;
     let line = shown.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok())
 }
 
-/// Waits until the series has such a value, and returns it.
+/// Waits until `holds` accepts the value of the series. Returns the value.
 pub(crate) async fn until(port: u16, series: &str, holds: impl Fn(f64) -> bool) -> f64 {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,5 @@
-//! The callers' side: tokens from one replica by the library's own source, verified by what another one publishes.
+//! The callers' side: the library's token source gets tokens from one replica, and another replica's keys
+//! verify them.
 
 use std::fmt;
 
@@ -11,18 +12,18 @@ use tonic::transport::Endpoint;
 
 use crate::cluster::Identity;
 
-/// What callers prove themselves with, and how they reach each replica.
+/// The callers' token sources and verifiers, one for each replica.
 pub(crate) struct Side {
     client_id: String,
     sources: Vec<ClientCredentials>,
     verifiers: Vec<Verifier>,
 }
 
-/// What went wrong with a call.
+/// The failure of a call.
 pub(crate) enum Failure {
-    /// No token, or no verdict.
+    /// No token was issued, or the token could not be verified now.
     Failed(String),
-    /// A token that is refused, or somebody else's.
+    /// The token was rejected, or belongs to another client.
     Wrong(String),
 }
 
@@ -52,14 +53,14 @@ impl Side {
         }
     }
 
-    /// One call at a replica.
+    /// Makes one call: gets a token at `replica` and verifies it with the next replica's keys.
     pub(crate) async fn call(&self, replica: usize) -> Result<(), Failure> {
         let issued = self.sources[replica].fetch(&TokenRequest::for_audience("inventory")).await;
         let issued = issued.map_err(|error| Failure::Failed(format!("{error:?}")))?;
         self.verify((replica + 1) % self.verifiers.len(), issued.token.expose()).await
     }
 
-    /// The verdict of whoever is kept informed by that replica.
+    /// Verifies a token with the verifier that watches this replica.
     pub(crate) async fn verify(&self, replica: usize, token: &str) -> Result<(), Failure> {
         let verifier = &self.verifiers[replica];
         match verifier.verify_with_fetch(UnverifiedToken::new(token), "inventory", verifier.now()).await {

@@ -1,4 +1,4 @@
-//! Three replicas, their database, their certificates, and callers.
+//! The rehearsal's environment: three replicas, their database, their certificates, and callers.
 
 use std::{
     env, fs,
@@ -21,24 +21,24 @@ use crate::{
     temporary_postgres::{Database, TemporaryPostgres},
 };
 
-/// Another sealing key and pepper.
+/// The next sealing key and pepper.
 const NEXT_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
-/// How long a key is published before it signs.
+/// The time for which a key is published before it signs.
 const VISIBILITY: &str = "2s";
-/// Callers at each replica: enough to have some under way at every moment, and few enough for a busy machine.
+/// Callers at each replica: enough for calls in flight at every moment, and few enough for a busy machine.
 const CALLERS: usize = 2;
-/// What it takes when nothing is left as it is for a while, and how often it is.
+/// The duration of the rehearsal without pauses. `HOLDS` is the number of pauses.
 const AT_LEAST: Duration = Duration::from_secs(30);
 const HOLDS: u32 = 17;
 
-/// About how long it all takes.
+/// The approximate length of the rehearsal.
 #[derive(Clone, Copy)]
 pub(crate) struct Length {
-    /// How long things are left as they are after each step.
+    /// The pause after each step.
     pub(crate) hold: Duration,
-    /// How many replicas are killed.
+    /// The number of replicas that are killed.
     pub(crate) kills: usize,
-    /// Whether to wait for what takes seconds to be told.
+    /// True to also wait for metrics that take seconds to change.
     pub(crate) patient: bool,
 }
 
@@ -52,24 +52,24 @@ impl Length {
     }
 }
 
-/// However busy the machine is.
+/// The time limit of each wait, long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// All of it.
+/// The whole environment.
 pub(crate) struct World {
     pub(crate) length: Length,
     pub(crate) folder: TempDir,
     pub(crate) postgres: &'static TemporaryPostgres,
     pub(crate) database: Database,
     postgres_port: u16,
-    /// The CAs of servers and of clients: the present one, and the next.
+    /// The CAs of servers and of clients: the current one, and the next.
     pub(crate) server_cas: [Ca; 2],
     pub(crate) client_cas: [Ca; 2],
-    /// What callers and operators show.
+    /// The certificate and key of callers and operators.
     pub(crate) certificate: (String, String),
     pub(crate) replicas: Vec<Replica>,
     pub(crate) ports: [u16; 3],
-    /// Where each shows its metrics.
+    /// The port of each replica's metrics.
     pub(crate) operations: [u16; 3],
     pub(crate) root: Identity,
     pub(crate) orders: Identity,
@@ -78,12 +78,12 @@ pub(crate) struct World {
     pub(crate) record: Record,
     /// Clients whose creation was acknowledged.
     pub(crate) acknowledged: Vec<Identity>,
-    /// Tokens whose revocation was.
+    /// Tokens whose revocation was acknowledged.
     pub(crate) revoked: Vec<String>,
 }
 
 impl World {
-    /// `None` where there is no PostgreSQL.
+    /// Starts the environment; `None` if PostgreSQL is not installed.
     pub(crate) async fn start(length: Length) -> Option<Self> {
         let (server_cas, client_cas) = ([Ca::new(), Ca::new()], [Ca::new(), Ca::new()]);
         let (certificate, key) = server_cas[0].leaf();
@@ -151,12 +151,12 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// How a replica is reached, by what callers and operators show now.
+    /// The endpoint of a replica, with the current certificates of callers and operators.
     pub(crate) fn endpoint(&self, port: u16) -> Endpoint {
         endpoint(port, &fs::read_to_string(self.file("trusted.pem")).unwrap(), &self.certificate)
     }
 
-    /// Another replica, over another database.
+    /// Starts another replica over another database.
     pub(crate) fn replica_over(&self, database: &Database) -> (Replica, u16) {
         let [port, operations] = free_ports();
         let own = self.file("restored");
@@ -169,7 +169,8 @@ impl World {
         (Replica::start(&settings, &self.endpoint(port), &own.join("log")), operations)
     }
 
-    /// Callers go on as the present client, with the present certificate; returns when nobody calls as before.
+    /// Switches the callers to the current client and certificate. Returns when no call with the former ones
+    /// is in flight.
     pub(crate) async fn switch_callers(&self) {
         let endpoints = self.ports.map(|port| self.endpoint(port));
         let side = Arc::new(Side::new(&issuer(self.ports[0]), &endpoints, &self.orders));
@@ -179,25 +180,25 @@ impl World {
         }
     }
 
-    /// Waits until every replica shows it.
+    /// Waits until `holds` accepts the value of the series at every replica.
     pub(crate) async fn all_show(&self, series: &str, holds: impl Fn(f64) -> bool) {
         for port in self.operations {
             shown::until(port, series, &holds).await;
         }
     }
 
-    /// What a replica shows now.
+    /// Returns the current value of a series at one replica.
     pub(crate) async fn shown(&self, replica: usize, series: &str) -> f64 {
         shown::until(self.operations[replica], series, |_| true).await
     }
 
-    /// Somebody registers a client, and is told that it is so.
+    /// Registers a client, and records that its creation was acknowledged.
     pub(crate) async fn create(&mut self, replica: usize, id: &str) {
         let created = self.replicas[replica].create(&self.root, id).await.unwrap();
         self.acknowledged.push(created);
     }
 
-    /// Leaves things as they are.
+    /// Pauses after a step.
     pub(crate) async fn hold(&self) {
         sleep(self.length.hold).await;
     }
@@ -215,7 +216,7 @@ impl World {
         }
     }
 
-    /// As it is before anything happens.
+    /// Runs without any change, as a baseline.
     pub(crate) async fn nothing_happens(&mut self) {
         self.record.begin("nothing happens", "token_server_ready");
         self.all_show("token_server_ready", |ready| ready == 1.0).await;
@@ -223,7 +224,7 @@ impl World {
         self.hold().await;
     }
 
-    /// Everything that was acknowledged is so everywhere; prints the table.
+    /// Checks that every acknowledged change is in effect at every replica, and prints the table.
     pub(crate) async fn end(self) {
         let ended = Instant::now();
         for replica in &self.replicas {
@@ -245,7 +246,7 @@ impl World {
     }
 }
 
-/// Waits until it is so, however busy the machine is; that it takes no longer than a second is for other tests.
+/// Waits for `holds`, with a limit that suits a busy machine. Other tests check the limit of one second.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     let begun = Instant::now();
     while !holds().await {

@@ -1,4 +1,4 @@
-//! Three servers over one database, and ways to speak to each.
+//! Three servers over one database, and clients for each.
 
 use std::{
     fs::{self, File},
@@ -33,12 +33,12 @@ use tonic::{
 
 use crate::temporary_postgres::{Database, TemporaryPostgres};
 
-/// Sealing key and pepper of every replica.
+/// The sealing key and pepper of every replica.
 pub(crate) const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-/// In effect everywhere: what the design promises.
+/// The time limit for a change to take effect everywhere, as the design promises.
 pub(crate) const EVERYWHERE: Duration = Duration::from_secs(1);
 
-/// Who a client is.
+/// The credentials of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) id: String,
@@ -54,12 +54,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the replicas at the same moment, on an empty database; `None` where there is no PostgreSQL.
+    /// Starts the replicas simultaneously on an empty database; `None` if PostgreSQL is not installed.
     pub(crate) async fn start() -> Option<Self> {
         Some(Self::start_on(TemporaryPostgres::get()?).await)
     }
 
-    /// The same, on that server.
+    /// Starts the replicas on that PostgreSQL server.
     pub(crate) async fn start_on(postgres: &'static TemporaryPostgres) -> Self {
         let database = postgres.database();
         let folder = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ impl Cluster {
     }
 }
 
-/// One server, as a process.
+/// One server in its own process.
 pub(crate) struct Replica {
     command: Command,
     child: Option<Child>,
@@ -98,7 +98,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Registers a client, which may ask for `inventory.read` at `inventory`.
+    /// Registers a client that may ask for `inventory.read` at `inventory`.
     pub(crate) async fn create(&self, by: &Identity, id: &str) -> Result<Identity, Status> {
         let mut clients = self.clients(by).await?;
         let grants = vec![admin::Grant {
@@ -111,14 +111,14 @@ impl Replica {
         Ok(Identity { id: id.to_owned(), secret: created.into_inner().client_secret })
     }
 
-    /// Starts the program with these settings, to be reached by `endpoint`.
+    /// Starts the server with these settings. `endpoint` is its address.
     pub(crate) fn start(settings: &[(&str, String)], endpoint: &Endpoint, log: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_token-server"));
         command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::options().create(true).append(true).open(log).unwrap());
         let mut replica = Self { command, child: None, channel: reach(endpoint) };
         replica.set("ADMIN__ENABLED", "true");
-        // A machine that has other things to do is no overload.
+        // Prevents load shedding on a busy machine.
         replica.set("LIMITS__QUEUE_TIME_MAX", "10s");
         for (name, value) in settings {
             replica.set(name, value);
@@ -127,24 +127,24 @@ impl Replica {
         replica
     }
 
-    /// Another way to speak to one that runs; it is not ended with this.
+    /// Another connection to a running server. Dropping it does not stop the server.
     #[allow(dead_code, reason = "not every test program has several ways")]
     pub(crate) fn another_way(endpoint: &Endpoint) -> Self {
         Self { command: Command::new("true"), child: None, channel: reach(endpoint) }
     }
 
-    /// Changes a setting, from the next start on.
+    /// Changes a setting for the next start.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.command.env(format!("TOKEN_SERVER__{name}"), value);
     }
 
-    /// Takes a setting back, from the next start on.
+    /// Removes a setting for the next start.
     #[allow(dead_code, reason = "not every test program changes settings")]
     pub(crate) fn unset(&mut self, name: &str) {
         self.command.env_remove(format!("TOKEN_SERVER__{name}"));
     }
 
-    /// It is reached by this endpoint from now on.
+    /// Uses this endpoint from now on.
     #[allow(dead_code, reason = "not every test program changes it")]
     pub(crate) fn reach_by(&mut self, endpoint: &Endpoint) {
         self.channel = reach(endpoint);
@@ -156,7 +156,7 @@ impl Replica {
         self.signal("-HUP");
     }
 
-    /// `kill -STOP`: it does nothing until [`Replica::resume`].
+    /// `kill -STOP`: suspends the server until [`Replica::resume`].
     #[allow(dead_code, reason = "not every test program has it pause")]
     pub(crate) fn pause(&self) {
         self.signal("-STOP");
@@ -168,7 +168,7 @@ impl Replica {
         self.signal("-CONT");
     }
 
-    /// `kill -TERM`, and waits for the end.
+    /// `kill -TERM`, then waits for the exit.
     #[allow(dead_code, reason = "not every test program stops it so")]
     pub(crate) async fn stop(&mut self) {
         self.signal("-TERM");
@@ -202,7 +202,7 @@ impl Replica {
         }
     }
 
-    /// The published keys.
+    /// Returns the IDs of the published keys.
     pub(crate) async fn key_ids(&self) -> Result<Vec<String>, Status> {
         Ok(self.published().await?.into_iter().map(|key| key.key_id).collect())
     }
@@ -216,12 +216,12 @@ impl Replica {
         TokenServiceClient::new(self.channel.clone())
     }
 
-    /// A token for `inventory`.
+    /// Gets a token for `inventory`.
     pub(crate) async fn token(&self, client: &Identity) -> Result<String, Status> {
         issue(&mut self.tokens(), client, "inventory").await
     }
 
-    /// The admin API of this replica, with a token of this replica.
+    /// The admin API of this replica, with a token from this replica.
     pub(crate) async fn clients(&self, by: &Identity) -> Result<ClientServiceClient<Guarded>, Status> {
         Ok(ClientServiceClient::new(self.guarded(by).await?))
     }
@@ -257,7 +257,7 @@ impl Drop for Replica {
 
 pub(crate) type Guarded = InterceptedService<Channel, Bearer>;
 
-/// Adds a bearer token.
+/// An interceptor that adds a bearer token.
 #[derive(Clone)]
 pub(crate) struct Bearer(String);
 
@@ -286,7 +286,7 @@ fn authentication(client: &Identity) -> v1::ClientAuthentication {
     v1::ClientAuthentication { client_id: client.id.clone(), credential }
 }
 
-/// Waits until it is so; fails when it takes longer than a change may take to be in effect everywhere.
+/// Waits for `holds`. Fails after the time in which a change must take effect everywhere.
 pub(crate) async fn within_a_second(what: &str, holds: impl AsyncFn() -> bool) {
     let begun = Instant::now();
     while !holds().await {
@@ -295,18 +295,18 @@ pub(crate) async fn within_a_second(what: &str, holds: impl AsyncFn() -> bool) {
     }
 }
 
-/// So that a replica that is gone is noticed.
+/// Connects with timeouts, so that a dead replica is detected.
 fn reach(endpoint: &Endpoint) -> Channel {
     endpoint.clone().connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(10)).connect_lazy()
 }
 
-/// Taken at once, so that no two are alike.
+/// Returns free ports. All are bound at the same time, so that they differ.
 pub(crate) fn free_ports<const PORTS: usize>() -> [u16; PORTS] {
     let listeners = [(); PORTS].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// The first client, which somebody with access to the database registers.
+/// Registers the first client directly in the database, as an operator would.
 pub(crate) async fn root(database: &str) -> Identity {
     let store: Arc<dyn Store> = StoreLocation::parse(database).unwrap().open().await.unwrap();
     let peppers = Peppers::new(Pepper::new(&KeyMaterial::parse(KEY).unwrap()), vec![]);

@@ -1,5 +1,5 @@
-//! `kill -9`, of a replica and of PostgreSQL, under load: nothing acknowledged is lost, no wrong answer, and no
-//! error outside the outage.
+//! `kill -9` of a replica and of PostgreSQL under load: no acknowledged change is lost, no answer is wrong,
+//! and no call fails outside the outage.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     temporary_postgres::TemporaryPostgres,
 };
 
-/// Calls that each replica serves while things are left as they are.
+/// The number of calls that each replica serves between two steps.
 const SOME: usize = 300;
 
 fn failures(calls: &[Call]) -> Vec<&Call> {
@@ -95,7 +95,7 @@ async fn with_postgres_killed_known_clients_still_get_tokens_and_nothing_acknowl
     report("postgres killed, all", &calls);
 }
 
-/// Figures for whoever runs it with `--nocapture`.
+/// Prints figures, which `--nocapture` shows.
 fn report(what: &str, calls: &[Call]) {
     let [p50, p99, max] = times(&calls.iter().collect::<Vec<_>>());
     let failed = failures(calls).len();

@@ -1,4 +1,4 @@
-//! Callers that get one token after another, and how each call went.
+//! Callers that get one token after another, and the result of each call.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ use crate::cluster::{Identity, Replica, issue};
 
 /// Callers at each replica.
 const CALLERS: usize = 4;
-/// A replica that serves nobody for this long serves nobody any more.
+/// The longest wait for a replica to serve calls, before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Load on some replicas.
+/// Load on a set of replicas.
 pub(crate) struct Load<E = Status> {
     replicas: Vec<usize>,
     stop: watch::Sender<bool>,
@@ -27,7 +27,7 @@ pub(crate) struct Load<E = Status> {
     calls: Arc<Mutex<Vec<Call<E>>>>,
 }
 
-/// How one call went.
+/// The result of one call.
 #[derive(Debug)]
 pub(crate) struct Call<E = Status> {
     pub(crate) replica: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Call<E = Status> {
 }
 
 impl Load {
-    /// Puts callers on each of the replicas, by their numbers.
+    /// Starts callers at each of the replicas, by their numbers.
     #[allow(dead_code, reason = "not every test program calls so")]
     pub(crate) fn start(replicas: &[(usize, &Replica)], client: &Identity) -> Self {
         let channels: HashMap<_, _> = replicas.iter().map(|(number, process)| (*number, process.tokens())).collect();
@@ -51,7 +51,7 @@ impl Load {
 }
 
 impl<E: Send + 'static> Load<E> {
-    /// Puts so many callers on each of the replicas that do `call` again and again.
+    /// Starts `callers` callers at each of the replicas. Each repeats `call`.
     pub(crate) fn calling<C, F>(callers: usize, replicas: impl IntoIterator<Item = usize>, call: C) -> Self
     where
         C: Fn(usize) -> F + Clone + Send + 'static,
@@ -69,7 +69,7 @@ impl<E: Send + 'static> Load<E> {
                         let outcome = call(replica).await;
                         let failed = outcome.is_err();
                         calls.lock().await.push(Call { replica, begun, took: begun.elapsed(), outcome });
-                        // A caller that is refused does not come back in a tight loop.
+                        // A caller waits after a failure, so that it does not retry in a tight loop.
                         tokio::time::sleep(Duration::from_millis(if failed { 50 } else { 2 })).await;
                     }
                 });
@@ -78,7 +78,7 @@ impl<E: Send + 'static> Load<E> {
         Self { replicas, stop, callers, calls }
     }
 
-    /// Waits until each replica has served this many calls more.
+    /// Waits until each replica has served `more` further calls.
     #[allow(dead_code, reason = "not every test program waits so")]
     pub(crate) async fn served(&self, more: usize) {
         let (begun, before) = (Instant::now(), self.calls.lock().await.len());
@@ -95,7 +95,7 @@ impl<E: Send + 'static> Load<E> {
         calls[before..].iter().filter(|call| call.replica == replica && call.outcome.is_ok()).count()
     }
 
-    /// Ends the load; returns how every call went.
+    /// Ends the load. Returns the results of all calls.
     pub(crate) async fn stop(mut self) -> Vec<Call<E>> {
         self.stop.send_replace(true);
         while let Some(ended) = self.callers.join_next().await {
@@ -105,7 +105,7 @@ impl<E: Send + 'static> Load<E> {
     }
 }
 
-/// Median, 99th percentile and maximum of how long calls took.
+/// Median, 99th percentile and maximum of the calls' durations.
 pub(crate) fn times<E>(calls: &[&Call<E>]) -> [Duration; 3] {
     let mut times: Vec<_> = calls.iter().map(|call| call.took).collect();
     times.sort_unstable();

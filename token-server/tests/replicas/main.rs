@@ -1,4 +1,4 @@
-//! Several servers over one PostgreSQL, each a process of its own, some of them killed.
+//! Tests several servers over one PostgreSQL. Each runs in its own process, and some are killed.
 
 #![cfg(unix)]
 #![allow(

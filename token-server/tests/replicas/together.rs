@@ -1,4 +1,4 @@
-//! What is changed at one replica is so at all of them within a second.
+//! Tests that a change at one replica takes effect at all replicas within a second.
 
 use token_proto::admin::v1 as admin;
 use tonic::Code;

@@ -1,4 +1,4 @@
-//! What every store must do, one claim per function. `contract!` makes a test of each for one store.
+//! The contract of every store, one claim per function. `contract!` generates a test of each for one store.
 
 use std::{
     collections::BTreeSet,
@@ -20,8 +20,8 @@ use token_server::{
     },
 };
 
-/// Runs the whole contract against the store that `$open` makes afresh for each claim. What `$open` returns
-/// beside the store lives as long as the test; it returns nothing where there can be no such store.
+/// Runs the whole contract against a store, which `$open` creates for each claim. `$open` also returns a
+/// guard that lives as long as the test. It returns `None` if the store is not available.
 macro_rules! contract {
     ($open:path) => {
         $crate::contract::contract!($open;
@@ -166,14 +166,14 @@ pub(crate) async fn a_client_reads_back_as_it_was_written(store: Shared) {
     assert_eq!(Client { revision: 0, ..created }, full_as(&full("orders"), &store).await);
 }
 
-/// Two secrets are never alike: takes the hashes from what was stored.
+/// Copies the stored credentials into `client`, because each call of `full` generates new secrets.
 async fn full_as(client: &Client, store: &Shared) -> Client {
     let stored = store.client(&client.id).await.unwrap().unwrap();
     Client { credentials: stored.credentials, ..client.clone() }
 }
 
 pub(crate) async fn an_unknown_client_is_absent(store: Shared) {
-    assert_eq!(store.client(&id("nobody")).await.unwrap(), None);
+    assert_eq!(store.client(&id("absent")).await.unwrap(), None);
 }
 
 pub(crate) async fn a_lookup_finds_what_is_there(store: Shared) {
@@ -182,7 +182,7 @@ pub(crate) async fn a_lookup_finds_what_is_there(store: Shared) {
     let found = store.lookup(&id("orders")).await.unwrap().unwrap();
     assert_eq!(Client { credentials: Vec::new(), ..found.clone() }, Client { credentials: Vec::new(), ..created });
     assert_eq!(found.credentials.len(), 2);
-    assert_eq!(store.lookup(&id("nobody")).await.unwrap(), None);
+    assert_eq!(store.lookup(&id("absent")).await.unwrap(), None);
 }
 
 pub(crate) async fn clients_are_read_by_their_ids(store: Shared) {
@@ -194,7 +194,7 @@ pub(crate) async fn clients_are_read_by_their_ids(store: Shared) {
         store.clients_by_id(&ids).await.unwrap().into_iter().map(|client| client.id.into()).collect()
     };
     assert_eq!(
-        read(&["a", "nobody", r#"odd " ' \\ name"#]).await,
+        read(&["a", "absent", r#"odd " ' \\ name"#]).await,
         ["a", r#"odd " ' \\ name"#].map(str::to_owned).into()
     );
     assert!(read(&[]).await.is_empty());
@@ -215,7 +215,7 @@ pub(crate) async fn an_update_needs_the_current_revision(store: Shared) {
     assert_eq!(store.client(&id("orders")).await.unwrap(), Some(updated.clone()));
     let error = store.update_client(&changed, None).await.unwrap_err();
     assert!(matches!(error, StoreError::RevisionMismatch), "{error:?}");
-    let error = store.update_client(&bare("nobody"), None).await.unwrap_err();
+    let error = store.update_client(&bare("absent"), None).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound), "{error:?}");
 }
 
@@ -256,7 +256,7 @@ pub(crate) async fn a_revision_never_comes_back(store: Shared) {
 }
 
 pub(crate) async fn clients_are_listed_in_the_order_of_their_ids(store: Shared) {
-    // Bytes count, not a language's order of letters.
+    // The order is by bytes, not by a language's collation.
     for name in ["b", "a", "B", "a-1", "a 1", "a1"] {
         store.create_client(&bare(name), None).await.unwrap();
     }
@@ -297,7 +297,7 @@ pub(crate) async fn the_latest_use_counts(store: Shared) {
 
 pub(crate) async fn use_of_an_unknown_credential_is_ignored(store: Shared) {
     store.create_client(&full("orders"), None).await.unwrap();
-    store.credentials_used(&[used("nobody", "a", 60), used("orders", "z", 60), used("orders", "a", 60)]).await.unwrap();
+    store.credentials_used(&[used("absent", "a", 60), used("orders", "z", 60), used("orders", "a", 60)]).await.unwrap();
     assert_eq!(last_used(&store.client(&id("orders")).await.unwrap().unwrap()), [Some(at(60)), None]);
 }
 
@@ -428,7 +428,7 @@ pub(crate) async fn the_log_can_be_read_in_steps(store: Shared) {
     assert_eq!((beyond.epoch, beyond.changes), (first.epoch, vec![]));
 }
 
-/// What a follower compares: sequence numbers are given out again after a failover or a restore.
+/// Followers compare marks, because sequence numbers are reused after a failover or a restore.
 pub(crate) async fn each_change_has_a_mark_of_its_own(store: Shared) {
     for n in 0..20 {
         store.create_client(&bare(&n.to_string()), None).await.unwrap();
@@ -477,7 +477,8 @@ pub(crate) async fn an_audit_record_comes_with_its_change(store: Shared) {
     assert_eq!(records, expected);
 }
 
-/// `without_record` makes every further insertion into the record fail.
+/// Checks that a change fails if its audit record does. `without_record` makes further insertions of records
+/// fail.
 pub(crate) async fn no_change_without_its_record(store: Shared, without_record: impl AsyncFnOnce()) {
     let client = store.create_client(&bare("orders"), Some(&record("CreateClient"))).await.unwrap();
     let before = store.last_change().await.unwrap();
@@ -494,7 +495,7 @@ pub(crate) async fn no_change_without_its_record(store: Shared, without_record: 
     assert_eq!(store.client(&id("more")).await.unwrap(), None);
     assert!(store.revocations(at(0)).await.unwrap().is_empty());
     assert!(store.keys().await.unwrap().keys.is_empty());
-    // It is the record alone that was missing.
+    // Without a record, the change succeeds: only the record had failed.
     store.revoke(&token("jti", 10), None).await.unwrap();
     store.replace_keys(&keys, None).await.unwrap();
 }

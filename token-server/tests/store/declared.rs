@@ -1,4 +1,5 @@
-//! A store whose clients a file declares: what of the contract is left without writing clients, and what is its own.
+//! Tests the store whose clients a file declares: the contract without writing clients, and its own
+//! behaviour.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,4 @@
-//! The stores, against one contract.
+//! Runs one contract against all stores.
 
 #![allow(
     clippy::unwrap_used,

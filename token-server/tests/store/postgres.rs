@@ -1,4 +1,4 @@
-//! PostgreSQL: the contract, and what only several replicas can show.
+//! Tests PostgreSQL: the contract, and the behaviour of several replicas.
 
 use std::{
     os::unix::{
@@ -41,7 +41,7 @@ async fn a_change_that_cannot_be_put_on_record_is_not_made() {
     crate::contract::no_change_without_its_record(store, without_record).await;
 }
 
-/// A feed that hears of nothing but by notice: it would poll once in an hour.
+/// A feed that learns of changes only by notice: its poll interval is one hour.
 async fn by_notice(store: &Arc<PostgresStore>) -> Feed {
     let settings = FeedSettings { poll_interval: Duration::from_secs(3600), ..FeedSettings::default() };
     Feed::start(Arc::clone(store) as _, settings).await.unwrap()
@@ -74,8 +74,8 @@ async fn a_change_by_one_replica_reaches_the_memory_of_another_by_notice() {
     assert!(registry.find(&orders().id).await.unwrap().is_none());
     let mut events = feed.subscribe();
     one.create_client(&orders(), None).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("heard of it");
-    // The registry has its own place in the feed.
+    tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("notice received");
+    // The registry has its own subscription to the feed.
     let found = async || {
         while registry.find(&orders().id).await.unwrap().is_none() {
             tokio::task::yield_now().await;
@@ -98,7 +98,7 @@ async fn what_was_missed_while_the_connection_was_lost_is_read_afterwards() {
     }
     assert_eq!(database.query(&format!("SELECT count(pg_terminate_backend(pid)) {listening}")), "2");
     one.create_client(&orders(), None).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("heard of it").unwrap();
+    tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("notice received").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +126,7 @@ async fn sequence_numbers_become_visible_in_their_order() {
     for writer in writers {
         writer.await.unwrap();
     }
-    assert_eq!(store.changes_from(0, 1000).await.unwrap().changes.len(), 80, "none was passed over");
+    assert_eq!(store.changes_from(0, 1000).await.unwrap().changes.len(), 80, "no change was skipped");
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_database_out_of_reach_is_unavailable() {
     assert!(error.is_transient(), "{error:?}");
 }
 
-/// Where the URL names several, whichever comes first.
+/// Several servers in the URL, in any order.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_servers_the_one_is_used_that_can_be_written() {
     let Some((primary, port)) = TemporaryPostgres::on_a_port() else { return };
@@ -155,11 +155,11 @@ async fn of_several_servers_the_one_is_used_that_can_be_written() {
     assert!(std::error::Error::source(source).unwrap().to_string().contains("standby"), "{error:?}");
 }
 
-/// 1 while another session has the table of clients to itself.
+/// Returns 1 while another session holds an exclusive lock on the table of clients.
 const LOCKED: &str = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted \
                       AND relation = 'client'::regclass";
 
-/// S4: what strangers ask fills one pool and no other.
+/// S4: lookups that strangers cause can exhaust only their own pool.
 #[tokio::test(flavor = "multi_thread")]
 async fn lookups_that_hang_delay_no_decision_and_no_feed() {
     let Some(server) = TemporaryPostgres::get() else { return };
@@ -198,7 +198,8 @@ async fn lookups_that_hang_delay_no_decision_and_no_feed() {
     });
 }
 
-/// PgBouncer in front of `database`, in one of its modes: its process, and the URL. As managed databases have it.
+/// Starts PgBouncer in front of `database` in one of its modes, as managed databases do. Returns its process
+/// and the URL.
 fn pooler(database: &crate::temporary_postgres::Database, port: u16, mode: &str) -> Option<(Pooler, String)> {
     const BINARY: &str = "/usr/sbin/pgbouncer";
     if !std::path::Path::new(BINARY).exists() {
@@ -215,7 +216,7 @@ fn pooler(database: &crate::temporary_postgres::Database, port: u16, mode: &str)
     );
     let file = folder.path().join("pgbouncer.ini");
     std::fs::write(&file, settings).unwrap();
-    // It does not run as root.
+    // PgBouncer does not run as root.
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder.path(), open).unwrap();
     let mut command = std::process::Command::new(BINARY);
@@ -244,7 +245,7 @@ impl Drop for Pooler {
     }
 }
 
-/// F21, T10: without a setting in PgBouncer for it.
+/// F21, T10: works without any setting in PgBouncer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_in_session_mode_keeps_time_limits() {
     let Some((server, port)) = TemporaryPostgres::on_a_port() else { return };
@@ -254,8 +255,8 @@ async fn a_pooler_in_session_mode_keeps_time_limits() {
     let feed = by_notice(&store).await;
     let mut events = feed.subscribe();
     store.create_client(&orders(), None).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("heard of it").unwrap();
-    // A statement that waits for a lock is ended by the limit.
+    tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("notice received").unwrap();
+    // The time limit ends a statement that waits for a lock.
     std::thread::scope(|scope| {
         scope.spawn(|| database.query("BEGIN; LOCK TABLE client IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(8); COMMIT"));
         while database.query(LOCKED) != "1" {}
@@ -278,7 +279,7 @@ async fn a_pooler_in_transaction_mode_is_refused_with_a_sentence() {
     }
 }
 
-/// A certificate authority, and a certificate of its for `localhost` with its key; all PEM.
+/// Returns a CA certificate, and a certificate for `localhost` with its key, all in PEM.
 fn authority() -> (String, String, String) {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

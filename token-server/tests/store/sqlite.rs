@@ -1,4 +1,4 @@
-//! SQLite: the contract, in a file and in memory, and what only a file can show.
+//! Tests SQLite: the contract in a file and in memory, and the behaviour of a file.
 
 use std::{
     sync::Arc,
@@ -61,7 +61,7 @@ async fn what_was_acknowledged_survives_an_end_without_closing() {
     let path = folder.path().join("token-server.db");
     let store = SqliteStore::open(&path).await.unwrap();
     let created = store.create_client(&orders(), None).await.unwrap();
-    // What kill -9 leaves: the files as they are while the store is open.
+    // The state after `kill -9`: the files as they are while the store is open.
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
         std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
@@ -95,7 +95,7 @@ async fn several_processes_can_open_a_new_file_at_once() {
 async fn a_file_that_is_no_database_is_corrupt_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token-server.db");
-    let text = "this is somebody's letter, not a database\n".repeat(50);
+    let text = "this is a private letter, not a database\n".repeat(50);
     std::fs::write(&path, &text).unwrap();
     let error = SqliteStore::open(&path).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
@@ -123,7 +123,7 @@ async fn only_the_owner_can_read_the_files() {
     }
 }
 
-/// What `token-server client create --offline` does beside a server: another process on the same file.
+/// `token-server client create --offline` beside a running server: another process on the same file.
 #[tokio::test]
 async fn a_change_by_another_process_is_in_effect_within_a_second() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! A real PostgreSQL for the tests: started once from the distribution's binaries, reachable through a socket
-//! in a temporary folder alone, gone with the test process however that ends.
+//! A real PostgreSQL server for the tests, started once from the distribution's binaries. It listens only on
+//! a socket in a temporary folder. It ends with the test process, even if that crashes.
 
 use std::{
     env, fs,
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Set where a missing PostgreSQL must fail the tests instead of skipping them; so does `CI`.
+/// The variable that makes tests fail, not skip, if PostgreSQL is missing. `CI` has the same effect.
 const REQUIRE: &str = "REQUIRE_POSTGRES";
 
 /// The server of this test process.
@@ -26,13 +26,14 @@ pub(crate) struct TemporaryPostgres {
     binaries: PathBuf,
     owner: Option<(u32, u32)>,
     databases: AtomicU32,
-    /// Names the socket, too.
+    /// The port, which is also part of the socket's name.
     port: u16,
-    /// Ends, and takes the server with it, when its standard input closes: with this process.
+    /// The shell that runs the server. When its standard input closes, because this process ended, it stops
+    /// the server.
     guard: Mutex<Child>,
 }
 
-/// An empty database of its own for one test.
+/// An empty database for one test.
 pub(crate) struct Database {
     server: &'static TemporaryPostgres,
     pub(crate) name: String,
@@ -40,19 +41,19 @@ pub(crate) struct Database {
 }
 
 impl TemporaryPostgres {
-    /// The server; `None` where there are no binaries and nothing demands them.
+    /// The server of this test process; `None` if the binaries are missing and no variable requires them.
     pub(crate) fn get() -> Option<&'static Self> {
         static SERVER: OnceLock<Option<TemporaryPostgres>> = OnceLock::new();
         SERVER.get_or_init(Self::start).as_ref()
     }
 
-    /// A server beside that one, to be killed.
+    /// Another server, which the test may kill.
     #[allow(dead_code, reason = "not every test program kills it")]
     pub(crate) fn of_its_own() -> Option<&'static Self> {
         Some(Box::leak(Box::new(Self::start()?)))
     }
 
-    /// A server beside that one that takes nothing but TLS on a loopback port: it, and that port.
+    /// Another server, which accepts only TLS on a loopback port. Returns the server and the port.
     #[allow(dead_code, reason = "not every test program connects by TLS")]
     pub(crate) fn with_tls(certificate_pem: &str, key_pem: &str) -> Option<(&'static Self, u16)> {
         let port = free_port();
@@ -66,7 +67,7 @@ impl TemporaryPostgres {
         Some((Box::leak(Box::new(Self::start_with(&files, port, settings)?)), port))
     }
 
-    /// A server beside that one on a loopback port, which a standby can follow: it, and that port.
+    /// Another server on a loopback port, which a standby can follow. Returns the server and the port.
     #[allow(dead_code, reason = "not every test program fails over")]
     pub(crate) fn on_a_port() -> Option<(&'static Self, u16)> {
         let port = free_port();
@@ -74,7 +75,7 @@ impl TemporaryPostgres {
         Some((Box::leak(Box::new(Self::start_with(&[], port, settings)?)), port))
     }
 
-    /// An asynchronous standby of this server: it, and its port.
+    /// Starts an asynchronous standby of this server. Returns the standby and its port.
     #[allow(dead_code, reason = "not every test program fails over")]
     pub(crate) fn standby(&self) -> (&'static Self, u16) {
         let port = free_port();
@@ -84,7 +85,7 @@ impl TemporaryPostgres {
         (Box::leak(Box::new(standby.expect("there are binaries"))), port)
     }
 
-    /// Runs a statement in a database that another server has made.
+    /// Runs a statement in a database that another server created.
     #[allow(dead_code, reason = "not every test program fails over")]
     pub(crate) fn query(&self, database: &str, sql: &str) -> String {
         let output = self.psql(database, sql);
@@ -92,7 +93,7 @@ impl TemporaryPostgres {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Makes an empty database.
+    /// Creates an empty database.
     pub(crate) fn database(&'static self) -> Database {
         let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let output = self.psql("postgres", &format!("CREATE DATABASE {name}"));
@@ -101,7 +102,7 @@ impl TemporaryPostgres {
         Database { server: self, name, url }
     }
 
-    /// Other certificate files than those that it was started with, in use for whoever connects from now on.
+    /// Replaces the certificate files. New connections use them.
     #[allow(dead_code, reason = "not every test program connects by TLS")]
     pub(crate) fn renew_certificate(&self, certificate_pem: &str, key_pem: &str) {
         fs::write(self.folder.join("tls.crt"), certificate_pem).unwrap();
@@ -109,11 +110,11 @@ impl TemporaryPostgres {
         self.order("reload");
     }
 
-    /// A new database, with what is in a dump.
+    /// Creates a database and restores a dump into it.
     #[allow(dead_code, reason = "not every test program restores")]
     pub(crate) fn restored(&'static self, dump: &Path) -> Database {
         let database = self.database();
-        // As the handbook says it.
+        // The handbook's command.
         self.client("pg_restore", &["--clean", "--if-exists", "--exit-on-error", "--dbname", &database.name], dump);
         database
     }
@@ -136,12 +137,12 @@ impl TemporaryPostgres {
         Self::start_with(&[], 5432, vec!["listen_addresses=".to_owned()])
     }
 
-    /// With these files in its folder, and these settings.
+    /// Starts a server with these files in its folder, and these settings.
     fn start_with(files: &[(&str, &str)], port: u16, settings: Vec<String>) -> Option<Self> {
         Self::start_from(None, files, port, settings)
     }
 
-    /// The same; with a source, as a standby of the server whose socket and port it names.
+    /// Starts a server. With a source, it is a standby of the server whose socket and port the source names.
     fn start_from(
         source: Option<String>,
         files: &[(&str, &str)],
@@ -187,7 +188,7 @@ impl TemporaryPostgres {
         self.order("kill");
     }
 
-    /// After [`TemporaryPostgres::kill`].
+    /// Restarts the server after [`TemporaryPostgres::kill`].
     #[allow(dead_code, reason = "not every test program kills it")]
     pub(crate) fn start_again(&self) {
         self.await_ready();
@@ -200,7 +201,7 @@ impl TemporaryPostgres {
 }
 
 impl Database {
-    /// What `pg_dump` writes of it: a file that goes with the server.
+    /// Dumps the database with `pg_dump`. The file is deleted with the server.
     #[allow(dead_code, reason = "not every test program dumps")]
     pub(crate) fn dump(&self) -> PathBuf {
         let file = self.server.folder.join(format!("{}.dump", self.name));
@@ -208,7 +209,7 @@ impl Database {
         file
     }
 
-    /// Runs a statement beside the store's own connections; returns what it prints.
+    /// Runs a statement outside the store's own connections. Returns its output.
     pub(crate) fn query(&self, sql: &str) -> String {
         let output = self.server.psql(&self.name, sql);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -216,7 +217,8 @@ impl Database {
     }
 }
 
-/// A shell that makes and runs the server, does what it is told, and cleans up when its standard input closes.
+/// Starts a shell that initializes and runs the server. When its standard input closes, the shell stops the
+/// server and deletes its files.
 fn guard(
     folder: &Path,
     binaries: &Path,
@@ -253,7 +255,7 @@ fn guard(
     shell.env("SOURCE", source.unwrap_or_default());
     shell.args(["-c", SCRIPT, "sh"]).arg(binaries).arg(folder);
     shell.args(settings.iter().flat_map(|setting| ["-c", setting]));
-    // A terminal's interrupt must reach the tests and not the shell, which has to clean up after them.
+    // A terminal's interrupt must reach the tests but not the shell, which has to clean up after them.
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     shell.spawn().unwrap()
 }
@@ -271,13 +273,14 @@ fn as_owner(program: &Path, owner: Option<(u32, u32)>, folder: &Path) -> Command
     command
 }
 
-/// The newest version that the distribution has installed.
+/// The newest installed version of the distribution.
 fn binaries() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|version| version.path().join("bin"));
     versions.filter(|binaries| binaries.join("initdb").exists()).max()
 }
 
-/// PostgreSQL refuses to run as root: the distribution's own user for it, or nobody.
+/// The user to run as if the tests run as root, which PostgreSQL refuses: `postgres`, or else an unprivileged
+/// ID.
 fn unprivileged() -> Option<(u32, u32)> {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return None;
