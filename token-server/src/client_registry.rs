@@ -1,8 +1,9 @@
-//! Clients, from memory: a bounded cache that the change feed keeps true.
+//! Clients in a bounded cache that the change feed keeps current.
 //!
-//! Clients that exist and IDs that do not are kept apart, so that made-up IDs cannot push clients out. Of many requests
-//! for the same ID one reads the store. While the store is unreachable, what is in memory serves, until the feed says
-//! that it is too old. Clients in memory are compared with the store at an interval.
+//! Existing clients and unknown IDs have separate caches, so that made-up IDs cannot evict clients.
+//! Concurrent requests for one ID share a single read of the store. While the store is unreachable, cached
+//! clients are served until the feed reports them as too old. At an interval, cached clients are compared
+//! with the store.
 
 mod comparison;
 mod lookups;
@@ -32,18 +33,18 @@ use crate::{
     store::{ChangeKind, ClientStore, StoreError},
 };
 
-/// Clients in memory, unless the operator says otherwise.
+/// The default number of cached clients.
 pub const CLIENTS_MAX: usize = 10_000;
-/// IDs known not to exist.
+/// The number of cached IDs that do not exist.
 const UNKNOWN_MAX: usize = 10_000;
-/// A store that takes longer to answer is out of reach.
+/// The time after which the store counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After the store has failed, misses fail without asking it again for this long.
+/// The time for which cache misses fail without a read after the store has failed.
 const OUTAGE_MEMORY: Duration = Duration::from_secs(1);
-/// How often use of credentials is written down.
+/// The interval at which the last uses of credentials are saved.
 const USE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Clients by their ID. Cheap to clone; every clone shares the same memory.
+/// Clients by their ID. Cheap to clone; every clone shares the same cache.
 #[derive(Clone)]
 pub struct ClientRegistry(Arc<Shared>);
 
@@ -51,13 +52,13 @@ struct Shared {
     store: Arc<dyn ClientStore>,
     known: Cache<ClientId, Arc<Client>>,
     unknown: Cache<ClientId, ()>,
-    /// Counts what was forgotten, so that a read that was overtaken by a change is not kept.
+    /// The number of invalidations. A read that overlaps with a change is not cached.
     forgotten: AtomicU64,
-    /// False while memory is too old to be trusted.
+    /// False while the cache is too old to be trusted.
     current: AtomicBool,
-    /// How often it became so.
+    /// The number of times that the cache became too old.
     stale: AtomicU64,
-    /// Counts the times that changes may have been missed.
+    /// The number of times that changes may have been missed.
     doubts: watch::Sender<u64>,
     lookups: Lookups,
     outage: RwLock<Option<(Instant, StoreError)>>,
@@ -65,13 +66,13 @@ struct Shared {
 }
 
 impl ClientRegistry {
-    /// Clients of `store`, [`CLIENTS_MAX`] of them in memory.
+    /// The clients of `store`, with [`CLIENTS_MAX`] of them cached.
     #[must_use]
     pub fn new(store: Arc<dyn ClientStore>) -> Self {
         Self::with_capacity(store, CLIENTS_MAX)
     }
 
-    /// Clients of `store`, at most `clients_max` of them in memory.
+    /// The clients of `store`, with at most `clients_max` of them cached.
     #[must_use]
     pub fn with_capacity(store: Arc<dyn ClientStore>, clients_max: usize) -> Self {
         Self(Arc::new(Shared {
@@ -88,13 +89,14 @@ impl ClientRegistry {
         }))
     }
 
-    /// Keeps memory true to `feed`, and writes use of credentials down, until feed or registry end.
+    /// Applies the changes of `feed` to the cache and saves uses of credentials, until the feed or the
+    /// registry ends.
     pub fn follow(&self, feed: &Feed) {
         let (shared, events) = (Arc::downgrade(&self.0), feed.subscribe());
-        // What was read before the subscription may have changed since.
+        // Clients read before the subscription may have changed since.
         self.0.forget_all();
         tokio::spawn(async move {
-            // Memory that nothing corrects any more is not used.
+            // Without the feed, the cache is not trusted.
             let _untrusted = Untrusted(shared.clone());
             let follow = follow(&shared, events);
             let write = write_uses(&shared);
@@ -103,20 +105,20 @@ impl ClientRegistry {
         });
     }
 
-    /// The client of that ID, where there is one. No I/O where it is in memory.
+    /// Returns the client with this ID, if there is one. A cached client needs no I/O.
     ///
     /// # Errors
     ///
-    /// When it is not in memory, or memory is too old, and the store cannot be read.
+    /// When the client is not cached or the cache is too old, and the store cannot be read.
     pub async fn find(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
         self.find_for(None, id).await
     }
 
-    /// The same, for a peer that has not authenticated: it has its share of the lookups and no more.
+    /// The same for a peer that has not authenticated. Its lookups in flight are limited.
     ///
     /// # Errors
     ///
-    /// As [`ClientRegistry::find`]; [`StoreError::Busy`] where the peer has too many lookups in flight.
+    /// As [`ClientRegistry::find`]; [`StoreError::Busy`] if the peer has too many lookups in flight.
     pub async fn find_for(&self, peer: Option<Peer>, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
         let shared = &*self.0;
         if !shared.current.load(Ordering::Acquire) {
@@ -132,21 +134,22 @@ impl ClientRegistry {
         Box::pin(shared.load(peer, id)).await
     }
 
-    /// Forgets one client: whoever has changed it calls this before saying so.
+    /// Removes one client from the cache. A caller that changes a client calls this before it confirms the
+    /// change.
     pub fn forget(&self, id: &ClientId) {
         self.0.forget(id);
     }
 
-    /// Notes that a credential was used. Costs no write: uses are collected and written once a minute.
+    /// Records the use of a credential in memory. Uses are saved once a minute.
     pub fn credential_used(&self, id: &ClientId, credential_id: &str, now: SystemTime) {
         self.0.uses.note(id, credential_id, now);
     }
 
-    /// Writes down what [`ClientRegistry::credential_used`] has collected: before the program ends.
+    /// Saves the uses that [`ClientRegistry::credential_used`] recorded. Called before the program ends.
     ///
     /// # Errors
     ///
-    /// When the store cannot be written; what was collected is kept for another try.
+    /// When the store cannot be written. The uses stay in memory for another attempt.
     pub async fn write_uses(&self) -> Result<(), StoreError> {
         self.0.uses.write(&*self.0.store).await
     }
@@ -155,13 +158,13 @@ impl ClientRegistry {
 impl Shared {
     async fn load(&self, peer: Option<Peer>, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
         self.outage()?;
-        // Before the guard: whoever holds it must not wait in the queue of a peer that floods the server.
+        // Before the guard: its holder must not wait in the queue of a peer that floods the server.
         let _turn = self.lookups.turn(peer).await?;
         let guard = match self.known.get_value_or_guard_async(id).await {
             Ok(client) => return Ok(Some(client)),
             Err(guard) => guard,
         };
-        // Whoever held the guard before may have found out what this one is after.
+        // The previous holder of the guard may have read the same ID.
         if self.unknown.get(id).is_some() {
             return Ok(None);
         }
@@ -171,9 +174,9 @@ impl Shared {
         let found = self.read(id).await?;
         match &found {
             Some(client) => {
-                // Fails where the ID was forgotten during the read, and the value is then not kept.
+                // The insert fails if the ID was invalidated during the read. The value is then not cached.
                 drop(guard.insert(Arc::clone(client)));
-                // Nor what was read from a store that may be another by now.
+                // Do not cache a value if the store may have been replaced in the meantime.
                 if *self.doubts.borrow() != doubts {
                     self.known.remove(id);
                 }
@@ -197,14 +200,14 @@ impl Shared {
     async fn read(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
         let read = timeout(PATIENCE, self.store.lookup(id)).await;
         let read = read.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)));
-        // A store that is busy is no outage: it answers others.
+        // A busy store is not an outage: it answers other callers.
         if let Err(error @ StoreError::Unavailable(_)) = &read {
             self.set_outage(Some((Instant::now(), error.clone())));
         }
         Ok(read?.map(Arc::new))
     }
 
-    /// A store that just failed is not asked again by each of a thousand callers in turn.
+    /// Fails if the store has just failed, so that not each of a thousand callers asks it again.
     fn outage(&self) -> Result<(), StoreError> {
         match &*self.outage.read().unwrap_or_else(PoisonError::into_inner) {
             Some((since, error)) if since.elapsed() < OUTAGE_MEMORY => Err(error.clone()),
@@ -242,8 +245,8 @@ async fn follow(shared: &Weak<Shared>, mut events: Subscription) {
             Event::Changed(ChangeKind::Keys | ChangeKind::Revocation(_)) => {}
             Event::Stale => shared.distrust(),
             Event::Resync => {
-                // What is not known to exist may exist by now. What is known is compared, and serves meanwhile: an
-                // unreachable store that comes back for a moment must not empty the memory.
+                // Unknown IDs may exist by now, so they are dropped. Clients are compared, and served
+                // meanwhile: a store that returns only for a moment must not empty the cache.
                 shared.forgotten.fetch_add(1, Ordering::SeqCst);
                 shared.unknown.clear();
                 shared.doubts.send_modify(|doubts| *doubts += 1);
@@ -252,7 +255,7 @@ async fn follow(shared: &Weak<Shared>, mut events: Subscription) {
     }
 }
 
-/// Ends the trust in memory when it is dropped: with the task that follows the feed, however that ends.
+/// Marks the cache as untrusted on drop, when the task that follows the feed ends for any reason.
 struct Untrusted(Weak<Shared>);
 
 impl Drop for Untrusted {

@@ -1,10 +1,10 @@
-//! Methods of client authentication by their OAuth names. RFC 7591 section 2, RFC 8414 section 2.
+//! OAuth names of the methods of client authentication. RFC 7591 section 2, RFC 8414 section 2.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a client authenticates at every endpoint that asks it to.
+/// The method by which a client authenticates. It is the same at every endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthenticationMethod {
@@ -20,7 +20,7 @@ impl AuthenticationMethod {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt];
 
-    /// The name, as it stands in `token_endpoint_auth_method`.
+    /// The name as `token_endpoint_auth_method` has it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl AuthenticationMethod {
         }
     }
 
-    /// The method of a name.
+    /// Returns the method with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)

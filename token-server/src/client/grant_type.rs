@@ -1,4 +1,4 @@
-//! Grants by their OAuth names.
+//! OAuth names of the grant types.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ impl GrantType {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::ClientCredentials, Self::TokenExchange];
 
-    /// The name, as it stands in `grant_type`.
+    /// The name as `grant_type` has it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl GrantType {
         }
     }
 
-    /// The grant of a name.
+    /// Returns the grant type with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|grant_type| grant_type.name() == name)

@@ -1,17 +1,17 @@
-//! The names that OAuth requests and tokens are made of, checked once.
+//! Names in OAuth requests and tokens. Each is validated once.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// Characters in a client ID, at the most.
+/// The longest client ID, in characters.
 const CLIENT_ID_CHARS_MAX: usize = 255;
-/// Characters in a scope, at the most.
+/// The longest scope, in characters.
 const SCOPE_CHARS_MAX: usize = 255;
-/// Bytes in an audience, at the most.
+/// The longest audience, in bytes.
 const AUDIENCE_BYTES_MAX: usize = 512;
 
-/// Why a text is not such a name.
+/// The reason why a text is not a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NameError(&'static str);
@@ -24,7 +24,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The name as it stands on the wire.
+            /// The name as it is on the wire.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -53,7 +53,7 @@ macro_rules! name {
             }
         }
 
-        // Hash and Eq are those of the text, so that maps can be asked with a borrowed one.
+        // Hash and Eq are those of the text, so that a map accepts a borrowed text as the key.
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
@@ -87,7 +87,7 @@ name!(
     "a scope is 1 to 255 printable ASCII characters without space, quotation mark and backslash"
 );
 name!(
-    /// A resource server as it stands in `aud`. RFC 9068 section 2.2.
+    /// A resource server, as `aud` names it. RFC 9068 section 2.2.
     Audience,
     is_audience,
     "an audience is 1 to 512 bytes without spaces and control characters"

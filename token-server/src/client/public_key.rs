@@ -8,7 +8,7 @@ use token_interceptor::{
     signature::{KeyError, VerifyingKey},
 };
 
-/// Bytes in a registered JWK, at the most: an RSA key of 8192 bits with room to spare.
+/// The longest registered JWK, in bytes: room for an RSA key of 8192 bits.
 const JWK_BYTES_MAX: usize = 4096;
 
 /// A registered public JWK, parsed once.
@@ -19,14 +19,14 @@ pub struct PublicKeyJwk {
     key: VerifyingKey,
 }
 
-/// Why a JWK cannot be registered.
+/// The reason why a JWK cannot be registered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublicKeyError {
-    /// The text is not one strict JSON object, or too long.
+    /// The text is not one strict JSON object, or it is too long.
     #[error("the JWK is not a JSON object of at most {JWK_BYTES_MAX} bytes")]
     NotAnObject,
-    /// An RSA key signs by either of two algorithms, and a key here has one.
+    /// An RSA key without `alg`. An RSA key works with two algorithms; a registered key has exactly one.
     #[error("an RSA key must name its algorithm: \"alg\": \"RS256\" or \"PS256\"")]
     RsaWithoutAlgorithm,
     /// The key cannot be used to verify signatures.
@@ -39,7 +39,7 @@ impl PublicKeyJwk {
     ///
     /// # Errors
     ///
-    /// When it is anything else.
+    /// When the text is anything else.
     pub fn parse(text: &str) -> Result<Self, PublicKeyError> {
         if text.len() > JWK_BYTES_MAX {
             return Err(PublicKeyError::NotAnObject);
@@ -49,8 +49,8 @@ impl PublicKeyJwk {
         Ok(Self { json: serde_json::Value::Object(members).to_string(), key })
     }
 
-    /// Reads and checks a JWK that is to be registered. An RSA key must name its algorithm: taken for RS256, it would
-    /// refuse a client that signs with PS256, and the refusal would not say why.
+    /// Reads and checks a JWK for registration. An RSA key must name its algorithm. With RS256 as the
+    /// default, a client that signs with PS256 would be rejected, and the error would not give the reason.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl PublicKeyJwk {
         &self.json
     }
 
-    /// The key, to verify with.
+    /// The key that verifies signatures.
     #[must_use]
     pub fn key(&self) -> &VerifyingKey {
         &self.key
@@ -131,7 +131,7 @@ mod tests {
             let registered = PublicKeyJwk::register(&jwk(&format!(r#","alg":"{alg}""#))).unwrap();
             assert_eq!(registered.key().algorithm().name(), alg);
         }
-        // One that was stored before is read as it was.
+        // A key that was stored without `alg` is still readable.
         assert_eq!(PublicKeyJwk::parse(&jwk("")).unwrap().key().algorithm(), Algorithm::Rs256);
     }
 

@@ -1,8 +1,8 @@
-//! Client secrets: 256 random bits made here, prefixed and checksummed, kept only as a keyed hash.
+//! Client secrets: 256 random bits with a prefix and a checksum. Only a keyed hash is stored.
 //!
-//! A slow password hash on 256 random bits buys nothing and is a lever for denial of service: guessing is
-//! hopeless at any speed. The pepper keeps a stolen database useless for checking guesses at all. Only
-//! secrets that were imported from elsewhere, and may be guessable, go through Argon2id.
+//! A slow password hash adds nothing to 256 random bits, which cannot be guessed at any speed. It would only
+//! make denial of service easier. The pepper makes a stolen database useless for checking guesses. Only
+//! imported secrets, which may be guessable, are hashed with Argon2id.
 
 mod hash;
 mod imported;
@@ -15,45 +15,45 @@ use zeroize::Zeroizing;
 pub use hash::{Pepper, Peppers, SecretHash};
 pub use imported::ImportError;
 
-/// What scanners for leaked secrets look for.
+/// The prefix that scanners for leaked secrets search for.
 pub const PREFIX: &str = "tks_";
 /// 62^43 > 2^256.
 const RANDOM_CHARS: usize = 43;
 /// 62^6 > 2^32: a CRC-32.
 const CHECKSUM_CHARS: usize = 6;
-/// Characters of the secret that are kept in the clear, to find it in a leak report: the prefix and 36 of
+/// Characters of the secret that are stored in the clear, to find it in a leak report: the prefix and 36 of
 /// its 256 bits.
 const SHOWN_CHARS: usize = PREFIX.len() + 6;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A client secret of this server's making, in the clear. Shown once and forgotten.
+/// A client secret that this server generated, in the clear. It is shown once and not stored.
 #[derive(Clone)]
 pub struct ClientSecret(Zeroizing<String>);
 
-/// Why a text is not a secret of this server's making: tells a typing error from a wrong secret.
+/// The reason why a text is not a secret of this server. It distinguishes a typing error from a wrong secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretFormatError {
-    /// Without the prefix: made elsewhere.
+    /// The prefix is missing: the secret was generated elsewhere.
     #[error("the secret does not begin with {PREFIX}")]
     Foreign,
-    /// Too short or too long: cut off, or pasted with something else.
+    /// Too short or too long: truncated, or pasted together with other text.
     #[error("the secret does not have the right length")]
     Length,
-    /// A character that no secret has.
+    /// A character outside the alphabet.
     #[error("the secret has a character that no secret has")]
     Alphabet,
-    /// The checksum does not fit: mistyped.
+    /// The checksum does not match: a typing error.
     #[error("the secret's checksum does not fit: it was mistyped")]
     Checksum,
 }
 
 impl ClientSecret {
-    /// Makes a secret.
+    /// Generates a secret.
     ///
     /// # Errors
     ///
-    /// Where the system has no randomness.
+    /// When the system has no randomness.
     pub fn generate() -> Result<Self, ring::error::Unspecified> {
         let random = SystemRandom::new();
         let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS));
@@ -61,7 +61,7 @@ impl ClientSecret {
         let mut bytes = Zeroizing::new([0; 64]);
         while text.len() < PREFIX.len() + RANDOM_CHARS {
             random.fill(bytes.as_mut_slice())?;
-            // 248 = 4 × 62: what lies above would make some characters likelier than others.
+            // 248 = 4 × 62. Bytes above it would make some characters more likely than others.
             for byte in bytes.iter().filter(|byte| **byte < 248) {
                 if text.len() < PREFIX.len() + RANDOM_CHARS {
                     text.push(digit(u32::from(*byte)));
@@ -73,11 +73,11 @@ impl ClientSecret {
         Ok(Self(text))
     }
 
-    /// Reads a secret of this server's making.
+    /// Reads a secret of this server.
     ///
     /// # Errors
     ///
-    /// Says what is wrong with its form. A well-formed secret may still be nobody's.
+    /// When the form is invalid. A well-formed secret may still belong to no client.
     pub fn parse(text: &str) -> Result<Self, SecretFormatError> {
         let rest = text.strip_prefix(PREFIX).ok_or(SecretFormatError::Foreign)?;
         if rest.len() != RANDOM_CHARS + CHECKSUM_CHARS {
@@ -92,13 +92,13 @@ impl ClientSecret {
         }
     }
 
-    /// The secret in the clear: for the one answer that shows it.
+    /// The secret in the clear, for the one response that shows it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What may be shown for ever: the prefix and six characters.
+    /// The part that may always be shown: the prefix and six characters.
     #[must_use]
     pub fn shown_prefix(&self) -> &str {
         self.0.get(..SHOWN_CHARS).unwrap_or(PREFIX)
@@ -150,7 +150,7 @@ mod tests {
                 *counts.entry(c).or_insert(0u32) += 1;
             }
         }
-        // 21,500 draws over 62: 347 expected, standard deviation below 19.
+        // 21,500 draws over 62 characters: 347 expected, standard deviation below 19.
         assert_eq!(counts.len(), 62);
         assert!(counts.values().all(|count| (230..470).contains(count)), "{counts:?}");
     }

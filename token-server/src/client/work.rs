@@ -1,24 +1,24 @@
-//! What a request costs, step by step, for a test to count.
+//! The costly steps of a request, as events that a test counts.
 //!
-//! RFC 6749 section 10.10: how long an answer takes must not tell which client IDs exist. Wall time is noise and the
-//! compiler's; the steps are ours. Each costly one says here that it is taken, as an event that is off unless somebody
-//! listens; `tests/issue/work.rs` does, and finds the same steps for every way to fail.
+//! The time of a response must not reveal which client IDs exist (RFC 6749 section 10.10). Wall-clock time is
+//! too noisy to test; steps are not. Each costly step emits an event, which is disabled unless a subscriber
+//! enables it. `tests/issue/work.rs` does, and checks that every way to fail takes the same steps.
 
 /// The target of the events.
 pub const TARGET: &str = "token_server::work";
 
-/// A step that takes time.
+/// A step that takes measurable time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A request is decoded.
     Decoding,
-    /// The client is looked for.
+    /// The client is looked up.
     Lookup,
-    /// HMAC-SHA-256 of what was presented.
+    /// HMAC-SHA-256 of the presented secret.
     KeyedHash,
-    /// Argon2id of what was presented.
+    /// Argon2id of the presented secret.
     SlowHash,
-    /// A signature is checked.
+    /// A signature is verified.
     SignatureCheck,
 }
 
@@ -34,7 +34,7 @@ impl Step {
     }
 }
 
-/// Says that the step is taken.
+/// Emits the event for the step.
 pub(crate) fn takes(step: Step) {
     tracing::trace!(target: TARGET, step = step.name());
 }

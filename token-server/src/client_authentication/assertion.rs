@@ -1,11 +1,11 @@
-//! `private_key_jwt`: a client proves who it is with a signature. RFC 7523 section 3, RFC 7521 section 5.2.
+//! `private_key_jwt`: a client authenticates with a signature. RFC 7523 section 3, RFC 7521 section 5.2.
 //!
-//! The audience is the issuer identifier alone, as a string (RFC 10070): an assertion that several servers accept
-//! can be replayed by one against another. An operator may accept the token endpoint from single clients. Each assertion
-//! is used once and lives for minutes.
+//! The audience is the issuer identifier alone, as a string (RFC 10070). If several servers accepted one
+//! assertion, one of them could replay it against another. For single clients, the operator may also accept
+//! the token endpoint as the audience. Each assertion is used once and lives for minutes.
 //!
-//! One signature is checked for every assertion, whatever comes of it: with the client's key, or with one that
-//! is nobody's. So an unknown client costs what a bad signature costs.
+//! Every assertion costs one signature check: with the client's key, or with a dummy key. An unknown client
+//! therefore costs what an invalid signature costs.
 
 mod dummy;
 mod remote;
@@ -36,51 +36,51 @@ use crate::{
     store::AssertionStore,
 };
 
-/// No assertion lives longer.
+/// The longest lifetime of an assertion.
 const LIFETIME_MAX: Duration = Duration::from_secs(300);
-/// How far the clocks of client and issuer may disagree.
+/// The tolerated difference between the clocks of client and issuer.
 const LEEWAY: Duration = Duration::from_secs(10);
-/// The longest assertion that is looked at.
+/// The longest assertion that is parsed, in bytes.
 const ASSERTION_BYTES_MAX: usize = 8 * 1024;
-/// RFC 10070: a type of its own.
+/// The types that RFC 10070 defines.
 const TYPES: [&str; 2] = ["client-authentication+jwt", "application/client-authentication+jwt"];
-/// What libraries write that are older than it; most write no type at all.
+/// The type that older libraries write. Most of them write none.
 const OLDER_TYPE: &str = "JWT";
-/// A key set at a `jwks_uri` that could not be fetched again serves for so long, unless the operator says otherwise.
+/// The default time that a cached key set from a `jwks_uri` stays in use when it cannot be fetched again.
 const SERVED_MAX: Duration = Duration::from_secs(3600);
 
-/// What an operator chooses about assertions.
+/// The operator's settings for assertions.
 #[derive(Clone, Debug)]
 pub struct AssertionRules {
-    /// Refuse assertions without the type of RFC 10070.
+    /// Reject assertions without the type of RFC 10070.
     pub type_required: bool,
-    /// Where a client's `jwks_uri` may lead.
+    /// The addresses that a client's `jwks_uri` may lead to.
     pub reach: Reach,
-    /// Certificates, as PEM, that are trusted there beside the machine's own roots.
+    /// CA certificates in PEM, trusted for `jwks_uri` in addition to the machine's own roots.
     pub roots_pem: Vec<u8>,
-    /// How long a key set from there serves that cannot be fetched again.
+    /// The time that a cached key set stays in use when it cannot be fetched again.
     pub served_max: Duration,
 }
 
 impl Default for AssertionRules {
-    /// Any usual type, the public Internet, an hour.
+    /// Any usual type, the public Internet, one hour.
     fn default() -> Self {
         Self { type_required: false, reach: Reach::Public, roots_pem: Vec::new(), served_max: SERVED_MAX }
     }
 }
 
-/// An assertion that somebody presented. Nothing in it is believed.
+/// An assertion as it was presented. Nothing in it is trusted yet.
 pub struct UnverifiedAssertion {
     client_id: String,
     text: SecretString,
 }
 
 impl UnverifiedAssertion {
-    /// Reads who it claims to come from. `client_id` is what the request says beside it.
+    /// Reads the claimed client ID. `client_id` is the parameter of the request.
     ///
     /// # Errors
     ///
-    /// When it is no JWT, or the two disagree: RFC 7521 section 4.2.
+    /// When the text is not a JWT, or the two IDs differ: RFC 7521 section 4.2.
     pub(crate) fn parse(text: String, client_id: Option<&str>) -> Result<Self, AuthenticationFailure> {
         const MALFORMED: AuthenticationFailure = AuthenticationFailure::Malformed;
         if text.len() > ASSERTION_BYTES_MAX {
@@ -94,7 +94,7 @@ impl UnverifiedAssertion {
         Ok(Self { client_id: subject, text: text.into() })
     }
 
-    /// Who it claims to come from.
+    /// The claimed client ID.
     #[must_use]
     pub fn claimed_id(&self) -> &str {
         &self.client_id
@@ -107,7 +107,7 @@ impl fmt::Debug for UnverifiedAssertion {
     }
 }
 
-/// Checks assertions, and remembers those that were used.
+/// Verifies assertions and remembers the used ones.
 #[derive(Debug)]
 pub struct Assertions {
     issuer: Arc<str>,
@@ -119,8 +119,8 @@ pub struct Assertions {
 }
 
 impl Assertions {
-    /// For assertions that are made out to `issuer`, or by clients that may do so to `token_endpoint`; `used` remembers
-    /// them for every replica.
+    /// Accepts assertions for the audience `issuer`, and from clients that may use it, `token_endpoint`.
+    /// `used` stores used assertions for every replica.
     #[must_use]
     pub fn new(issuer: Arc<str>, token_endpoint: String, rules: AssertionRules, used: Arc<dyn AssertionStore>) -> Self {
         let AssertionRules { type_required, reach, roots_pem, served_max } = rules;
@@ -134,11 +134,11 @@ impl Assertions {
         }
     }
 
-    /// Checks the assertion. `client` is the one registered under the claimed ID, if there is one.
+    /// Verifies the assertion. `client` is the client registered under the claimed ID, if there is one.
     ///
     /// # Errors
     ///
-    /// [`IssueError::ClientAuthenticationFailed`] for whatever does not fit.
+    /// [`IssueError::ClientAuthenticationFailed`] for every invalid assertion.
     pub(super) async fn verify(
         &self,
         assertion: &UnverifiedAssertion,
@@ -165,13 +165,13 @@ impl Assertions {
         let addressee = addressee.ok_or(refused("aud is not the issuer identifier alone"))?;
         let expires = check_claims(&jws.claims, &assertion.client_id, now)?;
         let token_id = text(&jws.claims, "jti").ok_or(refused("it has no jti"))?;
-        // The last check: only an assertion that is good in every other way is used up.
+        // The last check: only an otherwise valid assertion is used up.
         self.replays.use_once(&assertion.client_id, token_id, expires + LEEWAY, now).await?;
         Ok(Accepted { credential_id: candidate.credential_id(), addressee })
     }
 
-    /// The party that the assertion is made out to, where it may be that one. RFC 10070; with `accepts_endpoint` RFC 7523
-    /// section 3 item 3, for libraries that are older.
+    /// Returns the audience of the assertion, if it is an accepted one. RFC 10070; with `accepts_endpoint`
+    /// also RFC 7523 section 3 item 3, for older libraries.
     fn addressee(&self, audience: Option<&Value>, accepts_endpoint: bool) -> Option<Addressee> {
         let audience = match audience? {
             Value::String(only) => only,
@@ -188,7 +188,8 @@ impl Assertions {
         }
     }
 
-    /// The one key that the assertion can be signed with: a registered one, or one at the client's `jwks_uri`.
+    /// Returns the one key that can have signed the assertion: a registered key, or one at the client's
+    /// `jwks_uri`.
     async fn candidate<'a>(&self, client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidate<'a>> {
         if let Some(registered) = registered(client, jws, now) {
             return Some(registered);
@@ -201,20 +202,20 @@ impl Assertions {
 /// An assertion that was accepted.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    /// The ID of the credential that it is signed with, where its key is registered as one.
+    /// The ID of the credential with the signing key, if the key is registered.
     pub(super) credential_id: Option<String>,
-    /// The party that it is made out to.
+    /// The audience of the assertion.
     pub(super) addressee: Addressee,
 }
 
-/// The party that an assertion is made out to.
+/// The audience of an assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Addressee {
     Issuer,
     TokenEndpoint,
 }
 
-/// The `exp`.
+/// Checks the claims and returns `exp`.
 fn check_claims(claims: &Map<String, Value>, client_id: &str, now: SystemTime) -> Result<SystemTime, IssueError> {
     if text(claims, "iss") != Some(client_id) || text(claims, "sub") != Some(client_id) {
         return Err(refused("iss and sub are not the client"));
@@ -235,7 +236,7 @@ fn check_claims(claims: &Map<String, Value>, client_id: &str, now: SystemTime) -
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(expires))
 }
 
-/// A key that an assertion can be signed with.
+/// A key that can have signed an assertion.
 enum Candidate<'a> {
     Registered(&'a str, &'a VerifyingKey),
     Fetched(Arc<VerifyingKey>),
@@ -257,8 +258,8 @@ impl Candidate<'_> {
     }
 }
 
-/// The one live key among the client's credentials. More than one that fits is none: trying several would take
-/// longer for a client that exists.
+/// Returns the one live key among the client's credentials. If several match, the result is `None`: trying
+/// each would take longer for clients that exist.
 fn registered<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidate<'a>> {
     let live = client.credentials.iter().filter(|credential| credential.is_live(now));
     let mut fitting = live.filter_map(|credential| {
@@ -272,7 +273,7 @@ fn registered<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<
     }
 }
 
-/// By `kid` where both have one, and by algorithm.
+/// Compares `kid` if both have one, and the algorithm.
 fn fits(key: &VerifyingKey, key_id: Option<&str>, algorithm: Algorithm) -> bool {
     let named = match (key_id, key.key_id()) {
         (Some(wanted), Some(key_id)) => wanted == key_id,
@@ -281,7 +282,8 @@ fn fits(key: &VerifyingKey, key_id: Option<&str>, algorithm: Algorithm) -> bool 
     named && key.algorithm() == algorithm
 }
 
-/// RFC 8725 section 3.11: an access token, or whatever else the client signs, is not taken for an assertion.
+/// Checks the type. An access token, or another JWT that the client signs, is not an assertion: RFC 8725
+/// section 3.11.
 fn check_type(token_type: Option<&str>, required: bool) -> Result<(), IssueError> {
     match token_type {
         Some(named) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(named)) => Ok(()),
@@ -295,7 +297,7 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// RFC 7519 section 2: a time may have a fraction. It is rounded to the side that accepts less.
+/// Reads a time. RFC 7519 section 2 allows a fraction, which is rounded to the stricter side.
 fn time(claims: &Map<String, Value>, name: &str, round_up: bool) -> Result<Option<u64>, IssueError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let seconds = value.as_u64().or_else(|| numeric_date_of(value.as_f64()?, round_up));

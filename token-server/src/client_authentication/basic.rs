@@ -1,6 +1,7 @@
-//! Client authentication in `authorization: Basic`, the same header over HTTP and as gRPC metadata.
+//! Client authentication in `authorization: Basic`, as an HTTP header and as gRPC metadata.
 //!
-//! RFC 6749 section 2.3.1: identifier and secret are form-encoded each, then joined by a colon as RFC 7617 says.
+//! RFC 6749 section 2.3.1: identifier and secret are each form-encoded, then joined by a colon as in RFC
+//! 7617.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -12,23 +13,23 @@ use crate::{
     form,
 };
 
-/// The longest header value that is decoded.
+/// The longest header value that is decoded, in bytes.
 const HEADER_BYTES_MAX: usize = 8 * 1024;
 
-/// What stands in the header.
+/// The content of the header.
 #[derive(Debug)]
 pub(crate) struct Basic {
     pub(crate) client_id: String,
     pub(crate) secret: SecretString,
 }
 
-/// Reads the `authorization` header; `None` where there is none.
+/// Reads the `authorization` header. Returns `None` if there is none.
 ///
 /// # Errors
 ///
-/// Repeated headers are `invalid_request`: who reads the first and who reads the last would disagree. Anything
-/// else that is not well-formed Basic is a failed client authentication, which RFC 6749 section 5.2 answers
-/// with a challenge.
+/// `invalid_request` for repeated headers: a reader of the first one and a reader of the last one would
+/// disagree. A failed client authentication for every other malformed header, which RFC 6749 section 5.2
+/// answers with a challenge.
 pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Basic>, IssueError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {
@@ -38,7 +39,7 @@ pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Basic>, IssueEr
     }
 }
 
-/// The `WWW-Authenticate` of a failed client authentication. RFC 7617 section 2.
+/// The `WWW-Authenticate` header for a failed client authentication. RFC 7617 section 2.
 pub(crate) fn challenge(realm: &str) -> HeaderValue {
     let quoted: String = realm.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
     HeaderValue::try_from(format!("Basic realm=\"{quoted}\", charset=\"UTF-8\""))

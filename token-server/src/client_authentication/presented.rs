@@ -1,4 +1,4 @@
-//! What a client presented to authenticate itself, not believed yet. RFC 6749 section 2.3.
+//! The credentials that a client presented, not verified yet. RFC 6749 section 2.3.
 
 use std::fmt;
 
@@ -14,9 +14,9 @@ pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 pub enum PresentedClient {
     /// `client_secret_basic` or `client_secret_post`.
     Secret {
-        /// Who it claims to be.
+        /// The claimed client ID.
         client_id: String,
-        /// What it claims to know.
+        /// The presented secret.
         secret: SecretString,
     },
     /// `private_key_jwt`.
@@ -35,7 +35,7 @@ impl PresentedClient {
 }
 
 impl PresentedClient {
-    /// The secret in the clear, where the method has one.
+    /// The secret in the clear, if the method has one.
     #[must_use]
     pub(crate) fn secret(&self) -> Option<&str> {
         match self {
@@ -51,7 +51,7 @@ impl fmt::Debug for PresentedClient {
     }
 }
 
-/// Everything in a request that has to do with client authentication; each part may be absent.
+/// The parts of a request that concern client authentication. Each may be absent.
 #[derive(Default)]
 pub(crate) struct Parts {
     pub(crate) basic: Option<Basic>,
@@ -62,12 +62,12 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// The one method that the request uses.
+    /// Returns the one method that the request uses.
     ///
     /// # Errors
     ///
-    /// `invalid_request` for two methods at once or half of one (RFC 6749 section 2.3: "the client MUST NOT use
-    /// more than one"), `invalid_client` where there is none.
+    /// `invalid_request` for two methods or half of one (RFC 6749 section 2.3: "the client MUST NOT use more
+    /// than one"). `invalid_client` if there is none.
     pub(crate) fn into_presented(self) -> Result<PresentedClient, IssueError> {
         let Self { basic, client_id, secret, assertion_type, assertion } = self;
         let assertion = match (assertion_type, assertion) {

@@ -1,9 +1,11 @@
-//! The clients in memory, compared with the store.
+//! The comparison of cached clients with the store.
 //!
-//! The change feed keeps memory true. The comparison is the second line: at each resync, of which the feed also sends one
-//! at an interval, every client in memory is read again, a page at a time, and dropped where it differs. So no difference
-//! lasts longer than the interval, whatever caused it. What is compared is the whole client and not its revision, as a
-//! failover that loses transactions gives revisions out again.
+//! The change feed keeps the cache current; the comparison is a second safeguard. It runs at each resync, and
+//! the feed also sends one at an interval. It reads every cached client again, a page at a time, and drops
+//! those that differ. No difference lasts longer than the interval.
+//!
+//! It compares the whole client, not its revision: a failover that loses transactions assigns revisions
+//! twice.
 
 use std::{
     collections::HashMap,
@@ -23,10 +25,10 @@ use crate::{
 
 /// Clients read in one query.
 const PAGE: usize = 500;
-/// Between two attempts while the store cannot be read.
+/// The pause between two attempts while the store cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Compares after each resync, until the registry ends.
+/// Compares after each resync, until the registry is dropped.
 pub(super) async fn compare(shared: &Weak<Shared>) {
     let Some(mut demanded) = shared.upgrade().map(|shared| shared.doubts.subscribe()) else { return };
     while demanded.changed().await.is_ok() {
@@ -39,7 +41,7 @@ pub(super) async fn compare(shared: &Weak<Shared>) {
 }
 
 impl Shared {
-    /// Drops from memory whatever the store has otherwise. Memory may be trusted again afterwards.
+    /// Drops cached clients that differ from the store. Afterwards the cache is trusted again.
     pub(super) async fn compare(&self) -> Result<(), StoreError> {
         let stale = self.stale.load(Ordering::SeqCst);
         self.unknown.clear();
@@ -47,7 +49,7 @@ impl Shared {
         for page in ids.chunks(PAGE) {
             self.compare_page(page).await?;
         }
-        // Unless the store was lost again meanwhile.
+        // Unless the store was lost again in the meantime.
         if self.stale.load(Ordering::SeqCst) == stale {
             self.set_outage(None);
             self.current.store(true, Ordering::Release);
@@ -58,7 +60,7 @@ impl Shared {
     async fn compare_page(&self, ids: &[ClientId]) -> Result<(), StoreError> {
         let forgotten = self.forgotten.load(Ordering::SeqCst);
         let stored = match answered(self.store.clients_by_id(ids)).await {
-            // One of them cannot be read, and must not hide the others.
+            // One client that cannot be read must not hide the others.
             Err(StoreError::Corrupt(_)) => self.one_by_one(ids).await?,
             stored => stored?,
         };
@@ -71,7 +73,7 @@ impl Shared {
                 differences += 1;
             }
         }
-        // A change that came meanwhile is no difference.
+        // A change in the meantime does not count as a difference.
         if differences > 0 && self.forgotten.load(Ordering::SeqCst) == forgotten + differences {
             counter!("token_server_store_differences_total", "kind" => "client").increment(differences);
             tracing::warn!(differences, "clients in memory differed from the store; they are read anew");
@@ -84,7 +86,7 @@ impl Shared {
         for id in ids {
             match answered(self.store.lookup(id)).await {
                 Ok(client) => stored.extend(client),
-                // Not served from memory either.
+                // The client is not served from the cache either.
                 Err(StoreError::Corrupt(_)) => {}
                 Err(error) => return Err(error),
             }

@@ -1,7 +1,7 @@
-//! Reads of clients that are not in memory: bounded in number, over all peers and for each.
+//! Reads of clients that are not cached. Their number is limited, in total and for each peer.
 //!
-//! A client ID is chosen by the peer and read before anybody has authenticated. The bounds keep made-up IDs of one peer
-//! from delaying the lookups of others. A peer beyond its share waits for its own lookups.
+//! An unauthenticated peer chooses the client ID of a lookup. The limits keep one peer's made-up IDs from
+//! delaying the lookups of others. A peer over its limit waits for its own lookups only.
 
 use std::{
     collections::HashMap,
@@ -16,11 +16,12 @@ use tokio::{
 
 use crate::{origin::Peer, store::StoreError};
 
-/// Lookups in flight, of all peers.
+/// Lookups in flight over all peers.
 const IN_FLIGHT_MAX: usize = 32;
-/// Lookups in flight of one peer: four peers cannot occupy all of them by more than they can use.
+/// Lookups in flight of one peer: at least four peers are needed to occupy all of them.
 const IN_FLIGHT_PER_PEER_MAX: usize = 8;
-/// How long a lookup waits for its turn. Longer than 1,000 lookups of a database that answers in 10 ms take.
+/// The longest time that a lookup is queued: more than 1,000 lookups take in a database that answers in 10
+/// ms.
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(2);
 
 type Shares = Arc<Mutex<HashMap<Peer, Arc<Semaphore>>>>;
@@ -28,11 +29,11 @@ type Shares = Arc<Mutex<HashMap<Peer, Arc<Semaphore>>>>;
 /// The lookups in flight.
 pub(super) struct Lookups {
     all: Arc<Semaphore>,
-    /// Of peers that have lookups in flight or queued, and of no others.
+    /// Peers that have lookups in flight or queued.
     shares: Shares,
 }
 
-/// The permission to ask the store.
+/// The permit to read the store.
 pub(super) struct Turn {
     _all: OwnedSemaphorePermit,
     _share: Option<Share>,
@@ -51,11 +52,11 @@ impl Lookups {
         Self { all: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), shares: Arc::default() }
     }
 
-    /// Waits for a turn; without a peer, for one of all alone.
+    /// Waits for a permit. Without a peer, only the total limit applies.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Busy`] when none comes in time.
+    /// [`StoreError::Busy`] when no permit is free in time.
     pub(super) async fn turn(&self, peer: Option<Peer>) -> Result<Turn, StoreError> {
         let turn = async {
             let share = match peer {
@@ -75,7 +76,7 @@ impl Lookups {
         Share { shares: Arc::clone(&self.shares), peer, semaphore, permit: None }
     }
 
-    /// Peers with lookups in flight or queued.
+    /// The number of peers with lookups in flight or queued.
     #[cfg(test)]
     pub(super) fn peers(&self) -> usize {
         lock(&self.shares).len()
@@ -94,7 +95,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut shares = lock(&self.shares);
         self.permit = None;
-        // The table's and this one: no other lookup of the peer is left.
+        // Two references, the table's and this one: the peer has no other lookup.
         if Arc::strong_count(&self.semaphore) <= 2 {
             shares.remove(&self.peer);
         }
@@ -156,7 +157,7 @@ mod tests {
         }
         assert_eq!(lookups.peers(), 10);
         for _ in 0..2 {
-            // Given up while it waits for its turn.
+            // Dropped while they wait for a permit.
             let full = (3..IN_FLIGHT_PER_PEER_MAX).map(|_| lookups.turn(Some(peer(0))));
             let _full = futures_util::future::join_all(full).await;
             assert!(timeout(Duration::from_millis(1), lookups.turn(Some(peer(0)))).await.is_err());

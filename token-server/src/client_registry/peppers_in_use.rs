@@ -1,7 +1,7 @@
-//! How many secrets are stored under which pepper: tells an operator when an old pepper can go.
+//! The number of secrets stored under each pepper. It tells an operator when an old pepper can be removed.
 //!
-//! Counted beside the requests, from the store, a page at a time and resting far longer than it works: with a
-//! million clients it takes minutes and a fiftieth of a core, and no request waits for it.
+//! A background task counts them in the store, a page at a time, and rests far longer than it works. For a
+//! million clients it takes minutes and a fiftieth of a core. No request waits for it.
 
 use std::{
     sync::Arc,
@@ -19,28 +19,29 @@ use crate::{
     store::{ChangeKind, ClientStore, StoreError},
 };
 
-/// Clients read at once.
+/// Clients read in one query.
 const PAGE: u32 = 500;
-/// For each moment of work, so many of rest.
+/// The ratio of rest to work.
 const REST: u32 = 50;
-/// Changes often come several at a time.
+/// The delay after a change, because changes often come in groups.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Secrets expire without a change.
+/// The interval of counting without a change, because secrets expire.
 const INTERVAL: Duration = Duration::from_secs(600);
 
-/// What is counted.
+/// The counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct InUse {
     current: u32,
     previous: u32,
-    /// Under a pepper that this server was not given: a client that presents such a secret is refused.
+    /// Secrets under a pepper that this server does not have. A client that presents such a secret is
+    /// rejected.
     unknown: u32,
 }
 
-/// No secret in the store fits a pepper that this server was given.
+/// No secret in the store is stored under one of this server's peppers.
 ///
-/// The pepper is the wrong one: every client with a secret would be refused. A server that is updated replica by replica
-/// must fail at its start then, and not replace the ones that work.
+/// The pepper is wrong, and every client with a secret would be rejected. In a rolling update, such a replica
+/// must fail at its start and not replace one that works.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the pepper is not the one of this store: no client secret is stored under it ({secrets} are under others). A former \
@@ -50,9 +51,10 @@ pub struct WrongPepper {
     secrets: u32,
 }
 
-/// Fails where the store has live secrets and none of them is under a pepper of `peppers`.
+/// Fails if the store has live secrets and none of them is under a pepper of `peppers`.
 ///
-/// Reads until the first secret that fits, which is in the first page of any store that this server has served.
+/// Reads until the first secret that matches. In a store that this server has used, that is on the first
+/// page.
 pub(crate) async fn expect_to_fit(
     store: &dyn ClientStore,
     peppers: &Peppers,
@@ -73,7 +75,7 @@ pub(crate) async fn expect_to_fit(
     Ok(if in_use.unknown > 0 { Err(WrongPepper { secrets: in_use.unknown }) } else { Ok(()) })
 }
 
-/// Counts at once, whenever a client changes, and every few minutes, until the feed ends.
+/// Counts now, after each change of a client, and every few minutes, until the feed ends.
 pub(crate) fn follow(store: Arc<dyn ClientStore>, peppers: Peppers, clock: Arc<dyn Clock>, feed: &Feed) {
     let mut events = feed.subscribe();
     tokio::spawn(async move {
@@ -94,7 +96,7 @@ pub(crate) fn follow(store: Arc<dyn ClientStore>, peppers: Peppers, clock: Arc<d
     });
 }
 
-/// Waits until the numbers may be others; false when the feed has ended.
+/// Waits until the counts may have changed. Returns false when the feed has ended.
 async fn change(events: &mut Subscription) -> bool {
     let interval = sleep(INTERVAL);
     tokio::pin!(interval);
@@ -130,7 +132,7 @@ impl InUse {
         credentials.filter(|credential| credential.is_live(now)).for_each(|live| self.add(live, peppers));
     }
 
-    /// Logs the number of secrets that cannot be verified, when it is another than `before`.
+    /// Logs the number of secrets that cannot be verified, if it differs from `before`.
     fn warn(self, before: &mut u32) {
         if self.unknown > 0 && self.unknown != *before {
             tracing::error!(
@@ -212,7 +214,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let fits = async |peppers: Peppers| expect_to_fit(&store, &peppers, now).await.unwrap().is_ok();
         assert!(fits(peppers(9, &[])).await, "a store without clients");
-        // Beyond the first page; the first has clients without a secret.
+        // More than one page; the clients on the first page have no secret.
         for number in 0..=PAGE {
             let mut client = Client::new(ClientId::try_from(format!("n{number:04}").as_str()).unwrap(), now);
             if number == PAGE {

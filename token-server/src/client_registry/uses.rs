@@ -1,4 +1,4 @@
-//! When credentials were last used: collected in memory, to the minute, and written in batches.
+//! The last uses of credentials: collected in memory, to the minute, and saved in batches.
 
 use std::{
     collections::HashMap,
@@ -11,15 +11,15 @@ use crate::{
     store::{ClientStore, CredentialUse, StoreError},
 };
 
-/// Clients whose uses are waiting, at the most; further ones are noted the next time.
+/// Clients with unsaved uses. Further uses are recorded after the next save.
 const CLIENTS_MAX: usize = 16_384;
-/// Uses written in one transaction: other writers wait that long and no longer.
+/// Uses saved in one transaction. It bounds the time that other writers wait.
 const BATCH: usize = 500;
 
-/// Per client its credentials and the minute of their last use. A client has one or two in use.
+/// For each client, its credentials and the minute of their last use. A client uses one or two.
 type Pending = HashMap<ClientId, Vec<(String, u64)>>;
 
-/// Uses that are not written yet.
+/// Uses that are not saved yet.
 #[derive(Default)]
 pub(super) struct Uses(Mutex<Pending>);
 

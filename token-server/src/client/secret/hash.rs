@@ -1,4 +1,4 @@
-//! Hashes of secrets, and the peppers they are keyed with.
+//! Hashes of secrets, and the peppers that key them.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -19,24 +19,24 @@ use crate::{
     key_material::KeyMaterial,
 };
 
-/// Bytes of an HMAC-SHA-256.
+/// The length of an HMAC-SHA-256, in bytes.
 const MAC_BYTES: usize = 32;
 
-/// What is kept of a secret.
+/// The stored form of a secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretHash {
-    /// HMAC-SHA-256 of a secret of this server's making.
+    /// HMAC-SHA-256 of a secret that this server generated.
     Hmac {
-        /// Enough to find the secret in a leak report.
+        /// The start of the secret, long enough to find it in a leak report.
         prefix: String,
-        /// Which pepper it is keyed with.
+        /// The ID of the pepper that keys the hash.
         pepper_id: String,
         /// The hash.
         #[serde(serialize_with = "write_mac", deserialize_with = "read_mac")]
         mac: [u8; MAC_BYTES],
     },
-    /// Argon2id of a secret that was made elsewhere and may be guessable.
+    /// Argon2id of a secret that was imported and may be guessable.
     Argon2id {
         /// Parameters, salt and hash in the PHC string format.
         phc: String,
@@ -50,23 +50,23 @@ pub struct Pepper {
     key: hmac::Key,
 }
 
-/// The pepper that new secrets are hashed with, and older ones that existing secrets still need.
+/// The pepper for new secrets, and the older peppers that existing secrets still need.
 #[derive(Clone, Debug)]
 pub struct Peppers {
     current: Pepper,
     previous: Vec<Pepper>,
-    /// `None` where secrets that were made elsewhere are not accepted.
+    /// `None` if imported secrets are not accepted.
     imported: Option<Arc<Remembered>>,
 }
 
 impl Pepper {
-    /// A pepper from a key that the operator provides.
+    /// Derives a pepper from a key that the operator provides.
     #[must_use]
     pub fn new(material: &KeyMaterial) -> Self {
         Self { id: material.id().into(), key: hmac::Key::new(hmac::HMAC_SHA256, material.bytes()) }
     }
 
-    /// Which pepper it is.
+    /// The ID of the pepper.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -79,24 +79,24 @@ impl Pepper {
 }
 
 impl Peppers {
-    /// `current` hashes new secrets; secrets hashed with one of `previous` are still known.
+    /// `current` hashes new secrets. Secrets hashed with one of `previous` remain valid.
     #[must_use]
     pub fn new(current: Pepper, previous: Vec<Pepper>) -> Self {
         Self { current, previous, imported: None }
     }
 
-    /// Also accepts secrets that were made elsewhere. Each wrong secret that is not of this server's form then costs a
-    /// slow hash, whoever it is tried on.
+    /// Accepts imported secrets too. From then on, each wrong secret that does not have this server's form
+    /// costs one slow hash, for every client ID.
     ///
     /// # Errors
     ///
-    /// Where the system has no randomness.
+    /// When the system has no randomness.
     pub fn accept_imported(self) -> Result<Self, ImportError> {
         Ok(Self { imported: Some(Arc::new(Remembered::new()?)), ..self })
     }
 
-    /// Whether a client's secret may be guessed: where imported ones are accepted, each that is not of this server's form.
-    /// Of this server's own 256 random bits nobody guesses one.
+    /// Returns true if a client's secret could be guessed: imported secrets are accepted and `presented` does
+    /// not have this server's form. The server's own secrets have 256 random bits and cannot be guessed.
     #[must_use]
     pub fn is_guessable(&self, presented: &str) -> bool {
         self.imported.is_some() && ClientSecret::parse(presented).is_err()
@@ -107,7 +107,7 @@ impl Peppers {
         self.all().map(Pepper::id)
     }
 
-    /// Hashes a secret of this server's making.
+    /// Hashes a secret of this server.
     #[must_use]
     pub fn hash(&self, secret: &ClientSecret) -> SecretHash {
         let tag = self.current.mac(secret.expose());
@@ -118,16 +118,16 @@ impl Peppers {
         }
     }
 
-    /// Hashes a secret that was made elsewhere. Slow by design.
+    /// Hashes an imported secret. Slow by design.
     ///
     /// # Errors
     ///
-    /// When the secret is empty or overlong, or the system has no randomness.
+    /// When the secret is empty or too long, or the system has no randomness.
     pub fn hash_imported(&self, secret: &str) -> Result<SecretHash, ImportError> {
         imported::hash(secret).map(|phc| SecretHash::Argon2id { phc })
     }
 
-    /// Whether `presented` is the secret of `hash`, in constant time for its kind of hash.
+    /// Returns true if `presented` is the secret of `hash`. The time is constant for each kind of hash.
     #[must_use]
     pub fn matches(&self, presented: &str, hash: &SecretHash) -> bool {
         match hash {
@@ -140,7 +140,7 @@ impl Peppers {
         }
     }
 
-    /// Whether `presented` is the secret of `hash`, with the same work where there is no hash to compare with.
+    /// Returns true if `presented` is the secret of `hash`. Without a hash the work is the same.
     #[must_use]
     pub fn matches_any(&self, presented: &str, hash: Option<&SecretHash>) -> bool {
         match hash {
@@ -152,12 +152,15 @@ impl Peppers {
         }
     }
 
-    /// The live credential among `credentials` whose secret `presented` is.
+    /// Finds the live credential among `credentials` that has the secret `presented`.
     ///
-    /// One HMAC per pepper whatever is passed, also for no credentials at all: an unknown client costs what
-    /// a wrong secret costs. Where imported secrets are accepted, one slow hash more for what no HMAC matches and is
-    /// not of this server's form: of the newest imported secret, or of nobody's. It runs off this thread, few at a
-    /// time, and is remembered, so that only the first use of each good secret is slow.
+    /// Computes one HMAC per pepper for every input, even without credentials. An unknown client therefore
+    /// costs what a wrong secret costs.
+    ///
+    /// If imported secrets are accepted, a secret that matches no HMAC and lacks this server's form costs one
+    /// slow hash. That hash is compared with the newest imported secret, or with a dummy hash. It runs on
+    /// another thread, few at a time. A match is cached, so that only the first use of a valid secret is
+    /// slow.
     pub async fn find_match<'a>(
         &self,
         presented: &str,
@@ -191,7 +194,7 @@ impl Peppers {
     }
 }
 
-/// The credential and its slow hash, where that is its kind.
+/// The credential and its slow hash, if it has one.
 fn slow(credential: &Credential) -> Option<(&Credential, &str)> {
     match &credential.kind {
         CredentialKind::Secret(SecretHash::Argon2id { phc }) => Some((credential, phc)),

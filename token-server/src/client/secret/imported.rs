@@ -1,4 +1,4 @@
-//! Secrets that were made elsewhere and may be guessable: Argon2id, RFC 9106.
+//! Imported secrets, which may be guessable: Argon2id, RFC 9106.
 
 use std::fmt;
 
@@ -16,24 +16,24 @@ use tokio::sync::Semaphore;
 use super::ClientSecret;
 use crate::client::work::{Step, takes};
 
-/// Bytes in an imported secret, at the most.
+/// The longest imported secret, in bytes.
 const SECRET_BYTES_MAX: usize = 1024;
-/// Slow hashes under way at once. More would let anybody who knows a client ID occupy every core.
+/// Slow hashes in flight. With more, a caller who knows a client ID could occupy every core.
 const AT_ONCE: usize = 1;
-/// Imported secrets whose slow check is remembered.
+/// Imported secrets whose slow check is cached.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Why a secret cannot be imported.
+/// The reason why a secret cannot be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// Empty, or longer than is reasonable.
+    /// Empty or too long.
     #[error("an imported secret has 1 to {SECRET_BYTES_MAX} bytes")]
     Length,
-    /// Of this server's form: then it is no secret of somewhere else.
+    /// The secret has this server's form, so it does not come from elsewhere.
     #[error("a secret of the form that this server makes is not imported")]
     OwnForm,
-    /// The library refused.
+    /// The Argon2 library returned an error.
     #[error("hashing the secret failed")]
     HashingFailed,
 }
@@ -55,19 +55,20 @@ pub(super) fn verify(presented: &str, phc: &str) -> bool {
             .is_ok_and(|hash| Argon2::default().verify_password(presented.as_bytes(), &hash).is_ok())
 }
 
-/// Secrets that passed the slow check, as their HMAC under a key that lives and dies with this process.
+/// Secrets that passed the slow check. Each is stored as an HMAC under a key that this process generates and
+/// never stores.
 pub(super) struct Remembered {
     key: Option<hmac::Key>,
     passed: Cache<[u8; 32], ()>,
     slow: Semaphore,
-    /// The hash of nobody's secret, for whoever has none.
+    /// The dummy hash, for clients without an imported secret.
     nobodys: String,
 }
 
 impl Remembered {
     /// # Errors
     ///
-    /// Where the system has no randomness.
+    /// When the system has no randomness.
     pub(super) fn new() -> Result<Self, ImportError> {
         let mut random = [0; 16];
         SystemRandom::new().fill(&mut random).map_err(|_| ImportError::HashingFailed)?;
@@ -79,7 +80,8 @@ impl Remembered {
         })
     }
 
-    /// Whether `presented` is the secret of `phc`; with the same work and no, where there is none.
+    /// Returns true if `presented` is the secret of `phc`. Without `phc` it returns false after the same
+    /// work.
     pub(super) async fn verify(&self, presented: &str, phc: Option<&str>) -> bool {
         let exists = phc.is_some();
         let phc = phc.unwrap_or(&self.nobodys);
@@ -99,7 +101,7 @@ impl Remembered {
 
     fn fingerprint(&self, presented: &str, phc: &str) -> Option<[u8; 32]> {
         let mut context = hmac::Context::with_key(self.key.as_ref()?);
-        // A PHC string has no zero byte: the two parts cannot run into one another.
+        // A PHC string has no zero byte, so the boundary between the two parts is unambiguous.
         context.update(phc.as_bytes());
         context.update(&[0]);
         context.update(presented.as_bytes());
@@ -136,7 +138,7 @@ mod tests {
     fn passed_checks_stay_within_their_capacity() {
         let remembered = Remembered::new().unwrap();
         for n in 0..3 * REMEMBERED_MAX {
-            // Past the slow hash, which would only make the test slow.
+            // Skips the slow hash, which would only slow the test down.
             remembered.passed.insert(remembered.fingerprint(&n.to_string(), "phc").unwrap(), ());
         }
         assert!(remembered.passed.len() <= REMEMBERED_MAX);

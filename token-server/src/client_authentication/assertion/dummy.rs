@@ -1,4 +1,4 @@
-//! Keys that are nobody's: what a signature is checked with where there is no client to check it with.
+//! Dummy keys, for the signature check of an assertion that has no client or no key.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use token_interceptor::{
@@ -11,7 +11,8 @@ use token_interceptor::{
 pub(super) struct DummyKeys([Option<VerifyingKey>; Algorithm::ALL.len()]);
 
 impl DummyKeys {
-    /// Makes all of them now: made when it is first needed, a key would tell the first unknown client from the rest.
+    /// Generates all keys at once. A key generated on first use would make the first unknown client slower
+    /// than the rest.
     pub(super) fn make() -> Self {
         Self(Algorithm::ALL.map(make))
     }
@@ -32,7 +33,7 @@ fn make(algorithm: Algorithm) -> Option<VerifyingKey> {
     VerifyingKey::from_jwk(&json::object(jwk.as_bytes()).ok()?).ok()
 }
 
-/// An odd number of 2048 bits: it costs what a real modulus costs.
+/// An odd number of 2048 bits. It costs as much as a real modulus.
 fn rsa(algorithm: Algorithm) -> String {
     let modulus = URL_SAFE_NO_PAD.encode([0xa5; 256]);
     format!(r#"{{"kty":"RSA","alg":"{algorithm}","n":"{modulus}","e":"AQAB"}}"#)

@@ -1,13 +1,15 @@
 //! Keys that a client publishes at its `jwks_uri`. RFC 7591 section 2.
 //!
-//! The URL is somebody else's choice: HTTPS, addresses of the public Internet alone unless the operator says
-//! otherwise, no redirects, bounded in time and size.
+//! The server does not choose the URL, so the fetch is restricted. It uses HTTPS, follows no redirects, and
+//! has limits for time and size. It connects only to addresses of the public Internet unless the operator
+//! allows others.
 //!
-//! A key that is held serves at once, whatever the URL does: a set that is due is fetched again behind the call's back.
-//! Only an assertion whose key is not held waits, for one fetch that all such share; the next may follow
-//! [`COOLDOWN`] later, so that an invented `kid` costs little and hides a new key for seconds at most. A set that could
-//! not be fetched again for an hour, or as long as the operator says, serves no more: what its owner took back must not be
-//! good for ever.
+//! A cached key is used immediately. A set that is due is fetched again in the background. Only an assertion
+//! whose key is not cached waits, and all such assertions share one fetch. The next fetch may start
+//! [`COOLDOWN`] later. An invented `kid` therefore costs little, and it delays a new key for seconds at most.
+//!
+//! A set that could not be fetched again expires after an hour, or after the time that the operator sets. A
+//! revoked key must not stay valid for ever.
 
 mod held;
 
@@ -26,43 +28,44 @@ use url::Url;
 use self::held::{Held, Look, Wanted};
 use crate::{error_chain, trace};
 
-/// Key sets that are kept.
+/// Cached key sets.
 const SETS_MAX: usize = 1_000;
-/// A whole fetch.
+/// The time limit of a whole fetch.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Dozens of RSA keys.
+/// The largest key set, in bytes: dozens of RSA keys.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Where a client's URL may lead.
+/// The addresses that a client's URL may lead to.
 #[derive(Clone, Copy, Debug)]
 pub enum Reach {
     /// The public Internet, over HTTPS.
     Public,
-    /// Private networks too, over HTTPS; plaintext to loopback alone.
+    /// Private networks too, over HTTPS. Plaintext to loopback only.
     Private,
-    /// Anywhere, in plaintext too: for tests, and for networks where clients and issuer are among themselves.
+    /// Any address, plaintext included: for tests, and for networks that only clients and issuer share.
     Anywhere(AllowPlaintext),
 }
 
-/// The key sets of clients, as they were last fetched.
+/// The key sets of clients, as last fetched.
 pub(super) struct RemoteKeys {
     reach: Reach,
     roots_pem: Vec<u8>,
     served_max: Duration,
-    /// Made when it is first needed: reading the machine's trusted roots takes a while.
+    /// Created on first use, because reading the machine's trusted roots takes a while.
     http: OnceLock<Option<HttpClient>>,
     sets: Cache<String, Arc<Set>>,
 }
 
-/// One URL.
+/// The state of one URL.
 struct Set {
     held: Mutex<Held>,
-    /// Whoever fetches holds it; whoever finds its key does not.
+    /// Held by the caller that fetches. A caller that finds its key in the cache does not take it.
     fetching: tokio::sync::Mutex<()>,
 }
 
 impl RemoteKeys {
-    /// `roots_pem` are trusted beside the machine's own roots; a set that was fetched `served_max` ago serves no more.
+    /// `roots_pem` are trusted in addition to the machine's own roots. A set expires `served_max` after its
+    /// fetch.
     pub(super) fn new(reach: Reach, roots_pem: Vec<u8>, served_max: Duration) -> Self {
         Self { reach, roots_pem, served_max, http: OnceLock::new(), sets: Cache::new(SETS_MAX) }
     }
@@ -81,7 +84,7 @@ impl RemoteKeys {
         self.http.get_or_init(make).clone()
     }
 
-    /// The one key at `uri` that `jws` can be signed with, as among registered keys.
+    /// Returns the one key at `uri` that can have signed `jws`, by the rules for registered keys.
     pub(super) async fn find(&self, uri: &str, jws: &Jws<'_>) -> Option<Arc<VerifyingKey>> {
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(Set::new(self.served_max)));
         let Ok(set) = self.sets.get_or_insert_with(uri, fresh);
@@ -100,12 +103,13 @@ impl RemoteKeys {
         }
     }
 
-    /// On its own feet: whoever hangs up must not take the fetch along, and leave the pause after it.
+    /// Fetches in a task of its own. A caller that hangs up must not cancel the fetch, which would leave only
+    /// the cooldown.
     fn spawn_fetch(&self, set: &Arc<Set>, uri: &str, wanted: &Wanted) -> Option<JoinHandle<()>> {
         let (set, http, uri, wanted) = (Arc::clone(set), self.http()?, uri.to_owned(), wanted.clone());
         let fetch = async move {
             let _fetching = set.fetching.lock().await;
-            // Somebody may have done it meanwhile.
+            // Another caller may have fetched in the meantime.
             if matches!(set.look(&wanted), Look::Due(_) | Look::Fetch) {
                 set.fetch(&http, &uri).await;
             }
@@ -163,7 +167,7 @@ mod tests {
     fn key_sets_stay_within_their_capacity() {
         let keys = RemoteKeys::new(Reach::Public, Vec::new(), TIMEOUT);
         for n in 0..3 * SETS_MAX {
-            // Past the fetch, which would only make the test slow.
+            // Skips the fetch, which would only slow the test down.
             keys.sets.insert(format!("https://client-{n}.example/keys"), Arc::new(Set::new(TIMEOUT)));
         }
         assert!(keys.sets.len() <= SETS_MAX);

@@ -1,11 +1,13 @@
-//! Assertions are used once: RFC 7523 section 3, item 7.
+//! Used assertions: each is accepted once. RFC 7523 section 3, item 7.
 //!
-//! This process remembers them until they expire, which is minutes; the store does so for every replica, and over
-//! restarts. While the store is out of reach memory alone decides: an outage of the store is not the client's, and
-//! what could be replayed meanwhile is an assertion of its own, at another replica, within those minutes.
+//! This process remembers them until they expire, which takes minutes. The store remembers them for every
+//! replica and across restarts. While the store is unreachable, memory alone decides, because an outage must
+//! not stop the clients. In that time, a client's own assertion can be replayed at another replica, within
+//! its minutes of life.
 //!
-//! Only valid assertions get here, so only a client can fill the memory; and each client has a share of it, so that one
-//! client refuses none of the others. What is refused here is never written to the store.
+//! Only valid assertions are recorded, so only a client can fill the memory. Each client has a share of it,
+//! so that one client cannot cause the rejection of another. An assertion rejected here is never written to
+//! the store.
 
 use std::{
     collections::HashMap,
@@ -24,19 +26,20 @@ use crate::{
     store::{AssertionStore, StoreError},
 };
 
-/// Assertions that are remembered at the most: some 50 MB.
+/// Assertions that are remembered, some 50 MB.
 const REMEMBERED_MAX: usize = 1_000_000;
-/// Of them, assertions of one client: 1 %. At the longest lifetime some 30 a second, at a lifetime of ten seconds 500.
+/// Assertions of one client: 1 % of the total. That allows some 30 a second at the longest lifetime, and 500
+/// at a lifetime of ten seconds.
 const SHARE_MAX: u32 = 10_000;
-/// Below this many, what has expired stays.
+/// Below this many entries, expired ones are not removed.
 const SWEEP_MIN: usize = 1024;
-/// Between two looks through all of them: so that nobody pays for each refusal while nothing expires.
+/// The shortest time between two sweeps, so that not every rejection pays for a sweep that removes nothing.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
-/// A store that takes longer is out of reach.
+/// The time after which the store counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// After the store has failed it is left alone for this long.
+/// The time for which the store is not asked after a failure.
 const OUTAGE_MEMORY: Duration = Duration::from_secs(1);
-/// How often the store is cleared of what has expired.
+/// The interval at which expired assertions are removed from the store.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Used assertions.
@@ -54,12 +57,12 @@ type Owner = u64;
 
 #[derive(Default)]
 struct Used {
-    /// When each may be forgotten, and whose it is.
+    /// When each entry expires, and its client.
     entries: HashMap<Name, (SystemTime, Owner)>,
-    /// How many each client has; a client that has none is not in here.
+    /// The number of entries per client. A client without entries is absent.
     shares: HashMap<Owner, u32>,
     hasher: RandomState,
-    /// So many entries, and what has expired is removed: each entry pays for its own removal.
+    /// The number of entries that triggers a sweep, so that each entry pays for its own removal.
     sweep_at: usize,
     swept: Option<SystemTime>,
 }
@@ -75,12 +78,12 @@ impl Replays {
         Self { used: Mutex::default(), store, times: Mutex::default() }
     }
 
-    /// Uses the assertion up.
+    /// Uses up the assertion.
     ///
     /// # Errors
     ///
-    /// When it has been used before; [`IssueError::RateLimited`] when no more can be remembered: an assertion
-    /// that would not be remembered could be used twice.
+    /// When it was used before. [`IssueError::RateLimited`] when the memory is full: an assertion that is not
+    /// remembered could be used twice.
     pub(super) async fn use_once(
         &self,
         client_id: &str,
@@ -98,8 +101,8 @@ impl Replays {
         match self.ask_store(&name, forget, now).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(used_before()),
-            // The store is there, and was not asked. Memory does not decide then: whoever keeps the store busy would
-            // decide when assertions can be used twice.
+            // The store is reachable but did not answer. Memory must not decide here: an attacker who keeps
+            // the store busy could then use assertions twice.
             Err(StoreError::Busy) => {
                 lock(&self.used).forget(&name);
                 Err(IssueError::Unavailable(StoreError::Busy.into()))
@@ -124,7 +127,7 @@ impl Replays {
         let asked = timeout(PATIENCE, self.store.use_assertion(name, forget)).await;
         let first = asked.map_err(StoreError::unavailable)??;
         if self.purge_is_due() {
-            // Its failure costs nothing but room.
+            // A failure costs only disk space.
             let _ = timeout(PATIENCE, self.store.purge_assertions(now)).await;
         }
         Ok(first)
@@ -141,7 +144,7 @@ impl Replays {
 }
 
 impl Used {
-    /// Whether it is the first use.
+    /// Returns true on the first use.
     fn use_once(
         &mut self,
         client_id: &str,
@@ -149,7 +152,7 @@ impl Used {
         forget: SystemTime,
         now: SystemTime,
     ) -> Result<bool, IssueError> {
-        // Never beyond the maximum: what is full of what has expired would stay full.
+        // Capped at the maximum: otherwise a table full of expired entries would stay full.
         if self.entries.len() >= self.sweep_at.clamp(SWEEP_MIN, REMEMBERED_MAX) && is_due(self.swept, now) {
             self.sweep(now);
         }
@@ -170,12 +173,12 @@ impl Used {
         Ok(true)
     }
 
-    /// Whether nothing more of this client can be remembered.
+    /// Returns true if no further assertion of this client can be remembered.
     fn is_full(&self, owner: Owner) -> bool {
         self.entries.len() >= REMEMBERED_MAX || self.shares.get(&owner).is_some_and(|share| *share >= SHARE_MAX)
     }
 
-    /// Takes a use back.
+    /// Undoes a use.
     fn forget(&mut self, name: &Name) {
         if let Some((_, owner)) = self.entries.remove(name)
             && let Some(share) = self.shares.get_mut(&owner)
@@ -184,7 +187,7 @@ impl Used {
         }
     }
 
-    /// Removes what has expired.
+    /// Removes expired entries.
     fn sweep(&mut self, now: SystemTime) {
         let shares = &mut self.shares;
         self.entries.retain(|_, (forget, owner)| {
@@ -217,7 +220,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same length for every client and `jti`; a zero byte keeps the two apart.
+/// The key of an entry. It has the same length for every client and `jti`, and a zero byte separates the two.
 fn name(client_id: &str, token_id: &str) -> Name {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(client_id.as_bytes());

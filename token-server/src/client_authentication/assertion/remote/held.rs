@@ -1,4 +1,4 @@
-//! One key set: what is held, and when to fetch it. Pure questions on the past and `now`.
+//! One cached key set, and the times at which to fetch it. Pure functions of the past and `now`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,16 +10,16 @@ use token_interceptor::{
 };
 use tokio::time::Instant;
 
-/// A key set is fetched again when it is this old.
+/// The age at which a key set is fetched again.
 const MAX_AGE: Duration = Duration::from_secs(300);
-/// Between the beginnings of two fetches of one URL, whatever they came to.
+/// The time between the starts of two fetches of one URL, successful or not.
 const COOLDOWN: Duration = Duration::from_secs(10);
-/// Keys of one set that are looked at.
+/// Keys of one set that are read.
 const KEYS_MAX: usize = 100;
 
-/// What is held of one URL.
+/// The cached state of one URL.
 pub(super) struct Held {
-    /// A set that was fetched so long ago serves no more.
+    /// The age at which a set expires.
     served_max: Duration,
     keys: Vec<Arc<VerifyingKey>>,
     fetched: Option<Instant>,
@@ -27,21 +27,21 @@ pub(super) struct Held {
     under_way: bool,
 }
 
-/// Which key an assertion is signed with.
+/// The key that an assertion names.
 #[derive(Clone)]
 pub(super) struct Wanted {
     key_id: Option<String>,
     algorithm: Algorithm,
 }
 
-/// What a look at the set comes to.
+/// The result of a search in the cached set.
 pub(super) enum Look {
     Found(Arc<VerifyingKey>),
-    /// The same, and the set is to be fetched again.
+    /// Found, and the set is due to be fetched again.
     Due(Arc<VerifyingKey>),
-    /// A fetch may bring it: one that is under way, or another.
+    /// Not found, but a fetch in flight or a new one may bring the key.
     Fetch,
-    /// There is none, as of moments ago.
+    /// Not found in a set that was fetched moments ago.
     Absent,
 }
 
@@ -81,7 +81,7 @@ impl Held {
         (self.tried, self.under_way) = (Some(now), true);
     }
 
-    /// The fetch has ended, whatever it came to.
+    /// Ends the fetch, successful or not.
     pub(super) fn end(&mut self) {
         self.under_way = false;
     }
@@ -90,7 +90,7 @@ impl Held {
         (self.keys, self.fetched) = (keys, Some(now));
     }
 
-    /// More than one that fits is none: trying several would let an assertion choose.
+    /// If several keys match, the result is `None`: an assertion must not choose among keys.
     fn find(&self, wanted: &Wanted) -> Option<Arc<VerifyingKey>> {
         let fits = |key: &&Arc<VerifyingKey>| super::super::fits(key, wanted.key_id.as_deref(), wanted.algorithm);
         let mut fitting = self.keys.iter().filter(fits);
@@ -101,7 +101,7 @@ impl Held {
     }
 }
 
-/// A key that cannot be used spoils only itself. RFC 7517 section 5.
+/// Parses the set and skips keys that cannot be used. RFC 7517 section 5.
 pub(super) fn parse(document: &[u8]) -> Result<Vec<Arc<VerifyingKey>>, String> {
     let keys = jwks(document).map_err(|error| error.to_string())?.take(KEYS_MAX).filter_map(|key| {
         let members = json::object(key.as_bytes()).ok()?;
@@ -174,7 +174,8 @@ mod tests {
         assert!(held.look(&wanted("a"), start + 3600 * SECOND).key().is_none());
     }
 
-    /// Of many calls at a cold start, the first one fetches and none of the others is refused for it.
+    /// Of many calls at a cold start, the first one fetches, and none of the others is rejected because of
+    /// it.
     #[test]
     fn a_key_that_a_fetch_under_way_may_bring_is_waited_for() {
         let start = Instant::now();

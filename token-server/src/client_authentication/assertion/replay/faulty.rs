@@ -45,7 +45,7 @@ async fn no_replica_takes_one_twice_with_a_fault_at_any_await() {
             store.faults.plan(point, fault);
             assert!(one.use_once("a", "1", at(100), at(0)).await.is_ok(), "{fault:?} at {point}");
             assert!(one.use_once("a", "1", at(100), at(0)).await.is_err(), "{fault:?} at {point}");
-            // The store has it unless it was never reached: an outage, for which ADR 14 accepts a replay.
+            // The store has the entry unless it was never reached. ADR 14 accepts a replay in that outage.
             let reached = point > 0 || matches!(fault, Fault::Delay(_));
             if reached && store.used.lock().unwrap().len() == 1 {
                 assert!(other.use_once("a", "1", at(100), at(0)).await.is_err(), "{fault:?} at {point}");
@@ -55,7 +55,7 @@ async fn no_replica_takes_one_twice_with_a_fault_at_any_await() {
     }
 }
 
-/// The caller has gone: what it presented is used up all the same.
+/// The caller is gone, but the assertion it presented is used up.
 #[tokio::test(start_paused = true)]
 async fn an_assertion_of_a_cancelled_request_is_used_up() {
     for point in 0..2 {
@@ -68,7 +68,7 @@ async fn an_assertion_of_a_cancelled_request_is_used_up() {
     }
 }
 
-/// S4: a full pool is not an outage; strangers can fill one.
+/// S4: a full pool is not an outage, because strangers can fill it.
 #[tokio::test(start_paused = true)]
 async fn a_busy_store_refuses_and_memory_does_not_decide() {
     let store = Arc::new(FaultyAssertions::default());
