@@ -1,7 +1,7 @@
-//! The command line: one module per subcommand.
+//! The command line, with one module per subcommand.
 //!
-//! Each subcommand writes its result to standard output and everything else to standard error, so that the
-//! result can be piped. An error ends with what to do next. The exit code gives its kind.
+//! Each subcommand writes its result to standard output, so that it can be piped. Everything else goes to
+//! standard error. An error ends with the next step for the user. The exit code gives its kind.
 
 mod agent;
 mod audit;
@@ -31,7 +31,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use failure::{ErrorFormat, Failure};
 use output::Output;
 
-/// Examples and exit codes, at the end of the help.
+/// Examples and exit codes for the end of the help.
 const AFTER_HELP: &str = "\
 Begin:
   token-server dev                                a development issuer on https://localhost:8443
@@ -53,7 +53,7 @@ Exit codes:
 With --json an error is one JSON object on standard error.
 An empty environment variable counts as unset.";
 
-/// The state folder of `dev` unless another one is named.
+/// The default state folder of `dev`.
 const STATE_DIR: &str = ".token-server";
 
 /// An OAuth 2.0 issuer for machines, over gRPC and HTTP on one port, and its tools.
@@ -79,7 +79,7 @@ enum Command {
     Completions(completions::Completions),
 }
 
-/// Runs the command that the process's arguments name.
+/// Runs the subcommand that the process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
     let format =
@@ -97,7 +97,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes clap's message, which may also be the help that was asked for.
+/// Writes clap's message, which may also be requested help.
 fn wrong_arguments(error: &clap::Error, format: ErrorFormat) -> ExitCode {
     if format == ErrorFormat::Text || !error.use_stderr() {
         error.exit();
@@ -106,7 +106,8 @@ fn wrong_arguments(error: &clap::Error, format: ErrorFormat) -> ExitCode {
     Failure::usage(text.trim().trim_start_matches("error: ")).report(format)
 }
 
-/// The command, whose arguments ignore environment variables that are empty: CI systems set an undefined secret so.
+/// Makes the command's arguments ignore empty environment variables. CI systems set an undefined secret to an
+/// empty value.
 fn without_empty_variables(mut command: clap::Command, variable: &dyn Fn(&OsStr) -> Option<OsString>) -> clap::Command {
     let names: Vec<_> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
@@ -134,7 +135,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-/// The runtime of a command that waits for one answer at a time.
+/// A runtime for a command that waits for one response at a time.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed("cannot start", error))
@@ -144,7 +145,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 mod tests {
     use super::*;
 
-    /// As wide as clap writes help where it does not know the terminal.
+    /// The width of clap's help without a known terminal, in columns.
     const WIDTH: usize = 100;
 
     fn every(command: &clap::Command) -> Vec<&clap::Command> {

@@ -1,7 +1,7 @@
-//! `token-server agent`: token files kept fresh, for programs in any language.
+//! `token-server agent`: keeps token files fresh, for programs in any language.
 //!
-//! The file holds the token and nothing else, as gRFC A97 and Kubernetes' projected tokens have it. It is
-//! replaced in one step, long before the token in it expires; readers open it again for each use.
+//! The file holds the token and nothing else, as in gRFC A97 and Kubernetes' projected tokens. It is replaced
+//! in one step, long before its token expires. Readers open it again for each use.
 
 mod probe;
 
@@ -24,13 +24,13 @@ use super::{
 };
 use crate::private_file;
 
-/// How often the command checks whether a token was renewed.
+/// The interval at which the command checks for a renewed token.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps token files fresh, one per audience, until SIGTERM or SIGINT.
 ///
-/// A file holds the token alone. It is replaced in one step, and only its owner may read it (0600). While the issuer is
-/// unreachable the last token stays in its file; it is valid until it expires.
+/// A file holds the token alone. It is replaced in one step, and only its owner may read it (0600). While the
+/// issuer is unreachable the last token stays in its file; it is valid until it expires.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -72,9 +72,9 @@ struct Kept {
     audience: String,
     file: PathBuf,
     token: FreshToken,
-    /// What the file holds.
+    /// The token that the file holds.
     written: String,
-    /// Whether the last attempt failed, so that it is told once.
+    /// True if the last attempt failed, so that a failure is reported once.
     failing: bool,
 }
 
@@ -106,7 +106,7 @@ impl Agent {
         })
     }
 
-    /// Per audience: the file, and what to ask for.
+    /// For each audience, the file and the token request.
     fn requests(&self) -> Result<BTreeMap<String, (PathBuf, TokenRequest)>, Failure> {
         let mut requests = BTreeMap::new();
         for text in &self.tokens {
@@ -127,7 +127,7 @@ impl Agent {
     }
 }
 
-/// An audience may have "=" in it; files and scopes hardly do.
+/// Splits at the last "=": an audience may contain one, files and scopes hardly ever do.
 fn pair<'t>(flag: &str, text: &'t str, example: &str) -> Result<(&'t str, &'t str), Failure> {
     let wrong = || Failure::usage(format!("{flag} {text:?} is not of its form")).next(format!("{flag} {example}"));
     text.rsplit_once('=').filter(|(audience, value)| !audience.is_empty() && !value.is_empty()).ok_or_else(wrong)
@@ -173,7 +173,7 @@ async fn keep_fresh(kept: &mut [Kept], mode: u32) -> Result<(), Failure> {
 }
 
 impl Kept {
-    /// Writes the token where it is a new one.
+    /// Writes the token if it is new.
     fn look(&mut self, mode: u32) -> Result<(), Failure> {
         match self.token.now() {
             Ok(token) if token.expose() != self.written => {

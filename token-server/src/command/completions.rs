@@ -1,4 +1,4 @@
-//! `token-server completions`: a script with which a shell completes the command line.
+//! `token-server completions`: a script for command-line completion in a shell.
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;

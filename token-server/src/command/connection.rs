@@ -1,5 +1,5 @@
-//! The issuer that a command talks to, and the client that it is there: from flags, the environment, or the state
-//! folder of `dev`.
+//! The issuer that a command calls, and the client that the command authenticates as. Both come from flags,
+//! the environment, or the state folder of `dev`.
 
 pub(super) mod client_certificate;
 pub(super) mod credential;
@@ -29,7 +29,7 @@ use client_certificate::{ClientCertificate, ClientCertificateFiles};
 use credential::Identity;
 use state::State;
 
-/// Longer than any healthy answer takes.
+/// The time limit of a call, longer than any healthy response takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The issuer and the client, as flags and variables name them.
@@ -46,31 +46,33 @@ pub(super) struct Connection {
     client_certificate: ClientCertificateFiles,
     /// The state folder of `token-server dev`.
     ///
-    /// Its files are read only where they belong to the user, no other user may write them, and they name an issuer on
-    /// this machine.
+    /// Its files are read only where they belong to the user, no other user may write them, and they name an
+    /// issuer on this machine.
     #[arg(long, global = true, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
     pub(super) state_dir: PathBuf,
     /// Authenticate as this client. The issuer must then be named too.
     ///
-    /// The variable is TOKEN_CLIENT_ID for `token` and `agent`, and TOKEN_ADMIN_CLIENT_ID for `client`, `key` and
-    /// `audit`.
+    /// The variable is TOKEN_CLIENT_ID for `token` and `agent`, and TOKEN_ADMIN_CLIENT_ID for `client`, `key`
+    /// and `audit`.
     #[arg(long, global = true, value_name = "ID")]
     pub(super) client_id: Option<String>,
     /// A file with the client's secret.
     ///
-    /// The variable TOKEN_CLIENT_SECRET or TOKEN_ADMIN_CLIENT_SECRET holds the secret itself. An argument cannot hold it,
-    /// because every user of the machine can read arguments.
+    /// The variable TOKEN_CLIENT_SECRET or TOKEN_ADMIN_CLIENT_SECRET holds the secret itself. An argument
+    /// cannot hold it, because every user of the machine can read arguments.
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) client_secret_file: Option<PathBuf>,
     /// A file with the client's private key, in PEM (PKCS#8), in place of a secret (`private_key_jwt`).
     ///
-    /// The variable is TOKEN_CLIENT_KEY_FILE or TOKEN_ADMIN_CLIENT_KEY_FILE. `client new-key` makes such a file.
+    /// The variable is TOKEN_CLIENT_KEY_FILE or TOKEN_ADMIN_CLIENT_KEY_FILE. `client new-key` makes such a
+    /// file.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "client_secret_file")]
     pub(super) client_key_file: Option<PathBuf>,
     /// The algorithm of that key. Only an RSA key needs it: RS256 or PS256.
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) client_key_algorithm: Option<String>,
-    /// The ID (`kid`) of that key. Default: its thumbprint (RFC 7638), as `client new-key` and `add-key` register it.
+    /// The ID (`kid`) of that key. Default: its thumbprint (RFC 7638), as `client new-key` and `add-key`
+    /// register it.
     #[arg(long, global = true, value_name = "ID")]
     pub(super) client_key_id: Option<String>,
 }
@@ -85,8 +87,8 @@ pub(super) struct AdminCall {
     connection: Connection,
 }
 
-/// The client of an application, or of an operator. They have variables and state files of their own, so that a shell
-/// that is set up for one does not act as the other.
+/// The kind of client: of an application, or of an operator. Each has its own variables and state file. A
+/// shell that is set up for one therefore does not act as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// `TOKEN_CLIENT_ID`, `TOKEN_CLIENT_SECRET`, `example.env`.
@@ -130,17 +132,17 @@ impl Role {
 }
 
 impl AdminCall {
-    /// The issuer, and the client to be there.
+    /// Returns the issuer, and the client to authenticate as.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         self.connection.resolve(Role::Admin)
     }
 
-    /// The issuer's admin services.
+    /// Connects to the issuer's admin services.
     pub(super) async fn admin(&self) -> Result<Admin, Failure> {
         self.target()?.admin().await
     }
 
-    /// Runs `command`. Where it could not reach the admin API, looks for the cause.
+    /// Runs `command`. If it could not reach the admin API, looks for the cause.
     pub(super) async fn run(&self, command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
         match command.await {
             Err(failure) if failure.kind() == Kind::Unavailable => Err(self.explain(failure).await),
@@ -156,7 +158,7 @@ impl AdminCall {
     }
 }
 
-/// An issuer, and the client to be there.
+/// An issuer, and the client to authenticate as.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) issuer: String,
@@ -166,9 +168,10 @@ pub(super) struct Target {
 }
 
 impl Connection {
-    /// Flags before variables before the state folder. The state folder is used only for the issuer that it belongs to.
-    /// A client from flags or variables is sent only to an issuer from flags or variables: a folder that a user happens
-    /// to be in must not choose the receiver of a secret.
+    /// Resolves flags first, then variables, then the state folder, which is used only for its own issuer.
+    ///
+    /// A client from flags or variables is sent only to an issuer from flags or variables. The current folder
+    /// must not choose the receiver of a secret.
     pub(super) fn resolve(&self, role: Role) -> Result<Target, Failure> {
         let state = match &self.issuer {
             Some(issuer) => State::read(&self.state_dir, role).ok().flatten().filter(|state| &state.issuer == issuer),
@@ -194,7 +197,7 @@ impl Connection {
 }
 
 impl Target {
-    /// The client for the issuer's HTTP endpoints.
+    /// Returns the client for the issuer's HTTP endpoints.
     pub(super) fn http_client(&self) -> Result<HttpClient, Failure> {
         let client = HttpClient::builder();
         let client = match &self.ca_pem {
@@ -208,7 +211,7 @@ impl Target {
         client.build().map_err(|error| Failure::usage("the issuer cannot be used").because(error))
     }
 
-    /// Where the issuer speaks gRPC: its host and port, whatever path its identifier has.
+    /// Returns the gRPC endpoint of the issuer: its host and port, without the path of its identifier.
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         let wrong = |what: &str| Failure::usage(format!("{:?} {what}", self.issuer)).next("an issuer is an https URL");
         let url = named::url(named::ISSUER, &self.issuer)?;
@@ -238,7 +241,7 @@ impl Target {
         })
     }
 
-    /// The admin services. Each call carries the token that its method demands.
+    /// Connects to the admin services. Each call carries the token that its method requires.
     pub(super) async fn admin(&self) -> Result<Admin, Failure> {
         let endpoint = self.endpoint()?;
         let unusable = || Failure::usage(format!("{:?} cannot be used as the issuer", self.issuer));
@@ -247,7 +250,7 @@ impl Target {
         let source = ClientCredentials::new(client_id.as_str(), credential.clone(), issuer);
         let tokens = TokenLayer::new(source.map_err(|error| unusable().because(error))?).policy(POLICY);
         let tokens = tokens.to(endpoint.uri()).map_err(|error| unusable().because(error))?;
-        // Connects before it asks for a token, so that an unreachable issuer has an error of its own.
+        // Connects before it requests a token, so that an unreachable issuer is reported as such.
         let channel = endpoint.connect().await.map_err(|error| {
             reach::unreachable(format!("cannot reach the issuer {}", self.issuer), &self.issuer, error)
         })?;

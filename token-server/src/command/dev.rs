@@ -22,14 +22,14 @@ use crate::{
 
 /// The port of a development issuer.
 const PORT: u16 = 8443;
-/// The port that a local Envoy asks at.
+/// The port for decisions for a local Envoy.
 const EXT_AUTHZ_PORT: u16 = 9191;
 
 /// Serves tokens on https://localhost:8443 for development. Needs no configuration.
 ///
-/// Creates a state folder with an SQLite store, keys, a CA for this machine, and two clients: "orders", which may read
-/// the inventory, and "token-admin", which `token-server client` and `token-server key` use. A second start uses the
-/// same folder. Listens on loopback alone. One `dev` at a time uses a folder.
+/// Creates a state folder with an SQLite store, keys, a CA for this machine, and two clients: "orders", which
+/// may read the inventory, and "token-admin", which `token-server client` and `token-server key` use. A
+/// second start uses the same folder. Listens on loopback alone. One `dev` at a time uses a folder.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -56,7 +56,7 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        // Held until the end of the process.
+        // Held until the process ends.
         let _lock = development::lock(&self.state_dir).map_err(not_usable)?;
         let mut development = Development::open(&self.state_dir, self.port).map_err(not_usable)?;
         development.config_mut().ext_authz = self.ext_authz()?;
@@ -97,13 +97,13 @@ fn not_usable(error: DevelopmentError) -> Failure {
     }
 }
 
-/// Says that it is ready, and how to get a token: lines that can be pasted as they are.
+/// Reports that the server is ready, with commands to paste that get a token.
 fn tell(running: &RunningDevelopment, state_dir: &Path, output: &mut Output) -> Result<(), Failure> {
     let RunningDevelopment { server, ca_file, example, .. } = running;
     let (issuer, port) = (server.issuer(), server.local_addr().port());
     let (ca, secret) = (ca_file.display(), example.secret.expose_secret());
     let program = program();
-    // Needed by whoever chose another folder, and in the way of everybody else.
+    // Needed only with another folder; otherwise it is noise.
     let state = if state_dir == Path::new(super::STATE_DIR) {
         String::new()
     } else {
@@ -143,7 +143,7 @@ More clients:
     Ok(())
 }
 
-/// How this program was called, so that the lines work as they are.
+/// The name by which this program was called, so that the printed commands work unchanged.
 fn program() -> String {
     let called = std::env::args().next().unwrap_or_default();
     if called.contains("target/") { called } else { "token-server".to_owned() }

@@ -1,4 +1,4 @@
-//! A token in words. Decodes, and believes nothing: verification is the layer's business.
+//! A token in words. It is decoded only; the server layer verifies.
 
 use std::{
     fmt,
@@ -9,21 +9,22 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use token_interceptor::json;
 
-/// Claims that have a line of their own. RFC 7519 section 4.1, RFC 9068 section 2.2.
+/// Claims with a line of their own. RFC 7519 section 4.1, RFC 9068 section 2.2.
 const TOLD: [&str; 10] = ["iss", "sub", "client_id", "aud", "scope", "iat", "nbf", "exp", "jti", "act"];
-/// Verifiers' clocks differ by as much.
+/// The tolerated difference between verifiers' clocks.
 const SKEW: Duration = Duration::from_secs(60);
-/// An access token that lives longer outlives most reasons to have issued it.
+/// The lifetime above which a token is reported as long-lived, in seconds. Few tokens are needed for longer
+/// than a day.
 const LONG: u64 = 24 * 3600;
 
-/// What a token says.
+/// The decoded content of a token.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) header: Map<String, Value>,
     pub(super) claims: Map<String, Value>,
 }
 
-/// Why a text cannot be decoded.
+/// The reason why a text cannot be decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotAToken(String);
 
@@ -60,7 +61,7 @@ fn object(what: &str, part: &str) -> Result<Map<String, Value>, NotAToken> {
 }
 
 impl Decoded {
-    /// Names and what they stand for, in the order that people ask.
+    /// Returns the claims as names and values, the most requested first.
     pub(super) fn pairs(&self, now: SystemTime) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
         let mut add = |name: &str, value: Option<String>| {
@@ -86,7 +87,8 @@ impl Decoded {
         pairs
     }
 
-    /// What a verifier may stumble over, or an operator should know. RFC 9068 section 4.
+    /// Returns the peculiarities that may fail at a verifier, or that an operator should know. RFC 9068
+    /// section 4.
     pub(super) fn oddities(&self, now: SystemTime) -> Vec<String> {
         let mut oddities = Vec::new();
         match self.header.get("typ").and_then(Value::as_str) {
@@ -140,7 +142,7 @@ impl Decoded {
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds(self.claims.get(claim)?)?))
     }
 
-    /// RFC 8693 section 4.1: the current actor first, then those before it.
+    /// Returns the actors, the current one first. RFC 8693 section 4.1.
     fn actors(&self) -> Option<String> {
         let mut chain = Vec::new();
         let mut next = self.claims.get("act");
@@ -152,7 +154,7 @@ impl Decoded {
     }
 }
 
-/// NumericDate, RFC 7519 section 2: may have a fraction.
+/// Reads a NumericDate, which may have a fraction. RFC 7519 section 2.
 fn seconds(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
@@ -164,7 +166,7 @@ fn whole(number: f64) -> Option<u64> {
     Duration::try_from_secs_f64(number).ok().map(|duration| duration.as_secs())
 }
 
-/// Text without its quotes, a list of texts with spaces between, everything else as JSON.
+/// Returns text without quotes, a list of texts separated by spaces, everything else as JSON.
 fn shown(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -173,11 +175,11 @@ fn shown(value: &Value) -> String {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     };
-    // A token is anybody's text: it must not steer the terminal.
+    // A token may come from a stranger: its text must not control the terminal.
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
-/// A time of day, and how far from now it is.
+/// A time of day, and its distance from now.
 pub(super) fn in_words(time: SystemTime, now: SystemTime) -> String {
     let (distance, past) = match time.duration_since(now) {
         Ok(ahead) => (ahead, false),

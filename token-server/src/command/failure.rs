@@ -1,4 +1,4 @@
-//! Why a command failed, and what the user may do next.
+//! The failure of a command, and the next step for the user.
 
 use std::{error::Error, io, io::Write as _, process::ExitCode};
 
@@ -50,13 +50,13 @@ impl Kind {
         }
     }
 
-    /// Returns true where the exit code says everything.
+    /// Returns true if the exit code says everything.
     const fn is_silent(self) -> bool {
         matches!(self, Self::OutputClosed | Self::Differs)
     }
 }
 
-/// The form in which a failure is written.
+/// The format of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorFormat {
     /// For people.
@@ -65,7 +65,7 @@ pub(crate) enum ErrorFormat {
     Json,
 }
 
-/// Why a command failed.
+/// The failure of a command.
 #[derive(Debug)]
 pub(crate) struct Failure {
     kind: Kind,
@@ -84,7 +84,7 @@ impl Failure {
         Self::new(Kind::Usage, what)
     }
 
-    /// A failure whose cause says why.
+    /// A failure with its cause.
     pub(crate) fn failed(what: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Kind::Failed, what).because(cause)
     }
@@ -95,7 +95,7 @@ impl Failure {
         self
     }
 
-    /// Sets what the user may do next.
+    /// Sets the next step for the user.
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
@@ -106,7 +106,7 @@ impl Failure {
         self.kind
     }
 
-    /// The same failure, of another kind.
+    /// Changes the kind.
     pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
@@ -120,13 +120,13 @@ impl Failure {
                 ErrorFormat::Text => format!("error: {self}"),
                 ErrorFormat::Json => as_json(self.kind, &self.message(), self.next.as_deref()),
             };
-            // A closed standard error leaves no place to write to.
+            // If standard error is closed, the text cannot be reported.
             let _ = writeln!(io::stderr().lock(), "{text}");
         }
         ExitCode::from(code)
     }
 
-    /// What failed and each cause, each said once.
+    /// The failure and its causes, each stated once.
     fn message(&self) -> String {
         let mut text = self.what.clone();
         let mut cause: Option<&(dyn Error + 'static)> = self.cause.as_deref().map(|cause| cause as _);
@@ -138,7 +138,8 @@ impl Failure {
     }
 }
 
-/// Appends a cause, without what `text` says already: "(invalid_client)" and then "invalid_client: …".
+/// Appends a cause without the parts that `text` already has: "(invalid_client)" and then "invalid_client:
+/// …".
 fn add_cause(text: &mut String, cause: &str) {
     let cause = match cause.split_once(": ") {
         Some((code, rest)) if text.ends_with(&format!("({code})")) => rest,
@@ -176,7 +177,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The server's answer. The message is meant for callers; the code gives the kind of failure.
+/// The server's error. Its message is meant for callers; its code gives the kind of failure.
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
         let (kind, next) = match status.code() {

@@ -1,4 +1,4 @@
-//! `token-server inspect`: the content of a token, decoded offline unless an issuer is named.
+//! `token-server inspect`: the content of a token. It is decoded offline unless an issuer is named.
 
 mod verification;
 
@@ -18,8 +18,8 @@ use super::{
 
 /// Shows the content of a token. Decodes it offline; with --issuer or --jwks it verifies the token too.
 ///
-/// A token that decodes may be forged. With --issuer or --jwks the command makes the checks of the server layer, except
-/// revocation: the exit code is 0 for a valid token and 3 for an invalid one.
+/// A token that decodes may be forged. With --issuer or --jwks the command makes the checks of the server
+/// layer, except revocation: the exit code is 0 for a valid token and 3 for an invalid one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -39,7 +39,7 @@ pub(super) struct Inspect {
     verification: Verification,
 }
 
-/// A revoked token passes every check that needs the keys alone.
+/// The note that a revoked token passes every check that needs only the keys.
 const NOT_CHECKED: &str = "Revocation was not checked.";
 
 impl Inspect {
@@ -54,7 +54,7 @@ impl Inspect {
         }
         let decoded = explain::decode(token)
             .map_err(|error| Failure::usage(format!("this is no signed token (JWT): {error}")))?;
-        // The content of an invalid token is shown too: it says why.
+        // An invalid token is shown too: its content explains the rejection.
         let verdict = self.verification.verify(token, &decoded);
         let now = SystemClock.now();
         if self.json {
@@ -87,7 +87,7 @@ impl Inspect {
 
 fn read_input() -> Result<String, Failure> {
     let mut text = String::new();
-    // Longer than any header that carries a token.
+    // The limit is longer than any header with a token.
     let read = io::stdin().take(1024 * 1024).read_to_string(&mut text);
     read.map_err(|error| Failure::failed("cannot read standard input", error))?;
     Ok(text)

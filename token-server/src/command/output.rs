@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-/// The place of a command's results.
+/// The destination of a command's results.
 pub(crate) struct Output {
     out: Box<dyn Write>,
 }
@@ -18,18 +18,18 @@ impl Output {
         Self { out: Box::new(io::stdout()) }
     }
 
-    /// One line.
+    /// Writes one line.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
         writeln!(self.out, "{line}")
     }
 
-    /// A value as indented JSON.
+    /// Writes a value as indented JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value)?;
         writeln!(self.out, "{text}")
     }
 
-    /// Names and values, one pair a line.
+    /// Writes names and values, one pair per line.
     pub(crate) fn pairs<N: AsRef<str>, V: AsRef<str>>(&mut self, pairs: &[(N, V)]) -> io::Result<()> {
         let width = pairs.iter().map(|(name, _)| name.as_ref().chars().count()).max().unwrap_or(0);
         for (name, value) in pairs {
@@ -38,7 +38,7 @@ impl Output {
         Ok(())
     }
 
-    /// Columns under headings.
+    /// Writes columns under headings.
     pub(crate) fn table<const N: usize>(&mut self, headings: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
         let headings = headings.map(str::to_owned);
         let all = || std::iter::once(&headings).chain(rows);
@@ -58,7 +58,7 @@ impl Output {
 
 /// Writes a line that is not a result to standard error.
 pub(crate) fn note(text: impl fmt::Display) {
-    // A closed standard error leaves no place to write to.
+    // If standard error is closed, the text cannot be reported.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -71,7 +71,7 @@ pub(crate) enum Answer {
     NotAsked,
 }
 
-/// Asks on the terminal. Any answer but y or yes is no.
+/// Asks on the terminal. Any answer except y or yes means no.
 pub(crate) fn confirm(question: &str) -> Answer {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Answer::NotAsked;

@@ -15,9 +15,9 @@ use rules::Rules;
 
 /// Converts the annotations of `.proto` files into configuration for proxies that verify tokens.
 ///
-/// A proxy checks less than the server layer: a revoked token passes until it expires. What its configuration cannot
-/// express is denied, and the output says so in a comment. Envoy can also ask this server for each request: token-server
-/// serve, [ext_authz].
+/// A proxy checks less than the server layer: a revoked token passes until it expires. What its configuration
+/// cannot express is denied, and the output says so in a comment. Envoy can also ask this server for each
+/// request: token-server serve, [ext_authz].
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -47,11 +47,11 @@ impl Policy {
     }
 }
 
-/// The input of both.
+/// The input for both proxies.
 #[derive(Debug, Args)]
 struct Source {
-    /// A descriptor set, from `buf build -o FILE` or `protoc --include_imports --descriptor_set_out=FILE`; repeat it for
-    /// more.
+    /// A descriptor set, from `buf build -o FILE` or `protoc --include_imports --descriptor_set_out=FILE`;
+    /// repeat it for more.
     #[arg(long = "descriptor", value_name = "FILE", required = true)]
     descriptors: Vec<PathBuf>,
     /// The issuer, as its tokens name it.

@@ -1,4 +1,4 @@
-//! `token-server serve`: the issuer in operation.
+//! `token-server serve`: the issuer in production.
 
 use std::path::PathBuf;
 
@@ -20,9 +20,9 @@ use crate::{
 
 /// Serves tokens as a configuration file says, until SIGTERM or SIGINT.
 ///
-/// Requests in flight then have [limits] drain_deadline to end; a second signal ends them at once. SIGHUP reloads the
-/// certificate files and a file that declares the clients, which are also checked for changes at intervals, and reopens the
-/// audit file.
+/// Requests in flight then have [limits] drain_deadline to end; a second signal ends them at once. SIGHUP
+/// reloads the certificate files and a file that declares the clients, which are also checked for changes at
+/// intervals, and reopens the audit file.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,8 +38,8 @@ pub(super) struct Serve {
     config: Option<PathBuf>,
     /// Report every mistake in the configuration and in the files that it names, and start nothing.
     ///
-    /// Checks certificate and key (pair, host, dates), that the store and the audit file can be written, the ports, and the
-    /// permissions of files with secrets. A mistake is exit code 2; a warning is not.
+    /// Checks certificate and key (pair, host, dates), that the store and the audit file can be written, the
+    /// ports, and the permissions of files with secrets. A mistake is exit code 2; a warning is not.
     #[arg(long)]
     check: bool,
 }
@@ -71,7 +71,7 @@ impl Serve {
     }
 }
 
-/// Reports what the configuration would start badly with.
+/// Reports the problems that the server would have with this configuration.
 fn check(config: &Config, output: &mut Output) -> Result<(), Failure> {
     server::check(config).map_err(|error| Failure::usage("the clients cannot be read").because(error))?;
     let mut mistakes = Vec::new();
@@ -87,11 +87,11 @@ fn check(config: &Config, output: &mut Output) -> Result<(), Failure> {
     Err(Failure::usage("the configuration cannot be served").next(mistakes.join("\n")))
 }
 
-/// Logs what `--check` finds and the server does not log itself. It starts all the same.
+/// Logs the findings of `--check` that the server does not log itself. The server starts all the same.
 fn warn(config: &Config) {
     for Finding { severity, setting, problem, next } in server::findings(config, SystemClock.now()) {
         match (severity, setting.as_str()) {
-            // Logged where the file is loaded, again whenever it changes.
+            // Logged on each load of the file.
             (_, "tls.certificate") => {}
             (Severity::Warning, _) => tracing::warn!(setting, next, "{problem}"),
             (Severity::Mistake, _) => tracing::error!(setting, next, "{problem}"),
@@ -106,15 +106,16 @@ pub(super) fn load(file: Option<&std::path::Path>) -> Result<Config, Failure> {
     })
 }
 
-/// Sends logs, the audit stream and spans where the configuration says.
+/// Sends logs, the audit stream and spans to the configured destinations.
 pub(super) fn start_telemetry(config: &Config) -> Result<Writers, Failure> {
     let writers = telemetry::init(&config.telemetry).map_err(|error| Failure::failed("cannot write logs", error))?;
-    // The standard hook writes to standard error itself, and a thread that panics would wait for its reader.
+    // The default hook writes to standard error directly. A panicking thread would then wait for the reader.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Ok(writers)
 }
 
-/// Waits for SIGTERM or SIGINT, then for the requests in flight until a second signal. On SIGHUP reloads the files.
+/// Waits for SIGTERM or SIGINT, then for the requests in flight until a second signal. SIGHUP reloads the
+/// files.
 pub(super) async fn until_stopped(running: Running, signals: &mut Signals) {
     while signals.next().await == Asked::Reload {
         running.reload();
@@ -128,7 +129,7 @@ async fn told_to_stop(signals: &mut Signals) {
     while signals.next().await != Asked::Stop {}
 }
 
-/// The failure of a server that does not start.
+/// The failure of a server that cannot start.
 pub(super) fn cannot_start(error: ServeError) -> Failure {
     if let Some(address) = error.address_in_use() {
         return Failure::failed("the server cannot start", error)
@@ -137,7 +138,7 @@ pub(super) fn cannot_start(error: ServeError) -> Failure {
     Failure::new(Kind::Failed, "the server cannot start").because(error)
 }
 
-/// Says on standard error how the server is stopped.
+/// Prints how to stop the server, on standard error.
 pub(super) fn announce_stop() {
     note("Ctrl-C stops it; everything is kept.");
 }

@@ -1,10 +1,10 @@
-//! Signals: listened for from the start, so that none that comes early ends the process in its own way.
+//! Signals. The process listens from the start, so that an early signal does not kill it.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 
-/// The signals that a program which runs for long listens to.
+/// The signals of a long-running program.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -12,7 +12,7 @@ pub(super) struct Signals {
     hang_up: Signal,
 }
 
-/// What was asked for.
+/// The request that a signal stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// SIGTERM or SIGINT.
@@ -22,7 +22,7 @@ pub(super) enum Asked {
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Starts listening.
     pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::failed("cannot listen for signals", error));
         Ok(Self {
@@ -32,7 +32,7 @@ impl Signals {
         })
     }
 
-    /// The next one.
+    /// Waits for the next request.
     pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,

@@ -1,4 +1,4 @@
-//! sd_notify: tells systemd when the server is ready, and when it stops. sd_notify(3).
+//! The sd_notify protocol: tells systemd when the server is ready, and when it stops. sd_notify(3).
 
 use std::{
     env, io,
@@ -11,19 +11,19 @@ use std::{
     },
 };
 
-/// The socket's address, where the process was started by `Type=notify`.
+/// The variable with the socket's address. systemd sets it with `Type=notify`.
 const SOCKET: &str = "NOTIFY_SOCKET";
 
-/// What is told.
+/// The state that is reported.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum State {
-    /// Requests may come.
+    /// The server accepts requests.
     Ready,
-    /// No more requests are taken.
+    /// The server accepts no more requests.
     Stopping,
 }
 
-/// Tells the supervisor, if there is one.
+/// Reports the state to the supervisor, if there is one.
 pub(super) fn tell(state: State) {
     let Some(socket) = env::var_os(SOCKET) else { return };
     if let Err(error) = send(socket.as_bytes(), state) {
@@ -41,7 +41,7 @@ fn send(socket: &[u8], state: State) -> io::Result<()> {
         State::Stopping => b"STOPPING=1",
     };
     let sender = UnixDatagram::unbound()?;
-    // A supervisor that does not read must not hold the server up.
+    // A supervisor that does not read must not block the server.
     sender.set_nonblocking(true)?;
     sender.send_to_addr(text, &address).map(drop)
 }

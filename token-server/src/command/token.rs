@@ -29,16 +29,16 @@ use super::{
 pub(super) use cache::forget;
 use cache::{Cache, CachedToken};
 
-/// A token that expires sooner is not worth a request.
+/// The remaining lifetime below which a cached token is not used.
 const LEAST_LEFT: Duration = Duration::from_secs(5);
-/// The year 9999: the end of a token whose lifetime cannot be added to a time.
+/// The year 9999: the expiry of a token whose lifetime overflows a time.
 const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_799);
 
 /// Prints an access token and nothing else, for use in a header.
 ///
-/// The token is cached in the user's cache folder, readable by the user alone, and used again until it is time to renew
-/// it. A cached token that has been revoked is not noticed: --refresh replaces it. The command works with any OAuth 2.0
-/// server, by its issuer URL or by --token-endpoint.
+/// The token is cached in the user's cache folder, readable by the user alone, and used again until it is
+/// time to renew it. A cached token that has been revoked is not noticed: --refresh replaces it. The command
+/// works with any OAuth 2.0 server, by its issuer URL or by --token-endpoint.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -83,7 +83,7 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn run(mut self, output: &mut Output) -> Result<(), Failure> {
         if let Some(endpoint) = &self.token_endpoint {
-            // Names the server in the cache; it is never sent to.
+            // A name for the server in the cache. Nothing is sent to it.
             self.connection.issuer.get_or_insert(endpoint.clone());
         }
         let target = self.connection.resolve(Role::Application)?;
@@ -99,7 +99,7 @@ impl Token {
         Ok(output.line(&token.value)?)
     }
 
-    /// From the cache, or else from the server.
+    /// Takes the token from the cache, or else from the server.
     async fn obtain(&self, target: &Target) -> Result<CachedToken, Failure> {
         let now = SystemClock.now();
         let subject = self.subject_token_file.as_deref().map(subject::read).transpose()?;
@@ -120,8 +120,8 @@ impl Token {
             }
             Err(error) => error,
         };
-        // A cached token serves until it expires: an outage of the issuer is not one of its clients. A caller who
-        // demands a new token has a reason not to want the old one.
+        // A cached token is used until it expires, so an outage of the issuer does not stop the clients. With
+        // --refresh the cached token is not wanted.
         let cached = cached.filter(|token| !self.refresh && now + LEAST_LEFT < token.expires_at);
         match cached.filter(|_| error.is_transient()) {
             Some(cached) => {
@@ -146,8 +146,8 @@ impl Token {
         Ok(CachedToken { value: issued.token.expose().to_owned(), expires_at, refresh_at })
     }
 
-    /// Everything that makes one token different from another. The credential is part of it, so that a token of a wrong
-    /// or former secret is not used for this one.
+    /// A key of everything that distinguishes one token from another. It includes the credential, so that the
+    /// token of a wrong or former secret is not used for this one.
     fn cache_key(&self, target: &Target, subject: Option<&SubjectToken>) -> [u8; 32] {
         let mut scopes = self.scopes.clone();
         scopes.sort();
@@ -165,7 +165,7 @@ impl Token {
     }
 }
 
-/// The source of the target's tokens; with `subject`, of tokens in exchange for the one in that file.
+/// Returns the source of the target's tokens. With `subject`, exchanges the token in that file.
 pub(super) fn source(
     target: &Target,
     token_endpoint: Option<&str>,
@@ -222,7 +222,7 @@ fn show_json(token: &CachedToken, output: &mut Output) -> Result<(), Failure> {
     }))?)
 }
 
-/// The failure that a source's error stands for. Where the issuer was not reached, looks for the cause.
+/// Converts a source's error to a failure. If the issuer was not reached, looks for the cause.
 pub(super) async fn refused(error: Arc<SourceError>, target: &Target, token_endpoint: Option<&str>) -> Failure {
     const WHAT: &str = "there is no token";
     let id = &target.identity.client_id;

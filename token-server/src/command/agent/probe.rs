@@ -1,4 +1,5 @@
-//! Whether token files hold tokens that have not expired: for a supervisor's probe. Asks no server.
+//! The check of token files for a supervisor's probe: each must hold an unexpired token. It contacts no
+//! server.
 
 use std::{path::Path, time::SystemTime};
 
@@ -14,7 +15,8 @@ use crate::command::{
 ///
 /// # Errors
 ///
-/// When there is no token, or an expired one. An encrypted token does not show its times, and counts as long as it is there.
+/// When there is no token, or an expired one. An encrypted token does not show its times, so it passes while
+/// it exists.
 pub(super) fn check(audience: &str, file: &Path, now: SystemTime) -> Result<(), Failure> {
     let lacking = |why: &str| Failure::new(Kind::Unavailable, format!("{} {why} for {audience:?}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| lacking("has no token").because(error))?;

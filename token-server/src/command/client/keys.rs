@@ -1,4 +1,4 @@
-//! `client new-key` and `client add-key`: keys for `private_key_jwt` (RFC 7523), in the forms that people have them in.
+//! `client new-key` and `client add-key`: keys for `private_key_jwt` (RFC 7523), in the usual file formats.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ use crate::{
     private_file,
 };
 
-/// Keys of one client in one file: more are most likely the key set of something else.
+/// The most keys of one client in one file. A larger set most likely belongs to something else.
 const KEYS_MAX: usize = 16;
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(super) struct AddKey {
 }
 
 impl NewKey {
-    /// Writes a new private key, and prints its public JWK.
+    /// Writes a new private key and prints its public JWK.
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let algorithm = algorithm("--algorithm", &self.algorithm)?;
         let cannot = |error| Failure::failed("no key can be generated", error);
@@ -71,7 +71,7 @@ impl NewKey {
 }
 
 impl AddKey {
-    /// The public keys of the file, as JWKs.
+    /// Returns the public keys of the file as JWKs.
     pub(super) fn jwks(&self) -> Result<Vec<String>, Failure> {
         let bytes = std::fs::read(&self.key)
             .map_err(|error| Failure::usage(format!("cannot read {}", self.key.display())).because(error))?;
@@ -100,7 +100,7 @@ impl AddKey {
     }
 }
 
-/// Why a file holds no usable public key.
+/// The reason why a file holds no usable public key.
 #[derive(Debug)]
 struct NoKey {
     what: String,
@@ -119,7 +119,7 @@ fn algorithm(flag: &str, name: &str) -> Result<Algorithm, Failure> {
     })
 }
 
-/// The public keys in `bytes`, as JWKs that name their algorithm.
+/// Reads the public keys in `bytes` as JWKs that name their algorithm.
 fn read(bytes: &[u8], algorithm: Option<Algorithm>) -> Result<Vec<String>, NoKey> {
     if bytes.trim_ascii().starts_with(b"{") {
         let document = json::object(bytes).map_err(|error| no_key(format!("it is not a JSON object: {error}")))?;
@@ -137,7 +137,7 @@ fn read(bytes: &[u8], algorithm: Option<Algorithm>) -> Result<Vec<String>, NoKey
     Ok(vec![from_jwk(Value::Object(jwk), algorithm)?])
 }
 
-/// Checks a JWK, and completes it: `alg`, and the thumbprint as `kid` where it has none.
+/// Checks a JWK and adds missing members: `alg`, and the thumbprint as `kid`.
 fn from_jwk(jwk: Value, algorithm: Option<Algorithm>) -> Result<String, NoKey> {
     let Value::Object(mut jwk) = jwk else { return Err(no_key("a member of its \"keys\" is not an object")) };
     let is_rsa = jwk.get("kty").is_some_and(|kty| kty == "RSA");
@@ -164,7 +164,7 @@ fn from_jwk(jwk: Value, algorithm: Option<Algorithm>) -> Result<String, NoKey> {
     Ok(Value::Object(jwk).to_string())
 }
 
-/// The SubjectPublicKeyInfo of a public key or a certificate in PEM.
+/// Returns the SubjectPublicKeyInfo of a public key or a certificate in PEM.
 fn public_key(pem: &[u8]) -> Result<Vec<u8>, NoKey> {
     if pem.windows(11).any(|window| window == b"PRIVATE KEY") {
         return Err(NoKey {
@@ -181,7 +181,7 @@ fn public_key(pem: &[u8]) -> Result<Vec<u8>, NoKey> {
     Ok(certificate.public_key().raw.to_vec())
 }
 
-/// A private key in PEM. RFC 7468 section 10.
+/// Encodes a private key in PEM. RFC 7468 section 10.
 fn pem(der: &[u8]) -> Zeroizing<String> {
     let encoded = Zeroizing::new(STANDARD.encode(der));
     let mut text = Zeroizing::new(String::from("-----BEGIN PRIVATE KEY-----\n"));

@@ -1,5 +1,5 @@
-//! A public key as certificates and PEM files have it (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7) → JWK (RFC 7518
-//! section 6).
+//! Conversion of a public key in certificates and PEM files (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7)
+//! to a JWK (RFC 7518 section 6).
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ const ED25519: &str = "1.3.101.112";
 const P256: &str = "1.2.840.10045.3.1.7";
 const P384: &str = "1.3.132.0.34";
 
-/// The JWK of the key; `None` for a kind of key that signs no assertions here.
+/// Returns the key as a JWK. `None` for a kind of key that cannot sign assertions here.
 pub(super) fn jwk(der: &[u8]) -> Option<Map<String, Value>> {
     let (_, info) = SubjectPublicKeyInfo::from_der(der).ok()?;
     if info.algorithm.algorithm.to_id_string() == ED25519 {
@@ -31,7 +31,7 @@ pub(super) fn jwk(der: &[u8]) -> Option<Map<String, Value>> {
                 P384 => ("P-384", 48),
                 _ => return None,
             };
-            // SEC 1 section 2.3.3: 4, and the two coordinates; a compressed point is not read.
+            // SEC 1 section 2.3.3: the byte 4, then the two coordinates. Compressed points are not supported.
             let (x, y) = point.data().strip_prefix(&[4])?.split_at_checked(bytes)?;
             let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
             Some(members([("kty", "EC".to_owned()), ("crv", curve.to_owned()), ("x", x), ("y", y)]))
@@ -41,7 +41,7 @@ pub(super) fn jwk(der: &[u8]) -> Option<Map<String, Value>> {
 }
 
 fn rsa(key: &RSAPublicKey<'_>) -> Map<String, Value> {
-    // DER writes a leading zero before a high bit; RFC 7518 section 6.3.1.1 forbids it in a JWK.
+    // DER writes a leading zero before a high bit. RFC 7518 section 6.3.1.1 forbids it in a JWK.
     let [n, e] = [key.modulus, key.exponent].map(|number| {
         let zeros = number.iter().take_while(|octet| **octet == 0).count();
         URL_SAFE_NO_PAD.encode(number.get(zeros..).unwrap_or_default())

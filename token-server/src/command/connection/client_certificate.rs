@@ -1,4 +1,4 @@
-//! The certificate that a command shows to a port that asks for one: mutual TLS (RFC 8446 section 4.4.2).
+//! The client certificate that a command presents for mutual TLS (RFC 8446 section 4.4.2).
 
 use std::{
     fs, io,
@@ -14,7 +14,7 @@ use tonic::transport::{ClientTlsConfig, Identity};
 
 use crate::command::failure::Failure;
 
-/// The hint for a connection that TLS refused, or that the server closed before its answer.
+/// The hint for a connection that TLS rejected, or that the server closed before it responded.
 pub(in crate::command) const HINT: &str = "the port may demand a client certificate: --client-certificate-file FILE \
                                            --client-certificate-key-file FILE";
 
@@ -29,7 +29,7 @@ pub(in crate::command) struct ClientCertificateFiles {
     client_certificate_key_file: Option<PathBuf>,
 }
 
-/// A certificate and its key, which belong together.
+/// A certificate and its matching key.
 #[derive(Clone, Debug)]
 pub(in crate::command) struct ClientCertificate {
     chain_pem: Vec<u8>,
@@ -37,7 +37,7 @@ pub(in crate::command) struct ClientCertificate {
 }
 
 impl ClientCertificateFiles {
-    /// The certificate to show; `None` where no file is named.
+    /// Reads the certificate to present. `None` if no file is named.
     pub(in crate::command) fn read(&self) -> Result<Option<ClientCertificate>, Failure> {
         match (&self.client_certificate_file, &self.client_certificate_key_file) {
             (None, None) => Ok(None),
@@ -62,7 +62,8 @@ impl ClientCertificate {
         Ok(shown)
     }
 
-    /// Before anything is connected: the TLS libraries say of neither file that it was the wrong one.
+    /// Checks that the files match, before any connection. A TLS library does not say which file was the
+    /// wrong one.
     fn expect_to_belong_together(&self, chain_file: &Path, key_file: &Path) -> Result<(), Failure> {
         let not_pem = |file: &Path, what: &str| Failure::usage(format!("{} holds no PEM {what}", file.display()));
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.chain_pem).collect();
@@ -76,7 +77,7 @@ impl ClientCertificate {
         })
     }
 
-    /// For the cache: a token that was got with one certificate is not one that was got with another.
+    /// The chain, for the cache key: tokens obtained with different certificates are different.
     pub(in crate::command) fn chain_pem(&self) -> &[u8] {
         &self.chain_pem
     }

@@ -13,16 +13,16 @@ use zeroize::Zeroizing;
 use super::{Connection, Role, state::State};
 use crate::{command::failure::Failure, key::ImportedKey};
 
-/// Who the command is at the issuer, and the proof of it.
+/// The client that the command authenticates as, and its credential.
 #[derive(Clone, Debug)]
 pub(in crate::command) struct Identity {
     pub(in crate::command) client_id: String,
     pub(in crate::command) credential: ClientCredential,
-    /// Differs from one credential to another; for the cache.
+    /// A digest for the cache, different for each credential.
     pub(in crate::command) digest: [u8; 32],
 }
 
-/// The flags and variables that name a client, or a part of one.
+/// Returns the flag or variable that names a client or a part of one.
 pub(super) fn named_by(connection: &Connection, role: Role) -> Option<&'static str> {
     let flags = [
         ("--client-id", connection.client_id.is_some()),
@@ -34,12 +34,12 @@ pub(super) fn named_by(connection: &Connection, role: Role) -> Option<&'static s
     flag.or_else(|| variables.into_iter().find(|name| variable(name).is_some()))
 }
 
-/// The value of an environment variable; an empty one counts as unset.
+/// Returns the value of an environment variable. An empty one counts as unset.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-/// The identity by flags, then variables, then the state folder.
+/// Returns the identity from flags, then variables, then the state folder.
 pub(super) fn identity(
     connection: &Connection,
     role: Role,
@@ -51,7 +51,7 @@ pub(super) fn identity(
     let client_id = client_id
         .filter(|id| !id.is_empty())
         .ok_or_else(|| missing("the client ID", "--client-id ID", role.id_variable()))?;
-    // A flag beats a variable, whichever kind of credential it names.
+    // A flag takes precedence over a variable, for every kind of credential.
     let secret_variable = || variable(role.secret_variable());
     let key_file = match (&connection.client_secret_file, &connection.client_key_file) {
         (Some(_), _) => None,
@@ -85,11 +85,11 @@ fn by_key(client_id: String, file: &Path, connection: &Connection, issuer: &str)
     Ok(Identity { client_id, digest: sha256(pem.as_bytes()), credential })
 }
 
-/// Why a PEM text is not a usable private key, and what to do about it.
+/// The reason why a PEM text is not a usable private key, and the next step.
 #[derive(Debug)]
 struct NoKey(&'static str, &'static str);
 
-/// The private key in `pem`. The algorithm follows from the key, except for RSA.
+/// Reads the private key in `pem`. The algorithm follows from the key, except for RSA.
 fn private_key(pem: &str, algorithm: Option<&str>) -> Result<SigningKey, NoKey> {
     const ALGORITHMS: &str = "the algorithms are ES256, ES384, EdDSA, RS256 and PS256";
     let read = |algorithm| ImportedKey::from_pem(algorithm, pem.as_bytes()).ok()?.signing_key().ok();
@@ -130,7 +130,7 @@ fn missing(what: &str, flag: &str, name: &str) -> Failure {
     Failure::usage(format!("{what} is missing")).next(next)
 }
 
-/// The name that is most likely a misspelt `wanted`.
+/// Returns the name of which `wanted` is most likely a misspelling.
 fn similar<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> {
     const KNOWN: [&str; 6] = [
         "TOKEN_CLIENT_ID",

@@ -1,5 +1,5 @@
-//! What flags and variables name, checked before anything is sent: what is wrong with it is wrong with the command, and
-//! trying again does not help.
+//! Values of flags and variables, checked before anything is sent. Such an error is an error of the command
+//! line, and a retry does not help.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use url::Url;
 
 use crate::command::failure::Failure;
 
-/// How an issuer is named.
+/// The flag and the variable that name an issuer.
 pub(in crate::command) const ISSUER: &str = "--issuer (or TOKEN_ISSUER)";
-/// How a CA is named.
+/// The hint that names the flag and the variable of a CA.
 const CA_FILE: &str = "name the issuer's CA, in PEM: --ca-file FILE (or TOKEN_CA_FILE)";
 
-/// The URL that `name` was given: https, or http on this machine.
+/// Parses the URL that `name` was given: https, or http on this machine.
 pub(in crate::command) fn url(name: &str, text: &str) -> Result<Url, Failure> {
     let wrong = |what: &str| {
         Failure::usage(format!("{text:?} {what}"))
@@ -31,7 +31,7 @@ pub(in crate::command) fn url(name: &str, text: &str) -> Result<Url, Failure> {
     }
 }
 
-/// The content of a CA file, in which there is at least one certificate.
+/// Reads a CA file, which must hold at least one certificate.
 pub(in crate::command) fn ca(path: &Path) -> Result<Vec<u8>, Failure> {
     let unusable = |what: &str| Failure::usage(format!("{what} {}", path.display())).next(CA_FILE);
     let pem = std::fs::read(path).map_err(|error| unusable("cannot read the CA file").because(error))?;

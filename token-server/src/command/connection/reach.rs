@@ -1,4 +1,5 @@
-//! Why an issuer was not reached: the errors of the connection, and one look at the issuer's metadata.
+//! The cause of a failure to reach an issuer, from the errors of the connection and from the issuer's
+//! metadata.
 
 use std::{error::Error, io};
 
@@ -12,26 +13,26 @@ use url::Url;
 use super::client_certificate::HINT;
 use crate::command::failure::{Failure, Kind};
 
-/// What stands in the way, as far as an error tells.
+/// The cause, as far as an error reveals it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Obstacle {
-    /// The certificate comes from a CA that is not trusted here.
+    /// The certificate comes from an untrusted CA.
     UnknownCa,
     /// The certificate is for other hosts.
     OtherHost,
     /// The certificate has expired, or is not valid yet.
     CertificateTime,
-    /// The port demands a client certificate, or may have.
+    /// The port demands, or may demand, a client certificate.
     ClientCertificate,
-    /// `https`, and the port does not speak TLS.
+    /// The URL is `https`, and the port does not speak TLS.
     NotTls,
-    /// `http`, and the port speaks TLS.
+    /// The URL is `http`, and the port speaks TLS.
     Tls,
-    /// Everything else: no such host, no listener, no answer in time.
+    /// Any other cause: no such host, no listener, no response in time.
     Other,
 }
 
-/// A failure to reach `issuer`, with the hint that fits its cause.
+/// Returns a failure to reach `issuer`, with the hint for its cause.
 pub(in crate::command) fn unreachable(
     what: impl Into<String>,
     issuer: &str,
@@ -81,7 +82,7 @@ fn obstacle(error: &(dyn Error + 'static), issuer: &str) -> Obstacle {
             return found;
         }
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            // The source of an I/O error is the source of the error in it.
+            // The source of an I/O error is the source of the error inside it.
             Some(within) => Some(within),
             None => error.source(),
         };
@@ -108,7 +109,7 @@ fn of_tls(error: &rustls::Error) -> Option<Obstacle> {
     }
 }
 
-/// The alerts of a server that a certificate does not suit, or that misses one. RFC 8446 section 6.2.
+/// The alerts of a server that rejects a certificate, or requires one. RFC 8446 section 6.2.
 const ALERTS: [AlertDescription; 9] = [
     AlertDescription::CertificateRequired,
     AlertDescription::BadCertificate,
@@ -121,20 +122,21 @@ const ALERTS: [AlertDescription; 9] = [
     AlertDescription::HandshakeFailure,
 ];
 
-/// One of those alerts, as text: HTTP/2 keeps no more of an error of the connection below.
+/// Returns true for one of those alerts as text. HTTP/2 keeps only the text of an error of the connection
+/// below.
 fn is_alert(error: &(dyn Error + 'static)) -> bool {
     let text = error.to_string();
     let named = text.split_once("received fatal alert: ").map(|(_, name)| name);
     named.is_some_and(|name| ALERTS.iter().any(|alert| format!("{alert:?}") == name))
 }
 
-/// An HTTP/1.1 parser that has read a TLS alert.
+/// Returns true for the error of an HTTP/1.1 parser that has read a TLS alert.
 fn is_no_http(error: &(dyn Error + 'static)) -> bool {
     error.to_string().contains("invalid HTTP version parsed")
 }
 
-/// A connection that the server closed before its answer. In TLS 1.3 a server that demands a client certificate refuses
-/// after the handshake, and may be gone before its alert is read.
+/// Returns true for a connection that the server closed before it responded. In TLS 1.3, a server that
+/// demands a client certificate rejects after the handshake. It may close before its alert is read.
 fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
     let cut_off = |error: &io::Error| {
         matches!(
@@ -145,26 +147,27 @@ fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
                 | io::ErrorKind::UnexpectedEof
         )
     };
-    // HTTP libraries keep the text alone of some of these.
+    // HTTP libraries keep only the text of some of these.
     let text = error.to_string().to_ascii_lowercase();
     error.downcast_ref::<io::Error>().is_some_and(cut_off)
         || ["connection closed", "broken pipe", "connection reset"].iter().any(|sign| text.contains(sign))
 }
 
-/// The answer to one look at an issuer's metadata (RFC 8414 section 3, OpenID Connect Discovery section 4).
+/// The result of one request for an issuer's metadata (RFC 8414 section 3, OpenID Connect Discovery section
+/// 4).
 #[derive(Debug)]
 pub(in crate::command) enum Look {
     /// The metadata of this issuer.
     Found,
-    /// The metadata of the issuer of this name.
+    /// The metadata of another issuer, with its name.
     OtherIssuer(String),
-    /// No metadata: the place, and what it answered.
+    /// No metadata: the URL, and the response.
     Nothing(Url, String),
-    /// No answer.
+    /// No response.
     Failed(HttpError),
 }
 
-/// Looks at both well-known places of `issuer`.
+/// Requests the metadata at both well-known URLs of `issuer`.
 pub(in crate::command) async fn look(client: &HttpClient, issuer: &str) -> Look {
     let mut found = None;
     for place in places(issuer) {
@@ -200,7 +203,7 @@ fn named(body: &[u8]) -> Option<String> {
     json::object(body).ok()?.get("issuer")?.as_str().map(str::to_owned)
 }
 
-/// What a look adds to `failure`, which said only that the issuer cannot be used.
+/// Adds the result `look` to `failure`, which said only that the issuer cannot be used.
 pub(in crate::command) fn after_look(failure: Failure, issuer: &str, look: Look) -> Failure {
     match look {
         Look::Found => failure,
@@ -219,7 +222,8 @@ pub(in crate::command) fn after_look(failure: Failure, issuer: &str, look: Look)
     }
 }
 
-/// The failure of an admin call that got no answer over gRPC: `look` tells whether the issuer is there at all.
+/// Returns the failure of an admin call without a response over gRPC. `look` tells whether the issuer is
+/// reachable.
 pub(in crate::command) fn without_grpc(failure: Failure, issuer: &str, look: Look) -> Failure {
     match look {
         Look::Found => failure.next(format!(

@@ -1,7 +1,7 @@
 //! The state folder of `token-server dev`, as its clients read it.
 //!
-//! A repository that a user has cloned may hold such a folder. It is believed only where it is the user's own, and
-//! only about an issuer on this machine.
+//! A cloned repository may contain such a folder. It is trusted only if the user owns it, and only for an
+//! issuer on this machine.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use url::Url;
 use super::Role;
 use crate::{command::failure::Failure, development, private_file};
 
-/// The issuer, and the client that `dev` has made for a role.
+/// The issuer, and the client that `dev` created for a role.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) file: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Reads the file of `role`; `None` where there is none.
+    /// Reads the file of `role`. `None` if there is none.
     ///
     /// # Errors
     ///

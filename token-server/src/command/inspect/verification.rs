@@ -1,4 +1,4 @@
-//! The checks of the server layer, for one token; revocation excepted.
+//! The checks of the server layer for one token, except revocation.
 
 use std::path::PathBuf;
 
@@ -44,14 +44,14 @@ pub(super) struct Verification {
 /// The result of the verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// No keys to verify with were named.
+    /// No keys were named.
     NotVerified,
-    /// Every check was passed; the audience, where one was demanded.
+    /// Every check passed. Holds the audience if one was required.
     Verified(Option<String>),
 }
 
 impl Verification {
-    /// Verifies the token, where keys to verify with are named.
+    /// Verifies the token if keys are named.
     pub(super) fn verify(&self, token: &str, decoded: &Decoded) -> Result<Verdict, Failure> {
         let Some(Trusted { issuer, client }) = self.trusted(decoded)? else { return Ok(Verdict::NotVerified) };
         let verifier = Verifier::builder().issuer(issuer).build();
@@ -71,7 +71,8 @@ impl Verification {
         })
     }
 
-    /// The refusal of a token that names another issuer than --issuer, which may be the one that is misspelt.
+    /// Returns the failure for a token that names another issuer than --issuer. The option may be the one
+    /// that is misspelt.
     async fn other_issuer(&self, refused: Failure, decoded: &Decoded, client: Option<HttpClient>) -> Failure {
         let (Some(issuer), Some(client)) = (&self.issuer, client) else { return refused };
         if decoded.claims.get("iss").is_some_and(|named| named == issuer.as_str()) {
@@ -81,7 +82,8 @@ impl Verification {
         reach::after_look(refused, issuer, look)
     }
 
-    /// Why the keys could not be fetched. The verifier's error does not say it; a look at the metadata does.
+    /// Returns the cause when the keys could not be fetched. The verifier's error does not contain it, so the
+    /// metadata is requested.
     async fn no_keys(&self, error: VerifyError, client: Option<HttpClient>) -> Failure {
         let failure = Failure::new(Kind::Unavailable, "the issuer's keys cannot be fetched").because(error);
         let (Some(issuer), Some(client)) = (&self.issuer, client) else { return failure };
@@ -114,7 +116,7 @@ impl Verification {
     }
 }
 
-/// The issuer, and the client that fetches its keys.
+/// The issuer, and the HTTP client that fetches its keys.
 struct Trusted {
     issuer: TrustedIssuer,
     client: Option<HttpClient>,

@@ -1,4 +1,5 @@
-//! Envoy: `jwt_authn` verifies (RFC 7519, RFC 9068 section 4 as far as it goes), `rbac` looks at what was verified.
+//! Configuration for Envoy: `jwt_authn` verifies (RFC 7519, parts of RFC 9068 section 4), `rbac` checks the
+//! verified claims.
 
 use std::path::PathBuf;
 
@@ -13,14 +14,14 @@ use super::{
 };
 use crate::command::failure::Failure;
 
-/// Where Debian, Alpine and Envoy's own images keep the roots of public CAs.
+/// The file with the roots of public CAs in Debian, Alpine and Envoy's own images.
 const PUBLIC_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// Header fields that say who calls, and the claims that they are made of.
+/// Header fields that identify the caller, and their claims.
 const TOLD: [(&str, &str); 3] =
     [("x-token-client-id", "client_id"), ("x-token-subject", "sub"), ("x-token-scopes", "scope")];
 /// All claims, as Base64url.
 const PAYLOAD: &str = "x-token-payload";
-/// Header fields of the same kind that ext_authz would set.
+/// Header fields of the same kind that only ext_authz would set.
 const NOT_TOLD: [&str; 3] = ["x-token-actor", "x-token-id", "x-token-expires-at"];
 
 const ABOUT: &[&str] = &[
@@ -55,7 +56,8 @@ impl Envoy {
         Ok(comment(ABOUT, &rules.denied) + &document.document())
     }
 
-    /// Takes away what the client says of itself; `jwt_authn` would do so only where it verifies.
+    /// Removes the identity headers that the client sent. `jwt_authn` would remove them only where it
+    /// verifies.
     fn header_mutation(&self) -> Yaml {
         let names = TOLD.iter().map(|(header, _)| *header).chain([PAYLOAD]).chain(NOT_TOLD);
         let removals = names.map(|name| Yaml::Map(vec![("remove", Yaml::text(name))])).collect();
@@ -91,7 +93,7 @@ impl Envoy {
             ("cache_duration", Yaml::text("300s")),
             ("async_fetch", Yaml::Map(vec![("fast_listener", Yaml::plain(false))])),
         ]);
-        // Named, so that the query parameter access_token is not taken: RFC 6750 section 5.3.
+        // Set explicitly, so that the query parameter access_token is not accepted: RFC 6750 section 5.3.
         let from = Yaml::Map(vec![("name", Yaml::text("authorization")), ("value_prefix", Yaml::text("Bearer "))]);
         let told = |(header, claim): (&str, &str)| {
             Yaml::Map(vec![("header_name", Yaml::text(header)), ("claim_name", Yaml::text(claim))])
@@ -124,7 +126,7 @@ impl Envoy {
             Yaml::Map(vec![("cluster_name", Yaml::text(&*self.cluster)), ("endpoints", Yaml::List(vec![locality]))]);
         let mut cluster = vec![
             ("name", Yaml::text(&*self.cluster)),
-            // All its addresses, tried in turn where one does not answer.
+            // Tries all addresses of the host in turn.
             ("type", Yaml::text("LOGICAL_DNS")),
             ("dns_lookup_family", Yaml::text("ALL")),
             ("connect_timeout", Yaml::text("5s")),
@@ -136,7 +138,7 @@ impl Envoy {
         Yaml::Map(cluster)
     }
 
-    /// Both the chain and the name: Envoy checks neither unless told to.
+    /// Verifies the chain and the name. Envoy checks neither by default.
     fn tls(&self, issuer: &Url, host: &str) -> Yaml {
         let is_name = matches!(issuer.host(), Some(Host::Domain(_)));
         let san = Yaml::Map(vec![
@@ -183,9 +185,11 @@ fn rbac(rules: &Rules) -> Yaml {
     filter("rbac", "RBAC", vec![("rules", allow)])
 }
 
-/// What `jwt_authn` does not look at: that it is an access token (RFC 9068 section 4), signed by a private key and not by
-/// a secret of the key set, bound to nobody's key, without extensions that must be understood (RFC 7515 section 4.1.11);
-/// and what the method asks for.
+/// The checks that `jwt_authn` does not make, and the demands of the method.
+///
+/// The token must be an access token (RFC 9068 section 4), signed with a private key and not with a secret of
+/// the key set. It must not be bound to a key, and must have no extensions that must be understood (RFC 7515
+/// section 4.1.11).
 fn demanded(demand: &Demand) -> Vec<Yaml> {
     let of_type = |name: &str| metadata(&["header", "typ"], string("exact", name, true));
     let by = |algorithm: &Algorithm| metadata(&["header", "alg"], string("exact", algorithm.name(), false));
@@ -206,7 +210,7 @@ fn demanded(demand: &Demand) -> Vec<Yaml> {
     if !demand.callers.is_empty() {
         let caller = |pattern: &String| {
             let matcher = match pattern.strip_suffix('*') {
-                // A prefix may not be empty.
+                // Envoy rejects an empty prefix.
                 Some("") => present(),
                 Some(prefix) => string("prefix", prefix, false),
                 None => string("exact", pattern, false),

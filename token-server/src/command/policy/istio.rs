@@ -1,4 +1,5 @@
-//! Istio: a `RequestAuthentication` verifies, an `AuthorizationPolicy` of the same workload looks at the claims.
+//! Configuration for Istio: a `RequestAuthentication` verifies, an `AuthorizationPolicy` of the same workload
+//! checks the claims.
 
 use clap::Args;
 
@@ -18,7 +19,7 @@ const ABOUT: &[&str] = &[
     "token-server does. Istio reads `scope` as a list with spaces between, by itself.",
 ];
 
-/// What is a pattern to Istio and a character to us.
+/// The reason for denying a scope or caller that Istio would read as a pattern.
 const WILDCARD: &str = "a scope or caller begins or ends with *, which Istio takes for a pattern";
 
 /// Istio's RequestAuthentication and AuthorizationPolicy.
@@ -46,7 +47,7 @@ impl Istio {
         let told = |(header, claim): (&str, &str)| {
             Yaml::Map(vec![("header", Yaml::text(header)), ("claim", Yaml::text(claim))])
         };
-        // Named, so that the query parameter access_token is not taken: RFC 6750 section 5.3.
+        // Set explicitly, so that the query parameter access_token is not accepted: RFC 6750 section 5.3.
         let from = Yaml::Map(vec![("name", Yaml::text("authorization")), ("prefix", Yaml::text("Bearer "))]);
         let told =
             [("x-token-client-id", "client_id"), ("x-token-subject", "sub"), ("x-token-scopes", "scope")].map(told);
@@ -89,17 +90,18 @@ impl Istio {
     }
 }
 
-/// All of them must hold; of the values of one, any.
+/// All conditions must hold; for each, one of the values is enough.
 fn conditions(demand: &Demand) -> Vec<Yaml> {
     let condition = |key: &str, kind, values: &[String]| {
         Yaml::Map(vec![("key", Yaml::text(key)), (kind, Yaml::texts(values.iter().cloned()))])
     };
     let any = ["*".to_owned()];
     let mut all = vec![condition("request.auth.audiences", "values", std::slice::from_ref(&demand.audience))];
-    // An access token has one (RFC 9068 section 2.2), an ID token does not.
+    // An access token has this claim (RFC 9068 section 2.2), an ID token does not.
     let callers = if demand.callers.is_empty() { &any } else { &*demand.callers };
     all.push(condition("request.auth.claims[client_id]", "values", callers));
-    // Bound to a key that nobody proves to hold here: RFC 7800, RFC 8705 section 3.1, RFC 9449 section 6.1.
+    // Reject tokens bound to a key, because Istio cannot verify possession of it: RFC 7800, RFC 8705 section
+    // 3.1, RFC 9449 section 6.1.
     for member in ["jkt", "x5t#S256"] {
         all.push(condition(&format!("request.auth.claims[cnf][{member}]"), "notValues", &any));
     }

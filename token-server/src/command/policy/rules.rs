@@ -1,29 +1,29 @@
-//! The declared policy, as far as a proxy by itself can enforce it; the rest is denied, with the reason.
+//! The declared policy, as far as a proxy alone can enforce it. The rest is denied, with the reason.
 
 use std::collections::BTreeSet;
 
 use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry};
 
-/// What is let through, and what is not.
+/// The permitted and the denied methods.
 pub(super) struct Rules {
     pub(super) allowed: Vec<Rule>,
-    /// Path, and why nobody may call it.
+    /// The path of each denied method, and the reason.
     pub(super) denied: Vec<(String, String)>,
 }
 
 /// A method that may be called.
 pub(super) struct Rule {
     pub(super) path: String,
-    /// Absent: by anybody, without a token.
+    /// `None` if callers need no token.
     pub(super) token: Option<Demand>,
 }
 
-/// What a token must show.
+/// The demands on a token.
 pub(super) struct Demand {
     pub(super) audience: String,
-    /// At least one scope of each.
+    /// At least one scope of each list.
     pub(super) scopes: Vec<Vec<String>>,
-    /// At least one of these, where there are any; a final `*` is a prefix match.
+    /// At least one of these, if there are any. A final `*` matches a prefix.
     pub(super) callers: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl Rules {
         rules
     }
 
-    /// Denies also what `inexpressible` finds in a demand.
+    /// Also denies the methods whose demand `inexpressible` rejects.
     pub(super) fn without(mut self, inexpressible: impl Fn(&Demand) -> Option<&'static str>) -> Self {
         for rule in std::mem::take(&mut self.allowed) {
             match rule.token.as_ref().and_then(&inexpressible) {
@@ -77,7 +77,8 @@ impl Demand {
     }
 }
 
-/// What no proxy does that sees a call when it begins, and no clock but `exp`.
+/// Returns the reason why a proxy cannot enforce the requirement. A proxy sees only the start of a call, and
+/// checks no time except `exp`.
 fn beyond_a_proxy(requirement: &Requirement, kind: MethodKind, streams_outlive_tokens: bool) -> Option<&'static str> {
     if requirement.max_token_age.is_some() {
         return Some("asks for a token of a certain age (max_token_age)");
@@ -88,7 +89,8 @@ fn beyond_a_proxy(requirement: &Requirement, kind: MethodKind, streams_outlive_t
     )
 }
 
-/// The head of the output: what is written, what it does not do, and what is denied because of that.
+/// The comment at the top of the output: the content, its limits, and the methods that are denied because of
+/// them.
 pub(super) fn comment(about: &[&str], denied: &[(String, String)]) -> String {
     let mut comment: String = about.iter().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect();
     if !denied.is_empty() {

@@ -1,15 +1,15 @@
-//! A little YAML 1.2: maps in the order given, every text in double quotes, as JSON has them.
+//! A small YAML 1.2 writer. Maps keep their order, and every text is in double quotes as in JSON.
 
 use serde_json::Value;
 
-/// What is written.
+/// A YAML value.
 pub(super) enum Yaml {
     Text(String),
     /// A number or a boolean.
     Plain(String),
     List(Vec<Yaml>),
     Map(Vec<(&'static str, Yaml)>),
-    /// With keys that are data.
+    /// A map whose keys are data.
     Named(Vec<(String, Yaml)>),
 }
 
@@ -26,7 +26,7 @@ impl Yaml {
         Self::List(items.into_iter().map(Self::text).collect())
     }
 
-    /// A document, without its first line's indentation.
+    /// Returns a document. Its first line is not indented.
     pub(super) fn document(&self) -> String {
         let mut text = String::new();
         self.write(0, &mut text);
@@ -52,7 +52,7 @@ impl Yaml {
         }
     }
 
-    /// What stands in a list begins on the line of its dash.
+    /// Writes a value in a list, starting on the line of its dash.
     fn write_in_item(&self, depth: usize, out: &mut String) {
         let mut item = String::new();
         self.write(depth + 1, &mut item);
@@ -73,7 +73,7 @@ fn line(depth: usize, text: &str, out: &mut String) {
     *out += &format!("\n{}{text}", "  ".repeat(depth));
 }
 
-/// `@` may not begin a plain key.
+/// Quotes a key if needed: `@` may not begin a plain key.
 fn quoted(key: &str) -> String {
     if key.starts_with('@') { format!("\"{key}\"") } else { key.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Tokens that are cached on disk between two calls of the program, for the user alone.
+//! The cache of tokens on disk between two calls of the program. Only the user can read it.
 
 use std::{
     env, fs, io,
@@ -32,7 +32,7 @@ struct Entry {
     access_token: String,
     expires_at: u64,
     refresh_at: u64,
-    /// The issuer and the client, so that their tokens can be found when they are revoked.
+    /// The issuer and the client, to find their tokens when they are revoked.
     #[serde(default)]
     issuer: String,
     #[serde(default)]
@@ -45,9 +45,10 @@ pub(super) struct Cache {
     file: PathBuf,
 }
 
-/// Removes this user's cached tokens of an issuer: of one client, or of all.
+/// Removes this user's cached tokens of an issuer: those of one client, or all.
 ///
-/// For an operator who has just revoked them. What cannot be removed stays; the server rejects it all the same.
+/// Called for an operator who has just revoked them. A file that cannot be removed stays; the server rejects
+/// its token in any case.
 pub(in crate::command) fn forget(issuer: &str, client_id: Option<&str>) {
     let Some(entries) = folder().and_then(|folder| fs::read_dir(folder).ok()) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
@@ -58,9 +59,9 @@ pub(in crate::command) fn forget(issuer: &str, client_id: Option<&str>) {
     }
 }
 
-/// The folder of the cache; `None` for a user without one.
+/// The folder of the cache. `None` for a user without one.
 fn folder() -> Option<PathBuf> {
-    // XDG Base Directory Specification: a relative path is to be ignored.
+    // XDG Base Directory Specification: relative paths must be ignored.
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
     let base = base.or_else(|| Some(absolute(PathBuf::from(env::var_os("HOME")?))?.join(".cache")))?;
@@ -68,13 +69,13 @@ fn folder() -> Option<PathBuf> {
 }
 
 impl Cache {
-    /// The file of the token with this key; `None` for a user without a cache folder.
+    /// The file of the token with this key. `None` for a user without a cache folder.
     pub(super) fn of_user(key: [u8; 32]) -> Option<Self> {
         let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         Some(Self { file: folder()?.join(name) })
     }
 
-    /// The token, where the file can be read.
+    /// Reads the token, if the file is readable.
     pub(super) fn read(&self) -> Option<CachedToken> {
         let entry: Entry = serde_json::from_slice(&fs::read(&self.file).ok()?).ok()?;
         let time = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
@@ -101,7 +102,7 @@ impl Cache {
     }
 }
 
-/// One digest for several parts, none of which can be taken for a part of another.
+/// A digest of several parts. The boundaries between the parts are unambiguous.
 pub(super) fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in parts {

@@ -1,4 +1,5 @@
-//! Tokens in exchange for one in a file, such as the identity token that a CI system or Kubernetes keeps there.
+//! Token exchange with a subject token from a file, such as the identity token of a CI system or of
+//! Kubernetes.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,8 @@ use token_interceptor::source::{
 
 use crate::command::failure::Failure;
 
-/// An exchange whose subject token is read from a file for each request, because the file is replaced before the token
-/// in it expires.
+/// An exchange that reads the subject token from a file for each request, because the file is replaced before
+/// the token expires.
 #[derive(Debug)]
 pub(super) struct ExchangedFile {
     exchange: TokenExchange,
@@ -31,7 +32,7 @@ impl TokenSource for ExchangedFile {
     }
 }
 
-/// The token in the file.
+/// Reads the token in the file.
 pub(super) fn read(file: &Path) -> Result<SubjectToken, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("cannot read the subject token {}", file.display())).because(error))?;
