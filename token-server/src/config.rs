@@ -1,14 +1,15 @@
-//! The configuration: a TOML file, overlaid by environment variables. Every mistake is reported at once.
+//! The configuration: a TOML file, with environment variables on top. Every mistake is reported in one pass.
 //!
 //! `deploy/token-server.toml` shows each setting with its default. `[tokens] default_lifetime` in the file is
-//! the variable `TOKEN_SERVER__TOKENS__DEFAULT_LIFETIME`; lists have commas between their items there.
+//! the variable `TOKEN_SERVER__TOKENS__DEFAULT_LIFETIME`. In a variable, commas separate the items of a list.
 //!
-//! | module | what |
+//! | module | content |
 //! |---|---|
-//! | `source` | file and variables → one tree of values that know their place |
+//! | `source` | file and variables → one tree of values with their positions |
 //! | `setting`, `reader` | values → types, sections, ranges; unknown settings |
-//! | `listen`, `keys`, `tokens`, `client_assertions`, `token_exchange`, `ext_authz`, `registration`, `telemetry` | the sections |
-//! | `mistake` | what is reported |
+//! | `listen`, `keys`, `tokens`, `client_assertions` | sections |
+//! | `token_exchange`, `ext_authz`, `registration`, `telemetry` | sections |
+//! | `mistake` | the reported mistakes |
 
 mod client_assertions;
 mod ext_authz;
@@ -44,14 +45,14 @@ use crate::registration::RegistrationSettings;
 use reader::{Findings, Section};
 use source::{PREFIX, Table};
 
-/// Everything that the server is told.
+/// The complete configuration of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[issuer] url`: the issuer identifier, the `iss` of every token.
     pub issuer: IssuerUrl,
     /// `[listen]`.
     pub listen: Listen,
-    /// `[tls]`; absent for plaintext.
+    /// `[tls]`; `None` for plaintext.
     pub tls: Option<Tls>,
     /// `[store]`.
     pub store: Store,
@@ -71,22 +72,22 @@ pub struct Config {
     pub quota: QuotaSettings,
     /// `[admin]`.
     pub admin: Admin,
-    /// `[ext_authz]`; absent: off.
+    /// `[ext_authz]`; `None` if it is off.
     pub ext_authz: Option<ExtAuthz>,
-    /// `[registration]`; absent where clients may not register themselves.
+    /// `[registration]`; `None` if clients may not register themselves.
     pub registration: Option<RegistrationSettings>,
     /// `[telemetry]`.
     pub telemetry: Telemetry,
-    /// The files from which secrets were read, whose permissions are checked at start.
+    /// The files with secrets. Their permissions are checked at start.
     pub secret_files: Vec<SecretFile>,
 }
 
 impl Config {
-    /// Reads the file, where there is one, and this process's environment.
+    /// Reads the file, if there is one, and this process's environment.
     ///
     /// # Errors
     ///
-    /// With every mistake that the file and the variables hold.
+    /// All mistakes in the file and the variables.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -106,7 +107,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// With every mistake that they hold.
+    /// All mistakes in both.
     pub fn read(
         file: Option<(&Path, &str)>,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -123,7 +124,7 @@ impl Config {
         }
     }
 
-    /// `None` only where a mistake has been recorded.
+    /// Returns `None` only if a mistake has been recorded.
     fn sections(root: &mut Section<'_>) -> Option<Self> {
         let issuer = IssuerUrl::read_section(root.section("issuer"));
         let tls = Tls::read(root.has("tls"), root.section("tls"));
@@ -131,7 +132,7 @@ impl Config {
         let store = Store::read(root.section("store"));
         let keys = Keys::read(root.section("keys"));
         let secrets = Secrets::read(root.section("secrets"));
-        // Where the keys are mistaken, an audience's algorithm is not held against them.
+        // If `[keys]` has a mistake, an audience's algorithm is not reported as well.
         let algorithms = keys.as_ref().map_or(Algorithm::ALL.to_vec(), |keys| keys.algorithms.clone());
         let tokens = Tokens::read(root.section("tokens"), &algorithms);
         let client_assertions = client_assertions::read(root.section("client_assertions"));
@@ -164,7 +165,7 @@ impl Config {
     }
 }
 
-/// The variable that overrides a setting.
+/// Returns the variable that overrides a setting.
 fn variable_name(setting: &str) -> String {
     format!("{PREFIX}{}", setting.replace('.', "__").to_ascii_uppercase())
 }

@@ -14,8 +14,9 @@ use crate::store::{StoreError, StoreLocation, sqlite::SqliteStore};
 
 /// Writes a consistent copy of the SQLite store to a new file, also while the server runs.
 ///
-/// The copy cannot be used without the sealing key and the pepper. Back those up too, in another place. To restore, stop
-/// the server, put the copy in the place of the store, remove the -wal and -shm files beside it, and start the server.
+/// The copy cannot be used without the sealing key and the pepper. Back those up too, in another place. To
+/// restore, stop the server, put the copy in the place of the store, remove the -wal and -shm files beside
+/// it, and start the server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -39,7 +39,8 @@ pub(super) struct Key {
 enum Command {
     /// Lists every key with its state.
     List,
-    /// Publishes the next key now. It signs after [keys] visibility_period, when every verifier has fetched it.
+    /// Publishes the next key now. It signs after [keys] visibility_period, when every verifier has fetched
+    /// it.
     ///
     /// A key that must not sign any longer is distrusted: the next key then signs at once.
     Rotate {
@@ -49,9 +50,9 @@ enum Command {
     },
     /// Distrusts a key that has leaked: the key and every token that it signed are rejected.
     ///
-    /// The issuer rejects the tokens at once. Verifiers that follow the issuer's trust stream reject them within a
-    /// second; verifiers that only fetch its keys reject them after their next fetch. Cached tokens of this user are
-    /// removed.
+    /// The issuer rejects the tokens at once. Verifiers that follow the issuer's trust stream reject them
+    /// within a second; verifiers that only fetch its keys reject them after their next fetch. Cached tokens
+    /// of this user are removed.
     Distrust {
         /// The key, as `key list` names it.
         key_id: String,

@@ -1,11 +1,12 @@
-//! `[client_assertions]`: how clients prove themselves by a key, and where their keys are fetched from.
+//! `[client_assertions]`: client authentication with a key, and the source of clients' keys.
 
 use std::time::Duration;
 
 use super::reader::Section;
 use crate::client_authentication::assertion::{AssertionRules, Reach};
 
-/// The bounds of `jwks_uri_served_max`: a fetch is due after five minutes, and what was taken back a day ago is no key.
+/// The range of `jwks_uri_served_max`. A fetch is due after five minutes, and a key revoked a day ago must
+/// not be valid.
 const SERVED_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(300)..=Duration::from_secs(86_400);
 
 pub(super) fn read(mut section: Section<'_>) -> AssertionRules {

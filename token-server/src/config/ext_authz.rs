@@ -1,4 +1,4 @@
-//! `[ext_authz]`: decisions for Envoy, by the policy that descriptor sets carry.
+//! `[ext_authz]`: decisions for Envoy, by the policy in descriptor sets.
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
@@ -11,27 +11,28 @@ use super::{
     source::Value,
 };
 
-/// `[ext_authz]`: a port of its own, where `envoy.service.auth.v3.Authorization` decides about requests to servers
-/// that have no layer.
+/// `[ext_authz]`: a separate port for `envoy.service.auth.v3.Authorization`, which decides for servers
+/// without the layer.
 #[derive(Clone, Debug)]
 pub struct ExtAuthz {
-    /// Where proxies ask: loopback in plaintext, or over TLS with a certificate of `client_ca`.
+    /// The address for proxies: loopback in plaintext, or TLS with a certificate of `client_ca`.
     pub address: SocketAddr,
-    /// Roots, as PEM, of the proxies' certificates; the server's own certificate is that of `[tls]`. Absent: plaintext.
+    /// CA certificates in PEM for the proxies' certificates. The server's own certificate is that of `[tls]`.
+    /// `None` for plaintext.
     pub client_ca: Option<PathBuf>,
-    /// What the annotations in `descriptor_sets` demand.
+    /// The policy that the annotations in `descriptor_sets` declare.
     pub policy: ServedPolicy,
-    /// Which decisions are written to the audit stream.
+    /// The decisions that are written to the audit stream.
     pub audit: AuditedDecisions,
 }
 
-/// Which decisions for proxies are written to the audit stream: they ask about each request.
+/// The decisions for proxies that are written to the audit stream. Proxies ask about each request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuditedDecisions {
-    /// Every one.
+    /// Every decision.
     #[default]
     All,
-    /// What was not let through, and what could not be decided. The rest is counted, in the metrics.
+    /// Rejections, and requests that could not be decided. Metrics count the rest.
     Refused,
 }
 
@@ -48,7 +49,8 @@ impl Setting for AuditedDecisions {
 }
 
 impl ExtAuthz {
-    /// `None` where it is off, or where a mistake has been recorded. `plaintext`: there is no `[tls]`.
+    /// Returns `None` if it is off, or if a mistake has been recorded. `plaintext` means that `[tls]` is
+    /// absent.
     pub(super) fn read(given: bool, mut section: Section<'_>, plaintext: bool) -> Option<Self> {
         if !given {
             return None;
@@ -78,11 +80,11 @@ impl ExtAuthz {
     }
 }
 
-/// What descriptor sets declare.
+/// The content of descriptor sets.
 pub(crate) struct Declared {
-    /// Every method of every service of which at least one method says what it demands.
+    /// Every method of every service with at least one annotated method.
     pub(crate) table: Vec<MethodPolicy>,
-    /// The same, held against the services: all their methods say so.
+    /// The same, checked to be complete: every method of those services is annotated.
     pub(crate) policy: ServedPolicy,
 }
 
@@ -91,7 +93,7 @@ impl Declared {
     ///
     /// # Errors
     ///
-    /// In words, with every fault of the first file or of the policy that cannot be used.
+    /// All problems of the first unusable file, or of the policy, in words.
     pub(crate) fn read(files: &[PathBuf]) -> Result<Self, String> {
         let (mut table, mut encoded) = (Vec::<MethodPolicy>::new(), Vec::new());
         for file in files {
@@ -101,7 +103,8 @@ impl Declared {
             if services.is_empty() {
                 return Err(format!("{}: no service in it has m2m.auth.v1 annotations", file.display()));
             }
-            // The same method may be in several files; where it is declared otherwise, the policy below finds fault.
+            // Several files may declare the same method. If the declarations differ, the policy below reports
+            // it.
             let fresh = methods.into_iter().filter(|method| services.contains(service(method)));
             let fresh: Vec<_> = fresh.filter(|method| !table.contains(method)).collect();
             table.extend(fresh);
@@ -118,13 +121,13 @@ impl Declared {
     }
 }
 
-/// The services of which at least one method says what it demands.
+/// Returns the services with at least one annotated method.
 fn annotated(methods: &[MethodPolicy]) -> BTreeSet<String> {
     let declared = methods.iter().filter(|method| method.access != Access::Undeclared);
     declared.map(|method| service(method).to_owned()).collect()
 }
 
-/// `package.Service`.
+/// Returns `package.Service`.
 fn service(method: &MethodPolicy) -> &str {
     method.path.trim_start_matches('/').rsplit_once('/').map_or("", |(service, _)| service)
 }

@@ -1,4 +1,4 @@
-//! `[store]`, `[keys]` and `[secrets]`: what the server keeps, and what it keeps it safe with.
+//! `[store]`, `[keys]` and `[secrets]`: the stored data, and the keys that protect it.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,24 +15,25 @@ use crate::{
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// A working day's outage of the store is survived by half.
+/// The default staleness limit: half a working day without the store.
 const STALENESS_MAX: Duration = Duration::from_secs(4 * 3600);
-/// A database and its network come up with the server after a power cut; a mistake in the URL shows within a minute.
+/// The default start wait. After a power cut, a database and its network start together with the server. A
+/// mistake in the URL shows within a minute.
 const START_WAIT: Duration = Duration::from_secs(60);
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// `[store]`: where clients, keys and revocations are kept.
+/// `[store]`: the storage of clients, keys and revocations.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// SQLite on this machine, or PostgreSQL where there are several replicas.
+    /// SQLite on this machine, or PostgreSQL for several replicas.
     pub location: StoreLocation,
-    /// Clients that are kept in memory.
+    /// The number of cached clients.
     pub cached_clients: usize,
-    /// For how long clients in memory still get tokens while the store is out of reach.
+    /// The time for which cached clients still get tokens while the store is unreachable.
     pub staleness_max: Duration,
-    /// How long the start waits for a database that is unreachable.
+    /// The time for which the start waits for an unreachable database.
     pub start_wait: Duration,
-    /// How often a file that declares the clients is looked at.
+    /// The interval at which a file that declares the clients is checked for changes.
     pub reload_interval: Duration,
 }
 
@@ -49,7 +50,7 @@ impl Store {
         Some(Self { location: location?, cached_clients, staleness_max, start_wait, reload_interval })
     }
 
-    /// A place, and otherwise the defaults.
+    /// A location, with defaults for the rest.
     #[must_use]
     pub fn at(location: StoreLocation) -> Self {
         Self {
@@ -62,7 +63,7 @@ impl Store {
     }
 }
 
-/// `url`, or `url_file` for one with a password in it.
+/// Reads `url`, or `url_file` for a URL with a password.
 fn location(section: &mut Section<'_>) -> Option<StoreLocation> {
     const ALLOWED: &str = "sqlite:///path/to/file, postgres://user@host/database, or file:///path/to/clients.toml with every client in it";
     let from_file = section.has("url_file");
@@ -80,11 +81,12 @@ fn location(section: &mut Section<'_>) -> Option<StoreLocation> {
         return None;
     }
     let parsed = StoreLocation::parse(url.expose_secret());
-    // The text is not repeated: it may hold a password.
+    // The error does not repeat the text, which may hold a password.
     parsed.map_err(|error| section.reject(key, problem(error), ALLOWED)).ok()
 }
 
-/// A file that declares clients has no place for keys and revocations: `state`, unless they may be forgotten.
+/// Adds the location of keys and revocations, which a file of clients cannot hold: `state`, unless they may
+/// be lost.
 fn with_state(section: &mut Section<'_>, location: StoreLocation) -> Option<StoreLocation> {
     let (state, forget) = (section.optional::<PathBuf>("state"), section.or("danger_state_in_memory", false));
     match location {
@@ -117,18 +119,18 @@ fn problem(error: StoreLocationError) -> String {
 /// `[keys]`: signing keys.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    /// Algorithms to hold a key for. Tokens are signed with the first; the keys of the others are published too, so
-    /// that another can become the first when every verifier holds its key.
+    /// The algorithms with a key each. Tokens are signed with the first one. The other keys are published
+    /// too, so that verifiers have them before another algorithm becomes the first.
     pub algorithms: Vec<Algorithm>,
-    /// How long a key signs before the next one takes over.
+    /// The time for which a key signs before the next one takes over.
     pub rotation_period: Duration,
-    /// How long a key is published before it signs: every verifier must have fetched it by then.
+    /// The time for which a key is published before it signs. Every verifier must have fetched it by then.
     pub visibility_period: Duration,
     /// Seals private keys at rest.
     pub sealing_key: KeyMaterial,
-    /// Former sealing keys: still opened with, never sealed with.
+    /// Former sealing keys. They open stored keys and seal no new ones.
     pub previous_sealing_keys: Vec<KeyMaterial>,
-    /// Private keys to bring in: the way to have RSA keys.
+    /// Private keys to import. This is the only way to have RSA keys.
     pub import: Vec<ImportedKey>,
 }
 
@@ -151,7 +153,7 @@ impl Keys {
     }
 }
 
-/// `[[keys.import]]`: a private key made elsewhere.
+/// Reads `[[keys.import]]`: a private key generated elsewhere.
 fn imported(mut section: Section<'_>) -> Option<ImportedKey> {
     let algorithm: Option<Algorithm> = section.required("algorithm");
     let file = section.required_file("file");
@@ -189,11 +191,11 @@ fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], import: &[I
 /// `[secrets]`: how client secrets are stored.
 #[derive(Clone, Debug)]
 pub struct Secrets {
-    /// Client secrets are stored as HMACs under it.
+    /// The key of the HMACs under which client secrets are stored.
     pub pepper: KeyMaterial,
-    /// Former peppers: secrets stored under them are still good.
+    /// Former peppers. Secrets stored under them remain valid.
     pub previous_peppers: Vec<KeyMaterial>,
-    /// Accept secrets that were made elsewhere and are stored as Argon2id.
+    /// Accept secrets that were generated elsewhere and are stored as Argon2id.
     pub accept_imported: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `[listen]`, `[tls]`, `[limits]` and `[admin]`: the port, and what it bears.
+//! `[listen]`, `[tls]`, `[limits]` and `[admin]`: the port, its limits, and its services.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -9,23 +9,23 @@ use super::{
 };
 use crate::origin::{ForwardedField, Forwarding, Network};
 
-/// `[listen]`: where the server is reached.
+/// `[listen]`: the addresses of the server.
 #[derive(Clone, Debug)]
 pub struct Listen {
     /// gRPC and HTTP, on one port.
     pub address: SocketAddr,
-    /// Metrics and health for operators, in plaintext, on a port of their own. Absent: they are served on
-    /// `address`, and the metrics only where that is loopback.
+    /// The separate plaintext port for operators: metrics and health. `None` serves them on `address`, and
+    /// the metrics only if that is loopback.
     pub operations_address: Option<SocketAddr>,
-    /// Proxies in front that begin each connection to `address` with a PROXY header, version 1 or 2. Connections without
-    /// it, and from elsewhere, are closed. Empty: the header is not read.
+    /// Proxies that begin each connection to `address` with a PROXY header, version 1 or 2. Connections
+    /// without it, or from other addresses, are closed. If empty, the header is not read.
     pub proxy_protocol_from: Vec<Network>,
-    /// Proxies in front that write into each request where it comes from, and what they write.
+    /// Proxies that write the origin of each request into a header field, and the name of the field.
     pub forwarding: Forwarding,
-    /// Threads that serve, each with a share of the connections.
+    /// The number of worker threads. Each serves a share of the connections.
     pub threads: usize,
-    /// Serve without TLS beyond loopback. Secrets and tokens then cross the network readable, unless
-    /// something in front of this server terminates TLS on the same host.
+    /// Serve without TLS beyond loopback. Secrets and tokens then cross the network in the clear, unless a
+    /// proxy on the same host terminates TLS.
     pub danger_plaintext: bool,
 }
 
@@ -81,22 +81,22 @@ fn threads_default() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
-/// `[tls]`: certificates. The files are watched; a change takes effect without a restart.
+/// `[tls]`: certificates. The files are checked for changes and reloaded without a restart.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// The certificate chain as PEM, the server's own first.
+    /// The certificate chain in PEM, the leaf first.
     pub certificate: PathBuf,
-    /// Its private key as PEM: PKCS#8, PKCS#1 or SEC1.
+    /// The private key of the leaf in PEM: PKCS#8, PKCS#1 or SEC1.
     pub private_key: PathBuf,
-    /// Roots, as PEM, that client certificates are verified against. Absent: none is asked for.
+    /// CA certificates in PEM that verify client certificates. `None` requests no client certificate.
     pub client_ca: Option<PathBuf>,
-    /// Refuse connections without a client certificate.
+    /// Reject connections without a client certificate.
     pub client_certificate_required: bool,
-    /// How often the files are looked at.
+    /// The interval at which the files are checked for changes.
     pub reload_interval: Duration,
 }
 
-/// What a section that may be left out came to.
+/// The result of reading an optional section.
 pub(super) enum Optional<T> {
     Absent,
     Given(T),
@@ -108,7 +108,7 @@ impl<T> Optional<T> {
         matches!(self, Self::Absent)
     }
 
-    /// `None` where a mistake has been recorded.
+    /// Returns `None` if a mistake has been recorded.
     pub(super) fn into_option(self) -> Option<Option<T>> {
         match self {
             Self::Absent => Some(None),
@@ -139,44 +139,45 @@ impl Tls {
     }
 }
 
-/// `[limits]`: what one connection and all of them may take.
+/// `[limits]`: limits for one connection and for all.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; more wait in the listener's backlog.
+    /// Open connections. More connections wait in the listener's backlog.
     pub connections: usize,
-    /// Of them, connections of one peer; more are closed at once. 0 is no limit. An IPv6 peer is its /64.
+    /// Open connections of one peer. More are closed immediately. 0 is no limit. An IPv6 peer is its /64.
     pub connections_per_peer: usize,
-    /// Requests at once; more are refused at once.
+    /// Requests in flight. More are rejected immediately.
     pub requests_at_once: usize,
-    /// Of them, requests of one peer, each until the last of its answer has been taken, streams too; more are refused at
-    /// once. 0 is no limit. An IPv6 peer is its /64.
+    /// Requests in flight of one peer, streams included. A request counts until the peer has read the whole
+    /// response. More are rejected immediately. 0 is no limit. An IPv6 peer is its /64.
     pub requests_at_once_per_peer: usize,
-    /// Bytes of the heads and bodies of one peer's requests, each until its answer has been taken; more is refused at
-    /// once. 0 is no limit. An IPv6 peer is its /64.
+    /// Bytes of the heads and bodies of one peer's requests. A request counts until the peer has read the
+    /// whole response. More are rejected immediately. 0 is no limit. An IPv6 peer is its /64.
     pub bytes_at_once_per_peer: usize,
-    /// A request that has waited longer than this for a worker that is overloaded is refused when its turn comes.
+    /// The longest time that a request may queue for an overloaded worker. When its turn comes later, it is
+    /// rejected.
     pub queue_time_max: Duration,
-    /// A request that is not answered by then is refused: a body that trickles in, most often. The head of a request over
-    /// HTTP/1.1 has as long to come.
+    /// The time limit of a request, most often reached by a body that arrives too slowly. Over HTTP/1.1 it
+    /// also limits the head of a request.
     pub request_timeout: Duration,
-    /// A connection over HTTP/1.1 is closed that has carried no request for so long.
+    /// The time after which an HTTP/1.1 connection without a request is closed.
     pub http1_idle_timeout: Duration,
-    /// A TLS handshake that takes longer is cut off.
+    /// The time limit of a TLS handshake.
     pub handshake_timeout: Duration,
-    /// Requests at once on one HTTP/2 connection.
+    /// Requests in flight on one HTTP/2 connection.
     pub streams_per_connection: u32,
-    /// Header list of a request, in bytes, over HTTP/1.1 and HTTP/2.
+    /// The largest header list of a request, in bytes, over HTTP/1.1 and HTTP/2.
     pub header_bytes: u32,
-    /// Token requests of one peer each second; 0 is no limit. An IPv6 peer is its /64.
+    /// Token requests of one peer per second. 0 is no limit. An IPv6 peer is its /64.
     pub requests_per_second_per_peer: u32,
-    /// Token requests of one authenticated client each second; 0 is no limit.
+    /// Token requests of one authenticated client per second. 0 is no limit.
     pub requests_per_second_per_client: u32,
-    /// Failed authentications of one client ID from one peer each second, with bursts of ten times as many; 0 is
-    /// no limit.
+    /// Failed authentications of one client ID from one peer per second, with bursts of ten times as many. 0
+    /// is no limit.
     pub failures_per_second: u32,
-    /// A connection older than this is asked to go (GOAWAY), so that clients spread over replicas.
+    /// The age at which a connection is asked to close (GOAWAY), so that clients spread over replicas.
     pub connection_age: Duration,
-    /// After a signal to stop, requests under way have this long to end.
+    /// The time that requests in flight have to finish after a signal to stop.
     pub drain_deadline: Duration,
 }
 
@@ -228,7 +229,8 @@ impl Default for Limits {
             bytes_at_once_per_peer: 32 * 1024 * 1024,
             queue_time_max: second / 40,
             request_timeout: second * 30,
-            // Load balancers keep theirs for 60 s: who closes first must be the one that sends the requests.
+            // Load balancers keep idle connections for 60 s. The side that sends the requests must be the one
+            // that closes first.
             http1_idle_timeout: second * 75,
             handshake_timeout: second * 10,
             streams_per_connection: 1_000,
@@ -242,12 +244,13 @@ impl Default for Limits {
     }
 }
 
-/// `[admin]`: what is served beside tokens.
+/// `[admin]`: services in addition to tokens.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// `ClientService` and `KeyService`. Off: clients and keys change only by the store or another replica.
+    /// `ClientService` and `KeyService`. If off, clients and keys change only in the store or through another
+    /// replica.
     pub enabled: bool,
-    /// Server reflection, which shows the contract to anybody.
+    /// Server reflection, which shows the API to every caller without a token.
     pub reflection: bool,
 }
 

@@ -1,22 +1,22 @@
-//! What is wrong in a configuration, where it stands, and what is allowed there.
+//! Mistakes in a configuration: the problem, its position, and the allowed values.
 
 use std::{fmt, path::Path, sync::Arc};
 
-/// Where a setting was given, or where it is missing.
+/// The position of a setting, or the fact that it is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a file; line and column count from 1.
+    /// In a file. Line and column start at 1.
     File {
-        /// The file, as it was named by the user.
+        /// The file, as the user named it.
         file: Arc<Path>,
         /// The line.
         line: usize,
         /// The column, in characters.
         column: usize,
     },
-    /// In an environment variable of this name.
+    /// In the environment variable of this name.
     Variable(String),
-    /// Nowhere.
+    /// Not set.
     Unset,
 }
 
@@ -33,13 +33,13 @@ impl fmt::Display for Place {
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where.
+    /// The position.
     pub place: Place,
-    /// Which setting, with its section: `tokens.default_lifetime`.
+    /// The setting with its section: `tokens.default_lifetime`.
     pub setting: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: String,
-    /// What would be right.
+    /// The allowed values.
     pub allowed: String,
 }
 

@@ -1,4 +1,4 @@
-//! `[quota]`: how many tokens a client is issued in each window.
+//! `[quota]`: the number of tokens for a client in each window.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Reads one section, setting by setting, and collects what is wrong instead of stopping at it.
+//! A reader of one section, setting by setting. It collects mistakes and does not stop at the first one.
 
 use std::{
     cell::RefCell,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::key_material::KeyMaterial;
 
-/// How an operator makes a 256-bit key.
+/// The command that generates a 256-bit key.
 const MAKE_KEY: &str = "openssl rand -base64 32";
 
 /// One section of the configuration while it is read.
@@ -30,30 +30,30 @@ pub(super) struct Section<'m> {
     findings: &'m Findings,
 }
 
-/// What reading a configuration has found.
+/// The findings of reading a configuration.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) mistakes: RefCell<Vec<Mistake>>,
-    /// The files from which secrets were read.
+    /// The files with secrets.
     pub(super) secret_files: RefCell<Vec<SecretFile>>,
 }
 
 /// A file that holds a secret, and the setting that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFile {
-    /// With its section: `secrets.pepper_file`.
+    /// The setting with its section: `secrets.pepper_file`.
     pub setting: String,
     /// The file.
     pub path: PathBuf,
 }
 
 impl<'m> Section<'m> {
-    /// The whole configuration, seen as a section.
+    /// The whole configuration as one section.
     pub(super) fn root(entries: Table, findings: &'m Findings) -> Self {
         Self { name: String::new(), entries, known: Vec::new(), findings }
     }
 
-    /// The section of this name; empty where it is not there.
+    /// Returns the section of this name, or an empty one.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         self.known.push(key);
         let mut entries = Table::new();
@@ -67,7 +67,7 @@ impl<'m> Section<'m> {
         Self { name: self.setting(key), entries, known: Vec::new(), findings: self.findings }
     }
 
-    /// Every table of a list of tables: `[[keys.import]]`.
+    /// Returns every table of a list of tables: `[[keys.import]]`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
         self.known.push(key);
         let name = self.setting(key);
@@ -87,7 +87,7 @@ impl<'m> Section<'m> {
         sections
     }
 
-    /// Every member of a table whose names are the operator's own.
+    /// Returns every member of a table in which the operator chooses the names.
     pub(super) fn table<T: Setting>(&mut self, key: &'static str) -> BTreeMap<String, T> {
         let table = self.section(key);
         let read = |(name, node): (&String, &Node)| match T::read(&node.value) {
@@ -100,7 +100,7 @@ impl<'m> Section<'m> {
         table.entries.iter().filter_map(read).collect()
     }
 
-    /// The certificates in a file, as PEM, where one is given.
+    /// Reads the certificates in a PEM file, if one is given.
     pub(super) fn roots(&mut self, key: &'static str) -> Option<Vec<u8>> {
         let pem = std::fs::read(self.file(key)?).ok()?;
         if HttpClient::builder().extra_roots_pem(pem.clone()).build().is_err() {
@@ -110,7 +110,7 @@ impl<'m> Section<'m> {
         Some(pem)
     }
 
-    /// A setting that may be absent. `None` also where its value is a mistake.
+    /// Reads an optional setting. Returns `None` also if its value is a mistake.
     pub(super) fn optional<T: Setting>(&mut self, key: &'static str) -> Option<T> {
         self.known.push(key);
         match T::read(&self.entries.get(key)?.value) {
@@ -122,12 +122,12 @@ impl<'m> Section<'m> {
         }
     }
 
-    /// A setting that has a default.
+    /// Reads a setting with a default.
     pub(super) fn or<T: Setting>(&mut self, key: &'static str, default: T) -> T {
         self.optional(key).unwrap_or(default)
     }
 
-    /// A setting that must be there.
+    /// Reads a required setting.
     pub(super) fn required<T: Setting>(&mut self, key: &'static str) -> Option<T> {
         if !self.has(key) {
             self.known.push(key);
@@ -137,7 +137,7 @@ impl<'m> Section<'m> {
         self.optional(key)
     }
 
-    /// A setting that has a default and must lie within a range.
+    /// Reads a setting with a default and a range.
     pub(super) fn within<T>(&mut self, key: &'static str, default: T, range: RangeInclusive<T>) -> T
     where
         T: Setting + PartialOrd + Shown,
@@ -151,7 +151,7 @@ impl<'m> Section<'m> {
         default
     }
 
-    /// The path of a file that must be readable, where it is given.
+    /// Reads the path of an optional file, which must be readable.
     pub(super) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let path: PathBuf = self.optional(key)?;
         if let Err(error) = std::fs::File::open(&path) {
@@ -161,12 +161,12 @@ impl<'m> Section<'m> {
         Some(path)
     }
 
-    /// The path of a file that must be given and readable.
+    /// Reads the path of a required file, which must be readable.
     pub(super) fn required_file(&mut self, key: &'static str) -> Option<PathBuf> {
         if self.has(key) { self.file(key) } else { self.required(key) }
     }
 
-    /// A 256-bit key that must be given.
+    /// Reads a required 256-bit key.
     pub(super) fn required_key(&mut self, key: &'static str, key_file: &'static str) -> Option<KeyMaterial> {
         let given = self.has(key) || self.has(key_file);
         let text = self.secret(key, key_file);
@@ -179,7 +179,7 @@ impl<'m> Section<'m> {
         self.key_material(from, &text?)
     }
 
-    /// The 256-bit keys in every file of a list.
+    /// Reads the 256-bit keys in every file of a list.
     pub(super) fn key_files(&mut self, key: &'static str) -> Vec<KeyMaterial> {
         let files: Vec<PathBuf> = self.optional(key).unwrap_or_default();
         let read = |file: &PathBuf| self.key_material(key, &self.secret_file(key, file)?);
@@ -191,8 +191,8 @@ impl<'m> Section<'m> {
         parsed.map_err(|error| self.reject(key, error.to_string(), &format!("32 random bytes: {MAKE_KEY}"))).ok()
     }
 
-    /// A secret: the content of the file that `<key>_file` names, or the variable of its own name. Never
-    /// written in the configuration file itself, which ends up in backups and version control.
+    /// Reads a secret from the file that `<key>_file` names, or from its own variable. The configuration file
+    /// cannot hold a secret, because it ends up in backups and version control.
     fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<SecretString> {
         self.known.push(key);
         let file = self.file(key_file);
@@ -211,23 +211,23 @@ impl<'m> Section<'m> {
         self.secret_file(key_file, &file?)
     }
 
-    /// The content of the file that a setting names, which must be given.
+    /// Reads the content of the required file that a setting names.
     pub(super) fn secret_in(&mut self, key: &'static str) -> Option<SecretString> {
         let file = self.required_file(key)?;
         self.secret_file(key, &file)
     }
 
-    /// A setting that is right here, whoever reads it.
+    /// Marks a setting as known, although another part of the program reads it.
     pub(super) fn known(&mut self, key: &'static str) {
         self.known.push(key);
     }
 
-    /// Whether the setting stands in the file, not in the environment.
+    /// Returns true if the setting is in the file, not in the environment.
     pub(super) fn is_in_file(&self, key: &str) -> bool {
         self.entries.get(key).is_some_and(|node| matches!(node.place, Place::File { .. }))
     }
 
-    /// Notes that a file holds a secret, so that its permissions are checked.
+    /// Records that a file holds a secret, so that its permissions are checked.
     pub(super) fn holds_secret(&self, key: &str, file: &Path) {
         let file = SecretFile { setting: self.setting(key), path: file.to_owned() };
         self.findings.secret_files.borrow_mut().push(file);
@@ -248,7 +248,7 @@ impl<'m> Section<'m> {
         }
     }
 
-    /// Whether the setting is given at all.
+    /// Returns true if the setting is given.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
@@ -260,12 +260,12 @@ impl<'m> Section<'m> {
         self.findings.mistakes.borrow_mut().push(mistake);
     }
 
-    /// Rejects every setting that was not asked for: most often a misspelt name.
+    /// Rejects every setting that was not read, most often a misspelt name.
     pub(super) fn finish(self) {
         self.refuse_unknown();
     }
 
-    /// The same, for the root, which outlives its sections.
+    /// The same for the root, which outlives its sections.
     pub(super) fn refuse_unknown(&self) {
         let kind = if self.name.is_empty() { "section" } else { "setting" };
         for unknown in self.entries.keys().filter(|key| !self.known.contains(&key.as_str())) {
@@ -288,9 +288,9 @@ impl<'m> Section<'m> {
     }
 }
 
-/// The known name that a misspelt one most likely stands for.
+/// Returns the known name of which `unknown` is most likely a misspelling.
 fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
-    // Jaro-Winkler compares long names well. In a short one, such as "ulr", it does not see two letters changed round.
+    // Jaro-Winkler works well for long names. In a short one, such as "ulr", it misses two swapped letters.
     let alike = |name: &&'k str| {
         let slip = strsim::damerau_levenshtein(unknown, name) <= 1 && name.len() > 2;
         (if slip { 1.0 } else { strsim::jaro_winkler(unknown, name) }, *name)
@@ -299,7 +299,7 @@ fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
     best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, name)| name)
 }
 
-/// How a message shows a bound.
+/// The form of a bound in a message.
 pub(super) trait Shown {
     /// The value in words.
     fn shown(&self) -> String;

@@ -1,4 +1,4 @@
-//! The kinds of value that a setting takes.
+//! The types of value that a setting accepts.
 
 use std::{
     net::SocketAddr,
@@ -13,14 +13,14 @@ use crate::client::{AuthenticationMethod, GrantType};
 
 /// A type that a setting can have.
 pub(super) trait Setting: Sized {
-    /// What is allowed, in words.
+    /// The allowed values, in words.
     const ALLOWED: &'static str;
 
-    /// Reads the value, or says what is wrong with it.
+    /// Reads the value, or returns the problem.
     fn read(value: &Value) -> Result<Self, String>;
 }
 
-/// The value as text, where it is text.
+/// Returns the value as text, if it is text.
 fn text<'v>(value: &'v Value, kind: &str) -> Result<&'v str, String> {
     match value {
         Value::Text(text) | Value::Variable(text) => Ok(text),
@@ -33,7 +33,7 @@ fn text<'v>(value: &'v Value, kind: &str) -> Result<&'v str, String> {
     }
 }
 
-/// The value as a message may quote it.
+/// Returns the value in the form that a message quotes.
 pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::Text(text) | Value::Variable(text) => format!("{text:?}"),
@@ -198,7 +198,7 @@ impl<T: Setting> Setting for Vec<T> {
     fn read(value: &Value) -> Result<Self, String> {
         match value {
             Value::List(items) => items.iter().map(|item| T::read(&item.value)).collect(),
-            // A variable holds a list with commas between its items.
+            // In a variable, commas separate the items of a list.
             Value::Variable(text) => text
                 .split(',')
                 .map(str::trim)

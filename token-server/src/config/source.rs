@@ -1,6 +1,7 @@
-//! TOML text and environment variables → one tree of values that know where they stand.
+//! TOML text and environment variables → one tree of values with their positions.
 //!
-//! A variable `TOKEN_SERVER__TOKENS__DEFAULT_LIFETIME` overrides `default_lifetime` in the section `[tokens]`.
+//! A variable `TOKEN_SERVER__TOKENS__DEFAULT_LIFETIME` overrides `default_lifetime` in the section
+//! `[tokens]`.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -8,17 +9,17 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Place};
 
-/// What every variable begins with.
+/// The prefix of every variable.
 pub(super) const PREFIX: &str = "TOKEN_SERVER__";
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
 }
 
-/// A value as it was written.
+/// A value as written.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Text(String),
@@ -27,16 +28,16 @@ pub(super) enum Value {
     Boolean(bool),
     List(Vec<Node>),
     Table(Table),
-    /// From the environment: text whose type the setting decides.
+    /// From the environment: text. The setting determines its type.
     Variable(String),
-    /// Something that no setting takes, by its name in TOML.
+    /// A type that no setting accepts, by its name in TOML.
     Other(&'static str),
 }
 
-/// Settings by name; the place is the name's.
+/// Settings by name, each with the position of the name.
 pub(super) type Table = BTreeMap<String, Node>;
 
-/// Reads the file's text; syntax errors are mistakes, and what can be read is read all the same.
+/// Parses the file's text. A syntax error is recorded as a mistake, and the rest is still read.
 pub(super) fn parse(file: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Table {
     let places = Places { file: Arc::from(file), text };
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -51,7 +52,7 @@ pub(super) fn parse(file: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Tab
     places.table(document.get_ref())
 }
 
-/// Lays the variables over the tree. Their names are upper case, their sections end in `__`.
+/// Overrides settings with the variables. Names are in upper case, and sections end in `__`.
 pub(super) fn overlay(root: &mut Table, variables: impl IntoIterator<Item = (String, String)>) {
     for (name, text) in variables {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };

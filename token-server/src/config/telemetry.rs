@@ -1,4 +1,4 @@
-//! `[telemetry]`: what the server tells about itself.
+//! `[telemetry]`: logs, the audit stream and traces.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     source::Value,
 };
 
-/// One in a hundred: enough to see where time goes.
+/// The default sampling ratio: one request in a hundred shows where time is spent.
 const SAMPLING_RATIO: f64 = 0.01;
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 const FLUSH_DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -18,15 +18,15 @@ const FLUSH_DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// `[telemetry]`.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
-    /// How log lines look; they go to standard error.
+    /// The format of log lines. They go to standard error.
     pub log_format: LogFormat,
-    /// Which log lines are written, as in `RUST_LOG`: `info`, or `info,token_server=debug`.
+    /// The filter of log lines, as in `RUST_LOG`: `info`, or `info,token_server=debug`.
     pub log_filter: String,
-    /// Where the audit stream goes, one JSON object a line.
+    /// The destination of the audit stream, one JSON object per line.
     pub audit: AuditTarget,
-    /// What becomes of decisions while audit lines cannot be written.
+    /// The policy for decisions while audit lines cannot be written.
     pub audit_failure: AuditFailure,
-    /// Where spans go, by OTLP; absent: nothing is traced.
+    /// The destination of spans, by OTLP. `None` disables tracing.
     pub traces: Option<Traces>,
 }
 
@@ -42,34 +42,34 @@ impl Default for Telemetry {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One object a line.
+    /// One object per line.
     Json,
 }
 
-/// Where the audit stream goes.
+/// The destination of the audit stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditTarget {
     /// Nowhere.
     Off,
-    /// Standard output, which nothing else is written to.
+    /// Standard output, to which nothing else is written.
     StandardOutput,
     /// Standard error, between the log lines.
     StandardError,
-    /// A file that is appended to.
+    /// A file, in append mode.
     File(PathBuf),
 }
 
-/// What becomes of decisions while audit lines cannot be written.
+/// The policy for decisions while audit lines cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditFailure {
-    /// They are made; lines beyond what memory holds are lost, and counted.
+    /// Decisions continue. Lines beyond the memory limit are dropped and counted.
     Continue,
-    /// They are refused.
+    /// Decisions are refused.
     Refuse,
 }
 
@@ -78,17 +78,17 @@ pub enum AuditFailure {
 pub struct Traces {
     /// The collector: `http://` or `https://`, host and port.
     pub endpoint: Url,
-    /// Roots, as PEM, that the collector's certificate is verified against in place of the machine's own.
+    /// CA certificates in PEM that verify the collector, in place of the machine's own roots.
     pub certificate_authority: Option<Vec<u8>>,
-    /// Of the requests whose caller does not trace, this part is traced.
+    /// The ratio of traced requests among those whose caller does not trace.
     pub sampling_ratio: f64,
-    /// What is said about this process beside its name and version.
+    /// The attributes of this process, in addition to its name and version.
     pub resource_attributes: Vec<ResourceAttribute>,
-    /// What is left when the server stops may take this long to send.
+    /// The time limit for sending the remaining spans when the server stops.
     pub flush_deadline: Duration,
 }
 
-/// An attribute of the process that spans come from.
+/// An attribute of the process that sends the spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceAttribute {
     /// Its key, as in `service.namespace`.

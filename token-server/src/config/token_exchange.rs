@@ -20,7 +20,7 @@ use crate::{
     reserved_claims::is_reserved,
 };
 
-/// A provider that has not answered by then is out of reach.
+/// The time after which a provider counts as unreachable.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `[token_exchange]`.
@@ -31,7 +31,7 @@ pub struct TokenExchange {
 }
 
 impl TokenExchange {
-    /// `own` is this server's issuer identifier.
+    /// Reads the section. `own` is this server's issuer identifier.
     pub(super) fn read(mut section: Section<'_>, own: Option<&IssuerUrl>) -> Self {
         let mut trusted_issuers: Vec<IdentityProvider> = Vec::new();
         for mut issuer in section.sections("trusted_issuer") {
@@ -46,7 +46,7 @@ impl TokenExchange {
     }
 }
 
-/// Two providers, and this server, never speak for one another's subjects.
+/// Checks that subjects of two providers, and of this server, cannot collide.
 fn check_apart(section: &Section<'_>, new: &IdentityProvider, known: &[IdentityProvider], own: Option<&IssuerUrl>) {
     if own.is_some_and(|own| own.as_str() == new.issuer) || known.iter().any(|known| known.issuer == new.issuer) {
         section.reject("issuer", format!("{:?} is trusted already", new.issuer), "each issuer once, and not this one");
@@ -57,7 +57,7 @@ fn check_apart(section: &Section<'_>, new: &IdentityProvider, known: &[IdentityP
     }
 }
 
-/// `None` only where a mistake has been recorded.
+/// Returns `None` only if a mistake has been recorded.
 fn provider(section: &mut Section<'_>) -> Option<IdentityProvider> {
     let issuer: Option<String> = section.required("issuer");
     let audience: Option<String> = section.required("audience");
@@ -83,7 +83,7 @@ fn provider(section: &mut Section<'_>) -> Option<IdentityProvider> {
     Some(provider)
 }
 
-/// By discovery, unless the operator says otherwise.
+/// Reads the source of the keys. The default is discovery.
 fn keys(section: &mut Section<'_>, issuer: Option<&str>) -> Option<ProviderKeys> {
     let http = http_client(section);
     let url: Option<String> = section.optional("jwks_uri");
@@ -114,7 +114,8 @@ fn keys(section: &mut Section<'_>, issuer: Option<&str>) -> Option<ProviderKeys>
     Some(url.map_or_else(|| ProviderKeys::Discovery(http.clone()), |url| ProviderKeys::Jwks(url, http.clone())))
 }
 
-/// Public addresses alone, unless the operator says otherwise: a provider's metadata choose where to go next.
+/// Builds the HTTP client. By default it connects only to public addresses, because a provider's metadata
+/// names the next URL.
 fn http_client(section: &mut Section<'_>) -> Option<HttpClient> {
     let private = section.or("private_addresses", false);
     let roots = section.roots("ca_file");
@@ -124,7 +125,8 @@ fn http_client(section: &mut Section<'_>) -> Option<HttpClient> {
 }
 
 fn namespace(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Namespace> {
-    // An issuer identifier has no fragment (RFC 8414 section 2), so this one is no other's.
+    // An issuer identifier has no fragment (RFC 8414 section 2), so this subject cannot collide with another
+    // provider's.
     let template = section.optional("subject_template").or_else(|| Some(format!("{}#{{sub}}", issuer?)))?;
     let namespace = Namespace::parse(&template);
     if namespace.is_none() {
@@ -171,7 +173,7 @@ fn copied_claims(section: &mut Section<'_>) -> BTreeSet<String> {
     claims
 }
 
-/// `grants = { inventory = ["inventory.read"] }`.
+/// Reads `grants = { inventory = ["inventory.read"] }`.
 fn grants(section: &mut Section<'_>) -> Option<BTreeMap<Audience, BTreeSet<Scope>>> {
     if !section.has("grants") {
         section.known("grants");
@@ -194,7 +196,7 @@ fn names(section: &mut Section<'_>, key: &'static str) -> Option<Vec<ClientId>> 
     names.map_err(|error| section.reject(key, error.to_string(), "client IDs")).ok()
 }
 
-/// One value of a claim, or several of which any will do.
+/// One value of a claim, or several alternatives.
 struct AnyOf(Vec<serde_json::Value>);
 
 impl Setting for AnyOf {

@@ -1,4 +1,4 @@
-//! `[issuer]` and `[tokens]`: who issues, and what is issued.
+//! `[issuer]` and `[tokens]`: the issuer, and its tokens.
 
 use std::{fmt, time::Duration};
 
@@ -8,21 +8,22 @@ use url::{Host, Url};
 use super::reader::Section;
 use crate::client::Audience;
 
-/// The longest token, unless the operator says otherwise.
+/// The default limit of a token's length, in bytes.
 const HEADER_BYTES: usize = 4096;
-/// What an operator may say.
+/// The range of that limit.
 const HEADER_BYTES_RANGE: std::ops::RangeInclusive<usize> = 512..=65_536;
 
-/// An issuer identifier: an https URL without query or fragment (RFC 8414 section 2). For loopback, http too.
+/// An issuer identifier: an https URL without query or fragment (RFC 8414 section 2). On loopback, http is
+/// allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerUrl(String);
 
 impl IssuerUrl {
-    /// Checks the URL; a single trailing slash is kept, as verifiers compare exactly.
+    /// Checks the URL. A single trailing slash is kept, because verifiers compare the exact text.
     ///
     /// # Errors
     ///
-    /// With what is wrong, when the text is not an issuer identifier.
+    /// When the text is not an issuer identifier, with the reason.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
         let host = url.host().ok_or_else(|| format!("{text:?} has no host"))?;
@@ -50,7 +51,7 @@ impl IssuerUrl {
         url
     }
 
-    /// The identifier with the port that was chosen, where it says port 0.
+    /// Returns the identifier with the chosen port, if it has port 0.
     #[must_use]
     pub(crate) fn at_port(&self, port: u16) -> Self {
         let chosen = Url::parse(&self.0).is_ok_and(|url| url.port() != Some(0));
@@ -60,12 +61,12 @@ impl IssuerUrl {
         }
     }
 
-    /// By which name clients find it.
+    /// Returns the host under which clients reach the issuer.
     pub(crate) fn host(&self) -> Option<Host> {
         Url::parse(&self.0).ok()?.host().map(|host| host.to_owned())
     }
 
-    /// The identifier as it stands in `iss`.
+    /// The identifier as `iss` has it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -78,37 +79,38 @@ impl fmt::Display for IssuerUrl {
     }
 }
 
-/// `[tokens]`: what is issued.
+/// `[tokens]`: the issued tokens.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// The lifetime of a token that neither client nor request says more about.
+    /// The lifetime of a token if neither the client nor the request sets one.
     pub default_lifetime: Duration,
-    /// No token lives longer.
+    /// The longest lifetime of a token.
     pub maximum_lifetime: Duration,
-    /// A token that would be longer than this is refused, so that it never breaks a proxy's header limit.
+    /// The longest token, in bytes. A longer one is rejected, so that no token exceeds a proxy's header
+    /// limit.
     pub header_bytes: usize,
     /// `[[tokens.audience]]`: audiences with rules of their own.
     pub audiences: Vec<AudienceRules>,
-    /// Fetch clients' keys (`jwks_uri`) from anywhere, private networks and plaintext included. Whoever may
-    /// register a client can then make this server speak to hosts that only it can reach.
+    /// Fetch clients' keys (`jwks_uri`) from every address, with private networks and plaintext. A caller who
+    /// may register a client can then make this server connect to hosts that only it can reach.
     pub danger_jwks_uri_anywhere: bool,
 }
 
-/// What holds for the tokens of one audience.
+/// The rules for the tokens of one audience.
 #[derive(Clone, Debug)]
 pub struct AudienceRules {
     /// The audience.
     pub name: Audience,
-    /// The algorithm that its tokens are signed with, where it is not the default one.
+    /// The algorithm that signs its tokens, if it is not the default one.
     pub algorithm: Option<Algorithm>,
-    /// The longest token that it takes.
+    /// The longest token that the audience accepts, in bytes.
     pub header_bytes: usize,
-    /// What its tokens are encrypted to, where nobody else is to read them.
+    /// The key that its tokens are encrypted to, if no other party may read them.
     pub encryption_key: Option<EncryptionKey>,
 }
 
 impl Tokens {
-    /// `algorithms` are those that there are keys for.
+    /// Reads the section. `algorithms` are those with a key.
     pub(super) fn read(mut section: Section<'_>, algorithms: &[Algorithm]) -> Self {
         let second = Duration::from_secs(1);
         let range = second * 10..=second * 86_400;
@@ -133,7 +135,7 @@ impl Tokens {
 }
 
 impl AudienceRules {
-    /// `None` only where a mistake has been recorded.
+    /// Returns `None` only if a mistake has been recorded.
     fn read(mut section: Section<'_>, algorithms: &[Algorithm], header_bytes: usize) -> Option<Self> {
         let name: Option<String> = section.required("name");
         let algorithm: Option<Algorithm> = section.optional("algorithm");
@@ -153,7 +155,7 @@ impl AudienceRules {
     }
 }
 
-/// A public key in a file: PEM, or otherwise JWK.
+/// Reads a public key from a file, in PEM or as a JWK.
 fn encryption_key(section: &mut Section<'_>) -> Option<EncryptionKey> {
     const KEY: &str = "encryption_key_file";
     let text = std::fs::read_to_string(section.file(KEY)?);

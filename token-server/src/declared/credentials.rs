@@ -1,4 +1,4 @@
-//! What declared clients prove themselves with: where a secret is, never the secret.
+//! Credentials of declared clients. The file holds the location of a secret, never the secret.
 
 use std::{
     fmt,
@@ -17,12 +17,12 @@ use crate::{
     timestamp,
 };
 
-/// Where the values are that a file names.
+/// The locations of values that a file names.
 #[derive(Clone, Copy)]
 pub(super) struct Places<'a> {
-    /// What relative paths begin at: the folder of the file of clients.
+    /// The base of relative paths: the folder of the file of clients.
     pub(super) folder: &'a Path,
-    /// The process's variables.
+    /// The process's environment variables.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -37,13 +37,13 @@ impl fmt::Debug for Places<'_> {
 #[serde(deny_unknown_fields)]
 pub(super) struct DeclaredSecret {
     id: String,
-    /// A file with the secret in it.
+    /// A file that holds the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
-    /// A variable with the secret in it.
+    /// A variable that holds the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     env: Option<String>,
-    /// What `client new-secret` prints beside the secret.
+    /// The hash that `client new-secret` prints with the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hash: Option<SecretHash>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_time")]
@@ -58,7 +58,7 @@ pub(super) struct DeclaredKey {
     /// The JWK, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     jwk: Option<String>,
-    /// A file with the JWK in it.
+    /// A file that holds the JWK.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_time")]
@@ -100,8 +100,8 @@ impl DeclaredKey {
     }
 }
 
-/// Alike each time that the same secret is read, so that nothing seems to have changed. Guessable secrets are hashed
-/// beforehand, once.
+/// Hashes a secret. The result is the same for each read, so that no change is detected. Guessable secrets
+/// are hashed in advance, once.
 fn hash(text: &str, peppers: &Peppers) -> Result<SecretHash, String> {
     let secret = ClientSecret::parse(text.trim()).map_err(|error| {
         format!("{error}; make one with `token-server client new-secret`, or give another's as an argon2id hash")
@@ -120,12 +120,12 @@ fn credential(id: &str, kind: CredentialKind, expires: Option<SystemTime>) -> Re
         return Err(format!("{id:?} is no ID of a credential: 1 to 64 printable characters"));
     }
     let expire_time = expires.map(timestamp::stored);
-    // The file does not say when it was added; the store does.
+    // The file does not record a creation time; the store does.
     let create_time = SystemTime::UNIX_EPOCH;
     Ok(Credential { id: id.to_owned(), kind, create_time, expire_time, last_used_time: None })
 }
 
-/// A list of secrets' places. A secret itself is refused without being repeated.
+/// Reads a list of locations of secrets. A secret in the list is rejected, and the error does not repeat it.
 pub(super) fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DeclaredSecret>, D::Error> {
     struct List;
 
@@ -151,7 +151,7 @@ pub(super) fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     deserializer.deserialize_any(List)
 }
 
-/// RFC 3339.
+/// Times in RFC 3339.
 mod humantime_time {
     use std::time::SystemTime;
 
