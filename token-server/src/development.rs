@@ -1,6 +1,6 @@
-//! An issuer from nothing, for development and tests: a folder with a store, keys, a CA and two clients.
+//! A complete issuer for development and tests: a folder with a store, keys, a CA and two clients.
 //!
-//! Opened again, the folder is what it was: the same keys, the same CA, the same clients and secrets.
+//! A folder that is opened again has the same keys, CA, clients and secrets.
 
 mod clients;
 mod env_file;
@@ -39,40 +39,40 @@ use crate::{
 };
 use local_ca::LocalCa;
 
-/// How often a changed certificate is looked for.
+/// The interval at which the certificate is checked for changes.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Why the folder cannot be used.
+/// The reason why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentError {
-    /// A file or the folder itself.
+    /// A file, or the folder itself, cannot be used.
     #[error("cannot use {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file that holds something else than what was left there.
+    /// A file holds other content than `token-server dev` wrote.
     #[error("{} does not hold what `token-server dev` left there", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
-    /// Another development issuer runs on the folder.
+    /// Another development issuer uses the folder.
     #[error("another `token-server dev` uses the folder {}", folder.display())]
     InUse {
         /// The folder.
         folder: PathBuf,
     },
-    /// The certificate authority.
+    /// The certificate authority failed.
     #[error(transparent)]
     LocalCa(#[from] LocalCaError),
     /// The system has no randomness.
     #[error("the system has no randomness")]
     NoRandomness,
-    /// The server.
+    /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
@@ -83,7 +83,7 @@ impl DevelopmentError {
     }
 }
 
-/// The folder of a development issuer, ready to serve from.
+/// The folder of a development issuer, ready to start.
 #[derive(Debug)]
 pub struct Development {
     folder: PathBuf,
@@ -91,25 +91,25 @@ pub struct Development {
     config: Config,
 }
 
-/// A development issuer at work.
+/// A running development issuer.
 #[derive(Debug)]
 pub struct RunningDevelopment {
     /// The server.
     pub server: Running,
-    /// Roots that clients trust it by.
+    /// The root certificate that clients must trust.
     pub ca_file: PathBuf,
-    /// May ask for tokens with `inventory.read` at the audience `inventory`, and for nothing else.
+    /// A client that may request tokens with `inventory.read` at the audience `inventory`, and nothing else.
     pub example: DevelopmentClient,
-    /// May change clients and keys.
+    /// A client that may change clients and keys.
     pub admin: DevelopmentClient,
 }
 
 impl Development {
-    /// Opens the folder, and makes in it what is not there yet. Port 0 takes a free one.
+    /// Opens the folder and creates missing files. Port 0 takes a free port.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be written, or holds something else.
+    /// When the folder cannot be written, or has foreign content.
     pub fn open(folder: &Path, port: u16) -> Result<Self, DevelopmentError> {
         private_file::make_directory(folder).map_err(DevelopmentError::file(folder))?;
         let folder = folder.canonicalize().map_err(DevelopmentError::file(folder))?;
@@ -163,18 +163,18 @@ impl Development {
         Ok(Self { folder, ca, config })
     }
 
-    /// What the server will be told; may be changed before [`Development::start`].
+    /// The server's configuration, which may be changed before [`Development::start`].
     pub fn config_mut(&mut self) -> &mut Config {
         &mut self.config
     }
 
-    /// What the server will be told.
+    /// The server's configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Starts the server; makes the clients that are not there yet.
+    /// Starts the server and creates missing clients.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Development {
         self.start_at(SystemClock::shared()).await
     }
 
-    /// The same, by another clock.
+    /// The same, with another clock.
     ///
     /// # Errors
     ///
@@ -198,8 +198,8 @@ impl Development {
     }
 }
 
-/// The lock of a folder, for one `token-server dev` at a time: a second one would replace the certificate of the first,
-/// and the port that its clients are told. The system releases it when the process ends.
+/// Locks a folder for one `token-server dev`. A second one would replace the certificate of the first, and
+/// the port that its clients use. The system releases the lock when the process ends.
 pub(crate) fn lock(folder: &Path) -> Result<File, DevelopmentError> {
     private_file::make_directory(folder).map_err(DevelopmentError::file(folder))?;
     let path = folder.join("dev.lock");
@@ -211,7 +211,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File, DevelopmentError> {
     }
 }
 
-/// The key in a file, generated at first use.
+/// Reads the key in a file. Generates it on first use.
 fn key_file(path: &Path) -> Result<KeyMaterial, DevelopmentError> {
     match std::fs::read_to_string(path) {
         Ok(text) => KeyMaterial::parse(&text).map_err(|_| DevelopmentError::Foreign { path: path.to_owned() }),

@@ -1,12 +1,12 @@
-//! Files that only their owner may read, replaced in one step; and whether a file is as private as that.
+//! Files that only their owner may read, replaced in one step. Also checks the permissions of existing files.
 
 use std::{fs, io, io::Write as _, os::unix::fs::MetadataExt as _, path::Path};
 
-/// Makes a directory for the owner alone (0700), and its parents.
+/// Creates a directory for the owner alone (0700), and its parents.
 ///
 /// # Errors
 ///
-/// When it cannot be made.
+/// When it cannot be created.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -15,7 +15,8 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Writes a file for the owner alone (0600). A reader sees the old content or the new, never a part.
+/// Writes a file that only the owner may read (0600). A reader sees the old content or the new, never a
+/// mixture.
 ///
 /// # Errors
 ///
@@ -24,7 +25,7 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     write_with_mode(path, content, 0o600)
 }
 
-/// The same, for whom the mode says.
+/// The same, with the given mode.
 ///
 /// # Errors
 ///
@@ -35,13 +36,13 @@ pub(crate) fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> io::Res
     let temporary = folder.join(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
     let written = write_temporary(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // What is left of the attempt holds the same secret.
+        // The rest of the failed attempt holds the same secret.
         let _ = fs::remove_file(&temporary);
     }
     written
 }
 
-/// Writes a new file for the owner alone (0600).
+/// Writes a new file that only the owner may read (0600).
 ///
 /// # Errors
 ///
@@ -62,24 +63,26 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<fs::File> {
     }
 }
 
-/// Creates an empty file for the owner alone, for another writer to fill.
+/// Creates an empty file that only the owner may read, for another writer to fill.
 ///
 /// # Errors
 ///
-/// When it exists, or cannot be made.
+/// When it exists, or cannot be created.
 pub(crate) fn reserve(path: &Path) -> io::Result<()> {
     create(path, 0o600).map(drop)
 }
 
-/// How a user other than this one could have written a file or folder; `None` where none could.
+/// Returns the reason why another user could have written a file or folder. `None` if none could.
 pub(crate) fn writable_by_another(metadata: &fs::Metadata) -> Option<&'static str> {
     let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
     exposed_to_writers(owner, user, metadata.mode())
 }
 
-/// How users beside the owner and its group may read or write a file with a secret; `None` where they may not.
+/// Returns the reason why users other than the owner and its group can read or write a file with a secret.
+/// `None` if they cannot.
 ///
-/// A file that its group may read is no mistake: Kubernetes mounts secrets so for a server that is not root.
+/// A file that its group may read is valid: Kubernetes mounts secrets that way for a server that does not run
+/// as root.
 pub(crate) fn exposure(metadata: &fs::Metadata) -> Option<&'static str> {
     match metadata.mode() {
         mode if mode & 0o004 != 0 => Some("every user of this machine may read it"),
@@ -99,7 +102,7 @@ fn exposed_to_writers(owner: u32, user: u32, mode: u32) -> Option<&'static str> 
 }
 
 fn write_temporary(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // An earlier process of the same number may have left one behind.
+    // An earlier process with the same process ID may have left one.
     let _ = fs::remove_file(path);
     fill(&mut create(path, mode)?, content)
 }
@@ -115,7 +118,7 @@ fn create(path: &Path, mode: u32) -> io::Result<fs::File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
     let file = options.open(path)?;
-    // The process's umask may have taken bits away that the caller asked for.
+    // The umask may have removed bits that the caller requested.
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     Ok(file)

@@ -1,8 +1,8 @@
-//! What the server tells about itself: log lines, the audit stream, metrics, traces.
+//! Telemetry: log lines, the audit stream, metrics, traces.
 //!
-//! Nothing here blocks a thread that answers requests: lines are written by threads of their own. When those cannot keep
-//! up, log lines are dropped, and decisions wait for room in front of [`crate::issuer`]: a decision without a record is
-//! worse than a slow one.
+//! Telemetry never blocks a thread that answers requests; separate threads write the lines. If those cannot
+//! keep up, log lines are dropped, and decisions wait in front of [`crate::issuer`]. A decision without a
+//! record is worse than a slow one.
 
 mod audit;
 mod described;
@@ -31,10 +31,10 @@ pub(crate) use described::AUDIT_WRITABLE;
 pub(crate) use lines::tests::stalled;
 pub(crate) use lines::{Condition, Lines};
 
-/// Upper bounds of latencies, in seconds: from a cache hit to a store that is stuck.
+/// Upper bounds of latencies, in seconds: from a cache hit to a store that hangs.
 const LATENCY_BUCKETS: [f64; 12] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
-/// Why the server cannot tell about itself.
+/// The reason why telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The audit file cannot be opened.
@@ -42,35 +42,35 @@ pub enum TelemetryError {
     AuditFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The collector of spans cannot be addressed.
     #[error("spans cannot be sent")]
     Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The system has no more descriptors.
+    /// The system has no file descriptors left.
     #[error("cannot write to standard output or standard error")]
     Stream(#[source] io::Error),
-    /// The system has no more threads.
+    /// The system has no threads left.
     #[error("cannot start the thread that writes lines")]
     Thread(#[source] io::Error),
-    /// Another subscriber is in place.
+    /// Another subscriber is installed.
     #[error("logging is set up already")]
     SetUpAlready(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Keeps the writing threads alive; dropped, they write what is left, for a bounded time.
+/// Keeps the writer threads alive. On drop they write the remaining lines, for a limited time.
 #[derive(Debug)]
 #[must_use = "dropped, nothing more is written"]
 pub struct Writers {
-    // In this order: the log says what became of the audit lines.
+    // In this order, so that the log can report lost audit lines.
     _audit: Option<Writing>,
     _log: Writing,
     tracing: Option<Tracing>,
 }
 
 impl Writers {
-    /// Sends the spans that are left, within their deadline, and writes the lines that are left.
+    /// Sends the remaining spans within their deadline, and writes the remaining lines.
     pub async fn close(self) {
         if let Some(tracing) = self.tracing {
             tracing.close().await;
@@ -78,21 +78,21 @@ impl Writers {
     }
 }
 
-/// Sends log lines, the audit stream and spans where the configuration says, for the rest of the process's life.
-/// Spans travel on the runtime that this is called on.
+/// Sends log lines, the audit stream and spans to the configured destinations, until the process ends. Spans
+/// are sent on the current runtime.
 ///
 /// # Errors
 ///
-/// When the audit file cannot be opened, the collector's URL or certificate authority cannot be used, or the process
-/// has a subscriber already.
+/// When the audit file cannot be opened, the collector's URL or certificate authority cannot be used, or the
+/// process already has a subscriber.
 pub fn init(settings: &Telemetry) -> Result<Writers, TelemetryError> {
-    // The recorder first: a counter that is made before it counts for nobody.
+    // The recorder first: a counter that is created earlier is not recorded.
     metrics();
     let errors = Stream::of(&io::stderr()).map_err(TelemetryError::Stream)?;
     let (log, log_writing) = start(errors, LOG_BYTES_MAX, LOG_LINES_LOST)?;
     let (audit, audit_writing) = match &settings.audit {
         AuditTarget::Off => (None, None),
-        // One writer for both, so that no line ends up within another.
+        // One writer for both, so that lines do not mix.
         AuditTarget::StandardError => (Some(log.sharing(AUDIT_BYTES_MAX, ::metrics::counter!(AUDIT_LINES_LOST))), None),
         AuditTarget::StandardOutput => {
             let output = Stream::of(&io::stdout()).map_err(TelemetryError::Stream)?;
@@ -112,22 +112,22 @@ pub fn init(settings: &Telemetry) -> Result<Writers, TelemetryError> {
     ];
     subscriber(layers.into_iter().flatten().collect()).try_init()?;
     if let Some(audit) = audit {
-        // The subscriber was the first, so this is too.
+        // Cannot fail: the subscriber was the first, so this is too.
         let _ = AUDIT.set(audit);
     }
     Ok(Writers { _audit: audit_writing, _log: log_writing, tracing })
 }
 
-/// The process's audit lines, once [`init`] has sent them somewhere.
+/// The process's audit lines, set when [`init`] has chosen their destination.
 static AUDIT: OnceLock<Lines> = OnceLock::new();
 
-/// Where this process's audit lines are left. `None` where they go nowhere, or where an application has a subscriber of
-/// its own.
+/// Returns the process's audit lines. `None` if the audit stream is off, or if an application has its own
+/// subscriber.
 pub(crate) fn audit_lines() -> Option<Lines> {
     AUDIT.get().cloned()
 }
 
-/// Has the audit file opened anew: it may have been renamed.
+/// Reopens the audit file, which may have been renamed.
 pub(crate) fn reopen() {
     if let Some(lines) = AUDIT.get() {
         lines.reopen();
@@ -140,8 +140,8 @@ fn start(sink: impl Sink, bytes_max: usize, lost: &'static str) -> Result<(Lines
 
 type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Of layers with a filter each, and no others: one without, even one that is `None`, would have every span made that
-/// nobody wants.
+/// Combines layers that each have a filter. A layer without a filter, even `None`, would enable every span
+/// for no reader.
 fn subscriber(layers: Vec<AnyLayer>) -> impl Subscriber + Send + Sync {
     tracing_subscriber::registry().with(layers)
 }
@@ -150,7 +150,7 @@ fn audit_layer(lines: Lines, traced: bool) -> AnyLayer {
     AuditLines::new(lines, traced).with_filter(filter_fn(|event| event.target() == TARGET)).boxed()
 }
 
-/// The process's metrics. The first call puts the recorder in place.
+/// Returns the process's metrics. The first call installs the recorder.
 pub(crate) fn metrics() -> PrometheusHandle {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
     METRICS
@@ -161,7 +161,7 @@ pub(crate) fn metrics() -> PrometheusHandle {
                 .unwrap_or_else(|_| PrometheusBuilder::new());
             let recorder = builder.build_recorder();
             let handle = recorder.handle();
-            // An application that embeds the server may have a recorder of its own; then it has the metrics.
+            // An application that embeds the server may have its own recorder, which then has the metrics.
             let _ = metrics::set_global_recorder(recorder);
             described::describe();
             handle

@@ -1,7 +1,7 @@
-//! The two clients of a development issuer, and the files that say how to be them.
+//! The two clients of a development issuer, and the files with their credentials.
 //!
-//! The store keeps only hashes of secrets; here, where everything is on one machine and for one person, the
-//! secrets themselves are kept beside it, in files for the owner alone.
+//! The store holds only hashes of secrets. A development issuer serves one person on one machine, so it also
+//! keeps the secrets themselves, in files that only the owner may read.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,11 +28,11 @@ pub struct DevelopmentClient {
     pub id: String,
     /// Its secret.
     pub secret: SecretString,
-    /// The file that says how to be it, to be sourced by a shell.
+    /// The file with the client's credentials, for a shell to source.
     pub env_file: PathBuf,
 }
 
-/// What is to be there.
+/// The client that must exist.
 struct Wanted {
     id: &'static str,
     display_name: &'static str,
@@ -66,14 +66,14 @@ const ADMIN: Wanted = Wanted {
     secret_variable: "TOKEN_ADMIN_CLIENT_SECRET",
 };
 
-/// A client that is in the store, and its secret.
+/// A client in the store, and its secret.
 pub(super) struct Registered {
     wanted: Wanted,
     secret: ClientSecret,
     env_file: PathBuf,
 }
 
-/// Makes the clients that are missing in the store: the example's, and the command line's.
+/// Creates the clients that are missing in the store: the example's, and the command line's.
 pub(super) async fn register(
     folder: &Path,
     config: &Config,
@@ -93,7 +93,7 @@ pub(super) async fn register(
 }
 
 impl Registered {
-    /// Writes the file that says how to be the client.
+    /// Writes the file with the client's credentials.
     pub(super) fn tell(self, issuer: &IssuerUrl, ca_file: &Path) -> Result<DevelopmentClient, DevelopmentError> {
         let Self { wanted, secret, env_file } = self;
         let values = [
@@ -107,7 +107,7 @@ impl Registered {
     }
 }
 
-/// The secret that the file holds, or a new one.
+/// Reads the secret in the file, or generates one.
 fn secret(wanted: &Wanted, env_file: &Path) -> Result<ClientSecret, DevelopmentError> {
     let kept = env_file::read(env_file).unwrap_or_default();
     match kept.get(wanted.secret_variable).map(|secret| ClientSecret::parse(secret)) {
@@ -117,7 +117,7 @@ fn secret(wanted: &Wanted, env_file: &Path) -> Result<ClientSecret, DevelopmentE
     }
 }
 
-/// Sees to it that the client is there and knows the secret. What else an operator has changed stays.
+/// Creates the client if it is missing, and adds the secret. An operator's other changes stay.
 async fn ensure(
     store: &dyn Store,
     peppers: &Peppers,

@@ -1,4 +1,4 @@
-//! Files of `NAME=value` lines, as a shell sources them: where `dev` leaves what its clients need.
+//! Files of `NAME=value` lines that a shell can source. `dev` leaves its clients' credentials in them.
 
 use std::{collections::BTreeMap, io, path::Path};
 
@@ -9,7 +9,7 @@ pub(crate) fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(parse(&std::fs::read_to_string(path)?))
 }
 
-/// The assignments in a text; other lines are ignored.
+/// Returns the assignments in a text. Other lines are ignored.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
     let assignment = |line: &str| {
         let (name, value) = line.trim().trim_start_matches("export ").split_once('=')?;
@@ -18,11 +18,11 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(assignment).collect()
 }
 
-/// Writes a file for the owner alone. Values are quoted for the shell.
+/// Writes a file that only the owner may read. Values are quoted for the shell.
 pub(super) fn write(path: &Path, title: &str, values: &[(&str, &str)]) -> io::Result<()> {
     let mut text = format!("# {title}\n");
     for (name, value) in values {
-        // No value that is written here has a quote in it; one that had would end the quotation early.
+        // No value has a quote; one that had would end the quotation early.
         text.push_str(&format!("export {name}='{}'\n", value.replace('\'', "")));
     }
     private_file::write(path, text.as_bytes())

@@ -1,4 +1,4 @@
-//! A certificate authority of this machine's own, for development: TLS from the first command on.
+//! A certificate authority for this machine, so that development uses TLS from the first command on.
 
 use std::{
     io,
@@ -14,15 +14,16 @@ use rcgen::{
 use crate::private_file;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// A leaf is made anew at each start.
+/// The lifetime of a leaf. Each start generates a new one.
 const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
-/// With a name of its own: where CA and leaf have one name, clients take the leaf for self-signed.
+/// The CA has a name of its own. If CA and leaf had the same name, clients would take the leaf for
+/// self-signed.
 const CA_NAME: &str = "token-server development CA (this machine only)";
-/// What the leaf is good for.
+/// The hosts for which the leaf is valid.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Why there is no development certificate.
+/// The reason why there is no development certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalCaError {
     /// A file cannot be read or written.
@@ -30,18 +31,18 @@ pub enum LocalCaError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A certificate cannot be made.
+    /// A certificate cannot be generated.
     #[error("cannot make a development certificate; remove the state directory to begin anew")]
     Certificate(#[from] rcgen::Error),
 }
 
-/// Where the files are.
+/// The paths of the files.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalCa {
-    /// The root, for clients to trust: `--cacert`.
+    /// The root for clients to trust: `--cacert`.
     pub(crate) ca: PathBuf,
     /// The leaf.
     pub(crate) certificate: PathBuf,
@@ -50,7 +51,7 @@ pub(crate) struct LocalCa {
 }
 
 impl LocalCa {
-    /// The CA of a folder, made at first use and kept; the leaf is made anew.
+    /// Opens the CA of a folder, or generates it on first use. The leaf is generated each time.
     pub(crate) fn open(folder: &Path, now: SystemTime) -> Result<Self, LocalCaError> {
         let paths = Self {
             ca: folder.join("ca.pem"),
@@ -77,7 +78,7 @@ impl LocalCa {
     }
 }
 
-/// The parameters that a leaf is signed under: the name and the key's identifier are the same at each start.
+/// The parameters of the CA that signs a leaf. Name and key identifier are the same at each start.
 fn ca_params(now: SystemTime) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = named(CA_NAME);

@@ -1,6 +1,6 @@
-//! Audit events → one JSON object a line.
+//! Audit events → one JSON object per line.
 //!
-//! A writer of its own, because every token that is issued goes through it: it formats straight into one
+//! The formatter is hand-written because every issued token passes through it. It writes straight into one
 //! buffer per thread.
 
 use std::{
@@ -23,7 +23,7 @@ thread_local! {
     static LINE: RefCell<Line> = const { RefCell::new(Line::new()) };
 }
 
-/// A thread's buffer, and how the last second that it wrote is written.
+/// A thread's buffer, and the formatted text of the last second that it wrote.
 struct Line {
     text: String,
     second: u64,
@@ -35,14 +35,14 @@ impl Line {
         Self { text: String::new(), second: u64::MAX, written: String::new() }
     }
 
-    /// Begins with the time, RFC 3339 in milliseconds.
+    /// Starts with the time, in RFC 3339 with milliseconds.
     fn begin(&mut self, now: SystemTime) {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         if self.second != since.as_secs() {
             self.second = since.as_secs();
             self.written.clear();
             let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(self.second);
-            // Writing to a String cannot fail. Without the final Z.
+            // Writing to a String cannot fail. The final Z is cut off.
             let _ = write!(self.written, "{}", humantime::format_rfc3339_seconds(whole));
             self.written.pop();
         }
@@ -58,7 +58,7 @@ pub(super) struct AuditLines {
 }
 
 impl AuditLines {
-    /// `traced`: each event names its trace and span.
+    /// With `traced`, each event names its trace and span.
     pub(super) fn new(lines: Lines, traced: bool) -> Self {
         Self { lines, traced }
     }
@@ -122,7 +122,7 @@ impl Visit for Members<'_> {
     }
 }
 
-/// Text inside a JSON string, as it comes.
+/// Escapes text for a JSON string while it is written.
 struct Escaping<'l>(&'l mut String);
 
 impl fmt::Write for Escaping<'_> {

@@ -1,4 +1,4 @@
-//! What each metric says, for whoever reads `/metrics`, and those that are there before anything has happened.
+//! Descriptions of the metrics for readers of `/metrics`, and the metrics that exist from the start.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use token_interceptor::clock::{Clock as _, SystemClock};
@@ -7,10 +7,10 @@ use token_interceptor::clock::{Clock as _, SystemClock};
 pub(super) const AUDIT_LINES_LOST: &str = "token_server_audit_lines_lost_total";
 /// Log lines that could not be written.
 pub(super) const LOG_LINES_LOST: &str = "token_server_log_lines_lost_total";
-/// Whether audit lines can be written.
+/// 1 while audit lines can be written, otherwise 0.
 pub(crate) const AUDIT_WRITABLE: &str = "token_server_audit_writable";
 
-/// Describes every metric, and begins those that must not be missing.
+/// Describes every metric, and starts those that must not be missing.
 pub(super) fn describe() {
     describe_process();
     describe_requests();
@@ -126,7 +126,8 @@ fn describe_tls() {
     );
 }
 
-/// Counted from 0, so that the first one is an increase; what not every server has is as if nothing were wrong with it.
+/// Counters start at 0, so that the first event is an increase. Gauges that not every server has start at a
+/// healthy value.
 fn begin() {
     gauge!("token_server_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let now = SystemClock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Log lines in JSON, each with the trace and span that it belongs to.
+//! Log lines in JSON, each with its trace and span.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use tracing_subscriber::{
 
 use crate::trace;
 
-/// The usual object, and where traces are on two members more: what a caller's own log, a collector and this log agree
-/// on.
+/// The usual object. With tracing it has two more members, which the caller's log and the collector share
+/// with this log.
 pub(super) struct InTrace(pub(super) Format<Json>);
 
 impl<S, N> FormatEvent<S, N> for InTrace

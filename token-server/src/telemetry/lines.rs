@@ -1,10 +1,11 @@
-//! Lines → a file or a stream, by a thread of its own, as many at once as have gathered.
+//! Lines → a file or a stream, written in batches by a thread of its own.
 //!
-//! Leaving a line costs one copy and never waits. A writer that woke for each line would cost two system calls a line,
-//! on the same cores: a quarter of what a token costs.
+//! Pushing a line costs one copy and never waits. Waking the writer for each line would cost two system calls
+//! per line on the same cores: a quarter of the cost of a token.
 //!
-//! Lines that cannot be written stay in memory, in order, and are tried again; what exceeds the memory is dropped, whole
-//! lines only, and counted. A destination that takes nothing for [`STALL_MAX`] is unwritable: [`Lines::condition`].
+//! Lines that cannot be written stay in memory, in order, and are tried again. Beyond the memory limit, whole
+//! lines are dropped and counted. A destination that takes nothing for [`STALL_MAX`] is unwritable:
+//! [`Lines::condition`].
 
 mod batch;
 mod sink;
@@ -25,26 +26,28 @@ use tokio::sync::Notify;
 use batch::Batch;
 pub(super) use sink::{NamedFile, Sink, Stream};
 
-/// After a write, lines are gathered for so long.
+/// The time for which lines are gathered after a write.
 const GATHERED_FOR: Duration = Duration::from_millis(5);
-/// So many bytes are written without waiting for more.
+/// The number of bytes that are written without waiting for more.
 const BYTES_ENOUGH: usize = 256 * 1024;
-/// Beyond so many bytes in memory, new decisions wait. As many again may be in the writer's hands.
+/// The number of bytes in memory above which new decisions wait. The writer may hold as many again.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Audit lines in memory, in bytes: room for the decisions that were begun before the lines had to wait.
+/// The limit of audit lines in memory, in bytes. It leaves room for decisions that started before new ones
+/// had to wait.
 pub(super) const AUDIT_BYTES_MAX: usize = 2 * BYTES_MAX;
-/// Log lines in memory, in bytes. Less than [`BYTES_MAX`], so that they never hold up a decision.
+/// The limit of log lines in memory, in bytes. It is below [`BYTES_MAX`], so that log lines never delay a
+/// decision.
 pub(super) const LOG_BYTES_MAX: usize = 1024 * 1024;
-/// A destination that takes no byte for so long is unwritable.
+/// The time without progress after which a destination is unwritable.
 pub(super) const STALL_MAX: Duration = Duration::from_secs(5);
-/// A write that failed is tried again after so long ...
+/// The delay before a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// ... and one to a full pipe that does not block, after so long.
+/// The delay before a write to a full, non-blocking pipe is tried again.
 const POLL_AFTER: Duration = Duration::from_millis(10);
-/// What is left at the end may take so long to write.
+/// The time limit for writing the remaining lines at the end.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// Takes lines for one destination. All clones write to the same place, each line whole.
+/// The queue of lines for one destination. All clones write to it, each line whole.
 #[derive(Clone)]
 pub(crate) struct Lines {
     shared: Arc<Shared>,
@@ -52,18 +55,18 @@ pub(crate) struct Lines {
     bytes_max: usize,
 }
 
-/// Whether lines can be written.
+/// The state of the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     /// There is room.
     Writable,
-    /// There is no room at the moment; the destination has this much time to take something.
+    /// There is no room now. The destination has this much time left to make progress.
     Full(Duration),
-    /// The destination has taken nothing for too long.
+    /// The destination has made no progress for too long.
     Unwritable,
 }
 
-/// The thread that writes. Dropped, it writes what is left, for a bounded time.
+/// The handle of the writer thread. On drop, the thread writes the remaining lines, for a limited time.
 #[derive(Debug)]
 pub(super) struct Writing {
     shared: Arc<Shared>,
@@ -74,15 +77,15 @@ pub(super) struct Writing {
 #[derive(Debug)]
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// The writer waits here for lines.
+    /// Signals lines to the writer.
     arrived: Condvar,
-    /// The end waits here for the writer.
+    /// Signals the writer's end to the dropping thread.
     finished: Condvar,
-    /// Decisions wait here for room.
+    /// Signals room to decisions.
     room: Notify,
-    /// More than [`BYTES_MAX`] wait.
+    /// True while more than [`BYTES_MAX`] are queued.
     full: AtomicBool,
-    /// Milliseconds from `begun` to the last progress, while there is something to write; 0 otherwise.
+    /// Milliseconds from `begun` to the last progress while lines are pending, otherwise 0.
     stuck_since: AtomicU64,
     begun: Instant,
 }
@@ -91,30 +94,30 @@ struct Shared {
 struct Waiting {
     text: Vec<u8>,
     writer: Writer,
-    /// The destination is to be opened anew.
+    /// True if the destination is to be reopened.
     renew: bool,
-    /// Set at the end: until when to write.
+    /// The deadline of the last write, set at the end.
     deadline: Option<Instant>,
     finished: bool,
 }
 
-/// What the writer does. Waking it is a system call, made only when it is needed.
+/// The state of the writer thread. Waking it costs a system call, so it is woken only when it is idle.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Writer {
     #[default]
     Writing,
-    /// It looks again by itself.
+    /// It will check for lines by itself.
     Gathering,
-    /// It has nothing to do until it is woken.
+    /// It sleeps until it is woken.
     Idle,
 }
 
 impl Lines {
-    /// Starts the writer. Lines that are dropped are counted in `lost`.
+    /// Starts the writer. Dropped lines are counted in `lost`.
     ///
     /// # Errors
     ///
-    /// When the system has no more threads.
+    /// When the system has no threads left.
     pub(super) fn start(sink: impl Sink, bytes_max: usize, lost: Counter) -> io::Result<(Self, Writing)> {
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
@@ -131,12 +134,12 @@ impl Lines {
         Ok((lines, Writing { shared, lost, _thread: thread }))
     }
 
-    /// The same destination, for lines that count elsewhere and have less room.
+    /// Returns a queue for the same destination, with its own counter and a smaller limit.
     pub(super) fn sharing(&self, bytes_max: usize, lost: Counter) -> Self {
         Self { shared: Arc::clone(&self.shared), lost, bytes_max }
     }
 
-    /// Leaves a line, its end included. Never waits: a line for which there is no room is dropped and counted.
+    /// Queues a line, its newline included. Never waits: a line without room is dropped and counted.
     pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.shared.lock();
         if waiting.text.len().saturating_add(line.len()) > self.bytes_max || waiting.deadline.is_some() {
@@ -158,24 +161,24 @@ impl Lines {
         }
     }
 
-    /// Has the destination opened anew: the file may have been renamed.
+    /// Reopens the destination, because the file may have been renamed.
     pub(super) fn reopen(&self) {
         self.shared.lock().renew = true;
         self.shared.arrived.notify_one();
     }
 
-    /// Whether there is room and the writer is idle. Costs two loads.
+    /// Returns true if there is room and the writer is idle. Costs two loads.
     pub(crate) fn is_writable(&self) -> bool {
         self.shared.stuck_since.load(Ordering::Acquire) == 0 && !self.shared.full.load(Ordering::Acquire)
             || self.condition(tokio::time::Instant::now().into_std()) == Condition::Writable
     }
 
-    /// Whether a line that is left now will be written.
+    /// Returns whether a line that is pushed now will be written.
     pub(crate) fn condition(&self, now: Instant) -> Condition {
         let shared = &self.shared;
         let since = shared.stuck_since.load(Ordering::Acquire);
         if since == 0 {
-            // What is full without being stuck is about to be taken.
+            // Full but not stuck: the writer is about to take the lines.
             return if shared.full.load(Ordering::Acquire) { Condition::Full(STALL_MAX) } else { Condition::Writable };
         }
         let stuck_for = now.saturating_duration_since(shared.begun + Duration::from_millis(since));
@@ -191,7 +194,7 @@ impl Lines {
         loop {
             let room = self.shared.room.notified();
             match self.condition(tokio::time::Instant::now().into_std()) {
-                // Looked at again in any case: time alone makes it unwritable.
+                // Checked again in any case, because time alone makes the destination unwritable.
                 Condition::Full(left) => drop(tokio::time::timeout(left, room).await),
                 known @ (Condition::Writable | Condition::Unwritable) => return known,
             }
@@ -209,7 +212,7 @@ impl Shared {
         self.finished.notify_all();
     }
 
-    /// Writes the batch, however often that takes; at the end, until the deadline.
+    /// Writes the batch in as many writes as needed. At the end, only until the deadline.
     fn write_out(&self, sink: &mut impl Sink, batch: &mut Batch, lost: &Counter) {
         let mut failing = false;
         loop {
@@ -248,7 +251,7 @@ impl Shared {
         self.stuck_since.store(0, Ordering::Release);
     }
 
-    /// Waits before another try; false when there is no time for one.
+    /// Waits before another attempt. Returns false if there is no time left for one.
     fn pause(&self, time: Duration) -> bool {
         let waiting = self.lock();
         let (waiting, _) = self
@@ -262,7 +265,7 @@ impl Shared {
         !left.is_zero()
     }
 
-    /// Waits for something to do; false when there will be nothing more.
+    /// Waits for lines. Returns false when there will be no more.
     fn take(&self, batch: &mut Batch) -> bool {
         let mut waiting = self.lock();
         while waiting.text.is_empty() && !waiting.renew {
@@ -285,7 +288,7 @@ impl Shared {
         true
     }
 
-    /// Remembers that the destination has taken something, or has been given something to take, just now.
+    /// Records that the destination has just made progress, or has just received new work.
     fn progress(&self) {
         let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.stuck_since.store(since.max(1), Ordering::Release);
@@ -297,7 +300,7 @@ impl Shared {
 }
 
 impl Drop for Writing {
-    /// The thread is not joined: it may be in a system call that never returns.
+    /// The thread is not joined, because it may be in a system call that never returns.
     fn drop(&mut self) {
         let mut waiting = self.shared.lock();
         waiting.deadline = Some(Instant::now() + DRAIN_MAX);

@@ -22,7 +22,7 @@ pub(super) fn layer(settings: &Telemetry, lines: Lines) -> AnyLayer {
     }
 }
 
-/// Takes what the formatter writes, which is a whole line each time.
+/// Takes the formatter's output, one whole line per write.
 struct LogLines(Lines);
 
 impl<'a> MakeWriter<'a> for LogLines {

@@ -1,6 +1,6 @@
-//! Spans → OTLP over gRPC, in batches, beside the requests that they tell of.
+//! Spans → OTLP over gRPC, in batches, in the background.
 //!
-//! The queue is bounded: where the collector does not keep up, spans are lost and requests are not slowed down.
+//! The queue is bounded. If the collector does not keep up, spans are lost, and requests are not slowed down.
 
 use std::{
     sync::{
@@ -24,12 +24,12 @@ use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
 use crate::{config::Traces, trace};
 
-/// What the process is called where spans are looked at, unless `OTEL_SERVICE_NAME` says otherwise.
+/// The default name of the process in traces. `OTEL_SERVICE_NAME` overrides it.
 const SERVICE_NAME: &str = "token-server";
-/// A batch that has not been taken by then is lost.
+/// The time after which a batch that the collector has not accepted is lost.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Spans on their way to the collector.
+/// The export of spans to the collector.
 #[derive(Debug)]
 pub(super) struct Tracing {
     provider: SdkTracerProvider,
@@ -37,7 +37,7 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    /// Connects when there is something to send, on the current runtime.
+    /// Starts the export. It connects on the current runtime when there is something to send.
     pub(super) fn start(settings: &Traces) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let mut endpoint = Endpoint::from_shared(settings.endpoint.to_string())?.connect_timeout(EXPORT_TIMEOUT);
         if settings.endpoint.scheme() == "https" {
@@ -52,7 +52,7 @@ impl Tracing {
             .with_channel(endpoint.connect_lazy())
             .with_timeout(EXPORT_TIMEOUT)
             .build()?;
-        // A caller that traces decides for its own requests, as W3C Trace Context has it.
+        // A caller that traces decides about sampling for its own requests, as in W3C Trace Context.
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sampling_ratio)));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(OnRuntime::new(exporter))
@@ -62,7 +62,7 @@ impl Tracing {
         Ok(Self { provider, flush_deadline: settings.flush_deadline })
     }
 
-    /// What turns this program's own spans, and nobody else's, into OpenTelemetry's.
+    /// Returns the layer that converts this program's own spans to OpenTelemetry.
     pub(super) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
@@ -76,10 +76,10 @@ impl Tracing {
             .with_filter(filter_fn(|metadata| metadata.target() == trace::TARGET))
     }
 
-    /// Sends what is left. What cannot be sent within the deadline is lost, and told.
+    /// Sends the remaining spans. Spans that miss the deadline are lost, and the loss is logged.
     pub(super) async fn close(self) {
         let deadline = self.flush_deadline;
-        // It blocks while the runtime sends.
+        // The shutdown blocks while the runtime sends.
         let closed = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(deadline));
         match tokio::time::timeout(deadline, closed).await {
             Ok(Ok(Ok(()))) => {}
@@ -100,7 +100,7 @@ fn resource(settings: &Traces) -> Resource {
     builder.with_attributes(attributes).build()
 }
 
-/// Exports on the runtime, as the thread that batches spans has none; counts what is lost.
+/// An exporter on the runtime, because the thread that batches spans has none. It counts lost spans.
 #[derive(Debug)]
 struct OnRuntime<E> {
     exporter: Arc<E>,
@@ -113,7 +113,7 @@ impl<E> OnRuntime<E> {
         Self { exporter: Arc::new(exporter), runtime: Handle::current(), failing: AtomicBool::new(false) }
     }
 
-    /// One line when spans begin to be lost and one when they are not any more, whatever the number.
+    /// Logs one line when spans begin to be lost, and one when they no longer are.
     fn report(&self, sent: &OTelSdkResult, spans: usize) {
         match sent {
             Ok(()) => {
@@ -149,7 +149,7 @@ impl<E: SpanExporter + 'static> SpanExporter for OnRuntime<E> {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        // Called once, before anything else has a handle.
+        // Called once, before another part has a handle.
         if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
             exporter.set_resource(resource);
         }

@@ -1,6 +1,6 @@
-//! The lines of one write, and how much of them has been written.
+//! The lines of one batch, and the number of bytes already written.
 
-/// The bytes of one system call, at the most. A reader that takes so many within the stall limit counts as alive.
+/// The bytes of one system call. A reader that takes them within the stall limit counts as alive.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
 /// Whole lines, written from the front.
@@ -11,19 +11,19 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// The buffer, to be filled anew.
+    /// Returns the empty buffer, to be filled again.
     pub(super) fn refill(&mut self) -> &mut Vec<u8> {
         self.text.clear();
         self.written = 0;
         &mut self.text
     }
 
-    /// Whether everything has been written.
+    /// Returns true if everything has been written.
     pub(super) fn is_done(&self) -> bool {
         self.written >= self.text.len()
     }
 
-    /// What to write next: as many whole lines as one system call should take, and one line at least.
+    /// Returns the next bytes to write: as many whole lines as one system call should take, but at least one.
     pub(super) fn chunk(&self) -> &[u8] {
         let rest = self.rest();
         let Some(first) = rest.get(..CHUNK_BYTES_MAX) else { return rest };
@@ -37,13 +37,14 @@ impl Batch {
         self.written = self.written.saturating_add(bytes).min(self.text.len());
     }
 
-    /// Goes back to the start of a line that was written in part: its rest alone would mean nothing in another file.
+    /// Goes back to the start of a line that was written in part. Its rest alone would be meaningless in
+    /// another file.
     pub(super) fn back_to_line_start(&mut self) {
         let written = self.text.get(..self.written).unwrap_or_default();
         self.written = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     }
 
-    /// How many lines are not written, or not whole.
+    /// Returns the number of lines that are not completely written.
     pub(super) fn lines_left(&self) -> u64 {
         count(self.rest())
     }
@@ -53,7 +54,7 @@ impl Batch {
     }
 }
 
-/// How many lines end in `text`.
+/// Returns the number of lines that end in `text`.
 pub(super) fn count(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
 }

@@ -1,4 +1,5 @@
-//! Destinations of lines: a stream that the process was given, or a file that may be renamed under way.
+//! Destinations of lines: a stream that the process inherited, or a file that may be renamed while it is in
+//! use.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,12 +20,12 @@ pub(in crate::telemetry) trait Sink: Send + 'static {
     /// When nothing could be written.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Returns to the right place, if what was opened is not there any more; `anew` opens it in any case. True if what
-    /// is written from now on goes elsewhere.
+    /// Reopens the path if its file is no longer the open one. `anew` reopens it in any case. Returns true if
+    /// further writes go to another file.
     ///
     /// # Errors
     ///
-    /// When the right place cannot be opened.
+    /// When the path cannot be opened.
     fn renew(&mut self, anew: bool) -> io::Result<bool>;
 }
 
@@ -32,7 +33,7 @@ pub(in crate::telemetry) trait Sink: Send + 'static {
 pub(in crate::telemetry) struct Stream(File);
 
 impl Stream {
-    /// A handle of its own. The standard library's would be locked while it waits for a reader.
+    /// Uses a handle of its own. The standard library's handle would be locked while it waits for a reader.
     pub(in crate::telemetry) fn of(stream: &impl AsFd) -> io::Result<Self> {
         let descriptor: OwnedFd = stream.as_fd().try_clone_to_owned()?;
         Ok(Self(descriptor.into()))
@@ -49,7 +50,7 @@ impl Sink for Stream {
     }
 }
 
-/// A file by its path. Renamed or deleted, it is made anew at the path.
+/// A file by its path. If it is renamed or deleted, a new file is created at the path.
 pub(in crate::telemetry) struct NamedFile {
     path: PathBuf,
     file: File,
@@ -60,11 +61,12 @@ pub(in crate::telemetry) struct NamedFile {
 type Identity = (u64, u64);
 
 impl NamedFile {
-    /// Opens the file for appending, and makes it where there is none.
+    /// Opens the file for appending. Creates it if it is missing.
     pub(in crate::telemetry) fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.create(true).append(true).mode(0o600);
-        // Reading shows how the file ends, and keeps a named pipe without a reader from holding up the start.
+        // Opening for reading too shows how the file ends. It also keeps a named pipe without a reader from
+        // blocking the start.
         let mut file = match options.clone().read(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.open(path)?,
             opened => opened?,
@@ -101,7 +103,8 @@ fn identity(metadata: &std::fs::Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether a regular file ends without the end of a line: a full disk, or a crash, had cut the last one off.
+/// Returns true if a regular file does not end with a newline: a full disk or a crash truncated its last
+/// line.
 fn ends_within_a_line(file: &mut File) -> bool {
     let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
     let mut last = [0];

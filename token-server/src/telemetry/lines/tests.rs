@@ -5,7 +5,7 @@ use std::sync::{
 
 use super::*;
 
-/// Takes what fits.
+/// A sink that takes what fits.
 #[derive(Clone, Default)]
 pub(in crate::telemetry) struct Memory {
     pub(in crate::telemetry) text: Arc<Mutex<Vec<u8>>>,
@@ -22,7 +22,7 @@ impl Sink for Memory {
     }
 }
 
-/// Asks for each write what is to come of it.
+/// A sink that asks the test for the result of each write.
 struct Scripted {
     asked: Sender<Vec<u8>>,
     answers: Receiver<io::Result<usize>>,
@@ -58,14 +58,14 @@ fn lost() -> (Counter, Arc<AtomicU64>) {
     (Counter::from_arc(Arc::clone(&count)), count)
 }
 
-/// Lines that are not written until the test says so.
+/// Lines that are not written until the test allows it.
 pub(crate) struct Stalled {
     lines: Lines,
     script: Script,
     _writing: Writing,
 }
 
-/// Lines for which nothing is written yet.
+/// Creates lines of which none is written yet.
 pub(crate) fn stalled() -> Stalled {
     let (sink, script) = scripted();
     let (lines, writing) = Lines::start(sink, AUDIT_BYTES_MAX, Counter::noop()).unwrap();
@@ -77,7 +77,7 @@ impl Stalled {
         self.lines.clone()
     }
 
-    /// Leaves more lines than there is room for, while the writer is busy.
+    /// Pushes more lines than there is room for, while the writer is busy.
     pub(crate) fn fill(&self) {
         self.lines.push(b"a\n");
         self.script.asked.recv().unwrap();
@@ -85,7 +85,7 @@ impl Stalled {
         self.lines.push(&line);
     }
 
-    /// Takes everything that is to be written.
+    /// Lets the writer write everything.
     pub(crate) fn take_all(&self) {
         self.script.answers.send(Ok(2)).unwrap();
         while let Ok(asked) = self.script.asked.recv() {
@@ -125,7 +125,7 @@ fn a_write_in_part_goes_on_where_it_stopped() {
     script.answers.send(Ok(2)).unwrap();
     assert_eq!(script.asked.recv().unwrap(), b"rst\n");
     script.answers.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
-    // Nothing comes between the two parts of a line.
+    // No bytes come between the two parts of a line.
     lines.push(b"second\n");
     assert_eq!(script.asked.recv().unwrap(), b"rst\n");
     script.answers.send(Ok(4)).unwrap();
@@ -165,7 +165,7 @@ fn lines_without_room_are_dropped_whole_and_counted() {
     assert_eq!(count.load(Ordering::Relaxed), 2);
 }
 
-/// What is written when nothing can be: no more than the deadline, and every line is counted.
+/// At the end, an unwritable destination delays no longer than the deadline, and every line is counted.
 #[test]
 fn the_end_does_not_wait_for_a_full_disk() {
     let (counter, count) = lost();
@@ -202,7 +202,7 @@ fn a_destination_that_takes_nothing_becomes_unwritable() {
     let now = Instant::now();
     assert_eq!(lines.condition(now), Condition::Writable);
     assert_eq!(lines.condition(now + STALL_MAX), Condition::Unwritable);
-    // A line beyond the room, while the writer is busy.
+    // One line above the limit, while the writer is busy.
     lines.push(&vec![b'x'; BYTES_MAX + 1]);
     assert!(matches!(lines.condition(now), Condition::Full(left) if left <= STALL_MAX));
     script.answers.send(Ok(2)).unwrap();
