@@ -153,7 +153,7 @@ fn exchange_of_form(form: ExchangeForm, access: RequestedAccess) -> Result<token
     let actor = match (actor_token, actor_token_type) {
         (None, None) => None,
         (None, Some(_)) => {
-            return Err(IssueError::invalid_request("actor_token_type is there without actor_token."));
+            return Err(IssueError::invalid_request("actor_token_type is present without actor_token."));
         }
         (Some(actor), kind) => {
             let kind = token_type(kind.as_deref(), "actor_token_type is missing.")?;

@@ -75,7 +75,7 @@ pub(super) fn unsupported_response_type(origin: &Origin) -> Response<Body> {
 
 /// The response to a method that the endpoint does not support. RFC 9110 section 15.5.6.
 pub(super) fn wrong_method(allow: HeaderValue, origin: &Origin) -> Response<Body> {
-    let refusal = IssueError::invalid_request("The method is not allowed here.");
+    let refusal = IssueError::invalid_request("This endpoint does not support the method.");
     let mut response = response(&refusal, origin, &HeaderValue::from_static(""));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(ALLOW, allow);

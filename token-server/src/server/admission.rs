@@ -117,8 +117,7 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (face, is_probe) = (Face::of(request.headers()), is_probe(request.uri().path()));
         let place = Place::among(&self.shared);
-        // Generating an ID for a rejection that rarely happens would be waste: the request is named by its
-        // own ID.
+        // Only a rejection needs the origin here, and rejections are rare: no ID is generated for one.
         let named = request.headers().contains_key(crate::origin::REQUEST_ID);
         let origin = named.then(|| Box::new(Origin::of(request.headers(), request.extensions())));
         let time_max = time_max(face, request.headers(), self.shared.time_max);

@@ -41,7 +41,7 @@ pub(super) fn judge<B>(request: &Request<B>, header_bytes_max: usize) -> Result<
     if request.uri().path() == "*" {
         return Err(match *request.method() {
             Method::OPTIONS => Verdict::Options,
-            _ => Refused(StatusCode::BAD_REQUEST, "Only OPTIONS may ask for *."),
+            _ => Refused(StatusCode::BAD_REQUEST, "Only OPTIONS may use the target *."),
         });
     }
     Ok(())
@@ -125,7 +125,7 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Verdict> {
     let mut chunked = 0;
     for coding in members(headers, TRANSFER_ENCODING) {
         if !coding.eq_ignore_ascii_case(b"chunked") {
-            return Err(Refused(StatusCode::NOT_IMPLEMENTED, "The only transfer coding here is chunked."));
+            return Err(Refused(StatusCode::NOT_IMPLEMENTED, "The only supported transfer coding is chunked."));
         }
         chunked += 1;
     }
@@ -135,7 +135,7 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Verdict> {
 /// Checks the body of a request that is not gRPC. gRPC messages have their own limits and codings.
 fn body(headers: &HeaderMap) -> Result<(), Verdict> {
     if members(headers, CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-        let why = "Bodies with a content coding are not read; send it as it is.";
+        let why = "Content codings are not supported; send the body unencoded.";
         return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     // RFC 9110 section 10.1.1: rejects early, so that a caller waiting for 100 (Continue) does not send the
@@ -149,7 +149,7 @@ fn body(headers: &HeaderMap) -> Result<(), Verdict> {
         return Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, "The body is longer than this server reads."));
     }
     if members(headers, EXPECT).any(|expected| !expected.eq_ignore_ascii_case(b"100-continue")) {
-        return Err(Refused(StatusCode::EXPECTATION_FAILED, "The only expectation that is met is 100-continue."));
+        return Err(Refused(StatusCode::EXPECTATION_FAILED, "The only supported expectation is 100-continue."));
     }
     Ok(())
 }

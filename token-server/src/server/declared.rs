@@ -91,7 +91,7 @@ impl DeclaredClients {
                     let error = error_chain::of(&error);
                     // Log each error once, not at each interval.
                     if told != error {
-                        tracing::error!(error, "the file of clients cannot be used; the last good clients stay");
+                        tracing::error!(error, "cannot use the client file; keeping the last valid clients");
                         told = error;
                     }
                 }

@@ -17,7 +17,7 @@ pub(super) fn connections_max(configured: usize, ports: usize, workers: usize, r
             open_files_max,
             connections_configured = configured,
             connections_max = max,
-            "the limit of open files is lower than the connections need; fewer are accepted (raise it: ulimit -n, LimitNOFILE)"
+            "the open file limit is too low for the configured connections; accepting fewer (raise it: ulimit -n, LimitNOFILE)"
         );
     }
     configured.min(max)

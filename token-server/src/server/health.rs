@@ -107,7 +107,7 @@ impl Health {
             let answer = tokio::time::timeout(PROBE_TIMEOUT, store.last_change()).await;
             let now = matches!(answer, Ok(Ok(_)));
             if now != std::mem::replace(&mut reachable, now) {
-                tracing::warn!(reachable, "the store");
+                tracing::warn!(reachable, "store reachability changed");
                 gauge.set(f64::from(reachable));
                 self.conditions.store.store(reachable, Ordering::Release);
                 self.tell(&FROM_STORE).await;
@@ -133,9 +133,9 @@ impl Health {
             if self.conditions.audit.swap(writable, Ordering::AcqRel) != writable {
                 metrics::gauge!(AUDIT_WRITABLE).set(f64::from(writable));
                 if writable {
-                    tracing::info!("the audit stream is written again: ready");
+                    tracing::info!("the audit stream can be written again; reporting ready");
                 } else {
-                    tracing::error!("the audit stream cannot be written: not ready until it can");
+                    tracing::error!("the audit stream cannot be written; reporting not ready");
                 }
                 self.tell_all().await;
             }

@@ -79,7 +79,7 @@ fn certificates(config: &Config, now: SystemTime) -> Vec<Finding> {
             Err(error) => findings.push(Finding::mistake(
                 setting,
                 crate::error_chain::of(&error).to_string(),
-                "a certificate chain and the private key that belongs to it, in PEM",
+                "provide a certificate chain and its private key, in PEM",
             )),
             // The second port shares the first one's certificate, which has been checked.
             Ok(faults) if setting == "tls" => findings.extend(faults.into_iter().map(of_certificate)),
@@ -111,7 +111,7 @@ fn plaintext_issuer(config: &Config) -> Option<Finding> {
         Finding::mistake(
             "issuer.url",
             format!("{} is http, and the port speaks TLS: no client can use it", config.issuer),
-            "an https URL, or no [tls]",
+            "use an https URL, or remove [tls]",
         )
     })
 }
@@ -131,8 +131,8 @@ fn same_port(config: &Config) -> Vec<Finding> {
             address.port() != 0 && other.port() == address.port() && same_host
         });
         if let Some((other, _)) = clash {
-            let problem = format!("{address} is taken by {other} already");
-            findings.push(Finding::mistake(name, problem, "a port of its own"));
+            let problem = format!("{address} is already used by {other}");
+            findings.push(Finding::mistake(name, problem, "give it a port of its own"));
         }
     }
     findings
@@ -180,7 +180,7 @@ fn exposed(setting: &str, file: &Path) -> Option<Finding> {
     Some(Finding::warning(
         setting,
         format!("{}: {why}", file.display()),
-        "chmod 600, or 640 for a group of the server's",
+        "set its mode to 600, or to 640 with the server's group",
     ))
 }
 

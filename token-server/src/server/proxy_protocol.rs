@@ -39,7 +39,7 @@ async fn version_1(io: &mut (impl AsyncRead + Unpin), start: &[u8]) -> io::Resul
     let mut line = start.to_vec();
     while !line.ends_with(b"\r\n") {
         if line.len() >= LINE_BYTES_MAX {
-            return Err(invalid("the PROXY line does not end"));
+            return Err(invalid("the PROXY line is too long"));
         }
         // Byte by byte: the bytes after the header belong to the caller.
         line.push(io.read_u8().await?);
@@ -54,7 +54,7 @@ async fn version_1(io: &mut (impl AsyncRead + Unpin), start: &[u8]) -> io::Resul
     let (Some(source), Some(destination), Some(from), Some(to), None) =
         (words.next(), words.next(), words.next(), words.next(), words.next())
     else {
-        return Err(invalid("the PROXY line has not six words"));
+        return Err(invalid("the PROXY line does not have six words"));
     };
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     let address = |text: &str| match family {

@@ -1,5 +1,5 @@
-//! One audit event for each request to the admin API. The guard or a handler answers the request, or it has
-//! no answer because the caller hung up.
+//! One audit event for each request to the admin API. It covers answers by the guard or a handler, and
+//! callers who hang up before an answer.
 
 use std::{
     borrow::Cow,
@@ -94,7 +94,7 @@ impl Open {
 }
 
 impl Drop for Open {
-    /// Audits the request as aborted. The change may still have been made.
+    /// Audits the request as abandoned. The change may still have been made.
     fn drop(&mut self) {
         if !self.left {
             let known = self.entry.known();
@@ -134,9 +134,9 @@ mod tests {
 
     use super::*;
 
-    /// A second dispatcher for the life of the program. With only one, the first thread to hit an event
-    /// decides for all threads if it is ever recorded. This one records nothing, because a test elsewhere
-    /// counts the spans without a subscriber.
+    /// A second dispatcher for the life of the program. With only one, the first thread to reach an event
+    /// decides for all threads if it is ever recorded. This one accepts no span or event: a test elsewhere
+    /// checks which spans have no subscriber.
     static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
     /// The outcomes of the audit events on this thread.

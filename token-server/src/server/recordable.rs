@@ -70,7 +70,7 @@ impl RecordableLayer {
         Self { lines, failure, waiting: Arc::default(), overload: counter!(SHED, "why" => "overload"), unwritable }
     }
 
-    /// Waits until a decision may be made.
+    /// Waits until a decision may be made. `Err` says why none may be made.
     async fn admit(&self, lines: &Lines) -> Result<(), IssueError> {
         let _place = Place::among(&self.waiting).ok_or_else(|| {
             self.overload.increment(1);

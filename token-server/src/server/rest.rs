@@ -1,9 +1,8 @@
 //! The rest of a request that was rejected without being read.
 //!
-//! HTTP/2 allows a response before the request is complete (RFC 9113 section 8.1), but the server must then
-//! send RST_STREAM. Until that extra frame is sent, this server still counts the stream. The client does not,
-//! and may exceed the stream limit. So the body of a rejected request is drained, within limits of time and
-//! size.
+//! HTTP/2 allows a response before the request is complete (RFC 9113 section 8.1). The server must then send
+//! RST_STREAM. Until that extra frame is sent, this server still counts the stream. The client does not, and
+//! may exceed the stream limit. So the body of a rejected request is drained, within limits of time and size.
 
 use std::{
     pin::Pin,

@@ -56,8 +56,10 @@ where
     }
 }
 
-/// Returns the span, and true if the request is gRPC. Names and fields follow the OpenTelemetry conventions
-/// for HTTP and RPC. The path is cut before any part that a caller may have appended.
+/// Returns the span, and true if the request is gRPC.
+///
+/// Names and fields follow the OpenTelemetry conventions for HTTP and RPC. The path is cut before any part
+/// that a caller may have appended.
 fn span(request: &Request) -> (Span, bool) {
     let grpc = Face::of(request.headers()) == Face::Grpc;
     let path = request.uri().path();
@@ -87,7 +89,7 @@ fn span(request: &Request) -> (Span, bool) {
     if let Some(caller) = trace::caller(request.headers())
         && let Err(error) = span.set_parent(caller)
     {
-        tracing::debug!(%error, "a span without its parent");
+        tracing::debug!(%error, "cannot set the parent of a span");
     }
     (span, grpc)
 }

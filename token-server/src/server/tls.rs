@@ -148,7 +148,10 @@ impl ReloadingTls {
             Ok(true) => tracing::info!(certificate = %self.files.certificate.display(), "TLS certificates reloaded"),
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "new TLS files refused; the old stay");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot use the new TLS files; keeping the old ones"
+                );
             }
         }
     }

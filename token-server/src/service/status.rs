@@ -103,7 +103,7 @@ pub fn too_slow(origin: &Origin) -> Status {
 /// The status of an unreadable message, which never reached a handler.
 #[must_use]
 pub fn unreadable_message(origin: &Origin) -> Status {
-    const SENTENCE: &str = "The message is not the Protobuf that the method takes, is framed wrongly, or is too long.";
+    const SENTENCE: &str = "The message is not the method's Protobuf type, is framed wrongly, or is too long.";
     with_reason(Code::InvalidArgument, ErrorReason::InvalidRequest, SENTENCE, origin, None)
 }
 

@@ -133,7 +133,7 @@ fn a_broken_file_leaves_the_last_good_clients_and_is_told_without_what_stands_in
             if broken.contains("tks_") { format!("[[client]]\nid = \"x\"\n{broken}") } else { broken.to_owned() };
         home.declare(&broken);
         serving.signal("-HUP");
-        let told = line_with(&mut serving.log, "the last good clients stay");
+        let told = line_with(&mut serving.log, "keeping the last valid clients");
         assert!(!told.contains("tks_"), "{told}");
         assert_eq!(home.token(&serving, "inventory").code, 0, "{broken}");
         assert!(metric(&serving, "token_server_clients_file_usable 0"));
