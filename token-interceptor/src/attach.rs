@@ -99,7 +99,7 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// # Calls with an `authorization` header
 ///
 /// A call that has an `authorization` header keeps it, with two exceptions. The token of the caller whom the
-/// program serves is never passed on: it is replaced by the call's own token, or removed if the method needs
+/// program serves is never passed on. It is replaced by the call's own token, or removed if the method needs
 /// none. Any other header fails the call if it may have been passed on by mistake. That is so on behalf of
 /// callers, and if the request's extensions hold a [`Caller`](crate::caller::Caller). See
 /// [`TokenLayer::keep_authorization`].
@@ -144,8 +144,8 @@ impl TokenLayer {
     }
 
     /// Forbids that calls of these methods are sent twice, named as in [`TokenLayer::sharing`]. By default a
-    /// unary call is sent once more, with a new token, if the callee's layer marks that it refused the old
-    /// one and ran no handler.
+    /// unary call is sent once more, with a new token, if the callee's layer refused the old one before the
+    /// handler.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@
 ///   client's secret and the tokens.
 /// * With [`TokenLayer::any_destination`], read the tokens of the application's own calls, and use them.
 ///
-/// For a channel or a client of its own, the program vouches that another means protects the connection: a
-/// mesh, a socket in the file system, a simulated network.
+/// For a channel or a client of its own, the program vouches that the connection is protected by other means.
+/// Examples are a mesh, a socket in the file system, a simulated network.
 ///
 /// [`TrustedIssuer::plaintext`]: crate::verify::TrustedIssuer::plaintext
 /// [`IssuerChannel::of_channel`]: crate::verify::IssuerChannel::of_channel

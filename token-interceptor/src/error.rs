@@ -263,7 +263,7 @@ impl fmt::Display for Unverified {
             Self::IssuedInFuture => f.write_str("the token was issued in the future"),
             Self::NotDecryptable(why) => write!(f, "the token cannot be decrypted: {why}"),
             Self::NotEncrypted => f.write_str("the token is not encrypted"),
-            Self::SenderConstrained => f.write_str("the token is bound to a key that was not shown"),
+            Self::SenderConstrained => f.write_str("the token is bound to a key whose possession was not proved"),
             Self::ClientNotTrusted => f.write_str("the issuer is not trusted to speak for the token's client"),
             Self::Revoked => f.write_str("the token was revoked"),
         }

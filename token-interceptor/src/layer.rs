@@ -72,7 +72,7 @@ const FETCHES_AWAITED_MAX: usize = 2;
 /// # use token_proto::{FILE_DESCRIPTOR_SET as DESCRIPTOR_SET, POLICY};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let verifier = Verifier::builder().issuer(TrustedIssuer::discover("https://tokens.example.com")?).build()?;
-/// The build script's table of the application's own `.proto` files, and the services that it serves.
+/// // The build script's table of the application's own `.proto` files, and the services that it serves.
 /// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["m2m.token.v1.TokenService"])?;
 /// let server = tonic::transport::Server::builder().layer(AuthorizationLayer::new(verifier, policy));
 /// # Ok(()) }

@@ -98,7 +98,7 @@ impl Policy {
             let implied = self.implied.remove(&*method.path);
             match self.methods.insert(method.path.clone(), demand.clone()) {
                 Some(before) if before != demand && !implied => {
-                    faults.push(format!("{}: is declared twice, and not alike", method.path));
+                    faults.push(format!("{}: is declared twice, with different policies", method.path));
                 }
                 Some(_) | None => {}
             }

@@ -87,7 +87,7 @@ fn refuses_a_client_certificate_that_is_none_or_is_not_the_keys() {
     for (chain, key) in [("", &*key), ("nothing", &key), (&chain, ""), (&chain, "nothing"), (&chain, &foreign)] {
         let error = build(chain, key).unwrap_err();
         assert!(!error.is_transient());
-        assert_eq!(error.to_string(), "the client certificate and its key are not PEM that belongs together");
+        assert_eq!(error.to_string(), "the client certificate and its key are not matching PEM");
     }
 }
 

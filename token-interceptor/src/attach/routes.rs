@@ -19,8 +19,8 @@ pub(super) struct Routes {
 pub(super) struct Route {
     /// `None`: the method needs no token, or no policy states its demand.
     pub(super) token: Option<FreshToken>,
-    /// True if a call may be sent again after a refusal before its handler ran: the policy says that the
-    /// method is unary, and the program does not forbid it. A method without a policy may be a stream.
+    /// True if a call may be sent again after a refusal before its handler ran. The method is unary by its
+    /// policy, and the program does not forbid it. A method without a policy may be a stream.
     pub(super) replayable: bool,
 }
 

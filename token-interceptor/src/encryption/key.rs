@@ -131,7 +131,7 @@ impl DecryptionKey {
         let secret =
             SecretKey::from_slice(&secret).map_err(|_| EncryptionKeyError("its d is not a scalar of P-256"))?;
         if secret.public_key() != point(&jwk)? {
-            return Err(EncryptionKeyError("its private and its public half do not belong together"));
+            return Err(EncryptionKeyError("its private and public halves do not match"));
         }
         Ok(Self { key_id: key_id(&jwk)?, secret })
     }

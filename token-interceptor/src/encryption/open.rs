@@ -47,8 +47,7 @@ pub(crate) fn open(token: &str, keys: &[DecryptionKey]) -> Result<String, Unveri
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*key).map_err(|_| MALFORMED)?);
     let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(header_text.as_bytes()));
     let opened = key.open_in_place(nonce, aad, &mut text);
-    let opened =
-        opened.map_err(|_| Unverified::NotDecryptable("it was not encrypted to this key, or changed since"))?;
+    let opened = opened.map_err(|_| Unverified::NotDecryptable("it was encrypted to another key or modified"))?;
     // The result must be a signed token. Parsing rejects anything else, such as a second encrypted token.
     std::str::from_utf8(opened).map(str::to_owned).map_err(|_| MALFORMED)
 }

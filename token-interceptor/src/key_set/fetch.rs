@@ -26,7 +26,7 @@ pub(crate) enum FetchError {
     Http { what: &'static str, source: HttpError },
     #[error("{what} answers with status {status}")]
     Status { what: &'static str, status: ::http::StatusCode },
-    #[error("{what} is not the JSON that it should be")]
+    #[error("{what} is not JSON of the expected form")]
     Malformed { what: &'static str, source: serde_json::Error },
     /// RFC 8414 section 3.3: the two must be identical, or an attacker could speak for the issuer.
     #[error("{what} is about another issuer")]

@@ -56,7 +56,7 @@ impl Held {
             return;
         }
         let (keys, skipped, reasons) = (set.len(), set.skipped(), set.reasons());
-        tracing::info!(issuer = &*self.issuer, keys, skipped, reasons, "a new key set is held");
+        tracing::info!(issuer = &*self.issuer, keys, skipped, reasons, "loaded a new key set");
         self.keys.store(Some(Arc::new(set)));
         self.version.fetch_add(1, Ordering::AcqRel);
     }

@@ -159,7 +159,7 @@ impl Shared {
             failures = if self.held.news() > before { 0 } else { failures.saturating_add(1) };
             let issuer = &*self.held.issuer;
             metrics::counter!("token_trust_streams_lost_total", "issuer" => issuer.to_owned()).increment(1);
-            tracing::warn!(issuer, reason, "the trust stream is lost; the last state serves");
+            tracing::warn!(issuer, reason, "lost the trust stream; the last state stays in use");
             let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX);
             sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
         }
@@ -186,9 +186,9 @@ impl Shared {
         loop {
             match timeout(SILENCE_MAX, stream.message()).await {
                 Ok(Ok(Some(message))) => self.apply(state, message),
-                Ok(Ok(None)) => return "the issuer closed it",
-                Ok(Err(_)) => return "it broke off",
-                Err(_) => return "it fell silent",
+                Ok(Ok(None)) => return "the issuer closed the stream",
+                Ok(Err(_)) => return "the stream broke off",
+                Err(_) => return "no heartbeat arrived",
             }
         }
     }

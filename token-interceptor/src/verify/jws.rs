@@ -69,7 +69,7 @@ impl<'a> Jws<'a> {
             name.ok_or_else(|| Unverified::Malformed("it has no alg").about("alg", kind_of(None), "a string"))?;
         // `none` and HMAC have no name here (RFC 8725 section 3.1).
         let algorithm = Algorithm::from_name(&name).ok_or_else(|| {
-            Unverified::AlgorithmNotAllowed.about("alg", quoted(&name), "an asymmetric algorithm that is known here")
+            Unverified::AlgorithmNotAllowed.about("alg", quoted(&name), "a supported asymmetric algorithm")
         })?;
         Ok(Self {
             algorithm,

@@ -111,7 +111,7 @@ fn what_any_table_says_of_health_checks_counts_instead_of_what_is_implied() {
     for said in [Policy::new(&[open()]), empty().and(&[open()]), empty().open(HEALTH), Ok(empty().with_public_health())]
     {
         let faults = said.unwrap().and(&[guarded()]).unwrap_err().faults().to_vec();
-        assert_eq!(faults, [format!("{HEALTH}: is declared twice, and not alike")]);
+        assert_eq!(faults, [format!("{HEALTH}: is declared twice, with different policies")]);
     }
     assert!(empty().and(&[guarded(), open()]).is_err());
     let other = about("/inventory.v1.InventoryService/GetItem", Access::Public);
