@@ -1,5 +1,5 @@
-//! One audit event for each request to the admin API. It covers answers by the guard or a handler, and
-//! callers who hang up before an answer.
+//! One audit event for each request to the admin API, with the answer of the guard or a handler. A request
+//! whose caller hangs up first is audited too.
 
 use std::{
     borrow::Cow,
