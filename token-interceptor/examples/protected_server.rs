@@ -50,8 +50,8 @@ Methods, over gRPC in plaintext on loopback; the first two take google.protobuf.
                                          with TOKEN_EXPIRED when the token does
   /grpc.health.v1.Health/Check, /Watch   open to every caller
 
-Every other path is PERMISSION_DENIED. A bad token reads UNAUTHENTICATED. UNAVAILABLE with RetryInfo
-says that the keys of the token's issuer are out of reach.
+Every other path is PERMISSION_DENIED. An invalid token reads UNAUTHENTICATED. UNAVAILABLE with RetryInfo
+says that the keys of the token's issuer are unreachable.
 
 Environment:
   SSL_CERT_FILE   a PEM file of certificates to trust in place of the system's";

@@ -28,7 +28,7 @@ pub async fn assert_refuses_all_forgeries<S, B, RB>(
     let mut wrong = Vec::new();
     for good in &gallery.good {
         if refuses(service.clone(), request(), &good.token).await {
-            wrong.push(format!("{}: a good token is refused", good.name));
+            wrong.push(format!("{}: a valid token is refused", good.name));
         }
     }
     for forgery in &gallery.forgeries {

@@ -115,7 +115,7 @@ fn others(workshop: &mut Workshop<'_>) {
     let token = workshop.token().claim("scope", json!(["admin"])).sign();
     workshop.add("scope_is_a_list", "RFC 8693 section 4.2: one string", token);
     let token = workshop.token().claim("cnf", json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" })).sign();
-    workshop.add("bound_to_a_key", "RFC 9449 section 7.1: good only with proof of its key", token);
+    workshop.add("bound_to_a_key", "RFC 9449 section 7.1: valid only with proof of its key", token);
     let token = workshop.token().claim("act", json!("admin")).sign();
     workshop.add("act_is_text", "RFC 8693 section 4.1: an object", token);
     for (name, claims) in [
