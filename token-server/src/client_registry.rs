@@ -271,7 +271,7 @@ async fn write_uses(shared: &Weak<Shared>) {
         sleep(USE_INTERVAL).await;
         let Some(shared) = shared.upgrade() else { return };
         if let Err(error) = shared.uses.write(&*shared.store).await {
-            tracing::warn!(%error, "use of credentials is not written down yet");
+            tracing::warn!(%error, "could not save credential last-used times; will retry");
         }
     }
 }

@@ -41,7 +41,7 @@ pub enum SecretFormatError {
     #[error("the secret does not have the right length")]
     Length,
     /// A character outside the alphabet.
-    #[error("the secret has a character that no secret has")]
+    #[error("the secret contains an invalid character")]
     Alphabet,
     /// The checksum does not match: a typing error.
     #[error("the secret's checksum does not fit: it was mistyped")]

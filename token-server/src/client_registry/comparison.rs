@@ -34,7 +34,7 @@ pub(super) async fn compare(shared: &Weak<Shared>) {
     while demanded.changed().await.is_ok() {
         let Some(shared) = shared.upgrade() else { return };
         while let Err(error) = shared.compare().await {
-            tracing::warn!(error = %error_chain::of(&error), "clients in memory cannot be compared with the store yet");
+            tracing::warn!(error = %error_chain::of(&error), "could not compare cached clients with the store; will retry");
             sleep(RETRY).await;
         }
     }
@@ -76,7 +76,7 @@ impl Shared {
         // A change in the meantime does not count as a difference.
         if differences > 0 && self.forgotten.load(Ordering::SeqCst) == forgotten + differences {
             counter!("token_server_store_differences_total", "kind" => "client").increment(differences);
-            tracing::warn!(differences, "clients in memory differed from the store; they are read anew");
+            tracing::warn!(differences, "cached clients differed from the store; dropped them from the cache");
         }
         Ok(())
     }

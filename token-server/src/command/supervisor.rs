@@ -27,7 +27,7 @@ pub(super) enum State {
 pub(super) fn tell(state: State) {
     let Some(socket) = env::var_os(SOCKET) else { return };
     if let Err(error) = send(socket.as_bytes(), state) {
-        tracing::warn!(%error, "systemd cannot be told about the server's state");
+        tracing::warn!(%error, "could not notify systemd of the server's state");
     }
 }
 

@@ -72,7 +72,7 @@ impl ExtAuthz {
             && client_ca.is_none()
             && !address.ip().is_loopback()
         {
-            let problem = format!("{address} is not loopback, and there is no client_ca: anybody could ask");
+            let problem = format!("{address} is not loopback, and there is no client_ca: any host could ask");
             section.reject("address", problem, "a loopback address, or client_ca = \"/path/to/proxies-ca.pem\"");
         }
         section.finish();

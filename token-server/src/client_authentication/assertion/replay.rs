@@ -110,10 +110,7 @@ impl Replays {
             Err(error) => {
                 lock(&self.times).out_of_reach = Some(Instant::now());
                 let error = error_chain::of(&error);
-                tracing::warn!(
-                    error,
-                    "used assertions are remembered by this process alone: the store is out of reach"
-                );
+                tracing::warn!(error, "the store is unreachable; only this process remembers used assertions");
                 Ok(())
             }
         }
