@@ -137,8 +137,8 @@ impl InUse {
         if self.unknown > 0 && self.unknown != *before {
             tracing::error!(
                 secrets = self.unknown,
-                "client secrets are stored under a pepper that this server was not given: it refuses the clients that \
-                 present them. The former pepper belongs into [secrets] previous_pepper_files"
+                "client secrets are stored under a pepper that this server does not have, so clients that present them are \
+                 rejected. Add the former pepper to [secrets] previous_pepper_files"
             );
         }
         *before = self.unknown;

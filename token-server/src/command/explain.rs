@@ -97,7 +97,7 @@ impl Decoded {
             None => oddities.push("it has no type (`typ`); an access token says at+jwt".to_owned()),
         }
         if self.header.get("alg").and_then(Value::as_str) == Some("none") {
-            oddities.push("it is not signed at all (alg none): everybody refuses it".to_owned());
+            oddities.push("it is not signed at all (alg none): every verifier rejects it".to_owned());
         }
         for name in ["crit", "jwk", "jku", "x5u"] {
             if self.header.contains_key(name) {

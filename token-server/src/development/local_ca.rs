@@ -35,7 +35,7 @@ pub enum LocalCaError {
         source: io::Error,
     },
     /// A certificate cannot be generated.
-    #[error("cannot make a development certificate; remove the state directory to begin anew")]
+    #[error("cannot generate a development certificate; remove the state directory to start afresh")]
     Certificate(#[from] rcgen::Error),
 }
 

@@ -22,25 +22,28 @@ pub(super) fn describe() {
 
 fn describe_process() {
     describe_gauge!("token_server_build_info", "1, with the version as its label.");
-    describe_gauge!("token_server_start_time_seconds", Unit::Seconds, "When the process started, since 1970.");
-    describe_gauge!("token_server_ready", "1 while new requests should come, as /readyz says.");
+    describe_gauge!("token_server_start_time_seconds", Unit::Seconds, "Start time of the process, since 1970.");
+    describe_gauge!("token_server_ready", "1 while the server is ready for requests, as on /readyz; otherwise 0.");
     describe_counter!(AUDIT_LINES_LOST, "Audit lines that could not be written.");
     describe_counter!(LOG_LINES_LOST, "Log lines that could not be written.");
-    describe_gauge!(AUDIT_WRITABLE, "1 while audit lines can be written, 0 while their destination takes nothing.");
-    describe_counter!("token_server_spans_lost_total", "Spans that the collector did not take.");
+    describe_gauge!(AUDIT_WRITABLE, "1 while audit lines can be written, 0 while their destination accepts nothing.");
+    describe_counter!("token_server_spans_lost_total", "Spans that the collector did not accept.");
 }
 
 fn describe_requests() {
-    describe_gauge!("token_server_connections", Unit::Count, "Connections that are open.");
-    describe_counter!("token_server_connections_refused_total", "Connections beyond what one peer may have.");
+    describe_gauge!("token_server_connections", Unit::Count, "Open connections.");
+    describe_counter!("token_server_connections_refused_total", "Connections closed because the peer had too many.");
     describe_counter!("token_server_token_requests_total", "Token requests by outcome and reason.");
     describe_histogram!(
         "token_server_request_duration_seconds",
         Unit::Seconds,
-        "From a request's head to its answer's."
+        "Time from a request's head to the response's head."
     );
-    describe_counter!("token_server_requests_shed_total", "Requests refused as too many at once or too slow, by why.");
-    describe_counter!("token_server_quota_exceeded_total", "Tokens beyond a client's quota, by outcome.");
+    describe_counter!(
+        "token_server_requests_shed_total",
+        "Requests shed because too many were in flight or they were too slow, by cause."
+    );
+    describe_counter!("token_server_quota_exceeded_total", "Tokens over a client's quota, by outcome.");
 }
 
 fn describe_keys() {
@@ -48,62 +51,65 @@ fn describe_keys() {
     describe_gauge!(
         "token_server_signing_key_active_since_timestamp_seconds",
         Unit::Seconds,
-        "When the active key of each algorithm began to sign, since 1970."
+        "Time at which the active key of each algorithm began to sign, since 1970."
     );
     describe_gauge!(
         "token_server_signing_key_due_timestamp_seconds",
         Unit::Seconds,
-        "When the next key of each algorithm is to sign by itself, since 1970."
+        "Time at which the next key of each algorithm is due to sign, since 1970."
     );
     describe_counter!(
         "token_server_signing_key_refreshes_total",
-        "Looks at the stored signing keys, by outcome; while they fail the known keys stay in use."
+        "Reads of the stored signing keys, by outcome. While they fail, the loaded keys stay in use."
     );
     describe_gauge!(
         "token_server_sealed_signing_keys",
         Unit::Count,
-        "Stored signing keys by the sealing key that they are sealed under; with an unknown one a restart fails."
+        "Stored signing keys by their sealing key. With an unknown one, a restart fails."
     );
     describe_gauge!(
         "token_server_client_secrets",
         Unit::Count,
-        "Live client secrets by the pepper that they are stored under; unknown ones are refused."
+        "Live client secrets by their pepper. Secrets under an unknown one are rejected."
     );
 }
 
 fn describe_store() {
-    describe_gauge!("token_server_store_reachable", "1 while the store answers, 0 while it does not.");
+    describe_gauge!("token_server_store_reachable", "1 while the store is reachable, otherwise 0.");
     describe_counter!(
         "token_server_store_differences_total",
-        "Entries in memory that a comparison found to differ from the store, by kind; they were read anew."
+        "Cached entries that differed from the store in a comparison, by kind. They were reloaded."
     );
     describe_gauge!(
         "token_server_store_clock_difference_seconds",
         Unit::Seconds,
-        "By how much this machine's clock and the database's differ."
+        "Difference between this machine's clock and the database's."
     );
-    describe_gauge!("token_server_change_feed_sequence", "The last change in the store that is in effect here.");
-    describe_counter!("token_server_change_feed_changes_total", "Changes that were put into effect, by kind.");
+    describe_gauge!(
+        "token_server_change_feed_sequence",
+        "Sequence number of the last change that this process has applied."
+    );
+    describe_counter!("token_server_change_feed_changes_total", "Changes that were applied, by kind.");
     describe_counter!(
         "token_server_change_feed_resyncs_total",
-        "Times that everything was read anew, by reason: an outage, a lost connection, a restore or failover, an \
-         unknown kind of change, an interval."
+        "Reloads of all cached data, by reason: an outage, a lost connection, a restore or failover, an unknown kind \
+         of change, an interval."
     );
-    describe_counter!("token_server_change_feed_failures_total", "Looks for changes that failed.");
+    describe_counter!("token_server_change_feed_failures_total", "Failed reads of the change log.");
     describe_gauge!(
         "token_server_change_feed_stale",
-        "1 while the store has been out of reach for longer than memory may be trusted."
+        "1 while the store has been unreachable for longer than cached data may be trusted."
     );
     describe_gauge!(
         "token_server_change_feed_listening",
-        "1 while PostgreSQL tells of changes at once; otherwise they are looked for twice a second."
+        "1 while PostgreSQL notifies of changes; otherwise the change log is polled twice a second."
     );
-    describe_counter!("token_server_change_feed_connections_lost_total", "Connections lost on which changes are told.");
-    describe_gauge!("token_server_clients_file_usable", "1 while the file that declares the clients can be used.");
     describe_counter!(
-        "token_server_clients_file_reloads_total",
-        "Looks at that file that found something, by outcome."
+        "token_server_change_feed_connections_lost_total",
+        "Lost connections for notifications of changes."
     );
+    describe_gauge!("token_server_clients_file_usable", "1 while the file that declares the clients can be used.");
+    describe_counter!("token_server_clients_file_reloads_total", "Reloads of that file after a change, by outcome.");
 }
 
 fn describe_tls() {
@@ -111,18 +117,18 @@ fn describe_tls() {
     describe_gauge!(
         "token_server_tls_certificate_not_after_timestamp_seconds",
         Unit::Seconds,
-        "When the first certificate of the chain in use ends, since 1970, by port."
+        "Time at which the first certificate of the chain in use expires, since 1970, by port."
     );
     describe_gauge!(
         "token_server_tls_client_ca_not_after_timestamp_seconds",
         Unit::Seconds,
-        "When the first of the client CAs in use ends, since 1970, by port."
+        "Time at which the first of the client CAs in use expires, since 1970, by port."
     );
     describe_gauge!("token_server_tls_client_ca_certificates", Unit::Count, "Client CAs in use, by port.");
     describe_gauge!("token_server_tls_files_usable", "1 while the TLS files on disk can be used, by port.");
     describe_counter!(
         "token_server_tls_reloads_total",
-        "Looks at the TLS files that found something, by port, file and outcome."
+        "Reloads of the TLS files after a change, by port, file and outcome."
     );
 }
 

@@ -228,7 +228,7 @@ pub(in crate::command) fn without_grpc(failure: Failure, issuer: &str, look: Loo
     match look {
         Look::Found => failure.next(format!(
             "the issuer {issuer} answers over HTTP; try again. Behind a proxy: the admin API needs gRPC over HTTP/2 at \
-             the root of the host, so the proxy must pass /{}. and its siblings there, whatever the path of the issuer",
+             the root of the host, so the proxy must pass /{}. and its siblings there, for every issuer path",
             token_proto::admin::v1::client_service_server::SERVICE_NAME.replace(".ClientService", "")
         )),
         look @ (Look::OtherIssuer(_) | Look::Nothing(..) | Look::Failed(_)) => after_look(failure, issuer, look),
