@@ -11,7 +11,7 @@ use crate::{
     store::{ClientStore, CredentialUse, StoreError},
 };
 
-/// Clients with unsaved uses. Further uses are recorded after the next save.
+/// The most clients with unsaved uses. Further clients are recorded after the next save.
 const CLIENTS_MAX: usize = 16_384;
 /// Uses saved in one transaction. It bounds the time that other writers wait.
 const BATCH: usize = 500;

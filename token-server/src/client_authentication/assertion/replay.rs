@@ -101,7 +101,7 @@ impl Replays {
         match self.ask_store(&name, forget, now).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(used_before()),
-            // The store is reachable but did not answer. Memory must not decide here: an attacker who keeps
+            // The store is reachable but was not asked. Memory must not decide here: an attacker who keeps
             // the store busy could then use assertions twice.
             Err(StoreError::Busy) => {
                 lock(&self.used).forget(&name);
