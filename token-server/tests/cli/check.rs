@@ -142,7 +142,7 @@ fn a_pepper_that_fits_no_secret_ends_the_start() {
     let created = create("token-admin");
     assert_eq!(created.code, 0, "{}", created.stderr);
     assert!(created.stderr.contains("warning: the pepper is not the one of this store"), "{}", created.stderr);
-    const UNKNOWN: &str = "under a pepper that this server was not given";
+    const UNKNOWN: &str = "under a pepper that this server does not have";
     let (mut serving, told) = Serving::start_telling(home);
     let line = match told.lines().find(|line| line.contains(UNKNOWN)) {
         Some(line) => line.to_owned(),
