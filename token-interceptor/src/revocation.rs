@@ -1,158 +1,273 @@
-//! The set of revoked tokens: by `jti`, or every token of a client issued before a time.
+//! Revoked tokens: single ones by their `jti`, or every token of a client that was issued before a time.
 //!
-//! There is one set per issuer, shared by all of its verifiers. An added revocation counts from the next call
-//! on. Entries are removed once the tokens have expired, so the set stays small.
+//! A set belongs to one issuer and is shared by all that verify its tokens. A revocation counts from the next call
+//! on. The set keeps hashes, not names. To add an entry costs the same however many there are, and an entry goes by
+//! itself once the tokens have expired.
+
+mod target;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::SystemTime,
 };
 
-use arc_swap::ArcSwap;
-use prost_types::Timestamp;
-use token_proto::token::v1::{self, revocation::Target};
+pub(crate) use target::numeric_date_after;
+pub use target::{Revoked, TargetHash};
 
-use crate::{clock::numeric_date, token::VerifiedToken};
+use crate::{
+    clock::{Clock, numeric_date},
+    token::VerifiedToken,
+};
+
+/// Parts of a set, each under a lock of its own: a part that grows or is swept is small, and holds up few readers.
+const SHARDS: usize = 64;
 
 /// The revocations of one issuer. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Revocations(Arc<Shared>);
 
-#[derive(Debug, Default)]
 struct Shared {
-    entries: ArcSwap<Entries>,
-    /// Incremented with every addition, so that cached verdicts are checked again.
+    shards: Box<[RwLock<Shard>]>,
+    /// Rises with every addition: a verdict that was reached before is checked again.
     version: AtomicU64,
-    writing: Mutex<()>,
+    entries: AtomicUsize,
+    /// Tells when an entry is of no use any more.
+    clock: OnceLock<Arc<dyn Clock>>,
+    sweep: Sweep,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Entries {
-    tokens: HashMap<String, Forget>,
-    clients: HashMap<String, ClientEntry>,
+/// How far the removal of expired entries has come.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// The second of the last one.
+    time: AtomicU64,
+    /// Shards swept so far.
+    shards: AtomicUsize,
 }
 
-/// The NumericDate from which the entry is useless.
-type Forget = u64;
+#[derive(Debug, Default)]
+struct Shard(HashMap<TargetHash, Entry>);
 
-#[derive(Clone, Copy, Debug)]
-struct ClientEntry {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
     issued_before: u64,
-    forget: Forget,
+    forget: u64,
+}
+
+/// The outcome of [`Revocations::add`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Addition {
+    /// The target was not revoked before.
+    New,
+    /// The target was revoked before, for less: both entries are merged into the new one.
+    Extended {
+        /// The entry before.
+        before: Revoked,
+        /// The entry now.
+        after: Revoked,
+    },
+    /// Nothing has changed.
+    Known,
 }
 
 impl Revocations {
-    /// Returns an empty set.
+    /// Creates an empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Revokes the token with this `jti`. `forget_at` is the token's expiry.
-    pub fn revoke_token(&self, token_id: impl Into<String>, forget_at: SystemTime) {
-        self.change(|entries| {
-            entries.tokens.insert(token_id.into(), rounded_up(forget_at));
-        });
+    /// Revokes the token with this `jti`. `forget_at`: when the token has expired.
+    pub fn revoke_token(&self, token_id: impl AsRef<str>, forget_at: SystemTime) {
+        self.add(Revoked::token(token_id.as_ref(), forget_at));
     }
 
-    /// Revokes every token of this client with an `iat` before `issued_before`. `forget_at` is the expiry of
-    /// the last of them.
-    pub fn revoke_client(&self, client_id: impl Into<String>, issued_before: SystemTime, forget_at: SystemTime) {
-        let entry = ClientEntry { issued_before: rounded_up(issued_before), forget: rounded_up(forget_at) };
-        self.change(|entries| entries.add_client(client_id.into(), entry));
+    /// Revokes every token of this client with an `iat` before `issued_before`. `forget_at`: when the last of
+    /// them has expired.
+    pub fn revoke_client(&self, client_id: impl AsRef<str>, issued_before: SystemTime, forget_at: SystemTime) {
+        self.add(Revoked::client(client_id.as_ref(), issued_before, forget_at));
     }
 
-    /// Applies the issuer's message atomically. If `replace` is true, it replaces every earlier entry.
-    pub(crate) fn apply(&self, replace: bool, revocations: &[v1::Revocation]) {
-        let nothing_to_replace = !replace || self.is_empty();
-        if revocations.is_empty() && nothing_to_replace {
-            return;
+    /// Adds an entry. Nothing that is revoked becomes valid by it: the later times of two entries hold.
+    pub fn add(&self, revoked: Revoked) -> Addition {
+        let Some(shard) = self.shard(&revoked.target) else { return Addition::Known };
+        let addition = write(shard).add(revoked);
+        match addition {
+            Addition::New => {
+                self.0.entries.fetch_add(1, Ordering::AcqRel);
+                self.0.version.fetch_add(1, Ordering::AcqRel);
+            }
+            Addition::Extended { .. } => {
+                self.0.version.fetch_add(1, Ordering::AcqRel);
+            }
+            Addition::Known => {}
         }
-        self.change(|entries| {
-            if replace {
-                *entries = Entries::default();
-            }
-            for revocation in revocations {
-                entries.add(revocation);
-            }
-        });
+        self.sweep_by_clock();
+        addition
     }
 
-    fn is_empty(&self) -> bool {
-        let entries = self.0.entries.load();
-        entries.tokens.is_empty() && entries.clients.is_empty()
+    /// The number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.entries.load(Ordering::Acquire)
     }
 
-    /// Removes the entries that no token needs at `now`.
+    /// Whether nothing is revoked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops the entries that no token needs any more at `now`. A set of a verifier does so by itself.
     pub fn forget(&self, now: SystemTime) {
-        if self.is_empty() {
-            return;
+        if !self.is_empty() {
+            self.sweep_shards(numeric_date(now), SHARDS);
         }
-        let now = numeric_date(now);
-        self.change(|entries| {
-            entries.tokens.retain(|_, forget| *forget > now);
-            entries.clients.retain(|_, entry| entry.forget > now);
-        });
+    }
+
+    /// From now on entries expire by this clock. The first one stays.
+    pub(crate) fn expire_by(&self, clock: &Arc<dyn Clock>) {
+        let _ = self.0.clock.set(Arc::clone(clock));
     }
 
     pub(crate) fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
 
-    pub(crate) fn revokes(&self, token: &VerifiedToken) -> bool {
-        let entries = self.0.entries.load();
-        entries.tokens.contains_key(token.token_id())
-            || entries
-                .clients
-                .get(token.client_id())
-                .is_some_and(|entry| token.checked().issued_at < entry.issued_before)
+    fn revokes(&self, target: &TargetHash, issued_at: u64) -> bool {
+        let Some(shard) = self.shard(target) else { return false };
+        read(shard).0.get(target).is_some_and(|entry| issued_at < entry.issued_before)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Entries)) {
-        // Writers take turns; readers never wait.
-        let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = Entries::clone(&self.0.entries.load());
-        change(&mut entries);
-        self.0.entries.store(Arc::new(entries));
-        self.0.version.fetch_add(1, Ordering::AcqRel);
+    fn shard(&self, target: &TargetHash) -> Option<&RwLock<Shard>> {
+        self.0.shards.get(target.number() % SHARDS)
     }
-}
 
-impl Entries {
-    fn add(&mut self, revocation: &v1::Revocation) {
-        // An entry without a time is kept forever: rejecting too much is safe, too little is not.
-        let forget = time(revocation.forget_time).unwrap_or(Forget::MAX);
-        match &revocation.target {
-            Some(Target::TokenId(token_id)) => {
-                self.tokens.insert(token_id.clone(), forget);
-            }
-            Some(Target::ClientId(client_id)) => {
-                let issued_before = time(revocation.issued_before_time).unwrap_or(u64::MAX);
-                self.add_client(client_id.clone(), ClientEntry { issued_before, forget });
-            }
-            None => {}
+    /// As many shards as seconds have passed, so that each call does little and all of them are done in a minute.
+    fn sweep_by_clock(&self) {
+        let Some(clock) = self.0.clock.get() else { return };
+        let now = numeric_date(clock.now());
+        let last = self.0.sweep.time.load(Ordering::Acquire);
+        if now == last {
+            return;
+        }
+        // A clock that was set back is followed too.
+        let claimed = self.0.sweep.time.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed);
+        if claimed.is_ok() && !self.is_empty() {
+            let seconds = usize::try_from(now.saturating_sub(last)).unwrap_or(SHARDS);
+            self.sweep_shards(now, seconds.clamp(1, SHARDS));
         }
     }
 
-    /// The later of two revocations wins.
-    fn add_client(&mut self, client_id: String, entry: ClientEntry) {
-        let held = self.clients.entry(client_id).or_insert(entry);
-        held.issued_before = held.issued_before.max(entry.issued_before);
-        held.forget = held.forget.max(entry.forget);
+    fn sweep_shards(&self, now: u64, shards: usize) {
+        let first = self.0.sweep.shards.fetch_add(shards, Ordering::AcqRel);
+        for number in 0..shards {
+            let Some(shard) = self.0.shards.get(first.wrapping_add(number) % SHARDS) else { continue };
+            let swept = write(shard).sweep(now);
+            self.0.entries.fetch_sub(swept, Ordering::AcqRel);
+        }
     }
 }
 
-fn time(timestamp: Option<Timestamp>) -> Option<u64> {
-    SystemTime::try_from(timestamp?).ok().map(rounded_up)
+/// What counts for the tokens of one issuer: the program's own revocations, and those that the issuer pushes. Two
+/// sets, so that neither reaches the other's issuers and nothing that is pushed replaces an entry of the program.
+#[derive(Clone, Debug)]
+pub(crate) struct RevocationSets {
+    pub(crate) own: Revocations,
+    pub(crate) pushed: Option<Revocations>,
 }
 
-/// Rounds up to whole seconds, like `iat`. A token issued in the second of its client's revocation is
-/// revoked.
-fn rounded_up(time: SystemTime) -> u64 {
-    let part = time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.subsec_nanos() > 0);
-    numeric_date(time).saturating_add(u64::from(part))
+impl RevocationSets {
+    /// Changes with every addition to either.
+    pub(crate) fn version(&self) -> u64 {
+        self.own.version().wrapping_add(self.pushed.as_ref().map_or(0, Revocations::version))
+    }
+
+    /// Whether the token, its client, or one that it was derived from is revoked.
+    pub(crate) fn revokes(&self, token: &VerifiedToken) -> bool {
+        self.own.sweep_by_clock();
+        let sets = [Some(&self.own), self.pushed.as_ref()].map(|set| set.filter(|set| !set.is_empty()));
+        if sets.iter().all(Option::is_none) {
+            return false;
+        }
+        let revoked = |target: TargetHash, issued_at| {
+            sets.iter().flatten().any(|set: &&Revocations| set.revokes(&target, issued_at))
+        };
+        let of = |token_id: &str, client_id: &str, issued_at| {
+            revoked(TargetHash::of_token(token_id), issued_at) || revoked(TargetHash::of_client(client_id), issued_at)
+        };
+        of(token.token_id(), token.client_id(), token.checked().issued_at)
+            || token.ancestors().any(|ancestor| of(ancestor.token_id, ancestor.client_id, ancestor.issued_at))
+    }
 }
+
+impl Shard {
+    fn add(&mut self, revoked: Revoked) -> Addition {
+        let Revoked { target, issued_before, forget } = revoked;
+        let mut held = match self.0.entry(target) {
+            hash_map::Entry::Vacant(place) => {
+                place.insert(Entry { issued_before, forget });
+                return Addition::New;
+            }
+            hash_map::Entry::Occupied(held) => held,
+        };
+        let before = *held.get();
+        let after = Entry { issued_before: before.issued_before.max(issued_before), forget: before.forget.max(forget) };
+        if after == before {
+            return Addition::Known;
+        }
+        held.insert(after);
+        Addition::Extended { before: before.of(target), after: after.of(target) }
+    }
+
+    /// Returns how many entries are gone.
+    fn sweep(&mut self, now: u64) -> usize {
+        let before = self.0.len();
+        self.0.retain(|_, entry| entry.forget > now);
+        if self.0.capacity() > 4 * self.0.len() {
+            self.0.shrink_to(2 * self.0.len());
+        }
+        before - self.0.len()
+    }
+}
+
+impl Entry {
+    fn of(self, target: TargetHash) -> Revoked {
+        Revoked { target, issued_before: self.issued_before, forget: self.forget }
+    }
+}
+
+/// A panic leaves no shard half changed.
+fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
+    shard.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(shard: &RwLock<Shard>) -> RwLockWriteGuard<'_, Shard> {
+    shard.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            version: AtomicU64::new(0),
+            entries: AtomicUsize::new(0),
+            clock: OnceLock::new(),
+            sweep: Sweep::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Revocations").field("entries", &self.entries).field("version", &self.version).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

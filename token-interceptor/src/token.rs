@@ -1,5 +1,7 @@
 //! A token before and after verification: two types, so that one cannot pass for the other.
 
+mod ancestor;
+
 use std::{
     fmt,
     sync::Arc,
@@ -8,6 +10,8 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+pub use ancestor::{ANCESTORS_CLAIM, Ancestor};
 
 /// A token that a caller presented. Nothing in it is trusted.
 #[derive(Clone, Copy)]
@@ -141,6 +145,12 @@ impl VerifiedToken {
     #[must_use]
     pub fn actors(&self) -> &[Actor] {
         &self.0.actors
+    }
+
+    /// Returns the tokens that this one was derived from, where its issuer says. To revoke one of them revokes this
+    /// one.
+    pub fn ancestors(&self) -> impl Iterator<Item = Ancestor<'_>> {
+        ancestor::of(&self.0.members)
     }
 
     /// Returns every claim, as in the token.

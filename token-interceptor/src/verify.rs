@@ -21,7 +21,7 @@ use std::{
 };
 
 use builder::Encryption;
-pub use builder::{BuildError, VerifierBuilder};
+pub use builder::{BuildError, LEEWAY_MAX, VerifierBuilder};
 pub use issuer_channel::IssuerChannel;
 pub use trusted_issuer::TrustedIssuer;
 
@@ -175,7 +175,7 @@ impl Verifier {
         let (index, issuer) = self.issuer(claims::text(&jws.claims, "iss")?)?;
         check_size(token, issuer.token_bytes_max)?;
         issuer.check_header(&jws)?;
-        issuer.check_fresh()?;
+        issuer.check_fresh(now)?;
         // Read before the keys and the revocations, so that a later change is noticed next time.
         let wait = KeyWait { issuer: index, news: issuer.keys.news() };
         let (key_version, revocation_version) = (issuer.keys.version().into(), issuer.revocations.version().into());
@@ -201,7 +201,7 @@ impl Verifier {
         now: SystemTime,
     ) -> Result<bool, VerifyError> {
         let Some(issuer) = self.0.issuers.get(grounds.issuer) else { return Ok(false) };
-        issuer.check_fresh()?;
+        issuer.check_fresh(now)?;
         let key_version = issuer.keys.version();
         if grounds.key_version.load(Ordering::Acquire) != key_version {
             if !issuer.keys.holds(&grounds.key) {

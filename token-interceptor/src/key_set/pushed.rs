@@ -4,19 +4,17 @@
 //! unknown key is not the issuer's. When the stream is lost, the last state is used until it is too old. Then
 //! every token is rejected, as a revocation may have been missed.
 
+mod stream;
+
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use token_proto::token::v1::{
-    self, GetIssuerRequest, KeyState, WatchTrustRequest, WatchTrustResponse, trust_service_client::TrustServiceClient,
-};
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep};
 use tonic::transport::Channel;
 
 use super::{
@@ -26,17 +24,17 @@ use super::{
     schedule::UnknownKey,
     task::{Task, lock},
 };
-use crate::{clock::Clock, http_client, revocation::Revocations};
+use crate::{
+    clock::{Clock, numeric_date},
+    revocation::Revocations,
+};
+use stream::State;
 
 /// The longest silence on the stream. The server sends a heartbeat every 10 seconds; after three missed ones
 /// the stream is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// The longest wait for the stream to begin.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The largest message, in bytes: a snapshot of 100,000 revocations fits.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The interval between removals of expired revocations, in seconds.
 const FORGET_EVERY: u64 = 60;
 
@@ -47,11 +45,10 @@ pub(crate) struct PushedTrust {
     task: Task,
 }
 
-/// The source and the destination of pushed trust.
+/// The source of pushed trust, and the time for which it may be used.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(crate) channel: Channel,
-    pub(crate) revocations: Revocations,
     /// The time for which the last state may be used after the stream was lost.
     pub(crate) stale_after: Duration,
     pub(crate) clock: Arc<dyn Clock>,
@@ -61,19 +58,49 @@ pub(crate) struct Push {
 struct Shared {
     held: Held,
     push: Push,
-    heard: Mutex<Instant>,
-    /// True once a message has arrived on the open stream.
+    /// The revocations of the issuer. Only ever added to: a snapshot takes nothing back.
+    revocations: Revocations,
+    heard: Mutex<Heard>,
+    /// True once a step has arrived on the open stream.
     live: AtomicBool,
     /// True once the stream was silent for longer than `stale_after`.
     stale: AtomicBool,
+    /// The same by the time of day, as a NumericDate: a machine that was suspended does not count that time.
+    stale_from: AtomicU64,
+}
+
+/// The time at which the state was last known to be whole, by three clocks.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    at: Instant,
+    /// By the verifier's clock.
+    local: SystemTime,
+    /// By the issuer's clock, where it was told.
+    issuers: Option<SystemTime>,
+}
+
+impl Heard {
+    /// The two clocks of this machine need not agree: one stops while it is suspended, the other can be set.
+    fn age(&self, now: SystemTime) -> Duration {
+        self.at.elapsed().max(now.duration_since(self.local).unwrap_or_default())
+    }
+
+    /// The time that entries may be forgotten by: a clock that is ahead, here or there, forgets nothing early.
+    fn safe_now(&self, now: SystemTime) -> SystemTime {
+        let issuers = self.issuers.and_then(|issuers| issuers.checked_add(self.at.elapsed()));
+        issuers.map_or(now, |issuers| issuers.min(now))
+    }
 }
 
 impl PushedTrust {
     pub(crate) fn new(issuer: Arc<str>, push: Push) -> Self {
+        let heard = Heard { at: Instant::now(), local: push.clock.now(), issuers: None };
         let shared = Shared {
             held: Held::new(issuer),
+            stale_from: AtomicU64::new(stale_from(heard, push.stale_after)),
             push,
-            heard: Mutex::new(Instant::now()),
+            revocations: Revocations::new(),
+            heard: Mutex::new(heard),
             live: AtomicBool::new(false),
             stale: AtomicBool::new(false),
         };
@@ -95,9 +122,16 @@ impl PushedTrust {
         self.shared.held.keys()
     }
 
-    /// Returns true if the state is too old to rely on.
-    pub(crate) fn is_stale(&self) -> bool {
-        let stale = self.shared.stale.load(Ordering::Acquire);
+    /// Returns the revocations of the issuer.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.shared.revocations
+    }
+
+    /// Returns true if the state is too old at `now` to rely on.
+    pub(crate) fn is_stale(&self, now: SystemTime) -> bool {
+        let shared = &self.shared;
+        let stale =
+            shared.stale.load(Ordering::Acquire) || numeric_date(now) > shared.stale_from.load(Ordering::Acquire);
         if stale {
             self.start();
         }
@@ -107,7 +141,8 @@ impl PushedTrust {
     /// Handles a token whose key is not cached.
     pub(crate) fn unknown_key(&self) -> UnknownKey {
         self.start();
-        if self.shared.live.load(Ordering::Acquire) {
+        let age = lock(&self.shared.heard).age(self.shared.push.clock.now());
+        if self.shared.live.load(Ordering::Acquire) && age <= SILENCE_MAX {
             return UnknownKey::Refuse;
         }
         match self.keys() {
@@ -141,12 +176,9 @@ impl Drop for WhenGone<'_> {
     }
 }
 
-/// The state that the messages add up to.
-#[derive(Default)]
-struct State {
-    version: String,
-    /// JWKs by `kid`.
-    keys: BTreeMap<String, String>,
+/// The last second at which that state is fresh enough.
+fn stale_from(heard: Heard, stale_after: Duration) -> u64 {
+    numeric_date(heard.local).saturating_add(stale_after.as_secs())
 }
 
 impl Shared {
@@ -159,66 +191,24 @@ impl Shared {
             failures = if self.held.news() > before { 0 } else { failures.saturating_add(1) };
             let issuer = &*self.held.issuer;
             metrics::counter!("token_trust_streams_lost_total", "issuer" => issuer.to_owned()).increment(1);
-            tracing::warn!(issuer, reason, "lost the trust stream; the last state stays in use");
+            tracing::warn!(issuer, reason = &*reason, "lost the trust stream; the last state stays in use");
             let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX);
             sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
         }
     }
 
-    /// Follows the stream until it is lost. Returns the reason.
-    async fn follow_once(&self, state: &mut State) -> &'static str {
-        let client = TrustServiceClient::new(self.push.channel.clone());
-        let mut client = client.max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let described = timeout(CONNECT_MAX, client.get_issuer(GetIssuerRequest {})).await;
-        let described = match described {
-            Ok(Ok(described)) => described,
-            Ok(Err(status)) if http_client::is_of_unknown_ca(&status) => return http_client::OVER_GRPC,
-            Ok(Err(_)) | Err(_) => return "the issuer does not answer",
-        };
-        let described = described.into_inner().issuer;
-        if described.is_none_or(|described| *described.issuer != *self.held.issuer) {
-            return "the TrustService is another issuer's";
-        }
-        let since_version = state.version.clone();
-        let stream = timeout(CONNECT_MAX, client.watch_trust(WatchTrustRequest { since_version })).await;
-        let Ok(Ok(stream)) = stream else { return "the issuer does not push" };
-        let mut stream = stream.into_inner();
-        loop {
-            match timeout(SILENCE_MAX, stream.message()).await {
-                Ok(Ok(Some(message))) => self.apply(state, message),
-                Ok(Ok(None)) => return "the issuer closed the stream",
-                Ok(Err(_)) => return "the stream broke off",
-                Err(_) => return "no heartbeat arrived",
-            }
-        }
-    }
-
-    fn apply(&self, state: &mut State, message: WatchTrustResponse) {
-        // Revocations first: a new key must not admit a token that the same message revokes.
-        self.push.revocations.apply(message.snapshot, &message.revocations);
-        if message.snapshot {
-            state.keys.clear();
-        }
-        let changed = message.snapshot || !message.keys.is_empty() || !message.removed_key_ids.is_empty();
-        for key in message.keys {
-            if key.state() == KeyState::Distrusted {
-                state.keys.remove(&key.key_id);
-            } else {
-                let v1::Key { key_id, jwk, .. } = key;
-                state.keys.insert(key_id, jwk);
-            }
-        }
-        for key_id in &message.removed_key_ids {
-            state.keys.remove(key_id);
-        }
-        if changed {
-            self.held.hold(KeySet::from_jwks_one_by_one(state.keys.values().map(String::as_str)));
-        }
-        state.version = message.version;
-        *lock(&self.heard) = Instant::now();
+    /// The state is whole as of this moment.
+    fn heard(&self, issuers: Option<SystemTime>) {
+        let heard = Heard { at: Instant::now(), local: self.push.clock.now(), issuers };
+        *lock(&self.heard) = heard;
+        self.stale_from.store(stale_from(heard, self.push.stale_after), Ordering::Release);
         self.stale.store(false, Ordering::Release);
         self.live.store(true, Ordering::Release);
         self.held.tell();
+    }
+
+    fn hold(&self, jwks: &std::collections::BTreeMap<String, String>) {
+        self.held.hold(KeySet::from_jwks_one_by_one(jwks.values().map(String::as_str)));
     }
 
     /// Reports the age as a gauge, ends trust after `stale_after`, and removes expired revocations.
@@ -227,13 +217,14 @@ impl Shared {
         let mut seconds = interval(Duration::from_secs(1));
         for second in 1_u64.. {
             seconds.tick().await;
-            let age = lock(&self.heard).elapsed();
+            let (heard, now) = (*lock(&self.heard), self.push.clock.now());
+            let age = heard.age(now);
             age_seconds.set(age.as_secs_f64());
             if age > self.push.stale_after {
                 self.stale.store(true, Ordering::Release);
             }
             if second % FORGET_EVERY == 0 {
-                self.push.revocations.forget(self.push.clock.now());
+                self.revocations.forget(heard.safe_now(now));
             }
         }
     }

@@ -1,9 +1,15 @@
 //! The source of an issuer's current keys: fixed, fetched, or pushed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{Candidates, Found, KeySet, pushed::PushedTrust, remote::RemoteKeySet, schedule::UnknownKey};
-use crate::signature::{Algorithm, VerifyingKey};
+use crate::{
+    revocation::Revocations,
+    signature::{Algorithm, VerifyingKey},
+};
 
 #[derive(Debug)]
 pub(crate) enum KeySource {
@@ -69,11 +75,19 @@ impl KeySource {
     }
 
     /// Returns true if the state is too old to rely on.
-    pub(crate) fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self, now: SystemTime) -> bool {
         match self {
             Self::Fixed(_) => false,
             Self::Remote(remote) => remote.is_stale(),
-            Self::Pushed(pushed) => pushed.is_stale(),
+            Self::Pushed(pushed) => pushed.is_stale(now),
+        }
+    }
+
+    /// What the issuer pushes beside its keys.
+    pub(crate) fn revocations(&self) -> Option<&Revocations> {
+        match self {
+            Self::Fixed(_) | Self::Remote(_) => None,
+            Self::Pushed(pushed) => Some(pushed.revocations()),
         }
     }
 

@@ -1,13 +1,17 @@
 //! A trusted issuer at run time: the rules for its tokens.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{claims::Profile, jws::Jws};
 use crate::{
     error::{Unverified, VerifyError, kind_of, quoted},
     key_set::source::KeySource,
     policy::matches,
-    revocation::Revocations,
+    revocation::RevocationSets,
     signature::Algorithm,
     token::{Claims, VerifiedToken},
 };
@@ -33,14 +37,14 @@ pub(super) struct Issuer {
     pub(super) scopes: Option<Vec<String>>,
     /// True if no other trusted issuer may have clients of the same ID.
     pub(super) client_ids_are_unique: bool,
-    pub(super) revocations: Revocations,
+    pub(super) revocations: RevocationSets,
 }
 
 impl Issuer {
     /// Returns an error if the state of this issuer is too old to rely on.
-    pub(super) fn check_fresh(&self) -> Result<(), VerifyError> {
+    pub(super) fn check_fresh(&self, now: SystemTime) -> Result<(), VerifyError> {
         self.keys.keep_fresh();
-        if self.keys.is_stale() {
+        if self.keys.is_stale(now) {
             return Err(Unverified::KeyUnavailable { retry_after: RETRY_AFTER_STALE }.into());
         }
         Ok(())

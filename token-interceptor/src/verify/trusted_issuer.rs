@@ -17,7 +17,7 @@ use crate::{
         remote::{Freshness, RemoteKeySet},
         source::KeySource,
     },
-    revocation::Revocations,
+    revocation::{RevocationSets, Revocations},
     signature::Algorithm,
 };
 
@@ -260,7 +260,8 @@ impl TrustedIssuer {
         self
     }
 
-    /// Rejects the tokens in `revocations`.
+    /// Rejects the tokens in `revocations`, beside those that the issuer pushes. Its entries expire by the verifier's
+    /// clock.
     #[must_use]
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = revocations;
@@ -281,7 +282,6 @@ impl TrustedIssuer {
             KeysFrom::TrustStream(channel) => {
                 let push = Push {
                     channel: self.connect(channel)?,
-                    revocations: self.revocations.clone(),
                     stale_after: self.stale_after.unwrap_or(STALE_AFTER),
                     clock: Arc::clone(clock),
                 };
@@ -308,6 +308,8 @@ impl TrustedIssuer {
             true => token_bytes_max.max(FOREIGN_TOKEN_BYTES_MAX),
             false => token_bytes_max,
         };
+        self.revocations.expire_by(clock);
+        let revocations = RevocationSets { own: self.revocations, pushed: keys.revocations().cloned() };
         Ok(Issuer {
             id: self.issuer,
             keys,
@@ -321,7 +323,7 @@ impl TrustedIssuer {
             scopes: self.scopes,
             // Set once the other issuers are known.
             client_ids_are_unique: false,
-            revocations: self.revocations,
+            revocations,
         })
     }
 

@@ -9,6 +9,7 @@ use token_interceptor::{
     clock::Clock as _,
     danger,
     layer::AuthorizationLayer,
+    revocation::{Revocations, TargetHash},
     test_util::TestIssuer,
     verify::{BuildError, IssuerChannel, TrustedIssuer, Verifier},
 };
@@ -51,6 +52,10 @@ impl World {
     }
 }
 
+fn token_hash(token_id: &str) -> Target {
+    Target::TokenHash(TargetHash::of_token(token_id).as_bytes().to_vec())
+}
+
 /// A layer that trusts `issuer`, by its clock.
 fn layer(trusted: TrustedIssuer, issuer: &TestIssuer) -> Result<AuthorizationLayer, BuildError> {
     let verifier = Verifier::builder().issuer(trusted).clock(issuer.clock()).build()?;
@@ -71,6 +76,14 @@ fn simulate<F>(duration: Duration, test: impl FnOnce(World) -> F + 'static)
 where
     F: Future<Output = ()> + 'static,
 {
+    simulate_with(duration, Revocations::new(), test);
+}
+
+/// With revocations of the program's own.
+fn simulate_with<F>(duration: Duration, own: Revocations, test: impl FnOnce(World) -> F + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
     let mut sim = simulation(duration);
     let issuer = TestIssuer::new("https://issuer.example");
     let trust = Trust::new(issuer.issuer(), vec![key(&issuer, KeyState::Active)]);
@@ -81,6 +94,7 @@ where
             IssuerChannel::of_channel(channel("issuer"), danger::AllowPlaintext),
         )?
         .stale_after(10 * MINUTE);
+        let trusted = trusted.revocations(own);
         let layer = layer(trusted, &issuer)?;
         test(World { issuer, trust, layer }).await;
         Ok(())
@@ -121,11 +135,14 @@ fn a_revocation_is_enforced_within_a_second_also_for_tokens_seen_before() {
         let (one, other) = (world.issuer.token().claim("jti", "t1").sign(), world.issuer.token().sign());
         world.call(&one).await.unwrap();
         world.call(&other).await.unwrap();
-        world.revoke(Target::TokenId("t1".to_owned()), world.issuer.clock().now());
+        world.revoke(token_hash("t1"), world.issuer.clock().now());
         sleep(SECOND / 10).await;
         assert_eq!(reason(world.call(&one).await), "TOKEN_REVOKED");
         world.call(&other).await.unwrap();
-        world.revoke(Target::ClientId("orders".to_owned()), world.issuer.clock().now() + SECOND);
+        world.revoke(
+            Target::ClientHash(TargetHash::of_client("orders").as_bytes().to_vec()),
+            world.issuer.clock().now() + SECOND,
+        );
         sleep(SECOND / 10).await;
         assert_eq!(reason(world.call(&other).await), "TOKEN_REVOKED");
         world.issuer.clock().advance(SECOND);
@@ -139,7 +156,7 @@ fn a_lost_stream_is_taken_up_where_it_ended() {
         let good = world.issuer.token().claim("jti", "t1").sign();
         world.call(&good).await.unwrap();
         turmoil::partition("service", "issuer");
-        world.revoke(Target::TokenId("t1".to_owned()), world.issuer.clock().now());
+        world.revoke(token_hash("t1"), world.issuer.clock().now());
         sleep(MINUTE).await;
         world.call(&good).await.unwrap();
         retry_after(world.call(&world.issuer.token().header("kid", "unknown").sign()).await);
@@ -230,4 +247,73 @@ fn keys_can_be_listed_in_place_of_pushed() {
         Ok(())
     });
     sim.run().unwrap();
+}
+
+#[test]
+fn a_snapshot_does_not_erase_revocations_of_the_program_itself() {
+    let own = Revocations::new();
+    own.revoke_token("mine", SystemTime::UNIX_EPOCH + Duration::from_secs(u32::MAX.into()));
+    let test = |world: World| async move {
+        let mine = world.issuer.token().claim("jti", "mine").sign();
+        assert_eq!(reason(world.call(&mine).await), "TOKEN_REVOKED");
+        world.call(&world.issuer.token().claim("jti", "t1").sign()).await.unwrap();
+        world.revoke(token_hash("t1"), world.issuer.clock().now());
+        sleep(SECOND).await;
+        world.trust.forget_versions();
+        turmoil::partition("service", "issuer");
+        sleep(MINUTE).await;
+        turmoil::repair("service", "issuer");
+        sleep(MINUTE).await;
+        assert_eq!(reason(world.call(&mine).await), "TOKEN_REVOKED");
+        assert_eq!(reason(world.call(&world.issuer.token().claim("jti", "t1").sign()).await), "TOKEN_REVOKED");
+    };
+    simulate_with(5 * MINUTE, own, test);
+}
+
+#[test]
+fn no_token_is_accepted_before_the_last_part_of_a_first_snapshot() {
+    let mut sim = simulation(5 * MINUTE);
+    let issuer = TestIssuer::new("https://issuer.example");
+    let trust = Trust::new(issuer.issuer(), vec![key(&issuer, KeyState::Active)]);
+    let release = trust.in_two_parts(Revocation { target: Some(token_hash("t1")), ..Default::default() });
+    serve(&mut sim, trust);
+    sim.client("service", async move {
+        let channel = IssuerChannel::of_channel(channel("issuer"), danger::AllowPlaintext);
+        let layer = layer(TrustedIssuer::watch(issuer.issuer(), channel)?, &issuer)?;
+        let (revoked, other) = (issuer.token().claim("jti", "t1").sign(), issuer.token().sign());
+        retry_after(call(&layer, &revoked).await);
+        retry_after(call(&layer, &other).await);
+        release.notify_one();
+        sleep(SECOND).await;
+        assert_eq!(reason(call(&layer, &revoked).await), "TOKEN_REVOKED");
+        call(&layer, &other).await.unwrap();
+        Ok(())
+    });
+    sim.run().unwrap();
+}
+
+#[test]
+fn a_revocation_of_an_unknown_kind_ends_the_stream_and_then_trust() {
+    simulate(20 * MINUTE, |world| async move {
+        let good = world.issuer.token().sign();
+        world.call(&good).await.unwrap();
+        world.trust.push(WatchTrustResponse { revocations: vec![Revocation::default()], ..Default::default() });
+        sleep(9 * MINUTE).await;
+        world.call(&good).await.unwrap();
+        sleep(2 * MINUTE).await;
+        retry_after(world.call(&good).await);
+    });
+}
+
+#[test]
+fn trust_from_before_a_suspension_is_stale_until_the_issuer_is_heard() {
+    simulate(5 * MINUTE, |world| async move {
+        let token = |world: &World| world.issuer.token().sign();
+        world.call(&token(&world)).await.unwrap();
+        // The time of day goes on while the machine sleeps, and its timers do not.
+        world.issuer.clock().advance(11 * MINUTE);
+        retry_after(world.call(&token(&world)).await);
+        sleep(11 * SECOND).await;
+        world.call(&token(&world)).await.unwrap();
+    });
 }

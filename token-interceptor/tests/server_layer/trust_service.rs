@@ -12,7 +12,7 @@ use token_proto::token::v1::{
     self, GetIssuerRequest, GetIssuerResponse, ListKeysRequest, ListKeysResponse, WatchTrustRequest,
     WatchTrustResponse, trust_service_server::TrustService,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -29,13 +29,31 @@ struct State {
     watchers: Vec<mpsc::UnboundedSender<Result<WatchTrustResponse, Status>>>,
     /// The state that each watcher claimed to have.
     resumed_from: Vec<String>,
+    /// A snapshot is sent in two parts: with this one comes the second, once that is allowed.
+    second_part: Option<(v1::Revocation, Arc<Notify>)>,
 }
 
 impl Trust {
     pub(crate) fn new(issuer: &str, keys: Vec<v1::Key>) -> Self {
         let snapshot = WatchTrustResponse { snapshot: true, version: "0".to_owned(), keys, ..Default::default() };
         let (version, watchers, resumed_from) = (0, Vec::new(), Vec::new());
-        Self(Arc::new(Mutex::new(State { issuer: issuer.to_owned(), snapshot, version, watchers, resumed_from })))
+        let (issuer, second_part) = (issuer.to_owned(), None);
+        Self(Arc::new(Mutex::new(State { issuer, snapshot, version, watchers, resumed_from, second_part })))
+    }
+
+    /// From now on a snapshot comes in two parts: `revocation` with the second, which is sent when it is released.
+    pub(crate) fn in_two_parts(&self, revocation: v1::Revocation) -> Arc<Notify> {
+        let release = Arc::<Notify>::default();
+        self.0.lock().unwrap().second_part = Some((revocation, Arc::clone(&release)));
+        release
+    }
+
+    /// Whoever comes back is sent a snapshot, and one without the revocations before.
+    pub(crate) fn forget_versions(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.version += 1;
+        state.snapshot.version = state.version.to_string();
+        state.snapshot.revocations.clear();
     }
 
     /// Pushes a change to the connected watchers, and keeps it for later ones.
@@ -87,8 +105,20 @@ impl TrustService for Trust {
         let mut state = self.0.lock().unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
         let nothing_new = WatchTrustResponse { version: state.snapshot.version.clone(), ..Default::default() };
-        let first = if since_version == nothing_new.version { nothing_new } else { state.snapshot.clone() };
+        let mut first = if since_version == nothing_new.version { nothing_new } else { state.snapshot.clone() };
         state.resumed_from.push(since_version);
+        if let Some((revocation, release)) = &state.second_part {
+            let version = std::mem::take(&mut first.version);
+            first.more_follows = true;
+            let second = WatchTrustResponse { version, revocations: vec![revocation.clone()], ..Default::default() };
+            let (sender, release) = (sender.clone(), Arc::clone(release));
+            let _ = sender.send(Ok(first));
+            tokio::spawn(async move {
+                release.notified().await;
+                let _ = sender.send(Ok(second));
+            });
+            return Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))));
+        }
         let _ = sender.send(Ok(first));
         state.watchers.push(sender.clone());
         let version = state.snapshot.version.clone();
