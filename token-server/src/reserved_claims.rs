@@ -2,7 +2,7 @@
 //! section 2.2, RFC 9493 section 3.
 
 /// Claims that only the issuer sets, because verifiers base decisions on them. Sorted.
-const RESERVED: [&str; 21] = [
+const RESERVED: [&str; 22] = [
     "acr",
     "act",
     "amr",
@@ -17,6 +17,7 @@ const RESERVED: [&str; 21] = [
     "iat",
     "iss",
     "jti",
+    "m2m_ancestors",
     "may_act",
     "nbf",
     "nonce",
@@ -40,6 +41,7 @@ mod tests {
     fn reserved_claims_are_sorted_for_the_search() {
         assert!(RESERVED.is_sorted());
         assert!(RESERVED.iter().all(|claim| is_reserved(claim)));
+        assert!(is_reserved(token_interceptor::token::ANCESTORS_CLAIM));
         assert!(!is_reserved("department"));
     }
 }

@@ -28,6 +28,9 @@ use crate::{
 /// Actors within one another, at the most: verifiers bound the depth of claims.
 const ACTORS_MAX: usize = 5;
 
+/// Tokens that a token was made from, at the most: each takes some 60 bytes of it.
+const ANCESTORS_MAX: usize = 10;
+
 /// What the request asks for.
 #[derive(Debug)]
 pub struct Request {
@@ -49,6 +52,7 @@ pub struct OnBehalf {
     claims: Map<String, Value>,
     not_after: SystemTime,
     subject_token_id: Option<String>,
+    ancestors: Vec<Value>,
 }
 
 impl OnBehalf {
@@ -80,6 +84,13 @@ impl OnBehalf {
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
         self.not_after
+    }
+
+    /// The tokens of this issuer that it was made from, and those that they were made from: to revoke one of them
+    /// revokes it too.
+    #[must_use]
+    pub fn ancestors(&self) -> &[Value] {
+        &self.ancestors
     }
 
     /// `jti` of the subject token, for the record; some identity providers write none.
@@ -138,6 +149,15 @@ fn on_behalf(client: &Client, parties: Parties) -> Result<OnBehalf, IssueError> 
         None if client.may_impersonate => None,
         None => Some(Actor::client(client, issuer)),
     };
+    let mut ancestors = subject.ancestors();
+    for ancestor in acting.iter().flat_map(Actor::ancestors) {
+        if !ancestors.contains(ancestor) {
+            ancestors.push(ancestor.clone());
+        }
+    }
+    if ancestors.len() > ANCESTORS_MAX {
+        return Err(IssueError::InvalidGrant("The tokens have been exchanged too often."));
+    }
     let ends = acting.as_ref().and_then(Actor::not_after);
     let not_after = ends.map_or(subject.not_after(), |ends| ends.min(subject.not_after()));
     subject.check_may_act(acting.as_ref())?;
@@ -153,6 +173,7 @@ fn on_behalf(client: &Client, parties: Parties) -> Result<OnBehalf, IssueError> 
         claims: subject.claims(),
         not_after,
         subject_token_id: subject.token_id().map(str::to_owned),
+        ancestors,
         foreign: subject.into_foreign(),
     })
 }

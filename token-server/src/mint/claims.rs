@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use token_interceptor::token::ANCESTORS_CLAIM;
 
 use crate::{client::Scope, grant::Authorization, json_text, reserved_claims::is_reserved};
 
@@ -52,6 +53,9 @@ impl Claims<'_> {
                 }
                 if let Some(act) = on_behalf.act() {
                     members.value("act", act)?;
+                }
+                if !on_behalf.ancestors().is_empty() {
+                    members.value(ANCESTORS_CLAIM, &on_behalf.ancestors())?;
                 }
                 for (name, value) in on_behalf.claims().iter().filter(|(name, _)| !is_reserved(name)) {
                     members.value(name, value)?;

@@ -283,3 +283,59 @@ async fn a_disabled_subject_is_not_acted_for() {
     let request = request(&world, "exchanger", &subject.value);
     refused(&world, request, Code::InvalidArgument, "INVALID_GRANT", (400, "invalid_request")).await;
 }
+
+async fn active(world: &World, token: &str) -> bool {
+    let request =
+        v1::IntrospectTokenRequest { client: message("auditor", &world.secret).client, token: token.to_owned() };
+    grpc(world).introspect_token(request).await.unwrap().into_inner().active
+}
+
+/// A token of `caller`, one that was derived from it, and one that was derived from that.
+async fn derived(world: &World) -> [v1::Token; 3] {
+    let subject = issue(world, "caller", &["inventory.read"]).await;
+    let first = over_grpc(world, request(world, "exchanger", &subject.value)).await.unwrap();
+    let second = over_grpc(world, request(world, "second-exchanger", &first.value)).await.unwrap();
+    [subject, first, second]
+}
+
+#[tokio::test]
+async fn revoking_a_token_reaches_what_was_derived_from_it() {
+    for (revoked, by) in [(0, "caller"), (1, "exchanger")] {
+        let world = world().await;
+        let tokens = derived(&world).await;
+        let token = tokens[revoked].value.clone();
+        grpc(&world)
+            .revoke_token(v1::RevokeTokenRequest { client: message(by, &world.secret).client, token })
+            .await
+            .unwrap();
+        for (number, token) in tokens.iter().enumerate() {
+            assert_eq!(active(&world, &token.value).await, number < revoked, "{number} after {revoked}");
+        }
+        // It is not exchanged either.
+        let again = request(&world, "second-exchanger", &tokens[2].value);
+        refused(&world, again, Code::InvalidArgument, "INVALID_GRANT", (400, "invalid_request")).await;
+    }
+}
+
+#[tokio::test]
+async fn revoking_a_clients_tokens_reaches_what_was_derived() {
+    let operator = token_server::admin::Operator::local("test");
+    for (client, left) in [("caller", 0), ("exchanger", 1), ("second-exchanger", 2)] {
+        let world = world().await;
+        let tokens = derived(&world).await;
+        world.revoking.revoke_client_tokens(&operator, client, None).await.unwrap();
+        for (number, token) in tokens.iter().enumerate() {
+            assert_eq!(active(&world, &token.value).await, number < left, "{number} after {client}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_names_what_it_was_derived_from_once_each() {
+    let world = world().await;
+    let tokens = derived(&world).await;
+    assert!(!claims(&world, &tokens[0].value).contains_key("m2m_ancestors"));
+    let iat = &claims(&world, &tokens[0].value)["iat"];
+    let named = claims(&world, &tokens[2].value)["m2m_ancestors"].clone();
+    assert_eq!(named, json!([[tokens[1].token_id, "exchanger", iat], [tokens[0].token_id, "caller", iat]]));
+}

@@ -48,6 +48,10 @@ impl Told {
 
     fn token(mut claims: BTreeMap<String, Value>, scope: &str, expires_in: i64, refresh_in: i64) -> Self {
         let token_id = claims.remove("jti").map(|id| id.as_str().unwrap().to_owned());
+        // The subject token of each face is its own.
+        for ancestor in claims.get_mut("m2m_ancestors").and_then(Value::as_array_mut).into_iter().flatten() {
+            assert!(ancestor[0].take().is_string());
+        }
         // Drawn anew for each token.
         assert!((1..=expires_in).contains(&refresh_in), "{refresh_in} of {expires_in}");
         let answer = json!({ "claims": claims, "scope": scope, "expires_in": expires_in });

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::SystemTime};
 
 use serde_json::{Map, Value};
-use token_interceptor::token::VerifiedToken;
+use token_interceptor::{
+    clock::numeric_date,
+    token::{Ancestor, VerifiedToken},
+};
 
 use super::nested;
 use crate::{
@@ -115,6 +118,20 @@ impl Subject {
         self.token.actors().len()
     }
 
+    /// The token itself and those that it was derived from, as far as this issuer issued them.
+    pub(super) fn ancestors(&self) -> Vec<Value> {
+        if !self.is_ours() {
+            return Vec::new();
+        }
+        let token = &self.token;
+        let itself = Ancestor {
+            token_id: token.token_id(),
+            client_id: token.client_id(),
+            issued_at: numeric_date(token.issued_at()),
+        };
+        std::iter::once(itself).chain(token.ancestors()).map(|ancestor| ancestor.to_json()).collect()
+    }
+
     /// `act`: who has acted so far. Those that an identity provider names are named as its subjects are, so that
     /// none of them is mistaken for a client of ours.
     pub(super) fn act(&self) -> Option<Value> {
@@ -163,18 +180,20 @@ pub(crate) struct Actor {
     foreign: Option<SubjectId>,
     /// The end of its token.
     not_after: Option<SystemTime>,
+    /// Its token and those that it was derived from.
+    ancestors: Vec<Value>,
 }
 
 impl Actor {
     /// The client that asks.
     pub(super) fn client(client: &Client, issuer: Arc<str>) -> Self {
-        Self { name: client.id.as_str().to_owned(), issuer, foreign: None, not_after: None }
+        Self { name: client.id.as_str().to_owned(), issuer, foreign: None, not_after: None, ancestors: Vec::new() }
     }
 
     /// The subject of an actor token.
     pub(crate) fn of(subject: Subject, issuer: Arc<str>) -> Self {
-        let (name, not_after) = (subject.name.clone(), subject.not_after());
-        Self { name, issuer, foreign: subject.into_foreign(), not_after: Some(not_after) }
+        let (name, not_after, ancestors) = (subject.name.clone(), subject.not_after(), subject.ancestors());
+        Self { name, issuer, foreign: subject.into_foreign(), not_after: Some(not_after), ancestors }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -183,6 +202,10 @@ impl Actor {
 
     pub(super) fn not_after(&self) -> Option<SystemTime> {
         self.not_after
+    }
+
+    pub(super) fn ancestors(&self) -> &[Value] {
+        &self.ancestors
     }
 
     /// Whether that is who `subject` is at `issuer`.
