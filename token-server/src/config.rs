@@ -24,6 +24,7 @@ mod source;
 mod telemetry;
 mod token_exchange;
 mod tokens;
+mod trust;
 
 use std::{cell::RefCell, path::Path};
 
@@ -40,8 +41,8 @@ pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 use token_interceptor::signature::Algorithm;
 
 use crate::client_authentication::assertion::AssertionRules;
-use crate::limit::QuotaSettings;
 use crate::registration::RegistrationSettings;
+use crate::{issuer::TrustStreams, limit::QuotaSettings};
 use reader::{Findings, Section};
 use source::{PREFIX, Table};
 
@@ -70,6 +71,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[quota]`.
     pub quota: QuotaSettings,
+    /// `[trust]`.
+    pub trust: TrustStreams,
     /// `[admin]`.
     pub admin: Admin,
     /// `[ext_authz]`; `None` if it is off.
@@ -139,6 +142,8 @@ impl Config {
         let token_exchange = TokenExchange::read(root.section("token_exchange"), issuer.as_ref());
         let limits = Limits::read(root.section("limits"));
         let quota = quota::read(root.section("quota"));
+        let has_client_ca = matches!(&tls, listen::Optional::Given(tls) if tls.client_ca.is_some());
+        let trust = trust::read(root.section("trust"), has_client_ca);
         let admin = Admin::read(root.section("admin"));
         let ext_authz = ExtAuthz::read(root.has("ext_authz"), root.section("ext_authz"), tls.is_absent());
         let registration = registration::read(root.section("registration"));
@@ -156,6 +161,7 @@ impl Config {
             token_exchange,
             limits,
             quota,
+            trust,
             admin,
             ext_authz,
             registration,

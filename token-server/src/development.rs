@@ -153,6 +153,7 @@ impl Development {
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
             quota: crate::limit::QuotaSettings::default(),
+            trust: crate::issuer::TrustStreams::default(),
             admin: Admin { enabled: true, reflection: true },
             ext_authz: None,
             registration: Some(registration::settings(&folder)?),

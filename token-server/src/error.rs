@@ -54,7 +54,7 @@ pub enum IssueError {
         bytes_max: usize,
     },
     /// Too many requests.
-    #[error("Too many requests.")]
+    #[error("{}", budget.sentence())]
     RateLimited {
         /// What is spent. For the audit log alone.
         budget: Budget,
@@ -84,6 +84,10 @@ pub enum Budget {
     Assertions,
     /// The client's revocations of single tokens.
     Revocations,
+    /// The single tokens of a client that are revoked and have not expired.
+    LiveRevocations,
+    /// The trust streams of one peer, or of all.
+    TrustStreams,
     /// The requests that the server does at once.
     AtOnce,
 }
@@ -99,7 +103,29 @@ impl Budget {
             Self::Quota => "client_quota",
             Self::Assertions => "remembered_assertions",
             Self::Revocations => "client_revocations",
+            Self::LiveRevocations => "client_live_revocations",
+            Self::TrustStreams => "trust_streams",
             Self::AtOnce => "requests_at_once",
+        }
+    }
+}
+
+impl Budget {
+    /// The sentence for the caller.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::LiveRevocations => {
+                "The client has revoked as many single tokens as are kept for one client until they expire. Let \
+                 tokens expire, or have an operator revoke all tokens of the client at once."
+            }
+            Self::TrustStreams => "There are too many trust streams. Close one, or try again later.",
+            Self::Peer
+            | Self::Client
+            | Self::Failures
+            | Self::Quota
+            | Self::Assertions
+            | Self::Revocations
+            | Self::AtOnce => "Too many requests.",
         }
     }
 }

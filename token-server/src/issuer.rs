@@ -67,7 +67,32 @@ pub struct Settings {
     pub registration: bool,
     /// Whose tokens may be exchanged, beside this issuer's own.
     pub federation: Federation,
+    /// Streams of keys and revocations to verifiers.
+    pub trust_streams: TrustStreams,
+    /// How many single tokens one client may have revoked that have not expired. Each is kept by every verifier.
+    pub revoked_tokens_per_client: usize,
 }
+
+/// Streams of keys and revocations to verifiers (`WatchTrust`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustStreams {
+    /// Streams at once. One that is not read takes some 50 KiB until it is ended.
+    pub streams: usize,
+    /// Of them, streams of one peer. 0 is no limit.
+    pub streams_per_peer: usize,
+    /// Only for peers that have shown a client certificate.
+    pub client_certificate_required: bool,
+}
+
+impl Default for TrustStreams {
+    /// Open to all, as a key set is.
+    fn default() -> Self {
+        Self { streams: 10_000, streams_per_peer: 1_000, client_certificate_required: false }
+    }
+}
+
+/// At ten revocations a second, the default rate, tokens of five minutes stay below it.
+const REVOKED_TOKENS_PER_CLIENT: usize = 10_000;
 
 impl Settings {
     /// The defaults of an issuer of that identifier.
@@ -81,6 +106,8 @@ impl Settings {
             client_assertions: AssertionRules::default(),
             registration: false,
             federation: Federation::default(),
+            trust_streams: TrustStreams::default(),
+            revoked_tokens_per_client: REVOKED_TOKENS_PER_CLIENT,
         }
     }
 }
@@ -126,7 +153,8 @@ impl Issuer {
             keys.clone(),
             revocations.verifying().clone(),
             Arc::clone(&clock),
-        );
+        )
+        .issued_bytes_max(settings.terms.token_bytes_longest());
         Self {
             limits: Limits::new(settings.limits),
             quotas: Quotas::new(settings.quota.clone()),
@@ -162,6 +190,12 @@ impl Issuer {
         }
         let metadata = Metadata::new(&self.settings.terms.issuer, self.settings.terms.lifetime_max, algorithms);
         if self.settings.registration { metadata.with_registration() } else { metadata }
+    }
+
+    /// The bounds of trust streams.
+    #[must_use]
+    pub fn trust_streams(&self) -> TrustStreams {
+        self.settings.trust_streams
     }
 
     /// The signing keys.

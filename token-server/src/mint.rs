@@ -105,6 +105,11 @@ impl Terms {
         }
     }
 
+    /// The longest token for any audience, in bytes.
+    pub(crate) fn token_bytes_longest(&self) -> usize {
+        self.token_bytes_max_by_audience.values().copied().chain([self.token_bytes_max]).max().unwrap_or_default()
+    }
+
     fn token_bytes_max(&self, audiences: &[Audience]) -> usize {
         let of = |audience| *self.token_bytes_max_by_audience.get(audience).unwrap_or(&self.token_bytes_max);
         audiences.iter().map(of).min().unwrap_or(self.token_bytes_max)

@@ -15,7 +15,7 @@ use std::{
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use token_interceptor::clock::Clock;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tonic::transport::server::TcpConnectInfo;
 
 pub use forwarded::{ForwardedField, Forwarding};
@@ -60,6 +60,38 @@ pub(crate) struct Line {
     /// The peer of the connection, or the one behind a trusted proxy.
     pub(crate) peer: Peer,
     pub(crate) activity: Activity,
+    /// Whether the peer has shown a client certificate, which was verified.
+    pub(crate) client_certificate: bool,
+    pub(crate) cut: Cut,
+}
+
+impl Line {
+    /// Of a connection that is being opened.
+    pub(crate) fn new(peer: Peer, client_certificate: bool) -> Self {
+        Self { peer, activity: Activity::new(), client_certificate, cut: Cut::default() }
+    }
+}
+
+/// Closes a connection from within one of its requests. Every clone is of the same connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cut(Arc<watch::Sender<bool>>);
+
+impl Cut {
+    /// Closes the connection, with all that is under way on it.
+    pub(crate) fn cut(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits until the connection is to be closed.
+    pub(crate) async fn wait(&self) {
+        // The sender is held here, so it cannot be gone.
+        let _ = self.0.subscribe().wait_for(|cut| *cut).await;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_cut(&self) -> bool {
+        *self.0.borrow()
+    }
 }
 
 /// The activity of a connection. Cheap to clone; all clones belong to the same connection.

@@ -20,6 +20,10 @@ use crate::{
     key::{KeyRing, PublishedKeys},
 };
 
+/// The longest token, in bytes, that an operator may configure. Tokens up to it are verified, also those that were
+/// issued before the configured length was lowered.
+pub const TOKEN_BYTES_MAX: usize = 65_536;
+
 /// Verifies this issuer's tokens, with the current keys.
 #[derive(Debug)]
 pub struct OwnTokens {
@@ -27,6 +31,8 @@ pub struct OwnTokens {
     keys: KeyRing,
     revocations: Revocations,
     clock: Arc<dyn Clock>,
+    /// The longest token that is issued, in bytes.
+    issued_bytes_max: usize,
     current: ArcSwapOption<Current>,
 }
 
@@ -41,7 +47,15 @@ impl OwnTokens {
     /// Creates a verifier for the tokens of `issuer`.
     #[must_use]
     pub fn new(issuer: Arc<str>, keys: KeyRing, revocations: Revocations, clock: Arc<dyn Clock>) -> Self {
-        Self { issuer, keys, revocations, clock, current: ArcSwapOption::empty() }
+        let issued_bytes_max = TOKEN_BYTES_MAX;
+        Self { issuer, keys, revocations, clock, issued_bytes_max, current: ArcSwapOption::empty() }
+    }
+
+    /// Sets the length of the longest token that is issued, in bytes.
+    #[must_use]
+    pub fn issued_bytes_max(mut self, bytes: usize) -> Self {
+        self.issued_bytes_max = bytes;
+        self
     }
 
     /// Returns the verifier for the current keys.
@@ -58,7 +72,11 @@ impl OwnTokens {
         }
         let issuer = TrustedIssuer::fixed(&self.issuer, KeySet::from_jwks(&keys.jwks_json)?)?;
         let issuer = issuer.revocations(self.revocations.clone());
-        let verifier = Verifier::builder().issuer(issuer).clock(Arc::clone(&self.clock)).build()?;
+        let verifier = Verifier::builder()
+            .issuer(issuer)
+            .token_bytes_max(TOKEN_BYTES_MAX)
+            .clock(Arc::clone(&self.clock))
+            .build()?;
         self.current.store(Some(Arc::new(Current { keys, verifier: verifier.clone() })));
         Ok(verifier)
     }
@@ -68,21 +86,29 @@ impl OwnTokens {
     ///
     /// # Errors
     ///
-    /// As [`OwnTokens::verifier`].
+    /// As [`OwnTokens::verifier`], and `invalid_request` for a text that is longer than any token that is issued:
+    /// nothing is known about it.
     pub fn verify(&self, token: &str) -> Result<Option<VerifiedToken>, IssueError> {
         let verifier = self.verifier().map_err(IssueError::Internal)?;
-        let Some(audience) = named_audience(token) else { return Ok(None) };
         let now = self.clock.now();
-        let verified = verifier.verify(UnverifiedToken::new(token), &audience, now).ok();
-        // The leeway covers clock skew to the issuing replica. `exp` was set by this issuer, so it gets no
-        // leeway.
-        Ok(verified.filter(|token| now < token.expires_at()))
+        let verified = named_audience(token)
+            .and_then(|audience| verifier.verify(UnverifiedToken::new(token), &audience, now).ok())
+            // The leeway covers clock skew to the issuing replica. `exp` was set by this issuer, so it gets no leeway.
+            .filter(|token| now < token.expires_at());
+        // "Inactive" or "revoked" would be a lie about a token that was issued under another configuration.
+        if verified.is_none() && token.len() > self.issued_bytes_max {
+            return Err(IssueError::invalid_request("The token is longer than any that this issuer issues."));
+        }
+        Ok(verified)
     }
 }
 
 /// Returns an audience that the token names, unverified. The verifier is then asked about exactly that
 /// audience.
 fn named_audience(token: &str) -> Option<String> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
     #[derive(Deserialize)]
     struct Claims {
         aud: Value,

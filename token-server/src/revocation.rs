@@ -1,33 +1,42 @@
-//! Revocations, from memory: few, each expires, and all of them are needed at every check.
+//! Revocations, from memory: each expires, and all of them are needed at every check.
 //!
 //! A revocation is stored first, then counts in this process at once, and in every other within a second,
-//! through the change feed. RFC 7009; nothing is written when a token is issued.
+//! through the change feed. RFC 7009; nothing is written when a token is issued. To add one costs the same however many
+//! there are.
+
+mod list;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
-use token_interceptor::{clock::Clock, revocation::Revocations};
+use token_interceptor::{
+    clock::Clock,
+    revocation::{Addition, Revocations, Revoked},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
 
+pub(crate) use list::{Part, Position};
+
 use crate::{
+    client::ClientId,
     error_chain,
     feed::{Event, Feed, Subscription},
     store::{AdminRecord, ChangeKind, Revocation, RevocationStore, RevocationTarget, StoreError},
 };
+use list::List;
 
 /// How often what has expired is removed, from memory and from the store.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 /// After a failed read, how long until the next.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What is revoked now, by its target.
-pub type Revoked = Arc<BTreeMap<RevocationTarget, Revocation>>;
 
 /// The revocations of this issuer. Cheap to clone; every clone shares them.
 #[derive(Clone, Debug)]
@@ -36,20 +45,31 @@ pub struct RevocationRegistry(Arc<Shared>);
 struct Shared {
     store: Arc<dyn RevocationStore>,
     clock: Arc<dyn Clock>,
-    revoked: watch::Sender<Revoked>,
+    /// For those who follow: in the order in which they became known.
+    list: Mutex<List>,
+    end: watch::Sender<Position>,
     /// The same, as this project's own verifier asks for it.
     verifying: Revocations,
+    /// The longest lifetime of tokens by this process's configuration, in milliseconds; 0 before it is known.
+    configured_lifetime: AtomicU64,
 }
 
 impl RevocationRegistry {
-    /// Reads what is revoked.
+    /// Reads the revocations.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read: a server that does not know what is revoked must not say what is good.
+    /// When the store cannot be read: a server that does not know what is revoked must not say what is valid.
     pub async fn start(store: Arc<dyn RevocationStore>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let revoked = watch::Sender::new(Revoked::default());
-        let registry = Self(Arc::new(Shared { store, clock, revoked, verifying: Revocations::new() }));
+        let shared = Shared {
+            store,
+            clock,
+            list: Mutex::default(),
+            end: watch::Sender::default(),
+            verifying: Revocations::new(),
+            configured_lifetime: AtomicU64::new(0),
+        };
+        let registry = Self(Arc::new(shared));
         registry.0.read_all().await?;
         Ok(registry)
     }
@@ -66,20 +86,42 @@ impl RevocationRegistry {
     /// The store's; nothing is revoked then.
     pub async fn revoke(&self, revocation: Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
         self.0.store.revoke(&revocation, audit).await?;
-        self.0.add(revocation);
+        self.0.add([revocation]);
         Ok(())
     }
 
-    /// What is revoked now.
-    #[must_use]
-    pub fn revoked(&self) -> Revoked {
-        Arc::clone(&self.0.revoked.borrow())
+    /// The longest lifetime of a token that may be valid now, whichever process issued it, under whichever
+    /// configuration. `configured` is the longest by this process's own, which is noted in the store from now on.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn longest_lifetime(&self, configured: Duration) -> Result<Duration, StoreError> {
+        let millis = u64::try_from(configured.as_millis()).unwrap_or(u64::MAX);
+        self.0.configured_lifetime.store(millis, Ordering::Release);
+        self.0.store.longest_lifetime(configured, self.0.clock.now()).await
     }
 
-    /// The same, and each change to it.
+    /// How many single tokens of the client are revoked and have not expired.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Revoked> {
-        self.0.revoked.subscribe()
+    pub fn tokens_of(&self, client: &ClientId) -> usize {
+        self.0.list().tokens_of(client, self.0.clock.now())
+    }
+
+    /// At most `entries_max` revocations from `position` on.
+    pub(crate) fn read(&self, position: Position, entries_max: usize) -> Part {
+        self.0.list().read(position, entries_max, self.0.clock.now())
+    }
+
+    /// The end of the list of revocations, and each change of it.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Position> {
+        self.0.end.subscribe()
+    }
+
+    /// A number that processes share when they know the same revocations.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        self.0.list().digest(self.0.clock.now())
     }
 
     /// For a verifier of this issuer's tokens within this process.
@@ -91,59 +133,62 @@ impl RevocationRegistry {
 
 impl Shared {
     async fn read_all(&self) -> Result<(), StoreError> {
-        for revocation in self.store.revocations(self.clock.now()).await? {
-            self.add(revocation);
-        }
+        self.add(self.store.revocations(self.clock.now()).await?);
         Ok(())
     }
 
     async fn read(&self, target: &RevocationTarget) -> Result<(), StoreError> {
-        if let Some(revocation) = self.store.revocation(target).await? {
-            self.add(revocation);
-        }
+        self.add(self.store.revocation(target).await?);
         Ok(())
     }
 
-    /// Nothing revoked is ever good again: entries are added and replaced by later ones, never taken back.
-    fn add(&self, revocation: Revocation) {
-        let added = revocation.clone();
-        let news = self.revoked.send_if_modified(|revoked| {
-            let known = revoked.get(&revocation.target);
-            let news = known.is_none_or(|known| {
-                known.revoked_before < revocation.revoked_before || known.forget_time < revocation.forget_time
-            });
-            if news {
-                Arc::make_mut(revoked).insert(revocation.target.clone(), revocation);
+    /// Nothing revoked ever becomes valid again: entries are added and extended, never taken back.
+    fn add(&self, revocations: impl IntoIterator<Item = Revocation>) {
+        let mut list = self.list();
+        let before = list.end();
+        for revocation in revocations {
+            let revoked = entry(&revocation);
+            match self.verifying.add(revoked) {
+                Addition::New => list.add(revoked, revocation.issued_to.as_ref()),
+                Addition::Extended { before, after } => list.extend(&before, after),
+                _ => continue,
             }
-            news
-        });
-        if news {
-            self.verify_against(&added);
+            if let RevocationTarget::Client(client) = &revocation.target {
+                list.reset_tokens_of(client);
+            }
+        }
+        let end = list.end();
+        drop(list);
+        if end != before {
+            // Two at once may come here in either order: the end never goes back.
+            self.end.send_if_modified(|known| std::mem::replace(known, end.max(*known)) < end);
         }
     }
 
-    fn verify_against(&self, revocation: &Revocation) {
-        let forget = revocation.forget_time;
-        match &revocation.target {
-            RevocationTarget::TokenId(id) => self.verifying.revoke_token(id.as_str(), forget),
-            RevocationTarget::Client(id) => {
-                self.verifying.revoke_client(id.as_str(), revocation.revoked_before, forget)
-            }
-        }
+    /// A panic leaves no entry half added.
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn purge(&self, now: SystemTime) {
         self.verifying.forget(now);
-        self.revoked.send_if_modified(|revoked| {
-            let expired = revoked.values().any(|revocation| revocation.forget_time <= now);
-            if expired {
-                Arc::make_mut(revoked).retain(|_, revocation| revocation.forget_time > now);
-            }
-            expired
-        });
+        self.list().purge(now);
         if let Err(error) = self.store.purge_revocations(now).await {
             tracing::warn!(error = %error_chain::of(&error), "expired revocations cannot be removed");
         }
+        let configured = Duration::from_millis(self.configured_lifetime.load(Ordering::Acquire));
+        if !configured.is_zero()
+            && let Err(error) = self.store.longest_lifetime(configured, now).await
+        {
+            tracing::warn!(error = %error_chain::of(&error), "the longest lifetime of tokens cannot be noted");
+        }
+    }
+}
+
+fn entry(revocation: &Revocation) -> Revoked {
+    match &revocation.target {
+        RevocationTarget::TokenId(id) => Revoked::token(id, revocation.forget_time),
+        RevocationTarget::Client(id) => Revoked::client(id.as_str(), revocation.revoked_before, revocation.forget_time),
     }
 }
 
@@ -188,118 +233,9 @@ async fn follow(shared: Weak<Shared>, mut events: Subscription) {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("revoked", &self.revoked.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("revoked", &self.verifying.len()).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use token_interceptor::test_util::FakeClock;
-
-    use super::*;
-    use crate::{
-        client::ClientId,
-        feed::FeedSettings,
-        store::{ChangeLog, sqlite::SqliteStore},
-    };
-
-    struct Setting {
-        store: Arc<SqliteStore>,
-        clock: Arc<FakeClock>,
-    }
-
-    impl Setting {
-        async fn new() -> Self {
-            Self { store: Arc::new(SqliteStore::open_in_memory().await.unwrap()), clock: Arc::default() }
-        }
-
-        async fn start(&self) -> RevocationRegistry {
-            let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-            RevocationRegistry::start(Arc::clone(&self.store) as _, clock).await.unwrap()
-        }
-
-        async fn feed(&self) -> Feed {
-            let log = Arc::clone(&self.store) as Arc<dyn ChangeLog>;
-            Feed::start(log, FeedSettings::default()).await.unwrap()
-        }
-
-        fn token(&self, id: &str, lives: u64) -> Revocation {
-            let now = self.clock.now();
-            let target = RevocationTarget::TokenId(id.to_owned());
-            Revocation { target, revoked_before: now, forget_time: now + Duration::from_secs(lives) }
-        }
-    }
-
-    fn targets(registry: &RevocationRegistry) -> Vec<RevocationTarget> {
-        registry.revoked().keys().cloned().collect()
-    }
-
-    #[tokio::test]
-    async fn a_revocation_counts_at_once_and_after_a_restart() {
-        let setting = Setting::new().await;
-        let registry = setting.start().await;
-        let revocation = setting.token("jti", 60);
-        registry.revoke(revocation.clone(), None).await.unwrap();
-        assert_eq!(targets(&registry), std::slice::from_ref(&revocation.target));
-        assert_eq!(targets(&setting.start().await), [revocation.target]);
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_stored_is_not_revoked() {
-        let setting = Setting::new().await;
-        let registry = setting.start().await;
-        crate::store::Store::close(&*setting.store).await;
-        assert!(registry.revoke(setting.token("jti", 60), None).await.unwrap_err().is_transient());
-        assert!(registry.revoked().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_revocation_elsewhere_counts_here_through_the_feed() {
-        let setting = Setting::new().await;
-        let (one, other) = (setting.start().await, setting.start().await);
-        let feed = setting.feed().await;
-        other.follow(&feed);
-        let mut revoked = other.subscribe();
-        let id = ClientId::try_from("orders").unwrap();
-        let revocation = Revocation { target: RevocationTarget::Client(id), ..setting.token("", 60) };
-        one.revoke(revocation.clone(), None).await.unwrap();
-        let heard = revoked.wait_for(|revoked| revoked.contains_key(&revocation.target));
-        tokio::time::timeout(Duration::from_secs(10), heard).await.expect("heard of it").unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_was_revoked_before_following_is_not_missed() {
-        let setting = Setting::new().await;
-        let (one, other) = (setting.start().await, setting.start().await);
-        one.revoke(setting.token("jti", 60), None).await.unwrap();
-        let feed = setting.feed().await;
-        let mut revoked = other.subscribe();
-        other.follow(&feed);
-        let heard = revoked.wait_for(|revoked| !revoked.is_empty());
-        tokio::time::timeout(Duration::from_secs(10), heard).await.expect("heard of it").unwrap();
-    }
-
-    #[tokio::test]
-    async fn followers_are_not_told_the_same_twice() {
-        let setting = Setting::new().await;
-        let registry = setting.start().await;
-        let revocation = setting.token("jti", 60);
-        registry.revoke(revocation.clone(), None).await.unwrap();
-        let revoked = registry.subscribe();
-        registry.revoke(revocation, None).await.unwrap();
-        assert!(!revoked.has_changed().unwrap());
-    }
-
-    #[tokio::test]
-    async fn what_has_expired_is_forgotten_here_and_in_the_store() {
-        let setting = Setting::new().await;
-        let registry = setting.start().await;
-        registry.revoke(setting.token("short", 60), None).await.unwrap();
-        registry.revoke(setting.token("long", 120), None).await.unwrap();
-        setting.clock.advance(Duration::from_secs(60));
-        registry.0.purge(setting.clock.now()).await;
-        let long = RevocationTarget::TokenId("long".to_owned());
-        assert_eq!(targets(&registry), std::slice::from_ref(&long));
-        assert_eq!(setting.store.revocations(SystemTime::UNIX_EPOCH).await.unwrap().len(), 1);
-    }
-}
+mod tests;

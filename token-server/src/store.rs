@@ -135,7 +135,11 @@ pub trait KeyStore: Send + Sync {
     }
 }
 
-/// Revocations: few, and each expires.
+/// After a lifetime was last noted, tokens may be issued with it for so long: by a process that cannot reach the store
+/// to note it again, or whose clock is behind.
+pub const LIFETIME_MARGIN: Duration = Duration::from_secs(86_400);
+
+/// Revocations. Each expires.
 #[async_trait]
 pub trait RevocationStore: Send + Sync {
     /// Adds a revocation; the later time wins where the target is already revoked.
@@ -165,6 +169,14 @@ pub trait RevocationStore: Send + Sync {
     ///
     /// [`StoreError::Unavailable`].
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError>;
+
+    /// Notes that the longest lifetime of tokens that are issued at `now` is `configured`. Returns the longest that a
+    /// token may have which has not expired at `now`, whichever process issued it, under whichever configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn longest_lifetime(&self, configured: Duration, now: SystemTime) -> Result<Duration, StoreError>;
 }
 
 /// Client assertions that were used, each until it expires: one is good once, whichever replica it comes to.

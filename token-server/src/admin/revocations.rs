@@ -5,16 +5,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use token_interceptor::clock::{Clock, numeric_date};
+use token_interceptor::{
+    clock::{Clock, numeric_date},
+    verify::LEEWAY_MAX,
+};
 
 use super::{AdminError, AdminRules, Operator, clients::client_id};
 use crate::{
     revocation::RevocationRegistry,
     store::{Revocation, RevocationTarget},
 };
-
-/// How far verifiers' clocks may be behind, and with their leeway accept a token a little longer.
-const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
 /// Revocations, as operators make them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,11 +52,15 @@ impl RevocationAdmin {
             return Err(AdminError::invalid("issued_before_time", "it is in the future"));
         }
         let revoked_before = whole_second_after(issued_before);
-        let forget_time = revoked_before + self.rules.token_lifetime_max + CLOCK_MARGIN;
+        // Not by today's configuration: lifetimes may have been lowered since, and another replica may have others.
+        let lifetime = self.revocations.longest_lifetime(self.rules.token_lifetime_max).await?;
+        let forget_time = revoked_before + lifetime + LEEWAY_MAX;
         let target = RevocationTarget::Client(id.clone());
         let detail = format!("issued before {}", humantime::format_rfc3339_seconds(revoked_before));
         let record = by.record(now, "RevokeClientTokens", id.as_str(), detail);
-        self.revocations.revoke(Revocation { target, revoked_before, forget_time }, Some(&record)).await?;
+        self.revocations
+            .revoke(Revocation { target, revoked_before, forget_time, issued_to: None }, Some(&record))
+            .await?;
         Ok(revoked_before)
     }
 }

@@ -6,12 +6,12 @@ use token_interceptor::{encryption::EncryptionKey, http_client::is_loopback, sig
 use url::{Host, Url};
 
 use super::reader::Section;
-use crate::client::Audience;
+use crate::{client::Audience, own_tokens::TOKEN_BYTES_MAX};
 
 /// The default limit of a token's length, in bytes.
 const HEADER_BYTES: usize = 4096;
 /// The range of that limit.
-const HEADER_BYTES_RANGE: std::ops::RangeInclusive<usize> = 512..=65_536;
+const HEADER_BYTES_RANGE: std::ops::RangeInclusive<usize> = 512..=TOKEN_BYTES_MAX;
 
 /// An issuer identifier: an https URL without query or fragment (RFC 8414 section 2). On loopback, http is
 /// allowed.

@@ -3,20 +3,22 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
+use token_interceptor::verify::LEEWAY_MAX;
 use tracing::Instrument as _;
 
 use super::{Admitted, answered};
 use crate::{
     convert::TokenQuestion,
-    error::IssueError,
+    error::{Budget, IssueError},
     store::{Revocation, RevocationTarget},
 };
 
-/// Verifiers accept an expired token for as long as their leeway, ten minutes at the most.
-const LEEWAY_MAX: Duration = Duration::from_secs(600);
+/// A client that has revoked too many single tokens is told to come back after this time: some of them have expired then.
+const RETRY_AFTER_LIVE: Duration = Duration::from_secs(60);
 
 impl Admitted<'_> {
-    /// Revokes the token. One that is unknown, malformed or expired is revoked enough already.
+    /// Revokes the token, and with it all that was derived from it. One that is unknown, malformed or expired needs no
+    /// revocation.
     ///
     /// # Errors
     ///
@@ -41,10 +43,14 @@ impl Admitted<'_> {
             return Err(IssueError::ClientNotAuthorized("The token was issued to another client."));
         }
         issuer.limits.revocation(client.id())?;
+        if issuer.revocations.tokens_of(client.id()) >= issuer.settings.revoked_tokens_per_client {
+            return Err(IssueError::RateLimited { budget: Budget::LiveRevocations, retry_after: RETRY_AFTER_LIVE });
+        }
         let revocation = Revocation {
             target: RevocationTarget::TokenId(token.token_id().to_owned()),
             revoked_before: issuer.clock.now(),
             forget_time: token.expires_at() + LEEWAY_MAX,
+            issued_to: Some(client.id().clone()),
         };
         issuer.revocations.revoke(revocation, None).await.map_err(|error| IssueError::Unavailable(error.into()))?;
         Ok(Some(token.token_id().to_owned()))

@@ -263,7 +263,7 @@ mod tests {
         super::lateness::tests::{rest, work},
         *,
     };
-    use crate::origin::{Activity, Peer};
+    use crate::origin::Peer;
 
     /// Returns the response to a request that waits that long, and if its service was called.
     async fn after(wait: Duration, path: &str) -> (Response<Body>, bool) {
@@ -278,7 +278,7 @@ mod tests {
             async { Ok::<_, Infallible>(Response::new(Body::empty())) }
         });
         let mut service = Admission::new(&Limits::default()).layer(inner);
-        let line = Line { peer: Peer::of(&http::Extensions::new()), activity: Activity::new() };
+        let line = Line::new(Peer::of(&http::Extensions::new()), false);
         let request = Request::post(path).header(CONTENT_TYPE, "application/grpc").header("x-request-id", "late");
         let request = request.extension(line).body(body).unwrap();
         advance(wait).await;

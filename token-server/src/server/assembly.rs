@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use token_interceptor::{clock::Clock, danger::AllowPlaintext};
+use token_interceptor::{clock::Clock, danger::AllowPlaintext, verify::LEEWAY_MAX};
 use tokio::task::JoinSet;
 
 use super::{
@@ -29,9 +29,6 @@ use crate::{
     revocation::RevocationRegistry,
     store::{self, DeclaredStore, KeyStore, Store, StoreLocation},
 };
-
-/// Verifiers' clocks may be behind by this much, and take a token for good for longer.
-const CLOCK_DISAGREEMENT: Duration = Duration::from_secs(300);
 
 /// What serves, and what keeps it going.
 pub(super) struct Assembly {
@@ -96,10 +93,12 @@ pub(super) async fn assemble(
     let feed = Feed::start(store.clone(), settings).await?;
     let registry = ClientRegistry::with_capacity(store.clone(), config.store.cached_clients);
     registry.follow(&feed);
-    let rotation = keys(config, store.clone(), Arc::clone(&clock)).await?;
-    rotation.follow(&feed);
     let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
     revocations.follow(&feed);
+    // A key, as a revocation, is kept for as long as a token may live that was issued under another configuration.
+    let retention = revocations.longest_lifetime(config.tokens.maximum_lifetime).await? + LEEWAY_MAX;
+    let rotation = keys(config, store.clone(), retention, Arc::clone(&clock)).await?;
+    rotation.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
     peppers_in_use::expect_to_fit(&*store, &peppers, clock.now()).await??;
     peppers_in_use::follow(store.clone(), peppers.clone(), Arc::clone(&clock), &feed);
@@ -182,13 +181,18 @@ pub(crate) fn peppers(secrets: &Secrets) -> Peppers {
     Peppers::new(Pepper::new(&secrets.pepper), previous)
 }
 
-async fn keys(config: &Config, store: Arc<dyn KeyStore>, clock: Arc<dyn Clock>) -> Result<KeyRotation, KeyError> {
+async fn keys(
+    config: &Config,
+    store: Arc<dyn KeyStore>,
+    retention: Duration,
+    clock: Arc<dyn Clock>,
+) -> Result<KeyRotation, KeyError> {
     let sealing = SealingKeys::new(config.keys.sealing_key.clone(), config.keys.previous_sealing_keys.clone());
     let schedule = Schedule {
         algorithms: config.keys.algorithms.clone(),
         period: config.keys.rotation_period,
         visibility: config.keys.visibility_period,
-        retention: config.tokens.maximum_lifetime + CLOCK_DISAGREEMENT,
+        retention,
     };
     let settings = KeySettings { schedule, imported: config.keys.import.clone() };
     KeyRotation::start(store, sealing, settings, clock).await
@@ -218,6 +222,7 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Result<Settings, ServeEr
         Federation::new(config.token_exchange.trusted_issuers.clone()).map_err(ServeError::internal)?;
     settings.limits = limits(&config.limits);
     settings.quota = config.quota.clone();
+    settings.trust_streams = config.trust;
     settings.registration = config.registration.is_some();
     Ok(settings)
 }

@@ -27,7 +27,7 @@ use super::{
     tls::ReloadingTls,
     worker::{Phase, Port, reached},
 };
-use crate::origin::{Activity, Line, Peer};
+use crate::origin::{Line, Peer};
 
 /// The first bytes of every HTTP/2 connection. RFC 9113 section 3.4.
 const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -72,10 +72,11 @@ async fn prepare(port: &Port, arrival: Arrival) -> Result<Prepared, Unprepared> 
     }
     // Each connection uses the configuration that is current when it begins.
     Ok(match &port.tls {
-        None => Prepared::Plain(Connection::new(stream, port, peer, place)),
+        None => Prepared::Plain(Connection::new(stream, port, Line::new(peer, false), place)),
         Some(tls) => {
             let stream = handshake(stream, tls).await.map_err(Unprepared::Tls)?;
-            Prepared::Tls(Box::new(Connection::new(stream, port, peer, place)))
+            let line = Line::new(peer, stream.get_ref().1.peer_certificates().is_some());
+            Prepared::Tls(Box::new(Connection::new(stream, port, line, place)))
         }
     })
 }
@@ -96,10 +97,12 @@ async fn run<IO>(port: &Port, connection: Connection<IO>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let cut = connection.line.cut.clone();
     let inbound = Inbound::new(port, connection.line.clone(), Arc::clone(&connection.head_bytes));
     let mut serving = pin!(port.http.serve_connection(TokioIo::new(connection), inbound));
     let mut age = pin!(tokio::time::sleep(port.limits.connection_age));
     let mut drain = pin!(reached(port.phase.clone(), Phase::Draining));
+    let mut cut = pin!(cut.wait());
     let (mut aged, mut draining) = (false, false);
     loop {
         tokio::select! {
@@ -110,6 +113,8 @@ where
                 }
                 return;
             }
+            // Dropped as it is: a peer that does not read would not read a farewell.
+            () = &mut cut => return,
             () = &mut age, if !aged => {
                 aged = true;
                 serving.as_mut().graceful_shutdown();
@@ -175,17 +180,17 @@ struct Connection<IO> {
 }
 
 impl<IO> Connection<IO> {
-    fn new(io: IO, port: &Port, peer: Peer, place: Place) -> Self {
+    fn new(io: IO, port: &Port, line: Line, place: Place) -> Self {
         let limits = &port.limits;
         let patience =
             Patience { first: limits.handshake_timeout, head: limits.request_timeout, idle: limits.http1_idle_timeout };
         Self {
             io,
-            line: Line { peer, activity: Activity::new() },
+            head_bytes: port.shares.head(line.peer),
+            line,
             patience,
             protocol: Protocol::Unknown(0),
             head_begun: None,
-            head_bytes: port.shares.head(peer),
             stood_back: false,
             waiting: None,
             deadline: Box::pin(tokio::time::sleep(patience.first)),

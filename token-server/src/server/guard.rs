@@ -26,6 +26,7 @@ use crate::{
     config::IssuerUrl,
     key::{KeyRing, PublishedKeys},
     origin::Origin,
+    own_tokens::TOKEN_BYTES_MAX,
     service::status,
 };
 
@@ -102,7 +103,8 @@ impl Trusted {
         let set = KeySet::from_jwks(&keys.jwks_json).map_err(ServeError::internal)?;
         let issuer = TrustedIssuer::fixed(self.issuer.as_str(), set).map_err(ServeError::internal)?;
         let issuer = issuer.revocations(self.revoked.clone());
-        let verifier = Verifier::builder().issuer(issuer).clock(Arc::clone(&self.clock)).build();
+        let verifier =
+            Verifier::builder().issuer(issuer).token_bytes_max(TOKEN_BYTES_MAX).clock(Arc::clone(&self.clock)).build();
         let layer = AuthorizationLayer::new(verifier.map_err(ServeError::internal)?, self.policy.clone());
         Ok(Current { keys, layer })
     }

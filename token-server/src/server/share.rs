@@ -335,10 +335,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::origin::{Activity, Line};
+    use crate::origin::Line;
 
     fn from(n: u8) -> Line {
-        Line { peer: Peer::from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n))), activity: Activity::new() }
+        Line::new(Peer::from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n))), false)
     }
 
     async fn ask(

@@ -25,13 +25,24 @@ pub(super) use admin::of_admin_error;
 /// authentication.
 #[must_use]
 pub fn of_issue_error(error: &IssueError, origin: &Origin, challenge: &HeaderValue) -> Status {
-    let mut status = with_reason(code(error), error.reason(), &error.to_string(), origin, error.retry_after());
+    let mut status = of_refusal(error, origin);
     if let IssueError::ClientAuthenticationFailed(_) = error {
         let mut metadata = status.metadata().clone().into_headers();
         metadata.insert(WWW_AUTHENTICATE, challenge.clone());
         *status.metadata_mut() = MetadataMap::from_headers(metadata);
     }
     status
+}
+
+/// The status of a refused request that authenticates no client.
+pub(super) fn of_refusal(error: &IssueError, origin: &Origin) -> Status {
+    with_reason(code(error), error.reason(), &error.to_string(), origin, error.retry_after())
+}
+
+/// The status of a call that a client certificate is demanded for.
+pub(super) fn client_certificate_missing(origin: &Origin) -> Status {
+    const SENTENCE: &str = "The method demands a client certificate. Connect over TLS with one.";
+    with_reason(Code::Unauthenticated, ErrorReason::ClientAuthenticationFailed, SENTENCE, origin, None)
 }
 
 /// A status with the details that every error of this server carries.

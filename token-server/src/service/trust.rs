@@ -1,6 +1,8 @@
-//! `m2m.token.v1.TrustService`: the data that verifiers need, on request or pushed.
+//! `m2m.token.v1.TrustService`: the facts that verifiers need, asked for or pushed.
 
 pub(super) mod encode;
+mod slots;
+mod stall;
 mod state;
 mod watch;
 
@@ -9,20 +11,28 @@ use std::{fmt, sync::Arc};
 use token_proto::token::v1::{self, trust_service_server};
 use tonic::{Request, Response, Status};
 
-use super::{MESSAGE_BYTES_MAX, token::echo};
-use crate::{issuer::Issuer, origin::Origin};
+use super::{MESSAGE_BYTES_MAX, status, token::echo};
+use crate::{
+    error::{Budget, IssueError, UNAVAILABLE_RETRY_AFTER},
+    issuer::Issuer,
+    origin::{Line, Origin},
+};
+use slots::Slots;
 
 /// Returns the service, ready for a router.
 #[must_use]
 pub fn server(issuer: Arc<Issuer>) -> trust_service_server::TrustServiceServer<TrustService> {
-    trust_service_server::TrustServiceServer::new(TrustService { issuer, latest: Arc::default() })
+    let settings = issuer.trust_streams();
+    let slots = Slots::new(settings.streams, settings.streams_per_peer);
+    trust_service_server::TrustServiceServer::new(TrustService { issuer, latest: Arc::default(), slots })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-/// Answers from the key ring, without the store.
+/// Answers from the key ring; nothing is asked of the store.
 pub struct TrustService {
     issuer: Arc<Issuer>,
     latest: Arc<state::Latest>,
+    slots: Slots,
 }
 
 impl fmt::Debug for TrustService {
@@ -53,9 +63,17 @@ impl trust_service_server::TrustService for TrustService {
         &self,
         request: Request<v1::WatchTrustRequest>,
     ) -> Result<Response<Self::WatchTrustStream>, Status> {
-        let stream =
-            watch::stream(Arc::clone(&self.issuer), Arc::clone(&self.latest), &request.get_ref().since_version);
-        Ok(echo(stream, &origin(&request)))
+        let (origin, line) = (origin(&request), request.extensions().get::<Line>());
+        if self.issuer.trust_streams().client_certificate_required && line.is_none_or(|line| !line.client_certificate) {
+            return Err(status::client_certificate_missing(&origin));
+        }
+        let slot = self.slots.take(origin.peer()).ok_or_else(|| {
+            let error = IssueError::RateLimited { budget: Budget::TrustStreams, retry_after: UNAVAILABLE_RETRY_AFTER };
+            status::of_refusal(&error, &origin)
+        })?;
+        let since_version = &request.get_ref().since_version;
+        let stream = watch::stream(Arc::clone(&self.issuer), Arc::clone(&self.latest), since_version, line, slot);
+        Ok(echo(stream, &origin))
     }
 }
 

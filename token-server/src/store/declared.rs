@@ -97,6 +97,10 @@ impl RevocationStore for DeclaredStore {
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
         self.state.purge_revocations(now).await
     }
+
+    async fn longest_lifetime(&self, configured: Duration, now: SystemTime) -> Result<Duration, StoreError> {
+        self.state.longest_lifetime(configured, now).await
+    }
 }
 
 #[async_trait]

@@ -50,7 +50,7 @@ impl fmt::Debug for SealedKey {
     }
 }
 
-/// One token, or every token of a client issued before a time, is good no more.
+/// One token, or every token of a client issued before a time, is revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// What is revoked.
@@ -59,6 +59,8 @@ pub struct Revocation {
     pub revoked_before: SystemTime,
     /// Verifiers may forget it after this time: the tokens have expired.
     pub forget_time: SystemTime,
+    /// The client that the token was issued to, where it is known. Each client may have only so many.
+    pub issued_to: Option<ClientId>,
 }
 
 /// What a revocation is about.

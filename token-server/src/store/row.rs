@@ -110,9 +110,9 @@ pub(super) fn target_columns(target: &RevocationTarget) -> (&'static str, &str) 
     }
 }
 
-/// `kind, target, revoked_before, forget_time`.
+/// `kind, target, revoked_before, forget_time, issued_to`.
 pub(super) fn revocation(
-    (kind, target, revoked_before, forget_time): (String, String, i64, i64),
+    (kind, target, revoked_before, forget_time, issued_to): (String, String, i64, i64, Option<String>),
 ) -> Result<Revocation, StoreError> {
     let target = match kind.as_str() {
         "token" => RevocationTarget::TokenId(target),
@@ -120,7 +120,14 @@ pub(super) fn revocation(
         _ => return Err(StoreError::corrupt(format!("unknown kind of revocation {kind:?}"))),
     };
     let (revoked_before, forget_time) = (from_millis(revoked_before), from_millis(forget_time));
-    Ok(Revocation { target, revoked_before, forget_time })
+    let issued_to = issued_to.as_deref().map(client_id_of).transpose()?;
+    Ok(Revocation { target, revoked_before, forget_time, issued_to })
+}
+
+/// `max(lifetime)`, which is at least what is configured.
+pub(super) fn lifetime(longest: Option<i64>, configured: Duration) -> Result<Duration, StoreError> {
+    let longest = longest.map(unsigned).transpose()?.map_or(configured, Duration::from_millis);
+    Ok(longest.max(configured))
 }
 
 pub(super) fn admin_document(record: &AdminRecord) -> Result<String, StoreError> {

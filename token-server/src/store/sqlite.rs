@@ -178,6 +178,7 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         migration(1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
         migration(2, "used assertions", include_str!("../../migrations/sqlite/0002_used_assertion.sql")),
         migration(3, "epoch", include_str!("../../migrations/sqlite/0003_epoch.sql")),
+        migration(4, "revocation owner", include_str!("../../migrations/sqlite/0004_revocation_owner.sql")),
     ];
     // Another process may be at it in the same moment: each attempt that fails over that finds more of it done.
     let attempts = 2 * migrations.len();

@@ -43,6 +43,7 @@ fn describe_requests() {
         "token_server_requests_shed_total",
         "Requests shed because too many were in flight or they were too slow, by cause."
     );
+    describe_counter!("token_server_trust_streams_stalled_total", "Trust streams ended because they were not read.");
     describe_counter!("token_server_quota_exceeded_total", "Tokens over a client's quota, by outcome.");
 }
 
@@ -147,6 +148,7 @@ fn begin() {
         "token_server_tls_handshakes_failed_total",
         "token_server_spans_lost_total",
         "token_server_connections_refused_total",
+        "token_server_trust_streams_stalled_total",
         "token_server_change_feed_failures_total",
         "token_server_change_feed_connections_lost_total",
     ] {

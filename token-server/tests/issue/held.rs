@@ -84,7 +84,7 @@ async fn rfc_7662_section_2_2_what_is_no_good_token_is_inactive() {
     forged.replace_range(place..=place, if token[place..].starts_with('A') { "B" } else { "A" });
     let other = crate::support::world().await;
     let foreign = issue(&other, "orders").await.value;
-    for inactive in ["x", "a.b.c", &forged, &foreign, "%00", &"x".repeat(20_000)] {
+    for inactive in ["x", "a.b.c", &forged, &foreign, "%00", &"x".repeat(4096)] {
         assert!(introspect(&world, "orders", inactive).await.is_none(), "{inactive}");
     }
     world.clock.advance(Duration::from_secs(300));
@@ -282,4 +282,81 @@ async fn a_client_that_revokes_without_end_does_not_fill_every_verifiers_memory(
     // What is no token of ours costs nobody's memory.
     assert_eq!(revoke_over_http(&world, "orders", "unknown").await.status, 200);
     assert!(introspect(&world, "orders", &tokens[3]).await.is_some(), "nobody was told that it was revoked");
+}
+
+/// Up to what an operator may configure, over both faces.
+#[tokio::test]
+async fn a_token_of_any_issued_length_is_introspected_and_revoked() {
+    for bytes in [3_000, 9_000, 40_000] {
+        let world = world_with(|settings| settings.terms.token_bytes_max = 65_536).await;
+        world.store.change("oversize", |client| {
+            client.claims.insert("long".to_owned(), "x".repeat(bytes));
+        });
+        let (one, other) = (issue(&world, "oversize").await.value, issue(&world, "oversize").await.value);
+        assert!(one.len() > bytes);
+        assert!(introspect(&world, "oversize", &one).await.is_some(), "{bytes}");
+        let told = user_info_over_http(&world, Method::GET, &[&format!("Bearer {one}")]).await;
+        assert_eq!(told.status, 200);
+        assert_eq!(revoke_over_http(&world, "oversize", &one).await.status, 200);
+        revoke_over_grpc(&world, "oversize", &other).await.unwrap();
+        for revoked in [one, other] {
+            assert!(introspect(&world, "oversize", &revoked).await.is_none(), "{bytes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_token_of_one_audience_is_revoked_as_others_are() {
+    let world = world_with(|settings| {
+        settings.terms.token_bytes_max = 300;
+        settings.terms.token_bytes_max_by_audience = [("inventory".try_into().unwrap(), 16_384)].into();
+    })
+    .await;
+    world.store.change("oversize", |client| {
+        client.claims.insert("long".to_owned(), "x".repeat(9_000));
+    });
+    let token = issue(&world, "oversize").await.value;
+    assert_eq!(revoke_over_http(&world, "oversize", &token).await.status, 200);
+    assert!(introspect(&world, "oversize", &token).await.is_none());
+}
+
+#[tokio::test]
+async fn a_text_longer_than_any_issued_token_is_an_invalid_request() {
+    let world = world().await;
+    let long = "x".repeat(4097);
+    let invalid = (Code::InvalidArgument, "INVALID_REQUEST".to_owned());
+    assert_eq!(revoke_over_grpc(&world, "orders", &long).await.unwrap_err(), invalid);
+    for path in ["/oauth/introspect", "/oauth/revoke"] {
+        let answer = post_to(&world, path, basic("orders", &world.secret), &format!("token={long}")).await;
+        assert_eq!(answer.error(), (400, "invalid_request".to_owned()), "{path}");
+    }
+    let request = v1::IntrospectTokenRequest { client: message("orders", &world.secret).client, token: long.clone() };
+    assert_eq!(reason(&grpc(&world).introspect_token(request).await.unwrap_err()), invalid);
+    let answer = user_info_over_http(&world, Method::GET, &[&format!("Bearer {long}")]).await;
+    assert_eq!(answer.status, 400);
+}
+
+#[tokio::test]
+async fn a_client_has_a_bounded_number_of_live_revocations() {
+    let world = world_with(|settings| settings.revoked_tokens_per_client = 2).await;
+    let mut tokens = Vec::new();
+    for _ in 0..5 {
+        tokens.push(issue(&world, "orders").await.value);
+    }
+    revoke_over_grpc(&world, "orders", &tokens[0]).await.unwrap();
+    revoke_over_grpc(&world, "orders", &tokens[1]).await.unwrap();
+    let refused = revoke_over_http(&world, "orders", &tokens[2]).await;
+    assert_eq!(refused.error(), (429, "temporarily_unavailable".to_owned()));
+    assert!(String::from_utf8_lossy(&refused.body).contains("revoke all tokens of the client"));
+    let refused = revoke_over_grpc(&world, "orders", &tokens[2]).await.unwrap_err();
+    assert_eq!(refused, (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
+    let other = issue(&world, "short").await.value;
+    revoke_over_grpc(&world, "short", &other).await.unwrap();
+    // All at once takes one entry, and those that it covers count no more.
+    let operator = token_server::admin::Operator::local("test");
+    world.revoking.revoke_client_tokens(&operator, "orders", None).await.unwrap();
+    assert!(introspect(&world, "auditor", &tokens[2]).await.is_none());
+    world.clock.advance(Duration::from_secs(1));
+    let later = issue(&world, "orders").await.value;
+    revoke_over_grpc(&world, "orders", &later).await.unwrap();
 }

@@ -1,17 +1,21 @@
 //! `TrustService`: the same facts over gRPC, asked for or pushed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use token_interceptor::{clock::Clock as _, revocation::TargetHash};
 use token_proto::token::v1::{
     self, trust_service_client::TrustServiceClient, trust_service_server::TrustServiceServer,
 };
-use token_server::service;
+use token_server::{
+    service,
+    store::{Revocation, RevocationTarget},
+};
 use tokio_stream::StreamExt as _;
 
 use crate::support::{
     World,
-    calls::{get, grpc, message_of_orders},
-    world,
+    calls::{get, grpc, message_of_orders, reason},
+    world, world_with,
 };
 
 fn trust(world: &World) -> TrustServiceClient<TrustServiceServer<service::trust::TrustService>> {
@@ -88,7 +92,8 @@ async fn watch_tells_of_a_revocation_at_once_and_only_once() {
     assert!(!delta.snapshot && delta.keys.is_empty());
     let target =
         |message: &v1::WatchTrustResponse| message.revocations.iter().map(|one| one.target.clone()).collect::<Vec<_>>();
-    let expected = vec![Some(v1::revocation::Target::TokenId(token_id))];
+    let hash = TargetHash::of_token(&token_id).as_bytes().to_vec();
+    let expected = vec![Some(v1::revocation::Target::TokenHash(hash))];
     assert_eq!(target(&delta), expected);
     // Whoever comes back with the version before gets it, whoever comes back with the one after does not.
     let resumed = watch(&world, &before.version).await.next().await.unwrap().unwrap();
@@ -124,4 +129,96 @@ async fn watch_ends_when_the_server_drains() {
     world.issuer.close();
     assert!(stream.next().await.is_none());
     assert!(watch(&world, "").await.next().await.unwrap().is_ok());
+}
+
+async fn revoke_many(world: &World, count: usize) {
+    let now = world.clock.now();
+    for number in 0..count {
+        let target = RevocationTarget::TokenId(format!("jti-{number}"));
+        let forget_time = now + Duration::from_secs(3600);
+        let revocation = Revocation { target, revoked_before: now, forget_time, issued_to: None };
+        world.issuer.revocations().revoke(revocation, None).await.unwrap();
+    }
+}
+
+/// The messages of one step.
+async fn step(stream: &mut tonic::Streaming<v1::WatchTrustResponse>) -> Vec<v1::WatchTrustResponse> {
+    let mut parts = Vec::new();
+    loop {
+        let part = stream.next().await.unwrap().unwrap();
+        let last = !part.more_follows;
+        parts.push(part);
+        if last {
+            return parts;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_travels_in_parts_of_a_bounded_size() {
+    let world = world().await;
+    revoke_many(&world, 1000).await;
+    let mut client = trust(&world);
+    let mut watch_since = async |since_version: &str| {
+        let request = v1::WatchTrustRequest { since_version: since_version.to_owned() };
+        step(client.watch_trust(request).await.unwrap().get_mut()).await
+    };
+    let parts = watch_since("").await;
+    assert!(parts[0].snapshot && !parts[0].keys.is_empty());
+    let (last, before) = parts.split_last().unwrap();
+    assert!(!before.is_empty() && before.iter().all(|part| part.version.is_empty()));
+    assert!(before[1..].iter().all(|part| !part.snapshot && part.keys.is_empty()));
+    assert!(!last.version.is_empty());
+    assert_eq!(parts.iter().map(|part| part.revocations.len()).sum::<usize>(), 1000);
+    assert!(parts.iter().all(|part| prost::Message::encoded_len(part) < 32 * 1024));
+    // Whoever comes back with a version of before is sent what came since, and not all of it.
+    revoke_many(&world, 1003).await;
+    let resumed = watch_since(&last.version).await;
+    assert_eq!(resumed.iter().map(|part| part.revocations.len()).sum::<usize>(), 3);
+}
+
+#[tokio::test]
+async fn a_watcher_that_falls_behind_is_sent_every_revocation() {
+    let world = world().await;
+    let mut stream = watch(&world, "").await;
+    step(&mut stream).await;
+    revoke_many(&world, 1000).await;
+    let mut received = 0;
+    while received < 1000 {
+        received += step(&mut stream).await.iter().map(|part| part.revocations.len()).sum::<usize>();
+    }
+    assert_eq!(received, 1000);
+}
+
+#[tokio::test]
+async fn a_pushed_revocation_names_no_token_and_no_client() {
+    let world = world().await;
+    let (token_id, _) = revoked_token(&world).await;
+    let operator = token_server::admin::Operator::local("test");
+    world.revoking.revoke_client_tokens(&operator, "with-claims", None).await.unwrap();
+    let sent = format!("{:?}", step(&mut watch(&world, "").await).await);
+    assert!(sent.contains("TokenHash") && sent.contains("ClientHash"));
+    assert!(!sent.contains(&token_id) && !sent.contains("with-claims") && !sent.contains("orders"));
+}
+
+#[tokio::test]
+async fn trust_streams_of_one_peer_are_bounded() {
+    let world = world_with(|settings| settings.trust_streams.streams_per_peer = 2).await;
+    let mut client = trust(&world);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(client.watch_trust(v1::WatchTrustRequest::default()).await.unwrap());
+    }
+    let refused = client.watch_trust(v1::WatchTrustRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&refused), (tonic::Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
+    open.pop();
+    client.watch_trust(v1::WatchTrustRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trust_stream_may_demand_a_client_certificate() {
+    let world = world_with(|settings| settings.trust_streams.client_certificate_required = true).await;
+    let refused = trust(&world).watch_trust(v1::WatchTrustRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+    trust(&world).get_issuer(v1::GetIssuerRequest {}).await.unwrap();
 }

@@ -45,6 +45,7 @@ macro_rules! contract {
             a_failed_change_leaves_no_trace,
             a_revocation_reads_back_until_it_is_forgotten,
             a_repeated_revocation_keeps_the_later_times,
+            the_longest_lifetime_counts_until_its_tokens_have_expired,
             an_assertion_is_used_once_also_by_many_at_once,
             a_used_assertion_is_forgotten_when_it_has_expired,
             every_change_is_in_the_log_in_order,
@@ -152,7 +153,12 @@ fn key(name: &str) -> StoredKey {
 }
 
 fn token(name: &str, forget: u64) -> Revocation {
-    Revocation { target: RevocationTarget::TokenId(name.to_owned()), revoked_before: at(5), forget_time: at(forget) }
+    Revocation {
+        target: RevocationTarget::TokenId(name.to_owned()),
+        revoked_before: at(5),
+        forget_time: at(forget),
+        issued_to: None,
+    }
 }
 
 async fn kinds(store: &Shared) -> Vec<ChangeKind> {
@@ -356,6 +362,10 @@ pub(crate) async fn a_failed_change_leaves_no_trace(store: Shared) {
 
 pub(crate) async fn a_revocation_reads_back_until_it_is_forgotten(store: Shared) {
     let client = Revocation { target: RevocationTarget::Client(id("orders")), ..token("", 20) };
+    let owned = Revocation { issued_to: Some(id("orders")), ..token("owned", 10) };
+    store.revoke(&owned, None).await.unwrap();
+    assert_eq!(store.revocation(&owned.target).await.unwrap(), Some(owned));
+    assert_eq!(store.purge_revocations(at(10)).await.unwrap(), 1);
     store.revoke(&token("jti", 10), None).await.unwrap();
     store.revoke(&client, None).await.unwrap();
     assert_eq!(store.revocations(at(9)).await.unwrap(), [client.clone(), token("jti", 10)]);
@@ -365,6 +375,16 @@ pub(crate) async fn a_revocation_reads_back_until_it_is_forgotten(store: Shared)
     assert_eq!(store.purge_revocations(at(10)).await.unwrap(), 1);
     assert_eq!(store.revocation(&target).await.unwrap(), None);
     assert_eq!(store.revocations(at(0)).await.unwrap(), [client]);
+}
+
+pub(crate) async fn the_longest_lifetime_counts_until_its_tokens_have_expired(store: Shared) {
+    let lifetime = |seconds| Duration::from_secs(seconds);
+    let margin = token_server::store::LIFETIME_MARGIN.as_secs();
+    assert_eq!(store.longest_lifetime(lifetime(100), at(10)).await.unwrap(), lifetime(100));
+    assert_eq!(store.longest_lifetime(lifetime(5), at(20)).await.unwrap(), lifetime(100), "lowered");
+    assert_eq!(store.longest_lifetime(lifetime(100), at(5)).await.unwrap(), lifetime(100), "a clock that is behind");
+    assert_eq!(store.longest_lifetime(lifetime(5), at(109 + margin)).await.unwrap(), lifetime(100));
+    assert_eq!(store.longest_lifetime(lifetime(5), at(110 + margin)).await.unwrap(), lifetime(5));
 }
 
 pub(crate) async fn an_assertion_is_used_once_also_by_many_at_once(store: Shared) {

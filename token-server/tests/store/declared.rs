@@ -31,6 +31,7 @@ mod file {
         of_concurrent_rotations_one_succeeds,
         a_revocation_reads_back_until_it_is_forgotten,
         a_repeated_revocation_keeps_the_later_times,
+        the_longest_lifetime_counts_until_its_tokens_have_expired,
         audit_records_are_filtered,
     );
 }
@@ -42,6 +43,7 @@ mod memory {
         of_concurrent_rotations_one_succeeds,
         a_revocation_reads_back_until_it_is_forgotten,
         a_repeated_revocation_keeps_the_later_times,
+        the_longest_lifetime_counts_until_its_tokens_have_expired,
         audit_records_are_filtered,
     );
 }

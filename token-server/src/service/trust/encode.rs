@@ -1,12 +1,15 @@
 //! Domain → wire for trust.
 
+use token_interceptor::revocation::Revoked;
 use token_proto::token::v1::{self, revocation::Target};
 
 use crate::{
     key::{KeyState, PublishedKey},
     metadata::Metadata,
-    store::{Revocation, RevocationTarget},
 };
+
+/// The last second of the year 9999, the latest that a timestamp may name.
+const TIME_MAX: i64 = 253_402_300_799;
 
 pub(super) fn issuer(metadata: Metadata) -> v1::Issuer {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -33,15 +36,19 @@ pub(in crate::service) fn key(key: &PublishedKey) -> v1::Key {
     }
 }
 
-pub(super) fn revocation(revocation: &Revocation) -> v1::Revocation {
-    let Revocation { target, revoked_before, forget_time } = revocation;
-    let (target, issued_before_time) = match target {
-        RevocationTarget::TokenId(token_id) => (Target::TokenId(token_id.clone()), None),
-        RevocationTarget::Client(client_id) => {
-            (Target::ClientId(client_id.to_string()), Some((*revoked_before).into()))
-        }
+/// The entry names neither token nor client: anyone may watch.
+pub(super) fn revocation(revoked: &Revoked) -> v1::Revocation {
+    let hash = revoked.target.as_bytes().to_vec();
+    let (target, issued_before_time) = if revoked.issued_before == Revoked::ALWAYS {
+        (Target::TokenHash(hash), None)
+    } else {
+        (Target::ClientHash(hash), Some(timestamp(revoked.issued_before)))
     };
-    v1::Revocation { target: Some(target), issued_before_time, forget_time: Some((*forget_time).into()) }
+    v1::Revocation { target: Some(target), issued_before_time, forget_time: Some(timestamp(revoked.forget)) }
+}
+
+fn timestamp(seconds: u64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: i64::try_from(seconds).unwrap_or(i64::MAX).min(TIME_MAX), nanos: 0 }
 }
 
 fn state_of(state: KeyState) -> v1::KeyState {

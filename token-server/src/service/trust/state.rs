@@ -1,128 +1,109 @@
-//! The data that verifiers need at one moment, and the deltas between moments.
+//! The facts that verifiers need at one moment, and what turns the facts of one moment into those of the next.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use prost::Message;
+use prost::Message as _;
 use ring::digest;
 use token_proto::token::v1;
 
 use super::encode;
 use crate::{
     key::PublishedKeys,
-    revocation::Revoked,
-    store::{Revocation, RevocationTarget},
+    revocation::{Part, Position},
 };
 
-/// The keys and revocations of one moment. Computed once for all watchers.
-pub(super) struct State {
-    keys: Arc<PublishedKeys>,
-    revoked: Revoked,
-    wire_keys: BTreeMap<String, v1::Key>,
-    version: String,
-    /// The delta from the previous state, which nearly every watcher has.
-    step: Option<Step>,
+/// Versions whose position in the list of revocations is remembered, so that a watcher that comes back with one of them
+/// is sent no more than what came since. Each version takes some 50 bytes.
+const VERSIONS_MAX: usize = 1024;
+
+/// The keys of one moment as they travel. Computed once for all watchers.
+pub(super) struct WireKeys {
+    published: Arc<PublishedKeys>,
+    keys: BTreeMap<String, v1::Key>,
+    digest: digest::Digest,
 }
 
-struct Step {
-    from: String,
-    delta: v1::WatchTrustResponse,
-}
-
-/// The latest state.
+/// The latest keys, and the versions that were sent lately.
 #[derive(Default)]
-pub(super) struct Latest(Mutex<Option<Arc<State>>>);
+pub(super) struct Latest {
+    keys: Mutex<Option<Arc<WireKeys>>>,
+    versions: Mutex<VecDeque<(String, Position)>>,
+}
 
 impl Latest {
-    /// Returns the state of these keys and revocations.
-    pub(super) fn state(&self, keys: Arc<PublishedKeys>, revoked: Revoked) -> Arc<State> {
-        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = latest.as_ref().filter(|state| state.is_of(&keys, &revoked)) {
-            return Arc::clone(state);
+    /// `published` as they travel.
+    pub(super) fn keys(&self, published: &Arc<PublishedKeys>) -> Arc<WireKeys> {
+        let mut latest = lock(&self.keys);
+        match &*latest {
+            Some(keys) if Arc::ptr_eq(&keys.published, published) => Arc::clone(keys),
+            Some(_) | None => Arc::clone(latest.insert(Arc::new(WireKeys::new(Arc::clone(published))))),
         }
-        let mut state = State::new(keys, revoked);
-        state.step =
-            latest.as_ref().map(|before| Step { from: before.version.clone(), delta: state.compared_to(before) });
-        Arc::clone(latest.insert(Arc::new(state)))
+    }
+
+    /// Names the state that these keys and the last part of the list of revocations lead to. The name follows from
+    /// keys and revocations alone, so a watcher may resume at another replica.
+    pub(super) fn version(&self, keys: &WireKeys, last: &Part) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(keys.digest.as_ref());
+        context.update(&last.digest.to_be_bytes());
+        let version = URL_SAFE_NO_PAD.encode(context.finish().as_ref().get(..16).unwrap_or_default());
+        let mut versions = lock(&self.versions);
+        if versions.back().is_none_or(|(known, _)| *known != version) {
+            if versions.len() == VERSIONS_MAX {
+                versions.pop_front();
+            }
+            versions.push_back((version.clone(), last.next));
+        }
+        version
+    }
+
+    /// How far a watcher has read that holds this version.
+    pub(super) fn position_of(&self, version: &str) -> Option<Position> {
+        lock(&self.versions).iter().rev().find(|(known, _)| known == version).map(|(_, position)| *position)
     }
 }
 
-impl State {
-    fn new(keys: Arc<PublishedKeys>, revoked: Revoked) -> Self {
-        let wire_keys: BTreeMap<_, _> =
-            keys.keys.iter().map(|key| (key.jwk.key_id().to_owned(), encode::key(key))).collect();
-        let version = version(&wire_keys, revoked.values());
-        Self { keys, revoked, wire_keys, version, step: None }
+impl WireKeys {
+    fn new(published: Arc<PublishedKeys>) -> Self {
+        let keys: BTreeMap<_, _> =
+            published.keys.iter().map(|key| (key.jwk.key_id().to_owned(), encode::key(key))).collect();
+        let mut context = digest::Context::new(&digest::SHA256);
+        for key in keys.values() {
+            context.update(&key.encode_length_delimited_to_vec());
+        }
+        Self { published, keys, digest: context.finish() }
     }
 
-    fn is_of(&self, keys: &Arc<PublishedKeys>, revoked: &Revoked) -> bool {
-        Arc::ptr_eq(&self.keys, keys) && Arc::ptr_eq(&self.revoked, revoked)
-    }
-
-    /// Returns the version of the state. It depends on keys and revocations alone, so a watcher may resume at
-    /// another replica.
-    pub(super) fn version(&self) -> &str {
-        &self.version
-    }
-
+    /// All of them, in place of those before.
     pub(super) fn snapshot(&self) -> v1::WatchTrustResponse {
-        v1::WatchTrustResponse {
-            snapshot: true,
-            keys: self.wire_keys.values().cloned().collect(),
-            revocations: self.revoked.values().map(encode::revocation).collect(),
-            ..self.nothing_new()
-        }
+        let keys = self.keys.values().cloned().collect();
+        v1::WatchTrustResponse { snapshot: true, keys, ..v1::WatchTrustResponse::default() }
     }
 
-    pub(super) fn nothing_new(&self) -> v1::WatchTrustResponse {
-        v1::WatchTrustResponse { version: self.version.clone(), ..v1::WatchTrustResponse::default() }
-    }
-
-    /// Returns the delta from `before` to this state.
-    pub(super) fn delta(&self, before: &Self) -> v1::WatchTrustResponse {
-        match &self.step {
-            Some(step) if step.from == before.version => step.delta.clone(),
-            Some(_) | None => self.compared_to(before),
-        }
-    }
-
-    fn compared_to(&self, before: &Self) -> v1::WatchTrustResponse {
-        let changed = self.wire_keys.iter().filter(|(id, key)| before.wire_keys.get(*id) != Some(key));
-        let removed = before.wire_keys.keys().filter(|id| !self.wire_keys.contains_key(*id));
-        // A revocation that left the list has expired: verifiers drop it by themselves.
-        let is_new =
-            |(target, revocation): &(&RevocationTarget, &Revocation)| before.revoked.get(*target) != Some(*revocation);
+    /// What turns `before` into this.
+    pub(super) fn compared_to(&self, before: &Self) -> v1::WatchTrustResponse {
+        let changed = self.keys.iter().filter(|(id, key)| before.keys.get(*id) != Some(key));
+        let removed = before.keys.keys().filter(|id| !self.keys.contains_key(*id));
         v1::WatchTrustResponse {
             keys: changed.map(|(_, key)| key.clone()).collect(),
             removed_key_ids: removed.cloned().collect(),
-            revocations: self
-                .revoked
-                .iter()
-                .filter(is_new)
-                .map(|(_, revocation)| encode::revocation(revocation))
-                .collect(),
-            ..self.nothing_new()
+            ..v1::WatchTrustResponse::default()
         }
     }
 }
 
-fn version<'a>(keys: &BTreeMap<String, v1::Key>, revoked: impl Iterator<Item = &'a Revocation>) -> String {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for key in keys.values() {
-        context.update(&key.encode_length_delimited_to_vec());
-    }
-    for revocation in revoked {
-        context.update(&encode::revocation(revocation).encode_length_delimited_to_vec());
-    }
-    URL_SAFE_NO_PAD.encode(context.finish().as_ref().get(..16).unwrap_or_default())
+/// A panic leaves nothing half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use token_interceptor::signature::{Algorithm, SigningKey};
 
@@ -140,21 +121,12 @@ mod tests {
         }
     }
 
-    fn published(keys: &[&PublishedKey]) -> Arc<PublishedKeys> {
-        Arc::new(PublishedKeys::new(keys.iter().copied().cloned().collect()))
+    fn published(keys: &[&PublishedKey]) -> WireKeys {
+        WireKeys::new(Arc::new(PublishedKeys::new(keys.iter().copied().cloned().collect())))
     }
 
-    fn revoked(tokens: &[(&str, u64)]) -> Revoked {
-        let tokens = tokens.iter().map(|(token_id, seconds)| {
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds);
-            let target = RevocationTarget::TokenId((*token_id).to_owned());
-            (target.clone(), Revocation { target, revoked_before: time, forget_time: time })
-        });
-        Arc::new(tokens.collect())
-    }
-
-    fn ids(delta: &v1::WatchTrustResponse) -> Vec<&str> {
-        delta.keys.iter().map(|key| &*key.key_id).collect()
+    fn part(digest: u128) -> Part {
+        Part { entries: Vec::new(), next: Position::default(), is_last: true, digest }
     }
 
     #[test]
@@ -162,45 +134,33 @@ mod tests {
         let (kept, gone, pending, new) =
             (key(KeyState::Active), key(KeyState::Retiring), key(KeyState::Pending), key(KeyState::Pending));
         let active = PublishedKey { state: KeyState::Active, ..pending.clone() };
-        let before = State::new(published(&[&kept, &gone, &pending]), revoked(&[]));
-        let after = State::new(published(&[&kept, &active, &new]), revoked(&[]));
-        let delta = after.delta(&before);
+        let delta = published(&[&kept, &active, &new]).compared_to(&published(&[&kept, &gone, &pending]));
         let mut expected = [active.jwk.key_id(), new.jwk.key_id()];
         expected.sort_unstable();
-        assert_eq!(ids(&delta), expected);
+        assert_eq!(delta.keys.iter().map(|key| &*key.key_id).collect::<Vec<_>>(), expected);
         assert_eq!(delta.removed_key_ids, [gone.jwk.key_id()]);
         assert!(!delta.snapshot && delta.revocations.is_empty());
-    }
-
-    #[test]
-    fn delta_holds_new_and_later_revocations_and_not_those_forgotten() {
-        let keys = published(&[]);
-        let before = State::new(Arc::clone(&keys), revoked(&[("a", 1), ("b", 1), ("c", 1)]));
-        let after = State::new(keys, revoked(&[("b", 1), ("c", 2), ("d", 1)]));
-        let delta = after.delta(&before);
-        let targets: Vec<_> = delta.revocations.into_iter().filter_map(|revocation| revocation.target).collect();
-        assert_eq!(targets, ["c", "d"].map(|id| v1::revocation::Target::TokenId(id.to_owned())));
     }
 
     #[test]
     fn version_follows_from_the_content_alone() {
         let key = key(KeyState::Pending);
         let active = PublishedKey { state: KeyState::Active, ..key.clone() };
-        let version = |key: &PublishedKey, tokens: &[(&str, u64)]| {
-            State::new(published(&[key]), revoked(tokens)).version().to_owned()
-        };
-        assert_eq!(version(&key, &[("a", 1)]), version(&key, &[("a", 1)]));
-        assert_ne!(version(&key, &[]), version(&active, &[]));
-        assert_ne!(version(&key, &[]), version(&key, &[("a", 1)]));
+        let version = |key: &PublishedKey, digest| Latest::default().version(&published(&[key]), &part(digest));
+        assert_eq!(version(&key, 1), version(&key, 1));
+        assert_ne!(version(&key, 1), version(&active, 1));
+        assert_ne!(version(&key, 1), version(&key, 2));
     }
 
     #[test]
-    fn the_step_from_the_state_before_is_what_a_comparison_finds() {
-        let (keys, latest) = (published(&[&key(KeyState::Active)]), Latest::default());
-        let first = latest.state(Arc::clone(&keys), revoked(&[("a", 1)]));
-        let tokens = revoked(&[("a", 1), ("b", 1)]);
-        let second = latest.state(Arc::clone(&keys), Arc::clone(&tokens));
-        assert_eq!(second.delta(&first), second.compared_to(&first));
-        assert!(Arc::ptr_eq(&second, &latest.state(keys, tokens)), "computed twice");
+    fn versions_that_are_remembered_are_bounded() {
+        let (latest, keys) = (Latest::default(), published(&[]));
+        let first = latest.version(&keys, &part(0));
+        assert!(latest.position_of(&first).is_some());
+        for digest in 1..5000 {
+            latest.version(&keys, &part(digest));
+        }
+        assert_eq!(lock(&latest.versions).len(), VERSIONS_MAX);
+        assert!(latest.position_of(&first).is_none());
     }
 }

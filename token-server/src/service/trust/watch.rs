@@ -1,37 +1,88 @@
-//! Trust as a stream: a snapshot, then deltas, with heartbeats in between.
+//! Trust as a stream: a snapshot in parts, then what changes, and heartbeats between.
+//!
+//! A watcher remembers how far it has read, and no list of revocations. A message is made when there is room for it.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures_util::{Stream, stream};
 use token_proto::token::v1;
 use tokio::{
     sync::watch,
+    task::yield_now,
     time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 use tonic::Status;
 
-use super::state::{Latest, State};
-use crate::{issuer::Issuer, key::PublishedKeys, revocation::Revoked};
+use super::{
+    encode,
+    slots::Slot,
+    stall::Watchdog,
+    state::{Latest, WireKeys},
+};
+use crate::{
+    issuer::Issuer,
+    key::PublishedKeys,
+    origin::Line,
+    revocation::{Part, Position},
+};
 
-/// The interval between heartbeats. A verifier that misses a few of them reconnects.
+/// Between heartbeats: a verifier that hears nothing for a few of these reconnects.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Revocations in one message, each of some 40 bytes. A stream that is not read holds one message in memory.
+const ENTRIES_MAX: usize = 256;
 
-/// The stream that a watcher receives.
-pub(super) type TrustStream = Pin<Box<dyn Stream<Item = Result<v1::WatchTrustResponse, Status>> + Send>>;
+/// What a watcher receives. It ends when the server drains.
+pub struct TrustStream {
+    messages: Pin<Box<dyn Stream<Item = Result<v1::WatchTrustResponse, Status>> + Send>>,
+    watchdog: Watchdog,
+}
 
-/// Returns a stream that begins with a snapshot, unless the watcher already has the current state.
-pub(super) fn stream(issuer: Arc<Issuer>, latest: Arc<Latest>, since_version: &str) -> TrustStream {
-    let (mut keys, mut revoked) = (issuer.keys().subscribe(), issuer.revocations().subscribe());
-    let sent = latest.state(keys.borrow_and_update().clone(), revoked.borrow_and_update().clone());
-    let first = if sent.version() == since_version { sent.nothing_new() } else { sent.snapshot() };
+/// Begins with a snapshot, unless the watcher holds a state that is remembered. `line` is cut when it is not read.
+pub(super) fn stream(
+    issuer: Arc<Issuer>,
+    latest: Arc<Latest>,
+    since_version: &str,
+    line: Option<&Line>,
+    slot: Slot,
+) -> TrustStream {
+    let (mut keys, revoked) = (issuer.keys().subscribe(), issuer.revocations().subscribe());
+    let present = latest.keys(&keys.borrow_and_update().clone());
+    let end = issuer.revocations().read(*revoked.borrow(), ENTRIES_MAX);
+    let is_current = end.is_last && latest.version(&present, &end) == since_version;
+    let position = if is_current { end.next } else { latest.position_of(since_version).unwrap_or_default() };
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let closing = issuer.closing();
-    let watcher = Watcher { issuer, latest, closing, keys, revoked, sent, heartbeat, first: Some(first) };
-    Box::pin(stream::unfold(watcher, |mut watcher| async {
+    let watcher = Watcher {
+        closing: issuer.closing(),
+        issuer,
+        latest,
+        keys,
+        revoked,
+        sent_keys: is_current.then_some(present),
+        position,
+        step: Step::Begun,
+        heartbeat,
+        _slot: slot,
+    };
+    let messages = stream::unfold(watcher, |mut watcher| async {
         let message = watcher.next().await?;
         Some((Ok(message), watcher))
-    }))
+    });
+    TrustStream { messages: Box::pin(messages), watchdog: Watchdog::of(line) }
+}
+
+impl Stream for TrustStream {
+    type Item = Result<v1::WatchTrustResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.watchdog.read();
+        self.messages.as_mut().poll_next(cx)
+    }
 }
 
 struct Watcher {
@@ -39,36 +90,69 @@ struct Watcher {
     latest: Arc<Latest>,
     closing: watch::Receiver<bool>,
     keys: watch::Receiver<Arc<PublishedKeys>>,
-    revoked: watch::Receiver<Revoked>,
-    /// The state that the watcher has after the last message.
-    sent: Arc<State>,
+    revoked: watch::Receiver<Position>,
+    /// The keys that the watcher has; `None` before the first message.
+    sent_keys: Option<Arc<WireKeys>>,
+    /// The revocations that the watcher has.
+    position: Position,
+    step: Step,
     heartbeat: Interval,
-    first: Option<v1::WatchTrustResponse>,
+    _slot: Slot,
+}
+
+/// How much of a step has been sent.
+enum Step {
+    /// Nothing.
+    Begun,
+    /// Some parts.
+    Continues,
+    /// All.
+    Complete,
 }
 
 impl Watcher {
-    /// Returns the next message, or `None` once the server drains.
+    /// The next message; `None` once the server drains.
     async fn next(&mut self) -> Option<v1::WatchTrustResponse> {
-        let mut message = match self.first.take() {
-            Some(first) => first,
-            None => self.wait().await?,
-        };
-        message.server_time = Some(self.issuer.clock().now().into());
-        Some(message)
+        match self.step {
+            Step::Begun => {}
+            // One part at a time goes to the connection, and other streams have their turn.
+            Step::Continues => yield_now().await,
+            Step::Complete => self.wait().await?,
+        }
+        Some(self.message())
     }
 
-    async fn wait(&mut self) -> Option<v1::WatchTrustResponse> {
+    /// Until there may be news, or a heartbeat is due.
+    async fn wait(&mut self) -> Option<()> {
         tokio::select! {
             biased;
-            _ = self.closing.wait_for(|closing| *closing) => return None,
-            changed = self.keys.changed() => changed.ok()?,
-            changed = self.revoked.changed() => changed.ok()?,
-            _ = self.heartbeat.tick() => return Some(self.sent.nothing_new()),
+            _ = self.closing.wait_for(|closing| *closing) => None,
+            changed = self.keys.changed() => changed.ok(),
+            changed = self.revoked.changed() => changed.ok(),
+            _ = self.heartbeat.tick() => Some(()),
         }
-        let (keys, revoked) = (self.keys.borrow_and_update().clone(), self.revoked.borrow_and_update().clone());
-        let present = self.latest.state(keys, revoked);
-        let delta = present.delta(&self.sent);
-        self.sent = present;
-        Some(delta)
+    }
+
+    fn message(&mut self) -> v1::WatchTrustResponse {
+        // Marked as seen first: what changes meanwhile is sent next time.
+        let keys = self.latest.keys(&self.keys.borrow_and_update().clone());
+        self.revoked.borrow_and_update();
+        let part = self.issuer.revocations().read(self.position, ENTRIES_MAX);
+        let message = match &self.sent_keys {
+            None => keys.snapshot(),
+            Some(before) if Arc::ptr_eq(before, &keys) => v1::WatchTrustResponse::default(),
+            Some(before) => keys.compared_to(before),
+        };
+        let version = if part.is_last { self.latest.version(&keys, &part) } else { String::new() };
+        let Part { entries, next, is_last, .. } = part;
+        (self.sent_keys, self.position) = (Some(keys), next);
+        self.step = if is_last { Step::Complete } else { Step::Continues };
+        v1::WatchTrustResponse {
+            version,
+            server_time: Some(self.issuer.clock().now().into()),
+            revocations: entries.iter().map(encode::revocation).collect(),
+            more_follows: !is_last,
+            ..message
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -166,6 +166,10 @@ impl RevocationStore for MemoryStore {
     async fn purge_revocations(&self, _: SystemTime) -> Result<u64, StoreError> {
         self.write(0)
     }
+
+    async fn longest_lifetime(&self, configured: Duration, _: SystemTime) -> Result<Duration, StoreError> {
+        self.reach(configured)
+    }
 }
 
 #[async_trait]
@@ -190,7 +194,7 @@ impl ChangeLog for MemoryStore {
         self.read(LogPage { epoch: String::new(), changes: Vec::new() })
     }
 
-    async fn purge_changes(&self, _: std::time::Duration) -> Result<u64, StoreError> {
+    async fn purge_changes(&self, _: Duration) -> Result<u64, StoreError> {
         self.write(0)
     }
 
