@@ -107,13 +107,13 @@ pub(crate) fn exchange(issuer: &str, request: &str) -> String {
 }
 
 pub(crate) fn get(issuer: &str, path: &str) -> String {
-    exchange(issuer, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    exchange(issuer, &format!("GET {path} HTTP/1.1\r\n\r\n"))
 }
 
 fn post(issuer: &str, form: &str, headers: &str) -> String {
     let length = form.len();
     let request = format!(
-        "POST /oauth/token?a=in-the-query HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
+        "POST /oauth/token?a=in-the-query HTTP/1.1\r\nContent-Length: {length}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\n{headers}\r\n{form}"
     );
     exchange(issuer, &request)
