@@ -4,7 +4,10 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { auth } from '@modelcontextprotocol/sdk/client/auth.js'
 import { ClientCredentialsProvider, PrivateKeyJwtProvider } from '@modelcontextprotocol/sdk/client/auth-extensions.js'
@@ -45,8 +48,11 @@ test('the MCP SDK gets a token for an MCP server with a secret', async (t) => {
 test('the MCP SDK gets a token for an MCP server with a key', async (t) => {
   const resource = await mcpServer(t)
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  administer('create', 'mcp-key', '--no-secret', '--grant', `${resource}=tools.call`)
-  administer('add-key', 'mcp-key', JSON.stringify({ ...publicKey.export({ format: 'jwk' }), alg: 'ES256' }))
+  administer('create', 'mcp-key', '--grant', `${resource}=tools.call`)
+  const folder = mkdtempSync(join(tmpdir(), 'mcp-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  writeFileSync(join(folder, 'key.pem'), publicKey.export({ type: 'spki', format: 'pem' }))
+  administer('add-key', 'mcp-key', '--key', join(folder, 'key.pem'))
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' })
   const provider = new PrivateKeyJwtProvider({
     clientId: 'mcp-key',
