@@ -51,7 +51,7 @@ async fn a_client_lives_from_create_to_delete_on_both_faces() {
     let update = |client: Client, path: &str| UpdateClientRequest {
         client: Some(client),
         update_mask: Some(prost_types::FieldMask { paths: vec![path.into()] }),
-        validate_only: false,
+        ..Default::default()
     };
     let updated = admin.update_client(update(client.clone(), "disabled")).await.unwrap().into_inner().client.unwrap();
     let refused = issuer.post_token("billing", &secret, &[]).await;
@@ -65,7 +65,7 @@ async fn a_client_lives_from_create_to_delete_on_both_faces() {
     admin.update_client(update(enabled, "disabled")).await.unwrap();
     issuer.issue_token("billing", &secret, "inventory").await.unwrap();
 
-    admin.delete_client(DeleteClientRequest { client_id: "billing".into(), etag: String::new() }).await.unwrap();
+    admin.delete_client(DeleteClientRequest { client_id: "billing".into(), ..Default::default() }).await.unwrap();
     let error = issuer.issue_token("billing", &secret, "inventory").await.unwrap_err();
     assert_eq!(reason(&error), "CLIENT_AUTHENTICATION_FAILED");
     issuer.stop().await;

@@ -32,6 +32,7 @@ async fn register(issuer: &Issuer, id: &str, grant_type: &str) -> String {
         client_id: id.into(),
         grants: vec![grant],
         grant_types: vec![grant_type.into()],
+        subject_audiences: vec![AUDIENCE.into()],
         ..Default::default()
     };
     let request = CreateClientRequest { client: Some(client), validate_only: false };

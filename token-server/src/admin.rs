@@ -42,6 +42,9 @@ pub enum AdminError {
     /// It has changed since it was read.
     #[error("The client has changed since it was read; read it again and repeat the change.")]
     EtagMismatch,
+    /// An initial access token has registered as many clients as it may.
+    #[error("This initial access token has registered as many clients as it may.")]
+    TooManyClients,
     /// The change would leave the issuer unable to work.
     #[error("{0}")]
     Precondition(String),

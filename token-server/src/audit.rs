@@ -13,7 +13,7 @@ use crate::{
     client::{Audience, Scope},
     client_authentication::AuthenticatedClient,
     error::IssueError,
-    grant::OnBehalf,
+    grant::{OnBehalf, token_exchange::Subject},
     mint::IssuedToken,
     origin::Origin,
     trace,
@@ -26,6 +26,8 @@ pub const TARGET: &str = "audit";
 
 /// Characters of a claimed client ID that are written.
 const CLIENT_ID_CHARS_MAX: usize = 64;
+/// Characters of a claimed `jti` that are written: those of this issuer have 22.
+const TOKEN_ID_CHARS_MAX: usize = 64;
 
 /// One decision in the making: what is known of it so far.
 pub(crate) struct Decision<'a> {
@@ -38,6 +40,44 @@ pub(crate) struct Decision<'a> {
     registered_with: Option<String>,
     /// What the client's assertion is made out to, where that is not the issuer.
     assertion_audience: Option<&'static str>,
+    /// The tokens of an exchange.
+    brought: Option<Box<Brought>>,
+    /// The token that was asked about, where it is a valid one, and why the caller learns nothing of it.
+    withheld: Option<(String, &'static str)>,
+}
+
+/// Which of the two tokens of an exchange. RFC 8693 section 2.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Subject,
+    Actor,
+}
+
+impl Role {
+    /// The parameter that carries the token.
+    pub(crate) const fn parameter(self) -> &'static str {
+        match self {
+            Self::Subject => "subject_token",
+            Self::Actor => "actor_token",
+        }
+    }
+}
+
+/// The tokens of an exchange.
+#[derive(Debug, Default)]
+struct Brought {
+    subject: Party,
+    actor: Party,
+}
+
+/// What is known of a token of an exchange.
+#[derive(Debug, Default)]
+struct Party {
+    /// `jti` as the token says it, before and after it is verified.
+    token_id: Option<String>,
+    /// Once the token is verified: its subject's name, and the identity provider that it comes from.
+    name: Option<String>,
+    issuer: Option<String>,
 }
 
 impl Decision<'static> {
@@ -72,6 +112,8 @@ impl<'a> Decision<'a> {
             quota: None,
             registered_with: None,
             assertion_audience: None,
+            brought: None,
+            withheld: None,
         }
     }
 
@@ -100,6 +142,32 @@ impl<'a> Decision<'a> {
             self.assertion_audience = Some("token_endpoint");
             let client_id = client.id().as_str();
             tracing::warn!(client_id, "an assertion for the token endpoint was accepted, as the client is registered");
+        }
+    }
+
+    /// A token of an exchange, by its own words: it is not verified yet. It says nothing where `jti` is missing.
+    pub(crate) fn claimed_token(&mut self, role: Role, token_id: &str) {
+        self.party_of(role).token_id =
+            Some(cleaned(token_id, TOKEN_ID_CHARS_MAX).into_owned()).filter(|id| !id.is_empty());
+    }
+
+    /// Who is behind a token of an exchange that was verified.
+    pub(crate) fn party(&mut self, role: Role, subject: &Subject) {
+        let party = self.party_of(role);
+        party.name = Some(subject.name().to_owned());
+        party.issuer = subject.foreign().map(|id| id.issuer.clone());
+    }
+
+    /// The token that was asked about is valid, and the caller may not know.
+    pub(crate) fn withheld(&mut self, token_id: &str, why: &'static str) {
+        self.withheld = Some((token_id.to_owned(), why));
+    }
+
+    fn party_of(&mut self, role: Role) -> &mut Party {
+        let brought = self.brought.get_or_insert_default();
+        match role {
+            Role::Subject => &mut brought.subject,
+            Role::Actor => &mut brought.actor,
         }
     }
 
@@ -141,6 +209,7 @@ impl<'a> Decision<'a> {
             subject_issuer = on_behalf.and_then(OnBehalf::foreign).map(|id| id.issuer.as_str()),
             subject_jti = on_behalf.and_then(OnBehalf::subject_token_id),
             act = on_behalf.and_then(OnBehalf::act).map(tracing::field::display),
+            actor_jti = self.brought.as_ref().and_then(|brought| brought.actor.token_id.as_deref()),
             jti = token.token_id(),
             audience = &*joined(token.audiences(), Audience::as_str),
             scope = &*joined(token.scopes(), Scope::as_str),
@@ -153,8 +222,10 @@ impl<'a> Decision<'a> {
     }
 
     /// A question about a token was answered, or its revocation done. `token_id` is that of the token, where it
-    /// was a good one.
+    /// is valid.
     pub(crate) fn answered(&self, outcome: &'static str, token_id: Option<&str>) {
+        let (withheld, detail) = self.withheld.as_ref().map(|(id, why)| (id.as_str(), *why)).unzip();
+        let token_id = token_id.or(withheld);
         self.trace(outcome, None, token_id);
         tracing::info!(
             target: TARGET,
@@ -163,6 +234,7 @@ impl<'a> Decision<'a> {
             client_id = &*claimed(&self.client_id),
             assertion_audience = self.assertion_audience,
             jti = token_id,
+            detail,
             registered_with = self.registered_with.as_deref(),
             peer = %self.origin.peer(),
             request_id = self.origin.request_id().as_str(),
@@ -194,13 +266,31 @@ impl<'a> Decision<'a> {
         let detail = error.detail();
         let assertion_audience = self.assertion_audience;
         self.trace("refused", Some(reason), None);
+        let brought = self.brought.as_deref();
+        let (subject, actor) = (brought.map(|brought| &brought.subject), brought.map(|brought| &brought.actor));
+        macro_rules! event {
+            ($level:ident, $outcome:literal) => {
+                tracing::$level!(
+                    target: TARGET,
+                    operation,
+                    outcome = $outcome,
+                    client_id,
+                    subject = subject.and_then(|party| party.name.as_deref()),
+                    subject_issuer = subject.and_then(|party| party.issuer.as_deref()),
+                    subject_jti = subject.and_then(|party| party.token_id.as_deref()),
+                    actor = actor.and_then(|party| party.name.as_deref()),
+                    actor_jti = actor.and_then(|party| party.token_id.as_deref()),
+                    reason,
+                    detail,
+                    assertion_audience,
+                    %peer,
+                    request_id,
+                )
+            };
+        }
         match error {
-            IssueError::Unavailable(_) | IssueError::Internal(_) => {
-                tracing::error!(target: TARGET, operation, outcome = "failed", client_id, reason, detail, assertion_audience, %peer, request_id);
-            }
-            IssueError::ClientAuthenticationFailed(_) | IssueError::RateLimited { .. } => {
-                tracing::warn!(target: TARGET, operation, outcome = "refused", client_id, reason, detail, assertion_audience, %peer, request_id);
-            }
+            IssueError::Unavailable(_) | IssueError::Internal(_) => event!(error, "failed"),
+            IssueError::ClientAuthenticationFailed(_) | IssueError::RateLimited { .. } => event!(warn, "refused"),
             IssueError::InvalidRequest(_)
             | IssueError::ClientNotAuthorized(_)
             | IssueError::UnsupportedGrantType
@@ -208,9 +298,7 @@ impl<'a> Decision<'a> {
             | IssueError::InvalidTarget(_)
             | IssueError::InvalidGrant(_)
             | IssueError::TokenTooLarge { .. }
-            | IssueError::BodyTooLarge { .. } => {
-                tracing::info!(target: TARGET, operation, outcome = "refused", client_id, reason, detail, assertion_audience, %peer, request_id);
-            }
+            | IssueError::BodyTooLarge { .. } => event!(info, "refused"),
         }
     }
 }

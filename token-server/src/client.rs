@@ -63,6 +63,9 @@ pub struct Client {
     /// Whether its assertions may be made out to the token endpoint, as libraries older than RFC 10070 do it.
     #[serde(default)]
     pub accept_token_endpoint_audience: bool,
+    /// The audiences whose access tokens it may exchange, beside its own ID. RFC 8693 section 2.1.
+    #[serde(default)]
+    pub subject_audiences: BTreeSet<Audience>,
     /// How the client manages its own registration, where it has registered itself. RFC 7592 section 2.
     #[serde(default)]
     pub registration: Option<Registration>,
@@ -98,6 +101,7 @@ impl Client {
             jwks_uri: None,
             may_impersonate: false,
             accept_token_endpoint_audience: false,
+            subject_audiences: BTreeSet::new(),
             registration: None,
             labels: BTreeMap::new(),
             revision: 0,

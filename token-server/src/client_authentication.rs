@@ -45,6 +45,12 @@ impl AuthenticatedClient {
         self.addressee == Some(Addressee::TokenEndpoint)
     }
 
+    /// The client, as it is registered.
+    #[must_use]
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The client itself, for the grant to decide on.
     #[must_use]
     pub(crate) fn into_client(self) -> Arc<Client> {

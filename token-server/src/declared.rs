@@ -72,6 +72,8 @@ pub struct Declared {
     #[serde(skip_serializing_if = "is_false")]
     accept_token_endpoint_audience: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    subject_audiences: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     redirect_uris: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     claims: BTreeMap<String, String>,
@@ -167,7 +169,7 @@ pub fn load(path: &Path, peppers: &Peppers, rules: &AdminRules) -> Result<Vec<Cl
 impl Declared {
     /// One form for what means the same, so that equal is equal.
     fn normal(mut self) -> Self {
-        for list in [&mut self.grant_types, &mut self.redirect_uris] {
+        for list in [&mut self.grant_types, &mut self.redirect_uris, &mut self.subject_audiences] {
             list.sort();
         }
         for grant in &mut self.grants {
@@ -197,6 +199,7 @@ impl Declared {
                 "accept_token_endpoint_audience",
                 self.accept_token_endpoint_audience != other.accept_token_endpoint_audience,
             ),
+            ("subject_audiences", self.subject_audiences != other.subject_audiences),
             ("redirect_uris", self.redirect_uris != other.redirect_uris),
             ("claims", self.claims != other.claims),
             ("labels", self.labels != other.labels),
@@ -238,6 +241,7 @@ impl Declared {
             jwks_uri,
             may_impersonate,
             accept_token_endpoint_audience: self.accept_token_endpoint_audience,
+            subject_audiences: self.subject_audiences.clone(),
             redirect_uris: self.redirect_uris.clone(),
             claims: self.claims.clone(),
             labels: self.labels.clone(),

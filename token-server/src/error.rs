@@ -36,9 +36,9 @@ pub enum IssueError {
     /// An audience is missing, unknown or malformed. RFC 8707 section 2, `invalid_target`.
     #[error("{0}")]
     InvalidTarget(Cow<'static, str>),
-    /// A subject or actor token is not good. RFC 8693 section 2.2.2.
-    #[error("{0}")]
-    InvalidGrant(&'static str),
+    /// A subject or actor token is invalid, or may not be exchanged by this client. RFC 8693 section 2.2.2.
+    #[error("{}", .0.sentence)]
+    InvalidGrant(TokenRefusal),
     /// The token would not fit into the header that carries it.
     #[error("The token would have {bytes} bytes; the audience takes {bytes_max}.")]
     TokenTooLarge {
@@ -67,6 +67,13 @@ pub enum IssueError {
     /// A bug of ours.
     #[error("Internal error.")]
     Internal(#[source] Cause),
+}
+
+/// A refused subject or actor token: a sentence for the caller, and the fault for the audit log alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRefusal {
+    sentence: &'static str,
+    detail: Option<Box<str>>,
 }
 
 /// What a request that comes too often has spent.
@@ -201,6 +208,16 @@ impl IssueError {
         Self::InvalidRequest(Cow::Borrowed(sentence))
     }
 
+    /// A refused subject or actor token, by a fixed sentence.
+    pub(crate) const fn invalid_grant(sentence: &'static str) -> Self {
+        Self::InvalidGrant(TokenRefusal { sentence, detail: None })
+    }
+
+    /// The same, with the fault for the audit log: the check, the claim, its value and the expected value.
+    pub(crate) fn invalid_grant_because(sentence: &'static str, detail: impl Into<String>) -> Self {
+        Self::InvalidGrant(TokenRefusal { sentence, detail: Some(detail.into().into_boxed_str()) })
+    }
+
     /// The stable reason that callers of either face may match on.
     #[must_use]
     pub const fn reason(&self) -> ErrorReason {
@@ -247,7 +264,10 @@ impl IssueError {
             Self::InvalidRequest(sentence) | Self::InvalidScope(sentence) | Self::InvalidTarget(sentence) => {
                 Some(sentence.to_string())
             }
-            Self::ClientNotAuthorized(sentence) | Self::InvalidGrant(sentence) => Some((*sentence).to_owned()),
+            Self::ClientNotAuthorized(sentence) => Some((*sentence).to_owned()),
+            Self::InvalidGrant(TokenRefusal { sentence, detail }) => {
+                Some(detail.as_deref().unwrap_or(sentence).to_owned())
+            }
             Self::UnsupportedGrantType | Self::TokenTooLarge { .. } | Self::BodyTooLarge { .. } => None,
             Self::RateLimited { budget, .. } => Some(budget.as_str().to_owned()),
         }

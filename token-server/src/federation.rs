@@ -17,14 +17,16 @@
 mod provider;
 mod rules;
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, iter, sync::Arc, time::SystemTime};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::ExposeSecret as _;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use token_interceptor::{
     error::VerifyError,
+    json,
     token::{UnverifiedToken, VerifiedToken},
-    verify::{BuildError, Verifier, jws::Jws},
+    verify::{BuildError, Verifier},
 };
 
 pub use provider::{IdentityProvider, ProviderKeys};
@@ -84,6 +86,18 @@ impl Federation {
         self.providers.get(issuer)
     }
 
+    /// Whether the name is one that a provider's subject may have here. No client has such a name.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.providers.values().any(|provider| provider.namespace.covers(name))
+    }
+
+    /// The names that subjects of the providers have here.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.providers.values().map(|provider| provider.namespace.clone()).collect()
+    }
+
     /// Checks a token that `client` brings.
     ///
     /// # Errors
@@ -97,20 +111,23 @@ impl Federation {
         now: SystemTime,
     ) -> Result<ForeignToken, IssueError> {
         let text = token.value.expose_secret();
-        let provider = named_issuer(text).and_then(|issuer| self.provider(&issuer)).cloned();
+        let issuer = named_issuer(text).unwrap_or_default();
         // Before anything is fetched. One answer for an unknown provider and for another client's.
-        let (Some(provider), Some(verifier)) = (provider, &self.verifier) else { return Err(NOT_TRUSTED) };
+        let (Some(provider), Some(verifier)) = (self.provider(&issuer).cloned(), &self.verifier) else {
+            return Err(not_trusted(format!("issuer: iss: {}, expected a trusted issuer", quoted(&issuer.into()))));
+        };
         if !provider.clients.contains(client) {
-            return Err(NOT_TRUSTED);
+            let detail = format!("clients: {client}, expected one that is named for the issuer {:?}", provider.issuer);
+            return Err(not_trusted(detail));
         }
         if token.kind == TokenType::AccessToken {
-            return Err(IssueError::InvalidGrant("An access token must be one of this issuer."));
+            return Err(IssueError::invalid_grant("An access token must be one of this issuer."));
         }
         let verified = verifier.verify_with_fetch(UnverifiedToken::new(text), &provider.audience, now).await;
         let verified = verified.map_err(refused)?;
         // Leeway is for clocks that disagree; a token that is made from this one must not begin expired.
         if now >= verified.expires_at() {
-            return Err(EXPIRED);
+            return Err(IssueError::invalid_grant(EXPIRED));
         }
         provider.check_authorized_party(&verified, token.kind)?;
         provider.check_rules(&verified)?;
@@ -123,7 +140,7 @@ impl SubjectId {
     /// As it stands in `sub_id`. RFC 9493 section 3.2.2.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!({ "format": "iss_sub", "iss": self.issuer, "sub": self.subject })
+        serde_json::json!({ "format": "iss_sub", "iss": self.issuer, "sub": self.subject })
     }
 
     /// From the `sub_id` of a token of ours.
@@ -136,21 +153,44 @@ impl SubjectId {
 
 /// Who says to have issued the token: unverified, and enough to choose the verifier.
 pub(crate) fn named_issuer(token: &str) -> Option<String> {
-    Jws::parse_foreign(token).ok()?.claims.get("iss")?.as_str().map(str::to_owned)
+    claimed(token)?.get("iss")?.as_str().map(str::to_owned)
 }
 
-const NOT_TRUSTED: IssueError = IssueError::InvalidGrant("The client may not exchange tokens of that issuer.");
-const EXPIRED: IssueError = IssueError::InvalidGrant("The token has expired.");
+/// What the token claims, unverified. Its header is the verifier's to judge, by the profile of the issuer.
+pub(crate) fn claimed(token: &str) -> Option<Map<String, Value>> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    json::object(&claims).ok()
+}
 
-/// What cannot be known is our failure and not the token's.
+/// Characters of a claim that a detail quotes.
+const QUOTED_CHARS_MAX: usize = 96;
+
+/// A claim's value for the audit log: escaped and cut.
+fn quoted(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= QUOTED_CHARS_MAX {
+        return text;
+    }
+    text.chars().take(QUOTED_CHARS_MAX).chain(iter::once('…')).collect()
+}
+
+const EXPIRED: &str = "The identity provider's token has expired.";
+
+fn not_trusted(detail: String) -> IssueError {
+    IssueError::invalid_grant_because("The client may not exchange tokens of that issuer.", detail)
+}
+
+/// An outage of the provider is our failure and not the token's.
 fn refused(error: VerifyError) -> IssueError {
     if error.is_transient() {
         return IssueError::Unavailable(Box::new(error));
     }
-    match error.label() {
+    let sentence = match error.label() {
         "expired" => EXPIRED,
-        "audience" => IssueError::InvalidGrant("The token is for another audience."),
-        "key_unknown" => IssueError::InvalidGrant("The token's issuer does not publish its key."),
-        _ => IssueError::InvalidGrant("The token is not a good one."),
-    }
+        "audience" => "The identity provider's token is for another audience.",
+        "key_unknown" => "The identity provider does not publish the token's key.",
+        "too_large" => "The identity provider's token is longer than this server accepts.",
+        _ => "The identity provider's token is invalid.",
+    };
+    IssueError::invalid_grant_because(sentence, format!("{}: {error}", error.label()))
 }

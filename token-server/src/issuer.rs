@@ -273,11 +273,19 @@ impl Issuer {
         &self,
         client: AuthenticatedClient,
         grant: &grant::Request,
+        decision: &mut Decision<'_>,
     ) -> Result<Authorization, IssueError> {
+        if self.settings.federation.names(client.id().as_str()) {
+            return Err(IssueError::ClientNotAuthorized(
+                "The client's ID is a name of an identity provider's subjects. Register the client by another ID.",
+            ));
+        }
         match grant {
             grant::Request::ClientCredentials(request) => client_credentials::authorize(client, request),
             grant::Request::TokenExchange(request) => {
-                let parties = Box::pin(self.parties(client.id(), request)).await?;
+                // Before a token is verified or a provider's key is fetched.
+                token_exchange::check_permitted(client.client())?;
+                let parties = Box::pin(self.parties(client.client(), request, decision)).await?;
                 token_exchange::authorize(client, request, parties)
             }
         }

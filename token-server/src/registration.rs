@@ -16,6 +16,7 @@ mod template;
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderMap;
+use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use token_interceptor::{bearer::bearer, clock::Clock, error::Denied, status::Answer};
 use token_proto::token::v1::ErrorReason;
@@ -28,7 +29,7 @@ pub(crate) use document::Told;
 pub(crate) use error::RegistrationError;
 
 use crate::{
-    admin::{ClientAdmin, Operator, RevocationAdmin},
+    admin::{ClientAdmin, Operator},
     audit::Decision,
     client::Client,
     error::IssueError,
@@ -54,7 +55,6 @@ pub struct RegistrationSettings {
 pub struct Registrar {
     issuer: Arc<Issuer>,
     clients: ClientAdmin,
-    revocations: RevocationAdmin,
     tokens: InitialAccessTokens,
     limits: Limits,
     clock: Arc<dyn Clock>,
@@ -77,7 +77,6 @@ impl Registrar {
         settings: RegistrationSettings,
         issuer: Arc<Issuer>,
         clients: ClientAdmin,
-        revocations: RevocationAdmin,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let RegistrationSettings { tokens, requests_per_minute_per_peer, clients_per_hour } = settings;
@@ -89,7 +88,7 @@ impl Registrar {
             revocation: None,
             ..LimitSettings::default()
         };
-        Self { issuer, clients, revocations, tokens, limits: Limits::new(limits), clock }
+        Self { issuer, clients, tokens, limits: Limits::new(limits), clock }
     }
 
     /// Registers a client. RFC 7591 section 3.
@@ -171,12 +170,17 @@ impl Registrar {
             "What this client registered with is not accepted any more; it can be read and deleted.",
         ))?;
         let wanted = Wanted::parse_update(&read.await?, id)?;
+        if let Some(secret) = &wanted.client_secret
+            && !self.clients.is_current_secret(&client, secret.expose_secret()).await
+        {
+            return Err(RegistrationError::metadata("client_secret: it must be the client's own, or be left out"));
+        }
         let template = &initial.template;
         let admit = |client: &Client| {
-            let decided = client.registration.as_ref().is_some_and(|known| known.grants_set_by_operator);
             let current = template::drafts(client);
+            let decided = client.registration.as_ref().is_some_and(|known| known.is_set("grants"));
             let most = if decided { &current } else { &template.grants };
-            template.admit(wanted.clone(), most, initial.name.as_str())
+            template.admit(template::held(wanted.clone(), client)?, most, initial.name.as_str())
         };
         let by = Operator::caller(client.id.as_str(), [], asked.origin.request_id().as_str());
         let changed = self.clients.update_registration(&by, &client.id, &token, admit).await?;
@@ -194,8 +198,6 @@ impl Registrar {
         let deleted = async {
             let (client, token) = self.proved(asked, id, &mut decision).await?;
             let by = Operator::caller(client.id.as_str(), [], asked.origin.request_id().as_str());
-            // First, so that a client whose tokens cannot be revoked can try again.
-            self.revocations.revoke_client_tokens(&by, client.id.as_str(), None).await?;
             Ok(self.clients.delete_registration(&by, &client.id, &token).await?)
         };
         let deleted = deleted.instrument(span).await;

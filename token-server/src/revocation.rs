@@ -102,6 +102,11 @@ impl RevocationRegistry {
         self.0.store.longest_lifetime(configured, self.0.clock.now()).await
     }
 
+    /// A revocation was stored as a part of another change: counts here when this returns.
+    pub(crate) fn stored(&self, revocation: Revocation) {
+        self.0.add([revocation]);
+    }
+
     /// How many single tokens of the client are revoked and have not expired.
     #[must_use]
     pub fn tokens_of(&self, client: &ClientId) -> usize {

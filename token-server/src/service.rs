@@ -4,7 +4,7 @@ pub mod audit;
 pub mod clients;
 pub mod ext_authz;
 pub mod keys;
-mod operator;
+pub(crate) mod operator;
 pub mod status;
 mod structure;
 pub mod token;

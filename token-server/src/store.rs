@@ -77,8 +77,22 @@ pub trait ClientStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyExists`] when the ID is taken.
+    /// [`StoreError::AlreadyExists`] when the ID is taken: by a client, or, for a change that goes on record, by one
+    /// whose deletion is on record.
     async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError>;
+
+    /// Adds a client that registers itself, as [`ClientStore::create_client`], unless as many as `clients_max` have
+    /// registered with the same initial access token: then `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when the ID is taken.
+    async fn register_client(
+        &self,
+        client: &Client,
+        clients_max: u64,
+        audit: &AdminRecord,
+    ) -> Result<Option<Client>, StoreError>;
 
     /// Replaces the client whose revision is `client.revision`; returns it with its new revision.
     ///

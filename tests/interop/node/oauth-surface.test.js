@@ -31,7 +31,7 @@ before(async () => {
   writeFileSync(jwk, JSON.stringify(await exportJWK(publicKey)))
   const manage = (...words) => execFileSync(env('TOKEN_SERVER'), ['client', ...words])
   const grantTypes = ['client_credentials', exchange].flatMap((name) => ['--grant-type', name])
-  manage('create', keyed, '--grant', `${audience}=inventory.read`, ...grantTypes)
+  manage('create', keyed, '--grant', `${audience}=inventory.read`, '--subject-audience', audience, ...grantTypes)
   manage('add-key', keyed, '--jwk', jwk)
   orders = await client.discovery(new URL(issuer), id, {}, client.ClientSecretBasic(secret))
 })

@@ -44,7 +44,7 @@ def keyed(metadata, tmp_path_factory):
     jwk = tmp_path_factory.mktemp("key") / "public.jwk"
     jwk.write_text(json.dumps(key.as_dict(private=False)))
     create = [server, "client", "create", name, "--grant", f"{AUDIENCE}=inventory.read"]
-    create += ["--grant-type", "client_credentials", "--grant-type", EXCHANGE]
+    create += ["--grant-type", "client_credentials", "--grant-type", EXCHANGE, "--subject-audience", AUDIENCE]
     subprocess.run(create, check=True, capture_output=True)
     subprocess.run([server, "client", "add-key", name, "--jwk", jwk], check=True, capture_output=True)
     session = OAuth2Session(name, key, token_endpoint_auth_method="private_key_jwt")

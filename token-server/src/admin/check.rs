@@ -103,6 +103,19 @@ impl<'a> Check<'a> {
         scopes
     }
 
+    pub(super) fn subject_audiences(&mut self, texts: &[String]) -> BTreeSet<Audience> {
+        let field = "client.subject_audiences";
+        self.expect(texts.len() <= GRANTS_MAX, field, format!("at most {GRANTS_MAX} audiences"));
+        let mut audiences = BTreeSet::new();
+        for (place, text) in texts.iter().take(GRANTS_MAX).enumerate() {
+            match Audience::try_from(text.as_str()) {
+                Ok(audience) => drop(audiences.insert(audience)),
+                Err(error) => self.broken(format!("{field}[{place}]"), error.to_string()),
+            }
+        }
+        audiences
+    }
+
     pub(super) fn token_lifetime(&mut self, lifetime: Option<Duration>) -> Option<Duration> {
         let max = self.rules.token_lifetime_max;
         let kept = lifetime.is_none_or(|lifetime| lifetime >= Duration::from_secs(1) && lifetime <= max);
@@ -190,11 +203,12 @@ fn is_plain_uri(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const RULES: AdminRules = AdminRules { token_lifetime_max: Duration::from_secs(3600) };
+    const RULES: AdminRules = AdminRules::new(Duration::from_secs(3600));
 
     /// The fields that `check` finds broken.
     fn broken(check: impl FnOnce(&mut Check<'_>)) -> Vec<String> {
-        let mut all = Check::new(&RULES);
+        let rules = RULES;
+        let mut all = Check::new(&rules);
         check(&mut all);
         all.violations.into_iter().map(|broken| broken.field).collect()
     }

@@ -8,13 +8,14 @@ use std::{
 
 use token_interceptor::clock::Clock;
 
-use super::{AdminError, ClientDraft, ClientField, Operator, check::Check, made, page};
+use super::{AdminError, ClientDraft, ClientField, Operator, RevocationAdmin, check::Check, made, page};
 use crate::{
     client::{
         Client, ClientId,
         secret::{ClientSecret, Peppers},
     },
     client_registry::ClientRegistry,
+    federation::Namespace,
     store::{AdminRecord, ClientStore, StoreError},
     timestamp,
 };
@@ -26,20 +27,56 @@ const ATTEMPTS: u32 = 5;
 const QUESTION: &str = "clients";
 
 /// What the server allows at the most.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AdminRules {
     /// No client's tokens may live longer.
     pub token_lifetime_max: Duration,
+    /// The names of identity providers' subjects: no client has one of them.
+    pub foreign_names: Vec<Namespace>,
+}
+
+/// Beginnings of names that stand for others in the record of changes.
+const RESERVED_STARTS: [&str; 2] = ["local:", "registration:"];
+/// How often an ID is generated again that may not be used. Only a namespace of one character gets so far.
+const GENERATED_MAX: u32 = 64;
+
+impl AdminRules {
+    /// No foreign names.
+    #[must_use]
+    pub const fn new(token_lifetime_max: Duration) -> Self {
+        Self { token_lifetime_max, foreign_names: Vec::new() }
+    }
+
+    /// Whether a client may have the ID: it is no name of an identity provider's subjects.
+    pub(super) fn check_name(&self, id: &ClientId) -> Result<(), AdminError> {
+        if self.foreign_names.iter().any(|names| names.covers(id.as_str())) {
+            let rule = "it is a name of an identity provider's subjects (token_exchange.trusted_issuer)";
+            return Err(AdminError::invalid("client.client_id", rule));
+        }
+        Ok(())
+    }
+
+    /// Whether a new client may have the ID.
+    pub(super) fn check_new_name(&self, id: &ClientId) -> Result<(), AdminError> {
+        self.check_name(id)?;
+        if RESERVED_STARTS.iter().any(|start| id.as_str().starts_with(start)) {
+            let rule = "\"local:\" and \"registration:\" stand for others in the record of changes";
+            return Err(AdminError::invalid("client.client_id", rule));
+        }
+        Ok(())
+    }
 }
 
 /// Clients, as operators see them. Cheap to clone.
 #[derive(Clone)]
 pub struct ClientAdmin {
-    store: Arc<dyn ClientStore>,
+    pub(super) store: Arc<dyn ClientStore>,
     pub(super) registry: ClientRegistry,
     pub(super) peppers: Peppers,
     pub(super) clock: Arc<dyn Clock>,
     rules: AdminRules,
+    /// Where tokens are revoked together with a client.
+    revocations: Option<RevocationAdmin>,
 }
 
 /// A client that was registered, with its first secret.
@@ -71,6 +108,8 @@ pub struct ClientUpdate {
     pub etag: String,
     /// Checks the request and changes nothing.
     pub validate_only: bool,
+    /// Disables the client and leaves its tokens valid until they expire.
+    pub keep_tokens: bool,
 }
 
 /// How a client is edited.
@@ -80,6 +119,16 @@ pub(super) struct Edit<'a> {
     /// Where not empty, the client must still be the one that was read.
     pub(super) etag: &'a str,
     pub(super) validate_only: bool,
+    /// Where the client is disabled, its tokens stay valid.
+    pub(super) keep_tokens: bool,
+    /// Revokes the client's tokens, whatever changes.
+    pub(super) revoke_tokens: bool,
+}
+
+impl<'a> Edit<'a> {
+    pub(super) const fn new(by: &'a Operator, action: &'static str) -> Self {
+        Self { by, action, etag: "", validate_only: false, keep_tokens: false, revoke_tokens: false }
+    }
 }
 
 impl ClientAdmin {
@@ -92,7 +141,14 @@ impl ClientAdmin {
         clock: Arc<dyn Clock>,
         rules: AdminRules,
     ) -> Self {
-        Self { store, registry, peppers, clock, rules }
+        Self { store, registry, peppers, clock, rules, revocations: None }
+    }
+
+    /// Revokes a client's tokens when the client is disabled or deleted.
+    #[must_use]
+    pub fn revoking(mut self, revocations: RevocationAdmin) -> Self {
+        self.revocations = Some(revocations);
+        self
     }
 
     /// Registers a client and makes its first secret. An empty ID asks for a generated one.
@@ -122,13 +178,25 @@ impl ClientAdmin {
     /// A client without credentials, as the draft says; of a new ID where it names none.
     pub(super) fn drafted(&self, draft: &ClientDraft, now: SystemTime) -> Result<Client, AdminError> {
         let id = if draft.client_id.is_empty() {
-            made::client_id()?
+            self.generated_id()?
         } else {
             client_id(&draft.client_id, "client.client_id")?
         };
+        self.rules.check_new_name(&id)?;
         let mut client = Client::new(id, now);
         self.write(draft, &ClientField::ALL, &mut client)?;
         Ok(client)
+    }
+
+    fn generated_id(&self) -> Result<ClientId, AdminError> {
+        let mut id = made::client_id()?;
+        for _ in 0..GENERATED_MAX {
+            if self.rules.check_new_name(&id).is_ok() {
+                break;
+            }
+            id = made::client_id()?;
+        }
+        Ok(id)
     }
 
     /// Writes `fields` of the draft into the client, where all of them keep the rules.
@@ -180,34 +248,73 @@ impl ClientAdmin {
     /// [`AdminError::Invalid`], [`AdminError::NotFound`], [`AdminError::EtagMismatch`],
     /// [`AdminError::BeyondOwnScopes`], the store's.
     pub async fn update(&self, by: &Operator, update: &ClientUpdate) -> Result<Client, AdminError> {
-        let ClientUpdate { draft, fields, etag, validate_only } = update;
+        let ClientUpdate { draft, fields, etag, validate_only, keep_tokens } = update;
         let id = client_id(&draft.client_id, "client.client_id")?;
-        let edit = Edit { by, action: "UpdateClient", etag, validate_only: *validate_only };
+        let (validate_only, keep_tokens) = (*validate_only, *keep_tokens);
+        let edit = Edit { etag, validate_only, keep_tokens, ..Edit::new(by, "UpdateClient") };
         let (client, ()) = self
             .change(&id, &edit, |client, _| {
                 self.write(draft, fields, client)?;
-                if fields.contains(&ClientField::Grants)
-                    && let Some(registration) = &mut client.registration
-                {
-                    registration.grants_set_by_operator = true;
-                }
                 let names: Vec<_> = fields.iter().map(|field| field.name()).collect();
+                if let Some(registration) = &mut client.registration {
+                    registration.set_by_operator.extend(names.iter().map(|name| (*name).to_owned()));
+                }
                 Ok(((), names.join(" ")))
             })
             .await?;
         Ok(client)
     }
 
-    /// Removes a client and its credentials, where `etag` is empty or still the current one. Its tokens are
-    /// good until they expire.
+    /// Removes a client and its credentials, where `etag` is empty or still the current one, and revokes its tokens
+    /// unless `keep_tokens` says otherwise.
     ///
     /// # Errors
     ///
-    /// [`AdminError::NotFound`], [`AdminError::EtagMismatch`], the store's.
-    pub async fn delete(&self, by: &Operator, id: &str, etag: &str) -> Result<(), AdminError> {
+    /// [`AdminError::NotFound`], [`AdminError::EtagMismatch`], [`AdminError::BeyondOwnScopes`], the store's.
+    pub async fn delete(&self, by: &Operator, id: &str, etag: &str, keep_tokens: bool) -> Result<(), AdminError> {
         let id = client_id(id, "client_id")?;
         let revision = if etag.is_empty() { None } else { Some(revision_of(etag)?) };
-        self.remove(&id, revision, &by.record(self.clock.now(), "DeleteClient", id.as_str(), "")).await
+        let mut record = by.record(self.clock.now(), "DeleteClient", id.as_str(), "");
+        if !keep_tokens {
+            self.revoke_with(&mut record, &id).await?;
+        }
+        self.remove_where(&id, &record, |client| {
+            if revision.is_some_and(|revision| revision != client.revision) {
+                return Err(AdminError::EtagMismatch);
+            }
+            by.expect_may_hand_out(client)
+        })
+        .await
+    }
+
+    /// Whether the operator may revoke the client's tokens: nobody ends those of a client that may do more here. One
+    /// that is deleted may do nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::BeyondOwnScopes`], the store's.
+    pub async fn check_may_revoke(&self, by: &Operator, id: &str) -> Result<(), AdminError> {
+        match self.store.client(&client_id(id, "client_id")?).await? {
+            Some(client) => by.expect_may_hand_out(&client),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the revocation of all of the client's tokens a part of the change on record.
+    pub(super) async fn revoke_with(&self, record: &mut AdminRecord, id: &ClientId) -> Result<(), AdminError> {
+        if let Some(revocations) = &self.revocations {
+            record.revokes = Some(revocations.of_client(id, self.clock.now()).await?);
+            record.detail = format!("{} tokens revoked", record.detail).trim_start().to_owned();
+        }
+        Ok(())
+    }
+
+    /// The change is in the store: counts in this process from now on.
+    fn changed(&self, id: &ClientId, record: &AdminRecord) {
+        self.registry.forget(id);
+        if let (Some(revocations), Some(revocation)) = (&self.revocations, &record.revokes) {
+            revocations.stored(revocation.clone());
+        }
     }
 
     /// Takes a client out of the store; with `revision`, only at that one.
@@ -218,7 +325,7 @@ impl ClientAdmin {
         record: &AdminRecord,
     ) -> Result<(), AdminError> {
         self.store.delete_client(id, revision, Some(record)).await?;
-        self.registry.forget(id);
+        self.changed(id, record);
         Ok(())
     }
 
@@ -259,14 +366,21 @@ impl ClientAdmin {
             let now = timestamp::stored(self.clock.now());
             let (result, detail) = edit(&mut client, now)?;
             how.by.expect_may_change(&before, &client)?;
+            if !client.disabled {
+                self.rules.check_name(id)?;
+            }
             if how.validate_only {
                 return Ok((client, result));
             }
             client.update_time = now;
-            let record: AdminRecord = how.by.record(now, how.action, id.as_str(), detail);
+            let mut record: AdminRecord = how.by.record(now, how.action, id.as_str(), detail);
+            let disabling = client.disabled && !before.disabled && !how.keep_tokens;
+            if disabling || how.revoke_tokens {
+                self.revoke_with(&mut record, id).await?;
+            }
             match self.store.update_client(&client, Some(&record)).await {
                 Ok(client) => {
-                    self.registry.forget(id);
+                    self.changed(id, &record);
                     return Ok((client, result));
                 }
                 Err(StoreError::RevisionMismatch) if expected.is_none() => {}

@@ -15,6 +15,9 @@ use crate::{
 /// Credentials of one client, at the most: each secret and key is tried in turn.
 pub const CREDENTIALS_MAX: usize = 20;
 
+/// The name of the field that holds them, in the `.proto`.
+pub(super) const CREDENTIALS: &str = "credentials";
+
 /// A credential to be added.
 #[derive(Clone, Debug)]
 pub struct NewCredential {
@@ -57,7 +60,7 @@ impl ClientAdmin {
         overlap: Option<Duration>,
     ) -> Result<AddedCredential, AdminError> {
         let id = client_id(id, "client_id")?;
-        let edit = Edit { by, action: "AddCredential", etag: "", validate_only: false };
+        let edit = Edit::new(by, "AddCredential");
         let (_, added) = self
             .change(&id, &edit, |client, now| {
                 if client.credentials.len() >= CREDENTIALS_MAX {
@@ -76,19 +79,29 @@ impl ClientAdmin {
         Ok(added)
     }
 
-    /// Removes a credential at once.
+    /// Removes a credential at once. The tokens that the client got by it stay valid unless `revoke_tokens` ends all
+    /// tokens of the client: most credentials are removed because a newer one is in use.
     ///
     /// # Errors
     ///
     /// [`AdminError::NotFound`], [`AdminError::BeyondOwnScopes`], the store's.
-    pub async fn remove_credential(&self, by: &Operator, id: &str, credential_id: &str) -> Result<(), AdminError> {
+    pub async fn remove_credential(
+        &self,
+        by: &Operator,
+        id: &str,
+        credential_id: &str,
+        revoke_tokens: bool,
+    ) -> Result<(), AdminError> {
         let id = client_id(id, "client_id")?;
-        let edit = Edit { by, action: "RemoveCredential", etag: "", validate_only: false };
+        let edit = Edit { revoke_tokens, ..Edit::new(by, "RemoveCredential") };
         let removed = self.change(&id, &edit, |client, _| {
             let before = client.credentials.len();
             client.credentials.retain(|credential| credential.id != credential_id);
             if client.credentials.len() == before {
                 return Err(AdminError::NotFound("credential"));
+            }
+            if let Some(registration) = &mut client.registration {
+                registration.set_by_operator.insert(CREDENTIALS.to_owned());
             }
             Ok(((), credential_id.to_owned()))
         });

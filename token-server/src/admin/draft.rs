@@ -33,6 +33,8 @@ pub struct ClientDraft {
     pub may_impersonate: bool,
     /// Whether its assertions may be made out to the token endpoint.
     pub accept_token_endpoint_audience: bool,
+    /// The audiences whose access tokens it may exchange, beside its own ID.
+    pub subject_audiences: Vec<String>,
     /// For operators' own bookkeeping.
     pub labels: BTreeMap<String, String>,
 }
@@ -71,13 +73,15 @@ pub enum ClientField {
     MayImpersonate,
     /// `accept_token_endpoint_audience`
     AcceptTokenEndpointAudience,
+    /// `subject_audiences`
+    SubjectAudiences,
     /// `labels`
     Labels,
 }
 
 impl ClientField {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::DisplayName,
         Self::Grants,
         Self::TokenLifetime,
@@ -88,6 +92,7 @@ impl ClientField {
         Self::JwksUri,
         Self::MayImpersonate,
         Self::AcceptTokenEndpointAudience,
+        Self::SubjectAudiences,
         Self::Labels,
     ];
 
@@ -105,6 +110,7 @@ impl ClientField {
             Self::JwksUri => "jwks_uri",
             Self::MayImpersonate => "may_impersonate",
             Self::AcceptTokenEndpointAudience => "accept_token_endpoint_audience",
+            Self::SubjectAudiences => "subject_audiences",
             Self::Labels => "labels",
         }
     }
@@ -128,6 +134,7 @@ impl ClientField {
             Self::JwksUri => !draft.jwks_uri.is_empty(),
             Self::MayImpersonate => draft.may_impersonate,
             Self::AcceptTokenEndpointAudience => draft.accept_token_endpoint_audience,
+            Self::SubjectAudiences => !draft.subject_audiences.is_empty(),
             Self::Labels => !draft.labels.is_empty(),
         }
     }
@@ -147,6 +154,7 @@ impl ClientDraft {
     /// [`AdminError::Invalid`].
     pub fn client(&self, rules: &AdminRules) -> Result<Client, AdminError> {
         let id = client_id(&self.client_id, "id")?;
+        rules.check_new_name(&id)?;
         // A draft does not know when; whoever stores it does.
         let mut client = Client::new(id, SystemTime::UNIX_EPOCH);
         let mut check = Check::new(rules);
@@ -170,6 +178,9 @@ impl ClientDraft {
                 ClientField::MayImpersonate => client.may_impersonate = self.may_impersonate,
                 ClientField::AcceptTokenEndpointAudience => {
                     client.accept_token_endpoint_audience = self.accept_token_endpoint_audience;
+                }
+                ClientField::SubjectAudiences => {
+                    client.subject_audiences = check.subject_audiences(&self.subject_audiences);
                 }
                 ClientField::Labels => client.labels = check.labels(&self.labels),
             }

@@ -1,4 +1,4 @@
-//! Who makes a change, and what that person or program may hand out.
+//! The author of a change, and what that person or program may hand out.
 
 use std::{collections::BTreeSet, time::SystemTime};
 
@@ -9,6 +9,8 @@ use crate::{client::Client, store::AdminRecord};
 #[derive(Clone, Debug)]
 pub struct Operator {
     name: String,
+    subject: Option<String>,
+    act: Option<String>,
     request_id: Option<String>,
     /// Scopes of the admin API; `None` for whoever has the database itself.
     scopes: Option<BTreeSet<String>>,
@@ -19,9 +21,19 @@ impl Operator {
     pub fn caller<'a>(client_id: &str, scopes: impl IntoIterator<Item = &'a str>, request_id: &str) -> Self {
         Self {
             name: client_id.to_owned(),
+            subject: None,
+            act: None,
             request_id: Some(request_id.to_owned()),
             scopes: Some(scopes.into_iter().map(str::to_owned).collect()),
         }
+    }
+
+    /// The caller acts for somebody else: `sub` of its token, and `act` where there is one.
+    #[must_use]
+    pub fn on_behalf_of(mut self, subject: &str, act: Option<String>) -> Self {
+        self.subject = Some(subject.to_owned());
+        self.act = act;
+        self
     }
 
     /// A client that registers itself with the initial access token of that name: it hands out nothing of the admin
@@ -34,7 +46,7 @@ impl Operator {
     /// the audit.
     #[must_use]
     pub fn local(name: &str) -> Self {
-        Self { name: format!("local:{name}"), request_id: None, scopes: None }
+        Self { name: format!("local:{name}"), subject: None, act: None, request_id: None, scopes: None }
     }
 
     pub(super) fn record(
@@ -51,6 +63,9 @@ impl Operator {
             resource: resource.to_owned(),
             request_id: self.request_id.clone(),
             detail: detail.into(),
+            subject: self.subject.clone(),
+            act: self.act.clone(),
+            revokes: None,
         }
     }
 

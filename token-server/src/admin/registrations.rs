@@ -9,7 +9,9 @@ use std::{
 };
 
 use super::{
-    AdminError, ClientAdmin, ClientDraft, ClientField, NewCredential, NewCredentialKind, Operator, clients::Edit,
+    AdminError, ClientAdmin, ClientDraft, ClientField, NewCredential, NewCredentialKind, Operator,
+    clients::{Edit, client_id},
+    credentials::CREDENTIALS,
 };
 use crate::{
     client::{
@@ -29,6 +31,15 @@ const FIELDS: [ClientField; 5] = [
     ClientField::JwksUri,
 ];
 
+/// How long a registration access token is good that an operator makes and says nothing about.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+const CREDENTIALS_HELD: &str =
+    "an operator has removed a credential of the client; ask for a new registration access token to get another";
+
+fn is_live(registration: &Registration, now: SystemTime) -> bool {
+    registration.token_expire_time.is_none_or(|expires| now < expires)
+}
+
 /// A client as it wants to be registered, within what it may be.
 #[derive(Clone, Debug)]
 pub struct SelfRegistration {
@@ -42,6 +53,10 @@ pub struct SelfRegistration {
     pub credentials_max: usize,
     /// How long a secret made for it is good.
     pub secret_lifetime: Option<Duration>,
+    /// How long its registration access token is good.
+    pub token_lifetime: Duration,
+    /// Clients that one initial access token may have registered at once.
+    pub clients_max: u64,
 }
 
 /// A registration that was made or changed.
@@ -66,7 +81,10 @@ impl ClientAdmin {
         let mut client = self.drafted(&wanted.draft, now)?;
         let (secret, token) = self.prove(&mut client, wanted, now)?;
         by.expect_may_hand_out(&client)?;
-        let client = self.add(&client, &by.record(now, "RegisterClient", client.id.as_str(), "")).await?;
+        let record = by.record(now, "RegisterClient", client.id.as_str(), "");
+        let client = self.store.register_client(&client, wanted.clients_max, &record).await?;
+        let client = client.ok_or(AdminError::TooManyClients)?;
+        self.registry.forget(&client.id);
         Ok(RegisteredClient { client, secret, token })
     }
 
@@ -82,9 +100,10 @@ impl ClientAdmin {
             Ok(id) => self.registry.find(&id).await?,
             Err(_) => None,
         };
-        let hash = client.as_ref().and_then(|client| client.registration.as_ref()).map(|known| &known.token);
-        let matches = self.peppers.matches_any(token, hash);
-        client.filter(|_| matches).ok_or(AdminError::NotFound("client"))
+        let known = client.as_ref().and_then(|client| client.registration.as_ref());
+        let matches = self.peppers.matches_any(token, known.map(|known| &known.token));
+        let live = known.is_some_and(|known| is_live(known, self.clock.now()));
+        client.filter(|_| matches && live).ok_or(AdminError::NotFound("client"))
     }
 
     /// Changes the registration of the client whose registration access token is `token`, and that token with it.
@@ -101,7 +120,7 @@ impl ClientAdmin {
         token: &str,
         wanted: impl Fn(&Client) -> Result<SelfRegistration, AdminError> + Send + Sync,
     ) -> Result<RegisteredClient, AdminError> {
-        let edit = Edit { by, action: "UpdateRegistration", etag: "", validate_only: false };
+        let edit = Edit::new(by, "UpdateRegistration");
         let changed = self.change(id, &edit, |client, now| {
             self.expect_registered(client, token)?;
             let wanted = wanted(client)?;
@@ -118,13 +137,52 @@ impl ClientAdmin {
     ///
     /// [`AdminError::NotFound`], also where the token is another by now, the store's.
     pub async fn delete_registration(&self, by: &Operator, id: &ClientId, token: &str) -> Result<(), AdminError> {
-        let record = by.record(self.clock.now(), "DeleteRegistration", id.as_str(), "");
+        let mut record = by.record(self.clock.now(), "DeleteRegistration", id.as_str(), "");
+        self.revoke_with(&mut record, id).await?;
         self.remove_where(id, &record, |client| self.expect_registered(client, token)).await
+    }
+
+    /// Gives a client that has registered itself a new registration access token; the one before is refused from now
+    /// on. An operator hands the new one to the client's owner, who may get credentials by it again.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Precondition`] for a client that has not registered itself, [`AdminError::Invalid`] for a time that
+    /// is past, [`AdminError::NotFound`], [`AdminError::BeyondOwnScopes`], the store's.
+    pub async fn replace_registration_token(
+        &self,
+        by: &Operator,
+        id: &str,
+        expire_time: Option<SystemTime>,
+    ) -> Result<(ClientSecret, SystemTime), AdminError> {
+        let id = client_id(id, "client_id")?;
+        let edit = Edit::new(by, "ReplaceRegistrationToken");
+        let replaced = self.change(&id, &edit, |client, now| {
+            let expire_time = timestamp::stored(expire_time.unwrap_or(now + TOKEN_LIFETIME));
+            if expire_time <= now {
+                return Err(AdminError::invalid("expire_time", "it is past"));
+            }
+            let registration = client.registration.as_mut().ok_or_else(|| {
+                AdminError::Precondition("The client has not registered itself, so it has no such token.".to_owned())
+            })?;
+            let token = ClientSecret::generate()?;
+            registration.token = self.peppers.hash(&token);
+            registration.token_expire_time = Some(expire_time);
+            registration.set_by_operator.remove(CREDENTIALS);
+            Ok(((token, expire_time), String::new()))
+        });
+        Ok(replaced.await?.1)
+    }
+
+    /// Whether the text is a live secret of the client: RFC 7592 section 2.2 lets a client repeat it.
+    pub async fn is_current_secret(&self, client: &Client, secret: &str) -> bool {
+        self.peppers.find_match(secret, &client.credentials, self.clock.now()).await.is_some()
     }
 
     /// Again by what the store holds: of two changes with one token, one is made.
     fn expect_registered(&self, client: &Client, token: &str) -> Result<(), AdminError> {
-        let known = client.registration.as_ref().map(|known| &known.token);
+        let now = self.clock.now();
+        let known = client.registration.as_ref().filter(|known| is_live(known, now)).map(|known| &known.token);
         if self.peppers.matches_any(token, known) { Ok(()) } else { Err(AdminError::NotFound("client")) }
     }
 
@@ -136,14 +194,26 @@ impl ClientAdmin {
         now: SystemTime,
     ) -> Result<(Option<ClientSecret>, ClientSecret), AdminError> {
         client.credentials.retain(|credential| credential.is_live(now));
+        let held = client.registration.as_ref().is_some_and(|known| known.is_set(CREDENTIALS));
         let secret = match wanted.details.authentication_method {
             AuthenticationMethod::PrivateKeyJwt => {
-                client.credentials = self.keys(&client.credentials, wanted, now)?;
+                let keys = self.keys(&client.credentials, wanted, now)?;
+                if held && keys.iter().any(|key| !client.credentials.contains(key)) {
+                    return Err(AdminError::invalid("jwks", CREDENTIALS_HELD));
+                }
+                client.credentials = keys;
                 None
             }
             AuthenticationMethod::ClientSecretBasic | AuthenticationMethod::ClientSecretPost => {
                 client.credentials.retain(|credential| matches!(credential.kind, CredentialKind::Secret(_)));
-                self.secret(&mut client.credentials, wanted, now)?
+                if held {
+                    if client.credentials.is_empty() {
+                        return Err(AdminError::invalid("token_endpoint_auth_method", CREDENTIALS_HELD));
+                    }
+                    None
+                } else {
+                    self.secret(&mut client.credentials, wanted, now)?
+                }
             }
         };
         let token = ClientSecret::generate()?;
@@ -151,7 +221,8 @@ impl ClientAdmin {
         client.registration = Some(Registration {
             token: self.peppers.hash(&token),
             details: wanted.details.clone(),
-            grants_set_by_operator: before.is_some_and(|before| before.grants_set_by_operator),
+            token_expire_time: Some(timestamp::stored(now + wanted.token_lifetime)),
+            set_by_operator: before.map(|before| before.set_by_operator).unwrap_or_default(),
         });
         Ok((secret, token))
     }

@@ -12,6 +12,7 @@ use token_interceptor::{
 
 use super::{AdminError, AdminRules, Operator, clients::client_id};
 use crate::{
+    client::ClientId,
     revocation::RevocationRegistry,
     store::{Revocation, RevocationTarget},
 };
@@ -51,17 +52,27 @@ impl RevocationAdmin {
         if issued_before > now {
             return Err(AdminError::invalid("issued_before_time", "it is in the future"));
         }
+        let revocation = self.of_client(&id, issued_before).await?;
+        let revoked_before = revocation.revoked_before;
+        let detail = format!("issued before {}", humantime::format_rfc3339_seconds(revoked_before));
+        let record = by.record(now, "RevokeClientTokens", id.as_str(), detail);
+        self.revocations.revoke(revocation, Some(&record)).await?;
+        Ok(revoked_before)
+    }
+
+    /// The revocation of all of the client's tokens that were issued before a time.
+    pub(super) async fn of_client(&self, id: &ClientId, issued_before: SystemTime) -> Result<Revocation, AdminError> {
         let revoked_before = whole_second_after(issued_before);
         // Not by today's configuration: lifetimes may have been lowered since, and another replica may have others.
         let lifetime = self.revocations.longest_lifetime(self.rules.token_lifetime_max).await?;
         let forget_time = revoked_before + lifetime + LEEWAY_MAX;
         let target = RevocationTarget::Client(id.clone());
-        let detail = format!("issued before {}", humantime::format_rfc3339_seconds(revoked_before));
-        let record = by.record(now, "RevokeClientTokens", id.as_str(), detail);
-        self.revocations
-            .revoke(Revocation { target, revoked_before, forget_time, issued_to: None }, Some(&record))
-            .await?;
-        Ok(revoked_before)
+        Ok(Revocation { target, revoked_before, forget_time, issued_to: None })
+    }
+
+    /// A revocation was stored as a part of another change: counts in this process from now on.
+    pub(super) fn stored(&self, revocation: Revocation) {
+        self.revocations.stored(revocation);
     }
 }
 

@@ -54,7 +54,7 @@ impl Setting {
             registry.clone(),
             peppers.clone(),
             Arc::clone(&clock) as Arc<dyn Clock>,
-            AdminRules { token_lifetime_max: Duration::from_secs(3600) },
+            AdminRules::new(Duration::from_secs(3600)),
         );
         let operator = Operator::caller("admin", ["clients.write"], "r-1");
         Self { store, clock, registry, peppers, admin, operator }
@@ -69,7 +69,7 @@ impl Setting {
     }
 
     async fn update(&self, draft: ClientDraft, fields: &[ClientField], etag: &str) -> Result<Client, AdminError> {
-        let update = ClientUpdate { draft, fields: fields.to_vec(), etag: etag.to_owned(), validate_only: false };
+        let update = ClientUpdate { draft, fields: fields.to_vec(), etag: etag.to_owned(), ..ClientUpdate::default() };
         self.admin.update(&self.operator, &update).await
     }
 
@@ -192,10 +192,10 @@ async fn a_stale_etag_changes_nothing() {
     for etag in [created.etag(), "made up".to_owned()] {
         let error = setting.update(draft(), &[ClientField::Labels], &etag).await.unwrap_err();
         assert!(matches!(error, AdminError::EtagMismatch), "{error:?}");
-        let error = setting.admin.delete(&setting.operator, "orders", &etag).await.unwrap_err();
+        let error = setting.admin.delete(&setting.operator, "orders", &etag, false).await.unwrap_err();
         assert!(matches!(error, AdminError::EtagMismatch), "{error:?}");
     }
-    setting.admin.delete(&setting.operator, "orders", &updated.etag()).await.unwrap();
+    setting.admin.delete(&setting.operator, "orders", &updated.etag(), false).await.unwrap();
     assert!(matches!(setting.admin.get("orders").await.unwrap_err(), AdminError::NotFound("client")));
 }
 
@@ -209,7 +209,7 @@ async fn a_change_is_in_effect_when_the_operator_hears_of_it() {
     assert!(!find().await.unwrap().disabled);
     setting.update(ClientDraft { disabled: true, ..orders() }, &[ClientField::Disabled], "").await.unwrap();
     assert!(find().await.unwrap().disabled);
-    setting.admin.delete(&setting.operator, "orders", "").await.unwrap();
+    setting.admin.delete(&setting.operator, "orders", "", false).await.unwrap();
     assert!(find().await.is_none());
 }
 
@@ -299,11 +299,11 @@ async fn a_removed_credential_is_refused_at_once() {
     let setting = Setting::new().await;
     let created = setting.orders().await;
     let credential_id = &created.client.credentials[0].id;
-    setting.admin.remove_credential(&setting.operator, "orders", credential_id).await.unwrap();
+    setting.admin.remove_credential(&setting.operator, "orders", credential_id, false).await.unwrap();
     let client = setting.registry.find(&created.client.id).await.unwrap().unwrap();
     assert_eq!(setting.matches(created.secret.unwrap().expose(), &client).await, None);
     assert_eq!(setting.last_record().await.detail, *credential_id);
-    let error = setting.admin.remove_credential(&setting.operator, "orders", credential_id).await.unwrap_err();
+    let error = setting.admin.remove_credential(&setting.operator, "orders", credential_id, false).await.unwrap_err();
     assert!(matches!(error, AdminError::NotFound("credential")), "{error:?}");
 }
 
@@ -328,6 +328,67 @@ async fn nobody_hands_out_more_of_the_admin_api_than_they_have() {
     setting.update(named, &[ClientField::DisplayName], "").await.unwrap();
     let lesser = ClientDraft { client_id: "chief".to_owned(), ..orders() };
     beyond(setting.update(lesser, &[ClientField::Grants], "").await.unwrap_err());
+}
+
+/// The operator with the fewest scopes must not remove the one with the most.
+#[tokio::test]
+async fn nobody_removes_a_client_that_may_do_more() {
+    let setting = Setting::new().await;
+    let chief = ClientDraft { client_id: "chief".to_owned(), ..may_ask_admin_api_for("keys.write") };
+    setting.admin.create(&Operator::local("root"), &chief, false).await.unwrap();
+    let beyond = |error: AdminError| assert!(matches!(error, AdminError::BeyondOwnScopes { .. }), "{error:?}");
+    beyond(setting.admin.delete(&setting.operator, "chief", "", false).await.unwrap_err());
+    beyond(setting.admin.check_may_revoke(&setting.operator, "chief").await.unwrap_err());
+    assert!(setting.admin.get("chief").await.is_ok());
+    setting.admin.check_may_revoke(&setting.operator, "nobody").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deleted_id_stays_taken() {
+    let setting = Setting::new().await;
+    setting.orders().await;
+    setting.admin.delete(&setting.operator, "orders", "", false).await.unwrap();
+    assert!(matches!(setting.create(&orders()).await.unwrap_err(), AdminError::AlreadyExists));
+}
+
+#[tokio::test]
+async fn disabling_and_deleting_revoke_the_tokens_unless_told_otherwise() {
+    let setting = Setting::new().await;
+    let clock = Arc::clone(&setting.clock) as Arc<dyn Clock>;
+    let registry = RevocationRegistry::start(Arc::clone(&setting.store) as _, Arc::clone(&clock)).await.unwrap();
+    let revoking = RevocationAdmin::new(registry, clock, AdminRules::new(Duration::from_secs(3600)));
+    let setting = Setting { admin: setting.admin.clone().revoking(revoking), ..setting };
+    let revoked = async |id: &str| {
+        let target = RevocationTarget::Client(ClientId::try_from(id).unwrap());
+        setting.store.revocation(&target).await.unwrap().is_some()
+    };
+    for (id, keep_tokens) in [("a", true), ("b", false), ("c", true), ("d", false)] {
+        let draft = ClientDraft { client_id: id.to_owned(), disabled: true, ..ClientDraft::default() };
+        setting.create(&ClientDraft { disabled: false, ..draft.clone() }).await.unwrap();
+        if id < "c" {
+            let fields = vec![ClientField::Disabled];
+            let update = ClientUpdate { draft, fields, keep_tokens, ..ClientUpdate::default() };
+            setting.admin.update(&setting.operator, &update).await.unwrap();
+        } else {
+            setting.admin.delete(&setting.operator, id, "", keep_tokens).await.unwrap();
+        }
+        assert_eq!(revoked(id).await, !keep_tokens, "{id}");
+        assert_eq!(setting.last_record().await.detail.contains("tokens revoked"), !keep_tokens, "{id}");
+    }
+    let updated = setting.create(&orders()).await.unwrap().client;
+    setting.admin.remove_credential(&setting.operator, "orders", &updated.credentials[0].id, true).await.unwrap();
+    assert!(revoked("orders").await, "a credential that has leaked");
+}
+
+#[tokio::test]
+async fn a_record_names_the_person_behind_the_caller() {
+    let setting = Setting::new().await;
+    let act = r#"{"sub":"console"}"#.to_owned();
+    let by = Operator::caller("console", ["clients.write"], "r-2").on_behalf_of("corporate:alice", Some(act.clone()));
+    setting.admin.create(&by, &orders(), false).await.unwrap();
+    let record = setting.last_record().await;
+    assert_eq!((record.actor.as_str(), record.subject.as_deref()), ("console", Some("corporate:alice")));
+    assert_eq!(record.act, Some(act));
 }
 
 #[tokio::test]
@@ -389,7 +450,7 @@ async fn revoking_a_clients_tokens_counts_to_the_end_of_the_second() {
     *setting.clock.0.lock().unwrap() = at(5) + Duration::from_millis(1);
     let clock = Arc::clone(&setting.clock) as Arc<dyn Clock>;
     let registry = RevocationRegistry::start(Arc::clone(&setting.store) as _, Arc::clone(&clock)).await.unwrap();
-    let rules = AdminRules { token_lifetime_max: Duration::from_secs(3600) };
+    let rules = AdminRules::new(Duration::from_secs(3600));
     let admin = RevocationAdmin::new(registry.clone(), clock, rules);
     let before = admin.revoke_client_tokens(&setting.operator, "removed", None).await.unwrap();
     assert_eq!(before, at(6));

@@ -1,8 +1,11 @@
 //! What is kept of a client that has registered itself, beside the client. RFC 7591, RFC 7592.
 
-use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, time::SystemTime};
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{AuthenticationMethod, SecretHash};
+use crate::timestamp;
 
 /// How a client that has registered itself manages its registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,9 +14,36 @@ pub struct Registration {
     pub token: SecretHash,
     /// What it has said about itself.
     pub details: RegistrationDetails,
-    /// Whether an operator has changed what it may ask for: then it may narrow that, and get nothing back.
-    #[serde(default)]
-    pub grants_set_by_operator: bool,
+    /// The token is refused from this time on.
+    #[serde(default, with = "timestamp::optional", skip_serializing_if = "Option::is_none")]
+    pub token_expire_time: Option<SystemTime>,
+    /// The fields of the client that an operator has set, by their names in the `.proto`. The client may narrow those,
+    /// and gets nothing back.
+    #[serde(default, alias = "grants_set_by_operator", deserialize_with = "fields")]
+    pub set_by_operator: BTreeSet<String>,
+}
+
+impl Registration {
+    /// Whether an operator has set the field.
+    #[must_use]
+    pub fn is_set(&self, field: &str) -> bool {
+        self.set_by_operator.contains(field)
+    }
+}
+
+/// Before there was a name for each field, there was a flag for the grants.
+fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Known {
+        Grants(bool),
+        Fields(BTreeSet<String>),
+    }
+    Ok(match Known::deserialize(deserializer)? {
+        Known::Grants(true) => ["grants".to_owned()].into(),
+        Known::Grants(false) => BTreeSet::new(),
+        Known::Fields(fields) => fields,
+    })
 }
 
 /// Metadata of RFC 7591 section 2 that decide nothing here, and are told to whoever reads the registration.

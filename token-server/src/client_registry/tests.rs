@@ -91,6 +91,15 @@ impl ClientStore for Instrumented {
         self.inner.create_client(client, audit).await
     }
 
+    async fn register_client(
+        &self,
+        client: &Client,
+        clients_max: u64,
+        audit: &AdminRecord,
+    ) -> Result<Option<Client>, StoreError> {
+        self.inner.register_client(client, clients_max, audit).await
+    }
+
     async fn update_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
         self.inner.update_client(client, audit).await
     }

@@ -121,7 +121,10 @@ fn when(record: &AdminRecord) -> String {
 
 fn show(page: &ListAdminRecordsResponse, output: &mut Output) -> Result<(), Failure> {
     let row = |record: &AdminRecord| {
-        let AdminRecord { number, time: _, actor, action, resource, request_id, detail } = record.clone();
+        let AdminRecord { number, time: _, actor, action, resource, request_id, detail, subject, act: _ } =
+            record.clone();
+        // A person behind the caller.
+        let actor = if subject.is_empty() { actor } else { format!("{actor} for {subject}") };
         [number.to_string(), when(record), actor, action, resource, request_id, detail]
     };
     let rows: Vec<_> = page.records.iter().map(row).collect();
@@ -142,6 +145,8 @@ fn as_json(page: &ListAdminRecordsResponse) -> Value {
             "resource": record.resource,
             "request_id": record.request_id,
             "detail": record.detail,
+            "subject": record.subject,
+            "act": record.act,
         })
     };
     let records: Vec<_> = page.records.iter().map(record).collect();

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use token_interceptor::source::TokenRequest;
 use token_proto::admin::v1::{
     self as proto, CreateClientRequest, DeleteClientRequest, GetClientRequest, ListClientsRequest,
-    RemoveCredentialRequest, RevokeClientTokensRequest,
+    RemoveCredentialRequest, ReplaceRegistrationTokenRequest, RevokeClientTokensRequest,
 };
 
 use super::{
@@ -71,10 +71,13 @@ enum Command {
     },
     /// Changes the settings that are named, and no others.
     Update(Update),
-    /// Removes a client; its tokens are valid until they expire.
+    /// Removes a client and revokes its tokens. Its ID stays taken.
     Delete {
         /// The client.
         id: String,
+        /// Leave its tokens valid until they expire.
+        #[arg(long)]
+        keep_tokens: bool,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
@@ -95,6 +98,15 @@ enum Command {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+    },
+    /// Gives a client that has registered itself a new registration access token, and shows it this once. The one before
+    /// is refused from now on.
+    ReplaceRegistrationToken {
+        /// The client.
+        id: String,
+        /// The new token is refused this long from now; without it, after a year.
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        expires_in: Option<std::time::Duration>,
     },
     /// Shows what `apply` would change: + new, ~ changed, - removed.
     Plan {
@@ -126,6 +138,9 @@ enum Command {
         id: String,
         /// The credential, as `client show` names it.
         credential: String,
+        /// Revoke every token of the client too: for a credential that has leaked.
+        #[arg(long)]
+        revoke_tokens: bool,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
@@ -183,11 +198,15 @@ impl Client {
                     call.admin().await?.clients().update_client(with_scopes(request, scopes)).await?.into_inner();
                 show::client(&answer.client.unwrap_or_default(), json, output)
             }
-            Command::Delete { id, yes } => {
+            Command::Delete { id, keep_tokens, yes } => {
                 sure(yes, &format!("Remove the client {id} and its credentials?"))?;
-                let request = DeleteClientRequest { client_id: id.clone(), etag: String::new() };
-                call.admin().await?.clients().delete_client(request).await?;
-                note(format_args!("The client {id} is removed; its tokens are valid until they expire."));
+                let admin = call.admin().await?;
+                let scopes = handed_out_by(&admin, &id).await?;
+                let request = DeleteClientRequest { client_id: id.clone(), etag: String::new(), keep_tokens };
+                admin.clients().delete_client(with_scopes(request, scopes)).await?;
+                let tokens =
+                    if keep_tokens { "Its tokens are valid until they expire." } else { "Its tokens are revoked." };
+                note(format_args!("The client {id} is removed. {tokens}"));
                 Ok(())
             }
             Command::AddSecret(add) => add.run(&call.admin().await?, json, output).await,
@@ -198,20 +217,39 @@ impl Client {
             }
             Command::RevokeTokens { id, yes } => {
                 sure(yes, &format!("Revoke every token that {id} has been issued so far?"))?;
-                let request = RevokeClientTokensRequest { client_id: id.clone(), issued_before_time: None };
                 let target = call.target()?;
-                target.admin().await?.clients().revoke_client_tokens(request).await?;
+                let admin = target.admin().await?;
+                let scopes = handed_out_by(&admin, &id).await?;
+                let request = RevokeClientTokensRequest { client_id: id.clone(), issued_before_time: None };
+                admin.clients().revoke_client_tokens(with_scopes(request, scopes)).await?;
                 token::forget(&target.issuer, Some(&id));
                 note(format_args!("The tokens that {id} has been issued so far are revoked; it can get new ones."));
                 Ok(())
             }
-            Command::RemoveCredential { id, credential, yes } => {
+            Command::ReplaceRegistrationToken { id, expires_in } => {
+                let admin = call.admin().await?;
+                let scopes = handed_out_by(&admin, &id).await?;
+                let expire_time = expires_in.map(|lifetime| (changes::now() + lifetime).into());
+                let request = ReplaceRegistrationTokenRequest { client_id: id, expire_time };
+                let answer =
+                    admin.clients().replace_registration_token(with_scopes(request, scopes)).await?.into_inner();
+                let token = answer.registration_access_token.as_str();
+                if json {
+                    return Ok(output.json(&serde_json::json!({ "registration_access_token": token }))?);
+                }
+                note("The new registration access token, this once, for the owner of the client:");
+                Ok(output.line(token)?)
+            }
+            Command::RemoveCredential { id, credential, revoke_tokens, yes } => {
                 sure(
                     yes,
                     &format!("Remove the credential {credential} of {id}? A client that uses it gets no more tokens."),
                 )?;
-                let request = RemoveCredentialRequest { client_id: id, credential_id: credential.clone() };
-                call.admin().await?.clients().remove_credential(request).await?;
+                let admin = call.admin().await?;
+                let scopes = handed_out_by(&admin, &id).await?;
+                let request =
+                    RemoveCredentialRequest { client_id: id, credential_id: credential.clone(), revoke_tokens };
+                admin.clients().remove_credential(with_scopes(request, scopes)).await?;
                 note(format_args!("The credential {credential} is removed."));
                 Ok(())
             }
@@ -230,6 +268,16 @@ async fn scopes_of(admin: &Admin, id: &str) -> Vec<String> {
 fn handed_out(client: &proto::Client) -> Vec<String> {
     let grants = client.grants.iter().filter(|grant| grant.audience == ADMIN_AUDIENCE);
     grants.flat_map(|grant| grant.scopes.iter().cloned()).collect()
+}
+
+/// The same for a client that is registered: the scopes that an operator needs to take something from it.
+async fn handed_out_by(admin: &Admin, id: &str) -> Result<Vec<String>, Failure> {
+    match admin.clients().get_client(GetClientRequest { client_id: id.to_owned() }).await {
+        Ok(answer) => Ok(answer.into_inner().client.as_ref().map(handed_out).unwrap_or_default()),
+        // The call itself says so, where it matters.
+        Err(status) if status.code() == tonic::Code::NotFound => Ok(Vec::new()),
+        Err(status) => Err(status.into()),
+    }
 }
 
 /// A call whose token has these scopes beside those that the method demands.

@@ -18,6 +18,8 @@ const REQUESTS_PER_MINUTE: u32 = 60;
 const CLIENTS_PER_HOUR: u32 = 100;
 /// What an operator may let a client have.
 const CREDENTIALS_RANGE: std::ops::RangeInclusive<usize> = 1..=20;
+/// Clients of one initial access token at once, unless the operator says otherwise.
+const CLIENTS_MAX: u64 = 1000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// `[registration]`; `None` where it is off, as it is unless the operator says otherwise.
@@ -52,6 +54,8 @@ fn initial_access_token(mut section: Section<'_>, names: &mut BTreeSet<ClientId>
     let secret_lifetime = section
         .has("secret_lifetime")
         .then(|| section.within("secret_lifetime", 90 * DAY, Duration::from_secs(60)..=3650 * DAY));
+    let token_lifetime = section.within("registration_token_lifetime", 365 * DAY, Duration::from_secs(60)..=3650 * DAY);
+    let clients_max = section.within("maximum_clients", CLIENTS_MAX, 1..=10_000_000);
     let grants: Vec<_> = section.sections("grant").into_iter().filter_map(grant).collect();
     if !section.has("grant") {
         let problem = "it is missing: a client could ask for nothing".to_owned();
@@ -64,6 +68,8 @@ fn initial_access_token(mut section: Section<'_>, names: &mut BTreeSet<ClientId>
         authentication_methods: authentication_methods?,
         credentials_max,
         secret_lifetime,
+        token_lifetime,
+        clients_max,
     };
     Some(InitialAccessToken { name: name?, hash: hash?, expire_time: expire_time?, template })
 }

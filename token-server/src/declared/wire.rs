@@ -25,6 +25,7 @@ impl Declared {
             jwks_uri: self.jwks_uri.clone(),
             may_impersonate: self.may_impersonate,
             accept_token_endpoint_audience: self.accept_token_endpoint_audience,
+            subject_audiences: self.subject_audiences.clone(),
             redirect_uris: self.redirect_uris.clone(),
             claims: self.claims.clone().into_iter().collect(),
             labels: self.labels.clone().into_iter().collect(),
@@ -54,6 +55,7 @@ impl From<v1::Client> for Declared {
             jwks_uri,
             may_impersonate,
             accept_token_endpoint_audience,
+            subject_audiences,
         } = client;
         let grant = |v1::Grant { audience, scopes, default_scopes }: v1::Grant| DeclaredGrant {
             audience,
@@ -69,6 +71,7 @@ impl From<v1::Client> for Declared {
             jwks_uri,
             may_impersonate,
             accept_token_endpoint_audience,
+            subject_audiences,
             redirect_uris,
             claims: claims.into_iter().collect(),
             labels: labels.into_iter().collect(),

@@ -28,6 +28,8 @@ pub(super) fn settings(folder: &Path) -> Result<RegistrationSettings, Developmen
         authentication_methods: AuthenticationMethod::ALL.to_vec(),
         credentials_max: 4,
         secret_lifetime: None,
+        token_lifetime: Duration::from_secs(365 * 86_400),
+        clients_max: 1_000_000,
     };
     let token = InitialAccessToken {
         name: ClientId::try_from("development").map_err(|_| foreign())?,

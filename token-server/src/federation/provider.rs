@@ -5,6 +5,7 @@ use std::{
     fmt,
 };
 
+use serde_json::Value;
 use token_interceptor::{
     http_client::HttpClient,
     key_set::KeySet,
@@ -13,7 +14,10 @@ use token_interceptor::{
     verify::{BuildError, TrustedIssuer},
 };
 
-use super::rules::{Namespace, RequiredClaim, SubjectRule};
+use super::{
+    quoted,
+    rules::{Namespace, RequiredClaim, SubjectRule},
+};
 use crate::{
     client::{Audience, ClientId, Scope},
     error::IssueError,
@@ -62,7 +66,7 @@ pub enum ProviderKeys {
 }
 
 impl IdentityProvider {
-    /// As the verifier trusts it.
+    /// The provider as the verifier trusts it.
     pub(super) fn trusted(&self) -> Result<TrustedIssuer, BuildError> {
         let trusted = match &self.keys {
             ProviderKeys::Discovery(http) => TrustedIssuer::discover(&self.issuer)?.http_client(http.clone()),
@@ -77,12 +81,17 @@ impl IdentityProvider {
     /// What a verified token must be beyond that.
     pub(super) fn check_rules(&self, token: &VerifiedToken) -> Result<(), IssueError> {
         if !self.subjects.allows(token.subject()) {
-            return Err(IssueError::InvalidGrant("The token's subject may not be exchanged for."));
+            let detail =
+                format!("subjects: sub: {}, expected one that the rule allows", quoted(&token.subject().into()));
+            return Err(IssueError::invalid_grant_because("Tokens of that subject may not be exchanged.", detail));
         }
-        if !self.required_claims.iter().all(|claim| claim.is_met(token.claims())) {
-            return Err(IssueError::InvalidGrant("The token does not make the claims that it must."));
-        }
-        Ok(())
+        let unmet = self.required_claims.iter().find(|claim| !claim.is_met(token.claims()));
+        unmet.map_or(Ok(()), |RequiredClaim { name, any_of }| {
+            let came = token.claims().get(name).map_or_else(|| "nothing".to_owned(), quoted);
+            let expected = quoted(&Value::Array(any_of.clone()));
+            let detail = format!("required_claims: {name}: {came}, expected one of {expected}");
+            Err(IssueError::invalid_grant_because("The token does not make the required claims.", detail))
+        })
     }
 
     /// OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the one that it was issued to. One
@@ -96,7 +105,12 @@ impl IdentityProvider {
             // A JWT that is no ID token has none.
             None => kind != TokenType::IdToken,
         };
-        if ours { Ok(()) } else { Err(IssueError::InvalidGrant("The token was issued to another party.")) }
+        if ours {
+            return Ok(());
+        }
+        let came = token.claims().get("azp").map_or_else(|| "nothing".to_owned(), quoted);
+        let detail = format!("authorized_party: azp: {came}, expected {:?}", self.audience);
+        Err(IssueError::invalid_grant_because("The token was issued to another party.", detail))
     }
 
     /// Whether its subjects may have the scope at the audience. `None`: nobody has said.

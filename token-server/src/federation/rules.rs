@@ -50,6 +50,18 @@ impl Namespace {
         format!("{}{subject}", self.0)
     }
 
+    /// The beginning of each name.
+    #[must_use]
+    pub fn start(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a subject of the provider may have the name.
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        name.starts_with(&self.0)
+    }
+
     /// Whether some name could be in both: where one beginning continues the other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

@@ -96,6 +96,12 @@ fn several_to_choose_from(granted: &[Grant]) -> IssueError {
 }
 
 impl RequestedAudience {
+    /// The audience as the request names it, well-formed or not.
+    pub(super) fn as_given(&self) -> &str {
+        let (Self::Name(name) | Self::Resource(name)) = self;
+        name
+    }
+
     fn name(&self) -> Result<&str, IssueError> {
         match self {
             Self::Name(name) => Ok(name),

@@ -1,7 +1,9 @@
 //! The token exchange grant: a service acts on behalf of whom it serves. RFC 8693.
 //!
-//! * **Delegation** is the rule: the new token keeps the subject, and names in `act` who acts, with those who
-//!   acted before inside. **Impersonation**, without a new actor, only where the client is registered for it.
+//! * **Delegation** is the rule: the new token keeps the subject, and names in `act` the client that asks, with those
+//!   who acted before inside. The subject of an actor token stands inside the client, never in its place.
+//!   **Impersonation**, without a new actor, is only for a client that is registered for it and sends no actor token.
+//! * A client exchanges tokens that were meant for it: see [`may_bring`].
 //! * Rights only narrow. A scope is granted at an audience when the exchanging client is registered for it there
 //!   *and* the subject has it: by the subject token where that is for the audience, otherwise by the subject's
 //!   own registration there. So neither a token nor a registration reaches further by being exchanged. What a
@@ -10,15 +12,15 @@
 
 mod parties;
 
-use std::{collections::BTreeSet, time::SystemTime};
+use std::{collections::BTreeSet, iter, time::SystemTime};
 
 use serde_json::{Map, Value};
 
-pub(crate) use parties::{Actor, Parties, Subject};
+pub(crate) use parties::{Parties, Subject};
 
-use super::{Authorization, RequestedAccess, access};
+use super::{Access, Authorization, RequestedAccess, access};
 use crate::{
-    client::{Client, Grant, GrantType, Scope},
+    client::{Audience, Client, Grant, GrantType, Scope},
     client_authentication::AuthenticatedClient,
     error::IssueError,
     federation::SubjectId,
@@ -100,6 +102,25 @@ impl OnBehalf {
     }
 }
 
+/// Refuses a client that may not use this grant, before anything of its tokens is looked at.
+///
+/// # Errors
+///
+/// `unauthorized_client`.
+pub(crate) fn check_permitted(client: &Client) -> Result<(), IssueError> {
+    if client.may_use(GrantType::TokenExchange) {
+        return Ok(());
+    }
+    Err(IssueError::ClientNotAuthorized("The client is not registered for token exchange."))
+}
+
+/// Whether the client may exchange an access token of this issuer: one that was issued to the client itself, or that
+/// names as an audience the client or one that the client exchanges tokens of.
+pub(crate) fn may_bring<'a>(client: &Client, issued_to: &str, mut audiences: impl Iterator<Item = &'a str>) -> bool {
+    let id = client.id.as_str();
+    issued_to == id || audiences.any(|audience| audience == id || client.subject_audiences.contains(audience))
+}
+
 /// Decides what the client gets.
 ///
 /// # Errors
@@ -112,20 +133,16 @@ pub(crate) fn authorize(
     parties: Parties,
 ) -> Result<Authorization, IssueError> {
     let client = client.into_client();
-    if !client.may_use(GrantType::TokenExchange) {
-        return Err(IssueError::ClientNotAuthorized("The client is not registered for token exchange."));
-    }
+    check_permitted(&client)?;
     let in_common = in_common(&client, &parties.subject);
-    if in_common.is_empty() {
-        return Err(IssueError::InvalidTarget("Subject and client have no audience in common.".into()));
-    }
-    let access = access::authorize(&in_common, &request.access)?;
+    let access = access::authorize(&in_common, &request.access)
+        .map_err(|refusal| lacking(refusal, &client, &parties.subject, &request.access))?;
     let on_behalf = on_behalf(&client, parties)?;
     Ok(Authorization { client, access, lifetime: request.access.lifetime, on_behalf: Some(Box::new(on_behalf)) })
 }
 
-/// What both may do, audience by audience. Of a subject of ours all of it is the default; one that comes from
-/// elsewhere has asked for nothing yet, so the client's own defaults are.
+/// The rights that both have, audience by audience. By default a subject of ours gets what its token has already. A
+/// subject of an identity provider has asked for nothing yet, so the client's own defaults are its.
 fn in_common(client: &Client, subject: &Subject) -> Vec<Grant> {
     let narrowed = client.grants.iter().map(|grant| {
         let audience = grant.audience.as_str();
@@ -133,49 +150,102 @@ fn in_common(client: &Client, subject: &Subject) -> Vec<Grant> {
             scopes.iter().filter(|scope| subject.may_have(audience, scope)).cloned().collect()
         };
         let scopes = may_have(&grant.scopes);
-        let default_scopes = if subject.is_ours() { scopes.clone() } else { may_have(&grant.default_scopes) };
+        let default_scopes = match subject.is_ours() {
+            true => scopes.iter().filter(|scope| subject.has_in_token(scope)).cloned().collect(),
+            false => may_have(&grant.default_scopes),
+        };
         Grant { audience: grant.audience.clone(), default_scopes, scopes }
     });
     narrowed.filter(|grant| !grant.scopes.is_empty()).collect()
 }
 
+/// Says which of the two lacks what was asked for: the client, or the subject.
+fn lacking(refusal: IssueError, client: &Client, subject: &Subject, asked: &RequestedAccess) -> IssueError {
+    if asked.scopes.is_empty() && subject.is_ours() && matches!(refusal, IssueError::InvalidScope(_)) {
+        return IssueError::InvalidScope(
+            "No scope was asked for, and the subject token has none that the client may have there. Name the scopes."
+                .into(),
+        );
+    }
+    match access::authorize(&client.grants, asked) {
+        // The client would have got it for itself.
+        Ok(access) => subject_lacks(subject, &access).unwrap_or(refusal),
+        // Only the client's own defaults are missing: the subject lacks the audience.
+        Err(IssueError::InvalidScope(_)) if matches!(refusal, IssueError::InvalidTarget(_)) => {
+            let named = asked.audiences.iter().filter_map(|audience| client.grant(audience.as_given()));
+            let lacked = named
+                .filter(|grant| !grant.scopes.iter().any(|scope| subject.may_have(grant.audience.as_str(), scope)));
+            lacked.map(|grant| no_audience(subject, &grant.audience)).next().unwrap_or(refusal)
+        }
+        Err(of_client) => of_client,
+    }
+}
+
+fn subject_lacks(subject: &Subject, access: &Access) -> Option<IssueError> {
+    let lacks = |audience: &Audience, scope: &Scope| !subject.may_have(audience.as_str(), scope);
+    let alone = access.audiences.iter().find(|audience| access.scopes.iter().all(|scope| lacks(audience, scope)));
+    let pairs = access.audiences.iter().flat_map(|audience| iter::repeat(audience).zip(&access.scopes));
+    let (audience, scope) = pairs.into_iter().find(|(audience, scope)| lacks(audience, scope))?;
+    Some(match alone {
+        Some(audience) if !subject.token_names(audience.as_str()) => no_audience(subject, audience),
+        _ if subject.token_names(audience.as_str()) => IssueError::InvalidScope(
+            format!("The subject token does not have the scope {scope}, which the audience {audience} would need.")
+                .into(),
+        ),
+        _ => IssueError::InvalidScope(
+            format!("The subject may not have the scope {scope} at the audience {audience}.").into(),
+        ),
+    })
+}
+
+fn no_audience(subject: &Subject, audience: &Audience) -> IssueError {
+    let who =
+        if subject.token_names(audience.as_str()) { "The subject token has" } else { "The subject is registered for" };
+    IssueError::InvalidTarget(format!("{who} none of the client's scopes at the audience {audience}.").into())
+}
+
 fn on_behalf(client: &Client, parties: Parties) -> Result<OnBehalf, IssueError> {
     let Parties { subject, actor, issuer } = parties;
-    if subject.is_disabled() {
-        return Err(IssueError::InvalidGrant("The subject is disabled."));
+    if actor.as_ref().is_some_and(|actor| actor.name() == subject.name()) {
+        return Err(IssueError::invalid_grant("The actor token is about the subject itself."));
     }
-    let acting = match actor {
-        Some(actor) => Some(actor),
-        None if client.may_impersonate => None,
-        None => Some(Actor::client(client, issuer)),
-    };
     let mut ancestors = subject.ancestors();
-    for ancestor in acting.iter().flat_map(Actor::ancestors) {
-        if !ancestors.contains(ancestor) {
-            ancestors.push(ancestor.clone());
+    for ancestor in actor.iter().flat_map(Subject::ancestors) {
+        if !ancestors.contains(&ancestor) {
+            ancestors.push(ancestor);
         }
     }
     if ancestors.len() > ANCESTORS_MAX {
-        return Err(IssueError::InvalidGrant("The tokens have been exchanged too often."));
+        return Err(IssueError::invalid_grant("The tokens have been exchanged too often."));
     }
-    let ends = acting.as_ref().and_then(Actor::not_after);
-    let not_after = ends.map_or(subject.not_after(), |ends| ends.min(subject.not_after()));
-    subject.check_may_act(acting.as_ref())?;
-    if acting.is_some() && subject.actors() >= ACTORS_MAX {
-        return Err(IssueError::InvalidGrant("The subject token has been delegated too often."));
+    let acting = acting(client, actor.as_ref());
+    if !acting.is_empty() && subject.actors() + acting.len() > ACTORS_MAX {
+        return Err(IssueError::invalid_grant("The subject token has been delegated too often."));
     }
+    let client_acts = (!acting.is_empty()).then_some((&*issuer, client.id.as_str()));
+    subject.check_may_act(client_acts, actor.as_ref())?;
+    let ends = actor.as_ref().map(Subject::not_after);
     Ok(OnBehalf {
         subject: subject.name().to_owned(),
-        act: match &acting {
-            Some(acting) => Some(nested(acting.name(), subject.act())),
-            None => subject.act(),
-        },
+        act: acting.iter().rev().fold(subject.act(), |before, name| Some(nested(name, before))),
         claims: subject.claims(),
-        not_after,
+        not_after: ends.map_or(subject.not_after(), |ends| ends.min(subject.not_after())),
         subject_token_id: subject.token_id().map(str::to_owned),
         ancestors,
         foreign: subject.into_foreign(),
     })
+}
+
+/// Who acts from now on, the client first: the actor token says on whose word it does, and never stands in its place.
+fn acting(client: &Client, actor: Option<&Subject>) -> Vec<String> {
+    let Some(actor) = actor else {
+        return if client.may_impersonate { Vec::new() } else { vec![client.id.to_string()] };
+    };
+    let mut names = vec![client.id.to_string()];
+    names.extend(actor.chain());
+    names.push(actor.name().to_owned());
+    names.dedup();
+    names
 }
 
 /// RFC 8693 section 4.1: the current actor outside, those before it inside.

@@ -97,7 +97,7 @@ impl<'a> Admitted<'a> {
         self.decision.claimed_by(client.claimed_id());
         let client = self.issuer.authenticate(self.decision.origin(), client).await?;
         self.decision.authenticated(&client);
-        let authorization = self.issuer.authorize(client, grant).await?;
+        let authorization = self.issuer.authorize(client, grant, &mut self.decision).await?;
         if self.issuer.quotas.take(&authorization.client().id, self.issuer.clock.now())? == Standing::Beyond {
             self.decision.beyond_quota();
         }

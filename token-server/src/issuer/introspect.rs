@@ -40,8 +40,12 @@ impl Admitted<'_> {
         let (client, token) = self.question(question).await?;
         let client = client.into_client();
         let token = self.issuer.own_tokens.verify(token.expose_secret())?;
-        // RFC 7662 section 4: a client that may not know sees a valid token as any other string.
-        Ok(token.filter(|token| may_introspect(&client, token)))
+        // RFC 7662 section 4: to a client that may not know, a valid token looks like any other string.
+        if let Some(token) = token.as_ref().filter(|token| !may_introspect(&client, token)) {
+            self.decision.withheld(token.token_id(), "the client may not introspect this token");
+            return Ok(None);
+        }
+        Ok(token)
     }
 }
 

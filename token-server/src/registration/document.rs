@@ -38,6 +38,11 @@ impl Told {
         put("client_id", client.id.as_str().into());
         put("client_id_issued_at", numeric_date(client.create_time).into());
         put("registration_access_token", token.as_str().into());
+        let expires = client.registration.as_ref().and_then(|registration| registration.token_expire_time);
+        if let Some(expires) = expires {
+            // An extension: RFC 7592 has no name for it.
+            put("registration_access_token_expires_at", numeric_date(expires).into());
+        }
         put("registration_client_uri", format!("{endpoint}/{}", client.id).into());
         if let Some(secret) = secret {
             put("client_secret", secret.expose().into());

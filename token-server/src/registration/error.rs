@@ -46,6 +46,9 @@ impl From<AdminError> for RegistrationError {
             // RFC 7592 section 2.1: a client that is not there reads as a token that is not good.
             AdminError::NotFound(_) => bad_token(),
             AdminError::BeyondOwnScopes { .. } => Self::Forbidden("No client registers itself for the admin API."),
+            AdminError::TooManyClients => {
+                Self::Forbidden("This initial access token has registered as many clients as it may.")
+            }
             // Somebody else was faster several times over, or the store is out of reach: later is better.
             AdminError::EtagMismatch | AdminError::Unavailable(_) => Self::Other(IssueError::Unavailable(error.into())),
             AdminError::AlreadyExists | AdminError::Precondition(_) | AdminError::Internal(_) => {

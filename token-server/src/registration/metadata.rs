@@ -2,6 +2,7 @@
 //!
 //! What is not known is ignored, as section 2 says; what is known and of another type is refused.
 
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use token_interceptor::http_client::is_loopback;
 
@@ -29,6 +30,8 @@ pub(super) struct Wanted {
     pub(super) client_uri: Option<String>,
     pub(super) software_id: Option<String>,
     pub(super) software_version: Option<String>,
+    /// In an update: the secret that the client says is its own.
+    pub(super) client_secret: Option<SecretString>,
 }
 
 impl Wanted {
@@ -52,6 +55,7 @@ impl Wanted {
             client_uri: web_page(members, "client_uri")?,
             software_id: short_text(members, "software_id")?,
             software_version: short_text(members, "software_version")?,
+            client_secret: None,
         })
     }
 
@@ -63,11 +67,8 @@ impl Wanted {
         if let Some(name) = SERVERS_OWN.into_iter().find(|name| members.contains_key(*name)) {
             return Err(RegistrationError::metadata(format!("{name}: it is the server's to say")));
         }
-        // It may only be the one that the client has, which is not kept: so it may not be there.
-        if members.contains_key("client_secret") {
-            return Err(RegistrationError::metadata("client_secret: it is the server's to choose; leave it out"));
-        }
-        Self::parse(members)
+        let client_secret = text(members, "client_secret")?.map(SecretString::from);
+        Ok(Self { client_secret, ..Self::parse(members)? })
     }
 }
 

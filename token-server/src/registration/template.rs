@@ -22,6 +22,10 @@ pub struct Template {
     pub credentials_max: usize,
     /// How long a secret is good; for ever where `None`.
     pub secret_lifetime: Option<Duration>,
+    /// How long a registration access token is good.
+    pub token_lifetime: Duration,
+    /// Clients that the initial access token may have registered at once.
+    pub clients_max: u64,
 }
 
 impl Template {
@@ -62,9 +66,35 @@ impl Template {
             software_id: wanted.software_id,
             software_version: wanted.software_version,
         };
-        let (credentials_max, secret_lifetime) = (self.credentials_max, self.secret_lifetime);
-        Ok(SelfRegistration { draft, keys: wanted.keys, details, credentials_max, secret_lifetime })
+        Ok(SelfRegistration {
+            draft,
+            keys: wanted.keys,
+            details,
+            credentials_max: self.credentials_max,
+            secret_lifetime: self.secret_lifetime,
+            token_lifetime: self.token_lifetime,
+            clients_max: self.clients_max,
+        })
     }
+}
+
+/// What the client wants within what an operator has set: narrower, and nothing back. The display name is the operator's.
+pub(super) fn held(mut wanted: Wanted, client: &Client) -> Result<Wanted, AdminError> {
+    let is_set = |field: &str| client.registration.as_ref().is_some_and(|known| known.is_set(field));
+    let broken = |field: &str| Err(AdminError::invalid(field, "an operator has set it; a client can only narrow it"));
+    if is_set("display_name") {
+        wanted.client_name = Some(client.display_name.clone());
+    }
+    if is_set("grant_types") && !wanted.grant_types.iter().all(|wanted| client.may_use(*wanted)) {
+        return broken("grant_types");
+    }
+    if is_set("redirect_uris") && !wanted.redirect_uris.iter().all(|uri| client.redirect_uris.contains(uri)) {
+        return broken("redirect_uris");
+    }
+    if is_set("jwks_uri") && wanted.jwks_uri.is_some() && wanted.jwks_uri != client.jwks_uri {
+        return broken("jwks_uri");
+    }
+    Ok(wanted)
 }
 
 /// At each audience the scopes that are asked for; an audience where none of them is known is left out.

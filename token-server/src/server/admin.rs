@@ -12,6 +12,7 @@ use super::{
     framing::Framing,
     guard::{Guard, own_policy},
     record::Recording,
+    standing::Standing,
 };
 use crate::{
     admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
@@ -26,6 +27,8 @@ pub(super) struct Parts {
     pub(super) keys: KeyAdmin,
     pub(super) revocations: RevocationAdmin,
     pub(super) audit: AuditAdmin,
+    /// Who may still call.
+    pub(super) standing: Standing,
 }
 
 /// The services, reached only with a token that their annotations ask for.
@@ -42,5 +45,5 @@ pub(super) fn routes(
     let routes = Routes::new(clients::server(parts.clients, parts.revocations))
         .add_service(keys::server(parts.keys))
         .add_service(audit::server(parts.audit));
-    Ok(routes.into_axum_router().reset_fallback().layer(Framing).layer(guard).layer(Recording))
+    Ok(routes.into_axum_router().reset_fallback().layer(Framing).layer(parts.standing).layer(guard).layer(Recording))
 }

@@ -12,6 +12,8 @@ use super::{
     ext_authz,
     guard::Guard,
     health::Health,
+    names,
+    standing::Standing,
 };
 use crate::{
     admin::{AdminRules, AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
@@ -105,9 +107,13 @@ pub(super) async fn assemble(
     let peppers =
         if config.secrets.accept_imported { peppers.accept_imported().map_err(ServeError::internal)? } else { peppers };
     let rules = rules(config);
+    names::check(&*store, &rules.foreign_names).await?;
+    let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock), rules.clone());
     let clients = ClientAdmin::new(store.clone(), registry.clone(), peppers.clone(), Arc::clone(&clock), rules);
-    let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock), rules);
+    let clients = clients.revoking(revoking.clone());
+    let issuer_settings = self::settings(config, issuer_url)?;
     let parts = admin::Parts {
+        standing: Standing::new(registry.clone(), issuer_settings.federation.clone()),
         clients: clients.clone(),
         keys: KeyAdmin::new(rotation.clone()),
         revocations: revoking.clone(),
@@ -125,17 +131,19 @@ pub(super) async fn assemble(
     let assertions = Arc::clone(&store) as _;
     let state = State { store, declared, registry: registry.clone(), following: (feed, rotation, revocations.clone()) };
     let parts = Parts { registry, assertions, peppers, keys, revocations };
-    let issuer = Arc::new(Issuer::new(self::settings(config, issuer_url)?, parts, Arc::clone(&clock)));
+    let issuer = Arc::new(Issuer::new(issuer_settings, parts, Arc::clone(&clock)));
     let registrar = config
         .registration
         .clone()
-        .map(|settings| Arc::new(Registrar::new(settings, Arc::clone(&issuer), clients, revoking, clock)));
+        .map(|settings| Arc::new(Registrar::new(settings, Arc::clone(&issuer), clients, clock)));
     Ok(Assembly { issuer, admin: admin.transpose()?, ext_authz: ext_authz.transpose()?, registrar, state })
 }
 
 /// What operators' changes must keep to.
 pub(crate) fn rules(config: &Config) -> AdminRules {
-    AdminRules { token_lifetime_max: config.tokens.maximum_lifetime }
+    let providers = config.token_exchange.trusted_issuers.iter();
+    let foreign_names = providers.map(|provider| provider.namespace.clone()).collect();
+    AdminRules { foreign_names, ..AdminRules::new(config.tokens.maximum_lifetime) }
 }
 
 /// The store, and where a file declares the clients, that file, read into it.

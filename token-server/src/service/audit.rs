@@ -56,7 +56,7 @@ fn time(time: Option<Timestamp>, field: &str) -> Result<Option<SystemTime>, Admi
 }
 
 fn encode(number: u64, record: AdminRecord) -> v1::AdminRecord {
-    let AdminRecord { time, actor, action, resource, request_id, detail } = record;
+    let AdminRecord { time, actor, action, resource, request_id, detail, subject, act, revokes: _ } = record;
     v1::AdminRecord {
         number: i64::try_from(number).unwrap_or(i64::MAX),
         time: Some(time.into()),
@@ -65,5 +65,7 @@ fn encode(number: u64, record: AdminRecord) -> v1::AdminRecord {
         resource,
         request_id: request_id.unwrap_or_default(),
         detail,
+        subject: subject.unwrap_or_default(),
+        act: act.unwrap_or_default(),
     }
 }

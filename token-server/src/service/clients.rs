@@ -101,9 +101,9 @@ impl client_service_server::ClientService for ClientService {
         request: Request<v1::DeleteClientRequest>,
     ) -> Result<Response<v1::DeleteClientResponse>, Status> {
         let (origin, by, entry) = operator::of(&request)?;
-        let v1::DeleteClientRequest { client_id, etag } = request.get_ref();
+        let v1::DeleteClientRequest { client_id, etag, keep_tokens } = request.get_ref();
         entry.about(client_id);
-        let deleted = self.admin.delete(&by, client_id, etag).await;
+        let deleted = self.admin.delete(&by, client_id, etag, *keep_tokens).await;
         deleted.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::DeleteClientResponse {}, &origin))
     }
@@ -131,9 +131,9 @@ impl client_service_server::ClientService for ClientService {
         request: Request<v1::RemoveCredentialRequest>,
     ) -> Result<Response<v1::RemoveCredentialResponse>, Status> {
         let (origin, by, entry) = operator::of(&request)?;
-        let v1::RemoveCredentialRequest { client_id, credential_id } = request.get_ref();
+        let v1::RemoveCredentialRequest { client_id, credential_id, revoke_tokens } = request.get_ref();
         entry.about(client_id);
-        let removed = self.admin.remove_credential(&by, client_id, credential_id).await;
+        let removed = self.admin.remove_credential(&by, client_id, credential_id, *revoke_tokens).await;
         removed.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::RemoveCredentialResponse {}, &origin))
     }
@@ -147,9 +147,28 @@ impl client_service_server::ClientService for ClientService {
         entry.about(&client_id);
         let answer = async {
             let before = issued_before_time.map(|time| decode::time(time, "issued_before_time")).transpose()?;
+            self.admin.check_may_revoke(&by, &client_id).await?;
             self.revocations.revoke_client_tokens(&by, &client_id, before).await
         };
         let before = answer.await.map_err(|error| status::of_admin_error(&error, &origin))?;
         Ok(echo(v1::RevokeClientTokensResponse { issued_before_time: Some(before.into()) }, &origin))
+    }
+
+    async fn replace_registration_token(
+        &self,
+        request: Request<v1::ReplaceRegistrationTokenRequest>,
+    ) -> Result<Response<v1::ReplaceRegistrationTokenResponse>, Status> {
+        let (origin, by, entry) = operator::of(&request)?;
+        let v1::ReplaceRegistrationTokenRequest { client_id, expire_time } = request.into_inner();
+        entry.about(&client_id);
+        let answer = async {
+            let expire_time = expire_time.map(|time| decode::time(time, "expire_time")).transpose()?;
+            let (token, expire_time) = self.admin.replace_registration_token(&by, &client_id, expire_time).await?;
+            Ok(v1::ReplaceRegistrationTokenResponse {
+                registration_access_token: token.expose().to_owned(),
+                expire_time: Some(expire_time.into()),
+            })
+        };
+        answer.await.map(|answer| echo(answer, &origin)).map_err(|error| status::of_admin_error(&error, &origin))
     }
 }

@@ -1,22 +1,43 @@
-//! Who calls the admin API, as [`Operator`].
+//! The caller of the admin API, as [`Operator`].
+
+use std::collections::BTreeSet;
 
 use token_interceptor::caller::Caller;
 use tonic::{Request, Status};
 
 use crate::{admin::Operator, audit::Entry, origin::Origin};
 
-/// What a handler of the admin API begins with: where the request comes from, who makes it, and the entry of the audit
-/// stream that tells for what.
+/// The scopes that a caller has by its token and by what is registered now. A layer in front of the services puts them
+/// into the request.
+#[derive(Clone, Debug)]
+pub(crate) struct CurrentScopes(pub(crate) BTreeSet<String>);
+
+/// The first step of a handler of the admin API: where the request comes from, who makes it, and the entry of the audit
+/// stream that is about it.
 ///
 /// # Errors
 ///
-/// UNAUTHENTICATED when no layer has verified a token: the services are of no use without it.
+/// UNAUTHENTICATED when no layer has verified a token, INTERNAL when none has looked up its client: the services are
+/// of no use without them.
 pub(super) fn of<T>(request: &Request<T>) -> Result<(Origin, Operator, Entry), Status> {
     let origin = Origin::of(request.metadata().as_ref(), request.extensions());
     let caller = Caller::of(request)?;
-    // Without one nobody keeps the record, as in tests of a service alone.
+    let Some(CurrentScopes(scopes)) = request.extensions().get() else {
+        return Err(super::status::of_issue_error(&no_scopes(), &origin, &http::HeaderValue::from_static("")));
+    };
+    // Without one there is no record, as in tests of a service alone.
     let entry = request.extensions().get::<Entry>().cloned().unwrap_or_default();
     entry.by(caller);
-    let operator = Operator::caller(caller.client_id(), caller.scopes(), origin.request_id().as_str());
+    let scopes = scopes.iter().map(String::as_str);
+    let operator = Operator::caller(caller.client_id(), scopes, origin.request_id().as_str());
+    let act = caller.claims().get("act").map(ToString::to_string);
+    let operator = match act.is_some() || caller.subject() != caller.client_id() {
+        true => operator.on_behalf_of(caller.subject(), act),
+        false => operator,
+    };
     Ok((origin, operator, entry))
+}
+
+fn no_scopes() -> crate::error::IssueError {
+    crate::error::IssueError::Internal("no layer has looked up the caller of the admin API".into())
 }

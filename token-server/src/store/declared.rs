@@ -56,6 +56,10 @@ impl ClientStore for DeclaredStore {
         Err(StoreError::ReadOnly)
     }
 
+    async fn register_client(&self, _: &Client, _: u64, _: &AdminRecord) -> Result<Option<Client>, StoreError> {
+        Err(StoreError::ReadOnly)
+    }
+
     async fn update_client(&self, _: &Client, _: Option<&AdminRecord>) -> Result<Client, StoreError> {
         Err(StoreError::ReadOnly)
     }

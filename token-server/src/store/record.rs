@@ -116,4 +116,13 @@ pub struct AdminRecord {
     /// What changed, such as the fields of an update. Never a secret.
     #[serde(default)]
     pub detail: String,
+    /// The person or program that the caller acts for, where that is not the caller itself: `sub` of the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Who acts for the subject: `act` of the token, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<String>,
+    /// The revocation that is part of the change: stored in its transaction, and in its own table.
+    #[serde(skip)]
+    pub revokes: Option<Revocation>,
 }

@@ -228,6 +228,10 @@ async fn administration(world: &World, root: &str) {
     let secret = admin::AddCredentialRequest { client_id: id(), ..Default::default() };
     let revoked = admin::RevokeClientTokensRequest { client_id: id(), issued_before_time: None };
     let algorithm = admin::RotateSigningKeyRequest { algorithm: "ES256".to_owned() };
+    let json = format!("POST /oauth/register\nAuthorization: Bearer {INITIAL}\nContent-Type: application/json");
+    let registered = world.http("register_client", &json, "{}", true);
+    let registered: Map<String, Value> = serde_json::from_str(registered.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let registered = text(&registered, "client_id").to_owned();
     for good in [true, false] {
         let bearer = if good { root } else { "" };
         world.call::<()>("CreateClient", &made, bearer, good).await;
@@ -236,13 +240,15 @@ async fn administration(world: &World, root: &str) {
         world.call::<()>("UpdateClient", &changed, bearer, good).await;
         let added: admin::AddCredentialResponse = world.call("AddCredential", &secret, bearer, good).await;
         let credential_id = added.credential.unwrap_or_default().credential_id;
-        let removed = admin::RemoveCredentialRequest { client_id: id(), credential_id };
+        let removed = admin::RemoveCredentialRequest { client_id: id(), credential_id, revoke_tokens: false };
         world.call::<()>("RemoveCredential", &removed, bearer, good).await;
         world.call::<()>("RevokeClientTokens", &revoked, bearer, good).await;
+        let replaced = admin::ReplaceRegistrationTokenRequest { client_id: registered.clone(), expire_time: None };
+        world.call::<()>("ReplaceRegistrationToken", &replaced, bearer, good).await;
         world
             .call::<()>(
                 "DeleteClient",
-                &admin::DeleteClientRequest { client_id: id(), etag: String::new() },
+                &admin::DeleteClientRequest { client_id: id(), ..Default::default() },
                 bearer,
                 good,
             )

@@ -238,3 +238,59 @@ async fn an_unfinished_request_is_audited_as_abandoned() {
     let operations = ["issue_token", "introspect_token", "revoke_token"].map(|operation| json!(operation));
     assert_eq!(told, operations.iter().map(|operation| (operation, &abandoned)).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_refused_exchange_names_its_tokens_and_who_is_behind_them() {
+    let world = world().await;
+    let issue = async |id: &str| {
+        let mut request = message(id, &world.secret);
+        request.audiences = vec!["inventory".to_owned()];
+        grpc(&world).issue_token(request).await.unwrap().into_inner().token.unwrap()
+    };
+    let (subject, actor) = (issue("caller").await, issue("short").await);
+    let token = |value: &str| v1::SecurityToken { value: value.to_owned(), r#type: ACCESS_TOKEN.to_owned() };
+    let exchange = |subject: &str, actor: &str, audience: &str| v1::ExchangeTokenRequest {
+        actor: Some(token(actor)),
+        audiences: vec![audience.to_owned()],
+        ..crate::exchange::request(&world, "exchanger", subject)
+    };
+    let (captured, _guard) = capture();
+    over_grpc(&world, exchange(&subject.value, &actor.value, "nowhere")).await.unwrap_err();
+    let forged = format!("{}A", subject.value.trim_end_matches(|c| c != '.'));
+    over_grpc(&world, exchange(&forged, &actor.value, "inventory")).await.unwrap_err();
+    let [lacking, invalid] = captured.audit().try_into().unwrap();
+    assert_eq!((&lacking["subject"], &lacking["subject_jti"]), (&json!("caller"), &json!(subject.token_id)));
+    assert_eq!((&lacking["actor"], &lacking["actor_jti"]), (&json!("short"), &json!(actor.token_id)));
+    assert_eq!((invalid.get("subject"), &invalid["subject_jti"]), (None, &json!(subject.token_id)));
+    assert!(invalid["detail"].as_str().unwrap().starts_with("subject_token: "), "{invalid:?}");
+}
+
+#[tokio::test]
+async fn a_refused_token_of_a_provider_is_on_record_with_check_and_claim() {
+    let (world, provider) = federated(|_| ()).await;
+    let (captured, _guard) = capture();
+    for token in [
+        provider.token().claim("tenant", "other"),
+        provider.token().claim("sub", "bob"),
+        provider.token().claim("aud", "https://other.example"),
+    ] {
+        over_grpc(&world, request(&world, "exchanger", &token.sign(), ID_TOKEN)).await.unwrap_err();
+    }
+    let details: Vec<_> = captured.audit().iter().map(|event| event["detail"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(details[0], r#"required_claims: tenant: "other", expected one of ["acme","acme-labs"]"#);
+    assert!(details[1].starts_with(r#"subjects: sub: "bob", expected"#), "{}", details[1]);
+    assert!(details[2].starts_with("audience: "), "{}", details[2]);
+}
+
+#[tokio::test]
+async fn an_introspection_that_is_withheld_names_the_token() {
+    let world = world().await;
+    let token = grpc(&world).issue_token(message_of_orders(&world)).await.unwrap().into_inner().token.unwrap();
+    let (captured, _guard) = capture();
+    let mut question = form(&format!("token={}", token.value), &[basic("short", &world.secret)]);
+    *question.uri_mut() = "/oauth/introspect".parse().unwrap();
+    assert_eq!(send(&world, question).await.json()["active"], false);
+    let [event] = captured.audit().try_into().unwrap();
+    assert_eq!((&event["outcome"], &event["jti"]), (&json!("inactive"), &json!(token.token_id)));
+    assert_eq!(event["detail"], "the client may not introspect this token");
+}

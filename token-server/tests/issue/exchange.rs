@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use token_proto::token::v1;
+use token_server::store::ClientStore;
 use tonic::Code;
 
 use crate::support::{
@@ -120,13 +121,13 @@ async fn delegation_without_end_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc_8693_section_2_1_actor_token_names_another_actor() {
+async fn rfc_8693_section_2_1_actor_token_names_an_actor_behind_the_client() {
     let world = world().await;
     let (subject, actor) = (issue(&world, "caller", &[]).await, issue(&world, "short", &[]).await);
     let actor = Some(v1::SecurityToken { value: actor.value, r#type: ACCESS_TOKEN.to_owned() });
     let claims =
         granted(&world, v1::ExchangeTokenRequest { actor, ..request(&world, "exchanger", &subject.value) }).await;
-    assert_eq!(claims["act"], json!({"sub": "short"}));
+    assert_eq!(claims["act"], json!({"sub": "exchanger", "act": {"sub": "short"}}));
     // The actor's token lives a minute, and the new one no longer.
     assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
 }
@@ -185,8 +186,11 @@ async fn another_audience_only_where_subject_and_client_are_both_registered() {
         audiences: vec![audience.to_owned()],
         ..request(&world, "exchanger", &subject.value)
     };
-    let claims = granted(&world, asking("warehouse")).await;
+    let named = v1::ExchangeTokenRequest { scopes: vec!["warehouse.read".to_owned()], ..asking("warehouse") };
+    let claims = granted(&world, named).await;
     assert_eq!((&claims["aud"], &claims["scope"]), (&json!("warehouse"), &json!("warehouse.read")));
+    // By default nothing that the subject token does not have.
+    refused(&world, asking("warehouse"), Code::InvalidArgument, "INVALID_SCOPE", (400, "invalid_scope")).await;
     // `billing` is the exchanger's alone, `ledger` the subject's alone.
     for audience in ["billing", "ledger", "nowhere"] {
         refused(&world, asking(audience), Code::InvalidArgument, "INVALID_TARGET", (400, "invalid_target")).await;
@@ -338,4 +342,140 @@ async fn a_token_names_what_it_was_derived_from_once_each() {
     let iat = &claims(&world, &tokens[0].value)["iat"];
     let named = claims(&world, &tokens[2].value)["m2m_ancestors"].clone();
     assert_eq!(named, json!([[tokens[1].token_id, "exchanger", iat], [tokens[0].token_id, "caller", iat]]));
+}
+
+/// The request with an actor token.
+fn acting(request: v1::ExchangeTokenRequest, actor: &str) -> v1::ExchangeTokenRequest {
+    let actor = Some(v1::SecurityToken { value: actor.to_owned(), r#type: ACCESS_TOKEN.to_owned() });
+    v1::ExchangeTokenRequest { actor, ..request }
+}
+
+async fn no_grant(world: &World, request: v1::ExchangeTokenRequest) {
+    refused(world, request, Code::InvalidArgument, "INVALID_GRANT", (400, "invalid_request")).await;
+}
+
+/// The sentence of a refusal.
+async fn sentence(world: &World, request: &v1::ExchangeTokenRequest) -> String {
+    over_http(world, request).await.json()["error_description"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_client_is_the_outermost_actor_whatever_token_it_sends() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await.value;
+    let other = issue(&world, "orders", &[]).await.value;
+    for client in ["exchanger", "impersonator"] {
+        let claims = granted(&world, acting(request(&world, client, &subject), &other)).await;
+        assert_eq!(claims["act"], json!({"sub": client, "act": {"sub": "orders"}}), "{client}");
+    }
+    // Who acts for the actor stands before it, and nobody twice in a row.
+    let delegated = over_grpc(&world, request(&world, "exchanger", &other)).await.unwrap().value;
+    let claims = granted(&world, acting(request(&world, "exchanger", &subject), &delegated)).await;
+    assert_eq!(claims["act"], json!({"sub": "exchanger", "act": {"sub": "orders"}}));
+    let claims = granted(&world, acting(request(&world, "second-exchanger", &subject), &delegated)).await;
+    let before = json!({"sub": "exchanger", "act": {"sub": "orders"}});
+    assert_eq!(claims["act"], json!({"sub": "second-exchanger", "act": before}));
+}
+
+#[tokio::test]
+async fn the_subject_is_no_actor_of_its_own() {
+    let world = world().await;
+    let (subject, another) = (issue(&world, "caller", &[]).await.value, issue(&world, "caller", &[]).await.value);
+    for actor in [&subject, &another] {
+        for client in ["exchanger", "impersonator"] {
+            no_grant(&world, acting(request(&world, client, &subject), actor)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_exchanges_only_tokens_that_were_meant_for_it() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await.value;
+    no_grant(&world, request(&world, "warehouse", &subject)).await;
+    let told = sentence(&world, &request(&world, "warehouse", &subject)).await;
+    assert!(told.contains("was not issued for this client"), "{told}");
+    // It says the same of a token that nobody has issued.
+    let forged = issue(&crate::support::world().await, "caller", &[]).await.value;
+    assert_eq!(sentence(&world, &request(&world, "warehouse", &forged)).await, told);
+    let mut named = message("caller", &world.secret);
+    (named.audiences, named.scopes) = (vec!["warehouse".to_owned()], vec!["warehouse.read".to_owned()]);
+    let named = grpc(&world).issue_token(named).await.unwrap().into_inner().token.unwrap().value;
+    let asked = |subject: &str| v1::ExchangeTokenRequest {
+        audiences: vec!["warehouse".to_owned()],
+        ..request(&world, "warehouse", subject)
+    };
+    granted(&world, asked(&named)).await;
+    // An actor token too.
+    no_grant(&world, acting(asked(&named), &issue(&world, "orders", &[]).await.value)).await;
+    // And a token that was issued to the client itself.
+    let own = over_grpc(&world, asked(&named)).await.unwrap().value;
+    granted(&world, asked(&own)).await;
+}
+
+#[tokio::test]
+async fn who_is_deleted_or_disabled_neither_acts_nor_is_acted_for() {
+    for (gone, delete) in [("caller", true), ("caller", false), ("second-exchanger", true), ("second-exchanger", false)]
+    {
+        let world = world().await;
+        let subject = issue(&world, "caller", &[]).await.value;
+        let first = over_grpc(&world, request(&world, "second-exchanger", &subject)).await.unwrap().value;
+        let second = over_grpc(&world, request(&world, "exchanger", &first)).await.unwrap().value;
+        let id = gone.try_into().unwrap();
+        match delete {
+            true => ClientStore::delete_client(&*world.store, &id, None, None).await.unwrap(),
+            false => world.store.change(gone, |client| client.disabled = true),
+        }
+        world.registry.forget(&id);
+        // As the subject, as the client that the token was issued to, as an actor within it, as the actor.
+        for token in [&first, &second] {
+            no_grant(&world, request(&world, "exchanger", token)).await;
+            let other = issue(&world, "orders", &[]).await.value;
+            no_grant(&world, acting(request(&world, "exchanger", &other), token)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_whether_client_or_subject_lacks_the_right() {
+    let world = world().await;
+    let subject = issue(&world, "caller", &[]).await.value;
+    let asked = async |audience: &str, scope: &str| {
+        let (audiences, scopes) = (vec![audience.to_owned()], vec![scope.to_owned()]);
+        let request = v1::ExchangeTokenRequest { audiences, scopes, ..request(&world, "exchanger", &subject) };
+        sentence(&world, &request).await
+    };
+    for (audience, scope, told) in [
+        ("ledger", "ledger.read", "The client may not have the audience ledger."),
+        (
+            "billing",
+            "billing.read",
+            "The subject is registered for none of the client's scopes at the audience billing.",
+        ),
+        (
+            "inventory",
+            "inventory.delete",
+            "The client may not have the scope inventory.delete at the audience inventory.",
+        ),
+        ("inventory", "inventory.write", "The subject token does not have the scope inventory.write"),
+        (
+            "warehouse",
+            "warehouse.write",
+            "The subject may not have the scope warehouse.write at the audience warehouse.",
+        ),
+    ] {
+        let sentence = asked(audience, scope).await;
+        assert!(sentence.starts_with(told), "{sentence}");
+    }
+}
+
+/// Nothing of a token is looked at for a client that may not exchange.
+#[tokio::test]
+async fn a_client_that_may_not_exchange_learns_nothing_of_a_token() {
+    let world = world().await;
+    let good = issue(&world, "caller", &[]).await.value;
+    let told = sentence(&world, &request(&world, "orders", &good)).await;
+    for token in ["x", "a.b.c", &format!("{good}x")] {
+        assert_eq!(sentence(&world, &request(&world, "orders", token)).await, told);
+    }
 }

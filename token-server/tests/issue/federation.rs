@@ -18,7 +18,10 @@ use token_interceptor::{
     test_util::{TestIssuer, TokenBuilder},
 };
 use token_proto::token::v1;
-use token_server::federation::{Federation, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule};
+use token_server::{
+    admin::{ClientDraft, ClientField, ClientUpdate, Operator},
+    federation::{Federation, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
+};
 use tonic::Code;
 
 use crate::{
@@ -302,7 +305,10 @@ async fn rfc_8693_section_4_4_may_act_of_a_providers_token_is_honoured() {
     let actor = provider.token().claim("sub", "team:payments").sign();
     let actor = Some(v1::SecurityToken { value: actor, r#type: JWT.to_owned() });
     let own = v1::ExchangeTokenRequest { actor, ..with(json!({"sub": "team:payments"})) };
-    assert_eq!(granted(&world, own).await["act"], json!({"sub": "corporate:team:payments"}));
+    assert_eq!(
+        granted(&world, own).await["act"],
+        json!({"sub": "exchanger", "act": {"sub": "corporate:team:payments"}})
+    );
     // Who is named may act, and the client does not vanish by impersonation.
     let token = provider.token().claim("may_act", json!({"iss": ISSUER, "sub": "impersonator"})).sign();
     no_grant(&world, "impersonation", request(&world, "impersonator", &token, ID_TOKEN)).await;
@@ -406,7 +412,8 @@ async fn an_actor_token_of_a_provider_is_checked_as_a_subject_token_is() {
     };
     let actor = || provider.token().claim("sub", "team:x");
     let claims = granted(&world, with(actor().claim("exp", world_seconds() + 30))).await;
-    assert_eq!((&claims["act"], &claims["exp"]), (&json!({"sub": "corporate:team:x"}), &json!(world_seconds() + 30)));
+    let act = json!({"sub": "exchanger", "act": {"sub": "corporate:team:x"}});
+    assert_eq!((&claims["act"], &claims["exp"]), (&act, &json!(world_seconds() + 30)));
     no_grant(&world, "its subject", with(actor().claim("sub", "bob"))).await;
     no_grant(&world, "its claims", with(actor().without_claim("mfa"))).await;
 }
@@ -415,4 +422,51 @@ async fn an_actor_token_of_a_provider_is_checked_as_a_subject_token_is() {
 async fn one_provider_is_trusted_once() {
     let provider = Provider::start().await;
     assert!(Federation::new(vec![provider.trusted("a:{sub}"), provider.trusted("b:{sub}")]).is_err());
+}
+
+/// A token of ours is sent to servers: who holds one is not its subject.
+#[tokio::test]
+async fn may_act_is_not_met_by_whoever_holds_a_token_of_the_named_actor() {
+    let (world, provider) = federated(|_| ()).await;
+    let subject = provider.token().claim("may_act", json!({"iss": ISSUER, "sub": "short"})).sign();
+    let mut of_short = crate::support::calls::message("short", &world.secret);
+    of_short.audiences = vec!["inventory".to_owned()];
+    let of_short = crate::support::calls::grpc(&world).issue_token(of_short).await.unwrap().into_inner().token.unwrap();
+    let actor = Some(v1::SecurityToken { value: of_short.value, r#type: ACCESS_TOKEN.to_owned() });
+    let asked = v1::ExchangeTokenRequest { actor, ..request(&world, "exchanger", &subject, ID_TOKEN) };
+    no_grant(&world, "another client's token", asked).await;
+}
+
+#[tokio::test]
+async fn no_client_gets_the_name_of_a_providers_subject() {
+    let (world, _) = federated(|_| ()).await;
+    let draft = |id: &str| ClientDraft { client_id: id.to_owned(), ..ClientDraft::default() };
+    let by = Operator::local("test");
+    for id in ["corporate:alice", "corporate:", "local:root", "registration:any"] {
+        let error = world.admin.create(&by, &draft(id), false).await.unwrap_err();
+        assert!(error.to_string().starts_with("client.client_id"), "{id}: {error}");
+    }
+    world.admin.create(&by, &draft("corporation"), false).await.unwrap();
+}
+
+/// The provider was configured after the client.
+#[tokio::test]
+async fn a_client_by_the_name_of_a_providers_subject_gets_no_token() {
+    let (world, provider) = federated(|provider| {
+        provider.namespace = Namespace::parse("ord{sub}").unwrap();
+        provider.subjects.any = true;
+    })
+    .await;
+    let refused = crate::support::calls::post_as_orders(&world, "").await;
+    assert_eq!(refused.error(), (400, "unauthorized_client".to_owned()));
+    let token = provider.token().claim("sub", "ers").sign();
+    no_grant(&world, "its namesake", request(&world, "exchanger", &token, ID_TOKEN)).await;
+    let update = |disabled| ClientUpdate {
+        draft: ClientDraft { client_id: "orders".to_owned(), disabled, ..ClientDraft::default() },
+        fields: vec![ClientField::Disabled],
+        ..ClientUpdate::default()
+    };
+    let by = Operator::local("test");
+    world.admin.update(&by, &update(false)).await.unwrap_err();
+    world.admin.update(&by, &update(true)).await.unwrap();
 }

@@ -245,7 +245,7 @@ async fn rfc_7592_section_2_2_what_only_the_server_says_is_refused() {
     for wanted in [
         json!({}),
         json!({"client_id": "another"}),
-        json!({"client_id": id, "client_secret": told["client_secret"]}),
+        json!({"client_id": id, "client_secret": "another"}),
         json!({"client_id": id, "registration_access_token": "x"}),
         json!({"client_id": id, "registration_client_uri": "x"}),
         json!({"client_id": id, "client_secret_expires_at": 0}),
@@ -362,12 +362,7 @@ async fn every_change_is_on_record_with_who_made_it() {
     manage(&world, Method::DELETE, &changed, &json!({})).await;
     let records = world.store.records();
     let made: Vec<_> = records.iter().map(|made| (made.actor.as_str(), made.action.as_str())).collect();
-    let expected = [
-        ("registration:any", "RegisterClient"),
-        (id, "UpdateRegistration"),
-        (id, "RevokeClientTokens"),
-        (id, "DeleteRegistration"),
-    ];
+    let expected = [("registration:any", "RegisterClient"), (id, "UpdateRegistration"), (id, "DeleteRegistration")];
     assert_eq!(made, expected);
     assert!(records.iter().all(|made| made.resource == id && made.request_id.is_some()));
 }
@@ -393,4 +388,101 @@ async fn other_methods_are_405_and_told_which_ones_there_are() {
         let answer = send(&world, request(Method::PATCH, path, INITIAL, &json!({}))).await;
         assert_eq!((answer.status.as_u16(), answer.header(header::ALLOW)), (405, Some(methods)));
     }
+}
+
+#[tokio::test]
+async fn rfc_7592_section_2_2_a_change_may_repeat_the_current_secret() {
+    let world = registering().await;
+    let told = registered(&world, &json!({})).await;
+    let same = json!({"client_id": told["client_id"], "client_secret": told["client_secret"]});
+    assert_eq!(manage(&world, Method::PUT, &told, &same).await.status, 200);
+    assert_eq!(token(&world, &told).await.status, 200);
+}
+
+/// An operator's change of a field.
+async fn operate(world: &World, draft: ClientDraft, field: ClientField) {
+    let update = ClientUpdate { draft, fields: vec![field], ..ClientUpdate::default() };
+    world.admin.update(&Operator::local("test"), &update).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_field_that_an_operator_has_set_is_only_narrowed() {
+    let world = registering().await;
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    let (a, b) = ("https://a.example/done", "https://b.example/done");
+    let both = json!({"grant_types": ["client_credentials", exchange], "redirect_uris": [a, b], "client_name": "Mine"});
+    let told = registered(&world, &both).await;
+    let draft = || ClientDraft { client_id: text(&told, "client_id").to_owned(), ..ClientDraft::default() };
+    operate(
+        &world,
+        ClientDraft { grant_types: vec!["client_credentials".to_owned()], ..draft() },
+        ClientField::GrantTypes,
+    )
+    .await;
+    operate(&world, ClientDraft { redirect_uris: vec![a.to_owned()], ..draft() }, ClientField::RedirectUris).await;
+    operate(&world, ClientDraft { display_name: "Theirs".to_owned(), ..draft() }, ClientField::DisplayName).await;
+    operate(&world, draft(), ClientField::JwksUri).await;
+    for back in [
+        json!({"grant_types": ["client_credentials", exchange]}),
+        json!({"redirect_uris": [a, b]}),
+        json!({"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://c.example/jwks"}),
+    ] {
+        let mut wanted = back.clone();
+        wanted["client_id"] = told["client_id"].clone();
+        assert_eq!(manage(&world, Method::PUT, &told, &wanted).await.error().1, "invalid_client_metadata", "{back}");
+    }
+    let wanted = json!({"client_id": told["client_id"], "redirect_uris": [a], "client_name": "Mine"});
+    let changed = manage(&world, Method::PUT, &told, &wanted).await.json();
+    assert_eq!((&changed["client_name"], &changed["redirect_uris"]), (&json!("Theirs"), &json!([a])));
+    assert_eq!(changed["grant_types"], json!(["client_credentials"]));
+}
+
+#[tokio::test]
+async fn a_removed_secret_comes_back_only_by_a_new_registration_token() {
+    let world = registering().await;
+    let told = registered(&world, &json!({})).await;
+    let id = text(&told, "client_id");
+    let credential = world.admin.get(id).await.unwrap().credentials.remove(0).id;
+    let by = Operator::local("test");
+    world.admin.remove_credential(&by, id, &credential, false).await.unwrap();
+    let wanted = json!({"client_id": id});
+    assert_eq!(manage(&world, Method::PUT, &told, &wanted).await.error().1, "invalid_client_metadata");
+    let (new, _) = world.admin.replace_registration_token(&by, id, None).await.unwrap();
+    assert_eq!(manage(&world, Method::PUT, &told, &wanted).await.error().1, "invalid_token");
+    let mut replaced = told.clone();
+    replaced["registration_access_token"] = json!(new.expose());
+    let changed = manage(&world, Method::PUT, &replaced, &wanted).await.json();
+    assert_eq!(token(&world, &changed).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_registration_access_token_expires() {
+    let world = registering().await;
+    let told = registered(&world, &json!({})).await;
+    assert_eq!(
+        told["registration_access_token_expires_at"].as_u64(),
+        told["client_id_issued_at"].as_u64().map(|at| at + 86_400)
+    );
+    world.clock.advance(Duration::from_secs(86_399));
+    assert_eq!(manage(&world, Method::GET, &told, &json!({})).await.status, 200);
+    world.clock.advance(Duration::from_secs(1));
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        assert_eq!(manage(&world, method, &told, &json!({})).await.error(), (401, "invalid_token".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn an_initial_access_token_has_so_many_clients_at_once() {
+    let world = registering().await;
+    let mut last = Map::new();
+    for n in 0..25 {
+        if n == 20 {
+            // The limit of an hour is another one.
+            world.clock.advance(Duration::from_secs(3600));
+        }
+        last = registered(&world, &json!({})).await;
+    }
+    assert_eq!(register(&world, INITIAL, &json!({})).await.error(), (403, "access_denied".to_owned()));
+    assert_eq!(manage(&world, Method::DELETE, &last, &json!({})).await.status, 204);
+    registered(&world, &json!({})).await;
 }

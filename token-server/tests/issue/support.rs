@@ -120,10 +120,12 @@ async fn build(others: Vec<SigningKey>, peppers: Peppers, change: impl FnOnce(&m
     change(&mut settings);
     let registry = ClientRegistry::new(Arc::clone(&store) as _);
     let revocations = RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap();
-    let rules = AdminRules { token_lifetime_max: settings.terms.lifetime_max };
+    let rules =
+        AdminRules { foreign_names: settings.federation.namespaces(), ..AdminRules::new(settings.terms.lifetime_max) };
+    let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock) as _, rules.clone());
     let admin =
         ClientAdmin::new(Arc::clone(&store) as _, registry.clone(), peppers.clone(), Arc::clone(&clock) as _, rules);
-    let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock) as _, rules);
+    let admin = admin.revoking(revoking.clone());
     let parts = Parts {
         registry: registry.clone(),
         assertions: Arc::clone(&store) as _,
@@ -135,7 +137,7 @@ async fn build(others: Vec<SigningKey>, peppers: Peppers, change: impl FnOnce(&m
     let issuer = Arc::new(Issuer::new(settings, parts, Arc::clone(&clock) as _));
     let registrar = registering.then(|| {
         let (issuer, clock) = (Arc::clone(&issuer), Arc::clone(&clock));
-        Arc::new(Registrar::new(registration::settings(), issuer, admin.clone(), revoking.clone(), clock))
+        Arc::new(Registrar::new(registration::settings(), issuer, admin.clone(), clock))
     });
     World {
         issuer,
@@ -211,6 +213,7 @@ fn exchangers(client: &impl Fn(&str) -> Client) -> Vec<Client> {
     let exchanger = |id: &str| Client {
         grants: grants.clone(),
         grant_types: [GrantType::TokenExchange].into(),
+        subject_audiences: ["inventory".try_into().unwrap()].into(),
         claims: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
         ..client(id)
     };
@@ -224,6 +227,7 @@ fn exchangers(client: &impl Fn(&str) -> Client) -> Vec<Client> {
         exchanger("exchanger"),
         Client { grants: vec![grant("inventory", &["inventory.read"], &[])], ..exchanger("second-exchanger") },
         Client { may_impersonate: true, ..exchanger("impersonator") },
+        Client { subject_audiences: [].into(), ..exchanger("warehouse") },
     ]
 }
 

@@ -107,7 +107,8 @@ impl World {
         let mut clients = self.replicas[2].clients(&self.root).await.unwrap();
         let read = clients.get_client(admin::GetClientRequest { client_id: client.id.clone() }).await.unwrap();
         let credential_id = read.into_inner().client.unwrap().credentials[0].credential_id.clone();
-        let request = admin::RemoveCredentialRequest { client_id: client.id.clone(), credential_id };
+        let request =
+            admin::RemoveCredentialRequest { client_id: client.id.clone(), credential_id, revoke_tokens: false };
         clients.remove_credential(request).await.unwrap();
     }
 

@@ -310,7 +310,7 @@ pub(crate) fn free_ports<const PORTS: usize>() -> [u16; PORTS] {
 pub(crate) async fn root(database: &str) -> Identity {
     let store: Arc<dyn Store> = StoreLocation::parse(database).unwrap().open().await.unwrap();
     let peppers = Peppers::new(Pepper::new(&KeyMaterial::parse(KEY).unwrap()), vec![]);
-    let rules = AdminRules { token_lifetime_max: Duration::from_secs(3600) };
+    let rules = AdminRules::new(Duration::from_secs(3600));
     let registry = ClientRegistry::new(store.clone());
     let clients = ClientAdmin::new(store.clone(), registry, peppers, SystemClock::shared(), rules);
     let scopes = ["clients.read", "clients.write", "keys.read", "keys.write"].map(str::to_owned).to_vec();

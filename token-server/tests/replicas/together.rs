@@ -58,7 +58,8 @@ async fn a_secret_removed_at_one_is_refused_by_all() {
     let mut clients = cluster.replicas[2].clients(&cluster.root).await.unwrap();
     let read = clients.get_client(admin::GetClientRequest { client_id: "orders".to_owned() }).await.unwrap();
     let credential_id = read.into_inner().client.unwrap().credentials[0].credential_id.clone();
-    let request = admin::RemoveCredentialRequest { client_id: "orders".to_owned(), credential_id };
+    let request =
+        admin::RemoveCredentialRequest { client_id: "orders".to_owned(), credential_id, revoke_tokens: false };
     clients.remove_credential(request).await.unwrap();
     for replica in &cluster.replicas {
         within_a_second("removed", async || replica.token(&orders).await.is_err()).await;

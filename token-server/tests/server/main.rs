@@ -19,6 +19,7 @@ mod harness;
 mod hostile;
 mod limits;
 mod mutated;
+mod operators;
 mod peers;
 mod port;
 mod rotation;

@@ -172,6 +172,8 @@ async fn start() -> (tempfile::TempDir, RunningDevelopment) {
                 authentication_methods: AuthenticationMethod::ALL.to_vec(),
                 credentials_max: 2,
                 secret_lifetime: None,
+                token_lifetime: Duration::from_secs(365 * 86_400),
+                clients_max: 1_000_000,
             },
         };
         config.registration = Some(RegistrationSettings {
@@ -191,6 +193,7 @@ async fn exchanger(dev: &RunningDevelopment, channel: &Channel) -> String {
         client_id: "exchanger".into(),
         grants: vec![grant],
         grant_types: vec![EXCHANGE.into()],
+        subject_audiences: vec!["inventory".into()],
         ..Default::default()
     };
     let request = admin::CreateClientRequest { client: Some(client), validate_only: false };

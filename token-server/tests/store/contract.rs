@@ -33,6 +33,9 @@ macro_rules! contract {
             an_update_needs_the_current_revision,
             of_concurrent_updates_one_succeeds,
             a_removed_client_is_gone,
+            an_id_whose_removal_is_on_record_stays_taken,
+            a_revocation_is_part_of_the_change_on_record,
+            so_many_clients_register_with_one_token,
             removal_can_insist_on_a_revision,
             a_revision_never_comes_back,
             clients_are_listed_in_the_order_of_their_ids,
@@ -114,6 +117,7 @@ fn full(text: &str) -> Client {
     client.jwks_uri = Some("https://orders.example/jwks.json".to_owned());
     client.may_impersonate = true;
     client.accept_token_endpoint_audience = true;
+    client.subject_audiences = [Audience::try_from("inventory").unwrap()].into();
     client.registration = Some(Registration {
         token: SecretHash::Argon2id { phc: "$argon2id$".to_owned() },
         details: RegistrationDetails {
@@ -123,7 +127,8 @@ fn full(text: &str) -> Client {
             software_id: Some("orders".to_owned()),
             software_version: Some("1.2".to_owned()),
         },
-        grants_set_by_operator: true,
+        token_expire_time: Some(at(1_000_000)),
+        set_by_operator: ["grants".to_owned()].into(),
     });
     client.labels = [("team".to_owned(), "warehouse".to_owned())].into();
     client
@@ -137,6 +142,9 @@ fn record(action: &str) -> AdminRecord {
         resource: "orders".to_owned(),
         request_id: Some("r-1".to_owned()),
         detail: "display_name".to_owned(),
+        subject: None,
+        act: None,
+        revokes: None,
     }
 }
 
@@ -245,6 +253,44 @@ pub(crate) async fn a_removed_client_is_gone(store: Shared) {
     assert_eq!(store.client(&id("orders")).await.unwrap(), None);
     let error = store.delete_client(&id("orders"), None, None).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound), "{error:?}");
+}
+
+pub(crate) async fn an_id_whose_removal_is_on_record_stays_taken(store: Shared) {
+    store.create_client(&bare("orders"), Some(&record("CreateClient"))).await.unwrap();
+    store.delete_client(&id("orders"), None, Some(&record("DeleteClient"))).await.unwrap();
+    let error = store.create_client(&bare("orders"), Some(&record("CreateClient"))).await.unwrap_err();
+    assert!(matches!(error, StoreError::AlreadyExists), "{error:?}");
+}
+
+pub(crate) async fn a_revocation_is_part_of_the_change_on_record(store: Shared) {
+    let client = store.create_client(&bare("orders"), None).await.unwrap();
+    let target = RevocationTarget::Client(id("orders"));
+    let revocation = Revocation { target: target.clone(), ..token("", 10) };
+    let revoking = |action| AdminRecord { revokes: Some(revocation.clone()), ..record(action) };
+    let stale = Client { revision: client.revision + 1, ..client.clone() };
+    store.update_client(&stale, Some(&revoking("UpdateClient"))).await.unwrap_err();
+    assert_eq!(store.revocation(&target).await.unwrap(), None, "nothing without the change");
+    store.update_client(&client, Some(&revoking("UpdateClient"))).await.unwrap();
+    assert_eq!(store.revocation(&target).await.unwrap(), Some(revocation.clone()));
+    assert!(kinds(&store).await.contains(&ChangeKind::Revocation(target)));
+    store.delete_client(&id("orders"), None, Some(&revoking("DeleteClient"))).await.unwrap();
+}
+
+pub(crate) async fn so_many_clients_register_with_one_token(store: Shared) {
+    let record = record("RegisterClient");
+    let client = |name: &str, with: &str| {
+        let mut client = full(name);
+        client.registration.as_mut().unwrap().details.registered_with = with.to_owned();
+        client
+    };
+    for name in ["a", "b"] {
+        assert!(store.register_client(&client(name, "ci"), 2, &record).await.unwrap().is_some());
+    }
+    assert!(store.register_client(&client("c", "ci"), 2, &record).await.unwrap().is_none());
+    assert!(store.client(&id("c")).await.unwrap().is_none());
+    assert!(store.register_client(&client("d", "other"), 2, &record).await.unwrap().is_some());
+    store.delete_client(&id("a"), None, None).await.unwrap();
+    assert!(store.register_client(&client("c", "ci"), 2, &record).await.unwrap().is_some());
 }
 
 pub(crate) async fn removal_can_insist_on_a_revision(store: Shared) {

@@ -51,7 +51,7 @@ func register(t *testing.T, id string) keyed {
 		t.Fatal(err)
 	}
 	for _, words := range [][]string{
-		{"create", id, "--grant", audience + "=inventory.read", "--grant-type", "client_credentials", "--grant-type", exchange},
+		{"create", id, "--grant", audience + "=inventory.read", "--subject-audience", audience, "--grant-type", "client_credentials", "--grant-type", exchange},
 		{"add-key", id, "--jwk", file},
 	} {
 		if err := exec.CommandContext(t.Context(), env(t, "TOKEN_SERVER"), append([]string{"client"}, words...)...).Run(); err != nil {

@@ -49,6 +49,9 @@ pub(super) struct Changes {
     /// logged.
     #[arg(long, value_name = "true|false")]
     accept_token_endpoint_audience: Option<bool>,
+    /// An audience whose tokens it may exchange, beside its own ID; repeat it for more. Replaces all of them.
+    #[arg(long = "subject-audience", value_name = "AUDIENCE")]
+    subject_audiences: Vec<String>,
     /// A note for operators; repeat it for more. Replaces all labels.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
@@ -72,6 +75,7 @@ impl Changes {
         changed("jwks_uri", self.jwks_uri.is_some());
         changed("may_impersonate", self.may_impersonate.is_some());
         changed("accept_token_endpoint_audience", self.accept_token_endpoint_audience.is_some());
+        changed("subject_audiences", !self.subject_audiences.is_empty());
         changed("labels", !self.labels.is_empty());
         client.display_name = self.name.unwrap_or_default();
         client.grants = grants(&self.grants, &self.default_scopes)?;
@@ -82,6 +86,7 @@ impl Changes {
         client.jwks_uri = self.jwks_uri.unwrap_or_default();
         client.may_impersonate = self.may_impersonate.unwrap_or_default();
         client.accept_token_endpoint_audience = self.accept_token_endpoint_audience.unwrap_or_default();
+        client.subject_audiences = self.subject_audiences;
         client.labels = pairs("--label", &self.labels)?;
         Ok(paths)
     }

@@ -68,6 +68,7 @@ fn refused(error: AdminError) -> Failure {
         AdminError::Unavailable(_) => Kind::Unavailable,
         AdminError::AlreadyExists
         | AdminError::EtagMismatch
+        | AdminError::TooManyClients
         | AdminError::Precondition(_)
         | AdminError::Internal(_) => Kind::Failed,
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use token_proto::admin::v1::{Client, CreateClientRequest, DeleteClientRequest, UpdateClientRequest};
 
-use super::{handed_out, with_scopes};
+use super::{handed_out, handed_out_by, with_scopes};
 use crate::{
     command::{
         connection::Admin,
@@ -102,12 +102,14 @@ impl Plan {
                 Step::Update { client, paths } => {
                     let line = format!("~ {}: {}", client.client_id, paths.join(", "));
                     let (update_mask, scopes) = (Some(prost_types::FieldMask { paths }), handed_out(&client));
-                    let request = UpdateClientRequest { client: Some(client), update_mask, validate_only: false };
+                    let request = UpdateClientRequest { client: Some(client), update_mask, ..Default::default() };
                     clients.update_client(with_scopes(request, scopes)).await?;
                     output.line(line)?;
                 }
                 Step::Delete { id, etag } => {
-                    clients.delete_client(DeleteClientRequest { client_id: id.clone(), etag }).await?;
+                    let scopes = handed_out_by(admin, &id).await?;
+                    let request = DeleteClientRequest { client_id: id.clone(), etag, keep_tokens: false };
+                    clients.delete_client(with_scopes(request, scopes)).await?;
                     output.line(format_args!("- {id}"))?;
                 }
             }
@@ -155,7 +157,7 @@ mod tests {
     async fn rename(admin: &Admin, name: &str) {
         let client = Client { client_id: "orders".to_owned(), display_name: name.to_owned(), ..Client::default() };
         let update_mask = Some(prost_types::FieldMask { paths: vec!["display_name".to_owned()] });
-        let request = UpdateClientRequest { client: Some(client), update_mask, validate_only: false };
+        let request = UpdateClientRequest { client: Some(client), update_mask, ..Default::default() };
         admin.clients().update_client(request).await.unwrap();
     }
 

@@ -44,9 +44,12 @@ pub(super) struct Update {
     id: String,
     #[command(flatten)]
     changes: Changes,
-    /// Issue it no more tokens.
+    /// Issue it no more tokens, and revoke those that it has.
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
+    /// With --disable: leave its tokens valid until they expire.
+    #[arg(long, requires = "disable")]
+    keep_tokens: bool,
     /// Issue it tokens again.
     #[arg(long)]
     enable: bool,
@@ -115,7 +118,8 @@ impl Update {
             return Err(nothing.next("`token-server client update --help` shows what can be"));
         }
         let update_mask = Some(prost_types::FieldMask { paths });
-        Ok(UpdateClientRequest { client: Some(client), update_mask, validate_only: false })
+        let keep_tokens = self.keep_tokens;
+        Ok(UpdateClientRequest { client: Some(client), update_mask, validate_only: false, keep_tokens })
     }
 }
 

@@ -67,6 +67,7 @@ fn in_words(client: &Client) -> Vec<(&'static str, String)> {
     add("Keys from", client.jwks_uri.clone());
     let older = client.accept_token_endpoint_audience;
     add("Assertions for", (if older { "the issuer, or its token endpoint" } else { "" }).to_owned());
+    add("Exchanges tokens for", client.subject_audiences.join(" "));
     add("Impersonation", (if client.may_impersonate { "allowed" } else { "" }).to_owned());
     let lifetime = client.token_lifetime.and_then(|lifetime| std::time::Duration::try_from(lifetime).ok());
     add(
@@ -154,6 +155,7 @@ fn as_json(client: &Client) -> Value {
         "grant_types": client.grant_types,
         "jwks_uri": client.jwks_uri,
         "may_impersonate": client.may_impersonate,
+        "subject_audiences": client.subject_audiences,
         "claims": sorted(&client.claims),
         "redirect_uris": client.redirect_uris,
         "labels": sorted(&client.labels),

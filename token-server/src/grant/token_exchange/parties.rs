@@ -20,12 +20,13 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Parties {
     pub(crate) subject: Subject,
-    pub(crate) actor: Option<Actor>,
+    /// The subject of the actor token.
+    pub(crate) actor: Option<Subject>,
     /// This issuer.
     pub(crate) issuer: Arc<str>,
 }
 
-/// On whose behalf the new token is asked for.
+/// The subject of a token of the request.
 #[derive(Debug)]
 pub(crate) struct Subject {
     token: VerifiedToken,
@@ -37,22 +38,22 @@ pub(crate) struct Subject {
 /// Where a subject comes from, and so what it has beyond its token.
 #[derive(Debug)]
 enum Home {
-    /// It is known here: by its registration, where it has one.
-    Here(Option<Arc<Client>>),
+    /// A client of this issuer.
+    Here(Arc<Client>),
     /// An identity provider vouches for it in this very token.
     There(SubjectId, Arc<IdentityProvider>),
-    /// An identity provider vouched for it when it came; `None` where that one is trusted no more.
-    ThereBefore(SubjectId, Option<Arc<IdentityProvider>>),
+    /// An identity provider vouched for it when it came.
+    ThereBefore(SubjectId, Arc<IdentityProvider>),
 }
 
 impl Subject {
     /// The subject of a token of ours.
-    pub(crate) fn here(token: VerifiedToken, client: Option<Arc<Client>>) -> Self {
+    pub(crate) fn here(token: VerifiedToken, client: Arc<Client>) -> Self {
         Self { name: token.subject().to_owned(), token, home: Home::Here(client) }
     }
 
     /// The subject of a token of ours, which an identity provider vouched for at first.
-    pub(crate) fn there_before(token: VerifiedToken, id: SubjectId, provider: Option<Arc<IdentityProvider>>) -> Self {
+    pub(crate) fn there_before(token: VerifiedToken, id: SubjectId, provider: Arc<IdentityProvider>) -> Self {
         Self { name: token.subject().to_owned(), token, home: Home::ThereBefore(id, provider) }
     }
 
@@ -71,8 +72,22 @@ impl Subject {
         !matches!(self.home, Home::There(..))
     }
 
-    pub(super) fn is_disabled(&self) -> bool {
-        matches!(&self.home, Home::Here(Some(client)) if client.disabled)
+    /// Who it is at its identity provider, where it comes from one.
+    pub(crate) fn foreign(&self) -> Option<&SubjectId> {
+        match &self.home {
+            Home::Here(_) => None,
+            Home::There(id, _) | Home::ThereBefore(id, _) => Some(id),
+        }
+    }
+
+    /// Whether its token has the scope, at whichever audience.
+    pub(super) fn has_in_token(&self, scope: &Scope) -> bool {
+        self.token.has_scope(scope.as_str())
+    }
+
+    /// Whether it is a token of ours for the audience, so that the token's scopes count there.
+    pub(super) fn token_names(&self, audience: &str) -> bool {
+        self.is_ours() && self.token.audiences().any(|known| known == audience)
     }
 
     pub(super) fn not_after(&self) -> SystemTime {
@@ -80,7 +95,7 @@ impl Subject {
     }
 
     /// `jti`, where there is one.
-    pub(super) fn token_id(&self) -> Option<&str> {
+    pub(crate) fn token_id(&self) -> Option<&str> {
         Some(self.token.token_id()).filter(|id| !id.is_empty())
     }
 
@@ -98,18 +113,14 @@ impl Subject {
             // the exchanging client, which the operator has named for it, is the bound.
             return provider.grants(audience, scope).unwrap_or(true);
         }
-        if self.token.audiences().any(|known| known == audience) {
+        if self.token_names(audience) {
             return self.token.has_scope(scope.as_str());
         }
         match &self.home {
-            Home::Here(client) => {
-                let registered = client.as_ref().and_then(|client| client.grant(audience));
-                registered.is_some_and(|grant| grant.scopes.contains(scope))
-            }
-            Home::There(_, provider) | Home::ThereBefore(_, Some(provider)) => {
+            Home::Here(client) => client.grant(audience).is_some_and(|grant| grant.scopes.contains(scope)),
+            Home::There(_, provider) | Home::ThereBefore(_, provider) => {
                 provider.grants(audience, scope).unwrap_or(false)
             }
-            Home::ThereBefore(_, None) => false,
         }
     }
 
@@ -132,12 +143,19 @@ impl Subject {
         std::iter::once(itself).chain(token.ancestors()).map(|ancestor| ancestor.to_json()).collect()
     }
 
-    /// `act`: who has acted so far. Those that an identity provider names are named as its subjects are, so that
-    /// none of them is mistaken for a client of ours.
+    /// Who has acted so far, the last one first. Those that an identity provider names are named as its subjects are, so
+    /// that none of them is mistaken for a client of ours.
+    pub(super) fn chain(&self) -> impl Iterator<Item = String> + DoubleEndedIterator {
+        let named = |name: &str| match &self.home {
+            Home::There(_, provider) => provider.namespace.name(name),
+            Home::Here(_) | Home::ThereBefore(..) => name.to_owned(),
+        };
+        self.token.actors().iter().map(move |actor| named(actor.subject()))
+    }
+
+    /// `act`, with the same names.
     pub(super) fn act(&self) -> Option<Value> {
-        let Home::There(_, provider) = &self.home else { return self.token.claims().get("act").cloned() };
-        let actors = self.token.actors().iter().rev();
-        actors.fold(None, |before, actor| Some(nested(&provider.namespace.name(actor.subject()), before)))
+        self.chain().rev().fold(None, |before, name| Some(nested(&name, before)))
     }
 
     /// The claims that describe the subject, so they go where it goes. Of an identity provider's those that the
@@ -151,66 +169,24 @@ impl Subject {
         claims.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// RFC 8693 section 4.4: where the subject token says who may act, nobody else may. An actor without `iss` is
-    /// one of the token's own issuer.
-    pub(super) fn check_may_act(&self, acting: Option<&Actor>) -> Result<(), IssueError> {
+    /// RFC 8693 section 4.4: where the subject token names who may act, the acting client must be that one. `client` is
+    /// its issuer and its ID. An identity provider's actor may be named in the client's place, as its token was made
+    /// to be exchanged here. A token of ours is no proof of that: every server that it is sent to holds it. A name
+    /// without `iss` is one of the subject token's own issuer.
+    pub(super) fn check_may_act(&self, client: Option<(&str, &str)>, actor: Option<&Self>) -> Result<(), IssueError> {
         let Some(may_act) = self.token.claims().get("may_act") else { return Ok(()) };
         let issuer = match may_act.get("iss") {
             None => Some(self.token.issuer()),
             Some(issuer) => issuer.as_str(),
         };
         let named = issuer.zip(may_act.get("sub").and_then(Value::as_str));
-        if let (Some(acting), Some((issuer, subject))) = (acting, named)
-            && acting.is(issuer, subject)
-        {
+        let vouched = actor.and_then(|actor| match &actor.home {
+            Home::There(id, _) if actor.token.actors().is_empty() => Some((id.issuer.as_str(), id.subject.as_str())),
+            Home::There(..) | Home::Here(_) | Home::ThereBefore(..) => None,
+        });
+        if named.is_some() && (named == client || named == vouched) {
             return Ok(());
         }
-        Err(IssueError::InvalidGrant("The subject token names another actor in may_act."))
-    }
-}
-
-/// Who acts for the subject.
-#[derive(Debug)]
-pub(crate) struct Actor {
-    /// As this issuer writes it.
-    name: String,
-    /// This issuer.
-    issuer: Arc<str>,
-    /// Who it is at the identity provider that it comes from.
-    foreign: Option<SubjectId>,
-    /// The end of its token.
-    not_after: Option<SystemTime>,
-    /// Its token and those that it was derived from.
-    ancestors: Vec<Value>,
-}
-
-impl Actor {
-    /// The client that asks.
-    pub(super) fn client(client: &Client, issuer: Arc<str>) -> Self {
-        Self { name: client.id.as_str().to_owned(), issuer, foreign: None, not_after: None, ancestors: Vec::new() }
-    }
-
-    /// The subject of an actor token.
-    pub(crate) fn of(subject: Subject, issuer: Arc<str>) -> Self {
-        let (name, not_after, ancestors) = (subject.name.clone(), subject.not_after(), subject.ancestors());
-        Self { name, issuer, foreign: subject.into_foreign(), not_after: Some(not_after), ancestors }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn not_after(&self) -> Option<SystemTime> {
-        self.not_after
-    }
-
-    pub(super) fn ancestors(&self) -> &[Value] {
-        &self.ancestors
-    }
-
-    /// Whether that is who `subject` is at `issuer`.
-    fn is(&self, issuer: &str, subject: &str) -> bool {
-        let here = *self.issuer == *issuer && self.name == subject;
-        here || self.foreign.as_ref().is_some_and(|id| id.issuer == issuer && id.subject == subject)
+        Err(IssueError::invalid_grant("The subject token names another actor in may_act."))
     }
 }

@@ -225,6 +225,9 @@ fn automatic_record(before: &[StoredKey], after: &[StoredKey], now: SystemTime) 
         resource: added.clone(),
         request_id: None,
         detail: parts.collect::<Vec<_>>().join(" "),
+        subject: None,
+        act: None,
+        revokes: None,
     }
 }
 

@@ -80,6 +80,9 @@ fn record() -> AdminRecord {
         resource: String::new(),
         request_id: None,
         detail: String::new(),
+        subject: None,
+        act: None,
+        revokes: None,
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn client(client: Option<v1::Client>) -> Result<Decoded, AdminError> 
         jwks_uri,
         may_impersonate,
         accept_token_endpoint_audience,
+        subject_audiences,
     } = client.ok_or_else(|| AdminError::invalid("client", "it is missing"))?;
     let draft = ClientDraft {
         client_id,
@@ -46,6 +47,7 @@ pub(super) fn client(client: Option<v1::Client>) -> Result<Decoded, AdminError> 
         jwks_uri,
         may_impersonate,
         accept_token_endpoint_audience,
+        subject_audiences,
         labels: labels.into_iter().collect(),
     };
     Ok(Decoded { draft, etag })
@@ -57,13 +59,13 @@ fn grant(grant: v1::Grant) -> GrantDraft {
 }
 
 pub(super) fn update(request: v1::UpdateClientRequest) -> Result<ClientUpdate, AdminError> {
-    let v1::UpdateClientRequest { client: wanted, update_mask, validate_only } = request;
+    let v1::UpdateClientRequest { client: wanted, update_mask, validate_only, keep_tokens } = request;
     let Decoded { draft, etag } = client(wanted)?;
     let fields = match update_mask {
         Some(mask) => fields(&mask)?,
         None => draft.set_fields(),
     };
-    Ok(ClientUpdate { draft, fields, etag, validate_only })
+    Ok(ClientUpdate { draft, fields, etag, validate_only, keep_tokens })
 }
 
 /// AIP-134: `*` is a full replacement. AIP-161: what is not a field is refused, by its name.

@@ -19,6 +19,7 @@ pub(super) fn client(client: Client) -> v1::Client {
         jwks_uri,
         may_impersonate,
         accept_token_endpoint_audience,
+        subject_audiences,
         registration: _,
         labels,
         revision: _,
@@ -42,6 +43,7 @@ pub(super) fn client(client: Client) -> v1::Client {
         jwks_uri: jwks_uri.unwrap_or_default(),
         may_impersonate,
         accept_token_endpoint_audience,
+        subject_audiences: subject_audiences.into_iter().map(String::from).collect(),
     }
 }
 

@@ -36,6 +36,7 @@ pub(in crate::service) fn of_admin_error(error: &AdminError, origin: &Origin) ->
         AdminError::NotFound(_)
         | AdminError::AlreadyExists
         | AdminError::EtagMismatch
+        | AdminError::TooManyClients
         | AdminError::Precondition(_) => {}
     }
     details.set_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
@@ -48,7 +49,9 @@ fn classify(error: &AdminError) -> (Code, ErrorReason) {
         AdminError::NotFound(_) => (Code::NotFound, ErrorReason::NotFound),
         AdminError::AlreadyExists => (Code::AlreadyExists, ErrorReason::AlreadyExists),
         AdminError::EtagMismatch => (Code::Aborted, ErrorReason::EtagMismatch),
-        AdminError::Precondition(_) => (Code::FailedPrecondition, ErrorReason::PreconditionFailed),
+        AdminError::TooManyClients | AdminError::Precondition(_) => {
+            (Code::FailedPrecondition, ErrorReason::PreconditionFailed)
+        }
         AdminError::BeyondOwnScopes { .. } => (Code::PermissionDenied, ErrorReason::ScopeInsufficient),
         AdminError::Unavailable(_) => (Code::Unavailable, ErrorReason::IssuerUnavailable),
         AdminError::Internal(_) => (Code::Internal, ErrorReason::Internal),

@@ -68,21 +68,32 @@ impl ClientStore for PostgresStore {
 
     async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
         let mut transaction = self.begin().await?;
-        let revision = log_change(&mut transaction, &ChangeKind::Client(client.id.clone())).await?;
-        let inserted = sqlx::query(
-            "INSERT INTO client (id, revision, document) VALUES ($1, $2, $3::jsonb) ON CONFLICT (id) DO NOTHING",
+        let created = insert(&mut transaction, client, audit.is_some()).await?;
+        self.commit(transaction, audit).await?;
+        Ok(created)
+    }
+
+    async fn register_client(
+        &self,
+        client: &Client,
+        clients_max: u64,
+        audit: &AdminRecord,
+    ) -> Result<Option<Client>, StoreError> {
+        let mut transaction = self.begin().await?;
+        let initial = client.registration.as_ref().map(|known| known.details.registered_with.as_str());
+        let registered: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM client WHERE document #>> '{registration,details,registered_with}' = $1",
         )
-        .bind(client.id.as_str())
-        .bind(revision)
-        .bind(row::client_document(client)?)
-        .execute(&mut *transaction)
+        .bind(initial.unwrap_or_default())
+        .fetch_one(&mut *transaction)
         .await
         .map_err(failed)?;
-        if inserted.rows_affected() == 0 {
-            return Err(StoreError::AlreadyExists);
+        if row::unsigned(registered)? >= clients_max {
+            return Ok(None);
         }
-        self.commit(transaction, audit).await?;
-        Ok(Client { revision: row::unsigned(revision)?, ..client.clone() })
+        let created = insert(&mut transaction, client, true).await?;
+        self.commit(transaction, Some(audit)).await?;
+        Ok(Some(created))
     }
 
     async fn update_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
@@ -149,6 +160,28 @@ impl ClientStore for PostgresStore {
     }
 }
 
+/// Adds a client within a transaction; returns it with its first revision.
+async fn insert(connection: &mut PgConnection, client: &Client, on_record: bool) -> Result<Client, StoreError> {
+    // What is on record about an ID is about one client.
+    if on_record && was_deleted(&mut *connection, &client.id).await? {
+        return Err(StoreError::AlreadyExists);
+    }
+    let revision = log_change(&mut *connection, &ChangeKind::Client(client.id.clone())).await?;
+    let inserted = sqlx::query(
+        "INSERT INTO client (id, revision, document) VALUES ($1, $2, $3::jsonb) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(client.id.as_str())
+    .bind(revision)
+    .bind(row::client_document(client)?)
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    if inserted.rows_affected() == 0 {
+        return Err(StoreError::AlreadyExists);
+    }
+    Ok(Client { revision: row::unsigned(revision)?, ..client.clone() })
+}
+
 /// Uses of the credentials of every client from `first` to `last`.
 async fn uses(readers: &PgPool, first: &str, last: &str) -> Result<Vec<CredentialUse>, StoreError> {
     let rows = sqlx::query_as(
@@ -160,6 +193,18 @@ async fn uses(readers: &PgPool, first: &str, last: &str) -> Result<Vec<Credentia
     .await
     .map_err(failed)?;
     rows.into_iter().map(row::credential_use).collect()
+}
+
+/// Whether there was a client of that ID, as far as the record of changes goes back.
+async fn was_deleted(connection: &mut PgConnection, id: &ClientId) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM admin_audit
+             WHERE resource = $1 AND action IN ('DeleteClient', 'DeleteRegistration'))",
+    )
+    .bind(id.as_str())
+    .fetch_one(connection)
+    .await
+    .map_err(failed)
 }
 
 async fn expect_revision(

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use sqlx::PgConnection;
 
 use super::{PostgresStore, failed, log_change};
 use crate::{
@@ -15,23 +16,7 @@ use crate::{
 impl RevocationStore for PostgresStore {
     async fn revoke(&self, revocation: &Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        log_change(&mut transaction, &ChangeKind::Revocation(revocation.target.clone())).await?;
-        let (kind, target) = row::target_columns(&revocation.target);
-        sqlx::query(
-            "INSERT INTO revocation (kind, target, revoked_before, forget_time, issued_to)
-             VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (kind, target) DO UPDATE SET
-                 revoked_before = greatest(revocation.revoked_before, excluded.revoked_before),
-                 forget_time = greatest(revocation.forget_time, excluded.forget_time)",
-        )
-        .bind(kind)
-        .bind(target)
-        .bind(to_millis(revocation.revoked_before))
-        .bind(to_millis(revocation.forget_time))
-        .bind(revocation.issued_to.as_ref().map(ClientId::as_str))
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
+        put(&mut transaction, revocation).await?;
         self.commit(transaction, audit).await
     }
 
@@ -97,4 +82,26 @@ impl RevocationStore for PostgresStore {
             .map_err(failed)?;
         row::lifetime(longest, configured)
     }
+}
+
+/// Adds a revocation within a transaction; the later times count where the target is revoked already.
+pub(super) async fn put(connection: &mut PgConnection, revocation: &Revocation) -> Result<(), StoreError> {
+    log_change(&mut *connection, &ChangeKind::Revocation(revocation.target.clone())).await?;
+    let (kind, target) = row::target_columns(&revocation.target);
+    sqlx::query(
+        "INSERT INTO revocation (kind, target, revoked_before, forget_time, issued_to)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (kind, target) DO UPDATE SET
+             revoked_before = greatest(revocation.revoked_before, excluded.revoked_before),
+             forget_time = greatest(revocation.forget_time, excluded.forget_time)",
+    )
+    .bind(kind)
+    .bind(target)
+    .bind(to_millis(revocation.revoked_before))
+    .bind(to_millis(revocation.forget_time))
+    .bind(revocation.issued_to.as_ref().map(ClientId::as_str))
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
 }

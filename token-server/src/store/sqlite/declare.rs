@@ -97,5 +97,8 @@ fn record(id: &ClientId, action: &str, time: SystemTime) -> AdminRecord {
         resource: id.as_str().to_owned(),
         request_id: None,
         detail: "declared".to_owned(),
+        subject: None,
+        act: None,
+        revokes: None,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, failed};
+use super::{SqliteStore, failed, revocations};
 use crate::{
     store::{AdminAuditStore, AdminRecord, AdminRecordFilter, ChangeLog, LogPage, StoreError, row},
     timestamp::to_millis,
@@ -82,8 +82,11 @@ impl AdminAuditStore for SqliteStore {
     }
 }
 
-/// Writes a row into the admin audit.
+/// Writes a row into the admin audit, and the revocation that is part of the change.
 pub(super) async fn record(connection: &mut SqliteConnection, record: &AdminRecord) -> Result<(), StoreError> {
+    if let Some(revocation) = &record.revokes {
+        revocations::put(connection, revocation).await?;
+    }
     sqlx::query("INSERT INTO admin_audit (time, actor, action, resource, document) VALUES (?1, ?2, ?3, ?4, ?5)")
         .bind(to_millis(record.time))
         .bind(&record.actor)

@@ -150,7 +150,11 @@ fn exchanged() -> Vec<Case> {
         Case { requested_token_type: ACCESS_TOKEN, ..EXCHANGE.called("the type that is issued") },
         Case { token_type: "urn:ietf:params:oauth:token-type:jwt", ..EXCHANGE.called("it is a JWT too") },
         Case { scopes: &["inventory.write"], ..wide.called("narrower scopes") },
-        Case { audiences: &["warehouse"], ..EXCHANGE.called("another audience that both are registered for") },
+        Case {
+            audiences: &["warehouse"],
+            scopes: &["warehouse.read"],
+            ..EXCHANGE.called("another audience that both are registered for")
+        },
         Case { lifetime_seconds: Some(30), ..EXCHANGE.called("a shorter lifetime") },
         Case { lifetime_seconds: Some(3600), ..EXCHANGE.called("a longer lifetime is cut") },
     ]
@@ -170,8 +174,10 @@ fn not_exchanged() -> Vec<Case> {
         bad("garbage in three parts", Held::Garbage("a.b.c")),
         bad("another issuer's token", Held::Foreign),
         bad("an expired token", Held::Expired("caller")),
+        bad("a token for another client", Held::Of("caller")).by(Shown::Secret("warehouse")),
         bad("a revoked token", Held::Revoked("caller")),
         Case { actor: Held::Garbage("x"), ..refused("a bad actor token", InvalidGrant) },
+        Case { actor: Held::WideOf("caller"), ..refused("the subject as its own actor", InvalidGrant) },
         Case { actor: Held::Revoked("short"), ..refused("a revoked actor token", InvalidGrant) },
         Case { scopes: &["inventory.write"], ..refused("a scope beyond the subject token's", InvalidScope) },
         Case {

@@ -37,6 +37,8 @@ pub(crate) fn settings() -> RegistrationSettings {
         authentication_methods: AuthenticationMethod::ALL.to_vec(),
         credentials_max: 2,
         secret_lifetime: Some(Duration::from_secs(7200)),
+        token_lifetime: Duration::from_secs(86_400),
+        clients_max: 25,
     };
     let keys_only = Template {
         grant_types: vec![GrantType::ClientCredentials],

@@ -64,6 +64,13 @@ impl MemoryStore {
         self.out_of_reach.store(out_of_reach, Ordering::Relaxed);
     }
 
+    /// Keeps the record of a change, and the revocation that is part of it.
+    fn note(&self, audit: Option<&AdminRecord>) {
+        self.records.lock().unwrap().extend(audit.cloned());
+        let revocations = audit.and_then(|record| record.revokes.clone()).into_iter();
+        self.revocations.lock().unwrap().extend(revocations.map(|revoked| (revoked.target.clone(), revoked)));
+    }
+
     fn read<T>(&self, answer: T) -> Result<T, StoreError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.reach(answer)
@@ -101,8 +108,23 @@ impl ClientStore for MemoryStore {
         self.write(())?;
         let client = Client { revision: 1, ..client.clone() };
         self.clients.lock().unwrap().insert(client.id.clone(), client.clone());
-        self.records.lock().unwrap().extend(audit.cloned());
+        self.note(audit);
         Ok(client)
+    }
+
+    async fn register_client(
+        &self,
+        client: &Client,
+        clients_max: u64,
+        audit: &AdminRecord,
+    ) -> Result<Option<Client>, StoreError> {
+        let initial = |client: &Client| client.registration.as_ref().map(|known| known.details.registered_with.clone());
+        let wanted = initial(client);
+        let registered = self.clients.lock().unwrap().values().filter(|known| initial(known) == wanted).count();
+        if u64::try_from(registered).unwrap() >= clients_max {
+            return Ok(None);
+        }
+        self.create_client(client, Some(audit)).await.map(Some)
     }
 
     async fn update_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
@@ -113,7 +135,7 @@ impl ClientStore for MemoryStore {
             return Err(StoreError::RevisionMismatch);
         }
         *known = Client { revision: client.revision + 1, ..client.clone() };
-        self.records.lock().unwrap().extend(audit.cloned());
+        self.note(audit);
         Ok(known.clone())
     }
 
@@ -125,7 +147,7 @@ impl ClientStore for MemoryStore {
     ) -> Result<(), StoreError> {
         self.write(())?;
         self.clients.lock().unwrap().remove(id).ok_or(StoreError::NotFound)?;
-        self.records.lock().unwrap().extend(audit.cloned());
+        self.note(audit);
         Ok(())
     }
 
@@ -149,7 +171,7 @@ impl KeyStore for MemoryStore {
 impl RevocationStore for MemoryStore {
     async fn revoke(&self, revocation: &Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
         self.write(())?;
-        self.records.lock().unwrap().extend(audit.cloned());
+        self.note(audit);
         self.revocations.lock().unwrap().insert(revocation.target.clone(), revocation.clone());
         Ok(())
     }

@@ -56,7 +56,7 @@ class OAuthSurfaceTest {
     key = new ECKeyGenerator(Curve.P_256).generate();
     Path jwk = Files.writeString(folder.resolve("public.jwk"), key.toPublicJWK().toJSONString());
     manage(
-        "create", KEYED.getValue(), "--grant", World.AUDIENCE + "=inventory.read",
+        "create", KEYED.getValue(), "--grant", World.AUDIENCE + "=inventory.read", "--subject-audience", World.AUDIENCE,
         "--grant-type", "client_credentials", "--grant-type", "urn:ietf:params:oauth:grant-type:token-exchange");
     manage("add-key", KEYED.getValue(), "--jwk", jwk.toString());
   }

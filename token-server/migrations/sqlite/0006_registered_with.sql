@@ -1,0 +1,2 @@
+-- Clients of one initial access token are counted when one more registers.
+CREATE INDEX client_registered_with ON client (json_extract(document, '$.registration.details.registered_with'));
