@@ -40,6 +40,10 @@ fn debug_of_every_sensitive_field_is_censored() {
         format!("{:?}", v1::RevokeTokenRequest { token: s(), ..Default::default() }),
         format!("{:?}", admin::v1::CreateClientResponse { client_secret: s(), ..Default::default() }),
         format!("{:?}", admin::v1::AddCredentialResponse { client_secret: s(), ..Default::default() }),
+        format!(
+            "{:?}",
+            admin::v1::ReplaceRegistrationTokenResponse { registration_access_token: s(), ..Default::default() }
+        ),
     ];
     for text in &printed {
         assert!(!text.contains("swordfish") && text.contains("[redacted]"), "{text}");

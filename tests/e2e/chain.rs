@@ -85,7 +85,7 @@ async fn rights_only_narrow_along_the_chain() {
     // The caller may, but the shop may not for any caller. A client cannot do on behalf of a caller what it
     // could not request itself.
     let status = shop.rotate_signing_key(RotateSigningKeyRequest::default()).await.unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (Code::PermissionDenied, "CLIENT_NOT_AUTHORIZED"));
+    assert_eq!((status.code(), &*reason(&status)), (Code::PermissionDenied, "SCOPE_INSUFFICIENT"));
     issuer.stop().await;
 }
 

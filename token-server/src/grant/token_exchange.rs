@@ -169,7 +169,7 @@ fn lacking(refusal: IssueError, client: &Client, subject: &Subject, asked: &Requ
     }
     match access::authorize(&client.grants, asked) {
         // The client would have got it for itself.
-        Ok(access) => subject_lacks(subject, &access).unwrap_or(refusal),
+        Ok(access) => subject_lacks(client, subject, &access).unwrap_or(refusal),
         // Only the client's own defaults are missing: the subject lacks the audience.
         Err(IssueError::InvalidScope(_)) if matches!(refusal, IssueError::InvalidTarget(_)) => {
             let named = asked.audiences.iter().filter_map(|audience| client.grant(audience.as_given()));
@@ -181,9 +181,12 @@ fn lacking(refusal: IssueError, client: &Client, subject: &Subject, asked: &Requ
     }
 }
 
-fn subject_lacks(subject: &Subject, access: &Access) -> Option<IssueError> {
+fn subject_lacks(client: &Client, subject: &Subject, access: &Access) -> Option<IssueError> {
     let lacks = |audience: &Audience, scope: &Scope| !subject.may_have(audience.as_str(), scope);
-    let alone = access.audiences.iter().find(|audience| access.scopes.iter().all(|scope| lacks(audience, scope)));
+    let shares_none = |audience: &Audience| {
+        client.grant(audience.as_str()).is_none_or(|grant| grant.scopes.iter().all(|scope| lacks(audience, scope)))
+    };
+    let alone = access.audiences.iter().find(|audience| shares_none(audience));
     let pairs = access.audiences.iter().flat_map(|audience| iter::repeat(audience).zip(&access.scopes));
     let (audience, scope) = pairs.into_iter().find(|(audience, scope)| lacks(audience, scope))?;
     Some(match alone {

@@ -141,7 +141,7 @@ async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
         migration(2, "used assertions", include_str!("../../migrations/postgres/0002_used_assertion.sql")),
         migration(3, "epoch", include_str!("../../migrations/postgres/0003_epoch.sql")),
         migration(4, "revocation owner", include_str!("../../migrations/postgres/0004_revocation_owner.sql")),
-        migration(6, "registered with", include_str!("../../migrations/postgres/0006_registered_with.sql")),
+        migration(5, "registered with", include_str!("../../migrations/postgres/0005_registered_with.sql")),
     ];
     Migrator::with_migrations(migrations).run(pool).await.map_err(|error| {
         if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }

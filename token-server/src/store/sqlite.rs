@@ -179,7 +179,7 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         migration(2, "used assertions", include_str!("../../migrations/sqlite/0002_used_assertion.sql")),
         migration(3, "epoch", include_str!("../../migrations/sqlite/0003_epoch.sql")),
         migration(4, "revocation owner", include_str!("../../migrations/sqlite/0004_revocation_owner.sql")),
-        migration(6, "registered with", include_str!("../../migrations/sqlite/0006_registered_with.sql")),
+        migration(5, "registered with", include_str!("../../migrations/sqlite/0005_registered_with.sql")),
     ];
     // Another process may be at it in the same moment: each attempt that fails over that finds more of it done.
     let attempts = 2 * migrations.len();

@@ -246,7 +246,7 @@ fn changes_are_listed_with_filters_and_in_pages() {
     let second = json(&dev.run(&["audit", "list", "--resource", "second", "--since", "1h", "--json"]));
     let actions: Vec<_> = second["records"].as_array().unwrap().iter().map(|record| &record["action"]).collect();
     assert_eq!(actions, ["UpdateClient", "CreateClient"]);
-    assert_eq!(second["records"][0]["detail"], "disabled");
+    assert_eq!(second["records"][0]["detail"], "disabled tokens revoked");
     assert!(second["records"][0]["request_id"].as_str().is_some_and(|id| !id.is_empty()));
 
     let page = ["audit", "list", "--action", "CreateClient", "--page-size", "1", "--json"];

@@ -92,11 +92,11 @@ fn a_token_in_a_file_is_exchanged() {
         command.env("TOKEN_CLIENT_SECRET", created["client_secret"].as_str().unwrap());
         Ran::from(command.args(arguments).args(["--subject-token-file", "subject"]).output().unwrap())
     };
-    let token = as_gateway(&["token", "--audience", "inventory", "--explain", "--json"]);
+    let token = as_gateway(&["token", "--audience", "inventory", "--scope", "inventory.read", "--explain", "--json"]);
     assert_eq!(token.code, 0, "{}", token.stderr);
     let token: serde_json::Value = serde_json::from_str(&token.stdout).unwrap();
     assert_eq!((&token["claims"]["sub"], &token["claims"]["act"]["sub"]), (&"orders".into(), &"gateway".into()));
-    let agent = as_gateway(&["agent", "--once", "--token", "inventory=file"]);
+    let agent = as_gateway(&["agent", "--once", "--token", "inventory=file", "--scopes", "inventory=inventory.read"]);
     assert_eq!(agent.code, 0, "{}", agent.stderr);
     fs::write(dev.home.path().join("subject"), "").unwrap();
     assert_eq!(as_gateway(&["token", "--audience", "inventory"]).code, 2);
