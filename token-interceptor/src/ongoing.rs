@@ -14,7 +14,7 @@ use std::{
 use crate::{
     cache::{CachedVerifier, Seen},
     clock::numeric_date,
-    error::{Denial, Denied, Unverified, VerifyError},
+    error::{Denial, Denied, Unverified},
     policy::TokenDemand,
 };
 
@@ -65,7 +65,7 @@ impl Ongoing {
         let left = time_left(verified.expires_at().checked_add(leeway), now).ok_or_else(|| {
             let expires = numeric_date(verified.expires_at());
             let expected = format!("more than {} less a leeway of {}", numeric_date(now), leeway.as_secs());
-            VerifyError::from(Unverified::Expired.about("exp", expires.to_string(), expected))
+            Unverified::Expired.about("exp", expires.to_string(), expected)
         })?;
         let left = match self.terms.demand.requirement.max_token_age {
             None => left,

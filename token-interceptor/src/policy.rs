@@ -229,7 +229,8 @@ pub(crate) fn check(
     }
     let callers = &requirement.callers;
     let is_named = || callers.iter().any(|pattern| matches(pattern, token.client_id()));
-    if !callers.is_empty() && !(token.checked().client_id_is_unique && is_named()) {
+    let allowed = callers.is_empty() || (token.checked().client_id_is_unique && is_named());
+    if !allowed {
         return Err(Denial::CallerNotAllowed.into());
     }
     if let Some(age) = requirement.max_token_age {

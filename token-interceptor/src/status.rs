@@ -21,11 +21,11 @@ pub struct Answer {
     reason: ErrorReason,
     sentence: &'static str,
     /// Space-separated, as in RFC 6750 section 3.
-    scope: Option<String>,
+    scope: Option<Box<str>>,
     retry_after: Option<Duration>,
     resource_metadata: Option<Arc<str>>,
     /// Details for the client side, appended to the sentence.
-    about: Option<String>,
+    about: Option<Box<str>>,
     /// Additional metadata of `ErrorInfo`.
     details: Vec<(&'static str, String)>,
 }
@@ -48,7 +48,7 @@ impl Answer {
     /// Adds the missing scopes.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.scope = Some(scope.into());
+        self.scope = Some(scope.into().into_boxed_str());
         self
     }
 
@@ -68,7 +68,7 @@ impl Answer {
 
     /// Appends details to the sentence. Only for the client side, which reports to its own program.
     pub(crate) fn about(mut self, about: String) -> Self {
-        self.about = Some(about);
+        self.about = Some(about.into_boxed_str());
         self
     }
 
@@ -90,7 +90,7 @@ impl Answer {
         let mut details = ErrorDetails::new();
         let mut metadata: HashMap<String, String> =
             self.details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        metadata.extend(self.scope.iter().map(|scope| ("scope".to_owned(), scope.clone())));
+        metadata.extend(self.scope.iter().map(|scope| ("scope".to_owned(), scope.to_string())));
         details.set_error_info(self.reason.as_reason(), ERROR_DOMAIN, metadata);
         if self.retry_after.is_some() {
             details.set_retry_info(self.retry_after);

@@ -156,7 +156,7 @@ impl Shared {
             match self.verifying.add(revoked) {
                 Addition::New => list.add(revoked, revocation.issued_to.as_ref()),
                 Addition::Extended { before, after } => list.extend(&before, after),
-                _ => continue,
+                Addition::Known | _ => continue,
             }
             if let RevocationTarget::Client(client) = &revocation.target {
                 list.reset_tokens_of(client);

@@ -134,6 +134,7 @@ impl Running {
     /// # Errors
     ///
     /// As [`Running::start`].
+    #[expect(clippy::too_many_lines, reason = "the steps of the start, each once and in order")]
     pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
         let metrics = telemetry::metrics();
         let (listener, address) = bind(config.listen.address, "requests")?;

@@ -84,6 +84,8 @@ mod tests {
     use grpc::{attributes::Attributes, credentials::SecurityLevel};
     use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 
+    use crate::attach::TokenLayer;
+
     use super::*;
     use crate::source::{IssuedToken, Refusal, SourceError, TokenRequest, TokenSource};
 

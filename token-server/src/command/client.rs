@@ -153,6 +153,7 @@ impl Client {
         runtime()?.block_on(call.run(self.call(output)))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each subcommand")]
     async fn call(self, output: &mut Output) -> Result<(), Failure> {
         let Self { command, call } = self;
         let json = call.json;

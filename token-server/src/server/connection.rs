@@ -41,7 +41,7 @@ pub(super) async fn serve(port: Arc<Port>, arrival: Arrival, _alive: mpsc::Sende
         () = reached(port.phase.clone(), Phase::Draining) => return,
     };
     match ready {
-        Ok(Ok(Prepared::Plain(connection))) => Box::pin(run(&port, connection)).await,
+        Ok(Ok(Prepared::Plain(connection))) => Box::pin(run(&port, *connection)).await,
         Ok(Ok(Prepared::Tls(connection))) => Box::pin(run(&port, *connection)).await,
         Ok(Err(Unprepared::Tls(error))) => refused("failed", &error),
         Ok(Err(Unprepared::Other(error))) => tracing::debug!(%error, "connection dropped"),
@@ -52,7 +52,7 @@ pub(super) async fn serve(port: Arc<Port>, arrival: Arrival, _alive: mpsc::Sende
 
 /// A connection that is ready for HTTP.
 enum Prepared {
-    Plain(Connection<TcpStream>),
+    Plain(Box<Connection<TcpStream>>),
     Tls(Box<Connection<TlsStream<TcpStream>>>),
 }
 
@@ -72,7 +72,7 @@ async fn prepare(port: &Port, arrival: Arrival) -> Result<Prepared, Unprepared> 
     }
     // Each connection uses the configuration that is current when it begins.
     Ok(match &port.tls {
-        None => Prepared::Plain(Connection::new(stream, port, Line::new(peer, false), place)),
+        None => Prepared::Plain(Box::new(Connection::new(stream, port, Line::new(peer, false), place))),
         Some(tls) => {
             let stream = handshake(stream, tls).await.map_err(Unprepared::Tls)?;
             let line = Line::new(peer, stream.get_ref().1.peer_certificates().is_some());

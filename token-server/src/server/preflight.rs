@@ -196,7 +196,10 @@ mod tests {
     }
 
     fn found(config: &Config) -> Vec<(Severity, String)> {
-        findings(config, SystemTime::now()).into_iter().map(|finding| (finding.severity, finding.setting)).collect()
+        findings(config, token_interceptor::clock::Clock::now(&token_interceptor::clock::SystemClock))
+            .into_iter()
+            .map(|finding| (finding.severity, finding.setting))
+            .collect()
     }
 
     #[test]

@@ -128,6 +128,7 @@ fn revoked(revocation: &v1::Revocation) -> Option<Revoked> {
 }
 
 /// The cause of a refusal, by its code: what the other side says is not repeated.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other code is shown as it is")]
 fn refused(what: &'static str, status: &Status) -> Lost {
     let cause = match status.code() {
         Code::ResourceExhausted => "it has too many streams or requests of this peer",
@@ -138,6 +139,7 @@ fn refused(what: &'static str, status: &Status) -> Lost {
     format!("{what}: {cause}").into()
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other code is shown as it is")]
 fn broken(status: &Status) -> Lost {
     match status.code() {
         // By tonic, for a message that is longer than is read.

@@ -145,7 +145,7 @@ impl Subject {
 
     /// Who has acted so far, the last one first. Those that an identity provider names are named as its subjects are, so
     /// that none of them is mistaken for a client of ours.
-    pub(super) fn chain(&self) -> impl Iterator<Item = String> + DoubleEndedIterator {
+    pub(super) fn chain(&self) -> impl DoubleEndedIterator<Item = String> {
         let named = |name: &str| match &self.home {
             Home::There(_, provider) => provider.namespace.name(name),
             Home::Here(_) | Home::ThereBefore(..) => name.to_owned(),
