@@ -1,11 +1,6 @@
 //! `serve --check`: what `serve` would fail on, and what it would serve wrongly; and a pepper that does not fit.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use rcgen::{CertificateParams, KeyPair};
 
