@@ -190,7 +190,8 @@ async fn a_body_that_is_no_json_object_is_refused_and_a_huge_one_cut_off() {
 async fn an_initial_access_token_registers_so_many_clients_and_no_more() {
     let world = registering().await;
     for _ in 0..20 {
-        registered(&world, &json!({})).await;
+        // Beyond the token's own number of clients the answer is 403, which counts too.
+        assert_ne!(register(&world, INITIAL, &json!({})).await.status, 429);
     }
     let answer = register(&world, INITIAL, &json!({})).await;
     assert_eq!(answer.error(), (429, "temporarily_unavailable".to_owned()));
@@ -476,11 +477,8 @@ async fn a_registration_access_token_expires() {
 async fn an_initial_access_token_has_so_many_clients_at_once() {
     let world = registering().await;
     let mut last = Map::new();
-    for n in 0..25 {
-        if n % 10 == 9 {
-            // The limit of an hour is another one.
-            world.clock.advance(Duration::from_secs(3600));
-        }
+    // Fewer than may be registered in an hour, which is another limit.
+    for _ in 0..15 {
         last = registered(&world, &json!({})).await;
     }
     assert_eq!(register(&world, INITIAL, &json!({})).await.error(), (403, "access_denied".to_owned()));

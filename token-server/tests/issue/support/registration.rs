@@ -38,7 +38,7 @@ pub(crate) fn settings() -> RegistrationSettings {
         credentials_max: 2,
         secret_lifetime: Some(Duration::from_secs(7200)),
         token_lifetime: Duration::from_secs(86_400),
-        clients_max: 25,
+        clients_max: 15,
     };
     let keys_only = Template {
         grant_types: vec![GrantType::ClientCredentials],
