@@ -40,7 +40,7 @@ struct Shared {
     sweep: Sweep,
 }
 
-/// How far the removal of expired entries has come.
+/// The progress of the removal of expired entries.
 #[derive(Debug, Default)]
 struct Sweep {
     /// The second of the last one.
@@ -117,7 +117,7 @@ impl Revocations {
         self.0.entries.load(Ordering::Acquire)
     }
 
-    /// Whether nothing is revoked.
+    /// Returns true if no entry is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -83,7 +83,7 @@ impl KeySource {
         }
     }
 
-    /// What the issuer pushes beside its keys.
+    /// The state that the issuer pushes beside its keys.
     pub(crate) fn revocations(&self) -> Option<&Revocations> {
         match self {
             Self::Fixed(_) | Self::Remote(_) => None,
