@@ -88,7 +88,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
     let comparable = |config: &Config| {
         let mut config = config.clone();
         config.keys.import.clear();
-        config.secret_files.clear();
+        config.secret_files.retain(|file| file.setting != "keys.import.file");
         config.tokens.audiences.clear();
         config.quota.clients.clear();
         config.ext_authz = None;
