@@ -76,7 +76,11 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// A tower layer around a tonic channel: obtains tokens, attaches them, and renews them in the background.
 ///
 /// ```no_run
-/// use token_interceptor::{attach::TokenLayer, http_client::grpc_endpoint, source::{ClientCredentials, IssuerBuilder}};
+/// use token_interceptor::{
+///     attach::TokenLayer,
+///     http_client::grpc_endpoint,
+///     source::{ClientCredentials, IssuerBuilder},
+/// };
 /// # static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::POLICY;
 ///
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {

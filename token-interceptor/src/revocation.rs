@@ -1,8 +1,8 @@
 //! Revoked tokens: single ones by their `jti`, or every token of a client that was issued before a time.
 //!
-//! A set belongs to one issuer and is shared by all that verify its tokens. A revocation counts from the next call
-//! on. The set keeps hashes, not names. To add an entry costs the same however many there are, and an entry goes by
-//! itself once the tokens have expired.
+//! A set belongs to one issuer. All verifiers of its tokens share it. A revocation counts from the next call
+//! on. The set keeps hashes, not names. Adding an entry costs the same in a small and in a large set. An
+//! entry is removed once its tokens have expired.
 
 mod target;
 
@@ -23,7 +23,8 @@ use crate::{
     token::VerifiedToken,
 };
 
-/// Parts of a set, each under a lock of its own: a part that grows or is swept is small, and holds up few readers.
+/// The number of parts of a set. Each part has a lock of its own. A part that grows or is swept is small, and
+/// holds up few readers.
 const SHARDS: usize = 64;
 
 /// The revocations of one issuer. Clones share them.
@@ -32,10 +33,10 @@ pub struct Revocations(Arc<Shared>);
 
 struct Shared {
     shards: Box<[RwLock<Shard>]>,
-    /// Rises with every addition: a verdict that was reached before is checked again.
+    /// Rises with every addition. A cached verdict from an earlier version is checked again.
     version: AtomicU64,
     entries: AtomicUsize,
-    /// Tells when an entry is of no use any more.
+    /// The clock that entries expire by.
     clock: OnceLock<Arc<dyn Clock>>,
     sweep: Sweep,
 }
@@ -148,7 +149,8 @@ impl Revocations {
         self.0.shards.get(target.number() % SHARDS)
     }
 
-    /// As many shards as seconds have passed, so that each call does little and all of them are done in a minute.
+    /// Sweeps one shard for each second that has passed. Each call does little, and a minute covers all
+    /// shards.
     fn sweep_by_clock(&self) {
         let Some(clock) = self.0.clock.get() else { return };
         let now = numeric_date(clock.now());
@@ -174,8 +176,9 @@ impl Revocations {
     }
 }
 
-/// What counts for the tokens of one issuer: the program's own revocations, and those that the issuer pushes. Two
-/// sets, so that neither reaches the other's issuers and nothing that is pushed replaces an entry of the program.
+/// The revocations that apply to the tokens of one issuer: the program's own, and those that the issuer
+/// pushes. They are two sets: the program's own may apply to several issuers, and a pushed entry never
+/// replaces one of them.
 #[derive(Clone, Debug)]
 pub(crate) struct RevocationSets {
     pub(crate) own: Revocations,
@@ -188,7 +191,7 @@ impl RevocationSets {
         self.own.version().wrapping_add(self.pushed.as_ref().map_or(0, Revocations::version))
     }
 
-    /// Whether the token, its client, or one that it was derived from is revoked.
+    /// Returns true if the token, its client, or one of its ancestors or their clients is revoked.
     pub(crate) fn revokes(&self, token: &VerifiedToken) -> bool {
         self.own.sweep_by_clock();
         let sets = [Some(&self.own), self.pushed.as_ref()].map(|set| set.filter(|set| !set.is_empty()));

@@ -147,8 +147,8 @@ impl VerifiedToken {
         &self.0.actors
     }
 
-    /// Returns the tokens that this one was derived from, where its issuer says. To revoke one of them revokes this
-    /// one.
+    /// Returns the tokens that this one was derived from, if its issuer lists them. Revoking one of them
+    /// revokes this one too.
     pub fn ancestors(&self) -> impl Iterator<Item = Ancestor<'_>> {
         ancestor::of(&self.0.members)
     }

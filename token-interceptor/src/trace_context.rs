@@ -22,7 +22,8 @@
 //! }
 //!
 //! token_interceptor::trace_context::propagate(|headers| {
-//!     TraceContextPropagator::new().inject_context(&tracing::Span::current().context(), &mut Fields(headers));
+//!     let context = tracing::Span::current().context();
+//!     TraceContextPropagator::new().inject_context(&context, &mut Fields(headers));
 //! });
 //! ```
 

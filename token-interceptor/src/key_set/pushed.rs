@@ -85,7 +85,8 @@ impl Heard {
         self.at.elapsed().max(now.duration_since(self.local).unwrap_or_default())
     }
 
-    /// The time that entries may be forgotten by: a clock that is ahead, here or there, forgets nothing early.
+    /// The time by which entries expire: the earlier of the two clocks, so that neither removes an entry too
+    /// early.
     fn safe_now(&self, now: SystemTime) -> SystemTime {
         let issuers = self.issuers.and_then(|issuers| issuers.checked_add(self.at.elapsed()));
         issuers.map_or(now, |issuers| issuers.min(now))

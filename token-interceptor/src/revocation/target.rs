@@ -1,4 +1,5 @@
-//! The entry of a revocation list, as a hash: the list travels to verifiers and must name no client and no token.
+//! The entries of a revocation list, as hashes. The list travels to verifiers, so it must not name a client
+//! or a token.
 
 use std::{fmt, time::SystemTime};
 
@@ -6,15 +7,15 @@ use ring::digest;
 
 use crate::clock::numeric_date;
 
-/// 128 bits. A `jti` of the issuer is as long and random, so it cannot be found from its hash. To find a second
-/// name for a hash takes 2^128 attempts. Two colliding names take 2^64, and are of use to no attacker: to revoke
-/// one of them revokes the other, and both are the attacker's own.
+/// The length of a hash, in bytes. A `jti` is random and as long, so it cannot be found from its hash. A
+/// second name for a given hash takes 2^128 attempts. Two colliding names take 2^64 and do not help an
+/// attacker: both are the attacker's own.
 const HASH_BYTES: usize = 16;
 
 /// The hash of the `jti` of a token, or of a client ID: the first 128 bits of SHA-256.
 ///
-/// A client ID that can be guessed can be confirmed by its hash. The list tells no more of it than that tokens of that
-/// client were revoked.
+/// A reader of the list who guesses a client ID can confirm it by its hash. The reader learns only that
+/// tokens of that client were revoked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetHash([u8; HASH_BYTES]);
 
@@ -51,7 +52,7 @@ impl TargetHash {
         &self.0
     }
 
-    /// Some of its bits, to find its shard by.
+    /// A number that selects its shard.
     pub(super) fn number(&self) -> usize {
         usize::from(self.0[0])
     }
@@ -63,15 +64,15 @@ impl fmt::Debug for TargetHash {
     }
 }
 
-/// One entry: a token, or every token of a client issued before a time. Times are in seconds since 1970, as in
-/// tokens (RFC 7519 section 2, NumericDate).
+/// One entry: a token, or every token of a client issued before a time. Times are in seconds since 1970
+/// (RFC 7519 section 2, NumericDate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoked {
     /// The token or client.
     pub target: TargetHash,
     /// Tokens with an `iat` before this are revoked. [`Revoked::ALWAYS`] for a single token.
     pub issued_before: u64,
-    /// The entry is of no use from this time on: the tokens have expired.
+    /// The time from which the entry is no longer needed, because the tokens have expired.
     pub forget: u64,
 }
 

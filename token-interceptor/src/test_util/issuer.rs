@@ -95,7 +95,8 @@ impl TestIssuer {
     ///
     /// ```
     /// use token_interceptor::{
-    ///     attach::TokenLayer, caller::Caller, layer::AuthorizationLayer, policy::Policy, test_util::TestIssuer,
+    ///     attach::TokenLayer, caller::Caller, layer::AuthorizationLayer, policy::Policy,
+    ///     test_util::TestIssuer,
     /// };
     /// # use std::convert::Infallible;
     /// # use tonic::body::Body;
@@ -103,7 +104,8 @@ impl TestIssuer {
     /// # static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::POLICY;
     /// # static DESCRIPTOR_SET: &[u8] = token_proto::FILE_DESCRIPTOR_SET;
     ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let issuer = TestIssuer::new("https://issuer.example");
     /// let tokens = TokenLayer::new(issuer.source()).policy(POLICY).to(&"http://localhost".parse()?)?;
     /// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["m2m.token.v1.TokenService"])?;

@@ -1,13 +1,13 @@
-//! The tokens that a token was derived from: by token exchange (RFC 8693), so that to revoke one of them revokes the
+//! The tokens that a token was derived from by token exchange (RFC 8693). Revoking one of them revokes the
 //! derived token too.
 
 use serde_json::{Map, Value};
 
-/// The claim that lists a token's ancestors, a private name (RFC 7519 section 4.3) of this project's issuer: an array
-/// of `[jti, client_id, iat]`, the nearest first.
+/// The claim that lists a token's ancestors, nearest first: an array of `[jti, client_id, iat]`. It is a
+/// private claim name (RFC 7519 section 4.3) of this project's issuer.
 pub const ANCESTORS_CLAIM: &str = "m2m_ancestors";
 
-/// A token that another one was derived from.
+/// A token that another token was derived from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ancestor<'a> {
     /// Its `jti`.
@@ -26,7 +26,7 @@ impl Ancestor<'_> {
     }
 }
 
-/// The ancestors that the claims name. An entry of another shape is none of this project's and is passed over.
+/// The ancestors that the claims name. An entry of another shape belongs to another project, and is skipped.
 pub(super) fn of(members: &Map<String, Value>) -> impl Iterator<Item = Ancestor<'_>> {
     members.get(ANCESTORS_CLAIM).and_then(Value::as_array).into_iter().flatten().filter_map(|entry| {
         let [token_id, client_id, issued_at] = entry.as_array()?.as_slice() else { return None };

@@ -10,8 +10,8 @@ use crate::{
 };
 
 const LEEWAY: Duration = Duration::from_secs(5);
-/// The largest leeway. More is not clock skew, but a longer life for every token. An issuer keeps revocations and keys
-/// for this much longer than the tokens live.
+/// The largest leeway. More would not cover clock skew, but extend the life of every token. An issuer keeps
+/// revocations and keys for this much longer than the tokens live.
 pub const LEEWAY_MAX: Duration = Duration::from_secs(600);
 /// The length above which a token is rejected unparsed, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;

@@ -260,8 +260,8 @@ impl TrustedIssuer {
         self
     }
 
-    /// Rejects the tokens in `revocations`, beside those that the issuer pushes. Its entries expire by the verifier's
-    /// clock.
+    /// Rejects the tokens in `revocations`, in addition to those that the issuer pushes. Entries expire by
+    /// the verifier's clock.
     #[must_use]
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = revocations;

@@ -29,7 +29,7 @@ struct State {
     watchers: Vec<mpsc::UnboundedSender<Result<WatchTrustResponse, Status>>>,
     /// The state that each watcher claimed to have.
     resumed_from: Vec<String>,
-    /// A snapshot is sent in two parts: with this one comes the second, once that is allowed.
+    /// The revocation in the second part of a snapshot, and the signal that releases that part.
     second_part: Option<(v1::Revocation, Arc<Notify>)>,
 }
 
@@ -41,14 +41,15 @@ impl Trust {
         Self(Arc::new(Mutex::new(State { issuer, snapshot, version, watchers, resumed_from, second_part })))
     }
 
-    /// From now on a snapshot comes in two parts: `revocation` with the second, which is sent when it is released.
+    /// From now on, sends a snapshot in two parts. The second has `revocation` and is sent when it is
+    /// released.
     pub(crate) fn in_two_parts(&self, revocation: v1::Revocation) -> Arc<Notify> {
         let release = Arc::<Notify>::default();
         self.0.lock().unwrap().second_part = Some((revocation, Arc::clone(&release)));
         release
     }
 
-    /// Whoever comes back is sent a snapshot, and one without the revocations before.
+    /// Makes the server send a snapshot to each watcher that returns, without the earlier revocations.
     pub(crate) fn forget_versions(&self) {
         let mut state = self.0.lock().unwrap();
         state.version += 1;

@@ -22,18 +22,18 @@ const CONNECT_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 /// The largest message. The issuer sends parts of some 32 KiB.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The state that the messages add up to, revocations aside.
+/// The state that the messages add up to, without revocations.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Of the last step that was complete. Empty before the first.
+    /// The version of the last complete step. Empty before the first.
     version: String,
     /// JWKs by `kid`.
     keys: BTreeMap<String, String>,
-    /// The step that is under way replaces or changes keys.
+    /// True if the unfinished step replaces or changes keys.
     keys_changed: bool,
 }
 
-/// Why a stream ended, for the log.
+/// The reason that a stream ended, for the log.
 pub(super) type Lost = Cow<'static, str>;
 
 impl Shared {
@@ -80,9 +80,9 @@ impl Shared {
         }
     }
 
-    /// Takes in one message. The state counts as heard of once the last part of a step is there.
+    /// Applies one message. The state counts as current once the last part of a step has arrived.
     fn apply(&self, state: &mut State, message: WatchTrustResponse) -> Result<(), Lost> {
-        // Revocations first: what is revoked must not be let in by what comes after.
+        // Revocations first: a key in the same message must not admit a token that the message revokes.
         for revocation in &message.revocations {
             self.revocations.add(revoked(revocation).ok_or("it pushes revocations of a kind that is unknown here")?);
         }
@@ -101,8 +101,8 @@ impl Shared {
         for key_id in &message.removed_key_ids {
             state.keys.remove(key_id);
         }
-        // The first state of all is used once it is whole: until then it is not known what is revoked. Later on a
-        // distrusted key goes at once.
+        // The first state is used only once it is complete, because some revocations may still be missing.
+        // After that, a distrusted key is removed at once.
         if state.keys_changed && (!message.more_follows || !state.version.is_empty()) {
             self.hold(&state.keys);
             state.keys_changed = false;
