@@ -2,7 +2,10 @@
 //! changes when it is promoted. A replica that was paused meanwhile then finds a log longer than the one it
 //! knew.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use token_proto::admin::v1 as admin;
 use tonic::transport::Endpoint;
@@ -16,6 +19,29 @@ use crate::{
 
 const RESTORED: &str = r#"token_server_change_feed_resyncs_total{reason="restored"}"#;
 
+/// Two replicas on `url`, each with its port and its operations port, ready to serve.
+async fn started(folder: &Path, url: &str, ports: [(u16, u16); 2]) -> [Replica; 2] {
+    std::fs::write(folder.join("key"), KEY).unwrap();
+    let key = folder.join("key").display().to_string();
+    let issuer = format!("http://127.0.0.1:{}", ports[0].0);
+    let replicas = ports.map(|(port, operations)| {
+        let settings = [
+            ("ISSUER__URL", issuer.clone()),
+            ("LISTEN__ADDRESS", format!("127.0.0.1:{port}")),
+            ("LISTEN__OPERATIONS_ADDRESS", format!("127.0.0.1:{operations}")),
+            ("STORE__URL", url.to_owned()),
+            ("KEYS__SEALING_KEY_FILE", key.clone()),
+            ("SECRETS__PEPPER_FILE", key.clone()),
+        ];
+        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+        Replica::start(&settings, &endpoint, &folder.join(format!("{port}.log")))
+    });
+    for replica in &replicas {
+        replica.await_ready().await;
+    }
+    replicas
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_that_lost_changes_is_noticed_by_every_replica() {
     let Some((primary, port)) = TemporaryPostgres::on_a_port() else { return };
@@ -26,24 +52,8 @@ async fn a_failover_that_lost_changes_is_noticed_by_every_replica() {
         database.name
     );
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("key"), KEY).unwrap();
-    let key = folder.path().join("key").display().to_string();
     let [a, b, c, d]: [u16; 4] = free_ports();
-    let replicas = [(a, c), (b, d)].map(|(port, operations)| {
-        let settings = [
-            ("ISSUER__URL", format!("http://127.0.0.1:{a}")),
-            ("LISTEN__ADDRESS", format!("127.0.0.1:{port}")),
-            ("LISTEN__OPERATIONS_ADDRESS", format!("127.0.0.1:{operations}")),
-            ("STORE__URL", url.clone()),
-            ("KEYS__SEALING_KEY_FILE", key.clone()),
-            ("SECRETS__PEPPER_FILE", key.clone()),
-        ];
-        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
-        Replica::start(&settings, &endpoint, &folder.path().join(format!("{port}.log")))
-    });
-    for replica in &replicas {
-        replica.await_ready().await;
-    }
+    let replicas = started(folder.path(), &url, [(a, c), (b, d)]).await;
     let [one, away] = &replicas;
     let root = root(&url).await;
     let removed = one.create(&root, "removed").await.unwrap();
