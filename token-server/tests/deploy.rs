@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use saphyr::{LoadableYamlNode as _, Yaml};
 use token_proto::token::v1::ErrorReason;
@@ -17,6 +22,13 @@ use tokio::{
 
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)).unwrap()
+}
+
+/// Each page of the operator's handbook, with its path.
+fn handbook() -> Vec<(PathBuf, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
 fn documents(text: &str) -> Vec<Yaml<'_>> {
@@ -72,13 +84,14 @@ fn registered() -> BTreeSet<String> {
 async fn every_metric_is_in_the_handbook_and_on_the_dashboard_and_there_from_the_start() {
     let (registered, shown) = (registered(), metrics().await);
     assert!(registered.len() > 30, "{registered:?}");
-    let (handbook, dashboard) = (include_str!("../docs/operations.md"), read("grafana/token-server.json"));
+    let handbook: String = handbook().into_iter().map(|(_, text)| text).collect();
+    let dashboard = read("grafana/token-server.json");
     let words = |text: &str| -> BTreeSet<String> {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         words.map(|word| word.trim_end_matches("_bucket").to_owned()).collect()
     };
     let lacking = |there: &BTreeSet<String>| registered.difference(there).cloned().collect::<Vec<_>>();
-    assert_eq!(lacking(&words(handbook)), [""; 0], "docs/operations.md does not tell of these");
+    assert_eq!(lacking(&words(&handbook)), [""; 0], "add these metrics to docs/operations/observe.md");
     assert_eq!(lacking(&words(&dashboard)), [""; 0], "deploy/grafana/token-server.json does not show these");
     let shown = shown.into_iter().chain(OF_LAYERS.map(str::to_owned)).collect();
     assert_eq!(lacking(&shown), [""; 0], "/metrics does not show these from the start on");
@@ -236,10 +249,11 @@ fn the_configuration_of_replicas_is_good() {
     assert!(!toml.contains("sqlite") && !toml.contains("\n[store]"), "{toml}");
 }
 
-/// Settings, commands and metrics that the operator's handbook speaks of.
+/// The handbook names only settings, metrics and files that exist, and its links lead somewhere.
 #[tokio::test]
 async fn handbook_speaks_of_what_there_is() {
-    let handbook = include_str!("../docs/operations.md");
+    let pages = handbook();
+    let handbook: String = pages.iter().map(|(_, text)| text.as_str()).collect();
     let example = read("token-server.toml");
     for (section, settings) in [
         ("keys", ["sealing_key_file", "previous_sealing_key_files", "rotation_period", "visibility_period"].as_slice()),
@@ -253,18 +267,24 @@ async fn handbook_speaks_of_what_there_is() {
             assert!(handbook.contains(setting) && of_section.contains(setting), "[{section}] {setting}");
         }
     }
-    let missing: Vec<_> = mentioned(handbook).difference(&metrics().await).cloned().collect();
+    let missing: Vec<_> = mentioned(&handbook).difference(&metrics().await).cloned().collect();
     assert!(missing.is_empty(), "{missing:?}");
-    for link in handbook.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        let (file, section) = link.split_once('#').unwrap_or((link, ""));
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
-        assert!(path.exists(), "{link}");
-        if file.is_empty() {
-            let headings = handbook.lines().filter(|line| line.starts_with('#'));
-            let mut anchors = headings.map(|heading| heading.trim_start_matches(['#', ' ']).to_lowercase());
-            assert!(anchors.any(|heading| heading.replace(',', "").replace(' ', "-") == section), "{link}");
+    for (page, text) in pages {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, section) = link.split_once('#').unwrap_or((link, ""));
+            let path = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            assert!(path.exists(), "{}: {link}", page.display());
+            let found = section.is_empty() || anchors(&fs::read_to_string(&path).unwrap()).contains(section);
+            assert!(found, "{}: {link}", page.display());
         }
     }
+}
+
+/// The anchors of a page's headings, as a link has them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let headings = headings.map(|heading| heading.trim_start_matches(['#', ' ']).to_lowercase());
+    headings.map(|heading| heading.replace([',', '`'], "").replace(' ', "-")).collect()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rehearses the promise of the handbook (`docs/operations.md`, "Rehearsal"): three replicas with TLS over
+//! Rehearses the promise of the handbook (`docs/operations/rehearsal.md`): three replicas with TLS over
 //! PostgreSQL with TLS, under constant load.
 //!
 //! Keys, secrets and certificates rotate, replicas and the database are killed, and a backup is restored and
