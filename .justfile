@@ -41,7 +41,8 @@ contract-image:
 
 # The example application against a fresh issuer: allowed, denied, renewed.
 example:
-    tests/interop/with-issuer cargo run --quiet -p token-interceptor --example orders -- --seconds 6
+    cargo build --quiet --workspace --example orders
+    tests/interop/with-issuer "${CARGO_TARGET_DIR:-target}/debug/examples/orders" --seconds 6
 
 # What is shipped for operators, read by the linters of those who will read it.
 deploy:

@@ -59,8 +59,13 @@ class GalleryTest {
     }
   }
 
+  /** The gallery's issuer: its metadata, and its key set. */
   private static ResourceRetriever keys() {
-    return url -> new Resource(JSONObjectUtils.toJSONString(object(GALLERY.get("jwks"))), "application/json");
+    var metadata = Map.<String, Object>of("issuer", ISSUER, "jwks_uri", ISSUER + "/jwks.json");
+    return url -> {
+      var document = url.getPath().endsWith("/jwks.json") ? object(GALLERY.get("jwks")) : metadata;
+      return new Resource(JSONObjectUtils.toJSONString(document), "application/json");
+    };
   }
 
   @SuppressWarnings("unchecked")
