@@ -5,7 +5,7 @@
 //! same checks, the same store, the same record of changes, by [`crate::admin`].
 //!
 //! Over gRPC the same is `ClientService` of the admin API. RFC 7591 defines JSON over HTTP and its clients speak
-//! nothing else, so this has no second face: `docs/adr/0011-registration-has-one-face.md`.
+//! nothing else, so this has no second face: `docs/adr/0011-registration-over-http-only.md`.
 
 mod document;
 mod error;
