@@ -79,7 +79,7 @@ fn every_rule_on_this_page_has_a_test_and_both_faces_where_it_says_so() {
 
 #[test]
 fn every_test_of_another_language_on_this_page_exists() {
-    let (_, table) = PAGE.split_once("## Clients of other hands").unwrap();
+    let (_, table) = PAGE.split_once("## Third-party clients").unwrap();
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
     let mut clients = BTreeSet::new();
     for row in &rows {
