@@ -12,9 +12,9 @@ def table() -> str:
     forgeries = json.loads((ROOT / "token-interceptor/testdata/forgeries.json").read_text())["forgeries"]
     record = json.loads((ROOT / "tests/interop/gallery.json").read_text())
     rows = [
-        ["forgery", *record, "why it must be refused"],
+        ["forgery", *record, "rule"],
         ["---"] * (len(record) + 2),
-        ["accepted in all", *(str(len(accepted)) for accepted in record.values()), ""],
+        ["accepted in total", *(str(len(accepted)) for accepted in record.values()), ""],
     ]
     for forgery in forgeries:
         marks = ["accepts" if forgery["name"] in accepted else "" for accepted in record.values()]
