@@ -1,6 +1,7 @@
-//! The `m2m.auth.v1` annotations in a descriptor set → policy values.
+//! Reads the `m2m.auth.v1` annotations of a descriptor set as policy values.
 //!
-//! Used by build scripts (the root package's own included) and, with the feature `descriptor`, at run time.
+//! Build scripts use it, this package's own included. With the feature `descriptor`, programs use it at run
+//! time.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -10,11 +11,11 @@ use prost_reflect::{
 
 use crate::policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry};
 
-/// The reason why a descriptor set holds no usable policy.
+/// The reason that a descriptor set has no usable policy.
 pub struct Error(pub(crate) String);
 
 impl fmt::Debug for Error {
-    /// As it is displayed: this is what cargo prints of a build script's error.
+    /// The same as `Display`, because cargo prints a build script's error with `Debug`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -28,8 +29,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Reads the policy of the services in an encoded descriptor set: of those in the files for which `in_file`
-/// holds.
+/// Reads the policy of the services in an encoded descriptor set. Only files for which `in_file` returns true
+/// count.
 pub(crate) fn read(encoded: &[u8], in_file: impl Fn(&str) -> bool) -> Result<Vec<MethodPolicy>, Error> {
     let pool = DescriptorPool::decode(encoded).map_err(|e| Error(format!("not a usable descriptor set: {e}")))?;
     let extensions = Extensions::find(&pool)?;
@@ -48,7 +49,8 @@ pub(crate) fn read(encoded: &[u8], in_file: impl Fn(&str) -> bool) -> Result<Vec
     Ok(policies)
 }
 
-/// Absent where no file of the set imports the annotations: then everything is undeclared.
+/// The extensions of the annotations. Absent if no file of the set imports them: then every method is
+/// undeclared.
 struct Extensions {
     service: Option<ExtensionDescriptor>,
     method: Option<ExtensionDescriptor>,
@@ -65,8 +67,8 @@ impl Extensions {
             service: pool.get_extension_by_name("m2m.auth.v1.service"),
             method: pool.get_extension_by_name("m2m.auth.v1.method"),
         };
-        // A set that was compiled with another copy of the annotations: of two members of a oneof only the
-        // last is read.
+        // The set was compiled with another copy of the annotations. In a oneof, only the last of two members
+        // would be read.
         let kind = found.method.as_ref().map(ExtensionDescriptor::kind);
         if kind.as_ref().and_then(Kind::as_message).is_some_and(|option| option.oneofs().len() > 0) {
             return Err(Error(
@@ -89,7 +91,7 @@ impl Extensions {
         Ok(declared)
     }
 
-    /// `None` where the method leaves it to its service.
+    /// Returns `None` if the method has no option of its own.
     fn of_method(&self, method: &MethodDescriptor) -> Result<Option<Access>, Error> {
         let Some(option) = option(&method.options(), self.method.as_ref()) else { return Ok(None) };
         let public = matches!(option.get_field_by_name("public").as_deref(), Some(Value::Bool(true)));

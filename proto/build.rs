@@ -1,5 +1,5 @@
-//! For build scripts: one call compiles an application's `.proto` files with everything that the layers
-//! need. No `protoc`.
+//! For build scripts. One call compiles an application's `.proto` files with everything that the layers need,
+//! without `protoc`.
 //!
 //! ```no_run
 //! // build.rs
@@ -8,7 +8,7 @@
 //! }
 //! ```
 //!
-//! In the crate, [`tonic::include_proto!`] brings in the messages and services,
+//! In the crate, [`tonic::include_proto!`] includes the messages and services,
 //! [`include_policy!`](crate::include_policy) the policy table and
 //! [`include_descriptor_set!`](crate::include_descriptor_set) the encoded descriptor set.
 
@@ -31,33 +31,34 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Compiles `protos`, found under `includes`, for client and server.
 ///
-/// The policy table holds the services of `protos`, and not those of the files that they import. A method
-/// without a policy is a build warning; see [`Build::deny_undeclared`].
+/// The policy table has the services of `protos`, but not those of imported files. A method without a policy
+/// is a build warning. [`Build::deny_undeclared`] makes it an error.
 ///
 /// # Errors
 ///
-/// When a file does not compile, or an annotation contradicts itself; the message names file and line.
+/// Returns an error if a file does not compile, or an annotation contradicts itself. The message names file
+/// and line.
 pub fn compile(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<()> {
     configure().compile(protos, includes)
 }
 
-/// As [`compile`], with choices.
+/// Returns settings for a compilation; see [`compile`].
 #[must_use]
 pub fn configure() -> Build {
     Build { deny_undeclared: false, own: false, out_dir: None }
 }
 
-/// Choices for [`Build::compile`].
+/// Settings for [`Build::compile`].
 #[derive(Debug)]
 pub struct Build {
     deny_undeclared: bool,
-    /// The contract itself is being compiled, not an application on top of it.
+    /// True if the contract itself is compiled, and not an application.
     own: bool,
     out_dir: Option<PathBuf>,
 }
 
 impl Build {
-    /// A method without a policy fails the build in place of a warning.
+    /// Makes a method without a policy an error and not a warning.
     #[must_use]
     pub fn deny_undeclared(mut self) -> Self {
         self.deny_undeclared = true;
@@ -82,8 +83,8 @@ impl Build {
     ///
     /// # Errors
     ///
-    /// When a file does not compile, an annotation contradicts itself, or a method has no policy and
-    /// [`Build::deny_undeclared`] was asked for.
+    /// Returns an error if a file does not compile, or an annotation contradicts itself. With
+    /// [`Build::deny_undeclared`], also if a method has no policy.
     pub fn compile(self, protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<()> {
         let out = match &self.out_dir {
             Some(out) => out.clone(),
@@ -94,13 +95,13 @@ impl Build {
             roots.push(Path::new(PROTO_INCLUDE));
         }
         let mut compiler = protox::Compiler::new(&roots)?;
-        // protox shows file, line and column in its Debug alone.
+        // Only the Debug of protox shows file, line and column.
         let placed = |error: protox::Error| annotation::Error(format!("{error:?}"));
         compiler.include_imports(true).include_source_info(true).open_files(protos).map_err(placed)?;
         // The bytes, not the decoded set: prost-types would drop the custom options.
         let encoded = compiler.encode_file_descriptor_set();
 
-        // What a file imports is another package's to serve, and another build script's to declare.
+        // Services of imported files belong to other packages and their build scripts.
         let named: BTreeSet<&str> = compiler.files().filter(|file| !file.is_import()).map(|file| file.name()).collect();
         let policies = annotation::read(&encoded, |file| named.contains(file))?;
         self.report_undeclared(&policies)?;

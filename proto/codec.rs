@@ -1,8 +1,7 @@
-//! The codec of the contract's messages: Protobuf, in buffers of the messages' size.
+//! The codec of the contract's messages: Protobuf, with small buffers.
 //!
-//! tonic makes room for 8 KiB in each direction of every call, which is past what common allocators keep at
-//! hand for each thread. Nearly every message here is shorter than a kilobyte; the few that are not make
-//! their buffers grow.
+//! tonic allocates 8 KiB for each direction of every call. Common allocators do not cache blocks of this size
+//! for each thread. Nearly every message here is shorter than a kilobyte. For longer ones the buffer grows.
 
 use std::marker::PhantomData;
 
@@ -10,9 +9,9 @@ use prost::Message;
 use tonic::codec::{BufferSettings, Codec};
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
-/// Room for a message: no more than glibc keeps at hand.
+/// The first size of a buffer, in bytes: the largest block that glibc caches for each thread.
 const BUFFER_BYTES: usize = 1024;
-/// Messages of a stream are sent together until they are as long as this: tonic's own number.
+/// The number of bytes up to which messages of a stream are sent together. It is tonic's default.
 const YIELD_BYTES: usize = 32 * 1024;
 
 /// The codec of the generated clients and servers.

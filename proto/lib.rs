@@ -1,12 +1,12 @@
-//! The contract: Protobuf definitions of the token service and of the policy annotations, the Rust that
-//! is generated from them, and what an application needs to declare its own policy.
+//! The contract: the Protobuf definitions of the token service and of the policy annotations, and the Rust
+//! code generated from them. It also has what an application needs to declare its own policy.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | [`token::v1`] | `m2m.token.v1`: `TokenService`, `TrustService`, error reasons |
-//! | [`auth::v1`] | `m2m.auth.v1`: the annotations that a method declares its policy with |
+//! | [`auth::v1`] | `m2m.auth.v1`: the annotations that declare the policy of a method |
 //! | [`admin::v1`] | `m2m.admin.v1`: clients and signing keys |
-//! | [`policy`] | the declared policy as plain values |
+//! | [`policy`] | the declared policy, as plain values |
 //! | `build` (feature) | for build scripts: one call compiles an application's `.proto` files |
 
 #[cfg(any(feature = "build", feature = "descriptor"))]
@@ -64,17 +64,17 @@ pub mod admin {
     }
 }
 
-/// `google.rpc.ErrorInfo.domain` of every error of the token service and of the layers.
+/// The `google.rpc.ErrorInfo.domain` of every error of the token service and of the layers.
 pub const ERROR_DOMAIN: &str = "m2m.token.v1";
 
-/// The encoded descriptor set of this contract, imports and custom options kept: for server reflection.
+/// The encoded descriptor set of this contract, with imports and custom options. Server reflection uses it.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_descriptor_set!();
 
 /// The policy that this contract declares for its own services.
 pub static POLICY: &[policy::MethodPolicy] = include_policy!();
 
-/// The folder with the `.proto` files, for build scripts that call a Protobuf compiler themselves. Direct
-/// dependents' build scripts also find it in `DEP_TOKEN_PROTO_INCLUDE`.
+/// The folder of the `.proto` files, for build scripts that call a Protobuf compiler themselves. The build
+/// scripts of direct dependents also have it in `DEP_TOKEN_PROTO_INCLUDE`.
 pub const PROTO_INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
 
 /// The policy table that `token_proto::build::compile` wrote: a `&'static [MethodPolicy]`.
@@ -98,7 +98,7 @@ macro_rules! include_descriptor_set {
 }
 
 impl token::v1::ErrorReason {
-    /// The reason as it stands in `google.rpc.ErrorInfo.reason`: the enum's name without its prefix.
+    /// Returns the reason as in `google.rpc.ErrorInfo.reason`: the enum's name without its prefix.
     #[must_use]
     pub fn as_reason(self) -> &'static str {
         self.as_str_name().trim_start_matches("ERROR_REASON_")

@@ -1,34 +1,34 @@
-//! The policy as plain values: what each method demands, read from the `m2m.auth.v1` annotations.
+//! The policy as plain values: the requirement of each method, from the `m2m.auth.v1` annotations.
 //!
-//! An application's build script writes them into a static table ([`crate::include_policy!`]); with the
-//! feature `descriptor` the same values are read from any encoded descriptor set at run time.
+//! An application's build script writes them into a static table ([`crate::include_policy!`]). With the
+//! feature `descriptor`, a program reads the same values from an encoded descriptor set at run time.
 
 use std::{borrow::Cow, time::Duration};
 
 #[cfg(any(feature = "build", feature = "descriptor"))]
 pub use crate::annotation::Error;
 
-/// One method and what it demands.
+/// One method and its requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MethodPolicy {
     /// The path of its requests: `/package.Service/Method`.
     pub path: Cow<'static, str>,
-    /// The `aud` that a token must carry, and that clients ask for.
+    /// The `aud` that a token must have and that clients request.
     pub audience: Cow<'static, str>,
-    /// The callers that are allowed.
+    /// The allowed callers.
     pub access: Access,
     /// The sides of a call that send a stream.
     pub kind: MethodKind,
 }
 
-/// The sides of a call that send a stream, in gRPC's words.
+/// The sides of a call that send a stream, as gRPC names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MethodKind {
     /// One message each way.
     Unary,
-    /// One message is answered by a stream.
+    /// One request message, and a stream as the response.
     ServerStreaming,
-    /// A stream is answered by one message.
+    /// A stream as the request, and one response message.
     ClientStreaming,
     /// A stream each way.
     BidirectionalStreaming,
@@ -37,7 +37,7 @@ pub enum MethodKind {
 /// The callers that may use a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Neither the method nor its service declares a policy: every call is denied.
+    /// Neither the method nor its service declares a policy. Every call is denied.
     Undeclared,
     /// Every caller, without a token.
     Public,
@@ -45,16 +45,16 @@ pub enum Access {
     Require(Requirement),
 }
 
-/// The demands on a verified token; the plain form of `m2m.auth.v1.Requirement`.
+/// The requirement on a verified token: `m2m.auth.v1.Requirement` as a plain value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
-    /// Every one of these must have been granted.
+    /// The scopes that a token must have.
     pub all_scopes: Cow<'static, [Cow<'static, str>]>,
-    /// At least one of these must have been granted, where there are any.
+    /// Scopes of which a token must have at least one. Empty: none is required.
     pub any_scopes: Cow<'static, [Cow<'static, str>]>,
-    /// Client IDs that may call; a single trailing `*` is a prefix match. Empty: any.
+    /// The client IDs that may call. A final `*` matches any ending. Empty: any client.
     pub callers: Cow<'static, [Cow<'static, str>]>,
-    /// A token issued longer ago than this is refused.
+    /// The maximum age of a token. An older token is rejected.
     pub max_token_age: Option<Duration>,
     /// The fate of an open stream when its token expires.
     pub stream_expiry: StreamExpiry,
@@ -63,15 +63,15 @@ pub struct Requirement {
 /// The fate of an open stream when its token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamExpiry {
-    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`; where its client sends one, so does a call
-    /// that was not answered yet.
+    /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`. So does an unanswered call whose client
+    /// sends a stream.
     Close,
-    /// The stream goes on: it was authorized when it began.
+    /// The stream continues. It was authorized when it began.
     Allow,
 }
 
 impl MethodKind {
-    /// Of which sides send a stream.
+    /// Returns the kind of a method by the sides that send a stream.
     #[must_use]
     pub const fn new(client_streaming: bool, server_streaming: bool) -> Self {
         match (client_streaming, server_streaming) {
@@ -90,7 +90,7 @@ impl MethodKind {
 }
 
 impl Requirement {
-    /// A good token for the audience, and nothing more.
+    /// Returns a requirement that any valid token for the audience meets.
     #[must_use]
     pub const fn any_token() -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Requirement {
 ///
 /// # Errors
 ///
-/// When the bytes are not a descriptor set, or an annotation contradicts itself.
+/// Returns an error if the bytes are not a descriptor set, or an annotation contradicts itself.
 #[cfg(feature = "descriptor")]
 pub fn from_descriptor_set(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
     crate::annotation::read(encoded, |_| true)

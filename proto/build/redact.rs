@@ -1,18 +1,18 @@
-//! `sensitive` fields → messages whose `Debug` does not show them.
+//! Generates a `Debug` that hides `sensitive` fields.
 //!
-//! prost derives a `Debug` that prints every field. For each message with a `sensitive` field the derive
-//! is left out and a `Debug` that censors is appended to the generated file.
+//! prost derives a `Debug` that prints every field. For a message with a `sensitive` field, this module omits
+//! the derive and appends a censoring `Debug` to the generated file.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::Path};
 
 use heck::{ToSnakeCase, ToUpperCamelCase};
 use prost_reflect::{DescriptorPool, ExtensionDescriptor, FieldDescriptor, MessageDescriptor, OneofDescriptor};
 
-/// Messages that must not derive `Debug`, and the implementations that take its place.
+/// The messages that must not derive `Debug`, and the implementations that replace it.
 #[derive(Default)]
 pub(super) struct Redacted {
     paths: Vec<String>,
-    /// Package → Rust source to append to its file.
+    /// The Rust source to append to the file of each package.
     implementations: BTreeMap<String, String>,
 }
 
@@ -33,8 +33,8 @@ impl Redacted {
         &self.paths
     }
 
-    /// prost matches paths by prefix, so what is nested in a censored message needs its `Debug` from here
-    /// too.
+    /// Adds a message and its nested messages. prost matches paths by prefix, so messages nested in a
+    /// censored message need a `Debug` from here too.
     fn visit(&mut self, message: &MessageDescriptor, sensitive: &ExtensionDescriptor, inherited: bool) {
         if message.is_map_entry() {
             return;
@@ -57,7 +57,7 @@ impl Redacted {
         for (package, source) in &self.implementations {
             let name = if package.is_empty() { "_" } else { package };
             let path = out.join(format!("{name}.rs"));
-            // Absent where the package was mapped to another crate.
+            // The file is absent if the package is mapped to another crate.
             let Ok(mut text) = fs::read_to_string(&path) else { continue };
             text.push_str(source);
             fs::write(path, text)?;
@@ -115,7 +115,7 @@ fn header(path: &str, name: &str) -> String {
     )
 }
 
-/// `Outer.Inner` → `outer::Inner`, as prost lays nested messages out.
+/// Returns `outer::Inner` for `Outer.Inner`, as prost names nested messages.
 fn type_path(message: &MessageDescriptor) -> String {
     let prefix = message.parent_message().map(|parent| module_path(&parent)).unwrap_or_default();
     format!("{prefix}{}", message.name().to_upper_camel_case())
@@ -126,7 +126,7 @@ fn module_path(message: &MessageDescriptor) -> String {
     format!("{prefix}{}::", ident(message.name()))
 }
 
-/// The Rust name of a field or module, escaped as prost escapes it.
+/// Returns the Rust name of a field or module, escaped as prost does.
 fn ident(name: &str) -> String {
     const KEYWORDS: &[&str] = &[
         "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",

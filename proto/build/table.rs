@@ -1,10 +1,10 @@
-//! Policy values → the Rust expression that [`crate::include_policy!`] includes.
+//! Renders policy values as the Rust expression that [`crate::include_policy!`] includes.
 
 use std::fmt::Write as _;
 
 use crate::policy::{Access, MethodPolicy, Requirement, StreamExpiry};
 
-/// Renders `&[MethodPolicy { … }, …]`; `root` is the path of this crate as seen from there.
+/// Renders `&[MethodPolicy { … }, …]`. `root` is the path of this crate in the generated code.
 pub(super) fn render(policies: &[MethodPolicy], root: &str) -> String {
     let mut text = String::from("&[\n");
     for policy in policies {
