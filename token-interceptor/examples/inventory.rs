@@ -20,7 +20,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tonic::transport::Identity;
 
-/// A service that keeps count of what is in stock, and rejects callers without a valid token.
+/// A service that counts the items in stock, and rejects callers without a valid token.
 #[derive(Parser)]
 #[command(name = "inventory")]
 struct Command {
@@ -63,7 +63,7 @@ impl Command {
     }
 }
 
-/// Describes the demands of a method.
+/// Describes the requirement of a method.
 fn demand(method: &token_proto::policy::MethodPolicy) -> String {
     use token_proto::policy::Access;
     match &method.access {

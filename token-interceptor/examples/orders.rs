@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The inventory service runs in the same process, unless `--inventory` names a running one. The program ends
-//! with an error when one of its claims does not hold.
+//! with an error if one of its claims is false.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, reason = "a program, and its voice")]
 
@@ -100,7 +100,7 @@ async fn run(command: Command) -> Result<()> {
     Ok(())
 }
 
-/// Prints one line for each claim that holds. An error ends the program.
+/// Prints one line for each claim that is true. An error ends the program.
 fn say(claim: &str, outcome: Result<String>) -> Result<()> {
     match outcome {
         Ok(detail) => {
@@ -155,7 +155,8 @@ async fn not_granted(client: &mut Inventory) -> Result<String> {
     Ok(format!("DeleteItem: {}; nothing was sent", expect_denied(client.delete_item(request).await.map(drop))?))
 }
 
-/// The same call with the token for reading, which a single call may ask for. Now the inventory denies it.
+/// Makes the same call with the token for reading, which a single call may request. Now the inventory denies
+/// it.
 async fn denied(client: &mut Inventory) -> Result<String> {
     let mut request = Request::new(pb::DeleteItemRequest { sku: "sp-1".into() });
     request.extensions_mut().insert(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));

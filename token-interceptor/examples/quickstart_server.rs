@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The issuer pushes its keys and revocations, over the gRPC of the same port.
     let issuer = TrustedIssuer::watch("https://localhost:8443", "https://localhost:8443")?;
     let verifier = Verifier::builder().issuer(issuer).build()?;
-    // A method without a policy, or a policy without a method, is an error here, not a hole later.
+    // A method without a policy, or a policy without a method, is an error at start-up.
     let policy = Policy::new(pb::POLICY)?.serves(pb::DESCRIPTOR_SET, &[SERVICE_NAME])?;
     Server::builder()
         .layer(AuthorizationLayer::new(verifier, policy))

@@ -141,7 +141,7 @@ impl TokenLayer {
     ///
     /// # Errors
     ///
-    /// When a name matches no method of the policy that demands a token.
+    /// Returns an error if a name matches no method of the policy that demands a token.
     pub fn sharing(mut self, methods: &[&str]) -> Result<Self, UnknownMethod> {
         self.demands.share(methods)?;
         Ok(self.resolved())
@@ -153,7 +153,7 @@ impl TokenLayer {
     ///
     /// # Errors
     ///
-    /// When a name matches no method of the policy that demands a token.
+    /// Returns an error if a name matches no method of the policy that demands a token.
     pub fn never_replay(mut self, methods: &[&str]) -> Result<Self, UnknownMethod> {
         self.demands.never_replay(methods)?;
         Ok(self.resolved())
@@ -215,7 +215,7 @@ impl TokenLayer {
     ///
     /// # Errors
     ///
-    /// When the endpoint is plaintext to another machine.
+    /// Returns an error if the endpoint is plaintext to another machine.
     pub fn connect_lazy(&self, endpoint: &Endpoint) -> Result<Attach<Channel>, PlaintextRefused> {
         Destination::of(endpoint.uri())?;
         Ok(Attach::new(http_client::connect_lazy(endpoint), self.calls(false)))
@@ -225,7 +225,7 @@ impl TokenLayer {
     ///
     /// # Errors
     ///
-    /// When one of the endpoints is plaintext to another machine.
+    /// Returns an error if one of the endpoints is plaintext to another machine.
     pub fn balance_list(
         &self,
         endpoints: impl IntoIterator<Item = Endpoint>,
@@ -240,7 +240,7 @@ impl TokenLayer {
     ///
     /// # Errors
     ///
-    /// When `uri` is plaintext to another machine.
+    /// Returns an error if `uri` is plaintext to another machine.
     pub fn to(&self, uri: &Uri) -> Result<TokenLayerTo, PlaintextRefused> {
         Destination::of(uri)?;
         Ok(TokenLayerTo(self.calls(false)))

@@ -15,8 +15,8 @@ const SCHEME: &[u8] = b"bearer";
 ///
 /// # Errors
 ///
-/// When there is no `authorization`, or another scheme (RFC 6750 section 3.1: both read "missing"). When
-/// `authorization` occurs twice, or no text follows `Bearer`.
+/// Returns an error if there is no `authorization`, or another scheme (RFC 6750 section 3.1: both read
+/// "missing"). Also if `authorization` occurs twice, or no text follows `Bearer`.
 pub fn bearer(headers: &HeaderMap) -> Result<UnverifiedToken<'_>, Denied> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(Denial::CredentialsMissing.into()) };

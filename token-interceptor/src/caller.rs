@@ -119,7 +119,7 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// When the claims do not fit the type.
+    /// Returns an error if the claims do not fit the type.
     pub fn claims_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         self.token().claims_as()
     }

@@ -111,8 +111,9 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// When the scheme is another, there is no host, or the URL carries user information. When it is
-    /// plaintext to a host that is not loopback and was not allowed. When the host is a forbidden address.
+    /// Returns an error if the scheme is not `http` or `https`, there is no host, or the URL carries user
+    /// information. Also if it is plaintext to a host that is not loopback and was not allowed. Also if the
+    /// host is a forbidden address.
     pub fn check(&self, url: &Url) -> Result<(), HttpError> {
         let host = url.host().ok_or(Kind::UnusableUrl)?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -144,8 +145,8 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// When the URL is refused ([`HttpClient::check`]), no answer came in time, or the body is too large. An
-    /// answer with an error status is not an error.
+    /// Returns an error if the URL is refused ([`HttpClient::check`]), no answer came in time, or the body is
+    /// too large. An answer with an error status is not an error.
     pub async fn get(&self, url: &Url) -> Result<HttpResponse, HttpError> {
         self.get_with(url, HeaderMap::new()).await
     }
@@ -269,7 +270,8 @@ impl HttpClientBuilder {
     ///
     /// # Errors
     ///
-    /// When the extra roots are not certificates in PEM, or the client certificate does not match its key.
+    /// Returns an error if the extra roots are not certificates in PEM, or the client certificate does not
+    /// match its key.
     pub fn build(self) -> Result<HttpClient, HttpError> {
         let config = tls::config(&self.extra_roots_pem, self.client_certificate.as_ref())?;
         let connector = Connector::new(self.proxies.clone(), config.clone(), self.public_only);

@@ -19,8 +19,8 @@ const DEPTH_MAX: u8 = 8;
 ///
 /// # Errors
 ///
-/// When it is not JSON, not an object, repeats a member, nests deeper than eight levels, or has trailing
-/// text.
+/// Returns an error if it is not JSON, not an object, repeats a member, nests deeper than eight levels, or
+/// has trailing text.
 pub fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict(DEPTH_MAX).deserialize(&mut deserializer)?;
@@ -37,7 +37,7 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
 ///
 /// # Errors
 ///
-/// When it is not JSON, not an object, or does not fit `T`.
+/// Returns an error if it is not JSON, not an object, or does not fit `T`.
 pub fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_json::Error> {
     match text.trim_ascii_start().first() {
         Some(b'{') => serde_json::from_slice(text),

@@ -89,7 +89,7 @@ struct Document<'a> {
 ///
 /// # Errors
 ///
-/// When the document is not a JSON object with an array `keys`.
+/// Returns an error if the document is not a JSON object with an array `keys`.
 pub fn jwks(document: &[u8]) -> Result<impl Iterator<Item = &str>, KeySetError> {
     let document: Document<'_> = json::from_object(document)?;
     Ok(document.keys.into_iter().map(RawValue::get))
@@ -101,7 +101,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// When the document is not a JSON object with an array `keys`.
+    /// Returns an error if the document is not a JSON object with an array `keys`.
     pub fn from_jwks(document: &[u8]) -> Result<Self, KeySetError> {
         Ok(Self::from_jwks_one_by_one(jwks(document)?))
     }

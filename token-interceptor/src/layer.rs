@@ -94,8 +94,8 @@ impl AuthorizationLayer {
     ///
     /// # Errors
     ///
-    /// When a method names `callers` and several issuers may issue tokens for its audience. A client of one
-    /// issuer could pass for another's. It is allowed where each issuer has its
+    /// Returns an error if a method names `callers` and several issuers may issue tokens for its audience. A
+    /// client of one issuer could pass for another's. It is allowed where each issuer has its
     /// [`clients`](crate::verify::TrustedIssuer::clients).
     pub fn try_new(verifier: Verifier, policy: ServedPolicy) -> Result<Self, PolicyError> {
         policy.check_callers(|audience| verifier.client_ids_are_unique(audience))?;

@@ -51,7 +51,7 @@ impl Ongoing {
     ///
     /// # Errors
     ///
-    /// When the call has to end. The verdict is final.
+    /// Returns an error if the call has to end. The verdict is final.
     pub(crate) fn look(&self) -> Result<Duration, Denied> {
         if let Some(ended) = self.ended.get() {
             return Err(ended.clone());

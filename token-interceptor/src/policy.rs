@@ -63,7 +63,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// When the table contradicts itself. The error names every fault.
+    /// Returns an error if the table contradicts itself. The error names every fault.
     pub fn new(table: &[MethodPolicy]) -> Result<Self, PolicyError> {
         let open = HEALTH.map(|path| (Cow::Borrowed(path), Demand::Open));
         Self { methods: open.into_iter().collect(), implied: HEALTH.into() }.and(table)
@@ -74,7 +74,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// When both tables declare a method differently.
+    /// Returns an error if both tables declare a method differently.
     pub fn and(mut self, table: &[MethodPolicy]) -> Result<Self, PolicyError> {
         let mut faults = Vec::new();
         for method in table {
@@ -110,7 +110,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// When `path` is not of that form.
+    /// Returns an error if `path` is not of that form.
     pub fn open(mut self, path: impl Into<Cow<'static, str>>) -> Result<Self, PolicyError> {
         let path = path.into();
         if !is_method_path(&path) {
@@ -144,8 +144,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// When a served method has no policy, a policy has no method or one of another kind, or a service is not
-    /// described. The error names every fault.
+    /// Returns an error if a served method has no policy, a policy has no method or one of another kind, or a
+    /// service is not described. The error names every fault.
     pub fn serves(self, descriptor_set: &[u8], services: &[&str]) -> Result<ServedPolicy, PolicyError> {
         let faults = Described::decode(descriptor_set).map_or_else(
             || vec!["the descriptor set cannot be decoded".to_owned()],

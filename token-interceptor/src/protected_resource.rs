@@ -27,7 +27,7 @@ impl ProtectedResource {
     ///
     /// # Errors
     ///
-    /// When it is not such a URL.
+    /// Returns an error if it is not such a URL.
     pub fn new(resource: &str) -> Result<Self, UnusableResource> {
         let mut metadata_url = Url::parse(resource).map_err(|_| UnusableResource)?;
         if metadata_url.scheme() != "https" || metadata_url.host().is_none() || metadata_url.fragment().is_some() {

@@ -134,7 +134,7 @@ impl TokenRequest {
     ///
     /// # Errors
     ///
-    /// When the request is on behalf of a caller.
+    /// Returns an error if the request is on behalf of a caller.
     pub fn own(&self) -> Result<(), SourceError> {
         match self.subject {
             None => Ok(()),

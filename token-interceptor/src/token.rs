@@ -163,7 +163,7 @@ impl VerifiedToken {
     ///
     /// # Errors
     ///
-    /// When the claims do not fit the type.
+    /// Returns an error if the claims do not fit the type.
     pub fn claims_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         T::deserialize(&self.0.members)
     }

@@ -124,7 +124,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// When a check fails, or cannot be made at the moment: [`VerifyError::is_transient`].
+    /// Returns an error if a check fails, or cannot be made at the moment: [`VerifyError::is_transient`].
     pub fn verify(
         &self,
         token: UnverifiedToken<'_>,

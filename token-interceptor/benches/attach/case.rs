@@ -1,4 +1,4 @@
-//! A token in hand, what attaches it to a call, and what the least is that attaching could cost.
+//! A cached token, the ways to attach it to a call, and the minimum cost of attaching.
 
 use std::{
     cell::RefCell,
@@ -56,7 +56,7 @@ impl Attaching {
         }
     }
 
-    /// The least: no clock, so no expiry.
+    /// The minimum: no clock, so no expiry.
     pub(crate) fn floor(&self, headers: &mut HeaderMap) {
         headers.insert(AUTHORIZATION, HeaderValue::clone(&self.bare.load()));
     }
@@ -70,7 +70,7 @@ impl Attaching {
     }
 }
 
-/// As a generated client makes it.
+/// Returns a request as a generated client makes it.
 pub(crate) fn request() -> Request<Body> {
     let mut request = Request::new(Body::new(Full::new(Bytes::from_static(b"\0\0\0\0\x06\n\x04sp-1"))));
     *request.uri_mut() = PATH.parse().unwrap();

@@ -1,7 +1,7 @@
 //! The cost of attaching a token, beside its floor: one snapshot load and one header clone.
 //!
 //! `cargo bench -p token-interceptor --bench attach`. The table at the end is the result: criterion's own
-//! figures are for comparing with the run before.
+//! figures compare with the previous run.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 #![allow(missing_docs, reason = "criterion's macros write undocumented functions")]

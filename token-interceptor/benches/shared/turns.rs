@@ -1,4 +1,4 @@
-//! Cases that take turns: what disturbs one of them disturbs all.
+//! Cases that run in turns, so that a disturbance affects all of them.
 
 use std::{
     convert::Infallible,

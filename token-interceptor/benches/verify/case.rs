@@ -1,4 +1,4 @@
-//! A token, what verifies it, and what the least is that verifying could cost.
+//! A token, the ways to verify it, and the minimum cost of verifying.
 
 use std::{
     cell::RefCell,
@@ -75,12 +75,12 @@ impl Verification {
         headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         headers.insert("user-agent", HeaderValue::from_static("bench"));
         headers.insert("authorization", format!("Bearer {}", self.token).parse().unwrap());
-        // As tonic's transport leaves them: with extensions of its own.
+        // With the extensions that tonic's transport adds.
         request.extensions_mut().insert(0_u8);
         request
     }
 
-    /// ring alone.
+    /// Only ring.
     pub(crate) fn bare(&self) {
         let signed = self.token.rsplit_once('.').unwrap().0;
         self.public_key.verify(black_box(signed.as_bytes()), &self.signature).unwrap();

@@ -1,7 +1,7 @@
 //! The cost of verification, beside the bare signature check of the same token in the same run.
 //!
 //! `cargo bench -p token-interceptor --bench verify`. The table at the end is the result: criterion's own
-//! figures are for comparing with the run before.
+//! figures compare with the previous run.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 #![allow(missing_docs, reason = "criterion's macros write undocumented functions")]

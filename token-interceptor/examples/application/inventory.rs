@@ -34,7 +34,7 @@ pub mod pb {
 ///
 /// # Errors
 ///
-/// When the policy does not fit the service, or the server fails.
+/// Returns an error if the policy does not fit the service, or the server fails.
 pub async fn serve(
     listener: TcpListener,
     issuer: &str,

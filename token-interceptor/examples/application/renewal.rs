@@ -1,4 +1,4 @@
-//! Calls that go on while their token is renewed, and the time of the slowest.
+//! Calls that continue while their token is renewed, and the time of the slowest.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -55,7 +55,7 @@ impl<S: TokenSource> TokenSource for Slow<S> {
 ///
 /// # Errors
 ///
-/// When a call fails, none of the tokens is renewed, or a call takes as long as a token does.
+/// Returns an error if a call fails, none of the tokens is renewed, or a call takes as long as a token does.
 pub async fn watch<S>(
     client: &InventoryServiceClient<Attach<Channel>>,
     source: &Slow<S>,

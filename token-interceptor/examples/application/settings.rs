@@ -39,7 +39,7 @@ impl IssuerFlags {
     ///
     /// # Errors
     ///
-    /// When no issuer is named and none has been set up. The error names the next step.
+    /// Returns an error if no issuer is named and none has been set up. The error names the next step.
     pub fn read(&self) -> Result<Issuer> {
         let file = self.state_dir.join("example.env");
         let values = fs::read_to_string(&file).map(|text| parse(&text)).unwrap_or_default();
@@ -59,7 +59,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// Returns an error if there is no client.
     pub fn client(&self, id: Option<String>, secret: Option<String>) -> Result<(String, String)> {
         let value = |given: Option<String>, name: &str| {
             let found = given.or_else(|| self.values.get(name).cloned());
@@ -72,7 +72,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// When the identifier is not a URL, or the CA not a certificate.
+    /// Returns an error if the identifier is not a URL, or the CA not a certificate.
     pub fn endpoint(&self) -> Result<Endpoint> {
         self.trusted(&self.url)
     }
@@ -81,7 +81,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// When that is not a URL, or the CA not a certificate.
+    /// Returns an error if the address is not a URL, or the CA not a certificate.
     pub fn trusted(&self, url: &str) -> Result<Endpoint> {
         let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("Not a URL: {url}"))?;
         match &self.ca_pem {
@@ -97,7 +97,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// When the CA is not a certificate.
+    /// Returns an error if the CA is not a certificate.
     pub fn http_client(&self) -> Result<HttpClient> {
         let builder = HttpClient::builder();
         let builder = match &self.ca_pem {

@@ -10,7 +10,7 @@ mod form;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(pairs) = form::pairs(body).collect::<Result<Vec<_>, _>>() else { return };
-    // Written and parsed again, it is the same.
+    // Writing and parsing it again gives the same values.
     let mut written = url::form_urlencoded::Serializer::new(String::new());
     written.extend_pairs(&pairs);
     let written = written.finish();

@@ -45,7 +45,7 @@ impl EncryptionKey {
     ///
     /// # Errors
     ///
-    /// When it is not a public key on P-256 for ECDH-ES.
+    /// Returns an error if it is not a public key on P-256 for ECDH-ES.
     pub fn from_jwk(jwk: &str) -> Result<Self, EncryptionKeyError> {
         let jwk = jwk_object(jwk)?;
         if jwk.contains_key("d") {
@@ -59,7 +59,7 @@ impl EncryptionKey {
     ///
     /// # Errors
     ///
-    /// When it is not a public key on P-256.
+    /// Returns an error if it is not a public key on P-256.
     pub fn from_pem(pem: &[u8]) -> Result<Self, EncryptionKeyError> {
         const NOT_P256: EncryptionKeyError = EncryptionKeyError("it is not a public key on P-256 in PEM");
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| NOT_P256)?;
@@ -92,7 +92,7 @@ impl EncryptionKey {
     ///
     /// # Errors
     ///
-    /// When the system has no randomness.
+    /// Returns an error if the system provides no random bytes.
     pub fn encrypt(&self, token: &str) -> Result<String, EncryptionKeyError> {
         const FAILED: EncryptionKeyError = EncryptionKeyError("the library refused to encrypt");
         let random = SystemRandom::new();
@@ -124,7 +124,8 @@ impl DecryptionKey {
     ///
     /// # Errors
     ///
-    /// When it is not a private key on P-256 for ECDH-ES, or its halves do not belong together.
+    /// Returns an error if it is not a private key on P-256 for ECDH-ES, or its halves do not belong
+    /// together.
     pub fn from_jwk(jwk: &str) -> Result<Self, EncryptionKeyError> {
         let jwk = jwk_object(jwk)?;
         let secret = Zeroizing::new(coordinate(&jwk, "d")?);
@@ -140,7 +141,7 @@ impl DecryptionKey {
     ///
     /// # Errors
     ///
-    /// When it is not a private key on P-256.
+    /// Returns an error if it is not a private key on P-256.
     pub fn from_pem(pem: &[u8]) -> Result<Self, EncryptionKeyError> {
         const NOT_P256: EncryptionKeyError = EncryptionKeyError("it is not a private key on P-256 in PEM");
         let der = PrivateKeyDer::from_pem_slice(pem).map_err(|_| NOT_P256)?;

@@ -18,7 +18,7 @@ use super::{HttpError, connector::Connector, error::Kind, proxy::Proxies, tls};
 ///
 /// # Errors
 ///
-/// When `url` is no `http` or `https` URL, or the extra roots are not certificates in PEM.
+/// Returns an error if `url` is not an `http` or `https` URL, or the extra roots are not certificates in PEM.
 pub fn grpc_endpoint(url: &str, extra_roots_pem: &[u8]) -> Result<Endpoint, HttpError> {
     let url = Url::parse(url).map_err(|_| Kind::UnusableUrl)?;
     let host = url.host().ok_or(Kind::UnusableUrl)?;

@@ -75,7 +75,7 @@ struct Heard {
     at: Instant,
     /// By the verifier's clock.
     local: SystemTime,
-    /// By the issuer's clock, where it was told.
+    /// By the issuer's clock, if the issuer sent its time.
     issuers: Option<SystemTime>,
 }
 

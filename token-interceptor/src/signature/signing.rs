@@ -59,7 +59,7 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// When the DER is not a private key of the algorithm's kind and size.
+    /// Returns an error if the DER is not a private key of the algorithm's kind and size.
     pub fn from_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
         let random = SystemRandom::new();
         let malformed = |_| KeyError::Malformed(algorithm);
@@ -103,7 +103,7 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// When the system has no randomness.
+    /// Returns an error if the system provides no random bytes.
     pub fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let failed = |_| KeyError::SigningFailed;
         Ok(match &self.pair {

@@ -52,8 +52,8 @@ impl VerifyingKey {
     ///
     /// # Errors
     ///
-    /// When the JWK is not a public signing key of a known algorithm: `use` other than `sig`, `key_ops`
-    /// without `verify`, a private member, a curve that is not the algorithm's, damaged parameters.
+    /// Returns an error if the JWK is not a public signing key of a known algorithm: `use` other than `sig`,
+    /// `key_ops` without `verify`, a private member, a curve that is not the algorithm's, damaged parameters.
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, KeyError> {
         if PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member)) {
             return Err(KeyError::UnusableJwk("it has a private member"));

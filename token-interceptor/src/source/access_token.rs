@@ -25,8 +25,8 @@ impl AccessToken {
     ///
     /// # Errors
     ///
-    /// When it is empty or has a character outside the RFC's set. Such a header could be cut, be rejected on
-    /// the way, or smuggle in a second header.
+    /// Returns an error if it is empty or has a character outside the RFC's set. Such a header could be cut,
+    /// be rejected on the way, or smuggle in a second header.
     pub fn new(token: &str) -> Result<Self, MalformedToken> {
         let body = token.trim_end_matches('=');
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);

@@ -35,7 +35,7 @@ impl ClientCredentials {
     ///
     /// # Errors
     ///
-    /// When the issuer cannot be reached safely, or its URL is invalid.
+    /// Returns an error if the issuer cannot be reached safely, or its URL is invalid.
     pub fn new(
         client_id: impl Into<Arc<str>>,
         credential: impl Into<ClientCredential>,

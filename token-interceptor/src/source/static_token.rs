@@ -17,7 +17,7 @@ impl StaticToken {
     ///
     /// # Errors
     ///
-    /// When it cannot be sent in a header.
+    /// Returns an error if it cannot be sent in a header.
     pub fn new(token: &str) -> Result<Self, MalformedToken> {
         AccessToken::new(token).map(Self)
     }

@@ -85,8 +85,9 @@ impl VerifierBuilder {
     ///
     /// # Errors
     ///
-    /// When there is no issuer, or one is named twice or must not be fetched from. When the leeway is too
-    /// large. When tokens must be encrypted and there is no key to decrypt them, or two keys have one ID.
+    /// Returns an error if there is no issuer, or one is named twice or must not be fetched from. Also if the
+    /// leeway is too large. Also if tokens must be encrypted and there is no key to decrypt them, or two keys
+    /// have one ID.
     pub fn build(self) -> Result<Verifier, BuildError> {
         if self.issuers.is_empty() {
             return Err(BuildError::new("", "no issuer is trusted, so every token would be refused"));

@@ -51,8 +51,8 @@ impl<'a> Jws<'a> {
     ///
     /// # Errors
     ///
-    /// When it is not three parts of strict base64url with strict JSON objects as header and claims. When
-    /// `alg` is not supported. When the header names an extension.
+    /// Returns an error if it is not three parts of strict base64url with strict JSON objects as header and
+    /// claims. Also if `alg` is not supported. Also if the header names an extension.
     pub fn parse_foreign(token: &'a str) -> Result<Self, VerifyError> {
         let malformed = Unverified::Malformed("it is not three parts");
         let (signed, signature) = token.rsplit_once('.').ok_or(malformed)?;

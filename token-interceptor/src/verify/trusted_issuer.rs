@@ -76,7 +76,7 @@ impl TrustedIssuer {
     ///
     /// # Errors
     ///
-    /// When `issuer` is not such a URL.
+    /// Returns an error if `issuer` is not such a URL.
     pub fn discover(issuer: &str) -> Result<Self, BuildError> {
         Self::new(issuer, KeysFrom::Discovery)
     }
@@ -85,7 +85,7 @@ impl TrustedIssuer {
     ///
     /// # Errors
     ///
-    /// When `issuer` is empty or `url` is not a URL.
+    /// Returns an error if `issuer` is empty or `url` is not a URL.
     pub fn jwks(issuer: &str, url: &str) -> Result<Self, BuildError> {
         let url = Url::parse(url).map_err(|_| BuildError::new(issuer, "the key set's URL is not a URL"))?;
         Self::new(issuer, KeysFrom::Jwks(url))
@@ -95,7 +95,7 @@ impl TrustedIssuer {
     ///
     /// # Errors
     ///
-    /// When `issuer` is empty.
+    /// Returns an error if `issuer` is empty.
     pub fn grpc(issuer: &str, server: impl Into<IssuerChannel>) -> Result<Self, BuildError> {
         Self::new(issuer, KeysFrom::TrustService(server.into()))
     }
@@ -106,7 +106,7 @@ impl TrustedIssuer {
     ///
     /// # Errors
     ///
-    /// When `issuer` is empty.
+    /// Returns an error if `issuer` is empty.
     pub fn watch(issuer: &str, server: impl Into<IssuerChannel>) -> Result<Self, BuildError> {
         Self::new(issuer, KeysFrom::TrustStream(server.into()))
     }
@@ -115,7 +115,7 @@ impl TrustedIssuer {
     ///
     /// # Errors
     ///
-    /// When `issuer` is empty.
+    /// Returns an error if `issuer` is empty.
     pub fn fixed(issuer: &str, keys: KeySet) -> Result<Self, BuildError> {
         Self::new(issuer, KeysFrom::Fixed(Arc::new(keys)))
     }

@@ -118,7 +118,7 @@ impl Shared {
 /// `None` for one of a kind that this version does not know.
 fn revoked(revocation: &v1::Revocation) -> Option<Revoked> {
     let time = |time: Option<prost_types::Timestamp>| SystemTime::try_from(time?).ok().map(numeric_date_after);
-    // Without a time to forget it is kept for good: too much is refused then, never too little.
+    // Without an expiry time the entry is kept for ever. This rejects too much, but never too little.
     let forget = time(revocation.forget_time).unwrap_or(u64::MAX);
     let (hash, issued_before) = match revocation.target.as_ref()? {
         Target::TokenHash(hash) => (hash, Revoked::ALWAYS),
