@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
+use token_interceptor::status;
 use token_proto::{POLICY, admin, policy::Access, token::v1};
 
 #[test]
@@ -99,13 +100,32 @@ fn commented_codes() -> Vec<(String, String)> {
     codes
 }
 
+/// Returns the first word in backquotes of a cell.
+fn quoted(cell: &str) -> &str {
+    cell.split('`').nth(1).unwrap_or_default()
+}
+
+#[test]
+fn errors_page_has_the_codes_of_the_one_table() {
+    let page = include_str!("../token-server/docs/errors.md");
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let reason = v1::ErrorReason::from_str_name(&format!("ERROR_REASON_{}", quoted(cells[1]))).unwrap();
+        let code = format!("{:?}", status::code(reason));
+        let fix = "correct docs/errors.md, or `row` in token-interceptor/src/status.rs";
+        assert!(cells[2].replace('_', "").eq_ignore_ascii_case(&code), "{row} is answered with {code}: {fix}");
+        assert_eq!(status::http_status(reason).as_str(), cells[3], "{row}: {fix}");
+        assert_eq!(status::oauth_error(reason), quoted(cells[4]), "{row}: {fix}");
+    }
+}
+
 #[test]
 fn the_contract_and_the_errors_page_name_the_same_codes() {
     let page = include_str!("../token-server/docs/errors.md");
     for (reason, comment) in commented_codes().into_iter().filter(|(reason, _)| reason != "UNSPECIFIED") {
         let row = page.lines().find(|line| line.starts_with(&format!("| `{reason}` |"))).unwrap();
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let oauth = cells[4].split('`').nth(1).unwrap();
+        let oauth = quoted(cells[4]);
         let codes = format!("{}, {oauth}", cells[2]);
         let rest = comment.strip_prefix(&codes).unwrap_or_else(|| panic!("{reason}: {comment:?} is not {codes}"));
         assert!(!rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'), "{reason}: {comment}");

@@ -10,6 +10,7 @@ use http::{
     header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
+use token_interceptor::status::{http_status, oauth_error};
 use token_proto::token::v1::ErrorReason;
 
 use super::body::never_cached;
@@ -29,8 +30,11 @@ struct OAuthError<'a> {
 
 /// The response to a rejected request. `challenge` is the `WWW-Authenticate` value of a 401.
 pub(super) fn response(error: &IssueError, origin: &Origin, challenge: &HeaderValue) -> Response<Body> {
-    let (status, code) = status_and_code(error);
-    let mut response = shaped(status, code, &error.to_string(), error.reason(), origin);
+    let reason = error.reason();
+    // HTTP has a status of its own for a body that is too long: RFC 9110 section 15.5.14.
+    let too_large = matches!(error, IssueError::BodyTooLarge { .. });
+    let status = if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { http_status(reason) };
+    let mut response = shaped(status, oauth_error(reason), &error.to_string(), reason, origin);
     let headers = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
         // RFC 9110 section 15.5.2: every 401 carries a challenge.
@@ -109,24 +113,6 @@ pub(crate) fn not_conforming(status: StatusCode, sentence: &str, origin: &Origin
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-fn status_and_code(error: &IssueError) -> (StatusCode, &'static str) {
-    match error {
-        // RFC 8693 section 2.2.2 also requires this code for an invalid subject or actor token.
-        IssueError::InvalidRequest(_) | IssueError::InvalidGrant(_) | IssueError::TokenTooLarge { .. } => {
-            (StatusCode::BAD_REQUEST, "invalid_request")
-        }
-        IssueError::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
-        IssueError::ClientAuthenticationFailed(_) => (StatusCode::UNAUTHORIZED, "invalid_client"),
-        IssueError::ClientNotAuthorized(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),
-        IssueError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
-        IssueError::InvalidScope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
-        IssueError::InvalidTarget(_) => (StatusCode::BAD_REQUEST, "invalid_target"),
-        IssueError::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
-        IssueError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-        IssueError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
-    }
 }
 
 /// Rounds up, so that a client does not retry too early.

@@ -110,7 +110,7 @@ mod tests {
     fn an_error_of_ours_stays_what_it_is() {
         let origin = Origin::of(&HeaderMap::new(), &http::Extensions::new());
         let reason = token_proto::token::v1::ErrorReason::Internal;
-        assert!(!is_of_framing(&head(status::with_reason(Code::Internal, reason, "x", &origin, None))));
+        assert!(!is_of_framing(&head(status::with_reason(reason, "x", &origin, None))));
     }
 
     #[test]

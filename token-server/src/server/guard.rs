@@ -150,9 +150,8 @@ where
                         error = &error as &dyn std::error::Error,
                         "cannot build the verifier of the guarded services; rejecting all requests"
                     );
-                    let (code, reason) = (tonic::Code::Internal, ErrorReason::Internal);
                     let sentence = "The server cannot check the caller's token.";
-                    Ok(status::with_reason(code, reason, sentence, &origin, None).into_http())
+                    Ok(status::with_reason(ErrorReason::Internal, sentence, &origin, None).into_http())
                 }
             }
         })

@@ -18,7 +18,7 @@ use token_proto::{
     policy::{Access, Requirement},
     token::v1::ErrorReason,
 };
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::{Layer, Service};
 
 use crate::{
@@ -132,14 +132,12 @@ impl Refusal {
     fn status(&self, origin: &Origin) -> Status {
         match self {
             Self::Gone => status::with_reason(
-                Code::Unauthenticated,
                 ErrorReason::TokenRevoked,
                 "The client of the token, or somebody that it acts for, is disabled or deleted.",
                 origin,
                 None,
             ),
             Self::Lacks(missing) => status::with_reason(
-                Code::PermissionDenied,
                 ErrorReason::ScopeInsufficient,
                 &format!("The client is no longer registered for the scope: {}.", missing.join(" ")),
                 origin,
@@ -148,7 +146,6 @@ impl Refusal {
             Self::Store(error) => {
                 tracing::warn!(error = %error_chain::of(error), "the caller of the admin API cannot be looked up");
                 status::with_reason(
-                    Code::Unavailable,
                     ErrorReason::IssuerUnavailable,
                     "The store is unreachable. Try again later.",
                     origin,

@@ -9,7 +9,7 @@ mod admin;
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 use http::{HeaderValue, header::WWW_AUTHENTICATE};
-use token_interceptor::status::Answer;
+use token_interceptor::status::{Answer, code};
 use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -36,29 +36,23 @@ pub fn of_issue_error(error: &IssueError, origin: &Origin, challenge: &HeaderVal
 
 /// The status of a refused request that authenticates no client.
 pub(super) fn of_refusal(error: &IssueError, origin: &Origin) -> Status {
-    with_reason(code(error), error.reason(), &error.to_string(), origin, error.retry_after())
+    with_reason(error.reason(), &error.to_string(), origin, error.retry_after())
 }
 
 /// The status of a call that a client certificate is demanded for.
 pub(super) fn client_certificate_missing(origin: &Origin) -> Status {
     const SENTENCE: &str = "The method demands a client certificate. Connect over TLS with one.";
-    with_reason(Code::Unauthenticated, ErrorReason::ClientAuthenticationFailed, SENTENCE, origin, None)
+    with_reason(ErrorReason::ClientAuthenticationFailed, SENTENCE, origin, None)
 }
 
-/// A status with the details that every error of this server carries.
+/// A status with the details that every error of this server carries. The reason decides the code.
 #[must_use]
-pub fn with_reason(
-    code: Code,
-    reason: ErrorReason,
-    sentence: &str,
-    origin: &Origin,
-    retry_after: Option<Duration>,
-) -> Status {
+pub fn with_reason(reason: ErrorReason, sentence: &str, origin: &Origin, retry_after: Option<Duration>) -> Status {
     let mut details = ErrorDetails::with_error_info(reason.as_reason(), ERROR_DOMAIN, HashMap::new());
     if retry_after.is_some() {
         details.set_retry_info(retry_after);
     }
-    with_details(code, sentence, details, origin)
+    with_details(code(reason), sentence, details, origin)
 }
 
 fn with_details(code: Code, sentence: &str, mut details: ErrorDetails, origin: &Origin) -> Status {
@@ -97,7 +91,7 @@ pub fn overloaded(origin: &Origin) -> Status {
         let error = IssueError::overloaded();
         let mut details = ErrorDetails::with_error_info(error.reason().as_reason(), ERROR_DOMAIN, HashMap::new());
         details.set_retry_info(error.retry_after());
-        Status::with_error_details(code(&error), error.to_string(), details)
+        Status::with_error_details(code(error.reason()), error.to_string(), details)
     });
     let own =
         Status::with_error_details(Code::Ok, "", ErrorDetails::with_request_info(origin.request_id().as_str(), ""));
@@ -108,29 +102,14 @@ pub fn overloaded(origin: &Origin) -> Status {
 /// The status of a request that took too long.
 #[must_use]
 pub fn too_slow(origin: &Origin) -> Status {
-    with_reason(Code::DeadlineExceeded, ErrorReason::InvalidRequest, TOO_SLOW, origin, None)
+    let details = ErrorDetails::with_error_info(ErrorReason::InvalidRequest.as_reason(), ERROR_DOMAIN, HashMap::new());
+    // The protocol's own code for a request out of time, as 408 is over HTTP.
+    with_details(Code::DeadlineExceeded, TOO_SLOW, details, origin)
 }
 
 /// The status of an unreadable message, which never reached a handler.
 #[must_use]
 pub fn unreadable_message(origin: &Origin) -> Status {
     const SENTENCE: &str = "The message is not the method's Protobuf type, is framed wrongly, or is too long.";
-    with_reason(Code::InvalidArgument, ErrorReason::InvalidRequest, SENTENCE, origin, None)
-}
-
-fn code(error: &IssueError) -> Code {
-    match error {
-        IssueError::InvalidRequest(_)
-        | IssueError::BodyTooLarge { .. }
-        | IssueError::UnsupportedGrantType
-        | IssueError::InvalidScope(_)
-        | IssueError::InvalidTarget(_)
-        | IssueError::InvalidGrant(_)
-        | IssueError::TokenTooLarge { .. } => Code::InvalidArgument,
-        IssueError::ClientAuthenticationFailed(_) => Code::Unauthenticated,
-        IssueError::ClientNotAuthorized(_) => Code::PermissionDenied,
-        IssueError::RateLimited { .. } => Code::ResourceExhausted,
-        IssueError::Unavailable(_) => Code::Unavailable,
-        IssueError::Internal(_) => Code::Internal,
-    }
+    with_reason(ErrorReason::InvalidRequest, SENTENCE, origin, None)
 }

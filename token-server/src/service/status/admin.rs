@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use token_interceptor::status::code;
 use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_types::ErrorDetails;
 
 use super::with_details;
@@ -16,7 +17,7 @@ use crate::{
 
 /// The status of a refused admin request.
 pub(in crate::service) fn of_admin_error(error: &AdminError, origin: &Origin) -> Status {
-    let (code, reason) = classify(error);
+    let reason = reason(error);
     let mut metadata = HashMap::new();
     let mut details = ErrorDetails::new();
     match error {
@@ -40,26 +41,25 @@ pub(in crate::service) fn of_admin_error(error: &AdminError, origin: &Origin) ->
         | AdminError::Precondition(_) => {}
     }
     details.set_error_info(reason.as_reason(), ERROR_DOMAIN, metadata);
-    with_details(code, &error.to_string(), details, origin)
+    with_details(code(reason), &error.to_string(), details, origin)
 }
 
-fn classify(error: &AdminError) -> (Code, ErrorReason) {
+fn reason(error: &AdminError) -> ErrorReason {
     match error {
-        AdminError::Invalid(_) => (Code::InvalidArgument, ErrorReason::InvalidRequest),
-        AdminError::NotFound(_) => (Code::NotFound, ErrorReason::NotFound),
-        AdminError::AlreadyExists => (Code::AlreadyExists, ErrorReason::AlreadyExists),
-        AdminError::EtagMismatch => (Code::Aborted, ErrorReason::EtagMismatch),
-        AdminError::TooManyClients | AdminError::Precondition(_) => {
-            (Code::FailedPrecondition, ErrorReason::PreconditionFailed)
-        }
-        AdminError::BeyondOwnScopes { .. } => (Code::PermissionDenied, ErrorReason::ScopeInsufficient),
-        AdminError::Unavailable(_) => (Code::Unavailable, ErrorReason::IssuerUnavailable),
-        AdminError::Internal(_) => (Code::Internal, ErrorReason::Internal),
+        AdminError::Invalid(_) => ErrorReason::InvalidRequest,
+        AdminError::NotFound(_) => ErrorReason::NotFound,
+        AdminError::AlreadyExists => ErrorReason::AlreadyExists,
+        AdminError::EtagMismatch => ErrorReason::EtagMismatch,
+        AdminError::TooManyClients | AdminError::Precondition(_) => ErrorReason::PreconditionFailed,
+        AdminError::BeyondOwnScopes { .. } => ErrorReason::ScopeInsufficient,
+        AdminError::Unavailable(_) => ErrorReason::IssuerUnavailable,
+        AdminError::Internal(_) => ErrorReason::Internal,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
     use tonic_types::StatusExt as _;
 
     use super::*;
