@@ -1,4 +1,4 @@
-// A page in headless Chromium gets a token-protected answer by gRPC-Web.
+// A page in headless Chromium calls a protected method over gRPC-Web.
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -18,9 +18,9 @@ before(async () => {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking'],
   })
-  // The issuer's certificate is of a CA that this machine made.
+  // This machine generated the CA of the issuer's certificate.
   page = await browser.newPage({ ignoreHTTPSErrors: true })
-  // The page itself stands in for an application's that is served from the same origin; every call goes out.
+  // The test serves the page from the issuer's origin, as an application would. Every call reaches the issuer.
   await page.route(`${issuer}/page`, (route) => route.fulfill({ body: html, contentType: 'text/html' }))
   await page.goto(`${issuer}/page`)
 })

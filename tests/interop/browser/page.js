@@ -1,4 +1,4 @@
-// What runs in the browser: a token by gRPC-Web, then a call that needs one, over the same port.
+// Runs in the browser: gets a token over gRPC-Web, and makes a call with it on the same port.
 
 import { createClient } from '@connectrpc/connect'
 import { createGrpcWebTransport } from '@connectrpc/connect-web'
@@ -7,7 +7,7 @@ import { TokenService } from './stubs/m2m/token/v1/token_service_pb.js'
 
 const transport = createGrpcWebTransport({ baseUrl: location.origin })
 
-/** The IDs of all clients, or why they cannot be had. */
+/** Returns the IDs of all clients, or the error. */
 globalThis.listClients = async ({ clientId, clientSecret, scopes }) => {
   const audiences = ['m2m.admin.v1']
   const { token } = await createClient(TokenService, transport).issueToken({

@@ -1,4 +1,4 @@
-"""A real Envoy in front of a Python server that verifies nothing: what arrives there was let through."""
+"""A real Envoy in front of a Python server that verifies nothing: Envoy has admitted every request that arrives."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ import inventory_pb2_grpc  # noqa: E402
 
 
 class Inventory(inventory_pb2_grpc.InventoryServiceServicer):
-    """Believes whatever it is told, and keeps what it was told last."""
+    """Accepts every request, and keeps the metadata of the last one."""
 
     metadata: list[tuple[str, str]] | None = None
 
@@ -49,7 +49,7 @@ class Inventory(inventory_pb2_grpc.InventoryServiceServicer):
 
 @pytest.fixture(scope="session")
 def upstream():
-    """The server behind Envoy, and its port."""
+    """Starts the server behind Envoy. Returns it with its port."""
     servicer = Inventory()
     server = grpc.server(ThreadPoolExecutor(4))
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(servicer, server)
@@ -60,7 +60,7 @@ def upstream():
 
 
 def cluster(name: str, address: str) -> dict:
-    """Where Envoy reaches a gRPC server in plaintext."""
+    """Returns the cluster of a gRPC server in plaintext."""
     host, port = address.rsplit(":", 1)
     endpoint = {"address": {"socket_address": {"address": host, "port_value": int(port)}}}
     http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
@@ -77,7 +77,7 @@ def cluster(name: str, address: str) -> dict:
 
 @contextlib.contextmanager
 def envoy(folder: Path, http_filters: list[dict], clusters: list[dict]):
-    """Envoy with these filters in front of the cluster `inventory`; its address."""
+    """Starts Envoy with these filters in front of the cluster `inventory`. Returns its address."""
     extensions = "type.googleapis.com/envoy.extensions.filters"
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{extensions}.http.router.v3.Router"}}
     route = {"match": {"prefix": "/"}, "route": {"cluster": "inventory", "timeout": "10s"}}
@@ -109,7 +109,7 @@ def envoy(folder: Path, http_filters: list[dict], clusters: list[dict]):
 
 
 def address_of(process, admin: Path, log: Path) -> str:
-    """The listener's address, once Envoy is ready."""
+    """Returns the address of the listener, once Envoy is ready."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if process.poll() is not None:

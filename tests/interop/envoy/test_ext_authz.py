@@ -1,4 +1,4 @@
-"""Envoy asks token-server about every request: filter and cluster as the documentation has them."""
+"""Envoy asks token-server about every request, with the filter and cluster of the documentation."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ GALLERY = Path(__file__).parents[3] / "token-interceptor/testdata/forgeries.json
 
 
 def documented_filter() -> dict:
-    """The filter as the page shows it."""
+    """Returns the filter that the page shows."""
     [block] = [b for b in PAGE.read_text().split("```yaml\n")[1:] if "ext_authz.v3.ExtAuthz" in b]
     return yaml.safe_load(block.split("```")[0])[0]
 
@@ -148,7 +148,7 @@ def test_a_revoked_token_is_refused_at_once(service):
 
 def test_without_the_issuer_nothing_is_let_through(tmp_path, token, upstream):
     upstream.metadata = None
-    # Nobody listens there.
+    # No server listens on this port.
     clusters = [cluster("inventory", f"127.0.0.1:{upstream.port}"), cluster("token-server", "127.0.0.1:1")]
     with envoy(tmp_path, [documented_filter()], clusters) as address:
         error = refused(lambda: stub(address).GetItem(inventory_pb2.GetItemRequest(), **bearer(token)))

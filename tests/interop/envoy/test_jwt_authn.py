@@ -1,4 +1,4 @@
-"""Envoy verifies by itself, by what `token-server policy envoy` writes."""
+"""Envoy verifies tokens with the output of `token-server policy envoy`."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def test_a_stream_passes_only_where_it_may_outlive_its_token(service, token):
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory, upstream):
-    """The same filters, but with the gallery's issuer and keys, and no scope asked for."""
+    """Returns the same filters with the gallery's issuer and keys, and without a required scope."""
     config = written(GALLERY["issuer"])
     _, jwt_authn, rbac = config["http_filters"]
     provider = jwt_authn["typed_config"]["providers"][AUDIENCE]
@@ -124,7 +124,7 @@ def test_accepts_what_is_on_record(gallery, upstream):
             accepted.append(forgery["name"])
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                # Envoy let it through; Python does not take header fields of that size.
+                # Envoy admitted it. Python does not accept header fields of that size.
                 accepted.append(forgery["name"])
                 continue
             assert error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED), forgery

@@ -1,4 +1,4 @@
-// jose opens a token that the issuer has encrypted to its audience, and verifies what is inside. RFC 7516.
+// jose decrypts a token that the issuer encrypted to its audience, and verifies the token inside. RFC 7516.
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
@@ -24,7 +24,7 @@ async function freePort() {
   return port
 }
 
-/** An issuer of its own, in plaintext on loopback, that encrypts the tokens for `inventory` to `key`. */
+/** A separate issuer, in plaintext on loopback, that encrypts the tokens for `inventory` to `key`. */
 async function issuer(t, key) {
   const folder = mkdtempSync(join(tmpdir(), 'issuer-'))
   const file = (name, text) => {

@@ -1,4 +1,4 @@
-// Every forged token of the gallery, and which of them get through; gallery.json has them on record.
+// Runs every forged token of the gallery. gallery.json records the accepted ones.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -35,7 +35,7 @@ for (const [name, verify] of Object.entries({
 }
 
 test('a server accepts over the wire what is on record', async (t) => {
-  // As applications have it: the verifier in front of every method. It knows the gallery's issuer.
+  // As in an application, the verifier protects every method. It trusts the gallery's issuer.
   const scopes = { '/inventory.v1.InventoryService/GetItem': 'a.read' }
   const guarded = new TokenVerifier({ issuer, audience, scopes, keys })
   const server = new grpc.Server({ interceptors: [guarded.interceptor] })
@@ -54,13 +54,13 @@ test('a server accepts over the wire what is on record', async (t) => {
     const code = await new Promise((resolve) =>
       service.getItem({}, metadata, (error) => resolve(error?.code ?? grpc.status.OK)),
     )
-    // The scope that most lack comes after the token.
+    // Most tokens lack the scope, which is checked after the token.
     const { OK, PERMISSION_DENIED, UNAUTHENTICATED } = grpc.status
     assert.ok([OK, PERMISSION_DENIED, UNAUTHENTICATED].includes(code), grpc.status[code])
     return code !== UNAUTHENTICATED
   }
   for (const { token } of good) assert.ok(await accepts(token))
-  // What is longer than a header may be is a matter of the transport's limits.
+  // The transport rejects a token that is longer than a header may be.
   const sent = forgeries.filter(({ token }) => token.length < 8000)
   const accepted = []
   for (const { name, token } of sent) if (await accepts(token)) accepted.push(name)

@@ -1,4 +1,4 @@
-// Where the verifier looks for keys, and how far clocks may disagree.
+// The source of the verifier's keys, and the allowed difference of the clocks.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -39,7 +39,7 @@ test('keys are where the metadata say, also of issuers with a path', async () =>
     const path = `${suffix.replace(/\/$/, '')}/.well-known/openid-configuration`
     delete documents[path]
     const verifier = new TokenVerifier({ issuer, audience: 'inventory', scopes: {} })
-    // Not yet: the verifier does not need the issuer to start, and asks again.
+    // The issuer is not running yet. The verifier starts without it and asks again.
     await assert.rejects(verifier.verify(await token(issuer)))
     documents[path] = { issuer, jwks_uri: `${place}/elsewhere/keys` }
     assert.equal((await verifier.verify(await token(issuer))).client_id, 's')

@@ -17,7 +17,7 @@ import { env } from './world.js'
 const issuer = env('TOKEN_ISSUER')
 const administer = (...command) => execFileSync(env('TOKEN_SERVER'), ['client', ...command], { encoding: 'utf8' })
 
-/** What an MCP server says about itself: where its tokens come from. RFC 9728. */
+/** The metadata of an MCP server, which name its issuer. RFC 9728. */
 async function mcpServer(t) {
   const server = createServer((request, response) => {
     if (!request.url.startsWith('/.well-known/oauth-protected-resource')) return response.writeHead(404).end()

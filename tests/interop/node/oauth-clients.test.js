@@ -1,4 +1,4 @@
-// Off-the-shelf Node clients get tokens from the issuer and check them, as their users would.
+// Off-the-shelf Node clients get tokens from the issuer and verify them.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -97,7 +97,7 @@ test('openid-client registers itself, with a secret and with a key, and gets tok
     assert.equal(payload.client_id, config.clientMetadata().client_id)
   }
 
-  // RFC 7592: the client reads its registration, and takes itself away.
+  // RFC 7592: the client reads its registration and deletes itself.
   const { registration_client_uri: uri, registration_access_token: token } = told
   const headers = { authorization: `Bearer ${token}` }
   const read = await fetch(uri, { headers })

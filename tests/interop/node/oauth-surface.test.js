@@ -1,5 +1,5 @@
-// Introspection, revocation, private_key_jwt and token exchange, as openid-client, oauth4webapi and
-// simple-oauth2 do them.
+// Introspection, revocation, private_key_jwt and token exchange with openid-client, oauth4webapi and
+// simple-oauth2.
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -23,7 +23,7 @@ const keyed = 'keyed-by-node'
 let key
 let orders
 
-/** A client that has a key pair in place of a secret, and may exchange tokens; and the example client. */
+/** A client that has a key pair and no secret and may exchange tokens, and the example client. */
 before(async () => {
   const { privateKey, publicKey } = await generateKeyPair('ES256')
   key = privateKey
@@ -93,7 +93,7 @@ test('simple-oauth2: revokes its token', async () => {
   const tokens = await new ClientCredentials({
     client: { id, secret },
     auth: { tokenHost: issuer, tokenPath: '/oauth/token', revokePath: '/oauth/revoke' },
-    // Its default wants JSON where RFC 7009 section 2.2 has nothing but a status.
+    // By default it expects JSON, but RFC 7009 section 2.2 has only a status.
     http: { json: true },
   }).getToken({ audience })
   await tokens.revoke('access_token')

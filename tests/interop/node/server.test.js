@@ -1,4 +1,4 @@
-// A Node server that verifies our tokens by jose.
+// A Node server that verifies our tokens with jose.
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'

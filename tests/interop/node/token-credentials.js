@@ -1,5 +1,5 @@
-// Attaches access tokens to gRPC calls: gets them from a TokenService with the client's secret
-// (RFC 6749 section 4.4), keeps them, and renews them before they expire.
+// Attaches access tokens to gRPC calls. Gets them from a TokenService with the client's secret
+// (RFC 6749 section 4.4), caches them, and renews them before they expire.
 //
 //   const tokens = TokenCredentials.connect({ issuer: 'localhost:8443', clientId: 'orders', clientSecret, audience: 'inventory' })
 //   const client = new InventoryService(target, tokens.channelCredentials())
@@ -9,12 +9,12 @@ import grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import protobuf from 'protobufjs'
 
-/** No request to the issuer takes longer, whatever the call that caused it may wait. */
+/** The time limit of a request to the issuer. It does not depend on the deadline of the call. */
 const FETCH_TIMEOUT_MS = 30_000
 
 /**
- * A time on both clocks, in milliseconds. The monotonic one stands still while the machine is suspended; the
- * other one can be set.
+ * A time on both clocks, in milliseconds. The monotonic clock stops while the machine is suspended. The other
+ * clock can be set.
  * @typedef {{ monotonic: number, wall: number }} Instant
  * @typedef {{ header: string, renewAt: Instant, expires: Instant }} Token
  * @typedef {{ seconds: string | number, nanos: number }} Duration
@@ -26,14 +26,14 @@ export class TokenCredentials {
   #issue
   #clock
   #jitter
-  /** @type {Token | undefined} the newest one, perhaps expired */
+  /** @type {Token | undefined} the newest token, which may have expired */
   #token
-  /** @type {Promise<Token> | undefined} the request under way, shared by all who wait for it */
+  /** @type {Promise<Token> | undefined} the request in flight, shared by all waiting calls */
   #flight
-  /** @type {Error | undefined} what the last request came to, where it failed */
+  /** @type {Error | undefined} the error of the last request, if it failed */
   #failure
   #attempts = 0
-  /** @type {Instant | undefined} no request before this */
+  /** @type {Instant | undefined} the time of the next allowed request */
   #retryAt
 
   /**
@@ -47,10 +47,10 @@ export class TokenCredentials {
   }
 
   /**
-   * Credentials from the token service at `issuer` ("host:port"), which is spoken to over TLS alone. No
-   * scopes: the client's default scopes. No roots: Node's own. The first call fetches the first token.
+   * Returns credentials from the token service at `issuer` ("host:port"), over TLS. Without scopes, requests
+   * the client's default scopes. Without roots, trusts Node's own. The first call fetches the first token.
    * @param {{ issuer: string, clientId: string, clientSecret: string, audience: string, scopes?: string[],
-   *   rootCertificates?: Buffer, protos: string }} options `protos` is the folder that holds m2m/token/v1
+   *   rootCertificates?: Buffer, protos: string }} options `protos` is the folder of m2m/token/v1
    */
   static connect({ issuer, clientId, clientSecret, audience, scopes = [], rootCertificates, protos }) {
     const file = loadSync(join(protos, 'm2m/token/v1/token_service.proto'), { includeDirs: [protos] })
@@ -69,8 +69,8 @@ export class TokenCredentials {
   }
 
   /**
-   * Credentials for a channel. There is no other way to use a token: @grpc/grpc-js sends call credentials
-   * over a plaintext connection when they are given with a call.
+   * Returns credentials for a channel. Credentials of a single call are not safe: @grpc/grpc-js sends them over
+   * a plaintext connection too.
    * @param {Buffer} [rootCertificates]
    */
   channelCredentials(rootCertificates) {
@@ -85,7 +85,7 @@ export class TokenCredentials {
   }
 
   /**
-   * The authorization header of a token that has not expired; waits for the issuer only where there is none.
+   * Returns the authorization header of an unexpired token. Waits for the issuer only if there is none.
    * @returns {Promise<string>}
    */
   async header() {
@@ -96,7 +96,7 @@ export class TokenCredentials {
       this.#flight = this.#fetch(now).finally(() => {
         this.#flight = undefined
       })
-      // A renewal that fails while a token is in hand is nobody's unhandled rejection.
+      // If a renewal fails while a token is still valid, the rejection must not be unhandled.
       this.#flight.catch(() => {})
     }
     if (usable) return usable.header
@@ -110,7 +110,7 @@ export class TokenCredentials {
   async #fetch(asked) {
     try {
       const { token } = await this.#issue()
-      // Both count from before the request: the network's time is taken off, never added.
+      // Both count from before the request, so the time on the network shortens them.
       this.#token = {
         header: `Bearer ${token.value}`,
         renewAt: later(asked, milliseconds(token.refreshAfter)),
@@ -121,7 +121,7 @@ export class TokenCredentials {
       return this.#token
     } catch (error) {
       const { failure, base, limit, atLeast } = classify(error)
-      // Full jitter: a fleet that failed together does not come back together.
+      // Full jitter, so that clients that failed together do not retry together.
       const backoff = this.#jitter() * Math.min(limit, base * 2 ** Math.min(this.#attempts, 16))
       this.#failure = failure
       this.#retryAt = later(this.#clock(), Math.max(backoff, atLeast))
@@ -132,7 +132,7 @@ export class TokenCredentials {
 }
 
 /**
- * What the issuer's details say, of google.rpc.Status: the reason for programs and the time to hold back.
+ * Reads the issuer's google.rpc.Status: the reason, and the time to wait.
  * @param {any} error
  * @returns {{ reason?: string, metadata?: Record<string, string>, retryMs?: number }}
  */
@@ -164,8 +164,8 @@ const rpc = protobuf.parse(
 ).root
 
 /**
- * What a call is told, how long to hold back at first and at most, and what the issuer asked for. The
- * issuer's own status is never passed on: the caller did not call the issuer.
+ * Returns the error for a call, the first and the longest time to wait, and the time that the issuer asked for.
+ * The issuer's own status is never forwarded, because the caller did not call the issuer.
  * @param {any} error
  */
 function classify(error) {
@@ -174,7 +174,7 @@ function classify(error) {
     case grpc.status.UNAUTHENTICATED:
     case grpc.status.PERMISSION_DENIED:
     case grpc.status.INVALID_ARGUMENT:
-      // The client's registration is wrong, and stays so until someone acts: a second at least.
+      // The client's registration is wrong until an operator repairs it, so wait for at least a second.
       return {
         failure: noToken(grpc.status.UNAUTHENTICATED, reason),
         base: 1_000,
@@ -208,7 +208,8 @@ function later(instant, ms) {
 }
 
 /**
- * Whether either clock says so: a token is rather renewed too early than used too late.
+ * Returns true if either clock has reached the time. It is safer to renew a token too early than to use it too
+ * late.
  * @param {Instant} now
  * @param {Instant} time
  */

@@ -1,4 +1,4 @@
-// What the call credentials promise, with a fake issuer and a clock that stands still.
+// The behaviour of the call credentials, with a fake issuer and a stopped clock.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -1,13 +1,13 @@
-// Guards a gRPC server with access tokens of one issuer (RFC 9068), by jose: keys are the issuer's JWK Set.
+// Protects a gRPC server with access tokens of one issuer (RFC 9068). Uses jose and the issuer's JWK Set.
 
 import grpc from '@grpc/grpc-js'
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
 import protobuf from 'protobufjs'
 
-/** How far the clocks of issuer and verifier may disagree. */
+/** The allowed difference of the clocks of issuer and verifier. */
 const CLOCK_SKEW_SECONDS = 5
 
-/** In the place of a scope: the method needs no token. No scope has a space in it. */
+/** Marks a method that needs no token, in place of a scope. No scope contains a space. */
 export const PUBLIC = 'no token'
 
 /** @typedef {import('jose').JWTPayload} Claims */
@@ -22,8 +22,8 @@ const rpc = protobuf.parse(
 const { PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE } = grpc.status
 
 /**
- * The issuer's JWK Set, at the `jwks_uri` of its metadata. Both are fetched with the first token, and again until the
- * issuer answers.
+ * Returns the issuer's JWK Set from the `jwks_uri` of its metadata. The first token fetches both. After a failure, the
+ * next token tries again.
  * @param {string} issuer
  * @returns {import('jose').JWTVerifyGetKey}
  */
@@ -51,14 +51,14 @@ async function discover(issuer) {
 }
 
 /**
- * Why, in the terms of m2m.token.v1, which programs and our own client layer go by; and in words.
+ * A rejection, with its reason of m2m.token.v1 and a message. Programs and our client layer use the reason.
  */
 class Refused extends Error {
   /**
    * @param {grpc.status} code
    * @param {string} reason
    * @param {string} details
-   * @param {string} [scope] which is missing
+   * @param {string} [scope] the missing scope
    */
   constructor(code, reason, details, scope) {
     super(details)
@@ -67,7 +67,7 @@ class Refused extends Error {
     this.scope = scope
   }
 
-  /** With google.rpc.ErrorInfo, and the challenge of RFC 6750. */
+  /** Returns the status, with google.rpc.ErrorInfo and the challenge of RFC 6750. */
   status() {
     const encode = (/** @type {string} */ type, /** @type {object} */ message) =>
       rpc.lookupType(type).encode(message).finish()
@@ -90,8 +90,8 @@ export class TokenVerifier {
 
   /**
    * @param {{ issuer: string, audience: string, scopes: Record<string, string>,
-   *   keys?: import('jose').JWTVerifyGetKey }} options `scopes`: the scope that each full method asks for; a
-   *   method that is not there is refused, one that is PUBLIC is open. `keys`: the issuer's JWK Set unless given.
+   *   keys?: import('jose').JWTVerifyGetKey }} options `scopes`: the scope of each full method name. A
+   *   method without an entry is rejected, and a PUBLIC one is open. `keys`: by default the issuer's JWK Set.
    */
   constructor({ issuer, audience, scopes, keys = keysOf(issuer) }) {
     this.issuer = issuer
@@ -101,8 +101,8 @@ export class TokenVerifier {
   }
 
   /**
-   * The claims of a good token. The library checks signature, issuer, audience, type and expiry; the rest of
-   * RFC 9068 it leaves to its users.
+   * Returns the claims of a valid token. The library checks signature, issuer, audience, type and expiry. This
+   * function checks the rest of RFC 9068.
    * @param {string} token
    */
   async verify(token) {
@@ -123,7 +123,7 @@ export class TokenVerifier {
   }
 
   /**
-   * The verified claims of the call that is being served.
+   * Returns the verified claims of the current call.
    * @param {{ metadata: grpc.Metadata }} call
    */
   caller(call) {

@@ -1,4 +1,4 @@
-// What the tests against a real issuer share; `run` sets the environment.
+// Shared by the tests against a real issuer. `run` sets the environment.
 
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -35,7 +35,7 @@ export function tokens(clientSecret = env('TOKEN_CLIENT_SECRET')) {
   })
 }
 
-/** A client for one test, closed after it. */
+/** A client for one test. It is closed after the test. */
 export function inventory(t, target, credentials) {
   const channel = credentials?.channelCredentials(rootCertificates()) ?? grpc.credentials.createSsl(rootCertificates())
   const client = new InventoryService(target, channel)
@@ -43,7 +43,7 @@ export function inventory(t, target, credentials) {
   return client
 }
 
-/** A unary call as a promise. */
+/** Makes a unary call and returns a promise. */
 export function call(client, method, request, metadata = new grpc.Metadata()) {
   const deadline = Date.now() + 10_000
   return new Promise((resolve, reject) =>
@@ -51,7 +51,7 @@ export function call(client, method, request, metadata = new grpc.Metadata()) {
   )
 }
 
-/** Every message of a server stream. */
+/** Returns every message of a server stream. */
 export async function list(client) {
   const items = []
   for await (const { item } of client.listItems({}, { deadline: Date.now() + 10_000 })) items.push(item)

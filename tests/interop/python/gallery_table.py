@@ -1,4 +1,4 @@
-"""Writes the table of token-server/docs/languages/forgeries.md from what the suites have on record."""
+"""Writes the table of token-server/docs/languages/forgeries.md from the record of the suites."""
 
 import json
 from pathlib import Path

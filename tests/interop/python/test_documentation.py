@@ -1,4 +1,4 @@
-"""The first call of every language's page is a part of the program that its suite runs."""
+"""The first call on each language's page is a part of the program that its suite runs."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ def lines(text: str) -> str:
 
 @pytest.mark.parametrize("page", ["browser", "go", "java", "node", "python"])
 def test_the_first_call_of_the_page_is_in_the_program(page):
-    first_call, program = re.split(r"The whole (?:program|page): ", (PAGES / f"{page}.md").read_text(), maxsplit=1)
+    first_call, program = re.split(r"The complete (?:program|page) is\s", (PAGES / f"{page}.md").read_text(), maxsplit=1)
     path = re.match(r"`([^`]+)`", program)[1]
     blocks = re.findall(r"```\w+\n(.*?)```", first_call, re.DOTALL)
     assert blocks

@@ -1,4 +1,4 @@
-"""Every forged token of the gallery, and which of them get through; gallery.json has them on record."""
+"""Runs every forged token of the gallery. gallery.json records the accepted ones."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ ISSUER, AUDIENCE = GALLERY["issuer"], GALLERY["audience"]
 
 
 class Keys(jwt.PyJWKClient):
-    """The gallery's JWK Set, as if it had been fetched."""
+    """Returns the gallery's JWK Set in place of a fetch."""
 
     def fetch_data(self):
         return GALLERY["jwks"]
@@ -53,7 +53,7 @@ def test_accepts_what_is_on_record(name, verify):
 
 @pytest.fixture
 def server():
-    """As applications have it: the verifier in front of every method. It knows the gallery's issuer."""
+    """As in an application, the verifier protects every method. It trusts the gallery's issuer."""
     scopes = {"/inventory.v1.InventoryService/GetItem": "a.read"}
     started = grpc.server(ThreadPoolExecutor(4), interceptors=[TokenVerifier(ISSUER, AUDIENCE, KEYS, scopes)])
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory_pb2_grpc.InventoryServiceServicer(), started)
@@ -69,12 +69,12 @@ def test_a_server_accepts_over_the_wire_what_is_on_record(server):
     def accepts(token):
         with pytest.raises(grpc.RpcError) as answer:
             service.GetItem(inventory_pb2.GetItemRequest(), metadata=[("authorization", f"Bearer {token}")], timeout=10)
-        # The scope that most lack, or the handler that there is none of: either comes after the token.
+        # The scope and the handler, which are missing for most tokens, are checked after the token.
         assert answer.value.code().name in ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED")
         return answer.value.code() is not grpc.StatusCode.UNAUTHENTICATED
 
     assert all(accepts(good["token"]) for good in GALLERY["good"])
-    # What is longer than a header may be is a matter of the transport's limits.
+    # The transport rejects a token that is longer than a header may be.
     forgeries = [forgery for forgery in GALLERY["forgeries"] if len(forgery["token"]) < 8000]
     accepted = [forgery["name"] for forgery in forgeries if accepts(forgery["token"])]
     known = {forgery["name"] for forgery in forgeries}

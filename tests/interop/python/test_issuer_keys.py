@@ -1,4 +1,4 @@
-"""Where the verifier looks for keys, and how far clocks may disagree."""
+"""The source of the verifier's keys, and the allowed difference of the clocks."""
 
 import json
 import threading
@@ -53,7 +53,7 @@ def test_keys_are_where_the_metadata_say(served, suffix):
     place, documents = served
     issuer = place + suffix
     verifier = TokenVerifier.of_jwks(issuer, "inventory", {})
-    # Not yet: the verifier does not need the issuer to start, and asks again.
+    # The issuer is not running yet. The verifier starts without it and asks again.
     with pytest.raises(jwt.PyJWKClientConnectionError):
         verifier.verify(token(issuer))
     publish(documents, issuer, suffix.rstrip("/") + "/.well-known/openid-configuration")

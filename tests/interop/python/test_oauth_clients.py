@@ -1,4 +1,4 @@
-"""Off-the-shelf Python clients get tokens from the issuer and check them, as their users would."""
+"""Off-the-shelf Python clients get tokens from the issuer and verify them."""
 
 import os
 import ssl

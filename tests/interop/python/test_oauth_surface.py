@@ -1,4 +1,4 @@
-"""Introspection, revocation, private_key_jwt and token exchange, as Authlib's client does them."""
+"""Introspection, revocation, private_key_jwt and token exchange with Authlib."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
 class ShortLived(PrivateKeyJWT):
-    """Authlib's assertions live an hour; this issuer takes none that lives longer than five minutes."""
+    """Authlib's assertions are valid for an hour. This issuer accepts at most five minutes."""
 
     def sign(self, auth, token_endpoint):
         self.claims = {"exp": int(time.time()) + 60}
@@ -38,7 +38,7 @@ def orders():
 
 @pytest.fixture(scope="module")
 def keyed(metadata, tmp_path_factory):
-    """A client that has a key pair in place of a secret, and may exchange tokens."""
+    """A client that has a key pair and no secret, and may exchange tokens."""
     server, name = os.environ["TOKEN_SERVER"], "keyed-by-authlib"
     key = ECKey.generate_key("P-256")
     jwk = tmp_path_factory.mktemp("key") / "public.jwk"
@@ -48,7 +48,7 @@ def keyed(metadata, tmp_path_factory):
     subprocess.run(create, check=True, capture_output=True)
     subprocess.run([server, "client", "add-key", name, "--jwk", jwk], check=True, capture_output=True)
     session = OAuth2Session(name, key, token_endpoint_auth_method="private_key_jwt")
-    # RFC 7523 as RFC 10070 has it: the audience is the issuer itself, not the endpoint.
+    # RFC 10070: the audience is the issuer and not the endpoint.
     session.register_client_auth_method(ShortLived(ISSUER, alg="ES256"))
     return session
 

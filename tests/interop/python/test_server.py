@@ -1,4 +1,4 @@
-"""A Python server that verifies our tokens by PyJWT."""
+"""A Python server that verifies our tokens with PyJWT."""
 
 import os
 import subprocess

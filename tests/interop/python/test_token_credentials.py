@@ -1,4 +1,4 @@
-"""What the call credentials promise, with a fake issuer and a clock that stands still."""
+"""The behaviour of the call credentials, with a fake issuer and a stopped clock."""
 
 import concurrent.futures
 import threading
@@ -14,7 +14,7 @@ from token_credentials import Instant, TokenCredentials
 
 
 class Failed(grpc.RpcError, grpc.Call):
-    """A failed call, as the gRPC library hands it out. What is not asked for here is not there."""
+    """A failed call, as the gRPC library returns it. Only the methods that the credentials use are present."""
 
     def __init__(self, code, *details):
         packed = [any_pb2.Any() for _ in details]
@@ -59,7 +59,7 @@ class World:
         self.now = self.now._replace(wall=self.now.wall + seconds)
 
     def call(self):
-        """One call: a list that holds its header or its failure once it knows it."""
+        """Starts one call. Returns a list that gets the header or the failure."""
         outcome = []
         self.credentials(None, lambda metadata, error: outcome.append(error or dict(metadata)["authorization"]))
         return outcome
@@ -89,7 +89,7 @@ def world():
 
 @pytest.fixture
 def ready():
-    """Holds its first token."""
+    """Returns credentials with their first token."""
     world = World()
     outcome = world.call()
     world.answer()

@@ -1,5 +1,5 @@
-"""Attaches access tokens to gRPC calls: gets them from a TokenService with the client's secret
-(RFC 6749 section 4.4), keeps them, and renews them before they expire.
+"""Attaches access tokens to gRPC calls. Gets them from a TokenService with the client's secret
+(RFC 6749 section 4.4), caches them, and renews them before they expire.
 
     tokens = TokenCredentials.connect("localhost:8443", "orders", secret, "inventory")
     channel = grpc.secure_channel(target, grpc.composite_channel_credentials(
@@ -21,14 +21,14 @@ from grpc_status import rpc_status
 
 from m2m.token.v1 import token_service_pb2, token_service_pb2_grpc
 
-# No request to the issuer takes longer, whatever the call that caused it may wait.
+# The time limit of a request to the issuer. It does not depend on the deadline of the call.
 FETCH_TIMEOUT_SECONDS = 30
 
 
 class Instant(NamedTuple):
-    """A time on both clocks. The monotonic one stands still while the machine is suspended; the other one
-    can be set. A time is reached when either says so: a token is rather renewed too early than used too
-    late."""
+    """A time on both clocks. The monotonic clock stops while the machine is suspended. The other clock can be
+    set. A time is reached once either clock has reached it: it is safer to renew a token too early than to
+    use it too late."""
 
     monotonic: float
     wall: float
@@ -51,7 +51,7 @@ class Token(NamedTuple):
 
 
 class NoToken(Exception):
-    """No token could be had. Says why in the issuer's words for programs (ErrorInfo.reason), never more."""
+    """There is no token. The text is only the issuer's reason (ErrorInfo.reason)."""
 
 
 class TokenCredentials(grpc.AuthMetadataPlugin):
@@ -63,17 +63,17 @@ class TokenCredentials(grpc.AuthMetadataPlugin):
         clock: Callable[[], Instant] = Instant.now,
         jitter: Callable[[], float] = random.random,
     ):
-        """`issue` sends one request and gives the future of its IssueTokenResponse; see `connect`."""
+        """`issue` sends one request and returns the future of its IssueTokenResponse; see `connect`."""
         self._issue = issue
         self._clock = clock
         self._jitter = jitter
         self._lock = threading.Lock()
-        self._token: Token | None = None  # the newest one, perhaps expired
-        self._in_flight = False  # one request at a time
-        self._waiting: list[Callable] = []  # the calls that wait for it
-        self._failure: NoToken | None = None  # what the last request came to, where it failed
+        self._token: Token | None = None  # the newest token, which may have expired
+        self._in_flight = False  # True while a request is in flight
+        self._waiting: list[Callable] = []  # the calls that wait for the request
+        self._failure: NoToken | None = None  # the error of the last request, if it failed
         self._attempts = 0  # failures in a row
-        self._retry_at: Instant | None = None  # no request before this
+        self._retry_at: Instant | None = None  # the time of the next allowed request
 
     @classmethod
     def connect(
@@ -85,9 +85,10 @@ class TokenCredentials(grpc.AuthMetadataPlugin):
         scopes: Iterable[str] = (),
         root_certificates: bytes | None = None,
     ) -> "TokenCredentials":
-        """Credentials from the token service at `issuer` ("host:port"), which is spoken to over TLS alone.
+        """Returns credentials from the token service at `issuer` ("host:port"), over TLS.
 
-        No scopes: the client's default scopes. No roots: gRPC's own. The first call fetches the first token.
+        Without scopes, requests the client's default scopes. Without roots, trusts gRPC's own. The first call
+        fetches the first token.
         """
         channel = grpc.secure_channel(issuer, grpc.ssl_channel_credentials(root_certificates))
         stub = token_service_pb2_grpc.TokenServiceStub(channel)
@@ -99,8 +100,8 @@ class TokenCredentials(grpc.AuthMetadataPlugin):
         return cls(lambda: stub.IssueToken.future(request, timeout=FETCH_TIMEOUT_SECONDS))
 
     def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
-        """Gives the authorization metadata of a token that has not expired; waits for the issuer only where
-        there is no such token, and never on gRPC's thread."""
+        """Passes on the authorization metadata of an unexpired token. Waits for the issuer only if there is none,
+        and never on gRPC's thread."""
         with self._lock:
             now = self._clock()
             usable = self._token if self._token and not now.reached(self._token.expires) else None
@@ -122,7 +123,7 @@ class TokenCredentials(grpc.AuthMetadataPlugin):
         token, failure = None, None
         try:
             issued = answer.result().token
-            # Both count from before the request: the network's time is taken off, never added.
+            # Both count from before the request, so the time on the network shortens them.
             token = Token(
                 "Bearer " + issued.value,
                 asked.after(issued.refresh_after.ToTimedelta().total_seconds()),
@@ -137,7 +138,7 @@ class TokenCredentials(grpc.AuthMetadataPlugin):
                 if now.reached(token.expires):
                     token, failure = None, NoToken("no token: it expired on its way")
             else:
-                # Full jitter: a fleet that failed together does not come back together.
+                # Full jitter, so that clients that failed together do not retry together.
                 backoff = self._jitter() * min(limit, base * 2 ** min(self._attempts, 16))
                 self._failure, self._retry_at = failure, now.after(max(backoff, at_least))
                 self._attempts += 1
@@ -149,7 +150,7 @@ class TokenCredentials(grpc.AuthMetadataPlugin):
 
 
 def classify(error: Exception) -> tuple[NoToken, float, float, float]:
-    """What a call is told, how long to hold back at first and at most, and what the issuer asked for."""
+    """Returns the error for a call, the first and the longest time to wait, and the time that the issuer asked for."""
     code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
     reason, at_least = code.name, 0.0
     status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
@@ -165,6 +166,6 @@ def classify(error: Exception) -> tuple[NoToken, float, float, float]:
         grpc.StatusCode.PERMISSION_DENIED,
         grpc.StatusCode.INVALID_ARGUMENT,
     ):
-        # The client's registration is wrong, and stays so until someone acts: a second at least.
+        # The client's registration is wrong until an operator repairs it, so wait for at least a second.
         return failure, 1.0, 60.0, max(at_least, 1.0)
     return failure, 0.1, 30.0, at_least

@@ -1,4 +1,4 @@
-"""Guards a gRPC server with access tokens of one issuer (RFC 9068), by PyJWT: keys are the issuer's JWK Set."""
+"""Protects a gRPC server with access tokens of one issuer (RFC 9068). Uses PyJWT and the issuer's JWK Set."""
 
 import collections
 import contextvars
@@ -12,21 +12,21 @@ import jwt
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-#: The verified claims of the call that is being served.
+#: The verified claims of the current call.
 caller: contextvars.ContextVar[dict] = contextvars.ContextVar("caller")
 
-#: In the place of a scope: the method needs no token. No scope has a space in it.
+#: Marks a method that needs no token, in place of a scope. No scope contains a space.
 PUBLIC = "no token"
 
 
-#: How far the clocks of issuer and verifier may disagree.
+#: The allowed difference of the clocks of issuer and verifier.
 CLOCK_SKEW_SECONDS = 5
 
 
 class IssuerKeys:
-    """The issuer's JWK Set, at the `jwks_uri` of its metadata.
+    """The issuer's JWK Set, from the `jwks_uri` of its metadata.
 
-    Both are fetched with the first token, and again until the issuer answers."""
+    The first token fetches both. After a failure, the next token tries again."""
 
     def __init__(self, issuer: str, ca_file: str | None = None):
         self._issuer = issuer
@@ -34,7 +34,7 @@ class IssuerKeys:
         self._keys: jwt.PyJWKClient | None = None
 
     def get_signing_key_from_jwt(self, token: str) -> jwt.PyJWK:
-        """As `jwt.PyJWKClient` has it."""
+        """The same as in `jwt.PyJWKClient`."""
         if self._keys is None:
             self._keys = self._discover()
         return self._keys.get_signing_key_from_jwt(token)
@@ -53,10 +53,10 @@ class IssuerKeys:
 
 
 class TokenVerifier(grpc.ServerInterceptor):
-    """Refuses every call without a good token for `audience` that has the method's scope.
+    """Rejects every call without a valid token for `audience` that has the method's scope.
 
-    `keys` finds the key of a token: `IssuerKeys`, or a `jwt.PyJWKClient`. `scopes`: the scope that each full method asks for;
-    a method that is not there is refused, one that is PUBLIC is open.
+    `keys` finds the key of a token: `IssuerKeys`, or a `jwt.PyJWKClient`. `scopes` has the scope of each full method name.
+    A method without an entry is rejected, and a PUBLIC one is open.
     """
 
     def __init__(self, issuer: str, audience: str, keys: IssuerKeys | jwt.PyJWKClient, scopes: dict[str, str]):
@@ -69,13 +69,13 @@ class TokenVerifier(grpc.ServerInterceptor):
     def of_jwks(
         cls, issuer: str, audience: str, scopes: dict[str, str], ca_file: str | None = None
     ) -> "TokenVerifier":
-        """With the key set that the issuer publishes; fetched again for an unknown key."""
+        """Returns a verifier with the issuer's key set, which is fetched again for an unknown key."""
         return cls(issuer, audience, IssuerKeys(issuer, ca_file), scopes)
 
     def verify(self, token: str) -> dict:
-        """The claims of a good token. Raises jwt.PyJWTError otherwise.
+        """Returns the claims of a valid token. Raises jwt.PyJWTError otherwise.
 
-        The library checks signature, issuer, audience and times; the rest of RFC 9068 it leaves to its users."""
+        The library checks signature, issuer, audience and times. This function checks the rest of RFC 9068."""
         if str(jwt.get_unverified_header(token).get("typ")).lower() not in ("at+jwt", "application/at+jwt"):
             raise jwt.InvalidTokenError("not an access token")
         claims = jwt.decode(
@@ -128,7 +128,7 @@ class TokenVerifier(grpc.ServerInterceptor):
 
 
 class Refused(Exception):
-    """Why, in the terms of m2m.token.v1, which programs and our own client layer go by; and in words."""
+    """A rejection, with its reason of m2m.token.v1 and a message. Programs and our client layer use the reason."""
 
     CODES = {
         "METHOD_NOT_DECLARED": grpc.StatusCode.PERMISSION_DENIED,
@@ -141,7 +141,7 @@ class Refused(Exception):
         self._reason, self._words, self._scope = reason, words, scope
 
     def status(self) -> grpc.Status:
-        """With google.rpc.ErrorInfo, and the challenge of RFC 6750."""
+        """Ends the call, with google.rpc.ErrorInfo and the challenge of RFC 6750."""
         code = self.CODES.get(self._reason, grpc.StatusCode.UNAUTHENTICATED)
         info = error_details_pb2.ErrorInfo(reason=self._reason, domain="m2m.token.v1")
         challenge = 'Bearer error="invalid_token"'
@@ -160,11 +160,11 @@ class Refused(Exception):
 
 
 class Answer(collections.namedtuple("Answer", ("code", "details", "trailing_metadata")), grpc.Status):
-    """What `abort_with_status` takes."""
+    """The argument of `abort_with_status`."""
 
 
 def behaviour_of(handler: grpc.RpcMethodHandler):
-    """The one of a handler's four functions that is there, with the function that makes such a handler."""
+    """Returns the function that a handler has, of four, and the constructor of such a handler."""
     for behaviour, make in (
         (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
         (handler.unary_stream, grpc.unary_stream_rpc_method_handler),

@@ -1,4 +1,4 @@
-"""What the tests against a real issuer share; `run` sets the environment."""
+"""Shared by the tests against a real issuer. `run` sets the environment."""
 
 import os
 
@@ -37,7 +37,7 @@ def inventory(target: str, credentials: TokenCredentials | None = None):
 
 
 def details(error: grpc.RpcError):
-    """ErrorInfo and RetryInfo of a failed call."""
+    """Returns the ErrorInfo and RetryInfo of a failed call."""
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():

@@ -1,5 +1,5 @@
-// Package envoy holds what token-server says to Envoy, and writes for Envoy and Istio, against the types that those
-// publish for Go.
+// Package envoy checks the answers of token-server to Envoy, and its output for Envoy and Istio, against the types that
+// those projects publish for Go.
 package envoy
 
 import (
@@ -33,7 +33,7 @@ func proxy(t *testing.T) authv3.AuthorizationClient {
 	return authv3.NewAuthorizationClient(connection)
 }
 
-// token is one of the example client's, which may read the inventory and no more.
+// token returns a token of the example client, which may only read the inventory.
 func token(t *testing.T) string {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -61,7 +61,7 @@ func token(t *testing.T) string {
 	return body.AccessToken
 }
 
-// check asks as Envoy does, by either of the two ways that it has to tell header fields.
+// check asks as Envoy does, with either of its two forms of header fields.
 func check(t *testing.T, path string, raw bool, fields ...string) *authv3.CheckResponse {
 	t.Helper()
 	fields = append(fields, ":path", path, "content-type", "application/grpc")

@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// written is what token-server makes of the example application's annotations.
+// written returns the output of token-server for the example application's annotations.
 func written(t *testing.T, target string, more ...string) []byte {
 	t.Helper()
 	arguments := []string{"policy", target, "--descriptor", os.Getenv("INVENTORY_DESCRIPTOR_SET")}
@@ -33,7 +33,7 @@ func written(t *testing.T, target string, more ...string) []byte {
 	return output
 }
 
-// validated reads JSON into a message, strictly, and holds it and what is packed in it to Envoy's own rules.
+// validated reads JSON strictly into a message, and checks it and its packed messages by Envoy's rules.
 func validated(t *testing.T, text []byte, message proto.Message) {
 	t.Helper()
 	if err := protojson.Unmarshal(text, message); err != nil {

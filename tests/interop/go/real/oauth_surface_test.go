@@ -21,8 +21,8 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// Introspection, revocation, private_key_jwt and token exchange: what golang.org/x/oauth2 has parameters for, it
-// does; the rest is a form.
+// Introspection, revocation, private_key_jwt and token exchange. golang.org/x/oauth2 makes the requests that it has
+// parameters for. The others are plain forms.
 
 const (
 	exchange    = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -30,7 +30,7 @@ const (
 	assertions  = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 )
 
-// A client that has a key pair in place of a secret, and may exchange tokens.
+// A client that has a key pair and no secret, and may exchange tokens.
 type keyed struct {
 	id     string
 	signer jose.Signer
@@ -65,7 +65,7 @@ func register(t *testing.T, id string) keyed {
 	return keyed{id, signer}
 }
 
-// RFC 7523 as RFC 10070 has it: the audience is the issuer itself, not the endpoint. Each is good once.
+// RFC 10070: the audience is the issuer and not the endpoint. Each assertion is valid once.
 func (k keyed) assertion(t *testing.T) string {
 	t.Helper()
 	now := time.Now()
@@ -107,7 +107,7 @@ func claims(t *testing.T, token string) map[string]any {
 	return claims
 }
 
-// A form, by client_secret_basic: status and JSON body.
+// Posts a form with client_secret_basic. Returns the status and the JSON body.
 func post(t *testing.T, path string, form url.Values) (int, map[string]any) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(

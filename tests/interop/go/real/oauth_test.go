@@ -24,7 +24,7 @@ func clientCredentials(t *testing.T, style oauth2.AuthStyle) *clientcredentials.
 	}
 }
 
-// A token by golang.org/x/oauth2, as it stands.
+// Gets a token with golang.org/x/oauth2.
 func issued(t *testing.T) string {
 	t.Helper()
 	token, err := clientCredentials(t, oauth2.AuthStyleInHeader).Token(trusting(t))

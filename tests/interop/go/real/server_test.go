@@ -39,7 +39,7 @@ func (goInventory) GetItem(ctx context.Context, request *inventoryv1.GetItemRequ
 	}, nil
 }
 
-// The inventory service as a Go server would have it: TLS, and one verifier in front of every method.
+// The inventory service as a Go server: TLS, and one verifier for every method.
 func serve(t *testing.T, audience string) string {
 	t.Helper()
 	return serveWith(t, audience, map[string]string{
@@ -122,7 +122,7 @@ func TestAGoServerRefusesATokenForAnotherAudience(t *testing.T) {
 	}
 }
 
-// The Rust example client: allowed, denied, and why.
+// Runs the Rust example client: allowed, denied, and the reasons.
 func TestTheRustClientOfAGoServer(t *testing.T) {
 	address := serveWith(t, audience, map[string]string{
 		inventoryv1.InventoryService_GetItem_FullMethodName:         "inventory.read",

@@ -11,7 +11,7 @@ import (
 	inventoryv1 "token.example/interop/gen"
 )
 
-// gRPC's own credentials (gRFC A97) read the file that `token-server agent` keeps.
+// gRPC's own credentials (gRFC A97) read the file that `token-server agent` writes.
 func TestATokenFileOfTheAgentIsGoodForGRPCsOwnCredentials(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inventory.jwt")
 	agent := exec.CommandContext(t.Context(), env(t, "TOKEN_SERVER"), "agent", "--once", "--token", "inventory="+file)

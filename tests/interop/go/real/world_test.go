@@ -1,4 +1,4 @@
-// Package real holds what runs against a real issuer and the Rust example application; see `run`.
+// Package real has the tests against a real issuer and the Rust example application; see `run`.
 package real
 
 import (
@@ -30,7 +30,7 @@ func env(t *testing.T, name string) string {
 	return value
 }
 
-// What trusts the issuer's certificate, and the example application's.
+// TLS settings that trust the certificates of the issuer and of the example application.
 func trust(t *testing.T) *tls.Config {
 	t.Helper()
 	pem, err := os.ReadFile(env(t, "TOKEN_CA_FILE"))
@@ -44,7 +44,7 @@ func trust(t *testing.T) *tls.Config {
 	return &tls.Config{RootCAs: roots}
 }
 
-// A context whose HTTP client trusts the issuer: for go-oidc and x/oauth2 alike.
+// A context whose HTTP client trusts the issuer, for go-oidc and x/oauth2.
 func trusting(t *testing.T) context.Context {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust(t), ForceAttemptHTTP2: true}}
@@ -79,7 +79,7 @@ func dial(t *testing.T, target string, options ...grpc.DialOption) *grpc.ClientC
 	return conn
 }
 
-// The details of a failed call that this project promises.
+// The details that this project attaches to a failed call.
 func details(err error) (info *errdetails.ErrorInfo, retry *errdetails.RetryInfo) {
 	for _, detail := range status.Convert(err).Details() {
 		switch detail := detail.(type) {

@@ -1,5 +1,5 @@
-// Package tokencredentials attaches access tokens to gRPC calls: it gets them from a TokenService with the
-// client's secret (RFC 6749 section 4.4), keeps them, and renews them before they expire.
+// Package tokencredentials attaches access tokens to gRPC calls. It gets them from a TokenService with the
+// client's secret (RFC 6749 section 4.4), caches them, and renews them before they expire.
 //
 //	credentials, err := tokencredentials.New(tokencredentials.Config{
 //		Issuer: "localhost:8443", ClientID: "orders", ClientSecret: secret, Audience: "inventory",
@@ -24,24 +24,24 @@ import (
 	tokenv1 "token.example/interop/gen/m2m/token/v1"
 )
 
-// No request to the issuer takes longer, whatever the call that caused it may wait.
+// The time limit of a request to the issuer. It does not depend on the deadline of the call.
 const fetchTimeout = 30 * time.Second
 
-// Config says whose tokens are asked for, and for what.
+// Config has the settings of the issuer, the client and its tokens.
 type Config struct {
-	// Issuer is the token service's host:port. It is spoken to over TLS and nothing else.
+	// Issuer is the token service's host:port. The connection uses TLS.
 	Issuer string
-	// TLS holds the roots that the issuer's certificate is checked against; nil: the system's.
+	// TLS has the trusted roots for the issuer's certificate. Nil means the system's roots.
 	TLS *tls.Config
-	// ClientID and ClientSecret are the client's own.
+	// ClientID and ClientSecret identify the client.
 	ClientID, ClientSecret string
-	// Audience is the resource server that the tokens are for. One Credentials per audience.
+	// Audience is the audience of the tokens. Each audience needs its own Credentials.
 	Audience string
-	// Scopes to ask for; none: the client's default scopes.
+	// Scopes are the requested scopes. Empty means the client's default scopes.
 	Scopes []string
 }
 
-// Credentials is a credentials.PerRPCCredentials. Safe for concurrent use.
+// Credentials is a credentials.PerRPCCredentials. It is safe for concurrent use.
 type Credentials struct {
 	fetch  func(context.Context) (*tokenv1.Token, error)
 	clock  func() instant
@@ -49,9 +49,9 @@ type Credentials struct {
 	close  func() error
 
 	mutex    sync.Mutex
-	current  *token   // the newest token, perhaps expired
-	flight   *flight  // the request under way, where there is one
-	failure  error    // what the last request came to, where it failed
+	current  *token   // the newest token, which may have expired
+	flight   *flight  // the request in flight, if any
+	failure  error    // the error of the last request, if it failed
 	attempts int      // failures in a row
 	retryAt  *instant // no request before this
 }
@@ -61,14 +61,14 @@ type token struct {
 	renewAt, expires instant
 }
 
-// One request to the issuer, shared by every call that waits for it.
+// flight is one request to the issuer, shared by all waiting calls.
 type flight struct {
 	done  chan struct{}
 	token *token
 	err   error
 }
 
-// New makes credentials; the first token is fetched by the first call.
+// New returns credentials. The first call fetches the first token.
 func New(config Config) (*Credentials, error) {
 	conn, err := grpc.NewClient(config.Issuer, grpc.WithTransportCredentials(credentials.NewTLS(config.TLS)))
 	if err != nil {
@@ -97,7 +97,7 @@ func newCredentials(
 	return &Credentials{fetch: fetch, clock: clock, jitter: jitter, close: func() error { return nil }}
 }
 
-// Close ends the connection to the issuer.
+// Close closes the connection to the issuer.
 func (c *Credentials) Close() error { return c.close() }
 
 // String keeps the secret and the token out of every log.
@@ -109,8 +109,8 @@ func (c *Credentials) GoString() string { return c.String() }
 // RequireTransportSecurity makes gRPC refuse these credentials on a plaintext connection.
 func (c *Credentials) RequireTransportSecurity() bool { return true }
 
-// GetRequestMetadata gives the authorization header of a token that has not expired. It waits for the
-// issuer only where there is no such token, and then no longer than ctx.
+// GetRequestMetadata returns the authorization header of an unexpired token. It waits for the issuer only if
+// there is none, and no longer than ctx.
 func (c *Credentials) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	info, _ := credentials.RequestInfoFromContext(ctx)
 	if err := credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity); err != nil {
@@ -141,7 +141,7 @@ func (c *Credentials) header(ctx context.Context) (map[string]string, error) {
 	return flight.token.header, nil
 }
 
-// Decides on one reading of the clock, and starts a request where one is due and none is under way.
+// Decides with one reading of the clock. Starts a request if one is due and none is in flight.
 func (c *Credentials) look() (*token, *flight, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -153,7 +153,7 @@ func (c *Credentials) look() (*token, *flight, error) {
 	due := usable == nil || now.reached(usable.renewAt)
 	if due && c.flight == nil && (c.retryAt == nil || now.reached(*c.retryAt)) {
 		c.flight = &flight{done: make(chan struct{})}
-		// Not the caller's context: others wait for the same answer.
+		// This is not the caller's context, because other calls wait for the same answer.
 		go c.run(c.flight, now)
 	}
 	return usable, c.flight, c.failure
@@ -167,7 +167,7 @@ func (c *Credentials) run(flight *flight, asked instant) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if err == nil {
-		// Both count from before the request: the network's time is taken off, never added.
+		// Both count from before the request, so the time on the network shortens them.
 		flight.token = &token{
 			header:  map[string]string{"authorization": "Bearer " + answer.GetValue()},
 			renewAt: asked.add(answer.GetRefreshAfter().AsDuration()),
@@ -185,14 +185,14 @@ func (c *Credentials) run(flight *flight, asked instant) {
 	close(flight.done)
 }
 
-// Full jitter: a fleet that failed together does not come back together.
+// Full jitter, so that clients that failed together do not retry together.
 func (c *Credentials) backoff(base, limit time.Duration) time.Duration {
 	ceiling := min(limit, base<<min(c.attempts, 16))
 	return time.Duration(c.jitter() * float64(ceiling))
 }
 
-// What a call is told, how long to hold back, and what the issuer asked for. The issuer's own status is
-// never passed on: the caller did not call the issuer.
+// Returns the error for a call, the time to wait, and the time that the issuer asked for. The issuer's own
+// status is never forwarded, because the caller did not call the issuer.
 func classify(err error) (failure error, base, limit, atLeast time.Duration) {
 	answer := status.Convert(err)
 	reason := answer.Code().String()
@@ -208,15 +208,16 @@ func classify(err error) (failure error, base, limit, atLeast time.Duration) {
 	}
 	switch answer.Code() {
 	case codes.Unauthenticated, codes.PermissionDenied, codes.InvalidArgument:
-		// The client's registration is wrong, and stays so until someone acts: a second at least.
+		// The client's registration is wrong until an operator repairs it, so wait for at least a second.
 		return status.Error(codes.Unauthenticated, "no token: "+reason), time.Second, time.Minute, max(atLeast, time.Second)
 	default:
 		return status.Error(codes.Unavailable, "no token: "+reason), 100 * time.Millisecond, 30 * time.Second, atLeast
 	}
 }
 
-// A time on both clocks. The monotonic one stands still while the machine is suspended; the other one can
-// be set. A time is reached when either says so: a token is rather renewed too early than used too late.
+// A time on both clocks. The monotonic clock stops while the machine is suspended. The other clock can be set.
+// A time is reached once either clock has reached it: it is safer to renew a token too early than to use it too
+// late.
 type instant struct {
 	monotonic time.Duration
 	wall      time.Time

@@ -20,7 +20,7 @@ import (
 	tokenv1 "token.example/interop/gen/m2m/token/v1"
 )
 
-// A fake issuer whose answers wait to be given, and a clock that stands still.
+// A fake issuer whose answers the test releases, and a stopped clock.
 type world struct {
 	mutex   sync.Mutex
 	now     instant
@@ -77,7 +77,7 @@ func (w *world) suspend(d time.Duration) {
 	w.now.wall = w.now.wall.Add(d)
 }
 
-// Nothing reached the issuer that has not been answered.
+// Every request at the issuer has been answered.
 func (w *world) assertIdle(t *testing.T) {
 	t.Helper()
 	if len(w.asked) != 0 {
@@ -85,7 +85,7 @@ func (w *world) assertIdle(t *testing.T) {
 	}
 }
 
-// Answers the next request, once it is there, and waits until its outcome is known.
+// Waits for the next request, answers it, and waits for its outcome.
 func (w *world) answer(c *Credentials, err error) {
 	<-w.asked
 	c.mutex.Lock()

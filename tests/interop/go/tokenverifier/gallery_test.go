@@ -33,7 +33,7 @@ func read(t *testing.T, path string, into any) {
 	}
 }
 
-// Every forged token of the gallery, and which of them get through; gallery.json has them on record.
+// Runs every forged token of the gallery. gallery.json records the accepted ones.
 func TestAcceptsWhatIsOnRecord(t *testing.T) {
 	var gallery struct {
 		Issuer, Audience string
@@ -87,7 +87,7 @@ func TestAcceptsWhatIsOnRecord(t *testing.T) {
 		}
 		var accepted, expected []string
 		for _, forgery := range gallery.Forgeries {
-			// What is longer than a header may be is a matter of the transport's limits.
+			// The transport rejects a token that is longer than a header may be.
 			if len(forgery.Token) >= 8000 {
 				continue
 			}
@@ -104,7 +104,7 @@ func TestAcceptsWhatIsOnRecord(t *testing.T) {
 	})
 }
 
-// A server as applications have it, with the verifier in front of every method: whether it lets a token through.
+// Returns whether a server accepts a token. As in an application, the verifier protects every method.
 func served(t *testing.T, verifier *Verifier) func(token string) bool {
 	t.Helper()
 	server := grpc.NewServer(grpc.UnaryInterceptor(verifier.Unary), grpc.StreamInterceptor(verifier.Stream))
@@ -127,7 +127,7 @@ func served(t *testing.T, verifier *Verifier) func(token string) bool {
 		switch status.Code(err) {
 		case codes.Unauthenticated:
 			return false
-		// The scope that most lack, or the handler that there is none of: either comes after the token.
+		// The scope and the handler, which are missing for most tokens, are checked after the token.
 		case codes.PermissionDenied, codes.Unimplemented:
 			return true
 		default:
@@ -139,7 +139,7 @@ func served(t *testing.T, verifier *Verifier) func(token string) bool {
 
 func golangJWT(t *testing.T, issuer, audience string, jwks []byte) func(context.Context, string) error {
 	t.Helper()
-	// keyfunc takes no key set with a kty that it does not know, against RFC 7517 section 5.
+	// keyfunc rejects a key set with an unknown kty, against RFC 7517 section 5.
 	var set struct {
 		Keys []map[string]any `json:"keys"`
 	}

@@ -1,5 +1,5 @@
-// Package tokenverifier guards a gRPC server with access tokens of one issuer (RFC 9068), by
-// github.com/coreos/go-oidc: its key set is the issuer's, found by discovery and fetched again for a new key.
+// Package tokenverifier protects a gRPC server with access tokens of one issuer (RFC 9068). It uses
+// github.com/coreos/go-oidc. The key set is found by discovery, and fetched again for a new key.
 package tokenverifier
 
 import (
@@ -18,13 +18,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// How far the clocks of issuer and verifier may disagree.
+// The allowed difference of the clocks of issuer and verifier.
 const clockSkew = 5 * time.Second
 
-// Public stands in the place of a scope for a method that needs no token. No scope has a space in it.
+// Public marks a method that needs no token, in place of a scope. No scope contains a space.
 const Public = "no token"
 
-// Caller is who calls, for handlers.
+// Caller is the verified caller, for handlers.
 type Caller struct {
 	ClientID string `json:"client_id"`
 	Subject  string `json:"sub"`
@@ -32,7 +32,7 @@ type Caller struct {
 	Scope    string `json:"scope"`
 }
 
-// Verifier checks tokens. Safe for concurrent use.
+// Verifier checks tokens. It is safe for concurrent use.
 type Verifier struct {
 	tokens     *oidc.IDTokenVerifier
 	algorithms []jose.SignatureAlgorithm
@@ -41,15 +41,15 @@ type Verifier struct {
 
 type callerKey struct{}
 
-// CallerOf is the verified caller of the call that ctx belongs to.
+// CallerOf returns the verified caller of the call that ctx belongs to.
 func CallerOf(ctx context.Context) (Caller, bool) {
 	caller, ok := ctx.Value(callerKey{}).(Caller)
 	return caller, ok
 }
 
-// Discover makes a verifier for the tokens of issuer that are for audience. The HTTP client in ctx
-// (oidc.ClientContext) is kept for the key set. scopes: the scope that each full method asks for; a method
-// that is not there is refused, one that is Public is open.
+// Discover returns a verifier for the tokens of issuer that are for audience. It keeps the HTTP client in ctx
+// (oidc.ClientContext) for the key set. scopes has the scope of each full method name. A method without an
+// entry is rejected, and a Public one is open.
 func Discover(ctx context.Context, issuer, audience string, scopes map[string]string) (*Verifier, error) {
 	provider, err := oidc.NewProvider(ctx, issuer)
 	if err != nil {
@@ -59,7 +59,7 @@ func Discover(ctx context.Context, issuer, audience string, scopes map[string]st
 }
 
 func config(audience string) *oidc.Config {
-	// The library has no leeway for exp.
+	// The library allows no leeway for exp.
 	behind := func() time.Time { return time.Now().Add(-clockSkew) }
 	return &oidc.Config{ClientID: audience, SupportedSigningAlgs: []string{oidc.ES256}, Now: behind}
 }
@@ -68,8 +68,8 @@ func newVerifier(tokens *oidc.IDTokenVerifier, scopes map[string]string) *Verifi
 	return &Verifier{tokens: tokens, algorithms: []jose.SignatureAlgorithm{jose.ES256}, scopes: scopes}
 }
 
-// Verify checks a token: signature, issuer, audience, expiry and nbf by the library, and the rest of RFC 9068,
-// which it leaves to its users.
+// Verify checks a token. The library checks signature, issuer, audience, expiry and nbf. This function checks
+// the rest of RFC 9068.
 func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 	parsed, err := jose.ParseSignedCompact(token, v.algorithms)
 	if err != nil {
@@ -107,7 +107,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 	return claims.Caller, nil
 }
 
-// Unary guards unary methods.
+// Unary protects unary methods.
 func (v *Verifier) Unary(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
@@ -118,7 +118,7 @@ func (v *Verifier) Unary(
 	return handler(ctx, request)
 }
 
-// Stream guards streaming methods.
+// Stream protects streaming methods.
 func (v *Verifier) Stream(
 	server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
@@ -164,8 +164,8 @@ func (v *Verifier) authorize(ctx context.Context, method string) (context.Contex
 	return context.WithValue(ctx, callerKey{}, caller), nil
 }
 
-// refused says why in the terms of m2m.token.v1, which programs and our own client layer go by (google.rpc.ErrorInfo),
-// and with the challenge of RFC 6750.
+// refused returns a rejection with its reason of m2m.token.v1 (google.rpc.ErrorInfo), which programs and our client
+// layer use, and with the challenge of RFC 6750.
 func refused(ctx context.Context, code codes.Code, reason, words, scope string) error {
 	info := &errdetails.ErrorInfo{Reason: reason, Domain: "m2m.token.v1"}
 	challenge := `Bearer error="invalid_token"`
@@ -177,7 +177,7 @@ func refused(ctx context.Context, code codes.Code, reason, words, scope string) 
 		challenge = "Bearer"
 	}
 	if code == codes.Unauthenticated || scope != "" {
-		// Fails only where there is no call.
+		// It fails only outside a call.
 		_ = grpc.SetTrailer(ctx, metadata.Pairs("www-authenticate", challenge))
 	}
 	plain := status.New(code, words)

@@ -32,9 +32,9 @@ import example.m2m.token.v1.Token;
 import example.m2m.token.v1.TokenServiceGrpc;
 
 /**
- * Attaches access tokens to gRPC calls: gets them from a TokenService with the client's secret (RFC 6749
- * section 4.4), keeps them, and renews them before they expire. One for each audience; safe for concurrent
- * use.
+ * Attaches access tokens to gRPC calls. Gets them from a TokenService with the client's secret (RFC 6749
+ * section 4.4), caches them, and renews them before they expire. Each audience needs its own credentials. Safe
+ * for concurrent use.
  *
  * <pre>{@code
  * var tokens = TokenCredentials.connect("localhost:8443", tls, "orders", secret, "inventory");
@@ -42,7 +42,7 @@ import example.m2m.token.v1.TokenServiceGrpc;
  * }</pre>
  */
 public final class TokenCredentials extends CallCredentials {
-  /** No request to the issuer takes longer, whatever the call that caused it may wait. */
+  /** The time limit of a request to the issuer. It does not depend on the deadline of the call. */
   private static final Duration FETCH_TIMEOUT = Duration.ofSeconds(30);
 
   private static final Metadata.Key<String> AUTHORIZATION =
@@ -52,15 +52,15 @@ public final class TokenCredentials extends CallCredentials {
   private final Supplier<Moment> clock;
   private final DoubleSupplier jitter;
 
-  /** The newest one, perhaps expired. */
+  /** The newest token, which may have expired. */
   private Held held;
-  /** The request under way, shared by every call that waits for it. */
+  /** The request in flight, shared by all waiting calls. */
   private CompletableFuture<Held> flight;
-  /** What the last request came to, where it failed. */
+  /** The error of the last request, if it failed. */
   private Status failure;
   /** Failures in a row. */
   private int attempts;
-  /** No request before this. */
+  /** The time of the next allowed request. */
   private Moment retryAt;
 
   TokenCredentials(
@@ -71,8 +71,8 @@ public final class TokenCredentials extends CallCredentials {
   }
 
   /**
-   * Credentials from the token service at {@code issuer} ("host:port"), which is spoken to over TLS alone. No
-   * scopes: the client's default scopes. The first call fetches the first token.
+   * Returns credentials from the token service at {@code issuer} ("host:port"), over TLS. Without scopes,
+   * requests the client's default scopes. The first call fetches the first token.
    */
   public static TokenCredentials connect(
       String issuer, ChannelCredentials tls, String clientId, String secret, String audience, String... scopes) {
@@ -97,7 +97,7 @@ public final class TokenCredentials extends CallCredentials {
 
   @Override
   public void applyRequestMetadata(RequestInfo call, Executor executor, MetadataApplier applier) {
-    // Java's library leaves this to the credentials.
+    // grpc-java leaves this check to the credentials.
     if (call.getSecurityLevel() != SecurityLevel.PRIVACY_AND_INTEGRITY) {
       applier.fail(Status.UNAUTHENTICATED.withDescription("a token needs an encrypted connection"));
       return;
@@ -115,7 +115,7 @@ public final class TokenCredentials extends CallCredentials {
             });
   }
 
-  /** The header of a token that has not expired; waits for the issuer only where there is none. */
+  /** Returns the header of an unexpired token. Waits for the issuer only if there is none. */
   CompletableFuture<String> header() {
     CompletableFuture<String> answer;
     CompletableFuture<Held> start = null;
@@ -164,12 +164,12 @@ public final class TokenCredentials extends CallCredentials {
           @Override
           public void onCompleted() {}
         };
-    // Not the caller's context: its cancellation and deadline are not those of the others who wait.
+    // This is not the caller's context, because other calls wait for the same answer.
     Context.ROOT.run(() -> issuer.accept(observer));
   }
 
   private synchronized Held succeeded(Token issued, Moment asked) {
-    // Both count from before the request: the network's time is taken off, never added.
+    // Both count from before the request, so the time on the network shortens them.
     held =
         new Held(
             "Bearer " + issued.getValue(),
@@ -184,7 +184,7 @@ public final class TokenCredentials extends CallCredentials {
 
   private synchronized Status failed(Throwable error) {
     Refusal refusal = Refusal.of(error);
-    // Full jitter: a fleet that failed together does not come back together.
+    // Full jitter, so that clients that failed together do not retry together.
     long ceiling = Math.min(refusal.limit.toMillis(), refusal.base.toMillis() << Math.min(attempts, 16));
     Duration backoff = Duration.ofMillis((long) (jitter.getAsDouble() * ceiling));
     failure = refusal.status;
@@ -197,8 +197,8 @@ public final class TokenCredentials extends CallCredentials {
   private record Held(String header, Moment renewAt, Moment expires) {}
 
   /**
-   * What a call is told, how long to hold back at first and at most, and what the issuer asked for. The
-   * issuer's own status is never passed on: the caller did not call the issuer.
+   * Returns the error for a call, the first and the longest time to wait, and the time that the issuer asked
+   * for. The issuer's own status is never forwarded, because the caller did not call the issuer.
    */
   private record Refusal(Status status, Duration base, Duration limit, Duration atLeast) {
     static Refusal of(Throwable error) {
@@ -215,11 +215,11 @@ public final class TokenCredentials extends CallCredentials {
             reason = info.getDomain().equals("m2m.token.v1") ? info.getReason() : reason;
           }
         } catch (InvalidProtocolBufferException unreadable) {
-          // A detail that cannot be read says nothing; the code does.
+          // The code is enough if the details cannot be read.
         }
       }
       return switch (code) {
-        // The client's registration is wrong, and stays so until someone acts: a second at least.
+        // The client's registration is wrong until an operator repairs it, so wait for at least a second.
         case UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT ->
             new Refusal(
                 Status.UNAUTHENTICATED.withDescription("no token: " + reason),
@@ -237,8 +237,8 @@ public final class TokenCredentials extends CallCredentials {
   }
 
   /**
-   * A time on both clocks. The monotonic one stands still while the machine is suspended; the other one can
-   * be set.
+   * A time on both clocks. The monotonic clock stops while the machine is suspended. The other clock can be
+   * set.
    */
   record Moment(long monotonicNanos, Instant wall) {
     static Moment now() {
@@ -249,7 +249,7 @@ public final class TokenCredentials extends CallCredentials {
       return new Moment(monotonicNanos + duration.toNanos(), wall.plus(duration));
     }
 
-    /** Whether either clock says so: a token is rather renewed too early than used too late. */
+    /** Returns true if either clock has reached the time: renewing too early is safer than too late. */
     boolean reached(Moment other) {
       return monotonicNanos - other.monotonicNanos >= 0 || !wall.isBefore(other.wall);
     }

@@ -16,8 +16,9 @@ import java.util.Date;
 import java.util.concurrent.Executor;
 
 /**
- * Attaches the token of a file that somebody else keeps fresh, such as {@code token-server agent}: gRFC A97,
- * until grpc-java has it. Read again from a minute before the token expires; used until 30 seconds before.
+ * Attaches the token of a file that another program renews, such as {@code token-server agent}. This is gRFC
+ * A97, until grpc-java supports it. The file is read again from a minute before the token expires. The token is
+ * used until 30 seconds before it expires.
  */
 public final class TokenFileCredentials extends CallCredentials {
   private static final Duration READ_AGAIN_AHEAD = Duration.ofMinutes(1);
@@ -33,7 +34,7 @@ public final class TokenFileCredentials extends CallCredentials {
   private Instant readAgain = Instant.EPOCH;
   private Status failure;
 
-  /** Of the token in {@code file}, which is first read by the first call. */
+  /** Returns credentials for the token in {@code file}. The first call reads the file. */
   public TokenFileCredentials(Path file) {
     this(file, Clock.systemUTC());
   }
@@ -49,7 +50,7 @@ public final class TokenFileCredentials extends CallCredentials {
       applier.fail(Status.UNAUTHENTICATED.withDescription("a token needs an encrypted connection"));
       return;
     }
-    // Not on the thread of the transport: a file may be on a slow disk.
+    // The file may be on a slow disk, so it is not read on the thread of the transport.
     executor.execute(() -> apply(applier));
   }
 

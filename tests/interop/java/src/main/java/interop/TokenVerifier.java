@@ -42,31 +42,31 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * Guards a gRPC server with access tokens of one issuer (RFC 9068), by Nimbus JOSE + JWT: keys are the
- * issuer's JWK Set.
+ * Protects a gRPC server with access tokens of one issuer (RFC 9068). Uses Nimbus JOSE + JWT and the issuer's
+ * JWK Set.
  */
 public final class TokenVerifier implements ServerInterceptor {
-  /** The verified claims of the call that is being served. */
+  /** The verified claims of the current call. */
   public static final Context.Key<JWTClaimsSet> CALLER = Context.key("caller");
 
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
 
-  /** In the place of a scope: the method needs no token. No scope has a space in it. */
+  /** Marks a method that needs no token, in place of a scope. No scope contains a space. */
   public static final String PUBLIC = "no token";
 
   private static final Metadata.Key<String> WWW_AUTHENTICATE =
       Metadata.Key.of("www-authenticate", Metadata.ASCII_STRING_MARSHALLER);
 
-  /** How far the clocks of issuer and verifier may disagree. */
+  /** The allowed difference of the clocks of issuer and verifier. */
   private static final Duration CLOCK_SKEW = Duration.ofSeconds(5);
 
   private final JWTProcessor<SecurityContext> processor;
   private final Map<String, String> scopes;
 
   /**
-   * With the given keys. {@code scopes}: the scope that each full method name asks for; a method that is not
-   * there is refused, one that is {@link #PUBLIC} is open.
+   * Returns a verifier with the given keys. {@code scopes} has the scope of each full method name. A method
+   * without an entry is rejected, and a {@link #PUBLIC} one is open.
    */
   public TokenVerifier(
       JWKSource<SecurityContext> keys,
@@ -82,15 +82,15 @@ public final class TokenVerifier implements ServerInterceptor {
     this.scopes = Map.copyOf(scopes);
   }
 
-  /** With the key set that the issuer publishes; fetched again for an unknown key. */
+  /** Returns a verifier with the issuer's key set, which is fetched again for an unknown key. */
   public static TokenVerifier ofJwks(
       String issuer, String audience, ResourceRetriever http, Map<String, String> scopes) {
     return new TokenVerifier(new IssuerKeys(issuer, http), claims(issuer, audience), scopes);
   }
 
   /**
-   * The issuer's JWK Set, at the {@code jwks_uri} of its metadata. Both are fetched with the first token, and again
-   * until the issuer answers.
+   * The issuer's JWK Set, from the {@code jwks_uri} of its metadata. The first token fetches both. After a failure,
+   * the next token tries again.
    */
   private static final class IssuerKeys implements JWKSource<SecurityContext> {
     private final String issuer;
@@ -125,7 +125,7 @@ public final class TokenVerifier implements ServerInterceptor {
     }
   }
 
-  /** What the claims must be: exactly this issuer, this audience among others, and all of RFC 9068's. */
+  /** The required claims: exactly this issuer, this audience among others, and all claims of RFC 9068. */
   static DefaultJWTClaimsVerifier<SecurityContext> claims(String issuer, String audience) {
     var verifier =
         new DefaultJWTClaimsVerifier<SecurityContext>(
@@ -137,8 +137,8 @@ public final class TokenVerifier implements ServerInterceptor {
   }
 
   /**
-   * The claims of a good token. The library checks signature, issuer, audience, type and expiry; the rest of
-   * RFC 9068 it leaves to its users.
+   * Returns the claims of a valid token. The library checks signature, issuer, audience, type and expiry. This
+   * method checks the rest of RFC 9068.
    */
   JWTClaimsSet verify(String token) throws BadJOSEException, ParseException, JOSEException {
     JWTClaimsSet claims = processor.process(token, null);
@@ -211,8 +211,8 @@ public final class TokenVerifier implements ServerInterceptor {
   }
 
   /**
-   * Why, in the terms of m2m.token.v1, which programs and our own client layer go by (google.rpc.ErrorInfo), and with
-   * the challenge of RFC 6750.
+   * A rejection with its reason of m2m.token.v1 (google.rpc.ErrorInfo), which programs and our client layer use, and
+   * with the challenge of RFC 6750.
    */
   private static final class Refused extends Exception {
     private final transient Status status;

@@ -8,24 +8,24 @@ import io.grpc.SecurityLevel;
 import io.grpc.Status;
 import example.m2m.token.v1.TokenServiceGrpc;
 
-/** What call credentials made of one call. */
+/** The result of call credentials for one call. */
 final class Applied extends CallCredentials.MetadataApplier {
   private Metadata metadata;
   private Status failure;
 
-  /** Asks for a call on a connection of that kind. */
+  /** Applies the credentials to a call on such a connection. */
   static Applied by(CallCredentials credentials, SecurityLevel level) {
     var applied = new Applied();
     credentials.applyRequestMetadata(new Call(level), Runnable::run, applied);
     return applied;
   }
 
-  /** The header that the call is sent with, or null. */
+  /** The header of the call, or null. */
   String header() {
     return metadata == null ? null : metadata.get(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER));
   }
 
-  /** What the call fails with, or null. */
+  /** The failure of the call, or null. */
   Status.Code failure() {
     return failure == null ? null : failure.getCode();
   }

@@ -40,7 +40,7 @@ import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 
-/** Every forged token of the gallery, and which of them get through; {@code gallery.json} has them on record. */
+/** Runs every forged token of the gallery. {@code gallery.json} records the accepted ones. */
 class GalleryTest {
   private interface Verifier {
     void verify(String token) throws BadJOSEException, JOSEException, ParseException;
@@ -59,7 +59,7 @@ class GalleryTest {
     }
   }
 
-  /** The gallery's issuer: its metadata, and its key set. */
+  /** The gallery's issuer, with its metadata and key set. */
   private static ResourceRetriever keys() {
     var metadata = Map.<String, Object>of("issuer", ISSUER, "jwks_uri", ISSUER + "/jwks.json");
     return url -> {
@@ -87,7 +87,7 @@ class GalleryTest {
         verifier.verify((String) forgery.get("token"));
         accepted.add(forgery.get("name"));
       } catch (BadJOSEException | JOSEException | ParseException refused) {
-        // As it should be.
+        // This is the correct answer.
       }
     }
     assertEquals(RECORD.get(name), accepted);
@@ -113,7 +113,7 @@ class GalleryTest {
     accepts("Nimbus, TokenVerifier.java", verifier::verify);
   }
 
-  /** As applications have it: the verifier before every method. It knows the gallery's issuer. */
+  /** As in an application, the verifier protects every method. It trusts the gallery's issuer. */
   @Test
   void whatAServerAcceptsOverTheWire() throws Exception {
     var scopes = Map.of(InventoryServiceGrpc.getGetItemMethod().getFullMethodName(), "a.read");
@@ -134,7 +134,7 @@ class GalleryTest {
       List<Object> accepted = new ArrayList<>();
       for (var forgery : tokens("forgeries")) {
         var token = (String) forgery.get("token");
-        // What is longer than a header may be is a matter of the transport's limits.
+        // The transport rejects a token that is longer than a header may be.
         if (token.length() < 7000) {
           known.add(forgery.get("name"));
           if (passes(channel, token)) {
@@ -161,9 +161,9 @@ class GalleryTest {
         assertThrows(
             StatusRuntimeException.class, () -> service.getItem(GetItemRequest.getDefaultInstance()));
     var code = answer.getStatus().getCode();
-    // UNAVAILABLE: Nimbus does not ask for keys again so soon, so nobody knows the key of an invented `kid`.
+    // UNAVAILABLE: Nimbus does not fetch keys again so soon, so it cannot decide about an invented `kid`.
     var refused = Set.of(Status.Code.UNAUTHENTICATED, Status.Code.UNAVAILABLE);
-    // The scope that most lack, or the handler that there is none of: either comes after the token.
+    // The scope and the handler, which are missing for most tokens, are checked after the token.
     var passed = Set.of(Status.Code.PERMISSION_DENIED, Status.Code.UNIMPLEMENTED);
     assertTrue(refused.contains(code) || passed.contains(code), () -> code + " " + answer.getMessage());
     return passed.contains(code);

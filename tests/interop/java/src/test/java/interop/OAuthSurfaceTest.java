@@ -42,13 +42,13 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Introspection, revocation, private_key_jwt, token exchange and user info, as Nimbus' client does them. */
+/** Introspection, revocation, private_key_jwt, token exchange and user info with Nimbus. */
 class OAuthSurfaceTest {
   private static final ClientID KEYED = new ClientID("keyed-by-nimbus");
   private static AuthorizationServerMetadata issuer;
   private static ECKey key;
 
-  /** A client that has a key pair in place of a secret, and may exchange tokens. */
+  /** A client that has a key pair and no secret, and may exchange tokens. */
   @BeforeAll
   static void register(@TempDir Path folder) throws Exception {
     HTTPRequest.setDefaultSSLSocketFactory(World.sockets());
@@ -73,7 +73,7 @@ class OAuthSurfaceTest {
         new ClientID(env("TOKEN_CLIENT_ID")), new Secret(env("TOKEN_CLIENT_SECRET")));
   }
 
-  /** RFC 7523 as RFC 10070 has it: the audience is the issuer itself, not the endpoint. Each is good once. */
+  /** RFC 10070: the audience is the issuer and not the endpoint. Each assertion is valid once. */
   private static ClientAuthentication keyed() throws Exception {
     var claims = new JWTAuthenticationClaimsSet(KEYED, new Audience(env("TOKEN_ISSUER")));
     return new PrivateKeyJWT(claims, JWSAlgorithm.ES256, key.toPrivateKey(), null, null);

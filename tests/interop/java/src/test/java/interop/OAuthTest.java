@@ -21,7 +21,7 @@ import java.util.Map;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
-/** Nimbus' OAuth client gets tokens from the issuer as it stands. */
+/** Nimbus' OAuth client gets tokens from the issuer. */
 class OAuthTest {
   private static AuthorizationServerMetadata issuer;
   private static final ClientID ID = new ClientID(env("TOKEN_CLIENT_ID"));

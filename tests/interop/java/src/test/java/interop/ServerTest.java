@@ -36,7 +36,7 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
-/** A Java server that verifies our tokens by Nimbus. */
+/** A Java server that verifies our tokens with Nimbus. */
 class ServerTest {
   private Server server;
 
@@ -46,7 +46,7 @@ class ServerTest {
     server.shutdownNow();
   }
 
-  /** The inventory service as a Java server would have it: TLS, and one verifier before every method. */
+  /** The inventory service as a Java server: TLS, and one verifier for every method. */
   private static final class Inventory extends InventoryServiceGrpc.InventoryServiceImplBase {
     @Override
     public void getOpeningHours(
@@ -139,7 +139,7 @@ class ServerTest {
     }
   }
 
-  /** The Rust example client: allowed, denied, and why. */
+  /** Runs the Rust example client: allowed, denied, and the reasons. */
   @Test
   void theRustClientOfAJavaServer() throws Exception {
     serve(

@@ -29,7 +29,7 @@ import org.junit.jupiter.api.Test;
 import example.m2m.token.v1.IssueTokenResponse;
 import example.m2m.token.v1.Token;
 
-/** What the call credentials promise, with a fake issuer and a clock that stands still. */
+/** The behaviour of the call credentials, with a fake issuer and a stopped clock. */
 class TokenCredentialsTest {
   private Moment now = new Moment(0, Instant.parse("2026-11-24T12:00:00Z"));
   private final Queue<StreamObserver<IssueTokenResponse>> requests = new ArrayDeque<>();

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** What the credentials of a token file promise, with a clock that stands still. */
+/** The behaviour of the credentials of a token file, with a stopped clock. */
 class TokenFileCredentialsTest {
   @TempDir private Path folder;
   private Path file;
@@ -47,7 +47,7 @@ class TokenFileCredentialsTest {
             });
   }
 
-  /** A token that is good for that long; nobody here checks its signature. */
+  /** A token with that lifetime. No test checks its signature. */
   private String write(int seconds) throws IOException {
     String claims = "{\"exp\":" + now.plusSeconds(seconds).getEpochSecond() + "}";
     String token = Base64URL.encode("{\"alg\":\"ES256\"}") + "." + Base64URL.encode(claims) + ".AA";

@@ -26,7 +26,7 @@ import javax.net.ssl.SSLSocketFactory;
 import javax.net.ssl.TrustManagerFactory;
 import org.junit.jupiter.api.Assertions;
 
-/** What the tests against a real issuer share; {@code run} sets the environment. */
+/** Shared by the tests against a real issuer. {@code run} sets the environment. */
 final class World {
   static final String AUDIENCE = "inventory";
   private static final List<ManagedChannel> CHANNELS = new ArrayList<>();
