@@ -106,7 +106,7 @@ test('openid-client registers itself, with a secret and with a key, and gets tok
   await assert.rejects(client.clientCredentialsGrant(bySecret, { audience }))
 })
 
-test('without an initial access token openid-client registers nobody', async () => {
+test('without an initial access token openid-client registers no client', async () => {
   await assert.rejects(client.dynamicClientRegistration(new URL(issuer), {}, undefined, { algorithm: 'oauth2' }))
 })
 

@@ -5,8 +5,8 @@
     channel = grpc.secure_channel(target, grpc.composite_channel_credentials(
         grpc.ssl_channel_credentials(), grpc.metadata_call_credentials(tokens)))
 
-Works with `grpc` and `grpc.aio` alike. gRPC refuses call credentials on a plaintext channel. It gives a
-call that found no token the code UNAVAILABLE, whatever the reason; the reason stands in the details.
+Works with `grpc` and `grpc.aio`. gRPC refuses call credentials on a plaintext channel. If a call gets no
+token, gRPC fails it with UNAVAILABLE. The reason is in the details.
 """
 
 import random

@@ -81,7 +81,7 @@ func (w *world) suspend(d time.Duration) {
 func (w *world) assertIdle(t *testing.T) {
 	t.Helper()
 	if len(w.asked) != 0 {
-		t.Fatalf("%d requests to the issuer that nobody expected", len(w.asked))
+		t.Fatalf("%d unexpected requests to the issuer", len(w.asked))
 	}
 }
 
