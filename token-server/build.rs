@@ -1,4 +1,4 @@
-//! Compiles the part of Envoy's protocol that is spoken here, with the same code that applications' build scripts call.
+//! Compiles the used part of Envoy's protocol, with the same code that applications' build scripts call.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     token_proto::build::configure()
