@@ -1,0 +1,204 @@
+"""The policy: `/package.Service/Method` → the demand, read from the `m2m.auth.v1` annotations.
+
+Paths are compared byte for byte. A path without a policy is denied.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool
+
+from m2m.auth.v1 import annotations_pb2
+
+from .errors import Denied, PolicyError
+
+#: The health methods, open by default: a monitoring probe has no token. Reflection is not open.
+HEALTH = tuple(f"/grpc.health.v1.Health/{method}" for method in ("Check", "List", "Watch"))
+
+# The generated types of extensions are not those that the library's own types ask for.
+_SERVICE: Any = annotations_pb2.service
+_METHOD: Any = annotations_pb2.method
+
+# RFC 6749 section 3.3: scope-token.
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """The demands on a verified token; the plain form of `m2m.auth.v1.Requirement`."""
+
+    all_scopes: tuple[str, ...] = ()
+    any_scopes: tuple[str, ...] = ()
+    #: Client IDs, or prefixes and a final `*`. Empty: any client.
+    callers: tuple[str, ...] = ()
+    #: In seconds.
+    max_token_age: float | None = None
+    #: True if an open stream goes on after the token's end.
+    outlives_token: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method and its demand."""
+
+    path: str
+    audience: str
+    #: None for a public method.
+    requirement: Requirement | None
+    client_streaming: bool = False
+    server_streaming: bool = False
+
+    @property
+    def is_unary(self) -> bool:
+        """True if each side sends one message."""
+        return not (self.client_streaming or self.server_streaming)
+
+
+class Policy:
+    """The demands of every method of some services."""
+
+    def __init__(self, methods: Iterable[Method]):
+        self._methods: dict[str, Method] = {path: Method(path, "", None) for path in HEALTH}
+        self._methods.update((method.path, method) for method in methods)
+
+    @classmethod
+    def of_services(cls, *services: str, pool: descriptor_pool.DescriptorPool | None = None) -> "Policy":
+        """Reads the policy of services by their full names, from the linked-in descriptors.
+
+        Raises PolicyError when a service is not described, or a method has no policy.
+        """
+        pool = pool or descriptor_pool.Default()
+        files, faults = {}, []
+        for service in services:
+            try:
+                described = pool.FindServiceByName(service)
+            except KeyError:
+                faults.append(f"{service}: no linked-in descriptor describes it")
+                continue
+            if described.file.name not in files:
+                file = descriptor_pb2.FileDescriptorProto()
+                described.file.CopyToProto(file)
+                files[described.file.name] = file
+        if faults:
+            raise PolicyError(sorted(faults))
+        return cls.of_files(files.values(), services)
+
+    @classmethod
+    def of_files(
+        cls, files: Iterable[descriptor_pb2.FileDescriptorProto], services: Iterable[str]
+    ) -> "Policy":
+        """Reads the policy of services from file descriptors.
+
+        Raises PolicyError when a service is not described, or a method has no policy.
+        """
+        described = _services(files)
+        methods, faults = [], set()
+        for name in services:
+            if name not in described:
+                faults.add(f"{name}: no linked-in descriptor describes it")
+                continue
+            found, wrong = _methods(name, described[name])
+            faults.update(wrong)
+            methods.extend(found)
+        if faults:
+            raise PolicyError(sorted(faults))
+        return cls(methods)
+
+    @classmethod
+    def of_everything(cls, files: Iterable[descriptor_pb2.FileDescriptorProto]) -> "Policy":
+        """Reads the policy of every service in the files, for the client side. Skips methods without one."""
+        methods: list[Method] = []
+        for name, service in _services(files).items():
+            methods.extend(_methods(name, service)[0])
+        return cls(methods)
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """The methods by their paths."""
+        return self._methods
+
+    def open(self, *paths: str) -> "Policy":
+        """Returns the policy with these methods open to all callers, in spite of their annotations."""
+        return Policy([*self._methods.values(), *(Method(path, "", None) for path in paths)])
+
+    def demand(self, path: str) -> Method:
+        """Returns the demand of a method. Raises Denied for a path without a policy."""
+        method = self._methods.get(path)
+        if method is None:
+            raise Denied("method_not_declared")
+        return method
+
+    def naming_callers(self) -> list[Method]:
+        """Returns the methods that name callers."""
+        return [
+            method for method in self._methods.values() if method.requirement and method.requirement.callers
+        ]
+
+
+def _services(
+    files: Iterable[descriptor_pb2.FileDescriptorProto],
+) -> dict[str, descriptor_pb2.ServiceDescriptorProto]:
+    described = {}
+    for file in files:
+        dot = "." if file.package else ""
+        for service in file.service:
+            described[f"{file.package}{dot}{service.name}"] = service
+    return described
+
+
+def _methods(name: str, service: descriptor_pb2.ServiceDescriptorProto) -> tuple[list[Method], list[str]]:
+    """Returns the methods of one service, and the faults of its annotations."""
+    methods, faults = [], []
+    declared: annotations_pb2.ServiceAuthorization = service.options.Extensions[_SERVICE]
+    audience = declared.audience or name
+    default = declared.default_requirement if declared.HasField("default_requirement") else None
+    for method in service.method:
+        path = f"/{name}/{method.name}"
+        owner = f"{name}.{method.name}"
+        requirement, public = default, False
+        if method.options.HasExtension(_METHOD):
+            own: annotations_pb2.MethodAuthorization = method.options.Extensions[_METHOD]
+            requirement, public = (own.require if own.HasField("require") else None), own.public
+        if public and requirement is not None:
+            faults.append(f"{owner}: is both public and requires a token: declare one of the two")
+        elif public:
+            methods.append(Method(path, audience, None, method.client_streaming, method.server_streaming))
+        elif requirement is None:
+            if path not in HEALTH:
+                faults.append(f"{path}: is served without a policy, so every call is denied")
+        else:
+            faults.extend(_faults(owner, requirement))
+            demand = _requirement(requirement)
+            methods.append(Method(path, audience, demand, method.client_streaming, method.server_streaming))
+    return methods, faults
+
+
+def _requirement(message: annotations_pb2.Requirement) -> Requirement:
+    age = message.max_token_age
+    return Requirement(
+        tuple(message.all_scopes),
+        tuple(message.any_scopes),
+        tuple(message.callers),
+        age.seconds + age.nanos / 1e9 if message.HasField("max_token_age") else None,
+        message.stream_expiry == annotations_pb2.STREAM_EXPIRY_ALLOW,
+    )
+
+
+def _faults(owner: str, message: annotations_pb2.Requirement) -> list[str]:
+    faults = []
+    for scope in (*message.all_scopes, *message.any_scopes):
+        if not _SCOPE.match(scope):
+            faults.append(f"{owner}: {scope!r} is not a scope (RFC 6749 section 3.3)")
+    for caller in message.callers:
+        if not caller or "*" in caller.removesuffix("*"):
+            faults.append(f'{owner}: caller {caller!r} must be a client ID, or a prefix and one final "*"')
+    if message.max_token_age.seconds < 0 or message.max_token_age.nanos < 0:
+        faults.append(f"{owner}: max_token_age is negative")
+    return faults
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Matches a name against another, or against a prefix and one final `*`."""
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
