@@ -26,24 +26,24 @@ const (
 // One change.
 type AdminRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its place in the order of all records.
+	// The position in the order of all records.
 	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	// When it was made.
+	// The time of the change.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// The client ID of the caller; `local:…` for an operator with access to the database itself; `token-server` for
-	// what the server does by itself.
+	// The client ID of the caller. `local:…` is an operator who works directly on the database. `token-server`
+	// is the server itself.
 	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
-	// What was done, by the name of the method that does it: `CreateClient`.
+	// The method that made the change, such as `CreateClient`.
 	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
-	// To what: a client ID or a key ID.
+	// The changed client or key, by its ID.
 	Resource string `protobuf:"bytes,5,opt,name=resource,proto3" json:"resource,omitempty"`
-	// Leads to the server's log.
+	// The request ID, as in the server's log.
 	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// What of it: the fields of an update, a credential's ID. Never a secret.
+	// The details: the fields of an update, or the ID of a credential. Never a secret.
 	Detail string `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
-	// The person or program that the caller acted for, by `sub` of its token. Empty: the caller itself.
+	// The subject that the caller acted for: `sub` of its token. Empty if the caller acted for itself.
 	Subject string `protobuf:"bytes,8,opt,name=subject,proto3" json:"subject,omitempty"`
-	// Who acted for the subject, as JSON: `act` of the token. Empty: nobody but the caller.
+	// The actors of the token as JSON: its `act`. Empty if the caller is the only actor.
 	Act           string `protobuf:"bytes,9,opt,name=act,proto3" json:"act,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -142,12 +142,12 @@ func (x *AdminRecord) GetAct() string {
 	return ""
 }
 
-// What ListAdminRecords takes. AIP-158.
+// The request of ListAdminRecords. AIP-158.
 type ListAdminRecordsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most this many; 0 is 50, more than 1000 is 1000.
+	// The maximum number of records. 0 means 50, and more than 1000 means 1000.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the page before; empty for the first. The filters must stay the same.
+	// The next_page_token of the previous page. Empty for the first page. The filters must stay the same.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only changes by this actor.
 	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
@@ -242,10 +242,10 @@ func (x *ListAdminRecordsRequest) GetEndTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// What ListAdminRecords answers.
+// The response of ListAdminRecords.
 type ListAdminRecordsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The page.
+	// The records of the page.
 	Records []*AdminRecord `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

@@ -26,9 +26,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Who changed what. Each record was written in the transaction of its change: none is missing, none is made up.
+// The history of changes. Each record is written in the transaction of its change, so the history is
+// complete.
 type AuditServiceClient interface {
-	// Reads a page of changes, the newest first.
+	// Reads a page of changes, newest first.
 	ListAdminRecords(ctx context.Context, in *ListAdminRecordsRequest, opts ...grpc.CallOption) (*ListAdminRecordsResponse, error)
 }
 
@@ -54,9 +55,10 @@ func (c *auditServiceClient) ListAdminRecords(ctx context.Context, in *ListAdmin
 // All implementations must embed UnimplementedAuditServiceServer
 // for forward compatibility.
 //
-// Who changed what. Each record was written in the transaction of its change: none is missing, none is made up.
+// The history of changes. Each record is written in the transaction of its change, so the history is
+// complete.
 type AuditServiceServer interface {
-	// Reads a page of changes, the newest first.
+	// Reads a page of changes, newest first.
 	ListAdminRecords(context.Context, *ListAdminRecordsRequest) (*ListAdminRecordsResponse, error)
 	mustEmbedUnimplementedAuditServiceServer()
 }

@@ -25,46 +25,47 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A service that may ask for tokens.
+// A program that may request tokens.
 type Client struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chosen by the operator or generated; never changes.
+	// The client ID. The operator chooses it, or the server generates it. It never changes.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// For people.
+	// A name for people.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// What it may ask for, one entry per audience.
+	// The grants, one for each audience.
 	Grants []*Grant `protobuf:"bytes,3,rep,name=grants,proto3" json:"grants,omitempty"`
 	// Output only.
 	Credentials []*Credential `protobuf:"bytes,4,rep,name=credentials,proto3" json:"credentials,omitempty"`
-	// The lifetime of its tokens. Absent: the server's default; never beyond the server's maximum.
+	// The lifetime of its tokens, at most the server's maximum. Absent: the server's default.
 	TokenLifetime *durationpb.Duration `protobuf:"bytes,5,opt,name=token_lifetime,json=tokenLifetime,proto3" json:"token_lifetime,omitempty"`
-	// Claims added to every token of this client; may not shadow a registered claim.
+	// Claims that are added to every token of this client. They may not have the name of a claim that the
+	// issuer sets.
 	Claims map[string]string `protobuf:"bytes,6,rep,name=claims,proto3" json:"claims,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// What a `redirect_uri` in a token request is checked against.
+	// The allowed values of `redirect_uri` in a token request.
 	RedirectUris []string `protobuf:"bytes,7,rep,name=redirect_uris,json=redirectUris,proto3" json:"redirect_uris,omitempty"`
-	// A disabled client gets no token. Disabling revokes the tokens that it has.
+	// A disabled client gets no tokens. Disabling revokes the tokens that it has.
 	Disabled bool `protobuf:"varint,8,opt,name=disabled,proto3" json:"disabled,omitempty"`
-	// For operators' own bookkeeping.
+	// Labels for the operators' own use.
 	Labels map[string]string `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Optimistic concurrency: an update with a stale etag is ABORTED.
+	// The revision. An update with an old etag is ABORTED.
 	Etag string `protobuf:"bytes,10,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Output only.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// The grants that it may use, by their OAuth names. Empty: `client_credentials` alone.
+	// The grant types that it may use, by their OAuth names. Empty: only `client_credentials`.
 	GrantTypes []string `protobuf:"bytes,13,rep,name=grant_types,json=grantTypes,proto3" json:"grant_types,omitempty"`
-	// Where its public keys for private_key_jwt are fetched from; they count beside those registered as
-	// credentials. RFC 7591 section 2.
+	// The URL of its public keys for private_key_jwt, in addition to keys registered as credentials. RFC 7591
+	// section 2.
 	JwksUri string `protobuf:"bytes,14,opt,name=jwks_uri,json=jwksUri,proto3" json:"jwks_uri,omitempty"`
-	// Its exchanged tokens may stand for the subject alone (RFC 8693 section 1.1). Otherwise they name the client
-	// as the actor.
+	// True: its exchanged tokens may name only the subject (RFC 8693 section 1.1). Otherwise they name the
+	// client as the actor.
 	MayImpersonate bool `protobuf:"varint,15,opt,name=may_impersonate,json=mayImpersonate,proto3" json:"may_impersonate,omitempty"`
-	// The audiences whose access tokens it may exchange (RFC 8693). A token that was issued to the client itself, or
-	// that names the client's ID as an audience, may always be exchanged.
+	// The audiences whose access tokens it may exchange (RFC 8693). It may always exchange a token that was
+	// issued to itself, or that names its client ID as an audience.
 	SubjectAudiences []string `protobuf:"bytes,17,rep,name=subject_audiences,json=subjectAudiences,proto3" json:"subject_audiences,omitempty"`
-	// Accept client assertions whose audience is the token endpoint, as a string or as a list of one, beside the issuer
-	// identifier that RFC 10070 demands. Each use is logged.
+	// True: its client assertions may have the token endpoint as audience, as a string or a list with one
+	// member. RFC 10070 requires the issuer identifier. Each use is logged.
 	AcceptTokenEndpointAudience bool `protobuf:"varint,20,opt,name=accept_token_endpoint_audience,json=acceptTokenEndpointAudience,proto3" json:"accept_token_endpoint_audience,omitempty"`
 	unknownFields               protoimpl.UnknownFields
 	sizeCache                   protoimpl.SizeCache
@@ -219,14 +220,14 @@ func (x *Client) GetAcceptTokenEndpointAudience() bool {
 	return false
 }
 
-// What a client may ask for at one resource server.
+// The scopes that a client may request at one audience.
 type Grant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The resource server, as it stands in `aud`.
+	// The audience: the value of `aud`.
 	Audience string `protobuf:"bytes,1,opt,name=audience,proto3" json:"audience,omitempty"`
-	// The scopes that it may ask for.
+	// The scopes that the client may request.
 	Scopes []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	// Granted when a request names no scope; among `scopes`.
+	// The scopes of a request that names none. Each must be in `scopes`.
 	DefaultScopes []string `protobuf:"bytes,3,rep,name=default_scopes,json=defaultScopes,proto3" json:"default_scopes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -283,23 +284,23 @@ func (x *Grant) GetDefaultScopes() []string {
 	return nil
 }
 
-// What a client proves itself with.
+// A credential of a client.
 type Credential struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Output only; unique within the client.
+	// Output only. Unique within the client.
 	CredentialId string `protobuf:"bytes,1,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
-	// What kind of credential it is.
+	// The kind of the credential.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Credential_Secret
 	//	*Credential_PublicKey
 	Kind isCredential_Kind `protobuf_oneof:"kind"`
-	// It is refused from this time on. Absent: it does not expire.
+	// The time from which it is invalid. Absent: it does not expire.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Output only; to the minute, so that a token costs no write.
+	// Output only. Accurate to a minute, so that issuing a token writes nothing.
 	LastUsedTime  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_used_time,json=lastUsedTime,proto3" json:"last_used_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -393,7 +394,7 @@ type isCredential_Kind interface {
 }
 
 type Credential_Secret struct {
-	// A secret made by the server.
+	// A secret that the server generated.
 	Secret *Secret `protobuf:"bytes,2,opt,name=secret,proto3,oneof"`
 }
 
@@ -406,10 +407,11 @@ func (*Credential_Secret) isCredential_Kind() {}
 
 func (*Credential_PublicKey) isCredential_Kind() {}
 
-// A secret, as far as it may be shown.
+// The part of a secret that may be shown.
 type Secret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Enough to find it in a leak report, useless to an attacker. The secret is kept only as a keyed hash.
+	// The start of the secret: enough to find it in a leak report, and useless to an attacker. The store keeps
+	// only a keyed hash of the secret.
 	Prefix        string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -498,10 +500,10 @@ func (x *PublicKey) GetJwk() string {
 	return ""
 }
 
-// What CreateClient takes.
+// The request of CreateClient.
 type CreateClientRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The client; an empty client_id asks for a generated one.
+	// The client. If client_id is empty, the server generates one.
 	Client *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
 	// Checks the request and changes nothing. AIP-163.
 	ValidateOnly  bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -553,12 +555,12 @@ func (x *CreateClientRequest) GetValidateOnly() bool {
 	return false
 }
 
-// What CreateClient answers.
+// The response of CreateClient.
 type CreateClientResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client as it is stored.
 	Client *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// Shown this once.
+	// The secret. It is shown only here.
 	ClientSecret  string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -608,10 +610,10 @@ func (x *CreateClientResponse) GetClientSecret() string {
 	return ""
 }
 
-// What GetClient takes.
+// The request of GetClient.
 type GetClientRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which client.
+	// The client.
 	ClientId      string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -654,7 +656,7 @@ func (x *GetClientRequest) GetClientId() string {
 	return ""
 }
 
-// What GetClient answers.
+// The response of GetClient.
 type GetClientResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client.
@@ -700,12 +702,12 @@ func (x *GetClientResponse) GetClient() *Client {
 	return nil
 }
 
-// What ListClients takes. AIP-158.
+// The request of ListClients. AIP-158.
 type ListClientsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most this many; 0 is 50, more than 1000 is 1000.
+	// The maximum number of clients. 0 means 50, and more than 1000 means 1000.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the page before; empty for the first.
+	// The next_page_token of the previous page. Empty for the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -755,10 +757,10 @@ func (x *ListClientsRequest) GetPageToken() string {
 	return ""
 }
 
-// What ListClients answers.
+// The response of ListClients.
 type ListClientsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The page.
+	// The clients of the page.
 	Clients []*Client `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -810,16 +812,16 @@ func (x *ListClientsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// What UpdateClient takes.
+// The request of UpdateClient.
 type UpdateClientRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// client_id says which; its etag, where set, must be the current one.
+	// The client with its new values. client_id selects it. If etag is set, it must be current.
 	Client *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// Which fields to change. Absent: every field that is set.
+	// The fields to change. Absent: every field that is set.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Checks the request and changes nothing.
 	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
-	// Where the change disables the client: its tokens stay valid until they expire.
+	// True: if the change disables the client, its tokens stay valid until they expire.
 	KeepTokens    bool `protobuf:"varint,4,opt,name=keep_tokens,json=keepTokens,proto3" json:"keep_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -883,10 +885,10 @@ func (x *UpdateClientRequest) GetKeepTokens() bool {
 	return false
 }
 
-// What UpdateClient answers.
+// The response of UpdateClient.
 type UpdateClientResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The client as it is stored now.
+	// The client as it is stored.
 	Client        *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -929,14 +931,14 @@ func (x *UpdateClientResponse) GetClient() *Client {
 	return nil
 }
 
-// What DeleteClient takes.
+// The request of DeleteClient.
 type DeleteClientRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which client.
+	// The client.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// Where set, must be the current one.
+	// If set, it must be the current etag.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// The client's tokens stay valid until they expire.
+	// True: the client's tokens stay valid until they expire.
 	KeepTokens    bool `protobuf:"varint,3,opt,name=keep_tokens,json=keepTokens,proto3" json:"keep_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -993,7 +995,7 @@ func (x *DeleteClientRequest) GetKeepTokens() bool {
 	return false
 }
 
-// What DeleteClient answers.
+// The response of DeleteClient.
 type DeleteClientResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1030,14 +1032,14 @@ func (*DeleteClientResponse) Descriptor() ([]byte, []int) {
 	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{14}
 }
 
-// What AddCredential takes.
+// The request of AddCredential.
 type AddCredentialRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which client.
+	// The client.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// A secret (made by the server) unless a public key is given; its expire_time is kept.
+	// The credential. Without a public key, the server generates a secret. expire_time is kept.
 	Credential *Credential `protobuf:"bytes,2,opt,name=credential,proto3" json:"credential,omitempty"`
-	// The client's other secrets expire this long from now. Absent: they stay as they are.
+	// The time until the client's other secrets expire. Absent: they do not change.
 	Overlap       *durationpb.Duration `protobuf:"bytes,3,opt,name=overlap,proto3" json:"overlap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1094,12 +1096,12 @@ func (x *AddCredentialRequest) GetOverlap() *durationpb.Duration {
 	return nil
 }
 
-// What AddCredential answers.
+// The response of AddCredential.
 type AddCredentialResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The credential as it is stored.
 	Credential *Credential `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
-	// Shown this once; empty for a public key.
+	// The secret. It is shown only here. Empty for a public key.
 	ClientSecret  string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1149,14 +1151,14 @@ func (x *AddCredentialResponse) GetClientSecret() string {
 	return ""
 }
 
-// What RemoveCredential takes.
+// The request of RemoveCredential.
 type RemoveCredentialRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which client.
+	// The client.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// Which credential.
+	// The credential.
 	CredentialId string `protobuf:"bytes,2,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
-	// Revokes every token of the client too: for a credential that has leaked.
+	// True: also revokes every token of the client. Use this for a leaked credential.
 	RevokeTokens  bool `protobuf:"varint,3,opt,name=revoke_tokens,json=revokeTokens,proto3" json:"revoke_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1213,7 +1215,7 @@ func (x *RemoveCredentialRequest) GetRevokeTokens() bool {
 	return false
 }
 
-// What RemoveCredential answers.
+// The response of RemoveCredential.
 type RemoveCredentialResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1250,10 +1252,10 @@ func (*RemoveCredentialResponse) Descriptor() ([]byte, []int) {
 	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{18}
 }
 
-// What RevokeClientTokens takes.
+// The request of RevokeClientTokens.
 type RevokeClientTokensRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which client.
+	// The client.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	// Tokens issued before this time, rounded up to the second. Absent: now.
 	IssuedBeforeTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=issued_before_time,json=issuedBeforeTime,proto3" json:"issued_before_time,omitempty"`
@@ -1305,10 +1307,10 @@ func (x *RevokeClientTokensRequest) GetIssuedBeforeTime() *timestamppb.Timestamp
 	return nil
 }
 
-// What RevokeClientTokens answers.
+// The response of RevokeClientTokens.
 type RevokeClientTokensResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Tokens issued before this time are refused.
+	// Tokens issued before this time are revoked.
 	IssuedBeforeTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=issued_before_time,json=issuedBeforeTime,proto3" json:"issued_before_time,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -1351,12 +1353,12 @@ func (x *RevokeClientTokensResponse) GetIssuedBeforeTime() *timestamppb.Timestam
 	return nil
 }
 
-// What ReplaceRegistrationToken takes.
+// The request of ReplaceRegistrationToken.
 type ReplaceRegistrationTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which client.
+	// The client.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// The new token is refused from this time on. Absent: a year from now.
+	// The expiry of the new token. Absent: a year from now.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1406,12 +1408,12 @@ func (x *ReplaceRegistrationTokenRequest) GetExpireTime() *timestamppb.Timestamp
 	return nil
 }
 
-// What ReplaceRegistrationToken answers.
+// The response of ReplaceRegistrationToken.
 type ReplaceRegistrationTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Shown this once.
+	// The token. It is shown only here.
 	RegistrationAccessToken string `protobuf:"bytes,1,opt,name=registration_access_token,json=registrationAccessToken,proto3" json:"registration_access_token,omitempty"`
-	// It is refused from this time on.
+	// The expiry of the token.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -34,29 +34,28 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Clients and what they may ask for. Guarded by this project's own annotations and its own layer.
+// Clients and their grants. This project's own annotations and server layer protect it.
 type ClientServiceClient interface {
-	// Registers a client and makes its first secret.
+	// Registers a client and generates its first secret.
 	CreateClient(ctx context.Context, in *CreateClientRequest, opts ...grpc.CallOption) (*CreateClientResponse, error)
 	// Reads one client.
 	GetClient(ctx context.Context, in *GetClientRequest, opts ...grpc.CallOption) (*GetClientResponse, error)
 	// Reads a page of clients, in the order of their IDs.
 	ListClients(ctx context.Context, in *ListClientsRequest, opts ...grpc.CallOption) (*ListClientsResponse, error)
-	// Changes what the mask names and nothing else. AIP-134.
+	// Changes exactly the fields that the mask names. AIP-134.
 	UpdateClient(ctx context.Context, in *UpdateClientRequest, opts ...grpc.CallOption) (*UpdateClientResponse, error)
-	// Removes a client with its credentials, and revokes its tokens. Its ID stays taken as long as the deletion is on
-	// record. Needs every scope of the admin API that the client may ask for.
+	// Removes a client with its credentials, and revokes its tokens. Its ID stays reserved while the history
+	// has the deletion. Needs every scope of the admin API that the client may request.
 	DeleteClient(ctx context.Context, in *DeleteClientRequest, opts ...grpc.CallOption) (*DeleteClientResponse, error)
-	// Several credentials live at once: the old one keeps working until it expires or is removed.
+	// Adds a credential. Earlier credentials stay valid until they expire or are removed.
 	AddCredential(ctx context.Context, in *AddCredentialRequest, opts ...grpc.CallOption) (*AddCredentialResponse, error)
 	// Removes one credential at once.
 	RemoveCredential(ctx context.Context, in *RemoveCredentialRequest, opts ...grpc.CallOption) (*RemoveCredentialResponse, error)
-	// Revokes every token that a client has been issued so far: refused everywhere within a second. The client
-	// itself stays as it is; it may also be one that was removed. Needs every scope of the admin API that the client may
-	// ask for.
+	// Revokes every token of a client so far. Verifiers reject them within a second. The client does not
+	// change, and may already be removed. Needs every scope of the admin API that the client may request.
 	RevokeClientTokens(ctx context.Context, in *RevokeClientTokensRequest, opts ...grpc.CallOption) (*RevokeClientTokensResponse, error)
-	// Gives a client that has registered itself (RFC 7591) a new registration access token. The one before is refused from
-	// now on.
+	// Replaces the registration access token of a client that has registered itself (RFC 7591). The previous
+	// token becomes invalid.
 	ReplaceRegistrationToken(ctx context.Context, in *ReplaceRegistrationTokenRequest, opts ...grpc.CallOption) (*ReplaceRegistrationTokenResponse, error)
 }
 
@@ -162,29 +161,28 @@ func (c *clientServiceClient) ReplaceRegistrationToken(ctx context.Context, in *
 // All implementations must embed UnimplementedClientServiceServer
 // for forward compatibility.
 //
-// Clients and what they may ask for. Guarded by this project's own annotations and its own layer.
+// Clients and their grants. This project's own annotations and server layer protect it.
 type ClientServiceServer interface {
-	// Registers a client and makes its first secret.
+	// Registers a client and generates its first secret.
 	CreateClient(context.Context, *CreateClientRequest) (*CreateClientResponse, error)
 	// Reads one client.
 	GetClient(context.Context, *GetClientRequest) (*GetClientResponse, error)
 	// Reads a page of clients, in the order of their IDs.
 	ListClients(context.Context, *ListClientsRequest) (*ListClientsResponse, error)
-	// Changes what the mask names and nothing else. AIP-134.
+	// Changes exactly the fields that the mask names. AIP-134.
 	UpdateClient(context.Context, *UpdateClientRequest) (*UpdateClientResponse, error)
-	// Removes a client with its credentials, and revokes its tokens. Its ID stays taken as long as the deletion is on
-	// record. Needs every scope of the admin API that the client may ask for.
+	// Removes a client with its credentials, and revokes its tokens. Its ID stays reserved while the history
+	// has the deletion. Needs every scope of the admin API that the client may request.
 	DeleteClient(context.Context, *DeleteClientRequest) (*DeleteClientResponse, error)
-	// Several credentials live at once: the old one keeps working until it expires or is removed.
+	// Adds a credential. Earlier credentials stay valid until they expire or are removed.
 	AddCredential(context.Context, *AddCredentialRequest) (*AddCredentialResponse, error)
 	// Removes one credential at once.
 	RemoveCredential(context.Context, *RemoveCredentialRequest) (*RemoveCredentialResponse, error)
-	// Revokes every token that a client has been issued so far: refused everywhere within a second. The client
-	// itself stays as it is; it may also be one that was removed. Needs every scope of the admin API that the client may
-	// ask for.
+	// Revokes every token of a client so far. Verifiers reject them within a second. The client does not
+	// change, and may already be removed. Needs every scope of the admin API that the client may request.
 	RevokeClientTokens(context.Context, *RevokeClientTokensRequest) (*RevokeClientTokensResponse, error)
-	// Gives a client that has registered itself (RFC 7591) a new registration access token. The one before is refused from
-	// now on.
+	// Replaces the registration access token of a client that has registered itself (RFC 7591). The previous
+	// token becomes invalid.
 	ReplaceRegistrationToken(context.Context, *ReplaceRegistrationTokenRequest) (*ReplaceRegistrationTokenResponse, error)
 	mustEmbedUnimplementedClientServiceServer()
 }

@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What ListSigningKeys takes.
+// The request of ListSigningKeys.
 type ListSigningKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -60,7 +60,7 @@ func (*ListSigningKeysRequest) Descriptor() ([]byte, []int) {
 	return file_m2m_admin_v1_key_service_proto_rawDescGZIP(), []int{0}
 }
 
-// What ListSigningKeys answers.
+// The response of ListSigningKeys.
 type ListSigningKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Every key in the ring.
@@ -106,10 +106,10 @@ func (x *ListSigningKeysResponse) GetKeys() []*v1.Key {
 	return nil
 }
 
-// What RotateSigningKey takes.
+// The request of RotateSigningKey.
 type RotateSigningKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which algorithm's key, by its JOSE name. Empty: the default one.
+	// The algorithm whose key rotates, by its JOSE name. Empty: the default algorithm.
 	Algorithm     string `protobuf:"bytes,1,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -152,10 +152,10 @@ func (x *RotateSigningKeyRequest) GetAlgorithm() string {
 	return ""
 }
 
-// What RotateSigningKey answers.
+// The response of RotateSigningKey.
 type RotateSigningKeyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The key that will sign next.
+	// The next signing key.
 	Key           *v1.Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -198,10 +198,10 @@ func (x *RotateSigningKeyResponse) GetKey() *v1.Key {
 	return nil
 }
 
-// What DistrustSigningKey takes.
+// The request of DistrustSigningKey.
 type DistrustSigningKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The `kid`.
+	// The `kid` of the key.
 	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -244,7 +244,7 @@ func (x *DistrustSigningKeyRequest) GetKeyId() string {
 	return ""
 }
 
-// What DistrustSigningKey answers.
+// The response of DistrustSigningKey.
 type DistrustSigningKeyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

@@ -28,13 +28,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Signing keys. Rotation runs by itself; these are for operators who cannot wait.
+// Signing keys. They rotate automatically. These methods are for operators who cannot wait.
 type KeyServiceClient interface {
 	// Lists every key in the ring with its state.
 	ListSigningKeys(ctx context.Context, in *ListSigningKeysRequest, opts ...grpc.CallOption) (*ListSigningKeysResponse, error)
-	// Publishes the next key now; it signs once every verifier has had time to see it.
+	// Publishes the next key now. It signs once every verifier has had time to fetch it.
 	RotateSigningKey(ctx context.Context, in *RotateSigningKeyRequest, opts ...grpc.CallOption) (*RotateSigningKeyResponse, error)
-	// A compromised key: refused everywhere at once, its tokens with it.
+	// Distrusts a compromised key. Verifiers reject its tokens at once.
 	DistrustSigningKey(ctx context.Context, in *DistrustSigningKeyRequest, opts ...grpc.CallOption) (*DistrustSigningKeyResponse, error)
 }
 
@@ -80,13 +80,13 @@ func (c *keyServiceClient) DistrustSigningKey(ctx context.Context, in *DistrustS
 // All implementations must embed UnimplementedKeyServiceServer
 // for forward compatibility.
 //
-// Signing keys. Rotation runs by itself; these are for operators who cannot wait.
+// Signing keys. They rotate automatically. These methods are for operators who cannot wait.
 type KeyServiceServer interface {
 	// Lists every key in the ring with its state.
 	ListSigningKeys(context.Context, *ListSigningKeysRequest) (*ListSigningKeysResponse, error)
-	// Publishes the next key now; it signs once every verifier has had time to see it.
+	// Publishes the next key now. It signs once every verifier has had time to fetch it.
 	RotateSigningKey(context.Context, *RotateSigningKeyRequest) (*RotateSigningKeyResponse, error)
-	// A compromised key: refused everywhere at once, its tokens with it.
+	// Distrusts a compromised key. Verifiers reject its tokens at once.
 	DistrustSigningKey(context.Context, *DistrustSigningKeyRequest) (*DistrustSigningKeyResponse, error)
 	mustEmbedUnimplementedKeyServiceServer()
 }

@@ -4,9 +4,9 @@
 // 	protoc        (unknown)
 // source: m2m/auth/v1/annotations.proto
 
-// The policy language. An application's own .proto files import this file and nothing else of ours:
-// what a method demands is declared next to the method, and both ends read it from there. The server
-// layer enforces it; the client layer asks for exactly the audience and scopes of what it calls.
+// The annotations that declare a policy. An application's .proto files import only this file. Each method
+// declares what it requires. The server layer enforces it. The client layer requests exactly the audience and
+// scopes of the method that it calls.
 //
 //   service InventoryService {
 //     option (m2m.auth.v1.service) = {
@@ -38,7 +38,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What becomes of an open stream when its token expires.
+// The fate of an open stream when its token expires.
 type StreamExpiry int32
 
 const (
@@ -46,7 +46,7 @@ const (
 	StreamExpiry_STREAM_EXPIRY_UNSPECIFIED StreamExpiry = 0
 	// The stream ends with UNAUTHENTICATED / TOKEN_EXPIRED within a second of `exp` plus leeway.
 	StreamExpiry_STREAM_EXPIRY_CLOSE StreamExpiry = 1
-	// Authorized once, when the call begins.
+	// The stream continues. It was authorized when it began.
 	StreamExpiry_STREAM_EXPIRY_ALLOW StreamExpiry = 2
 )
 
@@ -91,12 +91,12 @@ func (StreamExpiry) EnumDescriptor() ([]byte, []int) {
 	return file_m2m_auth_v1_annotations_proto_rawDescGZIP(), []int{0}
 }
 
-// What holds for every method of a service.
+// The policy of a service.
 type ServiceAuthorization struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The `aud` that a token must carry, and that clients ask for. Default: the service's full name.
+	// The `aud` that a token must have and that clients request. Default: the full name of the service.
 	Audience string `protobuf:"bytes,1,opt,name=audience,proto3" json:"audience,omitempty"`
-	// Applies to every method without an option of its own. Absent: such methods are denied.
+	// The requirement of methods without an option of their own. Absent: calls to such methods are denied.
 	DefaultRequirement *Requirement `protobuf:"bytes,2,opt,name=default_requirement,json=defaultRequirement,proto3" json:"default_requirement,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -146,12 +146,12 @@ func (x *ServiceAuthorization) GetDefaultRequirement() *Requirement {
 	return nil
 }
 
-// What one method demands.
+// The policy of one method.
 type MethodAuthorization struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Reachable without a token. Always written out, never inferred.
+	// True: the method can be called without a token. It is never inferred.
 	Public bool `protobuf:"varint,1,opt,name=public,proto3" json:"public,omitempty"`
-	// Reachable with a token that meets this requirement.
+	// The method can be called with a token that meets this requirement.
 	Require       *Requirement `protobuf:"bytes,2,opt,name=require,proto3" json:"require,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -201,18 +201,18 @@ func (x *MethodAuthorization) GetRequire() *Requirement {
 	return nil
 }
 
-// What a verified token must show. An empty requirement asks for a good token and nothing more.
+// The requirement on a verified token. An empty requirement accepts any valid token for the audience.
 type Requirement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Every one of these must have been granted.
+	// The token must have all of these scopes.
 	AllScopes []string `protobuf:"bytes,1,rep,name=all_scopes,json=allScopes,proto3" json:"all_scopes,omitempty"`
-	// At least one of these must have been granted.
+	// The token must have at least one of these scopes.
 	AnyScopes []string `protobuf:"bytes,2,rep,name=any_scopes,json=anyScopes,proto3" json:"any_scopes,omitempty"`
-	// Client IDs that may call; a single trailing "*" is a prefix match. Empty: any client with the scopes.
+	// The client IDs that may call. A final "*" matches any ending. Empty: any client with the scopes.
 	Callers []string `protobuf:"bytes,3,rep,name=callers,proto3" json:"callers,omitempty"`
-	// A token issued longer ago than this is rejected, even before its `exp`.
+	// The maximum age of a token. An older token is rejected, even before its `exp`.
 	MaxTokenAge *durationpb.Duration `protobuf:"bytes,4,opt,name=max_token_age,json=maxTokenAge,proto3" json:"max_token_age,omitempty"`
-	// What becomes of an open stream when its token expires.
+	// The fate of an open stream when its token expires.
 	StreamExpiry  StreamExpiry `protobuf:"varint,5,opt,name=stream_expiry,json=streamExpiry,proto3,enum=m2m.auth.v1.StreamExpiry" json:"stream_expiry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -312,7 +312,7 @@ var file_m2m_auth_v1_annotations_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.ServiceOptions.
 var (
-	// What holds for the service as a whole.
+	// The policy of the whole service.
 	//
 	// optional m2m.auth.v1.ServiceAuthorization service = 50880;
 	E_Service = &file_m2m_auth_v1_annotations_proto_extTypes[0]
@@ -320,7 +320,7 @@ var (
 
 // Extension fields to descriptorpb.MethodOptions.
 var (
-	// What one method demands; replaces the service's default requirement, never adds to it.
+	// The policy of one method. It replaces the service's default requirement and does not add to it.
 	//
 	// optional m2m.auth.v1.MethodAuthorization method = 50880;
 	E_Method = &file_m2m_auth_v1_annotations_proto_extTypes[1]
@@ -328,7 +328,7 @@ var (
 
 // Extension fields to descriptorpb.FieldOptions.
 var (
-	// The field carries a secret, a token or an assertion: never printed, logged or traced.
+	// True: the field has a secret, a token or an assertion. It is never printed, logged or traced.
 	//
 	// optional bool sensitive = 50880;
 	E_Sensitive = &file_m2m_auth_v1_annotations_proto_extTypes[2]

@@ -7,8 +7,8 @@
 // The protocol between the conformance runner and an executor: one executor per language.
 //
 // The runner starts the executor as a process. It writes requests to the executor's standard input and reads
-// responses from its standard output, one response per request, in the same order. Each message is preceded by
-// its length in bytes, as an unsigned 32-bit integer in little-endian order. The executor ends when its
+// responses from its standard output, one response per request, in the same order. Each message is preceded
+// by its length in bytes, as an unsigned 32-bit integer in little-endian order. The executor ends when its
 // standard input ends. It may log to standard error.
 
 package conformancev1
@@ -251,7 +251,8 @@ func (*ConformanceResponse_Unsupported) isConformanceResponse_Result() {}
 type ServerCase struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The linked-in descriptors of the server: its services, and every file that they import.
-	// An encoded google.protobuf.FileDescriptorSet. It is bytes here, because some libraries drop custom options.
+	// An encoded google.protobuf.FileDescriptorSet. It is bytes here, because some libraries drop custom
+	// options.
 	Descriptors []byte `protobuf:"bytes,1,opt,name=descriptors,proto3" json:"descriptors,omitempty"`
 	// The full names of the services that the server registers.
 	Services []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
@@ -756,7 +757,8 @@ func (x *Refusal) GetHasRetryInfo() bool {
 type ClientCase struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The descriptors of the called services, and every file that they import.
-	// An encoded google.protobuf.FileDescriptorSet. It is bytes here, because some libraries drop custom options.
+	// An encoded google.protobuf.FileDescriptorSet. It is bytes here, because some libraries drop custom
+	// options.
 	Descriptors []byte `protobuf:"bytes,1,opt,name=descriptors,proto3" json:"descriptors,omitempty"`
 	// The answers of the issuer's token endpoint, in the order of the requests. A request after the last answer
 	// stalls for ever.
@@ -954,7 +956,8 @@ type Call struct {
 	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
 	// The deadline of the call, from `at`. Absent: none.
 	Deadline *durationpb.Duration `protobuf:"bytes,3,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	// The answers of the server, in the order of the attempts. It answers at once. Empty: every attempt succeeds.
+	// The answers of the server, in the order of the attempts. It answers at once. Empty: every attempt
+	// succeeds.
 	Answers       []*ServerAnswer `protobuf:"bytes,4,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -21,8 +21,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Values of google.rpc.ErrorInfo.reason (without the enum's prefix) under the domain "m2m.token.v1".
-// Each stands for one gRPC code and one OAuth error.
+// The values of google.rpc.ErrorInfo.reason, without the prefix of the enum, for the domain "m2m.token.v1".
+// Each has one gRPC code and one OAuth error.
 type ErrorReason int32
 
 const (
@@ -41,43 +41,45 @@ const (
 	ErrorReason_ERROR_REASON_TOKEN_KEY_UNKNOWN ErrorReason = 5
 	// UNAUTHENTICATED, invalid_token: issued for another audience.
 	ErrorReason_ERROR_REASON_TOKEN_AUDIENCE_MISMATCH ErrorReason = 6
-	// UNAUTHENTICATED, invalid_client. Unknown client, wrong secret, bad assertion: one reason, in equal time.
+	// UNAUTHENTICATED, invalid_client: unknown client, wrong secret or invalid assertion. All have the same
+	// answer and cost the same work.
 	ErrorReason_ERROR_REASON_CLIENT_AUTHENTICATION_FAILED ErrorReason = 7
-	// PERMISSION_DENIED, insufficient_scope: the missing scopes are named in the metadata `scope`.
+	// PERMISSION_DENIED, insufficient_scope: the token lacks the scopes that the metadata `scope` names.
 	ErrorReason_ERROR_REASON_SCOPE_INSUFFICIENT ErrorReason = 20
 	// PERMISSION_DENIED, access_denied: the client is not among the method's callers.
 	ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED ErrorReason = 21
 	// PERMISSION_DENIED, access_denied: the token is older than the method allows.
 	ErrorReason_ERROR_REASON_TOKEN_TOO_OLD ErrorReason = 22
-	// PERMISSION_DENIED, unauthorized_client: the client may not use this grant.
+	// PERMISSION_DENIED, unauthorized_client: the client may not use this grant type.
 	ErrorReason_ERROR_REASON_CLIENT_NOT_AUTHORIZED ErrorReason = 23
 	// PERMISSION_DENIED, access_denied: the method declares no policy, so no caller may call it.
 	ErrorReason_ERROR_REASON_METHOD_NOT_DECLARED ErrorReason = 24
 	// INVALID_ARGUMENT, invalid_request: a parameter is missing, repeated or malformed.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 40
-	// INVALID_ARGUMENT, invalid_scope: unknown, malformed, or beyond what the client is registered for.
+	// INVALID_ARGUMENT, invalid_scope: a scope is unknown, malformed, or not granted to the client.
 	ErrorReason_ERROR_REASON_INVALID_SCOPE ErrorReason = 41
-	// INVALID_ARGUMENT, invalid_target (RFC 8707): an audience that the client may not ask for.
+	// INVALID_ARGUMENT, invalid_target (RFC 8707): the client has no grant for the audience.
 	ErrorReason_ERROR_REASON_INVALID_TARGET ErrorReason = 42
 	// INVALID_ARGUMENT, invalid_request: the token would exceed the audience's header budget.
 	ErrorReason_ERROR_REASON_TOKEN_TOO_LARGE ErrorReason = 43
 	// INVALID_ARGUMENT, unsupported_grant_type.
 	ErrorReason_ERROR_REASON_UNSUPPORTED_GRANT_TYPE ErrorReason = 44
-	// INVALID_ARGUMENT, invalid_request: a subject or actor token is not good (RFC 8693 section 2.2.2).
+	// INVALID_ARGUMENT, invalid_request: the subject or actor token is invalid (RFC 8693 section 2.2.2).
 	ErrorReason_ERROR_REASON_INVALID_GRANT ErrorReason = 45
 	// RESOURCE_EXHAUSTED, temporarily_unavailable, with RetryInfo.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 60
-	// UNAVAILABLE, temporarily_unavailable, with RetryInfo: a verifier cannot know whether the token is good. Never the caller's fault.
+	// UNAVAILABLE, temporarily_unavailable, with RetryInfo: the verifier cannot decide whether the token is
+	// valid. It is never the caller's fault.
 	ErrorReason_ERROR_REASON_TRUST_UNAVAILABLE ErrorReason = 80
-	// UNAVAILABLE, temporarily_unavailable, with RetryInfo: no token can be issued or obtained right now.
+	// UNAVAILABLE, temporarily_unavailable, with RetryInfo: no token can be issued or obtained at the moment.
 	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 81
-	// INTERNAL, server_error: a bug of ours; the request ID leads to the log.
+	// INTERNAL, server_error: a fault in the server. The log has the request ID.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 82
-	// NOT_FOUND, invalid_request: no such client, credential or key.
+	// NOT_FOUND, invalid_request: there is no such client, credential or key.
 	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 100
 	// ALREADY_EXISTS, invalid_request: the client ID is taken.
 	ErrorReason_ERROR_REASON_ALREADY_EXISTS ErrorReason = 101
-	// ABORTED, invalid_request: the etag is stale; read again and repeat.
+	// ABORTED, invalid_request: the etag is not current. Read again and repeat.
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 102
 	// FAILED_PRECONDITION, invalid_request: the change would leave the issuer unable to work.
 	ErrorReason_ERROR_REASON_PRECONDITION_FAILED ErrorReason = 103

@@ -25,12 +25,12 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Who asks. Absent when the caller authenticates with `authorization: Basic` metadata.
+// The client authentication. Absent if the caller authenticates with `authorization: Basic` metadata.
 type ClientAuthentication struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client's identifier. RFC 6749 section 2.2.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// How the client proves that it is the one.
+	// The proof of the client's identity.
 	//
 	// Types that are valid to be assigned to Credential:
 	//
@@ -108,12 +108,12 @@ type isClientAuthentication_Credential interface {
 }
 
 type ClientAuthentication_ClientSecret struct {
-	// RFC 6749 section 2.3.1.
+	// A secret. RFC 6749 section 2.3.1.
 	ClientSecret string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3,oneof"`
 }
 
 type ClientAuthentication_Assertion struct {
-	// RFC 7523 section 2.2.
+	// A signed assertion. RFC 7523 section 2.2.
 	Assertion *ClientAssertion `protobuf:"bytes,3,opt,name=assertion,proto3,oneof"`
 }
 
@@ -121,10 +121,10 @@ func (*ClientAuthentication_ClientSecret) isClientAuthentication_Credential() {}
 
 func (*ClientAuthentication_Assertion) isClientAuthentication_Credential() {}
 
-// A signed statement in place of a secret. RFC 7521 section 4.2.
+// A signed assertion in place of a secret. RFC 7521 section 4.2.
 type ClientAssertion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// urn:ietf:params:oauth:client-assertion-type:jwt-bearer
+	// Always urn:ietf:params:oauth:client-assertion-type:jwt-bearer.
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	// The assertion itself, a JWT in compact form.
 	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
@@ -176,18 +176,18 @@ func (x *ClientAssertion) GetValue() string {
 	return ""
 }
 
-// What IssueToken takes.
+// The request of IssueToken.
 type IssueTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who asks.
+	// The client that asks.
 	Client *ClientAuthentication `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// Resource servers that the token is for (RFC 8707). Empty: the client's only audience, where it has one.
+	// The audiences of the token (RFC 8707). Empty: the client's only audience, if it has exactly one.
 	Audiences []string `protobuf:"bytes,2,rep,name=audiences,proto3" json:"audiences,omitempty"`
-	// Empty: the client's default scopes for the audience.
+	// The requested scopes. Empty: the client's default scopes for the audience.
 	Scopes []string `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	// Asked for, never guaranteed; capped by client and server.
+	// The requested lifetime. The limits of client and server apply.
 	Lifetime *durationpb.Duration `protobuf:"bytes,4,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
-	// Checked against the registered ones where given; the token is answered in the response all the same.
+	// If set, it must be registered for the client. The response has the token in any case.
 	RedirectUri   string `protobuf:"bytes,5,opt,name=redirect_uri,json=redirectUri,proto3" json:"redirect_uri,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -258,12 +258,12 @@ func (x *IssueTokenRequest) GetRedirectUri() string {
 	return ""
 }
 
-// What IssueToken answers.
+// The response of IssueToken.
 type IssueTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The token.
 	Token *Token `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// Lets a client notice that its clock is wrong.
+	// The time of the server, so that a client can detect a wrong clock.
 	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -313,26 +313,27 @@ func (x *IssueTokenResponse) GetServerTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// An issued token and what a client needs to know to use it.
+// An issued token, and what a client needs to use it.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The token in compact form, as it goes into `authorization: Bearer`.
+	// The token in compact form, for `authorization: Bearer`.
 	Value string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
-	// "Bearer". RFC 6750.
+	// Always "Bearer". RFC 6750.
 	TokenType string `protobuf:"bytes,2,opt,name=token_type,json=tokenType,proto3" json:"token_type,omitempty"`
-	// urn:ietf:params:oauth:token-type:access_token. RFC 8693 section 3.
+	// Always urn:ietf:params:oauth:token-type:access_token. RFC 8693 section 3.
 	IssuedTokenType string `protobuf:"bytes,3,opt,name=issued_token_type,json=issuedTokenType,proto3" json:"issued_token_type,omitempty"`
-	// Relative, so that a client with a wrong clock still renews in time.
+	// The lifetime. It is relative, so that a client with a wrong clock still renews in time.
 	ExpiresIn *durationpb.Duration `protobuf:"bytes,4,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
-	// When to start renewing; jittered by the server so that a fleet does not renew at once.
+	// The time until the client should renew. The server adds jitter, so that many clients do not renew
+	// together.
 	RefreshAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=refresh_after,json=refreshAfter,proto3" json:"refresh_after,omitempty"`
 	// The `exp` of the token.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// The `aud` of the token.
 	Audiences []string `protobuf:"bytes,7,rep,name=audiences,proto3" json:"audiences,omitempty"`
-	// What was granted; always set, also when equal to what was asked for.
+	// The granted scopes. Always set, even if equal to the requested scopes.
 	Scopes []string `protobuf:"bytes,8,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	// `jti`: what logs and revocations use in place of the token.
+	// The `jti` of the token. Logs and revocations name the token by it.
 	TokenId       string `protobuf:"bytes,9,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -431,22 +432,22 @@ func (x *Token) GetTokenId() string {
 	return ""
 }
 
-// What ExchangeToken takes.
+// The request of ExchangeToken.
 type ExchangeTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who asks, and so who acts unless `actor` says otherwise.
+	// The client that asks. It is always the current actor.
 	Client *ClientAuthentication `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// On whose behalf the new token is asked for.
+	// The token of the subject that the new token is for.
 	Subject *SecurityToken `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	// Who acts, where that is not the authenticated client itself; ends up in `act`.
+	// The token of another actor, which is added inside `act`.
 	Actor *SecurityToken `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
-	// Empty: urn:ietf:params:oauth:token-type:access_token.
+	// The requested type. Empty: urn:ietf:params:oauth:token-type:access_token.
 	RequestedTokenType string `protobuf:"bytes,4,opt,name=requested_token_type,json=requestedTokenType,proto3" json:"requested_token_type,omitempty"`
-	// Resource servers that the new token is for.
+	// The audiences of the new token.
 	Audiences []string `protobuf:"bytes,5,rep,name=audiences,proto3" json:"audiences,omitempty"`
-	// Empty: what subject and client have in common.
+	// The requested scopes. Empty: the scopes that subject and client have in common.
 	Scopes []string `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	// Asked for; never beyond the subject token's own end.
+	// The requested lifetime. The new token never outlives the subject token.
 	Lifetime      *durationpb.Duration `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -536,7 +537,7 @@ type SecurityToken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The token in compact form.
 	Value string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
-	// urn:ietf:params:oauth:token-type:access_token | :id_token | :jwt
+	// The type: urn:ietf:params:oauth:token-type:access_token, …:id_token or …:jwt.
 	Type          string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -586,12 +587,12 @@ func (x *SecurityToken) GetType() string {
 	return ""
 }
 
-// What ExchangeToken answers.
+// The response of ExchangeToken.
 type ExchangeTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The token.
 	Token *Token `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// Lets a client notice that its clock is wrong.
+	// The time of the server, so that a client can detect a wrong clock.
 	ServerTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -641,12 +642,12 @@ func (x *ExchangeTokenResponse) GetServerTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// What IntrospectToken takes.
+// The request of IntrospectToken.
 type IntrospectTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who asks.
+	// The client that asks.
 	Client *ClientAuthentication `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// The token in question.
+	// The token to introspect.
 	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -696,10 +697,10 @@ func (x *IntrospectTokenRequest) GetToken() string {
 	return ""
 }
 
-// What IntrospectToken answers. RFC 7662 section 2.2.
+// The response of IntrospectToken. RFC 7662 section 2.2.
 type IntrospectTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// False for anything but a token that would be accepted now; then nothing else is set.
+	// True if the token would be accepted now. If false, no other field is set.
 	Active bool `protobuf:"varint,1,opt,name=active,proto3" json:"active,omitempty"`
 	// The token's claims.
 	Claims        *structpb.Struct `protobuf:"bytes,2,opt,name=claims,proto3" json:"claims,omitempty"`
@@ -751,12 +752,12 @@ func (x *IntrospectTokenResponse) GetClaims() *structpb.Struct {
 	return nil
 }
 
-// What RevokeToken takes.
+// The request of RevokeToken.
 type RevokeTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who asks: the client that the token was issued to.
+	// The client that asks. The token must be its own.
 	Client *ClientAuthentication `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// The token to revoke; one that is unknown or expired already is not an error.
+	// The token to revoke. An unknown or expired token is not an error.
 	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -806,7 +807,7 @@ func (x *RevokeTokenRequest) GetToken() string {
 	return ""
 }
 
-// What RevokeToken answers.
+// The response of RevokeToken.
 type RevokeTokenResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -843,7 +844,7 @@ func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
 	return file_m2m_token_v1_token_service_proto_rawDescGZIP(), []int{11}
 }
 
-// What GetUserInfo takes: the bearer token in the metadata says about whom.
+// The request of GetUserInfo. The bearer token in the metadata identifies the subject.
 type GetUserInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -880,10 +881,10 @@ func (*GetUserInfoRequest) Descriptor() ([]byte, []int) {
 	return file_m2m_token_v1_token_service_proto_rawDescGZIP(), []int{12}
 }
 
-// What GetUserInfo answers.
+// The response of GetUserInfo.
 type GetUserInfoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `sub` and what the token's client may know about it.
+	// `sub`, and the claims that the token's client may read.
 	Claims        *structpb.Struct `protobuf:"bytes,1,opt,name=claims,proto3" json:"claims,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -30,20 +30,20 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// The hot path. Issuing a token writes nothing to the store.
+// Issues, exchanges, introspects and revokes tokens.
 //
-// The methods are public in the sense of the bearer policy: what they ask for is client authentication
-// (RFC 6749 section 2.3), in the message or as `authorization: Basic` metadata.
+// For the bearer policy these methods are public. They require client authentication instead (RFC 6749
+// section 2.3), in the message or as `authorization: Basic` metadata.
 type TokenServiceClient interface {
 	// Issues an access token to an authenticated client. RFC 6749 section 4.4, client credentials.
 	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error)
 	// Exchanges a token for another: delegation, down-scoping, federation. RFC 8693.
 	ExchangeToken(ctx context.Context, in *ExchangeTokenRequest, opts ...grpc.CallOption) (*ExchangeTokenResponse, error)
-	// Says whether a token is active, and what is in it. RFC 7662.
+	// Returns whether a token is active, and its claims. RFC 7662.
 	IntrospectToken(ctx context.Context, in *IntrospectTokenRequest, opts ...grpc.CallOption) (*IntrospectTokenResponse, error)
 	// Revokes a token of the authenticated client. RFC 7009.
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
-	// Tells about the subject of the caller's own bearer token. OpenID Connect Core section 5.3.
+	// Returns claims about the subject of the caller's bearer token. OpenID Connect Core section 5.3.
 	GetUserInfo(ctx context.Context, in *GetUserInfoRequest, opts ...grpc.CallOption) (*GetUserInfoResponse, error)
 }
 
@@ -109,20 +109,20 @@ func (c *tokenServiceClient) GetUserInfo(ctx context.Context, in *GetUserInfoReq
 // All implementations must embed UnimplementedTokenServiceServer
 // for forward compatibility.
 //
-// The hot path. Issuing a token writes nothing to the store.
+// Issues, exchanges, introspects and revokes tokens.
 //
-// The methods are public in the sense of the bearer policy: what they ask for is client authentication
-// (RFC 6749 section 2.3), in the message or as `authorization: Basic` metadata.
+// For the bearer policy these methods are public. They require client authentication instead (RFC 6749
+// section 2.3), in the message or as `authorization: Basic` metadata.
 type TokenServiceServer interface {
 	// Issues an access token to an authenticated client. RFC 6749 section 4.4, client credentials.
 	IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error)
 	// Exchanges a token for another: delegation, down-scoping, federation. RFC 8693.
 	ExchangeToken(context.Context, *ExchangeTokenRequest) (*ExchangeTokenResponse, error)
-	// Says whether a token is active, and what is in it. RFC 7662.
+	// Returns whether a token is active, and its claims. RFC 7662.
 	IntrospectToken(context.Context, *IntrospectTokenRequest) (*IntrospectTokenResponse, error)
 	// Revokes a token of the authenticated client. RFC 7009.
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
-	// Tells about the subject of the caller's own bearer token. OpenID Connect Core section 5.3.
+	// Returns claims about the subject of the caller's bearer token. OpenID Connect Core section 5.3.
 	GetUserInfo(context.Context, *GetUserInfoRequest) (*GetUserInfoResponse, error)
 	mustEmbedUnimplementedTokenServiceServer()
 }

@@ -24,19 +24,19 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Where a key stands in its life.
+// The state of a key.
 type KeyState int32
 
 const (
 	// Never sent.
 	KeyState_KEY_STATE_UNSPECIFIED KeyState = 0
-	// Published, not signing yet.
+	// Published, but not signing yet.
 	KeyState_KEY_STATE_PENDING KeyState = 1
 	// Signing.
 	KeyState_KEY_STATE_ACTIVE KeyState = 2
-	// No longer signing; its tokens are still good.
+	// No longer signing. Its tokens are still valid.
 	KeyState_KEY_STATE_RETIRING KeyState = 3
-	// Compromised: dropped now; verify_until_time does not matter.
+	// Compromised. Drop it now, and ignore verify_until_time.
 	KeyState_KEY_STATE_DISTRUSTED KeyState = 4
 )
 
@@ -85,7 +85,7 @@ func (KeyState) EnumDescriptor() ([]byte, []int) {
 	return file_m2m_token_v1_trust_service_proto_rawDescGZIP(), []int{0}
 }
 
-// What GetIssuer takes.
+// The request of GetIssuer.
 type GetIssuerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -122,7 +122,7 @@ func (*GetIssuerRequest) Descriptor() ([]byte, []int) {
 	return file_m2m_token_v1_trust_service_proto_rawDescGZIP(), []int{0}
 }
 
-// What GetIssuer answers.
+// The response of GetIssuer.
 type GetIssuerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The issuer.
@@ -173,17 +173,17 @@ type Issuer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The issuer identifier: the `iss` of every token.
 	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	// Where the JWK Set is.
+	// The URL of the JWK Set.
 	JwksUri string `protobuf:"bytes,2,opt,name=jwks_uri,json=jwksUri,proto3" json:"jwks_uri,omitempty"`
-	// Where tokens are had over HTTP.
+	// The token endpoint over HTTP.
 	TokenEndpoint string `protobuf:"bytes,3,opt,name=token_endpoint,json=tokenEndpoint,proto3" json:"token_endpoint,omitempty"`
-	// Algorithms that tokens may be signed with, by their JOSE names.
+	// The algorithms that may sign tokens, by their JOSE names.
 	SigningAlgorithms []string `protobuf:"bytes,4,rep,name=signing_algorithms,json=signingAlgorithms,proto3" json:"signing_algorithms,omitempty"`
-	// Grants that are offered, by their OAuth names.
+	// The supported grant types, by their OAuth names.
 	GrantTypes []string `protobuf:"bytes,5,rep,name=grant_types,json=grantTypes,proto3" json:"grant_types,omitempty"`
-	// Methods of client authentication that are offered, by their OAuth names.
+	// The supported methods of client authentication, by their OAuth names.
 	ClientAuthenticationMethods []string `protobuf:"bytes,6,rep,name=client_authentication_methods,json=clientAuthenticationMethods,proto3" json:"client_authentication_methods,omitempty"`
-	// No token lives longer than this.
+	// The maximum lifetime of a token.
 	MaximumTokenLifetime *durationpb.Duration `protobuf:"bytes,7,opt,name=maximum_token_lifetime,json=maximumTokenLifetime,proto3" json:"maximum_token_lifetime,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
@@ -268,7 +268,7 @@ func (x *Issuer) GetMaximumTokenLifetime() *durationpb.Duration {
 	return nil
 }
 
-// What ListKeys takes.
+// The request of ListKeys.
 type ListKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -305,12 +305,12 @@ func (*ListKeysRequest) Descriptor() ([]byte, []int) {
 	return file_m2m_token_v1_trust_service_proto_rawDescGZIP(), []int{3}
 }
 
-// What ListKeys answers.
+// The response of ListKeys.
 type ListKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Every key that a good token may be signed with now or soon.
+	// Every key that may sign a valid token now or soon.
 	Keys []*Key `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
-	// How long the answer may be used before it is asked for again.
+	// The time for which the response may be cached.
 	MaxAge        *durationpb.Duration `protobuf:"bytes,2,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -360,20 +360,20 @@ func (x *ListKeysResponse) GetMaxAge() *durationpb.Duration {
 	return nil
 }
 
-// A public signing key. One key, one algorithm.
+// A public signing key. A key has one algorithm.
 type Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The `kid`: RFC 7638 thumbprint of the key.
+	// The `kid`: the RFC 7638 thumbprint of the key.
 	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// The one algorithm that the key is used with, by its JOSE name.
+	// The only algorithm of the key, by its JOSE name.
 	Algorithm string `protobuf:"bytes,2,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
 	// The public JWK as JSON. RFC 7517 section 4.
 	Jwk string `protobuf:"bytes,3,opt,name=jwk,proto3" json:"jwk,omitempty"`
-	// Where the key stands in its life.
+	// The state of the key.
 	State KeyState `protobuf:"varint,4,opt,name=state,proto3,enum=m2m.token.v1.KeyState" json:"state,omitempty"`
-	// Published before this, signing from this time on: verifiers always hold a key before its first use.
+	// The time from which it signs. It is published earlier, so verifiers have each key before its first use.
 	SignAfterTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=sign_after_time,json=signAfterTime,proto3" json:"sign_after_time,omitempty"`
-	// When the last token signed by it has expired; set once the key is retiring.
+	// The time when its last token has expired. Set once the key is retiring.
 	VerifyUntilTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=verify_until_time,json=verifyUntilTime,proto3" json:"verify_until_time,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -451,10 +451,10 @@ func (x *Key) GetVerifyUntilTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// What WatchTrust takes.
+// The request of WatchTrust.
 type WatchTrustRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Opaque; empty for a snapshot.
+	// The last version that the verifier has. Opaque. Empty for a snapshot.
 	SinceVersion  string `protobuf:"bytes,1,opt,name=since_version,json=sinceVersion,proto3" json:"since_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -497,23 +497,23 @@ func (x *WatchTrustRequest) GetSinceVersion() string {
 	return ""
 }
 
-// One message of the stream: a step, or a part of one.
+// One message of the stream: a step, or a part of a step.
 type WatchTrustResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// To be sent as since_version after a lost connection. Empty while more_follows is true.
+	// The version to send as since_version after a lost connection. Empty while more_follows is true.
 	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// The server's clock.
+	// The time of the server.
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
-	// True: keys replaces all keys that came before. Revocations are only ever added, and expire by themselves.
+	// True: keys replaces all earlier keys. Revocations are only added, and expire by themselves.
 	Snapshot bool `protobuf:"varint,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	// Keys that are new or have changed state.
+	// New keys, and keys with a new state.
 	Keys []*Key `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
-	// Keys that no valid token is signed with any more.
+	// Keys that sign no valid token any more.
 	RemovedKeyIds []string `protobuf:"bytes,5,rep,name=removed_key_ids,json=removedKeyIds,proto3" json:"removed_key_ids,omitempty"`
-	// Revocations that are new.
+	// New revocations.
 	Revocations []*Revocation `protobuf:"bytes,6,rep,name=revocations,proto3" json:"revocations,omitempty"`
-	// True: this step is not complete, and the next message goes on with it. The last part has the version. A verifier
-	// without an earlier version accepts no token before that.
+	// True: the step is not complete, and the next message continues it. The last part has the version. A
+	// verifier without an earlier version accepts no token before that part.
 	MoreFollows   bool `protobuf:"varint,7,opt,name=more_follows,json=moreFollows,proto3" json:"more_follows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -598,11 +598,12 @@ func (x *WatchTrustResponse) GetMoreFollows() bool {
 	return false
 }
 
-// One token, or every token of a client issued before a time, is revoked. So is what was derived from it by token
-// exchange. The entry names neither: it holds the first 16 bytes of a SHA-256 hash.
+// The revocation of one token, or of every token of a client issued before a time. It includes the tokens
+// derived from them by token exchange. The entry has the first 16 bytes of a SHA-256 hash and names no token
+// or client.
 type Revocation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What is revoked. A verifier that knows none of these must not go on with the stream.
+	// The revoked token or client. A verifier that knows none of these must end the stream.
 	//
 	// Types that are valid to be assigned to Target:
 	//
@@ -611,7 +612,7 @@ type Revocation struct {
 	Target isRevocation_Target `protobuf_oneof:"target"`
 	// Set with client_hash.
 	IssuedBeforeTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=issued_before_time,json=issuedBeforeTime,proto3" json:"issued_before_time,omitempty"`
-	// A verifier may forget the entry after this time: the tokens have expired.
+	// The time after which a verifier may remove the entry, because the tokens have expired.
 	ForgetTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=forget_time,json=forgetTime,proto3" json:"forget_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -696,8 +697,8 @@ type Revocation_TokenHash struct {
 }
 
 type Revocation_ClientHash struct {
-	// Every token of a client issued before issued_before_time: the hash of "revoked client", a zero byte, and the
-	// client ID.
+	// Every token of a client issued before issued_before_time: the hash of "revoked client", a zero byte,
+	// and the client ID.
 	ClientHash []byte `protobuf:"bytes,6,opt,name=client_hash,json=clientHash,proto3,oneof"`
 }
 

@@ -28,16 +28,16 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// What a verifier needs. The same facts are served over HTTP as OAuth server metadata (RFC 8414,
-// OpenID discovery) and a JWK Set (RFC 7517). Public, as those are.
+// The issuer's metadata, keys and revocations, for verifiers. Public, like the metadata (RFC 8414, OpenID
+// discovery) and the JWK Set (RFC 7517) over HTTP.
 type TrustServiceClient interface {
 	// Describes the issuer. RFC 8414.
 	GetIssuer(ctx context.Context, in *GetIssuerRequest, opts ...grpc.CallOption) (*GetIssuerResponse, error)
 	// Lists the keys that tokens may be signed with. RFC 7517 section 5.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
-	// Pushes keys and revocations: a snapshot first, then deltas, each in one or several messages. Resumes from
-	// since_version. Heartbeats carry the server's clock. An operator may demand a client certificate, and bounds the
-	// streams of one peer. A stream that is not read is ended.
+	// Pushes keys and revocations: a snapshot first, then deltas, each in one or more messages. Resumes from
+	// since_version. Heartbeats have the server's time. An operator may require a client certificate, and
+	// limits the streams of one peer. The server closes a stream that is not read.
 	WatchTrust(ctx context.Context, in *WatchTrustRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTrustResponse], error)
 }
 
@@ -92,16 +92,16 @@ type TrustService_WatchTrustClient = grpc.ServerStreamingClient[WatchTrustRespon
 // All implementations must embed UnimplementedTrustServiceServer
 // for forward compatibility.
 //
-// What a verifier needs. The same facts are served over HTTP as OAuth server metadata (RFC 8414,
-// OpenID discovery) and a JWK Set (RFC 7517). Public, as those are.
+// The issuer's metadata, keys and revocations, for verifiers. Public, like the metadata (RFC 8414, OpenID
+// discovery) and the JWK Set (RFC 7517) over HTTP.
 type TrustServiceServer interface {
 	// Describes the issuer. RFC 8414.
 	GetIssuer(context.Context, *GetIssuerRequest) (*GetIssuerResponse, error)
 	// Lists the keys that tokens may be signed with. RFC 7517 section 5.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
-	// Pushes keys and revocations: a snapshot first, then deltas, each in one or several messages. Resumes from
-	// since_version. Heartbeats carry the server's clock. An operator may demand a client certificate, and bounds the
-	// streams of one peer. A stream that is not read is ended.
+	// Pushes keys and revocations: a snapshot first, then deltas, each in one or more messages. Resumes from
+	// since_version. Heartbeats have the server's time. An operator may require a client certificate, and
+	// limits the streams of one peer. The server closes a stream that is not read.
 	WatchTrust(*WatchTrustRequest, grpc.ServerStreamingServer[WatchTrustResponse]) error
 	mustEmbedUnimplementedTrustServiceServer()
 }

@@ -1,0 +1,296 @@
+package tokens
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"m2m.example/go/internal/refresh"
+	"m2m.example/go/policy"
+	"m2m.example/go/source"
+)
+
+const (
+	// waitMaxDefault is the longest wait of a call without a deadline for a token.
+	waitMaxDefault = 10 * time.Second
+	// occasionalMax is the number of tokens of callers and of single calls that are held.
+	occasionalMax = 10_000
+)
+
+// Client attaches to every call the token that the called method demands. It obtains tokens from a source,
+// shares them between calls, and renews them in the background, ahead of expiry.
+//
+// Each method has its own request: the audience of its service, and the scopes that it demands. So a token
+// that leaks from a read cannot write. Methods with equal requests share a token. Public methods, and methods
+// without a policy, get no token. It is safe for concurrent use.
+type Client struct {
+	source    source.Source
+	settings  clientSettings
+	directory *policy.Directory
+	shared    map[string]source.Request // by path
+	noReplay  map[string]bool           // by path
+
+	mutex      sync.Mutex
+	standing   map[string]*refresh.Token // by key of the request
+	occasional map[string]*list.Element  // of *refresh.Token
+	recent     list.List                 // the most recently used first
+	closed     bool
+}
+
+type clientSettings struct {
+	files             *protoregistry.Files
+	env               refresh.Environment
+	waitMax           time.Duration
+	sharing, noReplay []string
+	everyCall         *source.Request
+	onBehalf          bool
+	keepAuthorization bool
+	plaintext         bool
+}
+
+// ClientOption is a setting of NewClient.
+type ClientOption func(*clientSettings)
+
+// Sharing makes the named methods share one token for each audience, with the scopes that they demand together.
+// A name is a path, /package.Service/Method, or a prefix and a final "*".
+func Sharing(methods ...string) ClientOption {
+	return func(s *clientSettings) { s.sharing = append(s.sharing, methods...) }
+}
+
+// NeverReplay forbids that calls of these methods are sent twice, named as in Sharing. By default a unary call
+// is sent once more, with a new token, if the callee's layer refused the old one before the handler.
+func NeverReplay(methods ...string) ClientOption {
+	return func(s *clientSettings) { s.noReplay = append(s.noReplay, methods...) }
+}
+
+// EveryCall sets the token for calls to methods that are not described here: services without annotations.
+func EveryCall(request source.Request) ClientOption {
+	return func(s *clientSettings) { s.everyCall = &request }
+}
+
+// WaitMax sets the longest wait of a call for a token, besides its own deadline. Default: 10 s.
+func WaitMax(wait time.Duration) ClientOption {
+	return func(s *clientSettings) { s.waitMax = wait }
+}
+
+// OnBehalfOfCaller exchanges the token of the caller whom the program serves (RFC 8693). The caller is that of
+// the call's context: pass the handler's context on. Without a caller, a call that needs a token fails. If it
+// used the program's own token, callers could act with the program's rights.
+func OnBehalfOfCaller() ClientOption {
+	return func(s *clientSettings) { s.onBehalf = true }
+}
+
+// KeepAuthorization keeps a call's own authorization metadata even if it may have been passed on by mistake.
+// The token of the caller whom the program serves is still replaced.
+func KeepAuthorization() ClientOption {
+	return func(s *clientSettings) { s.keepAuthorization = true }
+}
+
+// AllowPlaintext sends tokens without TLS to any host. An attacker on the network path can then read and use
+// them.
+func AllowPlaintext() ClientOption {
+	return func(s *clientSettings) { s.plaintext = true }
+}
+
+// CalledDescriptors replaces the linked-in descriptors of the called services.
+func CalledDescriptors(files *protoregistry.Files) ClientOption {
+	return func(s *clientSettings) { s.files = files }
+}
+
+// Clock replaces the time of day and the random draw, uniform in 0..1. For tests.
+func Clock(wall func() time.Time, draw func() float64) ClientOption {
+	return func(s *clientSettings) { s.env.Wall, s.env.Draw = wall, draw }
+}
+
+// NewClient returns a client that takes its tokens from source. It fails if Sharing or NeverReplay name no
+// method that demands a token. Call Close when it is no longer needed.
+func NewClient(from source.Source, options ...ClientOption) (*Client, error) {
+	c := &Client{
+		source: from, standing: map[string]*refresh.Token{}, occasional: map[string]*list.Element{},
+		shared: map[string]source.Request{}, noReplay: map[string]bool{},
+		settings: clientSettings{files: protoregistry.GlobalFiles, env: refresh.System(), waitMax: waitMaxDefault},
+	}
+	if from == nil {
+		return nil, errors.New("tokens.NewClient: there is no source")
+	}
+	for _, option := range options {
+		option(&c.settings)
+	}
+	c.directory = policy.NewDirectory(c.settings.files)
+	for _, pattern := range c.settings.noReplay {
+		paths, err := c.demanding(pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range paths {
+			c.noReplay[path] = true
+		}
+	}
+	return c, c.share()
+}
+
+// share joins the requests of the methods that share a token.
+func (c *Client) share() error {
+	var paths []string
+	joined := map[string]source.Request{} // by audience
+	for _, pattern := range c.settings.sharing {
+		named, err := c.demanding(pattern)
+		if err != nil {
+			return err
+		}
+		paths = append(paths, named...)
+	}
+	slices.Sort(paths)
+	for _, path := range slices.Compact(paths) {
+		method, _ := c.directory.Lookup(path)
+		request, known := joined[method.Audience]
+		own := requestOf(method)
+		if !known {
+			request = own
+		}
+		request.Scopes = append(slices.Clone(request.Scopes), own.Scopes...)
+		if request.MaxAge == 0 || (own.MaxAge > 0 && own.MaxAge < request.MaxAge) {
+			request.MaxAge = own.MaxAge
+		}
+		joined[method.Audience] = request.Normal()
+	}
+	for _, path := range paths {
+		method, _ := c.directory.Lookup(path)
+		c.shared[path] = joined[method.Audience]
+	}
+	return nil
+}
+
+// demanding returns the paths of the methods that a pattern names and that demand a token.
+func (c *Client) demanding(pattern string) ([]string, error) {
+	paths := slices.DeleteFunc(c.directory.Paths(pattern), func(path string) bool {
+		method, declared := c.directory.Lookup(path)
+		return !declared || method.Access != policy.Token
+	})
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("tokens.NewClient: %q names no method that demands a token", pattern)
+	}
+	return paths, nil
+}
+
+func requestOf(method policy.Method) source.Request {
+	return source.Request{
+		Audience: method.Audience, Scopes: method.Requirement.RequestedScopes(), MaxAge: method.Requirement.MaxTokenAge,
+	}
+}
+
+// Close ends the renewal of all tokens. Calls that need one fail from then on.
+func (c *Client) Close() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.closed = true
+	for _, token := range c.standing {
+		token.Close()
+	}
+	for _, element := range c.occasional {
+		element.Value.(*refresh.Token).Close()
+	}
+}
+
+// String keeps the source's secret out of every log.
+func (*Client) String() string { return "tokens.Client" }
+
+// GoString does the same for %#v.
+func (*Client) GoString() string { return "tokens.Client" }
+
+// DialOptions returns the options of a connection whose calls carry tokens: interceptors for unary calls and
+// streams.
+func (c *Client) DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(c.UnaryInterceptor()), grpc.WithChainStreamInterceptor(c.StreamInterceptor()),
+	}
+}
+
+// NewConn is grpc.NewClient with DialOptions.
+func (c *Client) NewConn(target string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient(target, append(c.DialOptions(), options...)...)
+}
+
+// Token returns the value of an authorization field for a request, such as "Bearer …", for calls other than
+// gRPC. It is a secret. It waits no longer than ctx.
+func (c *Client) Token(ctx context.Context, request source.Request) (string, error) {
+	ready, err := c.tokenOf(request).Get(ctx)
+	return ready.Header, err
+}
+
+// route is the token of a call.
+type route struct {
+	request    *source.Request // nil: the call carries no token
+	replayable bool
+}
+
+func (c *Client) routeOf(path string) route {
+	method, declared := c.directory.Lookup(path)
+	switch {
+	case !declared && c.settings.everyCall != nil:
+		// A method without a policy may be a stream.
+		return route{request: c.settings.everyCall}
+	case !declared || method.Access != policy.Token:
+		return route{}
+	}
+	request, shared := c.shared[path]
+	if !shared {
+		request = requestOf(method)
+	}
+	return route{&request, method.Unary() && !c.noReplay[path]}
+}
+
+// tokenOf returns the token of a request. Equal requests share one. Those of callers are bounded in number, and
+// renewed only while in use.
+func (c *Client) tokenOf(request source.Request) *refresh.Token {
+	request = request.Normal()
+	key := request.Key()
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if request.Subject == "" {
+		token := c.standing[key]
+		if token == nil {
+			// A token with a maximum age would be renewed without end.
+			token = c.newToken(request, request.MaxAge > 0)
+			c.standing[key] = token
+		}
+		return token
+	}
+	if element := c.occasional[key]; element != nil {
+		c.recent.MoveToFront(element)
+		return element.Value.(*refresh.Token)
+	}
+	token := c.newToken(request, true)
+	c.occasional[key] = c.recent.PushFront(token)
+	for len(c.occasional) > occasionalMax {
+		oldest := c.recent.Remove(c.recent.Back()).(*refresh.Token)
+		delete(c.occasional, oldest.Request().Key())
+		oldest.Close()
+	}
+	return token
+}
+
+func (c *Client) newToken(request source.Request, whileUsed bool) *refresh.Token {
+	token := refresh.New(c.source, request, whileUsed, c.settings.env)
+	if c.closed {
+		token.Close()
+	}
+	return token
+}
+
+// deadline returns the time until which a call waits for a token, and true if it is the call's own.
+func (c *Client) deadline(ctx context.Context) (time.Time, bool) {
+	patience := time.Now().Add(cmp.Or(c.settings.waitMax, waitMaxDefault))
+	if own, has := ctx.Deadline(); has && !own.After(patience) {
+		return own, true
+	}
+	return patience, false
+}

@@ -1,0 +1,342 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"m2m.example/go/internal/destination"
+	"m2m.example/go/internal/refresh"
+	"m2m.example/go/source"
+	"m2m.example/go/verify"
+)
+
+// carried is the token of one call. It attaches itself as call credentials, so that gRPC says what connection
+// the call goes over.
+type carried struct {
+	header  string
+	secure  bool // only over TLS
+	mutex   sync.Mutex
+	refused bool
+}
+
+// RequireTransportSecurity is false, as plaintext to this machine is allowed: GetRequestMetadata decides.
+func (*carried) RequireTransportSecurity() bool { return false }
+
+// GetRequestMetadata returns the header. It fails on a plaintext connection to another machine.
+func (c *carried) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	if c.secure {
+		info, _ := credentials.RequestInfoFromContext(ctx)
+		if err := checkSecure(info); err != nil {
+			c.mutex.Lock()
+			c.refused = true
+			c.mutex.Unlock()
+			return nil, err
+		}
+	}
+	return map[string]string{"authorization": c.header}, nil
+}
+
+func checkSecure(info credentials.RequestInfo) error {
+	if info.AuthInfo == nil || credentials.CheckSecurityLevel(info.AuthInfo, credentials.PrivacyAndIntegrity) != nil {
+		return status.Error(codes.Unauthenticated, "no token is sent in plaintext to another machine")
+	}
+	return nil
+}
+
+// String keeps the token out of every log.
+func (*carried) String() string { return "tokens.carried" }
+
+// GoString does the same for %#v.
+func (*carried) GoString() string { return "tokens.carried" }
+
+// plaintextRefused returns true if a connection was refused as plaintext.
+func (c *carried) plaintextRefused() bool {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.refused
+}
+
+// prepared is a call that is ready to be sent.
+type prepared struct {
+	ctx        context.Context
+	token      *refresh.Token // nil: the call carries no token
+	replayable bool
+	secure     bool
+}
+
+// prepare finds the token of a call, and treats an authorization that the call brings.
+func (c *Client) prepare(ctx context.Context, path, target string) (prepared, error) {
+	call := prepared{ctx: ctx, secure: !c.settings.plaintext && !destination.IsLoopbackTarget(target)}
+	route := c.routeOf(path)
+	caller, hasCaller := CallerFrom(ctx)
+	if outgoing, _ := metadata.FromOutgoingContext(ctx); len(outgoing.Get("authorization")) > 0 {
+		switch {
+		case hasCaller && brings(outgoing, caller):
+			// That token was issued for this program, and the next service could use it here.
+			clean := outgoing.Copy()
+			clean.Delete("authorization")
+			call.ctx = metadata.NewOutgoingContext(ctx, clean)
+		case (c.settings.onBehalf || hasCaller) && !c.settings.keepAuthorization:
+			return call, authorizationRefused()
+		default:
+			return call, nil
+		}
+	}
+	if route.request == nil {
+		return call, nil
+	}
+	request := *route.request
+	if c.settings.onBehalf {
+		if !hasCaller {
+			return call, noCaller()
+		}
+		request.Subject = source.Secret(caller.Bearer())
+	}
+	call.token, call.replayable = c.tokenOf(request), route.replayable
+	return call, nil
+}
+
+// brings returns true if md has the caller's token.
+func brings(md metadata.MD, caller *Caller) bool {
+	for _, value := range md.Get("authorization") {
+		if token, err := verify.Bearer([]string{value}); err == nil && token == caller.Bearer() {
+			return true
+		}
+	}
+	return false
+}
+
+// obtain waits for the token, up to the call's deadline.
+func (c *Client) obtain(ctx context.Context, token *refresh.Token) (refresh.Ready, error) {
+	if ready, ok := token.Ready(); ok {
+		return ready, nil
+	}
+	deadline, own := c.deadline(ctx)
+	within, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	ready, err := token.Get(within)
+	failure := (*refresh.Failure)(nil)
+	switch {
+	case err == nil:
+		return ready, nil
+	case errors.As(err, &failure):
+		return refresh.Ready{}, noToken(failure)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return refresh.Ready{}, status.FromContextError(ctx.Err()).Err()
+	case own:
+		return refresh.Ready{}, deadlineExceeded()
+	default:
+		return refresh.Ready{}, tooSlow()
+	}
+}
+
+// UnaryInterceptor returns the interceptor of unary calls.
+func (c *Client) UnaryInterceptor() grpc.UnaryClientInterceptor {
+	return func(
+		ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker,
+		options ...grpc.CallOption,
+	) error {
+		defer removeMarks(options)
+		call, err := c.prepare(ctx, method, targetOf(conn))
+		if err != nil {
+			return err
+		}
+		if call.token == nil {
+			return invoke(call.ctx, method, request, reply, conn, options...)
+		}
+		ready, err := c.obtain(ctx, call.token)
+		if err != nil {
+			return err
+		}
+		attempt := func(ready refresh.Ready) (stage string, err error) {
+			carried := &carried{header: ready.Header, secure: call.secure}
+			var header, trailer metadata.MD
+			all := append([]grpc.CallOption{grpc.Header(&header), grpc.Trailer(&trailer)}, options...)
+			err = invoke(call.ctx, method, request, reply, conn, append(all, grpc.PerRPCCredentials(carried))...)
+			if carried.plaintextRefused() {
+				return "", plaintextRefused()
+			}
+			return refusedStage(err, method, header, trailer), err
+		}
+		stage, err := attempt(ready)
+		if stage == "" {
+			return err
+		}
+		if stage != beforeHandler || !call.replayable {
+			call.token.Reject(ready.Generation)
+			return err
+		}
+		newer, ok := c.replacement(ctx, call.token, ready)
+		if !ok {
+			return err
+		}
+		if stage, err = attempt(newer); stage != "" {
+			call.token.Reject(newer.Generation)
+		}
+		return err
+	}
+}
+
+// replacement returns a token other than the refused one, if one arrives in time.
+func (c *Client) replacement(ctx context.Context, token *refresh.Token, refused refresh.Ready) (refresh.Ready, bool) {
+	deadline, _ := c.deadline(ctx)
+	within, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	newer, ok := token.Replacement(within, refused.Generation)
+	// A source that returns the same token again has no better one.
+	return newer, ok && newer.Header != refused.Header && ctx.Err() == nil
+}
+
+// refusedStage returns the stage at which the callee's own layer refused the token, if a new token may help.
+// Both mark and reason must be there: any program may write the reason.
+func refusedStage(err error, path string, header, trailer metadata.MD) string {
+	if status.Code(err) != codes.Unauthenticated || !verify.IsRenewable(reasonOf(status.Convert(err))) {
+		return ""
+	}
+	if len(header.Get(markKey)) > 0 {
+		return ""
+	}
+	return stageOf(trailer, path)
+}
+
+// removeMarks removes marks from what the program gets: it could pass them on as its own.
+func removeMarks(options []grpc.CallOption) {
+	for _, option := range options {
+		switch option := option.(type) {
+		case grpc.HeaderCallOption:
+			*option.HeaderAddr = unmarked(*option.HeaderAddr)
+		case grpc.TrailerCallOption:
+			*option.TrailerAddr = unmarked(*option.TrailerAddr)
+		}
+	}
+}
+
+func targetOf(conn *grpc.ClientConn) string {
+	if conn == nil {
+		return ""
+	}
+	return conn.Target()
+}
+
+// StreamInterceptor returns the interceptor of streams. A stream is never sent again.
+func (c *Client) StreamInterceptor() grpc.StreamClientInterceptor {
+	return func(
+		ctx context.Context, description *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer,
+		options ...grpc.CallOption,
+	) (grpc.ClientStream, error) {
+		call, err := c.prepare(ctx, method, targetOf(conn))
+		if err != nil {
+			return nil, err
+		}
+		if call.token == nil {
+			stream, err := open(call.ctx, description, conn, method, options...)
+			return watched{ClientStream: stream, method: method, options: options}.orNil(err)
+		}
+		ready, err := c.obtain(ctx, call.token)
+		if err != nil {
+			return nil, err
+		}
+		carried := &carried{header: ready.Header, secure: call.secure}
+		stream, err := open(call.ctx, description, conn, method,
+			append(append([]grpc.CallOption{}, options...), grpc.PerRPCCredentials(carried))...)
+		if carried.plaintextRefused() {
+			return nil, plaintextRefused()
+		}
+		return watched{stream, method, options, call.token, ready.Generation}.orNil(err)
+	}
+}
+
+// watched is a stream whose end is watched. If the callee's layer ended it because its token became invalid, the
+// token is renewed for the next call.
+type watched struct {
+	grpc.ClientStream
+	method     string
+	options    []grpc.CallOption
+	token      *refresh.Token
+	generation uint64
+}
+
+func (w watched) orNil(err error) (grpc.ClientStream, error) {
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// RecvMsg receives a message.
+func (w watched) RecvMsg(message any) error {
+	err := w.ClientStream.RecvMsg(message)
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	removeMarks(w.options)
+	if w.token != nil && refusedStage(err, w.method, nil, w.ClientStream.Trailer()) != "" {
+		w.token.Reject(w.generation)
+	}
+	return err
+}
+
+// Header returns the header of the answer, without marks.
+func (w watched) Header() (metadata.MD, error) {
+	header, err := w.ClientStream.Header()
+	return unmarked(header), err
+}
+
+// Trailer returns the trailer of the answer, without marks.
+func (w watched) Trailer() metadata.MD { return unmarked(w.ClientStream.Trailer()) }
+
+// Credentials returns call credentials for programs that set them by themselves. They need TLS, and no call is
+// sent twice, as credentials do not see answers.
+func (c *Client) Credentials() credentials.PerRPCCredentials { return perRPC{c} }
+
+type perRPC struct{ client *Client }
+
+// RequireTransportSecurity makes gRPC refuse the credentials on a plaintext connection.
+func (p perRPC) RequireTransportSecurity() bool { return !p.client.settings.plaintext }
+
+// GetRequestMetadata returns the header of the called method's token.
+func (p perRPC) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	info, _ := credentials.RequestInfoFromContext(ctx)
+	if !p.client.settings.plaintext {
+		if err := checkSecure(info); err != nil {
+			return nil, err
+		}
+	}
+	call, err := p.client.prepare(ctx, info.Method, "")
+	if err != nil || call.token == nil {
+		return nil, forCredentials(err)
+	}
+	ready, err := p.client.obtain(ctx, call.token)
+	if err != nil {
+		return nil, forCredentials(err)
+	}
+	return map[string]string{"authorization": ready.Header}, nil
+}
+
+// forCredentials keeps the reason in the text: gRPC replaces the codes that gRFC A54 reserves for applications.
+func forCredentials(err error) error {
+	if err == nil {
+		return nil
+	}
+	answer := status.Convert(err)
+	if reason := reasonOf(answer); reason != "" && !strings.Contains(answer.Message(), reason) {
+		answer = withDetailsOf(answer, reason+": "+answer.Message())
+	}
+	return answer.Err()
+}
+
+// withDetailsOf returns a status with another message.
+func withDetailsOf(answer *status.Status, message string) *status.Status {
+	text := answer.Proto()
+	text.Message = message
+	return status.FromProto(text)
+}
