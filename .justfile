@@ -52,6 +52,10 @@ deploy:
 interop language:
     tests/interop/{{language}}/run
 
+# The conformance suite against the executor of a language: rust, go, java, node, python.
+conformance language="rust":
+    tests/conformance/run {{language}}
+
 # Runs each fuzz target for a minute, on stable Rust. Needs `cargo install --locked cargo-fuzz`.
 fuzz seconds="60":
     cd token-interceptor/fuzz && for target in $(ls fuzz_targets | sed 's/\.rs$//'); do cargo fuzz run -s none "$target" -- -max_total_time={{seconds}}; done

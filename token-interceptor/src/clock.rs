@@ -1,10 +1,12 @@
-//! The injected clock: the only place that reads the wall clock.
+//! The injected clock and randomness: the only place that reads the wall clock.
 
 use std::{
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
+
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 /// The last second of the year 9999, as in `google.protobuf.Timestamp`. Later times overflow in arithmetic.
 pub const NUMERIC_DATE_MAX: u64 = 253_402_300_799;
@@ -15,6 +17,16 @@ pub const NUMERIC_DATE_MAX: u64 = 253_402_300_799;
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the time of day on this machine.
     fn now(&self) -> SystemTime;
+
+    /// Returns a number in `0.0..1.0`, which spreads renewals and retries of a fleet. Without system randomness it
+    /// returns the middle, which only costs spread.
+    fn draw(&self) -> f64 {
+        let mut bytes = [0; 4];
+        match SystemRandom::new().fill(&mut bytes) {
+            Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
+            Err(_) => 0.5,
+        }
+    }
 }
 
 /// The machine's own clock.

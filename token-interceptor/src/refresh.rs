@@ -13,7 +13,6 @@
 //! ends the task.
 
 mod backoff;
-mod draw;
 mod machine;
 mod pace;
 mod shared;

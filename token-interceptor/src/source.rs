@@ -19,7 +19,7 @@ mod error;
 mod exchange;
 mod file;
 mod grpc;
-mod http;
+pub(crate) mod http;
 mod issuer;
 mod static_token;
 

@@ -17,9 +17,11 @@ mod gallery;
 mod issuer;
 mod source;
 mod token;
+mod token_response;
 
 pub use clock::FakeClock;
 pub use gallery::{Forgery, Gallery, Good, assert_refuses_all_forgeries, gallery};
 pub use issuer::TestIssuer;
 pub use source::TestSource;
 pub use token::TokenBuilder;
+pub use token_response::token_response;

@@ -7,7 +7,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
 
 use super::{
-    draw::draw,
     machine::{Event, Failed, Fetched, Held, Machine, Now},
     shared::Shared,
     skew,
@@ -140,7 +139,7 @@ impl Task {
             self.machine.mark_used();
         }
         let now = now(&self.shared);
-        let next = self.machine.handle(event, now, draw());
+        let next = self.machine.handle(event, now, self.shared.clock().draw());
         self.wake = next.wake;
         if next.fetch {
             self.asked_at = now;

@@ -1,6 +1,6 @@
 //! Tokens from any OAuth 2.0 token endpoint. RFC 6749 section 4.4, RFC 8414.
 
-pub(super) mod answer;
+pub(crate) mod answer;
 mod metadata;
 
 use std::{sync::Arc, time::Duration};

@@ -23,7 +23,7 @@ use members::Members;
 const DESCRIPTION_CHARS_MAX: usize = 200;
 
 /// Reads the answer: a token, a refusal, or neither.
-pub(in crate::source) fn read(answer: &HttpResponse, clock: &dyn Clock) -> Result<IssuedToken, SourceError> {
+pub(crate) fn read(answer: &HttpResponse, clock: &dyn Clock) -> Result<IssuedToken, SourceError> {
     let server_time = date(&answer.headers, DATE);
     if answer.status == StatusCode::OK {
         return token(&answer.body, server_time).map_err(SourceError::unavailable);

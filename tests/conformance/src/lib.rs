@@ -1,0 +1,26 @@
+//! The conformance suite of the layers. `README.md` describes it for the authors of executors.
+//!
+//! | module | content |
+//! |---|---|
+//! | `protocol` | the messages between runner and executor, and their framing |
+//! | `case` | the cases as they stand in `cases/*.json` |
+//! | `token` | the keys and tokens of the cases, made anew in each run |
+//! | `suite` | every case, with its request and its expected result |
+//! | `server`, `client` | the Rust executor |
+//! | `runner` | the comparison of results with expectations |
+
+pub mod protocol;
+
+mod case;
+
+mod token;
+
+pub mod suite;
+
+mod server;
+
+mod client;
+
+pub mod executor;
+
+pub mod runner;
