@@ -50,6 +50,10 @@ class Demands:
         """Returns the needs of a call."""
         return self._demands.get(path, Demand(None, False))
 
+    def items(self) -> list[tuple[str, Demand]]:
+        """Returns the methods and their needs."""
+        return list(self._demands.items())
+
     def share(self, patterns: Sequence[str]) -> None:
         """Makes the named methods share one token for each audience, with the scopes of all of them.
 
@@ -151,6 +155,7 @@ class Send:
     """Sends the call with this token."""
 
     token: str
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -209,7 +214,7 @@ def procedure(
         if deadline is not None and runtime.now().monotonic >= deadline:
             return deadline_exceeded()
         ready = outcome
-    reply = yield Send(ready.value)
+    reply = yield Send(*ready)
     assert reply is not None and not isinstance(reply, (Ready, NoToken))
     stage = refused_stage(reply, path)
     if stage is None:
@@ -222,7 +227,7 @@ def procedure(
     # A source that returns the same token again has no better one.
     if not isinstance(newer, Ready) or newer.value == ready.value or late:
         return reply
-    second = yield Send(newer.value)
+    second = yield Send(*newer)
     assert second is not None and not isinstance(second, (Ready, NoToken))
     if refused_stage(second, path) is not None:
         keeper.reject(newer.generation)

@@ -40,12 +40,16 @@ class KeyOnItsWay(Exception):
 class KeySource(Protocol):
     """The current keys and revocations of one issuer."""
 
-    #: Changes whenever a key may have been withdrawn.
-    version: int
-    #: The number of key events so far.
-    news: int
     #: The revocations that the issuer pushes.
     revocations: Revocations | None
+
+    @property
+    def version(self) -> int:
+        """The version of the set. It changes whenever a key may have been withdrawn."""
+
+    @property
+    def news(self) -> int:
+        """The number of key events so far."""
 
     def candidates(self, key_id: str | None, algorithm: str) -> list[VerifyingKey] | None:
         """Returns the keys that may have signed a token; see `KeySet.candidates`."""

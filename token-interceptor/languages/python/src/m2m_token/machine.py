@@ -279,7 +279,7 @@ def _asked_for(retry_after: int, draw: float) -> int:
 
 
 def _doubled(first: int, failures: int, limit: int) -> int:
-    return min(first * 2 ** min(max(failures - 1, 0), 16), limit)
+    return min(first << min(max(failures - 1, 0), 16), limit)
 
 
 def scaled(duration: int, factor: float) -> int:

@@ -64,12 +64,13 @@ class Policy:
         self._methods.update((method.path, method) for method in methods)
 
     @classmethod
-    def of_services(cls, *services: str, pool: descriptor_pool.DescriptorPool | None = None) -> "Policy":
+    def of_services(cls, services: Iterable[str], public: Iterable[str] = ()) -> "Policy":
         """Reads the policy of services by their full names, from the linked-in descriptors.
 
-        Raises PolicyError when a service is not described, or a method has no policy.
+        `public`: the paths of methods that are open to all callers, in spite of their annotations. Raises
+        PolicyError when a service is not described, or a method has no policy.
         """
-        pool = pool or descriptor_pool.Default()
+        pool = descriptor_pool.Default()
         files, faults = {}, []
         for service in services:
             try:
@@ -83,23 +84,23 @@ class Policy:
                 files[described.file.name] = file
         if faults:
             raise PolicyError(sorted(faults))
-        return cls.of_files(files.values(), services)
+        return cls.of_files(files.values(), services, public)
 
     @classmethod
     def of_files(
-        cls, files: Iterable[descriptor_pb2.FileDescriptorProto], services: Iterable[str]
+        cls,
+        files: Iterable[descriptor_pb2.FileDescriptorProto],
+        services: Iterable[str],
+        public: Iterable[str] = (),
     ) -> "Policy":
-        """Reads the policy of services from file descriptors.
-
-        Raises PolicyError when a service is not described, or a method has no policy.
-        """
+        """Reads the policy of services from file descriptors, as `of_services` does."""
         described = _services(files)
         methods, faults = [], set()
         for name in services:
             if name not in described:
                 faults.add(f"{name}: no linked-in descriptor describes it")
                 continue
-            found, wrong = _methods(name, described[name])
+            found, wrong = _methods(name, described[name], frozenset(public))
             faults.update(wrong)
             methods.extend(found)
         if faults:
@@ -111,17 +112,13 @@ class Policy:
         """Reads the policy of every service in the files, for the client side. Skips methods without one."""
         methods: list[Method] = []
         for name, service in _services(files).items():
-            methods.extend(_methods(name, service)[0])
+            methods.extend(_methods(name, service, frozenset())[0])
         return cls(methods)
 
     @property
     def methods(self) -> Mapping[str, Method]:
         """The methods by their paths."""
         return self._methods
-
-    def open(self, *paths: str) -> "Policy":
-        """Returns the policy with these methods open to all callers, in spite of their annotations."""
-        return Policy([*self._methods.values(), *(Method(path, "", None) for path in paths)])
 
     def demand(self, path: str) -> Method:
         """Returns the demand of a method. Raises Denied for a path without a policy."""
@@ -148,7 +145,9 @@ def _services(
     return described
 
 
-def _methods(name: str, service: descriptor_pb2.ServiceDescriptorProto) -> tuple[list[Method], list[str]]:
+def _methods(
+    name: str, service: descriptor_pb2.ServiceDescriptorProto, opened: frozenset[str]
+) -> tuple[list[Method], list[str]]:
     """Returns the methods of one service, and the faults of its annotations."""
     methods, faults = [], []
     declared: annotations_pb2.ServiceAuthorization = service.options.Extensions[_SERVICE]
@@ -161,7 +160,9 @@ def _methods(name: str, service: descriptor_pb2.ServiceDescriptorProto) -> tuple
         if method.options.HasExtension(_METHOD):
             own: annotations_pb2.MethodAuthorization = method.options.Extensions[_METHOD]
             requirement, public = (own.require if own.HasField("require") else None), own.public
-        if public and requirement is not None:
+        if path in opened:
+            methods.append(Method(path, audience, None, method.client_streaming, method.server_streaming))
+        elif public and requirement is not None:
             faults.append(f"{owner}: is both public and requires a token: declare one of the two")
         elif public:
             methods.append(Method(path, audience, None, method.client_streaming, method.server_streaming))

@@ -1,0 +1,398 @@
+"""The client side: every call carries the token that its method demands, as the annotations say.
+
+A channel of `ClientTokens` attaches tokens, renews them in the background, and sends a unary call once
+more, with a new token, when the called server's own layer refused the old one before the handler. The
+audience and the scopes of a call come from the linked-in descriptors.
+"""
+
+import threading
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+
+from . import answers
+from .bearer import bearer
+from .calls import (
+    WAIT_MAX,
+    Demand,
+    Demands,
+    Failure,
+    Obtain,
+    Send,
+    Tokens,
+    failed,
+    no_caller,
+    no_token,
+    procedure,
+    refused_stage,
+    too_slow,
+)
+from .destinations import check_target
+from .errors import Denied
+from .keeper import Keeper, NoToken, Ready, Runtime, ThreadRuntime
+from .layer import current_caller
+from .machine import SECOND, nanoseconds
+from .policy import Policy
+from .source import TokenRequest, TokenSource
+from .sources import error_details
+
+CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class LinkedDemands(Demands):
+    """The demands of every service that the program has linked in. A service is read at its first call."""
+
+    def __init__(self) -> None:
+        super().__init__(Policy(()))
+        self._known: set[str] = set()
+
+    def of(self, path: str) -> Demand:
+        """Returns the needs of a call."""
+        demand = self._demands.get(path)
+        if demand is None:
+            self._link(path)
+            demand = super().of(path)
+        return demand
+
+    def _named(self, patterns: Sequence[str]) -> dict[str, TokenRequest]:
+        for pattern in patterns:
+            self._link(pattern)
+        return super()._named(patterns)
+
+    def _link(self, path: str) -> None:
+        service = path.removeprefix("/").partition("/")[0]
+        if service in self._known:
+            return
+        self._known.add(service)
+        try:
+            described = descriptor_pool.Default().FindServiceByName(service)
+        except KeyError:
+            return
+        file = descriptor_pb2.FileDescriptorProto()
+        described.file.CopyToProto(file)
+        for added, demand in Demands(Policy.of_everything([file])).items():
+            self._demands.setdefault(added, demand)
+
+
+class Carried:
+    """The treatment of one call: its token, or its own metadata unchanged."""
+
+    def __init__(self, keeper: Keeper | None, replayable: bool = False, drop_header: bool = False):
+        self.keeper = keeper
+        self.replayable = replayable
+        #: True if the call brought its caller's token, which is never passed on.
+        self.drop_header = drop_header
+
+
+class ClientTokens:
+    """The tokens of a program. Its channels share them. Safe for concurrent use."""
+
+    def __init__(
+        self,
+        source: TokenSource,
+        *,
+        on_behalf_of_caller: bool = False,
+        wait_max: float = WAIT_MAX / SECOND,
+        runtime: Runtime | None = None,
+    ):
+        """`on_behalf_of_caller`: each call is on behalf of the caller whom the program serves.
+
+        It gets a token in exchange for the caller's, so the source is `TokenExchange`. A call without a
+        caller fails. `wait_max`: the longest wait of a call for a token, besides its own deadline, in
+        seconds.
+        """
+        self.runtime = runtime or ThreadRuntime()
+        self.wait_max = nanoseconds(wait_max)
+        self._tokens = Tokens(source, self.runtime)
+        self._demands = LinkedDemands()
+        self._on_behalf = on_behalf_of_caller
+
+    def share(self, *methods: str) -> None:
+        """Makes the named methods share one token for each audience, with the scopes of all of them.
+
+        A name is a path, `/package.Service/Method`, or a prefix and a `*`. By default each method has its own
+        request, so that a token that leaks from a read cannot write. Raises ValueError for an unknown name.
+        """
+        self._demands.share(methods)
+
+    def never_replay(self, *methods: str) -> None:
+        """Forbids that calls of the named methods are sent twice. Names and errors are those of `share`."""
+        self._demands.never_replay(methods)
+
+    def secure_channel(
+        self, target: str, credentials: grpc.ChannelCredentials, options: Any = None, compression: Any = None
+    ) -> grpc.Channel:
+        """Returns a channel of `grpc` whose calls carry tokens."""
+        channel = grpc.secure_channel(target, credentials, options, compression)
+        return grpc.intercept_channel(channel, Interceptor(self))
+
+    def insecure_channel(self, target: str, options: Any = None, compression: Any = None) -> grpc.Channel:
+        """Returns a plaintext channel to this machine. Raises PlaintextRefused for another one."""
+        check_target(target)
+        channel = grpc.insecure_channel(target, options, compression)
+        return grpc.intercept_channel(channel, Interceptor(self))
+
+    def call_credentials(self) -> grpc.CallCredentials:
+        """Returns call credentials, for a channel of the program's own. gRPC sends them over TLS only.
+
+        They send no call twice. gRPC gives a call that found no token the code UNAVAILABLE, for any reason.
+        """
+        return grpc.metadata_call_credentials(_Plugin(self), name="m2m-token")
+
+    def close(self) -> None:
+        """Ends the renewal of the tokens."""
+        self._tokens.close()
+
+    def keeper(self, path: str) -> Keeper | None:
+        """Returns the program's own token for a method; None if the method needs none."""
+        request = self._demands.of(path).request
+        return None if request is None else self._tokens.of(request)
+
+    def carried(self, path: str, authorization: Sequence[str | bytes]) -> Carried | Failure:
+        """Returns the treatment of a call that brings these values of `authorization`."""
+        caller = current_caller()
+        drop_header = False
+        if authorization:
+            try:
+                drop_header = caller is not None and bearer(authorization) == caller.bearer
+            except Denied:
+                drop_header = False
+            if not drop_header and self._on_behalf:
+                sentence = (
+                    "the call brings an authorization header of its own, on behalf of a caller: remove it"
+                )
+                return failed(answers.Answer("PRECONDITION_FAILED", sentence))
+            if not drop_header:
+                return Carried(None)
+        demand = self._demands.of(path)
+        request = demand.request
+        if request is None:
+            return Carried(None, drop_header=drop_header)
+        if self._on_behalf:
+            if caller is None:
+                return no_caller()
+            request = TokenRequest(request.audience, request.scopes, request.max_age, caller.bearer)
+        return Carried(self._tokens.of(request), demand.replayable, drop_header)
+
+
+class Reply:
+    """The answer of the called server, as its code and trailers say."""
+
+    def __init__(self, call: Any, code: grpc.StatusCode | None, metadata: Any):
+        self.call = call
+        self._code = 0 if code is None else code.value[0]
+        self._metadata = metadata
+
+    def refusal(self) -> tuple[int, str, str, Sequence[str]]:
+        """Returns the status code, the reason and domain of `ErrorInfo`, and the marks."""
+        marks = [value for key, value in self._metadata or () if key == answers.MARK]
+        if not marks:
+            return self._code, "", "", ()
+        reason, domain, _ = error_details(self._metadata)
+        return self._code, reason, domain, marks
+
+
+class FailedCall(grpc.RpcError, grpc.Call, grpc.Future):
+    """A call that got no token. It is its own outcome and error."""
+
+    def __init__(self, failure: Failure):
+        super().__init__(failure.message)
+        self._failure = failure
+
+    def code(self) -> grpc.StatusCode:
+        return CODES[self._failure.code]
+
+    def details(self) -> str:
+        return self._failure.message
+
+    def initial_metadata(self) -> tuple[()]:
+        return ()
+
+    def trailing_metadata(self) -> Any:
+        return tuple(self._failure.answer.trailers()) if self._failure.answer else ()
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> None:
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def running(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        raise self
+
+    def exception(self, timeout: float | None = None) -> "FailedCall":
+        return self
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        return self.__traceback__
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        callback(self)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        raise self
+
+
+_Details = namedtuple(
+    "_Details", ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
+)
+
+
+class Interceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Attaches tokens to the calls of a channel of `grpc`."""
+
+    def __init__(self, tokens: ClientTokens):
+        self._tokens = tokens
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return self._intercept(continuation, details, request, True)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return self._intercept(continuation, details, request, False)
+
+    def intercept_stream_unary(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return self._intercept(continuation, details, requests, False)
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return self._intercept(continuation, details, requests, False)
+
+    def _intercept(self, continuation: Any, details: Any, request: Any, unary: bool) -> Any:
+        path = details.method
+        metadata = tuple(details.metadata or ())
+        brought = [value for key, value in metadata if key.lower() == "authorization"]
+        carried = self._tokens.carried(path, brought)
+        if isinstance(carried, Failure):
+            return FailedCall(carried)
+        if carried.drop_header:
+            metadata = tuple(entry for entry in metadata if entry[0].lower() != "authorization")
+        runtime, keeper = self._tokens.runtime, carried.keeper
+        if keeper is None:
+            return continuation(_with(details, metadata, details.timeout), request)
+        deadline = None
+        if details.timeout is not None:
+            deadline = runtime.now().monotonic + nanoseconds(details.timeout)
+
+        def send(token: str, generation: int) -> Reply:
+            rest = None if deadline is None else max((deadline - runtime.now().monotonic) / SECOND, 0.0)
+            attempt = (*metadata, ("authorization", f"Bearer {token}"))
+            call = continuation(_with(details, attempt, rest), request)
+            if isinstance(call, grpc.Future) and not call.done():
+                # A stream, or a call that the program does not wait for here: it is never sent again.
+                call.add_done_callback(lambda done: _reject(keeper, generation, path, done))
+                return Reply(call, None, None)
+            return Reply(call, call.code(), call.trailing_metadata())
+
+        steps = procedure(
+            keeper, path, unary and carried.replayable, deadline, runtime, self._tokens.wait_max
+        )
+        outcome = _run(steps, send, runtime)
+        return FailedCall(outcome) if isinstance(outcome, Failure) else outcome.call
+
+
+def _reject(keeper: Keeper, generation: int, path: str, call: Any) -> None:
+    if refused_stage(Reply(call, call.code(), call.trailing_metadata()), path) is not None:
+        keeper.reject(generation)
+
+
+def _with(details: Any, metadata: Any, timeout: float | None) -> _Details:
+    compression = getattr(details, "compression", None)
+    return _Details(
+        details.method, timeout, metadata, details.credentials, details.wait_for_ready, compression
+    )
+
+
+def _run(steps: Any, send: Callable[[str, int], Reply], runtime: Runtime) -> Any:
+    """Runs a procedure in the calling thread."""
+    sent: Any = None
+    try:
+        step = next(steps)
+        while True:
+            if isinstance(step, Send):
+                sent = send(step.token, step.generation)
+            else:
+                sent = _obtain(step, runtime)
+            step = steps.send(sent)
+    except StopIteration as stop:
+        return stop.value
+
+
+def _obtain(step: Obtain, runtime: Runtime) -> Ready | NoToken | None:
+    arrived = threading.Event()
+    outcomes: list[Ready | NoToken | None] = []
+
+    def waiter(outcome: Ready | NoToken | None) -> None:
+        outcomes.append(outcome)
+        arrived.set()
+
+    ask(step, waiter)
+    arrived.wait(max(step.until - runtime.now().monotonic, 0) / SECOND)
+    return outcomes[0] if outcomes else None
+
+
+def ask(step: Obtain, waiter: Callable[[Ready | NoToken | None], None]) -> None:
+    """Registers the waiter of a step."""
+    if step.rejected:
+        step.keeper.replace(step.rejected, waiter)
+    else:
+        step.keeper.obtain(waiter)
+
+
+class _Plugin(grpc.AuthMetadataPlugin):
+    """The tokens as call credentials."""
+
+    def __init__(self, tokens: ClientTokens):
+        self._tokens = tokens
+
+    def __call__(self, context: Any, callback: Any) -> None:
+        path = f"{urlsplit(context.service_url).path}/{context.method_name}"
+        keeper = self._tokens.keeper(path)
+        if keeper is None:
+            callback((), None)
+            return
+        ready = keeper.ready()
+        if ready is not None:
+            callback((("authorization", f"Bearer {ready.value}"),), None)
+            return
+        runtime = self._tokens.runtime
+        over = threading.Lock()
+
+        def once(outcome: Ready | NoToken | None) -> None:
+            if not over.acquire(blocking=False):
+                return
+            cancel()
+            if isinstance(outcome, Ready):
+                callback((("authorization", f"Bearer {outcome.value}"),), None)
+            else:
+                failure = too_slow() if outcome is None else no_token(outcome)
+                callback((), FailedCall(failure))
+
+        until = runtime.now().monotonic + self._tokens.wait_max
+        cancel = runtime.call_at(until, lambda: once(None))
+        keeper.obtain(once)
