@@ -53,8 +53,11 @@ pub(crate) fn put(headers: &mut HeaderMap, stage: Stage, path: &str) {
 
 /// Removes every mark, and returns the stage of the only one that names `path`.
 pub(crate) fn take(headers: &mut HeaderMap, path: &str) -> Option<Stage> {
-    let marks = headers.get_all(HEADER).iter().count();
-    let mark = headers.remove(HEADER).filter(|_| marks == 1)?;
+    let mut marks = headers.get_all(&HEADER).iter();
+    // Most answers have no mark, and cost one look for it.
+    marks.next()?;
+    let only = marks.next().is_none();
+    let mark = headers.remove(&HEADER).filter(|_| only)?;
     let (stage, marked) = mark.to_str().ok()?.split_once(' ')?;
     let known = [Stage::BeforeHandler, Stage::AfterHandler].into_iter().find(|known| known.name() == stage)?;
     (marked == path).then_some(known)

@@ -141,14 +141,16 @@ where
         }
         let refresh::Ready { token, generation } = token;
         request.headers_mut().insert(AUTHORIZATION, token.into_header());
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let outgoing = if replayable { Outgoing::look_at(body) } else { Ok(Outgoing::once(body)) };
         let Outgoing { body, replay } = match outgoing {
             Ok(outgoing) => outgoing,
             Err(status) => return Ok(status.into_http()),
         };
-        let uri = head.uri.clone();
+        // Kept once, for the marks of refusals and for a second attempt.
+        let uri = std::mem::take(&mut head.uri);
         let again = replay.map(|message| (head.clone(), message));
+        head.uri = uri.clone();
         let mut response = service.call(Request::from_parts(head, body)).await?;
         let Some(stage) = replay::refused(response.headers_mut(), uri.path()) else {
             return Ok(source.watch(response, generation, uri));
@@ -157,9 +159,10 @@ where
             source.token.reject(generation);
             return Ok(unmarked(response));
         };
-        let Some((newer, head)) = source.replacement(generation, deadline, head).await else {
+        let Some((newer, mut head)) = source.replacement(generation, deadline, head).await else {
             return Ok(unmarked(response));
         };
+        head.uri = uri.clone();
         poll_fn(|context| service.poll_ready(context)).await?;
         metrics::counter!("token_client_replays_total").increment(1);
         let mut response = service.call(Request::from_parts(head, replay::one_message(message))).await?;

@@ -91,7 +91,7 @@ pin_project! {
         Inner {
             #[pin]
             body: RB,
-            guard: Option<Guard>,
+            guard: Option<Box<Guard>>,
             began: bool,
         },
         Refused { #[pin] body: Body },
@@ -110,7 +110,7 @@ pin_project! {
 
 impl<RB> GuardedBody<RB> {
     /// `span` is entered whenever the body is polled, so that a handler's stream runs in it.
-    pub(super) fn new(body: RB, guard: Option<Guard>, span: Span) -> Self {
+    pub(super) fn new(body: RB, guard: Option<Box<Guard>>, span: Span) -> Self {
         Self { state: State::Inner { body, guard, began: false }, span }
     }
 

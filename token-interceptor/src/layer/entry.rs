@@ -20,7 +20,7 @@ impl Shared {
         self: &Arc<Self>,
         decision: Decision,
         service: &mut S,
-        request: Request<B>,
+        mut request: Request<B>,
     ) -> ResponseFuture<S::Future, RB, S::Error>
     where
         S: Service<Request<B>, Response = Response<RB>>,
@@ -34,22 +34,20 @@ impl Shared {
                 self.count_allowed();
                 let span =
                     tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let wire = Wire::of(request.headers());
-                let until_answered = ending.is_some_and(|ending| ending.until_answered);
-                let ongoing = ending.map(|ending| (ending, Arc::new(caller.ongoing())));
-                let guard = ongoing.as_ref().map(|(_, ongoing)| {
-                    Guard::new(Arc::clone(ongoing), Arc::clone(self), caller.clone(), wire, request.uri().clone())
-                });
-                let mut request = match ongoing {
-                    Some((ending, ongoing)) if ending.request => {
+                let mut guard = None;
+                if let Some(ending) = ending {
+                    let ongoing = Arc::new(caller.ongoing());
+                    let (wire, path) = (Wire::of(request.headers()), request.uri().clone());
+                    let watched = Guard::new(Arc::clone(&ongoing), Arc::clone(self), caller.clone(), wire, path);
+                    guard = Some((Box::new(watched), ending.until_answered));
+                    if ending.request {
                         let watch = Watch::new(ongoing);
-                        request.map(|body| watch.request(body))
+                        request = request.map(|body| watch.request(body));
                     }
-                    Some(_) | None => request,
-                };
+                }
                 request.extensions_mut().insert(caller);
                 let future = span.in_scope(|| service.call(request));
-                ResponseFuture::guarded(future, guard, until_answered, span)
+                ResponseFuture::guarded(future, guard, span)
             }
             Decision::Denied(denied, caller) => {
                 let wire = Wire::of(request.headers());

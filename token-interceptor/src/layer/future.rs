@@ -28,7 +28,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F, RB, E> {
-        Inner { #[pin] future: F, guard: Option<Guard>, until_answered: bool, span: Span },
+        Inner { #[pin] future: F, guard: Option<(Box<Guard>, bool)>, span: Span },
         Refused { response: Option<Response<Body>> },
         Waiting { future: Waiting<RB, E> },
     }
@@ -36,12 +36,13 @@ pin_project! {
 
 impl<F, RB, E> ResponseFuture<F, RB, E> {
     pub(super) fn open(future: F) -> Self {
-        Self::guarded(future, None, false, Span::none())
+        Self::guarded(future, None, Span::none())
     }
 
-    /// `until_answered`: true if the guard may end the call before it is answered.
-    pub(super) fn guarded(future: F, guard: Option<Guard>, until_answered: bool, span: Span) -> Self {
-        Self { state: State::Inner { future, guard, until_answered, span } }
+    /// A guard comes with true if it may end the call before it is answered. It is boxed, so that a call without
+    /// one stays small.
+    pub(super) fn guarded(future: F, guard: Option<(Box<Guard>, bool)>, span: Span) -> Self {
+        Self { state: State::Inner { future, guard, span } }
     }
 
     pub(super) fn refused(response: Response<Body>) -> Self {
@@ -61,17 +62,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Inner { future, guard, until_answered, span } => {
+            StateProjection::Inner { future, guard, span } => {
                 if let Poll::Ready(answered) = span.in_scope(|| future.poll(cx)) {
                     let span = mem::replace(span, Span::none());
                     return Poll::Ready(answered.map(|mut response| {
                         // The mark belongs to the layer, so a handler must not set it.
                         mark::remove(response.headers_mut());
-                        response.map(|body| GuardedBody::new(body, guard.take(), span))
+                        response.map(|body| GuardedBody::new(body, guard.take().map(|(guard, _)| guard), span))
                     }));
                 }
                 let _entered = span.enter();
-                let Some(guard) = guard.as_mut().filter(|_| *until_answered) else { return Poll::Pending };
+                let Some((guard, true)) = guard else { return Poll::Pending };
                 let denied = ready!(guard.poll_ended(cx));
                 Poll::Ready(Ok(guard.refuse(&denied).map(GuardedBody::refused)))
             }
