@@ -28,6 +28,10 @@ pub mod clock;
 
 mod throttle;
 
+pub mod error_chain;
+
+pub mod urn;
+
 pub mod json;
 
 pub mod signature;

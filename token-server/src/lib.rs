@@ -32,7 +32,8 @@
 //! | an issuer without configuration, for development and tests | [`development`] |
 //! | the command line | [`command`] |
 
-mod error_chain;
+// Every log line of a failure uses it: `crate::error_chain::of`.
+use token_interceptor::error_chain;
 mod private_file;
 mod trace;
 pub mod timestamp;

@@ -1,6 +1,7 @@
 //! Tokens presented for exchange, with their declared type. RFC 8693 sections 2.1 and 3.
 
 use secrecy::SecretString;
+use token_interceptor::urn;
 
 /// The declared type of a token, by the names of RFC 8693 section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +19,9 @@ impl TokenType {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
-            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
-            Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
+            Self::AccessToken => urn::ACCESS_TOKEN,
+            Self::IdToken => urn::ID_TOKEN,
+            Self::Jwt => urn::JWT,
         }
     }
 

@@ -3,7 +3,7 @@
 mod grpc;
 mod http;
 
-use std::{error::Error, fmt};
+use std::fmt;
 
 use async_trait::async_trait;
 
@@ -51,18 +51,4 @@ fn usable(set: KeySet) -> Result<KeySet, FetchError> {
         return Err(FetchError::NothingUsable { skipped: set.skipped(), reasons: set.reasons() });
     }
     Ok(set)
-}
-
-impl FetchError {
-    /// Returns the error and all its causes, once.
-    pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
-    }
 }

@@ -27,7 +27,7 @@ use super::{
     schedule::{Schedule, UnknownKey},
     task::{Task, lock},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, error_chain};
 
 /// The longest time of a fetch, all its steps together.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -204,7 +204,7 @@ impl Shared {
             }
             Ok(Err(error)) => {
                 self.schedule().failed(Instant::now(), random());
-                tracing::warn!(issuer, error = %error.chain(), "the key set could not be fetched");
+                tracing::warn!(issuer, error = %error_chain::of(&error), "the key set could not be fetched");
                 "failed"
             }
             Err(_) => {

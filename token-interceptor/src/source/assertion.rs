@@ -11,8 +11,6 @@ use crate::{
     signature::{KeyError, SigningKey},
 };
 
-/// RFC 7523 section 2.2.
-pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The type of the JWT, so that no other JWT of the client passes for an assertion (RFC 8725 section 3.11).
 const ASSERTION_TYP: &str = "client-authentication+jwt";
 /// The lifetime of an assertion: long enough for a small clock skew. A server has to remember each `jti` for

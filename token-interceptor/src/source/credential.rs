@@ -8,10 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use token_proto::token::v1::{self, client_authentication};
 use zeroize::Zeroizing;
 
-use super::{
-    SourceError,
-    assertion::{ASSERTION_TYPE, PrivateKeyJwt},
-};
+use super::{SourceError, assertion::PrivateKeyJwt};
+use crate::urn;
 
 /// A client's credential. Never printed.
 #[derive(Clone)]
@@ -44,7 +42,7 @@ impl ClientCredential {
         let credential = match self {
             Self::Secret(secret) => client_authentication::Credential::ClientSecret(secret.expose_secret().to_owned()),
             Self::PrivateKey(key) => client_authentication::Credential::Assertion(v1::ClientAssertion {
-                r#type: ASSERTION_TYPE.to_owned(),
+                r#type: urn::JWT_BEARER_ASSERTION.to_owned(),
                 value: key.sign(client_id).map_err(SourceError::unavailable)?,
             }),
         };
@@ -64,7 +62,7 @@ impl ClientCredential {
             }
             (Self::PrivateKey(key), _) => {
                 let assertion = key.sign(client_id).map_err(SourceError::unavailable)?;
-                let kind = ("client_assertion_type", Zeroizing::new(ASSERTION_TYPE.to_owned()));
+                let kind = ("client_assertion_type", Zeroizing::new(urn::JWT_BEARER_ASSERTION.to_owned()));
                 HttpProof {
                     authorization: None,
                     fields: vec![id, kind, ("client_assertion", Zeroizing::new(assertion))],

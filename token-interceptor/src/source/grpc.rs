@@ -11,7 +11,7 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::{AccessToken, Cause, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, SubjectToken, TokenRequest};
-use crate::{http_client, trace_context};
+use crate::{error_chain, http_client, trace_context, urn};
 
 /// An issuer with a gRPC interface.
 #[derive(Clone, Debug)]
@@ -52,7 +52,10 @@ impl GrpcIssuer {
     ) -> Result<IssuedToken, SourceError> {
         let message = v1::ExchangeTokenRequest {
             client: Some(client),
-            subject: Some(v1::SecurityToken { value: subject.expose().to_owned(), r#type: ACCESS_TOKEN.to_owned() }),
+            subject: Some(v1::SecurityToken {
+                value: subject.expose().to_owned(),
+                r#type: urn::ACCESS_TOKEN.to_owned(),
+            }),
             audiences: request.audience().map(str::to_owned).into_iter().collect(),
             scopes: request.scopes().map(str::to_owned).collect(),
             ..v1::ExchangeTokenRequest::default()
@@ -62,9 +65,6 @@ impl GrpcIssuer {
         read(answer.token, answer.server_time)
     }
 }
-
-/// RFC 8693 section 3.
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// Reads the answer of `IssueToken` or `ExchangeToken`.
 fn read(token: Option<v1::Token>, server_time: Option<Timestamp>) -> Result<IssuedToken, SourceError> {
@@ -130,15 +130,7 @@ fn refusal_of_code(code: Code) -> Option<Refusal> {
 
 /// Returns the failure below gRPC, which this machine reports and not the server.
 fn chain(status: &Status) -> String {
-    let mut text = String::new();
-    let mut next = std::error::Error::source(status);
-    while let Some(error) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
+    let mut text = error_chain::causes_of(status);
     if http_client::is_of_unknown_ca(status) {
         text.push_str(": ");
         text.push_str(http_client::OVER_GRPC);

@@ -11,7 +11,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{IssuedToken, SourceError, SubjectToken, TokenRequest, credential::ClientCredential, credential::SecretIn};
-use crate::{clock::Clock, http_client::HttpClient};
+use crate::{clock::Clock, http_client::HttpClient, urn};
 use metadata::Metadata;
 
 /// The age at which an issuer's metadata are read again. An endpoint may move while the old one still
@@ -97,9 +97,9 @@ impl HttpIssuer {
     ) -> Result<IssuedToken, SourceError> {
         let field = |value: &str| Zeroizing::new(value.to_owned());
         let form = vec![
-            ("grant_type", field("urn:ietf:params:oauth:grant-type:token-exchange")),
+            ("grant_type", field(urn::TOKEN_EXCHANGE)),
             ("subject_token", field(subject.expose())),
-            ("subject_token_type", field("urn:ietf:params:oauth:token-type:access_token")),
+            ("subject_token_type", field(urn::ACCESS_TOKEN)),
         ];
         self.ask(client_id, credential, request, form).await
     }

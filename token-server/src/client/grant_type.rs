@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use token_interceptor::urn;
 
 /// A grant that a client may use. RFC 6749 section 1.3, RFC 8693 section 2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ impl GrantType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
-            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::TokenExchange => urn::TOKEN_EXCHANGE,
         }
     }
 

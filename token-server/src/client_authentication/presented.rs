@@ -3,12 +3,10 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use token_interceptor::urn;
 
 use super::{assertion::UnverifiedAssertion, basic::Basic};
 use crate::error::{AuthenticationFailure, IssueError};
-
-/// `client_assertion_type` of a JWT. RFC 7523 section 2.2.
-pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A claimed identity and its proof, by exactly one method.
 pub enum PresentedClient {
@@ -72,7 +70,7 @@ impl Parts {
         let Self { basic, client_id, secret, assertion_type, assertion } = self;
         let assertion = match (assertion_type, assertion) {
             (None, None) => None,
-            (Some(kind), Some(assertion)) if kind == JWT_BEARER => Some(assertion),
+            (Some(kind), Some(assertion)) if kind == urn::JWT_BEARER_ASSERTION => Some(assertion),
             (Some(_), Some(_)) => return Err(failed(AuthenticationFailure::UnsupportedMethod)),
             (Some(_), None) | (None, Some(_)) => {
                 return Err(IssueError::invalid_request("client_assertion and client_assertion_type belong together."));
@@ -119,7 +117,8 @@ mod tests {
 
     #[test]
     fn rejects_two_methods_at_once() {
-        let assertion = |parts: Parts| Parts { assertion_type: text(JWT_BEARER), assertion: text("j"), ..parts };
+        let assertion =
+            |parts: Parts| Parts { assertion_type: text(urn::JWT_BEARER_ASSERTION), assertion: text("j"), ..parts };
         for parts in [
             Parts { basic: basic("a"), client_id: text("a"), secret: text("s"), ..Parts::default() },
             Parts { basic: basic("a"), secret: text("s"), ..Parts::default() },
@@ -152,7 +151,7 @@ mod tests {
         for parts in [
             Parts { secret: text("s"), ..Parts::default() },
             Parts { assertion: text("j"), ..Parts::default() },
-            Parts { assertion_type: text(JWT_BEARER), ..Parts::default() },
+            Parts { assertion_type: text(urn::JWT_BEARER_ASSERTION), ..Parts::default() },
         ] {
             assert!(matches!(parts.into_presented(), Err(IssueError::InvalidRequest(_))));
         }

@@ -65,7 +65,8 @@ mod tests {
         let fetched = async |roots: String| {
             let roots = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots));
             let endpoint = Endpoint::from_shared(place.clone()).unwrap().tls_config(roots).unwrap();
-            FromTrustService { issuer: "a".into(), channel: endpoint.connect_lazy() }.fetch().await.unwrap_err().chain()
+            let fetch = FromTrustService { issuer: "a".into(), channel: endpoint.connect_lazy() };
+            crate::error_chain::of(&fetch.fetch().await.unwrap_err())
         };
         let told = fetched(self_signed().0).await;
         assert!(told.contains("ClientTlsConfig::ca_certificate") && told.contains("SSL_CERT_FILE"), "{told}");
