@@ -9,6 +9,8 @@ mod task;
 
 mod held;
 
+mod live;
+
 pub(crate) mod fetch;
 
 pub(crate) mod remote;
@@ -19,13 +21,14 @@ pub(crate) mod source;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+pub use live::LiveKeySet;
 use ring::digest;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
     json,
-    signature::{Algorithm, VerifyingKey},
+    signature::{Algorithm, PublicJwk, VerifyingKey},
 };
 
 /// Keys that are tried for one token, where several match its key ID and algorithm (RFC 7517 section 4.5). A
@@ -108,15 +111,31 @@ impl KeySet {
 
     /// Reads public JWKs, each in its JSON. Unusable ones are skipped, as by [`KeySet::from_jwks`].
     pub fn from_jwks_one_by_one<'a>(jwks: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut set = Self::default();
         let mut jwks: Vec<&str> = jwks.into_iter().collect();
         jwks.sort_unstable();
-        let mut content = digest::Context::new(&digest::SHA256);
-        for jwk in jwks {
-            content.update(&jwk.len().to_be_bytes());
-            content.update(jwk.as_bytes());
-            let parsed = json::object(jwk.as_bytes()).map_err(|error| error.to_string());
-            match parsed.and_then(|jwk| VerifyingKey::from_jwk(&jwk).map_err(|error| error.to_string())) {
+        let keys = jwks.iter().map(|jwk| {
+            let members = json::object(jwk.as_bytes()).map_err(|error| error.to_string())?;
+            VerifyingKey::from_jwk(&members).map_err(|error| error.to_string())
+        });
+        let mut set = Self::of(keys);
+        set.content = content(jwks.iter().copied());
+        set
+    }
+
+    /// Takes over public keys that this program holds. Unusable ones are skipped, as by [`KeySet::from_jwks`].
+    pub fn from_public<'a>(jwks: impl IntoIterator<Item = &'a PublicJwk>) -> Self {
+        let jwks: Vec<&PublicJwk> = jwks.into_iter().collect();
+        let mut set = Self::of(jwks.iter().map(|jwk| jwk.verifying_key().map_err(|error| error.to_string())));
+        let mut written: Vec<String> = jwks.iter().map(|jwk| jwk.to_json()).collect();
+        written.sort_unstable();
+        set.content = content(written.iter().map(String::as_str));
+        set
+    }
+
+    fn of(keys: impl Iterator<Item = Result<VerifyingKey, String>>) -> Self {
+        let mut set = Self::default();
+        for key in keys {
+            match key {
                 Ok(key) => set.insert(key),
                 Err(error) => {
                     tracing::debug!(error, "a key of the set is skipped");
@@ -127,7 +146,6 @@ impl KeySet {
                 }
             }
         }
-        set.content = content.finish().as_ref().to_vec();
         set
     }
 
@@ -184,9 +202,20 @@ impl KeySet {
         held.is_some_and(|held| held.iter().any(|held| Arc::ptr_eq(held, key) || held == key))
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Arc<VerifyingKey>> {
+    /// Returns the usable keys, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<VerifyingKey>> {
         self.by_id.values().flatten().chain(&self.anonymous)
     }
+}
+
+/// Returns the hash of sorted JWKs.
+fn content<'a>(jwks: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut content = digest::Context::new(&digest::SHA256);
+    for jwk in jwks {
+        content.update(&jwk.len().to_be_bytes());
+        content.update(jwk.as_bytes());
+    }
+    content.finish().as_ref().to_vec()
 }
 
 /// Key IDs are public but long, so their number is printed.

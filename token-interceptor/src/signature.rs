@@ -1,4 +1,5 @@
-//! Signatures over `ring`, behind `jsonwebtoken`'s signer and verifier traits.
+//! Signatures over `ring`, with `jsonwebtoken`'s JWK types, and behind its signer and verifier
+//! traits.
 //!
 //! A key is parsed once, together with the only algorithm it is used with. So a token's header cannot choose
 //! the algorithm (RFC 8725 section 3.1). There is no HMAC and no `none`.
@@ -55,6 +56,13 @@ impl Algorithm {
             "PS256" => Self::Ps256,
             _ => return None,
         })
+    }
+}
+
+impl Algorithm {
+    /// Returns the algorithm of that name in `jsonwebtoken`; `None` for one that is not supported here.
+    fn of(algorithm: jsonwebtoken::Algorithm) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| jsonwebtoken::Algorithm::from(*known) == algorithm)
     }
 }
 

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, counter};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use token_interceptor::clock::Clock;
+use token_interceptor::{clock::Clock, verify::Verifier};
 use token_proto::token::v1::ErrorReason;
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -125,6 +125,8 @@ pub struct Parts {
     pub keys: KeyRing,
     /// What is revoked.
     pub revocations: RevocationRegistry,
+    /// Verifies this issuer's own tokens: [`own_tokens::verifier`](crate::own_tokens::verifier).
+    pub verifier: Verifier,
 }
 
 /// The issuer: everything that a request needs, in memory.
@@ -147,14 +149,8 @@ impl Issuer {
     /// Puts the issuer together.
     #[must_use]
     pub fn new(settings: Settings, parts: Parts, clock: Arc<dyn Clock>) -> Self {
-        let Parts { registry, assertions, peppers, keys, revocations } = parts;
-        let own_tokens = OwnTokens::new(
-            Arc::clone(&settings.terms.issuer),
-            keys.clone(),
-            revocations.verifying().clone(),
-            Arc::clone(&clock),
-        )
-        .issued_bytes_max(settings.terms.token_bytes_longest());
+        let Parts { registry, assertions, peppers, keys, revocations, verifier } = parts;
+        let own_tokens = OwnTokens::new(verifier, settings.terms.token_bytes_longest());
         Self {
             limits: Limits::new(settings.limits),
             quotas: Quotas::new(settings.quota.clone()),

@@ -10,7 +10,7 @@
 //! | a thread per core | `worker` |
 //! | clients that a file declares | `declared` |
 //! | decisions that can be put on record | `recordable` |
-//! | the admin services, behind this project's own layer, on record | `admin`, `guard`, `record` |
+//! | the admin services, behind this project's own layer, audited | `admin`, `guard`, `record` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
 //! | what would start badly, found before it starts | `preflight` |

@@ -1,11 +1,11 @@
-//! The source of an issuer's current keys: fixed, fetched, or pushed.
+//! The source of an issuer's current keys: this program, fetches, or a stream.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::{Candidates, Found, KeySet, pushed::PushedTrust, remote::RemoteKeySet, schedule::UnknownKey};
+use super::{Candidates, Found, KeySet, LiveKeySet, pushed::PushedTrust, remote::RemoteKeySet, schedule::UnknownKey};
 use crate::{
     revocation::Revocations,
     signature::{Algorithm, VerifyingKey},
@@ -13,7 +13,8 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) enum KeySource {
-    Fixed(Arc<KeySet>),
+    /// Held by this program. Keys that never change are a set that is never replaced.
+    Live(LiveKeySet),
     Remote(RemoteKeySet),
     Pushed(PushedTrust),
 }
@@ -30,7 +31,7 @@ impl KeySource {
     /// Returns a version that changes whenever a key may have been withdrawn.
     pub(crate) fn version(&self) -> u64 {
         match self {
-            Self::Fixed(_) => 0,
+            Self::Live(live) => live.version(),
             Self::Remote(remote) => remote.version(),
             Self::Pushed(pushed) => pushed.version(),
         }
@@ -52,7 +53,7 @@ impl KeySource {
     /// Handles a token that no cached key has signed. It may start a fetch.
     pub(crate) fn unknown_key(&self) -> UnknownKey {
         match self {
-            Self::Fixed(_) => UnknownKey::Refuse,
+            Self::Live(_) => UnknownKey::Refuse,
             Self::Remote(remote) => remote.unknown_key(),
             Self::Pushed(pushed) => pushed.unknown_key(),
         }
@@ -60,7 +61,7 @@ impl KeySource {
 
     fn keys(&self) -> Option<Arc<KeySet>> {
         match self {
-            Self::Fixed(keys) => Some(Arc::clone(keys)),
+            Self::Live(live) => Some(live.keys()),
             Self::Remote(remote) => remote.keys(),
             Self::Pushed(pushed) => pushed.keys(),
         }
@@ -70,14 +71,14 @@ impl KeySource {
     pub(crate) fn keep_fresh(&self) {
         match self {
             Self::Remote(remote) => remote.keep_fresh(),
-            Self::Fixed(_) | Self::Pushed(_) => {}
+            Self::Live(_) | Self::Pushed(_) => {}
         }
     }
 
     /// Returns true if the state is too old to rely on.
     pub(crate) fn is_stale(&self, now: SystemTime) -> bool {
         match self {
-            Self::Fixed(_) => false,
+            Self::Live(_) => false,
             Self::Remote(remote) => remote.is_stale(),
             Self::Pushed(pushed) => pushed.is_stale(now),
         }
@@ -86,7 +87,7 @@ impl KeySource {
     /// The state that the issuer pushes beside its keys.
     pub(crate) fn revocations(&self) -> Option<&Revocations> {
         match self {
-            Self::Fixed(_) | Self::Remote(_) => None,
+            Self::Live(_) | Self::Remote(_) => None,
             Self::Pushed(pushed) => Some(pushed.revocations()),
         }
     }
@@ -94,7 +95,7 @@ impl KeySource {
     /// Returns the number of key events so far.
     pub(crate) fn news(&self) -> u64 {
         match self {
-            Self::Fixed(_) => 0,
+            Self::Live(_) => 0,
             Self::Remote(remote) => remote.news(),
             Self::Pushed(pushed) => pushed.news(),
         }
@@ -107,7 +108,7 @@ impl KeySource {
     /// With the retry delay, when there is none.
     pub(crate) async fn news_since(&self, news: u64) -> Result<(), Duration> {
         match self {
-            Self::Fixed(_) => Ok(()),
+            Self::Live(_) => Ok(()),
             Self::Remote(remote) => remote.news_since(news).await,
             Self::Pushed(pushed) => pushed.news_since(news).await,
         }

@@ -5,6 +5,10 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     crypto::JwtVerifier,
+    jwk::{
+        AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, KeyOperations, OctetKeyPairParameters,
+        PublicKeyUse, RSAKeyParameters,
+    },
     signature::{Error as SignatureError, Verifier},
 };
 use ring::{
@@ -14,10 +18,7 @@ use ring::{
 };
 use serde_json::{Map, Value};
 
-use super::{Algorithm, KeyError};
-
-/// Members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.
-const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+use super::{Algorithm, KeyError, jwk};
 
 /// The shortest RSA modulus that `ring` verifies with, in octets.
 const MODULUS_BYTES_MIN: usize = 256;
@@ -55,31 +56,7 @@ impl VerifyingKey {
     /// Returns an error if the JWK is not a public signing key of a known algorithm: `use` other than `sig`,
     /// `key_ops` without `verify`, a private member, a curve that is not the algorithm's, damaged parameters.
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, KeyError> {
-        if PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member)) {
-            return Err(KeyError::UnusableJwk("it has a private member"));
-        }
-        match jwk.get("use") {
-            None => {}
-            Some(Value::String(key_use)) if key_use == "sig" => {}
-            Some(_) => return Err(KeyError::UnusableJwk("its use is not sig")),
-        }
-        match jwk.get("key_ops") {
-            None => {}
-            Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
-            Some(_) => return Err(KeyError::UnusableJwk("its key_ops do not allow verify")),
-        }
-        let key_id = optional_text(jwk, "kid")?.map(str::to_owned);
-        let algorithm = match optional_text(jwk, "alg")? {
-            None => None,
-            Some(name) => Some(Algorithm::from_name(name).ok_or(KeyError::UnusableJwk("its alg is not supported"))?),
-        };
-        let (algorithm, public) = match optional_text(jwk, "kty")? {
-            Some("EC") => ec(jwk, algorithm)?,
-            Some("OKP") => okp(jwk, algorithm)?,
-            Some("RSA") => rsa(jwk, algorithm)?,
-            _ => return Err(KeyError::UnusableJwk("its kty is not EC, OKP or RSA")),
-        };
-        Ok(Self { key_id, algorithm, public })
+        Self::try_from(&jwk::read(jwk)?)
     }
 
     /// Returns the `kid`, if the JWK has one.
@@ -120,14 +97,47 @@ impl VerifyingKey {
     }
 }
 
-fn ec(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
-    let (algorithm, curve, coordinate_bytes) = match optional_text(jwk, "crv")? {
-        Some("P-256") => (Algorithm::Es256, &agreement::ECDH_P256, 32),
-        Some("P-384") => (Algorithm::Es384, &agreement::ECDH_P384, 48),
-        _ => return Err(KeyError::UnusableJwk("its crv is not supported")),
+impl TryFrom<&Jwk> for VerifyingKey {
+    type Error = KeyError;
+
+    /// Takes a public JWK as `jsonwebtoken` has it, by the rules of [`VerifyingKey::from_jwk`].
+    fn try_from(jwk: &Jwk) -> Result<Self, KeyError> {
+        let common = &jwk.common;
+        if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+            return Err(KeyError::UnusableJwk("its use is not sig"));
+        }
+        if common.key_operations.as_ref().is_some_and(|allowed| !allowed.contains(&KeyOperations::Verify)) {
+            return Err(KeyError::UnusableJwk("its key_ops do not allow verify"));
+        }
+        let declared = match common.key_algorithm {
+            None => None,
+            Some(algorithm) => {
+                let named = jsonwebtoken::Algorithm::try_from(algorithm).ok().and_then(Algorithm::of);
+                Some(named.ok_or(KeyError::UnusableJwk("its alg is not supported"))?)
+            }
+        };
+        let (algorithm, public) = match &jwk.algorithm {
+            AlgorithmParameters::EllipticCurve(parameters) => ec(parameters, declared)?,
+            AlgorithmParameters::OctetKeyPair(parameters) => okp(parameters, declared)?,
+            AlgorithmParameters::RSA(parameters) => rsa(parameters, declared)?,
+            AlgorithmParameters::OctetKey(_) | AlgorithmParameters::Other(_) | _ => {
+                return Err(KeyError::UnusableJwk("its kty is not EC, OKP or RSA"));
+            }
+        };
+        Ok(Self { key_id: common.key_id.clone(), algorithm, public })
+    }
+}
+
+fn ec(jwk: &EllipticCurveKeyParameters, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
+    let (algorithm, curve, coordinate_bytes) = match jwk.curve {
+        EllipticCurve::P256 => (Algorithm::Es256, &agreement::ECDH_P256, 32),
+        EllipticCurve::P384 => (Algorithm::Es384, &agreement::ECDH_P384, 48),
+        EllipticCurve::P521 | EllipticCurve::Ed25519 | _ => {
+            return Err(KeyError::UnusableJwk("its crv is not supported"));
+        }
     };
     agree(declared, algorithm)?;
-    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+    let (x, y) = (bytes(&jwk.x)?, bytes(&jwk.y)?);
     // RFC 7518 section 6.2.1.2: full length, leading zeros kept.
     if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
         return Err(KeyError::UnusableJwk("a coordinate does not have the curve's length"));
@@ -146,12 +156,12 @@ fn is_on_curve(curve: &'static agreement::Algorithm, point: &[u8]) -> bool {
     agreement::agree_ephemeral(own, &agreement::UnparsedPublicKey::new(curve, point), |_| ()).is_ok()
 }
 
-fn okp(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
-    if optional_text(jwk, "crv")? != Some("Ed25519") {
+fn okp(jwk: &OctetKeyPairParameters, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
+    if jwk.curve != EllipticCurve::Ed25519 {
         return Err(KeyError::UnusableJwk("its crv is not supported"));
     }
     agree(declared, Algorithm::EdDsa)?;
-    let x = bytes(jwk, "x")?;
+    let x = bytes(&jwk.x)?;
     if x.len() != 32 {
         return Err(KeyError::UnusableJwk("a coordinate does not have the curve's length"));
     }
@@ -160,12 +170,12 @@ fn okp(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorit
 
 /// `ring` checks the numbers only at each signature, and then rejects the signature. Checked here, an
 /// unusable key is reported as one.
-fn rsa(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
+fn rsa(jwk: &RSAKeyParameters, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
     let algorithm = declared.unwrap_or(Algorithm::Rs256);
     if !matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256) {
         return Err(KeyError::UnusableJwk("its alg does not belong to its kty"));
     }
-    let (n, e) = (number(jwk, "n")?, number(jwk, "e")?);
+    let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);
     if n.len() < MODULUS_BYTES_MIN {
         return Err(KeyError::UnusableJwk("its modulus has less than 2048 bits"));
     }
@@ -181,8 +191,8 @@ fn rsa(jwk: &Map<String, Value>, declared: Option<Algorithm>) -> Result<(Algorit
 
 /// Decodes an unsigned number without its leading zero octets. Some issuers write them, although RFC 7518
 /// section 6.3.1.1 forbids them.
-fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, KeyError> {
-    Ok(bytes(jwk, name)?.into_iter().skip_while(|octet| *octet == 0).collect())
+fn number(text: &str) -> Result<Vec<u8>, KeyError> {
+    Ok(bytes(text)?.into_iter().skip_while(|octet| *octet == 0).collect())
 }
 
 /// Counts the bits of a number without leading zero octets.
@@ -198,15 +208,7 @@ fn agree(declared: Option<Algorithm>, algorithm: Algorithm) -> Result<(), KeyErr
     }
 }
 
-fn optional_text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, KeyError> {
-    match jwk.get(name) {
-        None => Ok(None),
-        Some(value) => value.as_str().map(Some).ok_or(KeyError::UnusableJwk("a member has the wrong type")),
-    }
-}
-
-fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, KeyError> {
-    let text = optional_text(jwk, name)?.ok_or(KeyError::UnusableJwk("a key parameter is missing"))?;
+fn bytes(text: &str) -> Result<Vec<u8>, KeyError> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::UnusableJwk("a key parameter is not base64url"))
 }
 

@@ -11,7 +11,7 @@ use crate::{
     danger,
     http_client::HttpClient,
     key_set::{
-        KeySet,
+        KeySet, LiveKeySet,
         fetch::{Documents, FetchKeys, FromDiscovery, FromJwks, FromTrustService},
         pushed::{Push, PushedTrust},
         remote::{Freshness, RemoteKeySet},
@@ -65,7 +65,7 @@ enum KeysFrom {
     Jwks(Url),
     TrustService(IssuerChannel),
     TrustStream(IssuerChannel),
-    Fixed(Arc<KeySet>),
+    Live(LiveKeySet),
 }
 
 impl TrustedIssuer {
@@ -117,7 +117,16 @@ impl TrustedIssuer {
     ///
     /// Returns an error if `issuer` is empty.
     pub fn fixed(issuer: &str, keys: KeySet) -> Result<Self, BuildError> {
-        Self::new(issuer, KeysFrom::Fixed(Arc::new(keys)))
+        Self::live(issuer, LiveKeySet::new(keys))
+    }
+
+    /// Trusts an issuer in this process, whose keys the program replaces itself.
+    ///
+    /// # Errors
+    ///
+    /// When `issuer` is empty.
+    pub fn live(issuer: &str, keys: LiveKeySet) -> Result<Self, BuildError> {
+        Self::new(issuer, KeysFrom::Live(keys))
     }
 
     fn new(issuer: &str, keys: KeysFrom) -> Result<Self, BuildError> {
@@ -287,7 +296,7 @@ impl TrustedIssuer {
                 };
                 KeySource::Pushed(PushedTrust::new(Arc::clone(&self.issuer), push))
             }
-            KeysFrom::Fixed(keys) => KeySource::Fixed(Arc::clone(keys)),
+            KeysFrom::Live(keys) => KeySource::Live(keys.clone()),
             KeysFrom::TrustService(channel) => self
                 .remote(clock, FromTrustService { issuer: Arc::clone(&self.issuer), channel: self.connect(channel)? }),
             KeysFrom::Jwks(url) => {

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::SystemTime};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use ring::digest;
-use token_interceptor::signature::{Algorithm, PublicJwk};
+use token_interceptor::{
+    key_set::KeySet,
+    signature::{Algorithm, PublicJwk},
+};
 
 /// The state of a key in its life cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +53,27 @@ impl PublishedKeys {
     /// Renders `keys`.
     #[must_use]
     pub fn new(keys: Vec<PublishedKey>) -> Self {
-        let trusted = keys.iter().filter(|key| key.state != KeyState::Distrusted);
-        let members: Vec<_> = trusted.map(|key| key.jwk.to_json()).collect();
+        let members: Vec<_> = trusted(&keys).map(PublicJwk::to_json).collect();
         let json = format!(r#"{{"keys":[{}]}}"#, members.join(","));
         let hash = digest::digest(&digest::SHA256, json.as_bytes());
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default()));
         Self { keys, jwks_json: json.into(), etag }
     }
 
+    /// The keys that verify tokens: all but the distrusted.
+    #[must_use]
+    pub fn key_set(&self) -> KeySet {
+        KeySet::from_public(trusted(&self.keys))
+    }
+
     /// Returns `before` if nothing has changed, so that subscribers can compare pointers.
     pub(super) fn unless_equal(keys: Vec<PublishedKey>, before: &Arc<Self>) -> Arc<Self> {
         if before.keys == keys { Arc::clone(before) } else { Arc::new(Self::new(keys)) }
     }
+}
+
+fn trusted(keys: &[PublishedKey]) -> impl Iterator<Item = &PublicJwk> {
+    keys.iter().filter(|key| key.state != KeyState::Distrusted).map(|key| &key.jwk)
 }
 
 #[cfg(test)]
@@ -88,6 +100,18 @@ mod tests {
         let set = json::object(&published.jwks_json).unwrap();
         let ids: Vec<_> = set["keys"].as_array().unwrap().iter().map(|jwk| jwk["kid"].as_str().unwrap()).collect();
         assert_eq!(ids, [keys[0].jwk.key_id(), keys[1].jwk.key_id()]);
+    }
+
+    #[test]
+    fn own_verifier_has_the_keys_of_the_jwk_set() {
+        let published =
+            PublishedKeys::new(vec![key(KeyState::Active), key(KeyState::Pending), key(KeyState::Distrusted)]);
+        let (own, fetched) = (published.key_set(), KeySet::from_jwks(&published.jwks_json).unwrap());
+        assert_eq!((own.len(), own.skipped()), (2, 0));
+        assert_eq!(own.keys().collect::<Vec<_>>().len(), fetched.len());
+        for key in fetched.keys() {
+            assert!(own.keys().any(|known| known == key), "{key:?}");
+        }
     }
 
     #[test]

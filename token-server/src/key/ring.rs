@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use token_interceptor::signature::{Algorithm, SigningKey};
+use token_interceptor::{
+    key_set::LiveKeySet,
+    signature::{Algorithm, SigningKey},
+};
 use tokio::sync::watch;
 
 use super::{KeyState, PublishedKey, PublishedKeys, Signer};
@@ -13,6 +16,8 @@ use super::{KeyState, PublishedKey, PublishedKeys, Signer};
 pub struct KeyRing {
     signers: Arc<ArcSwap<Signers>>,
     published: Arc<watch::Sender<Arc<PublishedKeys>>>,
+    /// The published keys, for verification in this process.
+    verifying: LiveKeySet,
 }
 
 /// The active key of each algorithm.
@@ -25,6 +30,7 @@ pub(super) struct Signers {
 impl KeyRing {
     pub(super) fn new(signers: Signers, published: PublishedKeys) -> Self {
         Self {
+            verifying: LiveKeySet::new(published.key_set()),
             signers: Arc::new(ArcSwap::from_pointee(signers)),
             published: Arc::new(watch::Sender::new(Arc::new(published))),
         }
@@ -66,6 +72,12 @@ impl KeyRing {
         Arc::clone(&self.published.borrow())
     }
 
+    /// The published keys, for a verifier in this process. It follows each change.
+    #[must_use]
+    pub fn verifying(&self) -> &LiveKeySet {
+        &self.verifying
+    }
+
     /// Subscribes to the published keys: the current ones and each change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<PublishedKeys>> {
@@ -77,6 +89,9 @@ impl KeyRing {
         self.published.send_if_modified(|published| {
             let next = PublishedKeys::unless_equal(keys, published);
             let modified = !Arc::ptr_eq(published, &next);
+            if modified {
+                self.verifying.replace(next.key_set());
+            }
             *published = next;
             modified
         });

@@ -1,23 +1,13 @@
 //! The admin services, behind the guard, and on record.
 
-use std::sync::Arc;
-
 use axum::Router;
-use token_interceptor::{clock::Clock, revocation::Revocations};
+use token_interceptor::{layer::AuthorizationLayer, verify::Verifier};
 use token_proto::admin::v1::{audit_service_server, client_service_server, key_service_server};
 use tonic::service::Routes;
 
-use super::{
-    ServeError,
-    framing::Framing,
-    guard::{Guard, own_policy},
-    record::Recording,
-    standing::Standing,
-};
+use super::{ServeError, framing::Framing, guard::own_policy, record::Recording, standing::Standing};
 use crate::{
     admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
-    config::IssuerUrl,
-    key::KeyRing,
     service::{audit, clients, keys},
 };
 
@@ -32,16 +22,10 @@ pub(super) struct Parts {
 }
 
 /// The services, reached only with a token that their annotations ask for.
-pub(super) fn routes(
-    parts: Parts,
-    issuer: &IssuerUrl,
-    ring: &KeyRing,
-    revoked: Revocations,
-    clock: Arc<dyn Clock>,
-) -> Result<Router, ServeError> {
+pub(super) fn routes(parts: Parts, verifier: Verifier) -> Result<Router, ServeError> {
     let services =
         [client_service_server::SERVICE_NAME, key_service_server::SERVICE_NAME, audit_service_server::SERVICE_NAME];
-    let guard = Guard::new(issuer, ring, revoked, clock, own_policy(&services)?)?;
+    let guard = AuthorizationLayer::new(verifier, own_policy(&services)?);
     let routes = Routes::new(clients::server(parts.clients, parts.revocations))
         .add_service(keys::server(parts.keys))
         .add_service(audit::server(parts.audit));

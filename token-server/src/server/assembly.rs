@@ -3,14 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use token_interceptor::{clock::Clock, danger::AllowPlaintext, verify::LEEWAY_MAX};
+use token_interceptor::{clock::Clock, danger::AllowPlaintext, layer::AuthorizationLayer, verify::LEEWAY_MAX};
 use tokio::task::JoinSet;
 
 use super::{
     ServeError, admin,
     declared::{DeclaredClients, Source},
     ext_authz,
-    guard::Guard,
     health::Health,
     names,
     standing::Standing,
@@ -27,6 +26,7 @@ use crate::{
     issuer::{Issuer, Parts, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
     limit::{LimitSettings, Rate},
+    own_tokens,
     registration::Registrar,
     revocation::RevocationRegistry,
     store::{self, DeclaredStore, KeyStore, Store, StoreLocation},
@@ -119,24 +119,22 @@ pub(super) async fn assemble(
         revocations: revoking.clone(),
         audit: AuditAdmin::new(store.clone()),
     };
-    let admin = config
-        .admin
-        .enabled
-        .then(|| admin::routes(parts, issuer_url, &keys, revocations.verifying().clone(), Arc::clone(&clock)));
+    let verifier = own_tokens::verifier(issuer_url.as_str(), &keys, revocations.verifying(), Arc::clone(&clock));
+    let verifier = verifier.map_err(ServeError::internal)?;
+    let admin = config.admin.enabled.then(|| admin::routes(parts, verifier.clone()));
     let ext_authz = config.ext_authz.as_ref().map(|ext_authz| {
-        let (revoked, policy) = (revocations.verifying().clone(), ext_authz.policy.clone());
-        let guard = Guard::new(issuer_url, &keys, revoked, Arc::clone(&clock), policy)?;
-        Ok::<_, ServeError>(ext_authz::routes(&guard, ext_authz.audit))
+        let guard = AuthorizationLayer::new(verifier.clone(), ext_authz.policy.clone());
+        ext_authz::routes(&guard, ext_authz.audit)
     });
     let assertions = Arc::clone(&store) as _;
     let state = State { store, declared, registry: registry.clone(), following: (feed, rotation, revocations.clone()) };
-    let parts = Parts { registry, assertions, peppers, keys, revocations };
+    let parts = Parts { registry, assertions, peppers, keys, revocations, verifier };
     let issuer = Arc::new(Issuer::new(issuer_settings, parts, Arc::clone(&clock)));
     let registrar = config
         .registration
         .clone()
         .map(|settings| Arc::new(Registrar::new(settings, Arc::clone(&issuer), clients, clock)));
-    Ok(Assembly { issuer, admin: admin.transpose()?, ext_authz: ext_authz.transpose()?, registrar, state })
+    Ok(Assembly { issuer, admin: admin.transpose()?, ext_authz, registrar, state })
 }
 
 /// What operators' changes must keep to.

@@ -1,16 +1,17 @@
 //! The port for proxies: `envoy.service.auth.v3.Authorization` behind the guard, on its own listener.
 
 use axum::Router;
+use token_interceptor::layer::AuthorizationLayer;
 use tonic::service::Routes;
 
-use super::{guard::Guard, tls::ReloadingTls, tls::TlsError};
+use super::tls::{ReloadingTls, TlsError};
 use crate::{
     config::{AuditedDecisions, Config, Tls},
     service,
 };
 
 /// Returns the one service of the port.
-pub(super) fn routes(guard: &Guard, audited: AuditedDecisions) -> Router {
+pub(super) fn routes(guard: &AuthorizationLayer, audited: AuditedDecisions) -> Router {
     Routes::new(service::ext_authz::server(guard, audited)).into_axum_router().with_state(())
 }
 

@@ -26,6 +26,7 @@ use token_server::{
     key::KeyRing,
     key_material::KeyMaterial,
     limit::LimitSettings,
+    own_tokens,
     registration::Registrar,
     revocation::RevocationRegistry,
 };
@@ -126,13 +127,10 @@ async fn build(others: Vec<SigningKey>, peppers: Peppers, change: impl FnOnce(&m
     let admin =
         ClientAdmin::new(Arc::clone(&store) as _, registry.clone(), peppers.clone(), Arc::clone(&clock) as _, rules);
     let admin = admin.revoking(revoking.clone());
-    let parts = Parts {
-        registry: registry.clone(),
-        assertions: Arc::clone(&store) as _,
-        peppers,
-        keys: KeyRing::fixed(key(), others),
-        revocations,
-    };
+    let keys = KeyRing::fixed(key(), others);
+    let verifier = own_tokens::verifier(ISSUER, &keys, revocations.verifying(), Arc::clone(&clock) as _).unwrap();
+    let parts =
+        Parts { verifier, registry: registry.clone(), assertions: Arc::clone(&store) as _, peppers, keys, revocations };
     let registering = settings.registration;
     let issuer = Arc::new(Issuer::new(settings, parts, Arc::clone(&clock) as _));
     let registrar = registering.then(|| {
