@@ -1,4 +1,4 @@
-// The first call of a Go client, as the documentation shows it.
+// Command firstcall makes the first call of a client, as the documentation shows it.
 package main
 
 import (
@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"m2m.example/go/tokens"
+
 	inventoryv1 "token.example/interop/gen"
-	"token.example/interop/tokencredentials"
 )
 
 func main() {
@@ -25,18 +25,16 @@ func main() {
 	roots := &tls.Config{RootCAs: x509.NewCertPool()} // nil where the system trusts the issuer's certificate
 	roots.RootCAs.AppendCertsFromPEM(pem)
 
-	tokens, err := tokencredentials.New(tokencredentials.Config{
-		Issuer:       strings.TrimPrefix(os.Getenv("TOKEN_ISSUER"), "https://"), // host:port
-		TLS:          roots,
-		ClientID:     os.Getenv("TOKEN_CLIENT_ID"),
-		ClientSecret: os.Getenv("TOKEN_CLIENT_SECRET"),
-		Audience:     "inventory",
-	})
+	issuer := tokens.Issuer{URL: os.Getenv("TOKEN_ISSUER"), TLS: roots}
+	source, err := tokens.ClientCredentials(issuer, os.Getenv("TOKEN_CLIENT_ID"), os.Getenv("TOKEN_CLIENT_SECRET"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	conn, err := grpc.NewClient(os.Getenv("INVENTORY"),
-		grpc.WithTransportCredentials(credentials.NewTLS(roots)), grpc.WithPerRPCCredentials(tokens))
+	client, err := tokens.NewClient(source)
+	if err != nil {
+		log.Fatal(err)
+	}
+	conn, err := client.NewConn(os.Getenv("INVENTORY"), grpc.WithTransportCredentials(credentials.NewTLS(roots)))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"net/http"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -16,7 +15,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
-	"token.example/interop/tokencredentials"
+	"m2m.example/go/source"
+	"m2m.example/go/tokens"
 )
 
 const audience = "inventory"
@@ -51,20 +51,24 @@ func trusting(t *testing.T) context.Context {
 	return oidc.ClientContext(t.Context(), client)
 }
 
-func tokens(t *testing.T, secret string, scopes ...string) *tokencredentials.Credentials {
+// A client layer of the example client, with this secret.
+func client(t *testing.T, secret string, options ...tokens.ClientOption) *tokens.Client {
 	t.Helper()
-	found, err := tokencredentials.New(tokencredentials.Config{
-		Issuer:       strings.TrimPrefix(env(t, "TOKEN_ISSUER"), "https://"),
-		TLS:          trust(t),
-		ClientID:     env(t, "TOKEN_CLIENT_ID"),
-		ClientSecret: secret,
-		Audience:     audience,
-		Scopes:       scopes,
-	})
+	issuer := tokens.Issuer{URL: env(t, "TOKEN_ISSUER"), TLS: trust(t)}
+	source, err := tokens.ClientCredentials(issuer, env(t, "TOKEN_CLIENT_ID"), secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = found.Close() })
+	return clientOf(t, source, options...)
+}
+
+func clientOf(t *testing.T, source source.Source, options ...tokens.ClientOption) *tokens.Client {
+	t.Helper()
+	found, err := tokens.NewClient(source, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(found.Close)
 	return found
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,15 @@ func descriptors(t *testing.T) []byte {
 func exchange(t *testing.T, requests ...*conformancev1.ConformanceRequest) []*conformancev1.ConformanceResponse {
 	t.Helper()
 	var input, output bytes.Buffer
+	encode(t, &input, requests...)
+	if err := serve(t, &input, &output); err != nil {
+		t.Fatal(err)
+	}
+	return decode(t, &output, len(requests))
+}
+
+func encode(t *testing.T, input *bytes.Buffer, requests ...*conformancev1.ConformanceRequest) {
+	t.Helper()
 	for _, request := range requests {
 		encoded, err := proto.Marshal(request)
 		if err != nil {
@@ -62,19 +72,20 @@ func exchange(t *testing.T, requests ...*conformancev1.ConformanceRequest) []*co
 		input.Write([]byte{byte(len(encoded)), byte(len(encoded) >> 8), byte(len(encoded) >> 16), 0})
 		input.Write(encoded)
 	}
-	if err := serve(t, &input, &output); err != nil {
-		t.Fatal(err)
-	}
+}
+
+func decode(t *testing.T, output *bytes.Buffer, requests int) []*conformancev1.ConformanceResponse {
+	t.Helper()
 	var responses []*conformancev1.ConformanceResponse
 	for output.Len() > 0 {
 		response := &conformancev1.ConformanceResponse{}
-		if err := read(&output, response); err != nil {
+		if err := read(output, response); err != nil {
 			t.Fatal(err)
 		}
 		responses = append(responses, response)
 	}
-	if len(responses) != len(requests) {
-		t.Fatalf("%d responses to %d requests", len(responses), len(requests))
+	if len(responses) != requests {
+		t.Fatalf("%d responses to %d requests", len(responses), requests)
 	}
 	return responses
 }
@@ -134,6 +145,27 @@ func TestTheGalleryGetsTheReasonsThatItNames(t *testing.T) {
 			"before-handler /conformance.catalog.v1.Inventory/Get":
 			t.Errorf("%s: marks %q", token.Name, response.GetServer().GetMarks())
 		}
+	}
+}
+
+func TestTheProgramAnswersOnItsStandardOutput(t *testing.T) {
+	gallery := readGallery(t)
+	var input, output bytes.Buffer
+	client := &conformancev1.ClientCase{
+		Descriptors: descriptors(t), Until: seconds(1), Calls: []*conformancev1.Call{{Method: catalog + "Get"}},
+		Answers: []*conformancev1.IssuerAnswer{token(1, 100)},
+	}
+	encode(t, &input, serverRequest(t, gallery, gallery.Good[0].Token, nil), &conformancev1.ConformanceRequest{},
+		&conformancev1.ConformanceRequest{Case: &conformancev1.ConformanceRequest_Client{Client: client}})
+	executor := exec.CommandContext(t.Context(), "./run")
+	executor.Stdin, executor.Stdout, executor.Stderr = &input, &output, os.Stderr
+	if err := executor.Run(); err != nil {
+		t.Fatal(err)
+	}
+	responses := decode(t, &output, 3)
+	if responses[0].GetServer().GetAllowed() == nil || responses[1].GetError() == "" ||
+		responses[2].GetClient().GetCalls()[0].GetAttempts()[0] != "t1" {
+		t.Fatal(responses)
 	}
 }
 
