@@ -35,7 +35,6 @@ import com.nimbusds.oauth2.sdk.token.TokenTypeURI;
 import com.nimbusds.oauth2.sdk.tokenexchange.TokenExchangeGrant;
 import com.nimbusds.openid.connect.sdk.UserInfoRequest;
 import com.nimbusds.openid.connect.sdk.UserInfoResponse;
-import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.BeforeAll;
@@ -55,17 +54,10 @@ class OAuthSurfaceTest {
     issuer = AuthorizationServerMetadata.resolve(new Issuer(env("TOKEN_ISSUER")));
     key = new ECKeyGenerator(Curve.P_256).generate();
     Path jwk = Files.writeString(folder.resolve("public.jwk"), key.toPublicJWK().toJSONString());
-    manage(
+    World.manage(
         "create", KEYED.getValue(), "--grant", World.AUDIENCE + "=inventory.read", "--subject-audience", World.AUDIENCE,
         "--grant-type", "client_credentials", "--grant-type", "urn:ietf:params:oauth:grant-type:token-exchange");
-    manage("add-key", KEYED.getValue(), "--jwk", jwk.toString());
-  }
-
-  private static void manage(String... words) throws IOException, InterruptedException {
-    var command = new java.util.ArrayList<>(java.util.List.of(env("TOKEN_SERVER"), "client"));
-    command.addAll(java.util.List.of(words));
-    assertEquals(0, new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(
-        ProcessBuilder.Redirect.DISCARD).start().waitFor());
+    World.manage("add-key", KEYED.getValue(), "--key", jwk.toString());
   }
 
   private static ClientAuthentication orders() {

@@ -16,6 +16,7 @@ import io.grpc.protobuf.StatusProto;
 import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.security.GeneralSecurityException;
 import java.security.KeyStore;
 import java.security.cert.CertificateFactory;
@@ -44,6 +45,11 @@ final class World {
   }
 
   static SSLSocketFactory sockets() throws IOException, GeneralSecurityException {
+    return trust().getSocketFactory();
+  }
+
+  /** Trusts the issuer's CA and nothing else. */
+  static SSLContext trust() throws IOException, GeneralSecurityException {
     KeyStore roots = KeyStore.getInstance(KeyStore.getDefaultType());
     roots.load(null, null);
     try (var pem = new FileInputStream(env("TOKEN_CA_FILE"))) {
@@ -53,7 +59,17 @@ final class World {
     trust.init(roots);
     SSLContext context = SSLContext.getInstance("TLS");
     context.init(null, trust.getTrustManagers(), null);
-    return context.getSocketFactory();
+    return context;
+  }
+
+  /** The output of {@code token-server client}. */
+  static String manage(String... words) throws IOException, InterruptedException {
+    var command = new ArrayList<>(List.of(env("TOKEN_SERVER"), "client"));
+    command.addAll(List.of(words));
+    var process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.DISCARD).start();
+    var output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    Assertions.assertEquals(0, process.waitFor(), output);
+    return output;
   }
 
   static ResourceRetriever http() throws IOException, GeneralSecurityException {
