@@ -1,4 +1,4 @@
-//! An application's own service behind the server layer. It trusts the issuer by discovery over HTTPS.
+//! An application's own service behind the server layer. Its issuer pushes keys and revocations.
 
 use token_interceptor::{
     attach::{Attach, CarryCallerLayer},
@@ -70,7 +70,7 @@ impl KeyService for WhoCalled {
 
 /// Serves on a loopback port, until the test's runtime ends.
 pub(crate) async fn serve(issuer: &Issuer, service: WhoCalled) -> Endpoint {
-    let trusted = TrustedIssuer::discover(issuer.url()).unwrap().http_client(issuer.http());
+    let trusted = TrustedIssuer::watch(issuer.url(), issuer.endpoint()).unwrap();
     let verifier = Verifier::builder().issuer(trusted).build().unwrap();
     let policy = Policy::new(POLICY).unwrap().serves(FILE_DESCRIPTOR_SET, &[SERVICE_NAME]).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -15,8 +15,13 @@ use token_proto::{
     },
     token::v1::{self, ErrorReason},
 };
+use token_server::development::DevelopmentClient;
+use tonic::{Code, Request};
 
-use crate::harness::Issuer;
+use crate::{
+    harness::{Issuer, reason},
+    service::{WhoCalled, serve},
+};
 
 async fn verify(verifier: &Verifier, token: &str) -> Result<(), VerifyError> {
     verifier.verify_with_fetch(UnverifiedToken::new(token), "inventory", verifier.now()).await.map(drop)
@@ -54,6 +59,32 @@ async fn a_revoked_token_is_refused_by_a_connected_verifier_within_a_second() {
     issuer.stop().await;
 }
 
+/// The service is built as the README's server is.
+#[tokio::test]
+async fn a_service_refuses_a_revoked_token_within_a_second() {
+    let issuer = Issuer::start().await;
+    let service = serve(&issuer, WhoCalled::default()).await.connect_lazy();
+    let token = issuer.token_of(issuer.admin(), "m2m.admin.v1").await;
+    let call = async || {
+        let mut request = Request::new(ListSigningKeysRequest {});
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        KeyServiceClient::new(service.clone()).list_signing_keys(request).await
+    };
+    call().await.unwrap();
+    let request = v1::RevokeTokenRequest { client: Some(authenticated(issuer.admin())), token: token.clone() };
+    v1::token_service_client::TokenServiceClient::new(issuer.channel()).revoke_token(request).await.unwrap();
+    let start = Instant::now();
+    let refused = loop {
+        match call().await {
+            Err(status) => break status,
+            Ok(_) => assert!(start.elapsed() < Duration::from_secs(1), "still accepted after a second"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::Unauthenticated, "TOKEN_REVOKED"));
+    issuer.stop().await;
+}
+
 #[tokio::test]
 async fn every_token_of_a_client_is_refused_within_a_second_of_its_revocation_by_an_operator() {
     let issuer = Issuer::start().await;
@@ -87,9 +118,12 @@ async fn active(issuer: &Issuer, token: &str) -> bool {
 }
 
 fn orders(issuer: &Issuer) -> v1::ClientAuthentication {
-    let secret = issuer.example().secret.expose_secret().to_owned();
-    let credential = Some(v1::client_authentication::Credential::ClientSecret(secret));
-    v1::ClientAuthentication { client_id: issuer.example().id.clone(), credential }
+    authenticated(issuer.example())
+}
+
+fn authenticated(client: &DevelopmentClient) -> v1::ClientAuthentication {
+    let credential = v1::client_authentication::Credential::ClientSecret(client.secret.expose_secret().to_owned());
+    v1::ClientAuthentication { client_id: client.id.clone(), credential: Some(credential) }
 }
 
 #[tokio::test]

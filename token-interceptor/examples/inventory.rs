@@ -48,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
     for method in application::pb::POLICY.iter().filter(|method| method.path.starts_with("/inventory.")) {
         println!("  {:48} {}", method.path, demand(method));
     }
-    let server = application::serve(listener, &issuer.url, issuer.http_client()?, identity);
+    let server = application::serve(listener, issuer.watched()?, identity);
     tokio::select! {
         outcome = server => outcome,
         stop = tokio::signal::ctrl_c() => Ok(stop?),

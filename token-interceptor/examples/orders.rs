@@ -117,9 +117,9 @@ fn say(claim: &str, outcome: Result<String>) -> Result<()> {
 async fn serve_inventory(issuer: &settings::Issuer) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    let (issuer, http) = (issuer.url.clone(), issuer.http_client()?);
+    let issuer = issuer.watched()?;
     tokio::spawn(async move {
-        if let Err(error) = application::serve(listener, &issuer, http, None).await {
+        if let Err(error) = application::serve(listener, issuer, None).await {
             eprintln!("the inventory service ended: {error:#}");
         }
     });

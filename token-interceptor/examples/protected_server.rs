@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! cargo run -p token-interceptor --example protected_server -- \
-//!     --listen 127.0.0.1:50051 --issuer https://localhost:8443 --audience inventory
+//!     --listen 127.0.0.1:50051 --watch https://localhost:8443 --audience inventory
 //! ```
+//!
+//! `--watch` is for issuers of this project: keys and revocations are pushed. `--issuer` is for all others:
+//! keys are fetched, and revocations are unknown.
 
 use std::{net::SocketAddr, pin::Pin, time::Duration};
 
@@ -61,7 +64,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Larger than any accepted token, so that a token that is too large gets the right error.
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 
-/// Serves two methods that only need a valid token for --audience from one of the --issuer.
+/// Serves two methods that only need a valid token for --audience from one of the --issuer or --watch.
 #[derive(Parser)]
 #[command(after_help = METHODS)]
 pub(crate) struct Arguments {
@@ -69,8 +72,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDR")]
     listen: String,
     /// An issuer to trust, found by its OpenID configuration or its RFC 8414 metadata. Repeatable.
-    #[arg(long = "issuer", value_name = "URL", required = true)]
+    #[arg(long = "issuer", value_name = "URL", required_unless_present = "watched")]
     issuers: Vec<String>,
+    /// A token server to trust, which pushes its keys and revocations over gRPC. Repeatable.
+    #[arg(long = "watch", value_name = "URL")]
+    watched: Vec<String>,
     /// The `aud` that tokens must carry.
     #[arg(long, value_name = "NAME")]
     audience: String,
@@ -146,6 +152,13 @@ fn verifier(arguments: &Arguments) -> anyhow::Result<Verifier> {
         let mut issuer = TrustedIssuer::discover(issuer)?
             .max_age(Duration::from_secs(arguments.max_cache_age))
             .cooldown(Duration::from_secs(arguments.cooldown));
+        if arguments.insecure_issuer {
+            issuer = issuer.plaintext(AllowPlaintext);
+        }
+        verifier = verifier.issuer(issuer);
+    }
+    for issuer in &arguments.watched {
+        let mut issuer = TrustedIssuer::watch(issuer, issuer.as_str())?;
         if arguments.insecure_issuer {
             issuer = issuer.plaintext(AllowPlaintext);
         }

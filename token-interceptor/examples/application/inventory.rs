@@ -5,7 +5,6 @@ use std::sync::Mutex;
 
 use token_interceptor::{
     caller::Caller,
-    http_client::HttpClient,
     layer::AuthorizationLayer,
     policy::Policy,
     verify::{TrustedIssuer, Verifier},
@@ -32,17 +31,14 @@ pub mod pb {
 /// Serves the inventory until it is dropped, to callers with tokens of this issuer. With an identity it
 /// serves over TLS.
 ///
+/// An issuer of this project pushes its keys and revocations: [`TrustedIssuer::watch`]. Other issuers are
+/// found by their metadata, and a token of theirs is accepted until it expires: [`TrustedIssuer::discover`].
+///
 /// # Errors
 ///
 /// Returns an error if the policy does not fit the service, or the server fails.
-pub async fn serve(
-    listener: TcpListener,
-    issuer: &str,
-    http: HttpClient,
-    identity: Option<Identity>,
-) -> anyhow::Result<()> {
-    // The issuer is found by discovery. Its keys are fetched now and refreshed from then on.
-    let verifier = Verifier::builder().issuer(TrustedIssuer::discover(issuer)?.http_client(http)).build()?;
+pub async fn serve(listener: TcpListener, issuer: TrustedIssuer, identity: Option<Identity>) -> anyhow::Result<()> {
+    let verifier = Verifier::builder().issuer(issuer).build()?;
     // A method without a policy, or a policy without a method, is an error at start-up.
     let policy = Policy::new(pb::POLICY)?.serves(pb::DESCRIPTOR_SET, &[SERVICE_NAME])?;
     let mut server = Server::builder();

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use token_interceptor::http_client::HttpClient;
+use token_interceptor::verify::TrustedIssuer;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 /// The hint that names the command `token-server dev`.
@@ -93,18 +93,13 @@ impl Issuer {
         }
     }
 
-    /// Connects over HTTP.
+    /// Trusts the issuer, which pushes its keys and revocations over gRPC.
     ///
     /// # Errors
     ///
-    /// Returns an error if the CA is not a certificate.
-    pub fn http_client(&self) -> Result<HttpClient> {
-        let builder = HttpClient::builder();
-        let builder = match &self.ca_pem {
-            Some(ca) => builder.extra_roots_pem(ca.clone()),
-            None => builder,
-        };
-        builder.build().context("The CA cannot be used")
+    /// When the identifier is not a URL, or the CA not a certificate.
+    pub fn watched(&self) -> Result<TrustedIssuer> {
+        Ok(TrustedIssuer::watch(&self.url, self.endpoint()?)?)
     }
 
     /// Returns the advice when the issuer does not answer.
