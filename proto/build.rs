@@ -21,9 +21,11 @@ mod table;
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env, fmt, fs,
     path::{Path, PathBuf},
 };
+
+pub use tonic_prost_build::Builder;
 
 use crate::{annotation, policy::Access};
 
@@ -45,16 +47,22 @@ pub fn compile(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Re
 /// Returns settings for a compilation; see [`compile`].
 #[must_use]
 pub fn configure() -> Build {
-    Build { deny_undeclared: false, own: false, out_dir: None }
+    Build { deny_undeclared: false, own: false, out_dir: None, generator: Vec::new() }
 }
 
 /// Settings for [`Build::compile`].
-#[derive(Debug)]
 pub struct Build {
     deny_undeclared: bool,
     /// True if the contract itself is compiled, and not an application.
     own: bool,
     out_dir: Option<PathBuf>,
+    generator: Vec<Box<dyn FnOnce(Builder) -> Builder>>,
+}
+
+impl fmt::Debug for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Build").field("deny_undeclared", &self.deny_undeclared).finish_non_exhaustive()
+    }
 }
 
 impl Build {
@@ -69,6 +77,22 @@ impl Build {
     #[must_use]
     pub fn out_dir(mut self, out_dir: impl Into<PathBuf>) -> Self {
         self.out_dir = Some(out_dir.into());
+        self
+    }
+
+    /// Changes the generator of messages and services: further attributes, types of other crates, one side
+    /// only. The folder, and the packages that this crate provides, stay as they are.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// token_proto::build::configure()
+    ///     .generator(|tonic| tonic.type_attribute(".", "#[derive(Eq, Hash)]").build_server(false))
+    ///     .compile(&["proto/inventory.proto"], &["proto"])
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn generator(mut self, change: impl FnOnce(Builder) -> Builder + 'static) -> Self {
+        self.generator.push(Box::new(change));
         self
     }
 
@@ -96,7 +120,10 @@ impl Build {
         }
         let mut compiler = protox::Compiler::new(&roots)?;
         // Only the Debug of protox shows file, line and column.
-        let placed = |error: protox::Error| annotation::Error(format!("{error:?}"));
+        let placed = |error: protox::Error| {
+            let text = format!("{error:?}");
+            annotation::Error(format!("{text}{}", hint(&text)))
+        };
         compiler.include_imports(true).include_source_info(true).open_files(protos).map_err(placed)?;
         // The bytes, not the decoded set: prost-types would drop the custom options.
         let encoded = compiler.encode_file_descriptor_set();
@@ -107,10 +134,9 @@ impl Build {
         self.report_undeclared(&policies)?;
 
         let redacted = redact::Redacted::find(&encoded)?;
-        let mut prost = tonic_prost_build::configure()
-            .out_dir(&out)
-            .extern_path(".google.rpc", "::tonic_types::pb")
-            .skip_debug(redacted.paths());
+        let changed = self.generator.into_iter().fold(tonic_prost_build::configure(), |tonic, change| change(tonic));
+        let mut prost =
+            changed.out_dir(&out).extern_path(".google.rpc", "::tonic_types::pb").skip_debug(redacted.paths());
         if self.own {
             prost = prost.codec_path("crate::codec::SmallMessages");
         } else {
@@ -142,6 +168,17 @@ impl Build {
             println!("cargo::warning={path} declares no m2m.auth.v1 policy: the server layer refuses every call to it");
         }
         Ok(())
+    }
+}
+
+/// Returns the remedy of the two usual mistakes in annotations.
+fn hint(error: &str) -> &'static str {
+    if error.contains("m2m.auth.v1") && error.contains("is not defined") {
+        "\nadd to the file: import \"m2m/auth/v1/annotations.proto\";"
+    } else if error.contains("m2m.auth.v1.Requirement") {
+        "\nthe fields of a requirement: all_scopes, any_scopes, callers, max_token_age, stream_expiry"
+    } else {
+        ""
     }
 }
 

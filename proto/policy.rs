@@ -90,6 +90,18 @@ impl MethodKind {
 }
 
 impl Requirement {
+    /// Returns a requirement of all these scopes.
+    ///
+    /// ```
+    /// use token_proto::policy::Requirement;
+    ///
+    /// assert_eq!(Requirement::all_of(["notes.read"]).all_scopes, ["notes.read"]);
+    /// ```
+    #[must_use]
+    pub fn all_of<T: Into<Cow<'static, str>>>(scopes: impl IntoIterator<Item = T>) -> Self {
+        Self { all_scopes: scopes.into_iter().map(Into::into).collect(), ..Self::any_token() }
+    }
+
     /// Returns a requirement that any valid token for the audience meets.
     #[must_use]
     pub const fn any_token() -> Self {

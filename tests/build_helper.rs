@@ -57,6 +57,35 @@ fn one_call_writes_messages_policy_and_descriptors() {
 }
 
 #[test]
+fn usual_mistakes_in_annotations_name_the_remedy() {
+    let misspelt = r#"service Shop { rpc Read(M) returns (M) {
+        option (m2m.auth.v1.method).require = {all_scopez: "shop.read"}; } }"#;
+    let error = compile(misspelt, build::configure()).1.unwrap_err();
+    assert!(error.contains("the fields of a requirement: all_scopes, any_scopes"), "{error}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let forgotten = r#"syntax = "proto3"; package shop.v1; message M {}
+        service Shop { option (m2m.auth.v1.service) = {audience: "shop"}; rpc Read(M) returns (M); }"#;
+    fs::write(dir.path().join("shop.proto"), forgotten).unwrap();
+    let error = build::configure().out_dir(dir.path()).compile(&["shop.proto"], &[dir.path()]).unwrap_err();
+    assert!(error.to_string().contains(r#"import "m2m/auth/v1/annotations.proto""#), "{error}");
+}
+
+#[test]
+fn the_generator_takes_a_programs_own_settings() {
+    let build = build::configure()
+        .generator(|tonic| tonic.type_attribute(".shop.v1", "#[derive(Eq)]"))
+        .generator(|tonic| tonic.build_server(false).out_dir("/nowhere"));
+    let (dir, result) = compile("service Shop { rpc Read(M) returns (M); }", build);
+    result.unwrap();
+    let code = generated(dir.path(), "shop.v1.rs");
+    assert!(code.contains("#[derive(Eq)]") && code.contains("shop_client") && !code.contains("shop_server"), "{code}");
+    // What the layers need is written all the same, and a sensitive field is never shown.
+    assert!(generated(dir.path(), "token_policy.rs").contains("/shop.v1.Shop/Read"));
+    assert!(code.contains("impl ::core::fmt::Debug for M"), "{code}");
+}
+
+#[test]
 fn the_table_says_which_sides_of_a_call_send_a_stream() {
     let (dir, result) = compile(
         r#"service Shop {
