@@ -18,7 +18,13 @@ pub struct UnknownMethod {
 
 /// A map from a method's path to the needs of its calls.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Demands(HashMap<Arc<str>, Demand>);
+pub(super) struct Demands {
+    methods: HashMap<Arc<str>, Demand>,
+    /// The patterns of each [`Demands::share`]. They also name methods that are added later.
+    shared: Vec<Vec<String>>,
+    /// The patterns of [`Demands::never_replay`], likewise.
+    never_replayed: Vec<String>,
+}
 
 /// The needs of one method's calls.
 #[derive(Clone, Debug)]
@@ -40,14 +46,30 @@ impl Demands {
                 Access::Undeclared | Access::Public => None,
                 Access::Require(requirement) => Some(asked_for(&method.audience, requirement)),
             };
-            self.0.insert(path.into(), Demand { request, kind: method.kind, never_replayed: false });
+            self.methods.insert(path.into(), Demand { request, kind: method.kind, never_replayed: false });
         }
+        self.apply_patterns();
     }
 
     /// Makes the methods that match `patterns` share one token for each audience, with the scopes of all of
     /// them.
     pub(super) fn share(&mut self, patterns: &[&str]) -> Result<(), UnknownMethod> {
         self.all_known(patterns)?;
+        self.shared.push(patterns.iter().copied().map(str::to_owned).collect());
+        self.apply_patterns();
+        Ok(())
+    }
+
+    fn apply_patterns(&mut self) {
+        for patterns in self.shared.clone() {
+            self.unite(&patterns);
+        }
+        for (path, demand) in &mut self.methods {
+            demand.never_replayed |= self.never_replayed.iter().any(|pattern| matches(pattern, path));
+        }
+    }
+
+    fn unite(&mut self, patterns: &[String]) {
         let mut shared: HashMap<Option<Arc<str>>, TokenRequest> = HashMap::new();
         for request in self.named(patterns) {
             let audience = request.audience().map(Arc::from);
@@ -59,15 +81,13 @@ impl Demands {
                 *request = union.clone();
             }
         }
-        Ok(())
     }
 
     /// Forbids that calls of the methods that match `patterns` are sent twice.
     pub(super) fn never_replay(&mut self, patterns: &[&str]) -> Result<(), UnknownMethod> {
         self.all_known(patterns)?;
-        for (path, demand) in &mut self.0 {
-            demand.never_replayed |= patterns.iter().any(|pattern| matches(pattern, path));
-        }
+        self.never_replayed.extend(patterns.iter().copied().map(str::to_owned));
+        self.apply_patterns();
         Ok(())
     }
 
@@ -80,13 +100,13 @@ impl Demands {
         }
     }
 
-    fn named(&mut self, patterns: &[&str]) -> impl Iterator<Item = &mut TokenRequest> {
+    fn named(&mut self, patterns: &[String]) -> impl Iterator<Item = &mut TokenRequest> {
         let named = move |path: &str| patterns.iter().any(|pattern| matches(pattern, path));
-        self.0.iter_mut().filter(move |(path, _)| named(path)).filter_map(|(_, demand)| demand.request.as_mut())
+        self.methods.iter_mut().filter(move |(path, _)| named(path)).filter_map(|(_, demand)| demand.request.as_mut())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Demand)> {
-        self.0.iter()
+        self.methods.iter()
     }
 }
 
@@ -138,7 +158,7 @@ mod tests {
     }
 
     fn asked(demands: &Demands, path: &str) -> Option<String> {
-        demands.0.get(path)?.request.as_ref().map(ToString::to_string)
+        demands.methods.get(path)?.request.as_ref().map(ToString::to_string)
     }
 
     #[test]
@@ -183,6 +203,6 @@ mod tests {
         let requirement = Requirement { max_token_age: Some(Duration::from_secs(30)), ..Requirement::any_token() };
         let mut demands = Demands::default();
         demands.of_policy(&[method("/a.S/Young", "a", Access::Require(requirement))]);
-        assert_eq!(demands.0["/a.S/Young"].request.as_ref().unwrap().max_age(), Some(Duration::from_secs(30)));
+        assert_eq!(demands.methods["/a.S/Young"].request.as_ref().unwrap().max_age(), Some(Duration::from_secs(30)));
     }
 }

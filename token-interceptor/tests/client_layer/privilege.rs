@@ -54,6 +54,22 @@ fn methods_that_a_program_names_share_one_token_for_their_audience() {
 }
 
 #[test]
+fn methods_of_a_policy_that_is_added_later_share_by_their_prefix() {
+    let (mut first, mut later) = (POLICY.to_vec(), POLICY.to_vec());
+    first.retain(|method| method.path.ends_with("/GetItem"));
+    later.retain(|method| method.path.ends_with("/DeleteItem"));
+    simulate(Duration::from_secs(20), move |World { issuer, callee, clock, .. }| async move {
+        let tokens = World::without_policy().policy(&first).clock(clock);
+        let tokens = tokens.sharing(&["/inventory.v1.InventoryService/*"]).unwrap().policy(&later);
+        let mut client = InventoryServiceClient::new(inventory(&tokens));
+        client.delete_item(DeleteItemRequest::default()).await.unwrap();
+        client.get_item(GetItemRequest::default()).await.unwrap();
+        assert_eq!(issuer.asked_for(), ["inventory: inventory.read inventory.write"]);
+        assert_eq!(callee.tokens(), [Some("token-1".into())]);
+    });
+}
+
+#[test]
 fn a_single_call_may_ask_for_something_else() {
     simulate(Duration::from_secs(20), |world| async move {
         let mut request = Request::new(DeleteItemRequest::default());
