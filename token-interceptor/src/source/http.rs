@@ -130,7 +130,7 @@ impl HttpIssuer {
         let answer = self.client.post_form(&endpoint, &fields, proof.authorization).await;
         let is_there = answer.as_ref().is_ok_and(answer::is_of_token_endpoint);
         let issued = match answer {
-            Ok(answer) => answer::read(&answer, &*self.clock),
+            Ok(answer) => answer::read(&answer, &*self.clock, request.subject().is_some()),
             Err(error) => Err(SourceError::unavailable(error)),
         };
         let failed = issued.as_ref().is_err_and(SourceError::is_transient);

@@ -21,5 +21,5 @@ pub fn token_response(
     clock: &dyn Clock,
 ) -> Result<IssuedToken, SourceError> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    answer::read(&HttpResponse { status, headers, body: body.into() }, clock)
+    answer::read(&HttpResponse { status, headers, body: body.into() }, clock, false)
 }

@@ -23,13 +23,15 @@ use members::Members;
 const DESCRIPTION_CHARS_MAX: usize = 200;
 
 /// Reads the answer: a token, a refusal, or neither.
-pub(crate) fn read(answer: &HttpResponse, clock: &dyn Clock) -> Result<IssuedToken, SourceError> {
+///
+/// `exchanged` says that the request was for a token exchange.
+pub(crate) fn read(answer: &HttpResponse, clock: &dyn Clock, exchanged: bool) -> Result<IssuedToken, SourceError> {
     let server_time = date(&answer.headers, DATE);
     if answer.status == StatusCode::OK {
         return token(&answer.body, server_time).map_err(SourceError::unavailable);
     }
     let retry_after = retry_after(&answer.headers, server_time.unwrap_or_else(|| clock.now()));
-    let failure = match refusal(answer.status, &answer.body) {
+    let failure = match refusal(answer.status, &answer.body, exchanged) {
         Some((refusal, text)) => SourceError::refused(refusal, text),
         None => SourceError::unavailable(format!("the token endpoint answered {}", answer.status)),
     };
@@ -54,7 +56,7 @@ fn token(body: &[u8], server_time: Option<SystemTime>) -> Result<IssuedToken, &'
 
 /// RFC 6749 section 5.2. Overload is no refusal, even if the body says so. Nor is a missing endpoint, unless
 /// its body has an OAuth error code.
-fn refusal(status: StatusCode, body: &[u8]) -> Option<(Refusal, String)> {
+fn refusal(status: StatusCode, body: &[u8], exchanged: bool) -> Option<(Refusal, String)> {
     if !status.is_client_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT {
         return None;
     }
@@ -65,7 +67,12 @@ fn refusal(status: StatusCode, body: &[u8]) -> Option<(Refusal, String)> {
         return None;
     }
     let description = members.get("error_description").and_then(Value::as_str).unwrap_or_default();
-    Some((Refusal::from_code(code), format!("{}: {}", printable(code), printable(description))))
+    let refusal = match Refusal::from_code(code) {
+        // RFC 8693 section 2.2.2: the code for a subject token that the issuer does not accept.
+        Refusal::Request if exchanged && code == "invalid_request" => Refusal::Grant,
+        refusal => refusal,
+    };
+    Some((refusal, format!("{}: {}", printable(code), printable(description))))
 }
 
 /// Returns true if the answer must be a token endpoint's: a token, or an OAuth error code. Any other answer
@@ -129,7 +136,7 @@ mod tests {
     fn answer(status: u16, headers: &[(http::HeaderName, &str)], body: &str) -> Result<IssuedToken, SourceError> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
         let status = StatusCode::from_u16(status).unwrap();
-        read(&HttpResponse { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) }, &SystemClock)
+        read(&HttpResponse { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) }, &SystemClock, false)
     }
 
     #[test]
@@ -145,6 +152,19 @@ mod tests {
         let issued = issued.unwrap();
         assert_eq!(issued.token.expose(), "2YotnFZFEjr1zCsicMWpAA");
         assert_eq!(issued.expires_in, Duration::from_secs(3600));
+    }
+
+    /// RFC 8693 section 2.2.2.
+    #[test]
+    fn an_invalid_request_of_an_exchange_is_about_the_subject_token() {
+        let answer = |code: &str, exchanged| {
+            let body = Bytes::from(format!(r#"{{"error":"{code}"}}"#));
+            let answer = HttpResponse { status: StatusCode::BAD_REQUEST, headers: HeaderMap::new(), body };
+            read(&answer, &SystemClock, exchanged).unwrap_err().refusal()
+        };
+        assert_eq!(answer("invalid_request", true), Some(Refusal::Grant));
+        assert_eq!(answer("invalid_request", false), Some(Refusal::Request));
+        assert_eq!(answer("unsupported_grant_type", true), Some(Refusal::Request));
     }
 
     #[test]
@@ -254,7 +274,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             if let Ok(value) = retry_after.parse() { headers.insert(RETRY_AFTER, value); }
             let answer = HttpResponse { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() };
-            let _ = read(&answer, &SystemClock);
+            let _ = read(&answer, &SystemClock, false);
         }
     }
 }
