@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -22,6 +23,11 @@ use crate::{
 
 /// The time after which a provider counts as unreachable.
 const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The default limit for a provider's token, in bytes. Entra ID writes up to 200 groups into one, 14 KiB.
+const TOKEN_BYTES: usize = 32 * 1024;
+/// A token comes in the body of a request, which has at most 64 KiB.
+const TOKEN_BYTES_RANGE: RangeInclusive<usize> = 1024..=60 * 1024;
 
 /// `[token_exchange]`.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +72,7 @@ fn provider(section: &mut Section<'_>) -> Option<IdentityProvider> {
     let provider = IdentityProvider {
         types: section.or("types", vec!["JWT".to_owned()]),
         untyped: !section.or("type_required", true),
+        token_bytes: section.within("token_bytes", TOKEN_BYTES, TOKEN_BYTES_RANGE),
         algorithms: algorithms(section),
         clients: names(section, "clients").into_iter().flatten().collect(),
         subjects: subjects(section),

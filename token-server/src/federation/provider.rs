@@ -35,6 +35,8 @@ pub struct IdentityProvider {
     pub types: Vec<String>,
     /// Whether tokens without `typ` count too.
     pub untyped: bool,
+    /// The longest token that is read, in bytes.
+    pub token_bytes: usize,
     /// What its tokens may be signed with.
     pub algorithms: Vec<Algorithm>,
     /// Where its keys come from.
@@ -75,6 +77,7 @@ impl IdentityProvider {
         };
         let trusted = trusted.identity_tokens(self.types.clone());
         let trusted = if self.untyped { trusted.untyped() } else { trusted };
+        let trusted = trusted.token_bytes_max(self.token_bytes);
         Ok(trusted.audiences([self.audience.clone()]).algorithms(&self.algorithms))
     }
 

@@ -75,6 +75,7 @@ impl Provider {
             audience: ISSUER.to_owned(),
             types: vec!["JWT".to_owned()],
             untyped: false,
+            token_bytes: 32 * 1024,
             algorithms: vec![Algorithm::Es256],
             keys: ProviderKeys::Discovery(HttpClient::builder().build().unwrap()),
             clients: ["exchanger", "impersonator"].map(|id| id.try_into().unwrap()).into(),
@@ -115,6 +116,22 @@ async fn no_grant(world: &World, claim: &str, request: v1::ExchangeTokenRequest)
     assert_eq!(http.json()["reason"], "INVALID_GRANT", "{claim}");
     let grpc = over_grpc(world, request).await.unwrap_err();
     assert_eq!(grpc, (Code::InvalidArgument, "INVALID_GRANT".to_owned()), "{claim}");
+}
+
+#[tokio::test]
+async fn a_providers_token_is_read_up_to_the_length_of_its_setting() {
+    for (token_bytes, read) in [(32 * 1024, true), (8 * 1024, false)] {
+        let (world, provider) = federated(|trusted| trusted.token_bytes = token_bytes).await;
+        // As many as Entra ID writes.
+        let groups = vec!["3f2504e0-4f89-11d3-9a0c-0305e82c3301"; 200];
+        let token = provider.token().claim("groups", json!(groups)).sign();
+        let request = request(&world, "exchanger", &token, JWT);
+        if read {
+            assert_eq!(granted(&world, request).await["sub"], "corporate:alice");
+        } else {
+            no_grant(&world, "groups", request).await;
+        }
+    }
 }
 
 #[tokio::test]
