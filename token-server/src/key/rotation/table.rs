@@ -57,7 +57,8 @@ impl Keys {
             }
             table.keys.sort_by(|a, b| a.key_id.cmp(&b.key_id));
             let automatic = automatic_record(&before, &table.keys, now);
-            match self.store.replace_keys(&table, Some(audit.unwrap_or(&automatic))).await {
+            let record = audit.map_or_else(|| automatic.clone(), |asked| asked_for(asked, &automatic));
+            match self.store.replace_keys(&table, Some(&record)).await {
                 Ok(version) => {
                     tracing::info!(change = automatic.detail, "signing keys changed");
                     return Ok((KeyTable { version, ..table }, now));
@@ -229,6 +230,14 @@ fn automatic_record(before: &[StoredKey], after: &[StoredKey], now: SystemTime) 
         act: None,
         revokes: None,
     }
+}
+
+/// The record of an operator's change, with the keys that it added, removed or distrusted.
+fn asked_for(asked: &AdminRecord, automatic: &AdminRecord) -> AdminRecord {
+    // The operator names an algorithm, and the record names the key.
+    let rotated = asked.action == automatic.action && !automatic.resource.is_empty();
+    let resource = if rotated { &automatic.resource } else { &asked.resource };
+    AdminRecord { resource: resource.clone(), detail: automatic.detail.clone(), ..asked.clone() }
 }
 
 impl fmt::Debug for Keys {

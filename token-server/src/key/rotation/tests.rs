@@ -157,6 +157,17 @@ async fn several_replicas_rotate_once() {
 }
 
 #[tokio::test]
+async fn record_of_a_rotation_by_hand_names_the_key() {
+    let setting = Setting::new(&[Algorithm::Es256]).await;
+    let rotation = setting.start().await.unwrap();
+    let asked = AdminRecord { action: "RotateSigningKey".to_owned(), resource: "ES256".to_owned(), ..record() };
+    let next = rotation.rotate(Some(Algorithm::Es256), Some(&asked)).await.unwrap();
+    let (_, stored) = setting.store.admin_records(&AdminRecordFilter::default(), None, 1).await.unwrap().remove(0);
+    assert_eq!((stored.actor.as_str(), stored.resource), ("admin", next.jwk.key_id().to_owned()));
+    assert!(stored.detail.contains(next.jwk.key_id()), "{}", stored.detail);
+}
+
+#[tokio::test]
 async fn rotating_by_hand_publishes_a_key_and_answers_twice_with_the_same() {
     let setting = Setting::new(&[Algorithm::Es256]).await;
     let rotation = setting.start().await.unwrap();
