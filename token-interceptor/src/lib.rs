@@ -24,6 +24,9 @@
 //! | one token, renewed in time | | [`refresh`] |
 //! | around a channel | | [`attach`] |
 
+#[doc = include_str!("../recipes.md")]
+pub mod recipes {}
+
 pub mod clock;
 
 mod throttle;

@@ -438,6 +438,16 @@ fn a_token_of_one_issuer_signed_by_anothers_key_is_rejected() {
     assert_eq!(verify(&verifier, &borrowed_kid).unwrap_err(), "key_unknown");
 }
 
+/// Otherwise a verifier would ask its issuer without a pause.
+#[test]
+fn key_set_intervals_are_a_second_at_least() {
+    let discovered = || TrustedIssuer::discover("https://issuer.example").unwrap();
+    for issuer in [discovered().max_age(Duration::ZERO), discovered().cooldown(Duration::from_millis(999))] {
+        let error = Verifier::builder().issuer(issuer).build().unwrap_err();
+        assert!(error.to_string().contains("a second at least"), "{error}");
+    }
+}
+
 #[test]
 fn an_issuer_named_twice_is_refused() {
     let issuer = TestIssuer::new(ISSUER);

@@ -16,6 +16,15 @@ fn help_of_each_command_has_examples() {
 }
 
 #[test]
+fn help_names_the_grant_of_servers_that_introspect() {
+    let home = tempfile::tempdir().unwrap();
+    for command in ["create", "update"] {
+        let help = run(home.path(), &["client", command, "--help"]).stdout;
+        assert!(help.contains("m2m.token.v1=tokens.introspect"), "{command}: {help}");
+    }
+}
+
+#[test]
 fn help_says_how_to_begin_and_what_exit_codes_mean() {
     let home = tempfile::tempdir().unwrap();
     let help = run(home.path(), &["--help"]).stdout;

@@ -4,14 +4,15 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 const PAGE: &str = include_str!("../../docs/rfc-coverage.md");
 
-/// `module::test` of every test beside this file.
+/// `module::test` of every test beside this file, and `server/module::test` of those of the whole server.
 fn tests() -> BTreeSet<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/issue");
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let folders = ["issue", "server"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name));
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let mut tests = BTreeSet::new();
     for file in files {
-        let module = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let module = file.file_stem().unwrap().to_str().unwrap();
+        let module = if file.starts_with(&folders[1]) { format!("server/{module}") } else { module.to_owned() };
         let text = fs::read_to_string(&file).unwrap();
         let names = text.lines().filter_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
         tests.extend(names.filter_map(|line| line.split_once('(')).map(|(name, _)| format!("{module}::{name}")));
@@ -50,7 +51,8 @@ fn rules() -> Vec<Vec<&'static str>> {
 
 /// The text of a test module with those below it.
 fn source(module: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/issue");
+    let (folder, module) = module.split_once('/').unwrap_or(("issue", module));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     let mut text = fs::read_to_string(folder.join(format!("{module}.rs"))).unwrap();
     for below in fs::read_dir(folder.join(module)).into_iter().flatten() {
         text += &fs::read_to_string(below.unwrap().path()).unwrap();
