@@ -256,6 +256,9 @@ func stepOf(message *tokenv1.WatchTrustResponse) verify.TrustStep {
 		Version: message.GetVersion(), Snapshot: message.GetSnapshot(), Keys: map[string]string{},
 		RemovedKeyIDs: message.GetRemovedKeyIds(), MoreFollows: message.GetMoreFollows(),
 	}
+	if at := message.GetServerTime(); at != nil {
+		step.ServerTime = at.AsTime()
+	}
 	for _, key := range message.GetKeys() {
 		jwk := key.GetJwk()
 		if key.GetState() == tokenv1.KeyState_KEY_STATE_DISTRUSTED {

@@ -37,6 +37,8 @@ type TrustStep struct {
 	Revocations []TrustRevocation
 	// MoreFollows is true if the next message continues this step.
 	MoreFollows bool
+	// ServerTime is the time on the issuer's clock. Zero if it is not told.
+	ServerTime time.Time
 }
 
 // TrustRevocation revokes a token, or every token of a client issued before a time.
@@ -61,6 +63,7 @@ type Trust struct {
 	log        *slog.Logger
 	revoked    *Revocations
 	heard      atomic.Pointer[time.Time]
+	ahead      atomic.Int64 // nanoseconds by which this machine's clock is ahead of the issuer's; at least 0
 	live       atomic.Bool
 
 	mutex   sync.Mutex
@@ -143,6 +146,9 @@ func (t *Trust) Apply(step TrustStep) error {
 		now := t.now()
 		t.version = step.Version
 		t.heard.Store(&now)
+		if !step.ServerTime.IsZero() {
+			t.ahead.Store(int64(max(now.Sub(step.ServerTime), 0)))
+		}
 		t.live.Store(true)
 		t.tell()
 	}
@@ -173,7 +179,8 @@ func (t *Trust) run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-forgetting.C:
-				t.revoked.Forget(t.now())
+				// By the earlier of the two clocks, so that neither removes an entry too early.
+				t.revoked.Forget(t.now().Add(-time.Duration(t.ahead.Load())))
 			}
 		}
 	}()

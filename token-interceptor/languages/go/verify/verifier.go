@@ -100,7 +100,24 @@ func New(config Config) (*Verifier, error) {
 	for _, issuer := range v.issuers {
 		v.running.Go(func() { issuer.keys.run(ctx) })
 	}
+	v.running.Go(func() { v.forget(ctx) })
 	return v, nil
+}
+
+// forget removes the program's own revocations that no token needs any more.
+func (v *Verifier) forget(ctx context.Context) {
+	every := time.NewTicker(forgetEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+			for _, issuer := range v.issuers {
+				issuer.own.Forget(v.now())
+			}
+		}
+	}
 }
 
 // tellClientsApart finds the issuers whose `client_id` alone identifies a client. RFC 9068 section 4.

@@ -17,8 +17,8 @@ import (
 // DepthMax is the nesting depth of objects and arrays, at most.
 const DepthMax = 8
 
-// DepthOfForeign is the nesting depth of documents whose unknown members are ignored.
-const DepthOfForeign = 128
+// DepthOfForeign is the nesting depth of documents whose unknown members are ignored. It bounds the stack.
+const DepthOfForeign = 10_000
 
 var errSyntax = errors.New("not a JSON object")
 
@@ -40,8 +40,9 @@ func Object(text []byte) (map[string]any, error) {
 	return members, nil
 }
 
-// Members reads text as one JSON object and reports each member, in order, repeated or not. Values may have
-// repeated members too. raw is the value's own text.
+// Members reads text as one JSON object and reports each member, in order, repeated or not. In values it accepts
+// repeated members, half of a surrogate pair, and numbers beyond a double's range: they may belong to members
+// that are ignored. raw is the value's own text.
 func Members(text []byte, member func(name string, raw []byte, value any) error) error {
 	p := parser{text: text, lenient: true}
 	return p.whole(DepthOfForeign, member)
@@ -258,18 +259,21 @@ func (p *parser) escape() (rune, error) {
 	if err != nil || !utf16.IsSurrogate(first) {
 		return first, err
 	}
-	if !p.take('\\') || !p.take('u') {
+	rest := p.at
+	if p.take('\\') && p.take('u') {
+		second, err := p.hex()
+		if err != nil {
+			return 0, err
+		}
+		if whole := utf16.DecodeRune(first, second); whole != utf8.RuneError {
+			return whole, nil
+		}
+	}
+	if !p.lenient {
 		return 0, errors.New("half of a surrogate pair")
 	}
-	second, err := p.hex()
-	if err != nil {
-		return 0, err
-	}
-	whole := utf16.DecodeRune(first, second)
-	if whole == utf8.RuneError {
-		return 0, errors.New("half of a surrogate pair")
-	}
-	return whole, nil
+	p.at = rest
+	return utf8.RuneError, nil
 }
 
 func (p *parser) hex() (rune, error) {
@@ -307,7 +311,7 @@ func (p *parser) number() (any, error) {
 		}
 	}
 	text := string(p.text[from:p.at])
-	if _, err := strconv.ParseFloat(text, 64); err != nil {
+	if _, err := strconv.ParseFloat(text, 64); err != nil && !p.lenient {
 		return nil, errors.New("a number is out of range")
 	}
 	return json.Number(text), nil

@@ -50,6 +50,21 @@ func TestMembersReportsRepeatedOnes(t *testing.T) {
 	}
 }
 
+func TestMembersIgnoresOddValues(t *testing.T) {
+	text := `{"a":"\ud83d","b":"\ud83d\u0041","c":1e999,"d":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `,"e":"x"}`
+	var last any
+	err := Members([]byte(text), func(_ string, _ []byte, value any) error {
+		last = value
+		return nil
+	})
+	if err != nil || last != "x" {
+		t.Fatal(last, err)
+	}
+	if Members([]byte(`{"a":"\ud83d\x"}`), func(string, []byte, any) error { return nil }) == nil {
+		t.Fatal("no escape at all")
+	}
+}
+
 func TestBase64IsStrict(t *testing.T) {
 	if decoded, err := Base64("YWI"); err != nil || string(decoded) != "ab" {
 		t.Fatal(decoded, err)
