@@ -200,11 +200,8 @@ func (c *Client) Close() {
 	}
 }
 
-// String keeps the source's secret out of every log.
-func (*Client) String() string { return "tokens.Client" }
-
-// GoString does the same for %#v.
-func (*Client) GoString() string { return "tokens.Client" }
+// Format keeps the source's secret out of every log.
+func (*Client) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte("tokens.Client")) }
 
 // DialOptions returns the options of a connection whose calls carry tokens: interceptors for unary calls and
 // streams.

@@ -3,6 +3,7 @@ package tokens
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -52,11 +53,8 @@ func checkSecure(info credentials.RequestInfo) error {
 	return nil
 }
 
-// String keeps the token out of every log.
-func (*carried) String() string { return "tokens.carried" }
-
-// GoString does the same for %#v.
-func (*carried) GoString() string { return "tokens.carried" }
+// Format keeps the token out of every log.
+func (*carried) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte("tokens.carried")) }
 
 // plaintextRefused returns true if a connection was refused as plaintext.
 func (c *carried) plaintextRefused() bool {

@@ -97,8 +97,8 @@ func (t *Token) String() string {
 	return fmt.Sprintf("Token(issuer %q, client %q, jti %q)", t.issuer, t.clientID, t.tokenID)
 }
 
-// GoString hides the content from %#v.
-func (t *Token) GoString() string { return t.String() }
+// Format hides the content from every verb of package fmt.
+func (t *Token) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(t.String())) }
 
 // LogValue hides the content from log/slog.
 func (t *Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
