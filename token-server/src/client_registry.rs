@@ -22,7 +22,7 @@ use std::{
 use quick_cache::sync::Cache;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use self::{lookups::Lookups, uses::Uses};
@@ -30,15 +30,13 @@ use crate::{
     client::{Client, ClientId},
     feed::{Event, Feed, Subscription},
     origin::Peer,
-    store::{ChangeKind, ClientStore, StoreError},
+    store::{ChangeKind, ClientStore, StoreError, answered},
 };
 
 /// The default number of cached clients.
 pub const CLIENTS_MAX: usize = 10_000;
 /// The number of cached IDs that do not exist.
 const UNKNOWN_MAX: usize = 10_000;
-/// The time after which the store counts as unreachable.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The time for which cache misses fail without a read after the store has failed.
 const OUTAGE_MEMORY: Duration = Duration::from_secs(1);
 /// The interval at which the last uses of credentials are saved.
@@ -105,7 +103,8 @@ impl ClientRegistry {
         });
     }
 
-    /// Returns the client with this ID, if there is one. A cached client needs no I/O.
+    /// Returns the client with this ID, if there is one. A cached client needs no I/O. Only for IDs that a
+    /// verified token or an authenticated caller names: see [`ClientRegistry::find_for`].
     ///
     /// # Errors
     ///
@@ -198,8 +197,7 @@ impl Shared {
     }
 
     async fn read(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
-        let read = timeout(PATIENCE, self.store.lookup(id)).await;
-        let read = read.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)));
+        let read = answered(self.store.lookup(id)).await;
         // A busy store is not an outage: it answers other callers.
         if let Err(error @ StoreError::Unavailable(_)) = &read {
             self.set_outage(Some((Instant::now(), error.clone())));

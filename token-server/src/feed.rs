@@ -14,8 +14,11 @@
 //! | ten minutes without a resync | `Resync` |
 //! | the log is unreachable for longer than cached data may be trusted | `Stale` |
 
+#[cfg(test)]
+pub(crate) mod plain_log;
 mod position;
 mod told;
+pub(crate) mod unreported;
 
 use std::{
     sync::{Arc, Weak},
@@ -24,21 +27,19 @@ use std::{
 
 use tokio::{
     sync::broadcast,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use self::{position::Position, told::Reason};
 use crate::{
     error_chain,
-    store::{Change, ChangeKind, ChangeLog, StoreError},
+    store::{Change, ChangeKind, ChangeLog, StoreError, answered},
 };
 
 /// The maximum number of changes read by one query.
 const BATCH: u32 = 500;
 /// The number of events that a subscriber may lag behind. Beyond it, the subscriber gets `Resync` instead.
 const BACKLOG: usize = 1024;
-/// The time limit for one answer from the store.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The retention of the log. A follower that was away longer cannot find its last row, and resyncs.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The interval at which each process purges the log.
@@ -260,11 +261,6 @@ impl Follower {
             let _ = events.send(Event::Stale);
         }
     }
-}
-
-/// Returns `Unavailable` if the store does not answer in time.
-async fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(PATIENCE, answer).await.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
 }
 
 #[cfg(test)]

@@ -4,19 +4,21 @@
 //! through the change feed. RFC 7009; nothing is written when a token is issued. To add one costs the same however many
 //! there are.
 
+mod comparison;
 mod list;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use token_interceptor::{
     clock::Clock,
-    revocation::{Addition, Revocations, Revoked},
+    revocation::{Addition, Revocations, Revoked, TargetHash},
 };
 use tokio::{
     sync::watch,
@@ -28,14 +30,18 @@ pub(crate) use list::{Part, Position};
 use crate::{
     client::ClientId,
     error_chain,
-    feed::{Event, Feed, Subscription},
-    store::{AdminRecord, ChangeKind, Revocation, RevocationStore, RevocationTarget, StoreError},
+    feed::{
+        Event, Feed, Subscription,
+        unreported::{Unreported, wait_until},
+    },
+    store::{AdminRecord, ChangeKind, Revocation, RevocationStore, RevocationTarget, StoreError, answered},
 };
+use comparison::Recent;
 use list::List;
 
 /// How often what has expired is removed, from memory and from the store.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
-/// After a failed read, how long until the next.
+/// The pause after a failed read.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The revocations of this issuer. Cheap to clone; every clone shares them.
@@ -52,6 +58,10 @@ struct Shared {
     verifying: Revocations,
     /// The longest lifetime of tokens by this process's configuration, in milliseconds; 0 before it is known.
     configured_lifetime: AtomicU64,
+    /// Revocations that can be stored again if the store loses them.
+    recent: Mutex<Recent>,
+    /// Revocations that the store has lost and that could not be stored again.
+    lost: Mutex<HashSet<TargetHash>>,
 }
 
 impl RevocationRegistry {
@@ -68,6 +78,8 @@ impl RevocationRegistry {
             end: watch::Sender::default(),
             verifying: Revocations::new(),
             configured_lifetime: AtomicU64::new(0),
+            recent: Mutex::default(),
+            lost: Mutex::default(),
         };
         let registry = Self(Arc::new(shared));
         registry.0.read_all().await?;
@@ -137,20 +149,17 @@ impl RevocationRegistry {
 }
 
 impl Shared {
-    async fn read_all(&self) -> Result<(), StoreError> {
-        self.add(self.store.revocations(self.clock.now()).await?);
-        Ok(())
-    }
-
     async fn read(&self, target: &RevocationTarget) -> Result<(), StoreError> {
-        self.add(self.store.revocation(target).await?);
+        let revocation = answered(self.store.revocation(target)).await?;
+        self.add(revocation);
         Ok(())
     }
 
-    /// Nothing revoked ever becomes valid again: entries are added and extended, never taken back.
-    fn add(&self, revocations: impl IntoIterator<Item = Revocation>) {
-        let mut list = self.list();
-        let before = list.end();
+    /// Adds and extends entries, and never removes one: nothing revoked becomes valid again. Returns the
+    /// targets that were not revoked before, or for less.
+    fn add(&self, revocations: impl IntoIterator<Item = Revocation>) -> Vec<TargetHash> {
+        let mut changed = Vec::new();
+        let (mut list, mut recent) = (self.list(), self.recent());
         for revocation in revocations {
             let revoked = entry(&revocation);
             match self.verifying.add(revoked) {
@@ -158,35 +167,49 @@ impl Shared {
                 Addition::Extended { before, after } => list.extend(&before, after),
                 Addition::Known | _ => continue,
             }
+            changed.push(revoked.target);
             if let RevocationTarget::Client(client) = &revocation.target {
                 list.reset_tokens_of(client);
             }
+            recent.add(revocation);
         }
         let end = list.end();
-        drop(list);
-        if end != before {
+        drop((list, recent));
+        if !changed.is_empty() {
             // Two at once may come here in either order: the end never goes back.
             self.end.send_if_modified(|known| std::mem::replace(known, end.max(*known)) < end);
         }
+        changed
     }
 
-    /// A panic leaves no entry half added.
+    /// The longest lifetime by this process's configuration; `None` before it is known.
+    fn configured_lifetime(&self) -> Option<Duration> {
+        let millis = self.configured_lifetime.load(Ordering::Acquire);
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
     fn list(&self) -> MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.list)
     }
 
-    async fn purge(&self, now: SystemTime) {
-        self.verifying.forget(now);
-        self.list().purge(now);
-        if let Err(error) = self.store.purge_revocations(now).await {
-            tracing::warn!(error = %error_chain::of(&error), "expired revocations cannot be removed");
-        }
-        let configured = Duration::from_millis(self.configured_lifetime.load(Ordering::Acquire));
-        if !configured.is_zero()
-            && let Err(error) = self.store.longest_lifetime(configured, now).await
-        {
-            tracing::warn!(error = %error_chain::of(&error), "the longest lifetime of tokens cannot be noted");
-        }
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        lock(&self.recent)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, HashSet<TargetHash>> {
+        lock(&self.lost)
+    }
+}
+
+/// A panic leaves no entry half added.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hash(target: &RevocationTarget) -> TargetHash {
+    match target {
+        RevocationTarget::TokenId(id) => TargetHash::of_token(id),
+        RevocationTarget::Client(id) => TargetHash::of_client(id.as_str()),
     }
 }
 
@@ -201,37 +224,68 @@ enum Due {
     Read(RevocationTarget),
     ReadAll,
     Purge,
+    Count,
+}
+
+/// The reason for which everything is to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// The feed has reported changes that were not read.
+    Reported,
+    /// The feed demands a comparison. It has reported everything else.
+    Resync,
 }
 
 async fn follow(shared: Weak<Shared>, mut events: Subscription) {
     // Something may have been revoked between the first read and the subscription.
-    let mut behind = true;
+    let mut behind = Some(Behind::Reported);
     let mut purge = Instant::now() + PURGE_INTERVAL;
     let mut retry = Instant::now();
+    let mut unreported = Unreported::new("revocation");
     loop {
         let due = tokio::select! {
             event = events.next() => match event {
                 Some(Event::Changed(ChangeKind::Revocation(target))) => Due::Read(target),
-                Some(Event::Resync) => Due::ReadAll,
+                Some(Event::Resync) => {
+                    behind.get_or_insert(Behind::Resync);
+                    Due::ReadAll
+                }
                 Some(Event::Changed(ChangeKind::Client(_) | ChangeKind::Keys) | Event::Stale) => continue,
                 None => return,
             },
-            () = sleep_until(retry), if behind => Due::ReadAll,
+            () = sleep_until(retry), if behind.is_some() => Due::ReadAll,
             () = sleep_until(purge) => Due::Purge,
+            () = wait_until(unreported.count_at()) => Due::Count,
         };
         let Some(shared) = shared.upgrade() else { return };
         let read = match due {
-            Due::Read(target) => shared.read(&target).await,
-            Due::ReadAll => shared.read_all().await.inspect(|()| behind = false),
+            Due::Read(target) => {
+                unreported.reported(&hash(&target));
+                let read = shared.read(&target).await;
+                read.inspect_err(|_| behind = Some(Behind::Reported))
+            }
+            Due::ReadAll => match shared.compare().await {
+                Ok(differences) => {
+                    if behind.take() == Some(Behind::Resync) {
+                        unreported.found(differences);
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
             Due::Purge => {
                 purge = Instant::now() + PURGE_INTERVAL;
                 shared.purge(shared.clock.now()).await;
                 Ok(())
             }
+            Due::Count => {
+                unreported.count();
+                Ok(())
+            }
         };
         if let Err(error) = read {
-            tracing::warn!(error = %error_chain::of(&error), "revocations cannot be read; trying again");
-            (behind, retry) = (true, Instant::now() + RETRY);
+            tracing::warn!(error = %error_chain::of(&error), "revocations cannot be read; will retry");
+            retry = Instant::now() + RETRY;
         }
     }
 }
@@ -242,5 +296,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+#[cfg(test)]
+mod faulty;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! transaction, and a row in the admin audit where the caller passes one, so that neither can be lost or
 //! invented. The implementations pass one contract suite.
 
+mod answered;
 mod change;
 mod declared;
 #[cfg(test)]
@@ -23,6 +24,9 @@ use std::{
 
 use async_trait::async_trait;
 
+#[cfg(test)]
+pub(crate) use answered::PATIENCE;
+pub(crate) use answered::{answered, answered_within};
 pub use change::{Change, ChangeKind, LogPage};
 pub use declared::DeclaredStore;
 pub use location::{StoreLocation, StoreLocationError, open_state};
@@ -72,6 +76,15 @@ pub trait ClientStore: Send + Sync {
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError>;
+
+    /// Checks that [`ClientStore::create_client`] would accept the ID for a change that goes on record.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientStore::create_client`].
+    async fn expect_free(&self, id: &ClientId) -> Result<(), StoreError> {
+        if self.client(id).await?.is_some() { Err(StoreError::AlreadyExists) } else { Ok(()) }
+    }
 
     /// Adds a client; returns it with its first revision.
     ///

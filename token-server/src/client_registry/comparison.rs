@@ -14,13 +14,13 @@ use std::{
 };
 
 use metrics::counter;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::{PATIENCE, Shared};
+use super::Shared;
 use crate::{
     client::{Client, ClientId},
     error_chain,
-    store::StoreError,
+    store::{StoreError, answered},
 };
 
 /// Clients read in one query.
@@ -93,8 +93,4 @@ impl Shared {
         }
         Ok(stored)
     }
-}
-
-async fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(PATIENCE, answer).await.unwrap_or_else(|elapsed| Err(StoreError::unavailable(elapsed)))
 }

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::Mutex};
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::*;
 use crate::{

@@ -5,12 +5,15 @@
 //! follows from its content alone, so that two processes that know the same revocations have the same digest.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::SystemTime,
 };
 
 use ring::digest;
-use token_interceptor::{clock::numeric_date, revocation::Revoked};
+use token_interceptor::{
+    clock::numeric_date,
+    revocation::{Revoked, TargetHash},
+};
 
 use crate::client::ClientId;
 
@@ -113,6 +116,27 @@ impl List {
         self.sums.range(alive(now)..).fold(0, |total, (_, sum)| total.wrapping_add(*sum))
     }
 
+    /// Returns the targets of entries before `end` that are not in `stored`, or for less. Entries that
+    /// expire before `time` are left out.
+    pub(super) fn missing_from(
+        &self,
+        stored: &HashMap<TargetHash, Revoked>,
+        end: Position,
+        time: u64,
+    ) -> HashSet<TargetHash> {
+        let covers = |revoked: &Revoked| {
+            stored
+                .get(&revoked.target)
+                .is_some_and(|stored| stored.issued_before >= revoked.issued_before && stored.forget >= revoked.forget)
+        };
+        let chunks = (self.first..).zip(&self.chunks);
+        let entries = chunks.flat_map(|(number, chunk)| {
+            chunk.0.iter().map(move |(place, revoked)| (number * CHUNK + u64::from(*place), revoked))
+        });
+        let known = entries.take_while(|(place, _)| *place < end.0).map(|(_, revoked)| revoked);
+        known.filter(|revoked| revoked.forget > time && !covers(revoked)).map(|revoked| revoked.target).collect()
+    }
+
     /// How many single tokens of the client are revoked and have not expired.
     pub(super) fn tokens_of(&self, client: &ClientId, now: SystemTime) -> usize {
         self.tokens.get(client).map_or(0, |counts| counts.range(alive(now)..).map(|(_, count)| count).sum())
@@ -156,6 +180,12 @@ impl Chunk {
             self.0.shrink_to_fit();
         }
     }
+}
+
+/// The digest of a list with these entries.
+pub(super) fn digest<'a>(entries: impl IntoIterator<Item = &'a Revoked>, now: SystemTime) -> u128 {
+    let live = entries.into_iter().filter(|revoked| expiry(revoked) >= alive(now));
+    live.fold(0, |total, revoked| total.wrapping_add(hash(revoked)))
 }
 
 /// The ten minutes in which the entry expires.

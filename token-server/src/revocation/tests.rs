@@ -1,4 +1,6 @@
-use token_interceptor::{revocation::TargetHash, test_util::FakeClock};
+use std::time::SystemTime;
+
+use token_interceptor::test_util::FakeClock;
 
 use super::*;
 use crate::{

@@ -39,6 +39,11 @@ impl Faults {
         *self.planned.lock().unwrap() = Some((self.passed.load(Ordering::SeqCst) + after, fault));
     }
 
+    /// The number of points that were passed.
+    pub(crate) fn passed(&self) -> usize {
+        self.passed.load(Ordering::SeqCst)
+    }
+
     /// Returns true if the planned fault has happened.
     pub(crate) fn happened(&self) -> bool {
         self.planned.lock().unwrap().is_none()

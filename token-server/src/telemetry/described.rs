@@ -156,8 +156,8 @@ fn begin() {
     }
     for kind in ["client", "keys", "revocation"] {
         counter!("token_server_change_feed_changes_total", "kind" => kind).absolute(0);
+        counter!("token_server_store_differences_total", "kind" => kind).absolute(0);
     }
-    counter!("token_server_store_differences_total", "kind" => "client").absolute(0);
     gauge!("token_server_store_clock_difference_seconds").set(0.0);
     for reason in ["outage", "connection_lost", "restored", "unknown_kind", "interval"] {
         counter!("token_server_change_feed_resyncs_total", "reason" => reason).absolute(0);
