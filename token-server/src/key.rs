@@ -15,7 +15,7 @@ pub use self::ring::KeyRing;
 pub use imported::ImportedKey;
 pub use published::{KeyState, PublishedKey, PublishedKeys};
 pub use rotate::Schedule;
-pub use rotation::{KeyRotation, KeySettings};
+pub use rotation::{KeyRotation, KeySettings, TokenLifetimes};
 pub use seal::SealingKeys;
 pub use signer::Signer;
 

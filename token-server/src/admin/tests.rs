@@ -349,6 +349,8 @@ async fn a_deleted_id_stays_taken() {
     setting.orders().await;
     setting.admin.delete(&setting.operator, "orders", "", false).await.unwrap();
     assert!(matches!(setting.create(&orders()).await.unwrap_err(), AdminError::AlreadyExists));
+    let checked = setting.admin.create(&setting.operator, &orders(), true).await;
+    assert!(matches!(checked.unwrap_err(), AdminError::AlreadyExists), "validate_only tells the same");
 }
 
 #[tokio::test]
@@ -425,7 +427,7 @@ async fn keys_are_listed_rotated_and_distrusted_on_record() {
     let rotation = KeyRotation::start(
         Arc::clone(&setting.store) as Arc<dyn KeyStore>,
         SealingKeys::new(KeyMaterial::from_bytes([2; 32]), vec![]),
-        KeySettings { schedule, imported: vec![] },
+        KeySettings { schedule, imported: vec![], lifetimes: None },
         Arc::clone(&setting.clock) as Arc<dyn Clock>,
     );
     let keys = KeyAdmin::new(rotation.await.unwrap());

@@ -7,19 +7,24 @@ mod table;
 mod told;
 
 use std::{
+    fmt,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
+use async_trait::async_trait;
 use token_interceptor::{clock::Clock, signature::Algorithm};
-use tokio::{sync::Mutex, time::sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
-use self::table::{Keys, Opened};
+use self::table::{Changed, Keys, Opened};
 use super::{ImportedKey, KeyError, KeyRing, KeyState, PublishedKey, PublishedKeys, Schedule, SealingKeys};
 use crate::{
     error_chain,
-    feed::{Event, Feed, Subscription},
-    store::{AdminRecord, ChangeKind, KeyStore, StoredKey},
+    feed::{Event, Feed, Subscription, unreported::Unreported},
+    store::{AdminRecord, ChangeKind, KeyStore, StoreError, StoredKey},
 };
 
 /// The longest sleep between two checks.
@@ -34,6 +39,19 @@ pub struct KeySettings {
     pub schedule: Schedule,
     /// Keys generated elsewhere. For one algorithm, each key replaces the one listed before it.
     pub imported: Vec<ImportedKey>,
+    /// Extends the schedule's retention while replicas with longer token lifetimes may have signed.
+    pub lifetimes: Option<Arc<dyn TokenLifetimes>>,
+}
+
+/// The lifetimes of tokens that all replicas sign.
+#[async_trait]
+pub trait TokenLifetimes: fmt::Debug + Send + Sync {
+    /// Returns the longest lifetime of a token that may be valid now, by any replica's configuration.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    async fn longest(&self) -> Result<Duration, StoreError>;
 }
 
 /// The signing keys and their rotation. Cheap to clone.
@@ -44,8 +62,18 @@ pub struct KeyRotation(Arc<Shared>);
 struct Shared {
     keys: Keys,
     ring: KeyRing,
-    /// The keys unsealed so far. Locked while keys change, so that the ring never returns to an older state.
-    opened: Mutex<Opened>,
+    /// Locked while keys change, so that the ring never returns to an older state.
+    known: Mutex<Known>,
+}
+
+/// The keys as this process last read or wrote them.
+#[derive(Debug)]
+struct Known {
+    stored: Vec<StoredKey>,
+    /// The keys unsealed so far.
+    opened: Opened,
+    /// Changes by other processes that the feed has not reported.
+    unreported: Unreported<()>,
 }
 
 impl KeyRotation {
@@ -62,18 +90,19 @@ impl KeyRotation {
         settings: KeySettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, KeyError> {
-        let KeySettings { schedule, imported } = settings;
-        let keys = Keys { store, sealing, schedule, clock };
+        let KeySettings { schedule, imported, lifetimes } = settings;
+        let keys = Keys::new(store, sealing, schedule, lifetimes, clock);
         let prepare = |table: &mut Vec<StoredKey>, now| {
             keys.import(table, &imported, now)?;
             keys.reseal(table)
         };
-        let (table, now) = keys.change(None, prepare).await?;
+        let Changed { table, now, .. } = keys.change(None, prepare).await?;
         let mut opened = Opened::new();
         let (signers, published) = keys.open(&table.keys, &mut opened, now)?;
         told::tell(&keys, &table.keys, &published);
         let ring = KeyRing::new(signers, PublishedKeys::new(published));
-        Ok(Self(Arc::new(Shared { keys, ring, opened: Mutex::new(opened) })))
+        let known = Known { stored: table.keys, opened, unreported: Unreported::new("keys") };
+        Ok(Self(Arc::new(Shared { keys, ring, known: Mutex::new(known) })))
     }
 
     /// The ring of current keys.
@@ -159,22 +188,29 @@ impl Shared {
         audit: Option<&AdminRecord>,
         edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), KeyError> + Send + Sync,
     ) -> Result<SystemTime, KeyError> {
-        let mut opened = self.opened.lock().await;
-        let (table, now) = self.keys.change(audit, edit).await?;
-        let (signers, published) = self.keys.open(&table.keys, &mut opened, now)?;
+        let mut known = self.known.lock().await;
+        let Changed { before, table, now } = self.keys.change(audit, edit).await?;
+        if before != known.stored {
+            known.unreported.found([()]);
+        }
+        let (signers, published) = self.keys.open(&table.keys, &mut known.opened, now)?;
         told::tell(&self.keys, &table.keys, &published);
         self.ring.replace(signers, published);
+        known.stored = table.keys;
         Ok(now)
     }
 }
 
 async fn follow(shared: Weak<Shared>, mut events: Subscription) {
     let mut wait = LOOK_INTERVAL_MIN;
+    // A change between the first read and the subscription is not reported.
+    let mut reported = true;
     loop {
         tokio::select! {
             event = events.next() => match event {
                 None => return,
-                Some(Event::Changed(ChangeKind::Keys) | Event::Resync) => {}
+                Some(Event::Changed(ChangeKind::Keys)) => reported = true,
+                Some(Event::Resync) => {}
                 Some(Event::Changed(ChangeKind::Client(_) | ChangeKind::Revocation(_)) | Event::Stale) => continue,
             },
             () = sleep(wait) => {}
@@ -191,6 +227,18 @@ async fn follow(shared: Weak<Shared>, mut events: Subscription) {
                 LOOK_INTERVAL_MIN * 5
             }
         };
+        let mut known = shared.known.lock().await;
+        if std::mem::take(&mut reported) {
+            known.unreported.reported(&());
+        }
+        if let Some(time) = known.unreported.count_at() {
+            let left = time.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                known.unreported.count();
+            } else {
+                wait = wait.min(left);
+            }
+        }
     }
 }
 

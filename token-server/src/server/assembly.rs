@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use axum::Router;
 use token_interceptor::{clock::Clock, danger::AllowPlaintext, layer::AuthorizationLayer, verify::LEEWAY_MAX};
 use tokio::task::JoinSet;
@@ -24,12 +25,12 @@ use crate::{
     federation::Federation,
     feed::{Feed, FeedSettings},
     issuer::{Issuer, Parts, Settings},
-    key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys},
+    key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys, TokenLifetimes},
     limit::{LimitSettings, Rate},
     own_tokens,
     registration::Registrar,
     revocation::RevocationRegistry,
-    store::{self, DeclaredStore, KeyStore, Store, StoreLocation},
+    store::{self, DeclaredStore, KeyStore, Store, StoreError, StoreLocation},
 };
 
 /// What serves, and what keeps it going.
@@ -97,9 +98,10 @@ pub(super) async fn assemble(
     registry.follow(&feed);
     let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
     revocations.follow(&feed);
-    // A key, as a revocation, is kept for as long as a token may live that was issued under another configuration.
-    let retention = revocations.longest_lifetime(config.tokens.maximum_lifetime).await? + LEEWAY_MAX;
-    let rotation = keys(config, store.clone(), retention, Arc::clone(&clock)).await?;
+    let lifetimes = Lifetimes { revocations: revocations.clone(), configured: config.tokens.maximum_lifetime };
+    // Noted before the first token is signed: other replicas keep keys and revocations for as long.
+    lifetimes.longest().await?;
+    let rotation = keys(config, store.clone(), lifetimes, Arc::clone(&clock)).await?;
     rotation.follow(&feed);
     let (keys, peppers) = (rotation.ring().clone(), peppers(&config.secrets));
     peppers_in_use::expect_to_fit(&*store, &peppers, clock.now()).await??;
@@ -161,6 +163,7 @@ async fn stored_clients(
         interval: config.store.reload_interval,
         peppers: peppers(&config.secrets),
         rules: rules(config),
+        keep_tokens: config.store.keep_tokens,
     };
     let declared = DeclaredClients::start(source, Arc::clone(&store), Arc::clone(clock)).await?;
     Ok((store, Some(declared)))
@@ -187,10 +190,24 @@ pub(crate) fn peppers(secrets: &Secrets) -> Peppers {
     Peppers::new(Pepper::new(&secrets.pepper), previous)
 }
 
+/// The lifetimes of tokens of all replicas that share the store.
+#[derive(Debug)]
+struct Lifetimes {
+    revocations: RevocationRegistry,
+    configured: Duration,
+}
+
+#[async_trait]
+impl TokenLifetimes for Lifetimes {
+    async fn longest(&self) -> Result<Duration, StoreError> {
+        self.revocations.longest_lifetime(self.configured).await
+    }
+}
+
 async fn keys(
     config: &Config,
     store: Arc<dyn KeyStore>,
-    retention: Duration,
+    lifetimes: Lifetimes,
     clock: Arc<dyn Clock>,
 ) -> Result<KeyRotation, KeyError> {
     let sealing = SealingKeys::new(config.keys.sealing_key.clone(), config.keys.previous_sealing_keys.clone());
@@ -198,9 +215,10 @@ async fn keys(
         algorithms: config.keys.algorithms.clone(),
         period: config.keys.rotation_period,
         visibility: config.keys.visibility_period,
-        retention,
+        retention: lifetimes.configured + LEEWAY_MAX,
     };
-    let settings = KeySettings { schedule, imported: config.keys.import.clone() };
+    let imported = config.keys.import.clone();
+    let settings = KeySettings { schedule, imported, lifetimes: Some(Arc::new(lifetimes)) };
     KeyRotation::start(store, sealing, settings, clock).await
 }
 

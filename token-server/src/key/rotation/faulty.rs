@@ -6,11 +6,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use token_interceptor::{clock::Clock, test_util::FakeClock};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use token_interceptor::{clock::Clock, test_util::FakeClock, verify::LEEWAY_MAX};
 use tokio::time::timeout;
 
 use super::*;
 use crate::{
+    feed::plain_log::PlainLog,
     key_material::KeyMaterial,
     store::{
         KeyTable, StoreError,
@@ -59,10 +61,29 @@ impl KeyStore for FaultyKeys {
     }
 }
 
+/// The longest lifetime of a token; `None`: it cannot be read.
+#[derive(Debug, Default)]
+struct Lifetimes(Mutex<Option<Duration>>);
+
+#[async_trait]
+impl TokenLifetimes for Lifetimes {
+    async fn longest(&self) -> Result<Duration, StoreError> {
+        self.0.lock().unwrap().ok_or(StoreError::unavailable("pulled the plug"))
+    }
+}
+
 async fn start(store: &Arc<FaultyKeys>, clock: &Arc<FakeClock>) -> Result<KeyRotation, KeyError> {
+    start_with(store, clock, None).await
+}
+
+async fn start_with(
+    store: &Arc<FaultyKeys>,
+    clock: &Arc<FakeClock>,
+    lifetimes: Option<Arc<dyn TokenLifetimes>>,
+) -> Result<KeyRotation, KeyError> {
     let schedule =
         Schedule { algorithms: vec![Algorithm::Es256], period: PERIOD, visibility: VISIBILITY, retention: RETENTION };
-    let settings = KeySettings { schedule, imported: Vec::new() };
+    let settings = KeySettings { schedule, imported: Vec::new(), lifetimes };
     let sealing = SealingKeys::new(KeyMaterial::from_bytes([1; 32]), Vec::new());
     KeyRotation::start(Arc::clone(store) as _, sealing, settings, Arc::clone(clock) as Arc<dyn Clock>).await
 }
@@ -110,6 +131,80 @@ async fn a_start_can_be_repeated_after_a_fault_at_any_await() {
             assert_eq!(stored(&store).len(), 1, "{fault:?} at {point}: one key");
         }
     }
+}
+
+/// S11: another replica starts later, with longer lifetimes.
+#[tokio::test]
+async fn a_key_is_kept_for_lifetimes_that_were_raised_later() {
+    const LONGER: Duration = Duration::from_secs(1_000_000);
+    let (store, clock) = (Arc::new(FaultyKeys::default()), Arc::new(FakeClock::default()));
+    let lifetimes = Arc::new(Lifetimes(Mutex::new(Some(Duration::ZERO))));
+    let rotation = start_with(&store, &clock, Some(Arc::clone(&lifetimes) as _)).await.unwrap();
+    let first = key_ids(&rotation).remove(0);
+    clock.advance(PERIOD - VISIBILITY);
+    rotation.refresh().await.unwrap();
+    clock.advance(VISIBILITY);
+    *lifetimes.0.lock().unwrap() = Some(LONGER);
+    for wait in [LEEWAY_MAX.max(RETENTION), LONGER - Duration::from_secs(1)] {
+        clock.advance(wait);
+        rotation.refresh().await.unwrap();
+        assert!(key_ids(&rotation).contains(&first), "after {wait:?}");
+    }
+    *lifetimes.0.lock().unwrap() = None;
+    clock.advance(Duration::from_secs(2));
+    rotation.refresh().await.unwrap();
+    assert!(stored(&store).contains(&first), "it is not known how long tokens live");
+    *lifetimes.0.lock().unwrap() = Some(LONGER);
+    rotation.refresh().await.unwrap();
+    assert!(!stored(&store).contains(&first));
+}
+
+/// A store that hangs must not end the rotation.
+#[tokio::test(start_paused = true)]
+async fn a_follower_goes_on_after_a_fault_at_any_await() {
+    for fault in FAULTS {
+        for point in 0..5 {
+            let (store, clock) = (Arc::new(FaultyKeys::default()), Arc::new(FakeClock::default()));
+            let rotation = start(&store, &clock).await.unwrap();
+            let log = Arc::new(PlainLog::default());
+            let feed = log.follow().await;
+            rotation.follow(&feed);
+            sleep(Duration::from_secs(2)).await;
+            clock.advance(PERIOD - VISIBILITY);
+            store.faults.plan(point, fault);
+            log.report(ChangeKind::Keys);
+            sleep(Duration::from_secs(120)).await;
+            assert!(store.faults.happened(), "{fault:?} at {point}");
+            assert_eq!(key_ids(&rotation).len(), 2, "{fault:?} at {point}");
+            assert_eq!(stored(&store).len(), 2, "{fault:?} at {point}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_changed_without_a_report_are_counted_once() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let counted = || metrics.render().contains(r#"token_server_store_differences_total{kind="keys"} 1"#);
+    let (store, clock) = (Arc::new(FaultyKeys::default()), Arc::new(FakeClock::default()));
+    let (one, other) = (start(&store, &clock).await.unwrap(), start(&store, &clock).await.unwrap());
+    let log = Arc::new(PlainLog::default());
+    let feed = log.follow().await;
+    one.follow(&feed);
+    let first = key_ids(&one).remove(0);
+    sleep(Duration::from_secs(5)).await;
+
+    other.rotate(None, None).await.unwrap();
+    log.report(ChangeKind::Keys);
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(key_ids(&one).len(), 2);
+    assert!(!counted(), "the feed reported it");
+
+    store.table.lock().unwrap().keys.retain(|key| key.key_id == first);
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(key_ids(&one).len(), 1, "repaired");
+    assert!(counted(), "{}", metrics.render());
 }
 
 /// S19: the clock of one of two replicas is a year ahead.

@@ -1,23 +1,30 @@
 //! The stored keys: changed by compare-and-set, opened, checked.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 use token_interceptor::{
     clock::Clock,
     signature::{Algorithm, SigningKey},
+    verify::LEEWAY_MAX,
 };
 
 use crate::{
+    error_chain,
     key::{
         ImportedKey, KeyError, PublishedKey, Schedule, SealingKeys, Signer,
         ring::Signers,
         rotate::{CLOCKS_DIFFER_MAX, Step},
     },
-    store::{AdminRecord, KeyStore, KeyTable, StoreError, StoredKey},
+    store::{AdminRecord, KeyStore, KeyTable, StoreError, StoredKey, answered},
     timestamp,
 };
 
-use super::told;
+use super::{TokenLifetimes, told};
 
 /// How often a change is tried again because another replica was faster.
 const ATTEMPTS: u32 = 8;
@@ -25,43 +32,89 @@ const ATTEMPTS: u32 = 8;
 /// Keys that were opened before, by their ID.
 pub(super) type Opened = HashMap<String, Arc<Signer>>;
 
+/// The outcome of a change to the stored keys.
+pub(super) struct Changed {
+    /// The table before the change.
+    pub(super) before: Vec<StoredKey>,
+    pub(super) table: KeyTable,
+    pub(super) now: SystemTime,
+}
+
 /// What every change to the stored keys needs.
 pub(super) struct Keys {
     pub(super) store: Arc<dyn KeyStore>,
     pub(super) sealing: SealingKeys,
+    /// Its retention is the least; see [`Keys::retention`].
     pub(super) schedule: Schedule,
+    lifetimes: Option<Arc<dyn TokenLifetimes>>,
+    /// The retention that was last found to be needed.
+    retention: Mutex<Duration>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Keys {
+    pub(super) fn new(
+        store: Arc<dyn KeyStore>,
+        sealing: SealingKeys,
+        schedule: Schedule,
+        lifetimes: Option<Arc<dyn TokenLifetimes>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let retention = Mutex::new(schedule.retention);
+        Self { store, sealing, schedule, lifetimes, retention, clock }
+    }
+
+    /// The schedule with the retention that is needed now.
+    fn schedule(&self) -> Schedule {
+        let retention = *self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        Schedule { retention: retention.max(self.schedule.retention), ..self.schedule.clone() }
+    }
+
+    /// Reads the retention again: a replica that started since may sign tokens with a longer lifetime.
+    /// Returns false if it cannot be read. No key may be removed then.
+    async fn read_retention(&self) -> bool {
+        let Some(lifetimes) = &self.lifetimes else { return true };
+        match answered(lifetimes.longest()).await {
+            Ok(longest) => {
+                *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = longest + LEEWAY_MAX;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = %error_chain::of(&error), "the longest token lifetime cannot be read; no signing key is removed");
+                false
+            }
+        }
+    }
+
     /// Applies `edit` and what is due to the stored table; again, where another replica was faster.
     pub(super) async fn change(
         &self,
         audit: Option<&AdminRecord>,
         edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), KeyError> + Send + Sync,
-    ) -> Result<(KeyTable, SystemTime), KeyError> {
+    ) -> Result<Changed, KeyError> {
+        let may_remove = self.read_retention().await;
         for _ in 0..ATTEMPTS {
-            let mut table = self.store.keys().await?;
+            let mut table = answered(self.store.keys()).await?;
             let before = table.keys.clone();
             let (now, clocks_agree) = self.time().await?;
             edit(&mut table.keys, now)?;
-            for step in self.schedule.due(&table.keys, now) {
-                // Nothing that cannot be undone by one clock of two: others may still sign with that key.
-                if clocks_agree || !matches!(step, Step::Remove { .. }) {
+            for step in self.schedule().due(&table.keys, now) {
+                // A removal cannot be undone, and others may still sign with that key.
+                if (clocks_agree && may_remove) || !matches!(step, Step::Remove { .. }) {
                     self.apply(step, &mut table.keys, now)?;
                 }
             }
             self.expect_default(&table.keys, now)?;
             if table.keys == before {
-                return Ok((table, now));
+                return Ok(Changed { before, table, now });
             }
             table.keys.sort_by(|a, b| a.key_id.cmp(&b.key_id));
             let automatic = automatic_record(&before, &table.keys, now);
             let record = audit.map_or_else(|| automatic.clone(), |asked| asked_for(asked, &automatic));
-            match self.store.replace_keys(&table, Some(&record)).await {
+            match answered(self.store.replace_keys(&table, Some(&record))).await {
                 Ok(version) => {
                     tracing::info!(change = automatic.detail, "signing keys changed");
-                    return Ok((KeyTable { version, ..table }, now));
+                    return Ok(Changed { before, table: KeyTable { version, ..table }, now });
                 }
                 Err(StoreError::RevisionMismatch) => {}
                 Err(error) => return Err(error.into()),
@@ -75,7 +128,7 @@ impl Keys {
     /// two clocks agree.
     async fn time(&self) -> Result<(SystemTime, bool), KeyError> {
         let own = timestamp::stored(self.clock.now());
-        let Some(shared) = self.store.time().await? else { return Ok((own, true)) };
+        let Some(shared) = answered(self.store.time()).await? else { return Ok((own, true)) };
         let difference = own.duration_since(shared).unwrap_or_else(|behind| behind.duration());
         told::clocks(difference);
         let agree = difference <= CLOCKS_DIFFER_MAX;
@@ -160,8 +213,9 @@ impl Keys {
     ) -> Result<(Signers, Vec<PublishedKey>), KeyError> {
         opened.retain(|key_id, _| table.iter().any(|key| key.key_id == *key_id));
         let mut published = Vec::new();
+        let schedule = self.schedule();
         for key in table {
-            let place = self.schedule.place(table, key, now);
+            let place = schedule.place(table, key, now);
             if place.verify_until.is_none_or(|until| now < until) {
                 let signer = self.signer(key, opened)?;
                 published.push(PublishedKey {

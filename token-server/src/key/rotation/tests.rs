@@ -49,7 +49,7 @@ impl Setting {
             store: Arc::new(SqliteStore::open_in_memory().await.unwrap()),
             clock: TestClock::new(),
             sealing: SealingKeys::new(KeyMaterial::from_bytes([1; 32]), vec![]),
-            settings: KeySettings { schedule, imported: vec![] },
+            settings: KeySettings { schedule, imported: vec![], lifetimes: None },
         }
     }
 
