@@ -1,21 +1,11 @@
 //! Every token of a client, revoked at once.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
-use token_interceptor::{
-    clock::{Clock, numeric_date},
-    verify::LEEWAY_MAX,
-};
+use token_interceptor::clock::Clock;
 
 use super::{AdminError, AdminRules, Operator, clients::client_id};
-use crate::{
-    client::ClientId,
-    revocation::RevocationRegistry,
-    store::{Revocation, RevocationTarget},
-};
+use crate::{client::ClientId, revocation::RevocationRegistry, store::Revocation};
 
 /// Revocations, as operators make them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,21 +52,13 @@ impl RevocationAdmin {
 
     /// The revocation of all of the client's tokens that were issued before a time.
     pub(super) async fn of_client(&self, id: &ClientId, issued_before: SystemTime) -> Result<Revocation, AdminError> {
-        let revoked_before = whole_second_after(issued_before);
         // Not by today's configuration: lifetimes may have been lowered since, and another replica may have others.
         let lifetime = self.revocations.longest_lifetime(self.rules.token_lifetime_max).await?;
-        let forget_time = revoked_before + lifetime + LEEWAY_MAX;
-        let target = RevocationTarget::Client(id.clone());
-        Ok(Revocation { target, revoked_before, forget_time, issued_to: None })
+        Ok(Revocation::of_client(id, issued_before, lifetime))
     }
 
     /// A revocation was stored as a part of another change: counts in this process from now on.
     pub(super) fn stored(&self, revocation: Revocation) {
         self.revocations.stored(revocation);
     }
-}
-
-fn whole_second_after(time: SystemTime) -> SystemTime {
-    let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(numeric_date(time));
-    if whole < time { whole + Duration::from_secs(1) } else { whole }
 }

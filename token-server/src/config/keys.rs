@@ -35,6 +35,8 @@ pub struct Store {
     pub start_wait: Duration,
     /// The interval at which a file that declares the clients is checked for changes.
     pub reload_interval: Duration,
+    /// Tokens of clients that such a file removes or disables stay valid until they expire.
+    pub keep_tokens: bool,
 }
 
 impl Store {
@@ -44,10 +46,11 @@ impl Store {
         let staleness_max = section.within("staleness_max", STALENESS_MAX, Duration::ZERO..=30 * DAY);
         let start_wait = section.within("start_wait", START_WAIT, Duration::ZERO..=DAY);
         let reload_interval = section.within("reload_interval", RELOAD_INTERVAL, RELOAD_INTERVAL / 10..=DAY);
+        let keep_tokens = section.or("keep_tokens", false);
         section.known("state");
         section.known("danger_state_in_memory");
         section.finish();
-        Some(Self { location: location?, cached_clients, staleness_max, start_wait, reload_interval })
+        Some(Self { location: location?, cached_clients, staleness_max, start_wait, reload_interval, keep_tokens })
     }
 
     /// A location, with defaults for the rest.
@@ -59,6 +62,7 @@ impl Store {
             staleness_max: STALENESS_MAX,
             start_wait: START_WAIT,
             reload_interval: RELOAD_INTERVAL,
+            keep_tokens: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     admin::AdminRules,
     client::{Client, secret::Peppers},
     declared, error_chain,
-    store::DeclaredStore,
+    store::{DeclaredStore, RevocationStore as _},
 };
 
 const RELOADS: &str = "token_server_clients_file_reloads_total";
@@ -27,6 +27,7 @@ pub(super) struct DeclaredClients {
     store: Arc<DeclaredStore>,
     peppers: Peppers,
     rules: AdminRules,
+    keep_tokens: bool,
     clock: Arc<dyn Clock>,
     last: Mutex<Vec<Client>>,
     woken: Notify,
@@ -39,6 +40,8 @@ pub(super) struct Source {
     pub(super) interval: Duration,
     pub(super) peppers: Peppers,
     pub(super) rules: AdminRules,
+    /// Tokens of clients that the file removes or disables stay valid until they expire.
+    pub(super) keep_tokens: bool,
 }
 
 impl DeclaredClients {
@@ -48,10 +51,11 @@ impl DeclaredClients {
         store: Arc<DeclaredStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, ServeError> {
-        let Source { file, interval, peppers, rules } = source;
+        let Source { file, interval, peppers, rules, keep_tokens } = source;
         let (last, usable) = (Mutex::default(), watch::Sender::new(true));
+        let woken = Notify::new();
         let declared =
-            Arc::new(Self { file, interval, store, peppers, rules, clock, last, woken: Notify::new(), usable });
+            Arc::new(Self { file, interval, store, peppers, rules, keep_tokens, clock, last, woken, usable });
         declared.reload().await?;
         Ok(declared)
     }
@@ -106,7 +110,13 @@ impl DeclaredClients {
         if *last == clients {
             return Ok(0);
         }
-        let changed = self.store.declare(&clients, self.clock.now()).await?;
+        let now = self.clock.now();
+        let lifetime_max = if self.keep_tokens {
+            None
+        } else {
+            Some(self.store.longest_lifetime(self.rules.token_lifetime_max, now).await?)
+        };
+        let changed = self.store.declare(&clients, now, lifetime_max).await?;
         *last = clients;
         Ok(changed)
     }

@@ -24,13 +24,20 @@ impl DeclaredStore {
         Self { state }
     }
 
-    /// Makes the clients those that are declared, all at once or not at all; returns how many have changed.
+    /// Replaces the clients by the declared ones, in one transaction. Returns the number of changed clients.
+    /// With `lifetime_max`, the longest lifetime of a token that may be valid now, it revokes the tokens of
+    /// clients that are removed or disabled.
     ///
     /// # Errors
     ///
-    /// The state's; then nothing has changed.
-    pub async fn declare(&self, clients: &[Client], now: SystemTime) -> Result<usize, StoreError> {
-        self.state.declare_clients(clients, now).await
+    /// The state's. Nothing has changed then.
+    pub async fn declare(
+        &self,
+        clients: &[Client],
+        now: SystemTime,
+        lifetime_max: Option<Duration>,
+    ) -> Result<usize, StoreError> {
+        self.state.declare_clients(clients, now, lifetime_max).await
     }
 }
 
@@ -50,6 +57,10 @@ impl ClientStore for DeclaredStore {
 
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
         self.state.clients(after, limit).await
+    }
+
+    async fn expect_free(&self, _: &ClientId) -> Result<(), StoreError> {
+        Err(StoreError::ReadOnly)
     }
 
     async fn create_client(&self, _: &Client, _: Option<&AdminRecord>) -> Result<Client, StoreError> {

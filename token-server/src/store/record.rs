@@ -1,9 +1,12 @@
 //! Plain values that go in and out of the store, beside [`crate::client::Client`].
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
-use token_interceptor::signature::Algorithm;
+use token_interceptor::{clock::numeric_date, signature::Algorithm, verify::LEEWAY_MAX};
 
 use crate::client::ClientId;
 
@@ -61,6 +64,22 @@ pub struct Revocation {
     pub forget_time: SystemTime,
     /// The client that the token was issued to, where it is known. Each client may have only so many.
     pub issued_to: Option<ClientId>,
+}
+
+impl Revocation {
+    /// Revokes the client's tokens that were issued before a time. `iat` is in whole seconds, so the time is
+    /// rounded up. `lifetime_max` is the longest lifetime of a token that may be valid now.
+    #[must_use]
+    pub fn of_client(id: &ClientId, issued_before: SystemTime, lifetime_max: Duration) -> Self {
+        let revoked_before = whole_second_after(issued_before);
+        let forget_time = revoked_before + lifetime_max + LEEWAY_MAX;
+        Self { target: RevocationTarget::Client(id.clone()), revoked_before, forget_time, issued_to: None }
+    }
+}
+
+fn whole_second_after(time: SystemTime) -> SystemTime {
+    let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(numeric_date(time));
+    if whole < time { whole + Duration::from_secs(1) } else { whole }
 }
 
 /// What a revocation is about.

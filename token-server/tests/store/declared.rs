@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use token_server::{
     client::{Client, ClientId},
     store::{
-        AdminRecordFilter, ChangeKind, ChangeLog as _, ClientStore as _, DeclaredStore, Store, StoreError, open_state,
+        AdminRecordFilter, ChangeKind, ChangeLog as _, ClientStore as _, DeclaredStore, Revocation, Store, StoreError,
+        open_state,
     },
 };
 
@@ -60,13 +61,13 @@ fn at(seconds: u64) -> SystemTime {
 #[tokio::test]
 async fn only_what_differs_changes_and_what_is_not_declared_goes() {
     let store = DeclaredStore::new(open_state(None).await.unwrap());
-    assert_eq!(store.declare(&[client("a", ""), client("b", ""), client("c", "")], at(1)).await.unwrap(), 3);
+    assert_eq!(store.declare(&[client("a", ""), client("b", ""), client("c", "")], at(1), None).await.unwrap(), 3);
     let (a, last) = (store.client(&client("a", "").id).await.unwrap().unwrap(), store.last_change().await.unwrap());
     assert_eq!(a.create_time, at(1));
-    assert_eq!(store.declare(&[client("a", ""), client("b", ""), client("c", "")], at(2)).await.unwrap(), 0);
+    assert_eq!(store.declare(&[client("a", ""), client("b", ""), client("c", "")], at(2), None).await.unwrap(), 0);
     assert_eq!(store.last_change().await.unwrap(), last, "nothing has changed");
 
-    assert_eq!(store.declare(&[client("a", ""), client("b", "new"), client("d", "")], at(3)).await.unwrap(), 3);
+    assert_eq!(store.declare(&[client("a", ""), client("b", "new"), client("d", "")], at(3), None).await.unwrap(), 3);
     let changed: Vec<_> =
         store.changes_from(last + 1, 10).await.unwrap().changes.into_iter().filter_map(|change| change.kind).collect();
     assert_eq!(changed, ["b", "d", "c"].map(|id| ChangeKind::Client(client(id, "").id)));
@@ -83,7 +84,7 @@ async fn only_what_differs_changes_and_what_is_not_declared_goes() {
 #[tokio::test]
 async fn nobody_changes_clients_here() {
     let store = DeclaredStore::new(open_state(None).await.unwrap());
-    store.declare(&[client("a", "")], at(1)).await.unwrap();
+    store.declare(&[client("a", "")], at(1), None).await.unwrap();
     let a = store.client(&client("a", "").id).await.unwrap().unwrap();
     assert!(matches!(store.create_client(&client("b", ""), None).await, Err(StoreError::ReadOnly)));
     assert!(matches!(store.update_client(&a, None).await, Err(StoreError::ReadOnly)));
@@ -94,7 +95,39 @@ async fn nobody_changes_clients_here() {
 #[tokio::test]
 async fn a_declaration_that_fails_changes_nothing() {
     let store = DeclaredStore::new(open_state(None).await.unwrap());
-    store.declare(&[client("a", "")], at(1)).await.unwrap();
+    store.declare(&[client("a", "")], at(1), None).await.unwrap();
     store.close().await;
-    assert!(store.declare(&[client("b", "")], at(2)).await.unwrap_err().is_transient());
+    assert!(store.declare(&[client("b", "")], at(2), None).await.unwrap_err().is_transient());
+}
+
+/// As deletion and disabling over the admin API do.
+#[tokio::test]
+async fn tokens_of_a_removed_or_disabled_client_are_revoked() {
+    let disabled = |id: &str| Client { disabled: true, ..client(id, "") };
+    let store = DeclaredStore::new(open_state(None).await.unwrap());
+    let declare = async |clients: &[Client], seconds| {
+        let lifetime_max = Some(Duration::from_secs(1000));
+        store.declare(clients, at(seconds), lifetime_max).await.unwrap();
+        let state: &dyn Store = &store;
+        state.revocations(at(0)).await.unwrap()
+    };
+    let first = [client("kept", ""), client("removed", ""), client("disabled", ""), disabled("never-enabled")];
+    assert_eq!(declare(&first, 1).await, []);
+    let second = [client("kept", "renamed"), disabled("disabled"), disabled("never-enabled")];
+    let revoked = declare(&second, 2).await;
+    let of = |id: &str| Revocation::of_client(&client(id, "").id, at(2), Duration::from_secs(1000));
+    assert_eq!(revoked, [of("disabled"), of("removed")]);
+    assert_eq!(declare(&second, 3).await, revoked, "once");
+    let state: &dyn Store = &store;
+    let records = state.admin_records(&AdminRecordFilter::default(), None, 2).await.unwrap();
+    assert!(records.iter().any(|(_, record)| record.detail == "declared tokens revoked"), "{records:?}");
+}
+
+#[tokio::test]
+async fn tokens_of_a_removed_client_are_kept_on_demand() {
+    let store = DeclaredStore::new(open_state(None).await.unwrap());
+    store.declare(&[client("a", "")], at(1), None).await.unwrap();
+    store.declare(&[], at(2), None).await.unwrap();
+    let state: &dyn Store = &store;
+    assert_eq!(state.revocations(at(0)).await.unwrap(), []);
 }

@@ -1,13 +1,16 @@
 //! The clients, as somebody declares all of them: put in place in one transaction.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use sqlx::SqliteConnection;
 
 use super::{SqliteStore, failed, history, log_change};
 use crate::{
     client::{Client, ClientId},
-    store::{AdminRecord, ChangeKind, StoreError, row},
+    store::{AdminRecord, ChangeKind, Revocation, StoreError, row},
     timestamp,
 };
 
@@ -15,14 +18,23 @@ use crate::{
 const ACTOR: &str = "token-server";
 
 impl SqliteStore {
-    /// Makes the clients those that are declared, all at once or not at all: what is there already stays as it is,
-    /// what differs is replaced, what is not declared is removed. Returns how many have changed.
+    /// Replaces the clients by the declared ones, in one transaction. An equal client stays as it is, one that
+    /// differs is replaced, one that is not declared is removed. Returns the number of changed clients.
+    ///
+    /// With `lifetime_max`, the longest lifetime of a token that may be valid now, the tokens of clients that
+    /// are removed or disabled are revoked in the same transaction.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`]; then nothing has changed.
-    pub async fn declare_clients(&self, declared: &[Client], now: SystemTime) -> Result<usize, StoreError> {
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`]. Nothing has changed then.
+    pub async fn declare_clients(
+        &self,
+        declared: &[Client],
+        now: SystemTime,
+        lifetime_max: Option<Duration>,
+    ) -> Result<usize, StoreError> {
         let now = timestamp::stored(now);
+        let ended = |id: &ClientId| lifetime_max.map(|lifetime_max| Revocation::of_client(id, now, lifetime_max));
         let mut transaction = self.begin().await?;
         let mut there = clients(&mut transaction).await?;
         let mut changed = 0;
@@ -33,8 +45,10 @@ impl SqliteStore {
                 continue;
             }
             let action = if before.is_some() { "UpdateClient" } else { "CreateClient" };
+            let disabled = client.disabled && before.is_some_and(|before| !before.disabled);
+            let revokes = if disabled { ended(&client.id) } else { None };
             put(&mut transaction, &client).await?;
-            history::record(&mut transaction, &record(&client.id, action, now)).await?;
+            history::record(&mut transaction, &record(&client.id, action, now, revokes)).await?;
             changed += 1;
         }
         for id in there.into_keys() {
@@ -44,7 +58,7 @@ impl SqliteStore {
                 .execute(&mut *transaction)
                 .await
                 .map_err(failed)?;
-            history::record(&mut transaction, &record(&id, "DeleteClient", now)).await?;
+            history::record(&mut transaction, &record(&id, "DeleteClient", now, ended(&id))).await?;
             changed += 1;
         }
         self.commit(transaction, None).await?;
@@ -89,16 +103,16 @@ async fn put(connection: &mut SqliteConnection, client: &Client) -> Result<(), S
     Ok(())
 }
 
-fn record(id: &ClientId, action: &str, time: SystemTime) -> AdminRecord {
+fn record(id: &ClientId, action: &str, time: SystemTime, revokes: Option<Revocation>) -> AdminRecord {
     AdminRecord {
         time,
         actor: ACTOR.to_owned(),
         action: action.to_owned(),
         resource: id.as_str().to_owned(),
         request_id: None,
-        detail: "declared".to_owned(),
+        detail: if revokes.is_some() { "declared tokens revoked" } else { "declared" }.to_owned(),
         subject: None,
         act: None,
-        revokes: None,
+        revokes,
     }
 }
