@@ -15,6 +15,7 @@ mod revocations;
 
 pub use audit::{AuditAdmin, AuditPage};
 pub use clients::{AdminRules, ClientAdmin, ClientUpdate, CreatedClient, Page};
+pub(crate) use credentials::CREDENTIALS;
 pub use credentials::{AddedCredential, CREDENTIALS_MAX, NewCredential, NewCredentialKind};
 pub use draft::{ClientDraft, ClientField, GrantDraft};
 pub use keys::KeyAdmin;

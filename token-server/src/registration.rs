@@ -214,7 +214,7 @@ impl Registrar {
         self.limits.peer(asked.origin.peer())?;
         decision.claimed_by(id);
         let presented = presented(asked.headers)?;
-        let client = self.clients.registered(id, &presented).await?;
+        let client = self.clients.registered(asked.origin.peer(), id, &presented).await?;
         if client.disabled {
             return Err(RegistrationError::Forbidden("The client is disabled."));
         }

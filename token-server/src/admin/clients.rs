@@ -166,8 +166,8 @@ impl ClientAdmin {
         let mut client = self.drafted(draft, now)?;
         by.expect_may_hand_out(&client)?;
         if validate_only {
-            let taken = self.store.client(&client.id).await?.is_some();
-            return if taken { Err(AdminError::AlreadyExists) } else { Ok(CreatedClient { client, secret: None }) };
+            self.store.expect_free(&client.id).await?;
+            return Ok(CreatedClient { client, secret: None });
         }
         let (credential, secret) = made::secret(&self.peppers, now)?;
         client.credentials.push(credential);

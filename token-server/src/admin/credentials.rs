@@ -16,7 +16,7 @@ use crate::{
 pub const CREDENTIALS_MAX: usize = 20;
 
 /// The name of the field that holds them, in the `.proto`.
-pub(super) const CREDENTIALS: &str = "credentials";
+pub(crate) const CREDENTIALS: &str = "credentials";
 
 /// A credential to be added.
 #[derive(Clone, Debug)]

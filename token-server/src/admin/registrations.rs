@@ -19,6 +19,7 @@ use crate::{
         secret::ClientSecret,
         work::{Step, takes},
     },
+    origin::Peer,
     timestamp,
 };
 
@@ -88,16 +89,17 @@ impl ClientAdmin {
         Ok(RegisteredClient { client, secret, token })
     }
 
-    /// The client of that ID, where `token` is its registration access token. An ID that nobody has costs what a
-    /// wrong token costs.
+    /// Returns the client with this ID, if `token` is its registration access token. An unknown ID costs as
+    /// much as a wrong token. `peer` has not authenticated, so its lookups in flight are limited.
     ///
     /// # Errors
     ///
-    /// [`AdminError::NotFound`] for whatever does not fit, the store's.
-    pub async fn registered(&self, id: &str, token: &str) -> Result<Arc<Client>, AdminError> {
+    /// [`AdminError::NotFound`] for an unknown ID and for a wrong or expired token. Also returns the store's
+    /// errors.
+    pub async fn registered(&self, peer: Peer, id: &str, token: &str) -> Result<Arc<Client>, AdminError> {
         takes(Step::Lookup);
         let client = match ClientId::try_from(id) {
-            Ok(id) => self.registry.find(&id).await?,
+            Ok(id) => self.registry.find_for(Some(peer), &id).await?,
             Err(_) => None,
         };
         let known = client.as_ref().and_then(|client| client.registration.as_ref());
@@ -168,7 +170,9 @@ impl ClientAdmin {
             let token = ClientSecret::generate()?;
             registration.token = self.peppers.hash(&token);
             registration.token_expire_time = Some(expire_time);
-            registration.set_by_operator.remove(CREDENTIALS);
+            for field in [CREDENTIALS, ClientField::JwksUri.name()] {
+                registration.set_by_operator.remove(field);
+            }
             Ok(((token, expire_time), String::new()))
         });
         Ok(replaced.await?.1)
@@ -182,7 +186,9 @@ impl ClientAdmin {
     /// Again by what the store holds: of two changes with one token, one is made.
     fn expect_registered(&self, client: &Client, token: &str) -> Result<(), AdminError> {
         let now = self.clock.now();
-        let known = client.registration.as_ref().filter(|known| is_live(known, now)).map(|known| &known.token);
+        // An operator may have disabled the client since it was looked up.
+        let known = client.registration.as_ref().filter(|known| is_live(known, now) && !client.disabled);
+        let known = known.map(|known| &known.token);
         if self.peppers.matches_any(token, known) { Ok(()) } else { Err(AdminError::NotFound("client")) }
     }
 
@@ -194,7 +200,11 @@ impl ClientAdmin {
         now: SystemTime,
     ) -> Result<(Option<ClientSecret>, ClientSecret), AdminError> {
         client.credentials.retain(|credential| credential.is_live(now));
-        let held = client.registration.as_ref().is_some_and(|known| known.is_set(CREDENTIALS));
+        // A `jwks_uri` is a credential too.
+        let held = client
+            .registration
+            .as_ref()
+            .is_some_and(|known| known.is_set(CREDENTIALS) || known.is_set(ClientField::JwksUri.name()));
         let secret = match wanted.details.authentication_method {
             AuthenticationMethod::PrivateKeyJwt => {
                 let keys = self.keys(&client.credentials, wanted, now)?;

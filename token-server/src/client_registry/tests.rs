@@ -3,10 +3,15 @@ use std::sync::{Mutex, atomic::AtomicUsize};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
+use token_interceptor::clock::SystemClock;
+
 use super::*;
 use crate::{
+    admin::{AdminRules, ClientAdmin},
+    client::secret::{Pepper, Peppers},
     feed::FeedSettings,
-    store::{AdminRecord, ChangeLog, CredentialUse, sqlite::SqliteStore},
+    key_material::KeyMaterial,
+    store::{AdminRecord, ChangeLog, CredentialUse, PATIENCE, sqlite::SqliteStore},
 };
 
 /// A store that counts its reads, waits before each where told so, and fails where told so.
@@ -330,17 +335,47 @@ async fn memory_that_nothing_corrects_is_not_used() {
 /// S4: made-up IDs of one peer.
 #[tokio::test]
 async fn a_peer_whose_lookups_hang_delays_no_other() {
+    for lookups in [1_000, 100_000] {
+        let begun = Instant::now();
+        let store = Instrumented::new().await;
+        store.add("orders").await;
+        let registry = registry(&store);
+        let peer = |last| Some(Peer::from(std::net::IpAddr::from([192, 0, 2, last])));
+        for n in 0..lookups {
+            let registry = registry.clone();
+            tokio::spawn(async move { registry.find_for(peer(1), &id(&format!("slow-{n}"))).await });
+        }
+        // Each call polls some hundred lookups.
+        for _ in 0..lookups / 100 {
+            settle().await;
+        }
+        // The next ones have their turn when the first have waited for too long.
+        let turns = 1 + begun.elapsed().as_secs() / PATIENCE.as_secs();
+        let reads = store.reads() as u64;
+        assert!(reads >= 8 && reads <= 8 * turns, "its share of {lookups}: {reads} in {turns} turns");
+        assert!(registry.find_for(peer(2), &id("orders")).await.unwrap().is_some());
+    }
+}
+
+/// A registration access token is checked after the lookup, so the caller may be a stranger.
+#[tokio::test]
+async fn registration_lookups_of_a_peer_are_within_its_share() {
     let store = Instrumented::new().await;
-    store.add("orders").await;
-    let registry = registry(&store);
-    let peer = |last| Some(Peer::from(std::net::IpAddr::from([192, 0, 2, last])));
-    for n in 0..1000 {
-        let registry = registry.clone();
-        tokio::spawn(async move { registry.find_for(peer(1), &id(&format!("slow-{n}"))).await });
+    let pepper = Pepper::new(&KeyMaterial::from_bytes([1; 32]));
+    let admin = ClientAdmin::new(
+        Arc::clone(&store) as _,
+        registry(&store),
+        Peppers::new(pepper, vec![]),
+        Arc::new(SystemClock),
+        AdminRules::new(Duration::from_secs(3600)),
+    );
+    let peer = Peer::from(std::net::IpAddr::from([192, 0, 2, 1]));
+    for n in 0..100 {
+        let admin = admin.clone();
+        tokio::spawn(async move { admin.registered(peer, &format!("slow-{n}"), "token").await.map(drop) });
     }
     settle().await;
-    assert_eq!(store.reads(), 8, "its share");
-    assert!(registry.find_for(peer(2), &id("orders")).await.unwrap().is_some());
+    assert_eq!(store.reads(), 8);
 }
 
 /// The store's own log, which fails where told so.

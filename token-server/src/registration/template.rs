@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    admin::{AdminError, ClientDraft, GrantDraft, SelfRegistration},
+    admin::{AdminError, CREDENTIALS, ClientDraft, GrantDraft, SelfRegistration},
     client::{AuthenticationMethod, Client, GrantType, RegistrationDetails},
 };
 
@@ -91,7 +91,8 @@ pub(super) fn held(mut wanted: Wanted, client: &Client) -> Result<Wanted, AdminE
     if is_set("redirect_uris") && !wanted.redirect_uris.iter().all(|uri| client.redirect_uris.contains(uri)) {
         return broken("redirect_uris");
     }
-    if is_set("jwks_uri") && wanted.jwks_uri.is_some() && wanted.jwks_uri != client.jwks_uri {
+    // An operator who removes a credential takes every way to a new one.
+    if (is_set("jwks_uri") || is_set(CREDENTIALS)) && wanted.jwks_uri.is_some() && wanted.jwks_uri != client.jwks_uri {
         return broken("jwks_uri");
     }
     Ok(wanted)

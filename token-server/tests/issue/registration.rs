@@ -458,6 +458,43 @@ async fn a_removed_secret_comes_back_only_by_a_new_registration_token() {
     assert_eq!(token(&world, &changed).await.status, 200);
 }
 
+/// A key set at a URL is a credential, and so is one in its place.
+#[tokio::test]
+async fn a_removed_credential_does_not_come_back_by_another_method() {
+    let by = Operator::local("test");
+    let uri = json!("https://orders.example/jwks.json");
+    for (clears_jwks_uri, first) in
+        [(false, json!({})), (true, json!({"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": uri}))]
+    {
+        let world = registering().await;
+        let told = registered(&world, &first).await;
+        let id = text(&told, "client_id");
+        if clears_jwks_uri {
+            let draft = ClientDraft { client_id: id.to_owned(), ..ClientDraft::default() };
+            let update = ClientUpdate { draft, fields: vec![ClientField::JwksUri], ..ClientUpdate::default() };
+            world.admin.update(&by, &update).await.unwrap();
+        } else {
+            let credential = world.admin.get(id).await.unwrap().credentials.remove(0).id;
+            world.admin.remove_credential(&by, id, &credential, false).await.unwrap();
+        }
+        let key_jwt = |keys: &str, value: Value| json!({"client_id": id, "token_endpoint_auth_method": "private_key_jwt", keys: value});
+        for wanted in [
+            json!({"client_id": id}),
+            json!({"client_id": id, "token_endpoint_auth_method": "client_secret_post"}),
+            key_jwt("jwks_uri", uri.clone()),
+            key_jwt("jwks_uri", json!("https://other.example/jwks.json")),
+            key_jwt("jwks", json!({"keys": [key()]})),
+        ] {
+            let refused = manage(&world, Method::PUT, &told, &wanted).await.error();
+            assert_eq!(refused.1, "invalid_client_metadata", "{wanted}");
+        }
+        let (new, _) = world.admin.replace_registration_token(&by, id, None).await.unwrap();
+        let mut replaced = told.clone();
+        replaced["registration_access_token"] = json!(new.expose());
+        assert_eq!(manage(&world, Method::PUT, &replaced, &key_jwt("jwks_uri", uri.clone())).await.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_registration_access_token_expires() {
     let world = registering().await;

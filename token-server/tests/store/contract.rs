@@ -256,10 +256,13 @@ pub(crate) async fn a_removed_client_is_gone(store: Shared) {
 }
 
 pub(crate) async fn an_id_whose_removal_is_on_record_stays_taken(store: Shared) {
+    store.expect_free(&id("orders")).await.unwrap();
     store.create_client(&bare("orders"), Some(&record("CreateClient"))).await.unwrap();
+    assert!(matches!(store.expect_free(&id("orders")).await, Err(StoreError::AlreadyExists)));
     store.delete_client(&id("orders"), None, Some(&record("DeleteClient"))).await.unwrap();
     let error = store.create_client(&bare("orders"), Some(&record("CreateClient"))).await.unwrap_err();
     assert!(matches!(error, StoreError::AlreadyExists), "{error:?}");
+    assert!(matches!(store.expect_free(&id("orders")).await, Err(StoreError::AlreadyExists)));
 }
 
 pub(crate) async fn a_revocation_is_part_of_the_change_on_record(store: Shared) {

@@ -62,6 +62,17 @@ impl ClientStore for SqliteStore {
         Ok(clients)
     }
 
+    async fn expect_free(&self, id: &ClientId) -> Result<(), StoreError> {
+        let _permit = self.readers.enter().await?;
+        let mut connection = self.readers.pool().acquire().await.map_err(failed)?;
+        let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM client WHERE id = ?1)")
+            .bind(id.as_str())
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        if exists || was_deleted(&mut connection, id).await? { Err(StoreError::AlreadyExists) } else { Ok(()) }
+    }
+
     async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
         let mut transaction = self.begin().await?;
         let created = insert(&mut transaction, client, audit.is_some()).await?;
