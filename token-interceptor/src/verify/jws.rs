@@ -14,8 +14,11 @@ use crate::{
 /// Header parameters that name extensions; none is supported: RFC 7515 section 4.1.11, RFC 7797.
 const EXTENSIONS: [&str; 2] = ["crit", "b64"];
 /// Header parameters that bring a key, or name its URL. They are never used. Foreign issuers write them, and
-/// RFC 7515 section 4.1 lets them be ignored. In a token of this project they are a forgery.
-const KEYS: [&str; 4] = ["jwk", "jku", "x5c", "x5u"];
+/// RFC 7515 section 4.1 lets them be ignored. In a token of this project they are a forgery. The certificate
+/// chain is last: if it is found, the header has none of the others.
+const KEYS: [&str; 4] = ["jwk", "jku", "x5u", CERTIFICATES];
+/// The certificate chain of the signing key.
+const CERTIFICATES: &str = "x5c";
 
 /// A decoded token. Nothing in it is trusted.
 pub struct Jws<'a> {
@@ -80,6 +83,21 @@ impl<'a> Jws<'a> {
             signature: decode(signature, "its signature is not base64url")?,
             foreign_key: KEYS.into_iter().find(|name| header.contains_key(*name)),
         })
+    }
+
+    /// Parses an assertion with which a client authenticates (RFC 7523). A certificate chain in the header is
+    /// ignored, because MSAL sends one. Any other key in the header is rejected: no known library sends one,
+    /// and the signing key is the registered one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Jws::parse_foreign`], and when the header brings a key.
+    pub fn parse_assertion(token: &'a str) -> Result<Self, VerifyError> {
+        let jws = Self::parse_foreign(token)?;
+        match jws.foreign_key {
+            None | Some(CERTIFICATES) => Ok(jws),
+            Some(name) => Err(not_allowed(name)),
+        }
     }
 
     /// Rejects a header that brings a key or names its URL.

@@ -5,7 +5,8 @@
 //! the token endpoint as the audience. Each assertion is used once and lives for minutes.
 //!
 //! Every assertion costs one signature check: with the client's key, or with a dummy key. An unknown client
-//! therefore costs what an invalid signature costs.
+//! therefore costs what an invalid signature costs. Only a client that publishes several keys under one key
+//! ID at its `jwks_uri` costs more: four at most.
 
 mod dummy;
 mod remote;
@@ -86,7 +87,7 @@ impl UnverifiedAssertion {
         if text.len() > ASSERTION_BYTES_MAX {
             return Err(MALFORMED);
         }
-        let jws = Jws::parse_foreign(&text).map_err(|_| MALFORMED)?;
+        let jws = Jws::parse_assertion(&text).map_err(|_| MALFORMED)?;
         let subject = jws.claims.get("sub").and_then(Value::as_str).ok_or(MALFORMED)?.to_owned();
         if client_id.is_some_and(|client_id| client_id != subject) {
             return Err(AuthenticationFailure::AssertionRefused("client_id is not its sub"));
@@ -145,17 +146,16 @@ impl Assertions {
         client: Option<&Client>,
         now: SystemTime,
     ) -> Result<Accepted, IssueError> {
-        let jws = Jws::parse_foreign(assertion.text.expose_secret()).map_err(|_| refused("it is malformed"))?;
-        let candidate = match client {
-            Some(client) => self.candidate(client, &jws, now).await,
+        let jws = Jws::parse_assertion(assertion.text.expose_secret()).map_err(|_| refused("it is malformed"))?;
+        let candidates = match client {
+            Some(client) => self.candidates(client, &jws, now).await,
             None => None,
         };
-        let key = candidate.as_ref().map_or_else(|| self.dummies.key(jws.algorithm), |candidate| Some(candidate.key()));
-        let verifies = key.is_some_and(|key| {
-            takes(Step::SignatureCheck);
-            key.verifies(jws.signed, &jws.signature)
-        });
-        let candidate = candidate.ok_or(refused("no live key of the client fits"))?;
+        let verifies = match &candidates {
+            Some(candidates) => candidates.verify(&jws),
+            None => self.dummies.key(jws.algorithm).is_some_and(|key| verifies(key, &jws)),
+        };
+        let candidates = candidates.ok_or(refused("no live key of the client fits"))?;
         if !verifies {
             return Err(refused("the signature is not valid"));
         }
@@ -167,7 +167,7 @@ impl Assertions {
         let token_id = text(&jws.claims, "jti").ok_or(refused("it has no jti"))?;
         // The last check: only an otherwise valid assertion is used up.
         self.replays.use_once(&assertion.client_id, token_id, expires + LEEWAY, now).await?;
-        Ok(Accepted { credential_id: candidate.credential_id(), addressee })
+        Ok(Accepted { credential_id: candidates.credential_id(), addressee })
     }
 
     /// Returns the audience of the assertion, if it is an accepted one. RFC 10070; with `accepts_endpoint`
@@ -188,14 +188,14 @@ impl Assertions {
         }
     }
 
-    /// Returns the one key that can have signed the assertion: a registered key, or one at the client's
+    /// Returns what can have signed the assertion: the one registered key that fits, or keys at the client's
     /// `jwks_uri`.
-    async fn candidate<'a>(&self, client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidate<'a>> {
+    async fn candidates<'a>(&self, client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidates<'a>> {
         if let Some(registered) = registered(client, jws, now) {
             return Some(registered);
         }
         let uri = client.jwks_uri.as_deref().filter(|_| !client.disabled)?;
-        self.remote.find(uri, jws).await.map(Candidate::Fetched)
+        self.remote.find(uri, jws).await.map(Candidates::Fetched)
     }
 }
 
@@ -236,17 +236,17 @@ fn check_claims(claims: &Map<String, Value>, client_id: &str, now: SystemTime) -
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(expires))
 }
 
-/// A key that can have signed an assertion.
-enum Candidate<'a> {
+/// The keys that can have signed an assertion.
+enum Candidates<'a> {
     Registered(&'a str, &'a VerifyingKey),
-    Fetched(Arc<VerifyingKey>),
+    Fetched(Vec<Arc<VerifyingKey>>),
 }
 
-impl Candidate<'_> {
-    fn key(&self) -> &VerifyingKey {
+impl Candidates<'_> {
+    fn verify(&self, jws: &Jws<'_>) -> bool {
         match self {
-            Self::Registered(_, key) => key,
-            Self::Fetched(key) => key,
+            Self::Registered(_, key) => verifies(key, jws),
+            Self::Fetched(keys) => keys.iter().any(|key| verifies(key, jws)),
         }
     }
 
@@ -260,17 +260,22 @@ impl Candidate<'_> {
 
 /// Returns the one live key among the client's credentials. If several match, the result is `None`: trying
 /// each would take longer for clients that exist.
-fn registered<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidate<'a>> {
+fn registered<'a>(client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidates<'a>> {
     let live = client.credentials.iter().filter(|credential| credential.is_live(now));
     let mut fitting = live.filter_map(|credential| {
         let CredentialKind::PublicKey(jwk) = &credential.kind else { return None };
         fits(jwk.key(), jws.key_id.as_deref(), jws.algorithm)
-            .then_some(Candidate::Registered(&credential.id, jwk.key()))
+            .then_some(Candidates::Registered(&credential.id, jwk.key()))
     });
     match (fitting.next(), fitting.next()) {
         (Some(only), None) => Some(only),
         (Some(_), Some(_)) | (None, _) => None,
     }
+}
+
+fn verifies(key: &VerifyingKey, jws: &Jws<'_>) -> bool {
+    takes(Step::SignatureCheck);
+    key.verifies(jws.signed, &jws.signature)
 }
 
 /// Compares `kid` if both have one, and the algorithm.

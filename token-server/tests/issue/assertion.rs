@@ -125,17 +125,44 @@ async fn rfc_7523_section_3_each_rule_is_checked() {
     refused(&world, "not valid yet", |_, claims| claims["nbf"] = json!(now() + 60)).await;
 }
 
-/// RFC 7519 section 2 allows fractions; RFC 7515 section 4.1 has members that are not used ignored.
+/// RFC 7519 section 2 allows fractions, and libraries send them. MSAL sends a certificate chain (`x5c`), which
+/// RFC 7515 section 4.1 lets the issuer ignore. The registered key decides, as without the chain.
 #[tokio::test]
-async fn foreign_habits_of_an_assertion_change_nothing() {
+async fn certificates_and_fractional_times_are_accepted() {
     let world = world().await;
     let (mut header, mut claims) = good("with-key");
     claims["exp"] = json!(now() as f64 + 60.5);
-    header["jwk"] = json!({});
     header["x5c"] = json!(["MIIB"]);
     assert!(over_grpc(&world, "", &sign(&world.client_key, &(header, claims))).await.is_ok());
     refused(&world, "fractional exp that is over", |_, claims| claims["exp"] = json!(now() as f64 - 9.5)).await;
     refused(&world, "exp beyond every clock", |_, claims| claims["exp"] = json!(1e300)).await;
+    let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
+    let foreign = SigningKey::from_der(Algorithm::Es256, &der).unwrap();
+    let (mut header, claims) = good("with-key");
+    header["x5c"] = json!(["MIIB"]);
+    assert!(over_grpc(&world, "", &sign(&foreign, &(header, claims))).await.is_err());
+}
+
+/// RFC 8725 sections 3.1 and 3.10. A header that brings a key, or names its URL, is a forger's: no library of
+/// `docs/languages` sends one in an assertion. RFC 7515 section 4.1.11 demands that unknown extensions are
+/// rejected.
+#[tokio::test]
+async fn an_assertion_whose_header_brings_a_key_is_refused() {
+    let world = world().await;
+    let own = serde_json::from_str::<Value>(&world.client_key.public_jwk().to_json()).unwrap();
+    refused(&world, "jwk", |header, _| header["jwk"] = own.clone()).await;
+    refused(&world, "empty jwk", |header, _| header["jwk"] = json!({})).await;
+    for name in ["jku", "x5u"] {
+        refused(&world, name, |header, _| header[name] = json!("https://keys.example/jwks.json")).await;
+    }
+    refused(&world, "x5u beside x5c", |header, _| {
+        header["x5c"] = json!(["MIIB"]);
+        header["x5u"] = json!("https://keys.example/chain.pem");
+    })
+    .await;
+    for (name, value) in [("crit", json!(["x5c"])), ("crit", json!([])), ("b64", json!(true))] {
+        refused(&world, name, |header, _| header[name] = value.clone()).await;
+    }
 }
 
 #[tokio::test]
@@ -257,6 +284,74 @@ async fn an_assertion_beside_a_secret_is_two_methods() {
     let assertion = sign(&world.client_key, &good("with-key"));
     let parameters = format!("&client_id=with-key&client_secret={}", world.secret);
     assert_eq!(over_http(&world, &parameters, &assertion).await, 400);
+}
+
+/// A client's own server, which answers with these documents, one after the other.
+async fn serve(documents: Vec<String>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let documents = std::sync::Arc::new(std::sync::Mutex::new(documents.into_iter()));
+    let answer = axum::routing::get(async move || documents.lock().unwrap().next().unwrap());
+    let router = axum::Router::new().route("/jwks.json", answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}/jwks.json")
+}
+
+async fn world_with_key_sets(documents: impl FnOnce(&World) -> Vec<String>) -> World {
+    let reach = Reach::Anywhere(AllowPlaintext);
+    let world = crate::support::world_with(|settings| settings.client_assertions.reach = reach).await;
+    let uri = serve(documents(&world)).await;
+    world.store.change("with-key", |client| {
+        client.credentials.clear();
+        client.jwks_uri = Some(uri);
+    });
+    world
+}
+
+fn another_key() -> SigningKey {
+    SigningKey::from_der(Algorithm::Es256, &SigningKey::generate_pkcs8(Algorithm::Es256).unwrap()).unwrap()
+}
+
+/// RFC 7517 section 4.5 allows it, and clients do so during a rotation.
+#[tokio::test]
+async fn each_of_several_keys_under_one_id_signs() {
+    let other = another_key();
+    let named = |key: &SigningKey| {
+        let mut jwk = serde_json::from_str::<Value>(&key.public_jwk().to_json()).unwrap();
+        jwk["kid"] = json!("one");
+        jwk
+    };
+    let set = |world: &World| vec![json!({"keys": [named(&world.client_key), named(&other)]}).to_string()];
+    let world = world_with_key_sets(set).await;
+    for (key, accepted) in [(&world.client_key, true), (&other, true), (&another_key(), false)] {
+        let (mut header, claims) = good("with-key");
+        header["kid"] = json!("one");
+        assert_eq!(over_grpc(&world, "", &sign(key, &(header, claims))).await.is_ok(), accepted);
+    }
+}
+
+/// A proxy's mistake, or a set for encryption only, must not lock the client out.
+#[tokio::test]
+async fn a_set_without_a_usable_key_leaves_the_last_one_in_place() {
+    let sets = |world: &World| {
+        let good = format!(r#"{{"keys":[{}]}}"#, world.client_key.public_jwk().to_json());
+        vec![good, r#"{"keys":[{"kty":"oct","k":"AA"}]}"#.to_owned(), r#"{"keys":[]}"#.to_owned()]
+    };
+    let world = world_with_key_sets(sets).await;
+    let assertion = || sign(&world.client_key, &good("with-key"));
+    over_grpc(&world, "", &assertion()).await.unwrap();
+    let after = async |seconds| {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+        // Fetches again in the background, with a key that stays in use meanwhile.
+        let due = over_grpc(&world, "", &assertion()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        due
+    };
+    after(301).await.unwrap();
+    after(11).await.expect("the unusable set was not taken over");
+    over_grpc(&world, "", &assertion()).await.expect_err("the empty set was: it says that no key is valid");
 }
 
 /// A client's own server, with its key set. It answers once.

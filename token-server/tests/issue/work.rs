@@ -278,3 +278,28 @@ async fn a_peer_over_its_limit_causes_no_work() {
     assert!(client.get_user_info(GetUserInfoRequest {}).await.is_err());
     assert_eq!(*steps.0.lock().unwrap(), [""; 0]);
 }
+
+/// A header or claims with ever more members are refused by their length, before they are parsed.
+#[tokio::test]
+async fn members_without_end_cost_no_step() {
+    let world = world().await;
+    let (steps, _guard) = count();
+    for (members, status) in [(1_000, 401), (100_000, 413)] {
+        for in_header in [true, false] {
+            let (mut header, mut claims) = good("with-key");
+            let place = if in_header { &mut header } else { &mut claims };
+            for number in 0..members {
+                place[format!("m{number}")] = json!(number);
+            }
+            let assertion = sign(&world.client_key, &(header, claims));
+            steps.0.lock().unwrap().clear();
+            let reads = world.store.reads();
+            let body = format!(
+                "grant_type=client_credentials&client_assertion_type={JWT_BEARER}&client_assertion={assertion}"
+            );
+            assert_eq!(post(&world, &body).await.status, status, "{members}");
+            let taken = steps.0.lock().unwrap().iter().filter(|step| *step != "decoding").count();
+            assert_eq!((taken, world.store.reads()), (0, reads), "{members}");
+        }
+    }
+}

@@ -8,6 +8,8 @@
 //! whose key is not cached waits, and all such assertions share one fetch. The next fetch may start
 //! [`COOLDOWN`] later. An invented `kid` therefore costs little, and it delays a new key for seconds at most.
 //!
+//! A fetched set without a usable key is a failed fetch. A failed fetch leaves the cached set as it is.
+//!
 //! A set that could not be fetched again expires after an hour, or after the time that the operator sets. A
 //! revoked key must not stay valid for ever.
 
@@ -25,7 +27,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tracing::Instrument as _;
 use url::Url;
 
-use self::held::{Held, Look, Wanted};
+use self::held::{Candidates, Held, Look, Wanted};
 use crate::{error_chain, trace};
 
 /// Cached key sets.
@@ -84,20 +86,20 @@ impl RemoteKeys {
         self.http.get_or_init(make).clone()
     }
 
-    /// Returns the one key at `uri` that can have signed `jws`, by the rules for registered keys.
-    pub(super) async fn find(&self, uri: &str, jws: &Jws<'_>) -> Option<Arc<VerifyingKey>> {
+    /// Returns the keys at `uri` that can have signed `jws`, at least one.
+    pub(super) async fn find(&self, uri: &str, jws: &Jws<'_>) -> Option<Candidates> {
         let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(Set::new(self.served_max)));
         let Ok(set) = self.sets.get_or_insert_with(uri, fresh);
         let wanted = Wanted::of(jws);
         match set.look(&wanted) {
-            Look::Found(key) => Some(key),
-            Look::Due(key) => {
+            Look::Found(keys) => Some(keys),
+            Look::Due(keys) => {
                 self.spawn_fetch(&set, uri, &wanted)?;
-                Some(key)
+                Some(keys)
             }
             Look::Fetch => {
                 self.spawn_fetch(&set, uri, &wanted)?.await.ok()?;
-                set.look(&wanted).key()
+                set.look(&wanted).keys()
             }
             Look::Absent => None,
         }

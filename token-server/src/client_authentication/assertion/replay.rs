@@ -65,6 +65,9 @@ struct Used {
     /// The number of entries that triggers a sweep, so that each entry pays for its own removal.
     sweep_at: usize,
     swept: Option<SystemTime>,
+    /// The number of entries that sweeps have looked at.
+    #[cfg(test)]
+    looked_at: usize,
 }
 
 #[derive(Default)]
@@ -186,6 +189,10 @@ impl Used {
 
     /// Removes expired entries.
     fn sweep(&mut self, now: SystemTime) {
+        #[cfg(test)]
+        {
+            self.looked_at += self.entries.len();
+        }
         let shares = &mut self.shares;
         self.entries.retain(|_, (forget, owner)| {
             let kept = *forget > now;
@@ -296,6 +303,23 @@ mod tests {
         }
         assert!(used.use_once("a", name("a", "1"), at(200), at(100)).unwrap());
         assert_eq!((used.entries.len(), used.shares.len()), (1, 1));
+    }
+
+    /// Sweeps are paid for by the entries that they remove.
+    #[test]
+    fn an_assertion_costs_the_same_at_any_number_of_entries() {
+        for entries in [1_000, 100_000] {
+            let mut used = Used::default();
+            let uses = 20 * entries;
+            for n in 0..uses {
+                // So many live entries at any time, of many clients.
+                let now = (n * 60 / entries) as u64;
+                let client = format!("client-{}", n % 500);
+                assert!(used.use_once(&client, name("", &n.to_string()), at(now + 60), at(now)).unwrap());
+            }
+            assert!(used.entries.len() <= 4 * entries.max(SWEEP_MIN), "{entries}");
+            assert!(used.looked_at <= 3 * uses, "{entries}: {}", used.looked_at);
+        }
     }
 
     #[test]

@@ -16,6 +16,14 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 const COOLDOWN: Duration = Duration::from_secs(10);
 /// Keys of one set that are read.
 const KEYS_MAX: usize = 100;
+/// Keys that are tried for one assertion, where several match (RFC 7517 section 4.5). Each costs one
+/// signature check.
+const CANDIDATES_MAX: usize = 4;
+/// Reasons of unusable keys that an error names.
+const REASONS_MAX: usize = 4;
+
+/// The keys that can have signed an assertion: one at least, [`CANDIDATES_MAX`] at most.
+pub(super) type Candidates = Vec<Arc<VerifyingKey>>;
 
 /// The cached state of one URL.
 pub(super) struct Held {
@@ -36,9 +44,9 @@ pub(super) struct Wanted {
 
 /// The result of a search in the cached set.
 pub(super) enum Look {
-    Found(Arc<VerifyingKey>),
+    Found(Candidates),
     /// Found, and the set is due to be fetched again.
-    Due(Arc<VerifyingKey>),
+    Due(Candidates),
     /// Not found, but a fetch in flight or a new one may bring the key.
     Fetch,
     /// Not found in a set that was fetched moments ago.
@@ -52,9 +60,9 @@ impl Wanted {
 }
 
 impl Look {
-    pub(super) fn key(self) -> Option<Arc<VerifyingKey>> {
+    pub(super) fn keys(self) -> Option<Candidates> {
         match self {
-            Self::Found(key) | Self::Due(key) => Some(key),
+            Self::Found(keys) | Self::Due(keys) => Some(keys),
             Self::Fetch | Self::Absent => None,
         }
     }
@@ -70,8 +78,8 @@ impl Held {
         let rested = !within(self.tried, COOLDOWN);
         let found = self.find(wanted).filter(|_| within(self.fetched, self.served_max));
         match found {
-            Some(key) if rested && !within(self.fetched, MAX_AGE) => Look::Due(key),
-            Some(key) => Look::Found(key),
+            Some(keys) if rested && !within(self.fetched, MAX_AGE) => Look::Due(keys),
+            Some(keys) => Look::Found(keys),
             None if rested || self.under_way => Look::Fetch,
             None => Look::Absent,
         }
@@ -90,24 +98,30 @@ impl Held {
         (self.keys, self.fetched) = (keys, Some(now));
     }
 
-    /// If several keys match, the result is `None`: an assertion must not choose among keys.
-    fn find(&self, wanted: &Wanted) -> Option<Arc<VerifyingKey>> {
+    fn find(&self, wanted: &Wanted) -> Option<Candidates> {
         let fits = |key: &&Arc<VerifyingKey>| super::super::fits(key, wanted.key_id.as_deref(), wanted.algorithm);
-        let mut fitting = self.keys.iter().filter(fits);
-        match (fitting.next(), fitting.next()) {
-            (Some(only), None) => Some(Arc::clone(only)),
-            (Some(_), Some(_)) | (None, _) => None,
-        }
+        let fitting: Candidates = self.keys.iter().filter(fits).take(CANDIDATES_MAX).cloned().collect();
+        (!fitting.is_empty()).then_some(fitting)
     }
 }
 
-/// Parses the set and skips keys that cannot be used. RFC 7517 section 5.
+/// Parses the set and skips keys that cannot be used: RFC 7517 section 5. A set that lists keys, none of them
+/// usable, is a mistake of the client or of a proxy, so it is an error. An empty set is accepted.
 pub(super) fn parse(document: &[u8]) -> Result<Vec<Arc<VerifyingKey>>, String> {
-    let keys = jwks(document).map_err(|error| error.to_string())?.take(KEYS_MAX).filter_map(|key| {
-        let members = json::object(key.as_bytes()).ok()?;
-        VerifyingKey::from_jwk(&members).ok().map(Arc::new)
-    });
-    Ok(keys.collect())
+    let (mut keys, mut reasons) = (Vec::new(), Vec::new());
+    for key in jwks(document).map_err(|error| error.to_string())?.take(KEYS_MAX) {
+        let parsed = json::object(key.as_bytes()).map_err(|error| error.to_string());
+        match parsed.and_then(|jwk| VerifyingKey::from_jwk(&jwk).map_err(|error| error.to_string())) {
+            Ok(key) => keys.push(Arc::new(key)),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    if keys.is_empty() && !reasons.is_empty() {
+        let skipped = reasons.len();
+        reasons.truncate(REASONS_MAX);
+        return Err(format!("the key set has no usable key among {skipped}: {}", reasons.join("; ")));
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]
@@ -149,6 +163,25 @@ mod tests {
     }
 
     #[test]
+    fn a_set_without_a_usable_key_is_an_error_and_an_empty_one_is_not() {
+        let error = parse(br#"{"keys":[{"kty":"oct","k":"AA"},5]}"#).unwrap_err();
+        assert!(error.starts_with("the key set has no usable key among 2: "), "{error}");
+        assert!(parse(br#"{"keys":[]}"#).unwrap().is_empty());
+    }
+
+    /// RFC 7517 section 4.5. The number of signature checks is bounded.
+    #[test]
+    fn keys_with_one_id_are_all_found_up_to_a_bound() {
+        let start = Instant::now();
+        for (listed, found) in [(1, 1), (2, 2), (4, 4), (5, 4), (100, 4)] {
+            let mut held = Held::new(3600 * SECOND);
+            let many = vec![ED25519; listed].join(",");
+            held.replace(parse(format!(r#"{{"keys":[{many}]}}"#).as_bytes()).unwrap(), start);
+            assert_eq!(held.look(&wanted("a"), start).keys().unwrap().len(), found);
+        }
+    }
+
+    #[test]
     fn nothing_is_held_before_the_first_fetch() {
         assert!(matches!(Held::new(3600 * SECOND).look(&wanted("a"), Instant::now()), Look::Fetch));
     }
@@ -171,7 +204,7 @@ mod tests {
             held.end();
         }
         assert!(matches!(held.look(&wanted("a"), start + 3599 * SECOND), Look::Found(_)));
-        assert!(held.look(&wanted("a"), start + 3600 * SECOND).key().is_none());
+        assert!(held.look(&wanted("a"), start + 3600 * SECOND).keys().is_none());
     }
 
     /// Of many calls at a cold start, the first one fetches, and none of the others is rejected because of
