@@ -157,7 +157,7 @@ impl Running {
             Some((listener, _)) => {
                 (None, Some(operations::serve(listener, probes.merge(shown), &limits, &mut background)?))
             }
-            None if address.ip().is_loopback() => (Some(probes.merge(shown)), None),
+            // No metrics: a TLS terminator on this host would show them to everyone.
             None => (Some(probes), None),
         };
         let Assembly { issuer, admin, ext_authz, registrar, state } =

@@ -303,3 +303,6 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         self.io.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,8 @@ impl Home {
         let home = folder.path();
         let store = format!("url = \"file://{}/clients.toml\"\nreload_interval = \"1h\"\n{more}", home.display());
         let sqlite = format!("url = \"sqlite://{}/token-server.db\"", home.display());
-        fs::write(home.join("a.toml"), config(home).replace(&sqlite, &store)).unwrap();
+        let operations = "[listen]\noperations_address = \"127.0.0.1:0\"";
+        fs::write(home.join("a.toml"), config(home).replace(&sqlite, &store).replace("[listen]", operations)).unwrap();
         fs::write(home.join("clients.toml"), "").unwrap();
         let secret = || {
             let ran = run(home, &["client", "new-secret", "--config", "a.toml"]);
@@ -94,15 +95,23 @@ fn key_id(home: &Home, token: &Ran) -> String {
     shown["header"]["kid"].as_str().unwrap().to_owned()
 }
 
-fn metric(serving: &Serving, line: &str) -> bool {
-    let answer = crate::traces::get(&serving.issuer, "/metrics");
+/// A server, and the URL of its port for operators.
+fn start(home: &Home) -> (Serving, String) {
+    let (serving, told) = Serving::start_telling(home.path());
+    let line = told.lines().find(|line| line.contains("listening for probes and metrics")).unwrap();
+    let address = line.split("\"address\":\"").nth(1).unwrap().split('"').next().unwrap();
+    (serving, format!("http://{address}"))
+}
+
+fn metric(operations: &str, line: &str) -> bool {
+    let answer = crate::traces::get(operations, "/metrics");
     answer.lines().any(|shown| shown == line)
 }
 
 #[test]
 fn a_file_of_clients_is_a_store_and_is_followed_as_it_changes() {
     let home = Home::new("danger_state_in_memory = true");
-    let mut serving = Serving::start(home.path());
+    let (mut serving, operations) = start(&home);
     assert_eq!(home.token(&serving, "inventory").code, 0);
 
     home.declare(&declared(&home.orders_hash, "billing"));
@@ -110,7 +119,7 @@ fn a_file_of_clients_is_a_store_and_is_followed_as_it_changes() {
     line_with(&mut serving.log, "clients reloaded");
     assert_eq!(home.token(&serving, "billing").code, 0);
     assert_eq!(home.token(&serving, "inventory").code, 3, "not granted any more");
-    assert!(metric(&serving, "token_server_clients_file_usable 1"));
+    assert!(metric(&operations, "token_server_clients_file_usable 1"));
     let changes = home.admin(&serving, &["audit", "list", "--resource", "orders"]);
     assert!(changes.stdout.contains("UpdateClient"), "{} {}", changes.stdout, changes.stderr);
 }
@@ -118,7 +127,7 @@ fn a_file_of_clients_is_a_store_and_is_followed_as_it_changes() {
 #[test]
 fn a_broken_file_leaves_the_last_good_clients_and_is_told_without_what_stands_in_it() {
     let home = Home::new("danger_state_in_memory = true");
-    let mut serving = Serving::start(home.path());
+    let (mut serving, operations) = start(&home);
     let secret = format!("secret = \"{}\"", home.orders);
     let misspelt = format!("secert = \"{}\"", home.orders);
     let good = declared(&home.orders_hash, "inventory");
@@ -136,12 +145,12 @@ fn a_broken_file_leaves_the_last_good_clients_and_is_told_without_what_stands_in
         let told = line_with(&mut serving.log, "keeping the last valid clients");
         assert!(!told.contains("tks_"), "{told}");
         assert_eq!(home.token(&serving, "inventory").code, 0, "{broken}");
-        assert!(metric(&serving, "token_server_clients_file_usable 0"));
+        assert!(metric(&operations, "token_server_clients_file_usable 0"));
     }
     home.declare(&good.replace("\"inventory\"", "\"billing\""));
     serving.signal("-HUP");
     line_with(&mut serving.log, "clients reloaded");
-    assert!(metric(&serving, "token_server_clients_file_usable 1"));
+    assert!(metric(&operations, "token_server_clients_file_usable 1"));
     // Without a good file there is nothing to begin with.
     drop(serving);
     home.declare("[[client");
@@ -161,7 +170,7 @@ async fn health(channel: &tonic::transport::Channel, service: &str) -> tonic::St
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_and_metric_tell_of_a_broken_file_the_last_good_clients_get_tokens_and_it_heals() {
     let home = Home::new("danger_state_in_memory = true");
-    let serving = Serving::start(home.path());
+    let (serving, operations) = start(&home);
     let channel = tonic::transport::Channel::from_shared(serving.issuer.clone()).unwrap().connect().await.unwrap();
     let mut clients = health(&channel, "m2m.admin.v1.ClientService").await;
     let mut told = async || clients.message().await.unwrap().unwrap().status;
@@ -170,18 +179,18 @@ async fn health_and_metric_tell_of_a_broken_file_the_last_good_clients_get_token
     home.declare("[[client");
     serving.signal("-HUP");
     assert_eq!(told().await, 2);
-    assert!(metric(&serving, "token_server_clients_file_usable 0"));
+    assert!(metric(&operations, "token_server_clients_file_usable 0"));
     assert_eq!(home.token(&serving, "inventory").code, 0);
     // It is this one service that cannot be believed; the others go on.
     for service in ["", "m2m.token.v1.TokenService", "m2m.token.v1.TrustService", "m2m.admin.v1.KeyService"] {
         assert_eq!(health(&channel, service).await.message().await.unwrap().unwrap().status, 1, "{service}");
     }
-    assert!(crate::traces::get(&serving.issuer, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(crate::traces::get(&operations, "/readyz").starts_with("HTTP/1.1 200"));
 
     home.declare(&declared(&home.orders_hash, "billing"));
     serving.signal("-HUP");
     assert_eq!(told().await, 1);
-    assert!(metric(&serving, "token_server_clients_file_usable 1"));
+    assert!(metric(&operations, "token_server_clients_file_usable 1"));
     assert_eq!(home.token(&serving, "billing").code, 0);
 }
 

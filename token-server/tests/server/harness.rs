@@ -49,6 +49,20 @@ pub(crate) async fn plaintext(change: impl FnOnce(&mut Config)) -> (TempDir, Run
     (folder, running)
 }
 
+/// The same, with a port for operators.
+pub(crate) async fn observed(change: impl FnOnce(&mut Config)) -> (TempDir, Running) {
+    plaintext(|config| {
+        config.listen.operations_address = Some("127.0.0.1:0".parse().unwrap());
+        change(config);
+    })
+    .await
+}
+
+/// What the port for operators shows.
+pub(crate) async fn metrics(server: &Running) -> String {
+    get(server.operations_addr().unwrap(), "/metrics").await
+}
+
 /// A development issuer, over TLS.
 pub(crate) async fn development(change: impl FnOnce(&mut Config)) -> (TempDir, RunningDevelopment) {
     let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
-use crate::harness::{channel, development, exchange, get, plaintext, read_to_end};
+use crate::harness::{channel, development, exchange, get, metrics, observed, plaintext, read_to_end};
 
 async fn over_grpc(address: SocketAddr) -> Channel {
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
@@ -35,26 +35,22 @@ async fn stuck(address: SocketAddr) -> TcpStream {
 
 #[tokio::test]
 async fn one_peer_may_not_have_all_the_connections() {
-    let (_folder, server) = plaintext(|config| config.limits.connections_per_peer = 1).await;
+    let (_folder, server) = observed(|config| config.limits.connections_per_peer = 1).await;
     let address = server.local_addr();
     let first = stuck(address).await;
     let mut second = TcpStream::connect(address).await.unwrap();
     assert_eq!(read_to_end(&mut second).await, "", "closed at once");
     drop(first);
     // The server has to notice first.
-    let shown = loop {
-        let answer = get(address, "/metrics").await;
-        if answer.starts_with("HTTP/1.1 200") {
-            break answer;
-        }
+    while !get(address, "/jwks.json").await.starts_with("HTTP/1.1 200") {
         tokio::task::yield_now().await;
-    };
-    assert!(shown.contains("token_server_connections_refused_total"));
+    }
+    assert!(metrics(&server).await.contains("token_server_connections_refused_total"));
 }
 
 #[tokio::test]
 async fn requests_beyond_what_is_done_at_once_are_refused_at_once_and_probes_are_not() {
-    let (_folder, server) = plaintext(|config| config.limits.requests_at_once = 1).await;
+    let (_folder, server) = observed(|config| config.limits.requests_at_once = 1).await;
     let address = server.local_addr();
     let first = stuck(address).await;
     let refused = get(address, "/jwks.json").await;
@@ -72,7 +68,7 @@ async fn requests_beyond_what_is_done_at_once_are_refused_at_once_and_probes_are
     assert_eq!(status.get_details_error_info().unwrap().reason, "RATE_LIMITED");
     assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
     assert_eq!(status.get_details_request_info().unwrap().request_id, "shed");
-    assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(server.operations_addr().unwrap(), "/readyz").await.starts_with("HTTP/1.1 200"));
     let request = HealthCheckRequest { service: String::new() };
     assert_eq!(HealthClient::new(channel.clone()).check(request).await.unwrap().into_inner().status, 1);
 
@@ -80,7 +76,7 @@ async fn requests_beyond_what_is_done_at_once_are_refused_at_once_and_probes_are
     while issue("later").await.code() == Code::ResourceExhausted {
         tokio::task::yield_now().await;
     }
-    assert!(get(address, "/metrics").await.contains("token_server_requests_shed_total{why=\"overload\"}"));
+    assert!(metrics(&server).await.contains("token_server_requests_shed_total{why=\"overload\"}"));
 }
 
 #[tokio::test]

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
 use token_proto::{
     POLICY,
     token::v1::{GetIssuerRequest, trust_service_client::TrustServiceClient},
 };
-use tonic::Code;
+use tonic::{Code, body::Body, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tower::{Service as _, ServiceExt as _};
 
-use crate::harness::{channel, development, exchange, get, plaintext};
+use crate::harness::{channel, development, exchange, get, metrics, observed, plaintext};
 
 #[tokio::test]
 async fn serves_grpc_over_tls() {
@@ -62,6 +65,56 @@ async fn unknown_path_is_answered_in_the_callers_own_terms() {
     assert!(grpc.starts_with("HTTP/1.1 200") && grpc.contains("grpc-status: 12"), "{grpc}");
 }
 
+/// Sends an empty message to the path, as gRPC. Returns the status.
+async fn status_of(channel: &Channel, path: &str) -> Option<Code> {
+    let request = Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    let request = request.body(Body::new(Full::from(&[0_u8; 5][..]).map_err(|never| match never {}))).unwrap();
+    let answer = channel.clone().ready().await.unwrap().call(request).await.unwrap();
+    tonic::Status::from_header_map(answer.headers()).map(|status| status.code())
+}
+
+/// A method that does not exist is UNIMPLEMENTED, over gRPC and gRPC-Web. The server layer in front of the admin
+/// services denies what their policy does not name (ADR 9). None of these calls spends the peer's budget.
+#[tokio::test]
+async fn unknown_methods_are_unimplemented_and_spend_no_budget() {
+    let (_folder, server) = plaintext(|config| {
+        config.admin.enabled = true;
+        config.limits.requests_per_second_per_peer = 1;
+    })
+    .await;
+    let address = server.local_addr();
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let unknown = [
+        ("/no.Such/Method", Code::Unimplemented),
+        ("/m2m.token.v1.TokenService/NoSuchMethod", Code::Unimplemented),
+        ("/m2m.token.v1.TokenService/issuetoken", Code::Unimplemented),
+        ("/m2m.token.v1.TrustService/NoSuchMethod", Code::Unimplemented),
+        ("/grpc.health.v1.Health/NoSuchMethod", Code::Unimplemented),
+        ("/m2m.admin.v1.NoSuchService/ListClients", Code::Unimplemented),
+        ("/m2m.admin.v1.ClientService/NoSuchMethod", Code::PermissionDenied),
+        ("/", Code::Unimplemented),
+    ];
+    for (path, code) in unknown {
+        for _ in 0..3 {
+            assert_eq!(status_of(&channel, path).await, Some(code), "{path}");
+        }
+        let web = exchange(
+            address,
+            &format!(
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                 content-type: application/grpc-web+proto\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0"
+            ),
+        )
+        .await;
+        let number = code as i32;
+        let told = [format!("grpc-status: {number}"), format!("grpc-status:{number}")];
+        assert!(told.iter().any(|told| web.contains(told.as_str())), "{path}: {web}");
+    }
+    // The one request that the peer has in this second.
+    let known = "/m2m.token.v1.TokenService/IssueToken";
+    assert_ne!(status_of(&channel, known).await, Some(Code::ResourceExhausted));
+}
+
 #[tokio::test]
 async fn health_is_told_for_each_service() {
     let (_folder, dev) = development(|_| {}).await;
@@ -99,11 +152,7 @@ async fn reflection_is_served_only_where_it_is_switched_on() {
 }
 
 #[tokio::test]
-async fn metrics_are_shown_on_loopback_and_on_a_port_of_their_own() {
-    let (_folder, server) = plaintext(|_| {}).await;
-    let shown = get(server.local_addr(), "/metrics").await;
-    assert!(shown.contains("token_server_build_info"), "{shown}");
-
+async fn metrics_are_shown_only_on_a_port_of_their_own() {
     let (_folder, server) =
         plaintext(|config| config.listen.operations_address = Some("127.0.0.1:0".parse().unwrap())).await;
     assert!(get(server.local_addr(), "/metrics").await.starts_with("HTTP/1.1 404"));
@@ -111,6 +160,17 @@ async fn metrics_are_shown_on_loopback_and_on_a_port_of_their_own() {
     assert!(get(operations, "/metrics").await.contains("token_server_build_info"));
     assert!(get(operations, "/readyz").await.starts_with("HTTP/1.1 200"));
     assert!(get(operations, "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+/// S22: a TLS terminator on the same host would show them to everyone.
+#[tokio::test]
+async fn metrics_are_not_shown_on_loopback_unasked() {
+    let (_folder, server) = plaintext(|_| {}).await;
+    for path in ["/metrics", "/metrics/", "//metrics", "/METRICS"] {
+        let answer = get(server.local_addr(), path).await;
+        assert!(answer.starts_with("HTTP/1.1 404") && !answer.contains("token_server_"), "{path}: {answer}");
+    }
+    assert!(get(server.local_addr(), "/readyz").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
@@ -123,7 +183,7 @@ async fn metrics_are_not_shown_beyond_loopback() {
 
 #[tokio::test]
 async fn nothing_that_a_caller_makes_up_becomes_a_metric() {
-    let (_folder, server) = plaintext(|_| {}).await;
+    let (_folder, server) = observed(|_| {}).await;
     let address = server.local_addr();
     let post = |path: &str, headers: &str, body: &str| {
         let length = body.len();
@@ -150,7 +210,7 @@ async fn nothing_that_a_caller_makes_up_becomes_a_metric() {
     ] {
         assert!(exchange(address, &request).await.starts_with("HTTP/1.1 "), "{request}");
     }
-    let shown = get(address, "/metrics").await;
+    let shown = metrics(&server).await;
     assert!(shown.contains(r#"{path="other""#), "they were counted: {shown}");
     let series: Vec<_> = shown.lines().filter(|line| line.to_ascii_lowercase().contains("made-up")).collect();
     assert!(series.is_empty(), "{series:?}");
