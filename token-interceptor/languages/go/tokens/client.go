@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"m2m.example/go/internal/destination"
 	"m2m.example/go/internal/refresh"
 	"m2m.example/go/policy"
 	"m2m.example/go/source"
@@ -37,6 +38,8 @@ type Client struct {
 	directory *policy.Directory
 	shared    map[string]source.Request // by path
 	noReplay  map[string]bool           // by path
+	routes    sync.Map                  // of *route, by path
+	loopback  sync.Map                  // of bool, by target
 
 	mutex      sync.Mutex
 	standing   map[string]*refresh.Token // by key of the request
@@ -223,26 +226,52 @@ func (c *Client) Token(ctx context.Context, request source.Request) (string, err
 	return ready.Header, err
 }
 
-// route is the token of a call.
+// route is the token of a method's calls. It is resolved once, so that a call only looks it up.
 type route struct {
-	request    *source.Request // nil: the call carries no token
+	request    *source.Request // nil: the calls carry no token
+	token      *refresh.Token  // nil on behalf of callers: each has a token of its own
 	replayable bool
 }
 
-func (c *Client) routeOf(path string) route {
+func (c *Client) routeOf(path string) *route {
+	if known, ok := c.routes.Load(path); ok {
+		return known.(*route)
+	}
+	found := c.resolve(path)
+	if found.request != nil && !c.settings.onBehalf {
+		found.token = c.tokenOf(*found.request)
+	}
+	known, _ := c.routes.LoadOrStore(path, found)
+	return known.(*route)
+}
+
+func (c *Client) resolve(path string) *route {
 	method, declared := c.directory.Lookup(path)
 	switch {
 	case !declared && c.settings.everyCall != nil:
 		// A method without a policy may be a stream.
-		return route{request: c.settings.everyCall}
+		return &route{request: c.settings.everyCall}
 	case !declared || method.Access != policy.Token:
-		return route{}
+		return &route{}
 	}
 	request, shared := c.shared[path]
 	if !shared {
 		request = requestOf(method)
 	}
-	return route{&request, method.Unary() && !c.noReplay[path]}
+	return &route{request: &request, replayable: method.Unary() && !c.noReplay[path]}
+}
+
+// isSecure returns true if calls to target need TLS.
+func (c *Client) isSecure(target string) bool {
+	if c.settings.plaintext {
+		return false
+	}
+	if known, ok := c.loopback.Load(target); ok {
+		return !known.(bool)
+	}
+	loopback := destination.IsLoopbackTarget(target)
+	c.loopback.Store(target, loopback)
+	return !loopback
 }
 
 // tokenOf returns the token of a request. Equal requests share one. Those of callers are bounded in number, and

@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"m2m.example/go/internal/destination"
 	"m2m.example/go/internal/refresh"
 	"m2m.example/go/source"
 	"m2m.example/go/verify"
@@ -73,7 +72,7 @@ type prepared struct {
 
 // prepare finds the token of a call, and treats an authorization that the call brings.
 func (c *Client) prepare(ctx context.Context, path, target string) (prepared, error) {
-	call := prepared{ctx: ctx, secure: !c.settings.plaintext && !destination.IsLoopbackTarget(target)}
+	call := prepared{ctx: ctx, secure: c.isSecure(target)}
 	route := c.routeOf(path)
 	caller, hasCaller := CallerFrom(ctx)
 	if outgoing, _ := metadata.FromOutgoingContext(ctx); len(outgoing.Get("authorization")) > 0 {
@@ -89,17 +88,17 @@ func (c *Client) prepare(ctx context.Context, path, target string) (prepared, er
 			return call, nil
 		}
 	}
-	if route.request == nil {
+	call.replayable = route.replayable
+	if route.request == nil || route.token != nil {
+		call.token = route.token
 		return call, nil
 	}
 	request := *route.request
-	if c.settings.onBehalf {
-		if !hasCaller {
-			return call, noCaller()
-		}
-		request.Subject = source.Secret(caller.Bearer())
+	if !hasCaller {
+		return call, noCaller()
 	}
-	call.token, call.replayable = c.tokenOf(request), route.replayable
+	request.Subject = source.Secret(caller.Bearer())
+	call.token = c.tokenOf(request)
 	return call, nil
 }
 
