@@ -12,5 +12,5 @@ import java.util.Optional;
  */
 public record IssuedToken(AccessToken token, Duration expiresIn, Optional<Duration> refreshAfter) {
   /** The assumed lifetime of a token whose issuer states none. */
-  public static final Duration LIFETIME_DEFAULT = Duration.ofSeconds(300);
+  public static final Duration LIFETIME_DEFAULT = Duration.ofSeconds(60);
 }

@@ -136,7 +136,7 @@ final class TokenCall<Q, A> extends ClientCall<Q, A> {
       }
       call.start(responses, sent);
       attempt = call;
-      kept.forEach(action -> action.on(call));
+      List.copyOf(kept).forEach(action -> action.on(call));
       if (!(responses instanceof TokenCall<?, ?>.Responses again) || !again.replayable) {
         kept.clear();
       }

@@ -4,7 +4,8 @@ package example.m2m.internal;
 public final class JsonException extends Exception {
   private static final long serialVersionUID = 1;
 
-  JsonException(String message) {
+  /** Creates an error with a text that is fit for logs. */
+  public JsonException(String message) {
     super(message);
   }
 }

@@ -20,10 +20,21 @@ public final class Policy {
   /** The health service (gRPC health checking protocol), which load balancers call without a token. */
   private static final String HEALTH = "grpc.health.v1.Health";
 
+  private static final Map<String, MethodPolicy> HEALTH_METHODS =
+      Map.of(
+          "/" + HEALTH + "/Check", health("Check", false),
+          "/" + HEALTH + "/List", health("List", false),
+          "/" + HEALTH + "/Watch", health("Watch", true));
+
   private final Map<String, MethodPolicy> methods;
 
   private Policy(Map<String, MethodPolicy> methods) {
     this.methods = Collections.unmodifiableMap(methods);
+  }
+
+  private static MethodPolicy health(String method, boolean streaming) {
+    String path = "/" + HEALTH + "/" + method;
+    return new MethodPolicy(path, HEALTH, MethodPolicy.Access.PUBLIC, Optional.empty(), false, streaming);
   }
 
   /**
@@ -38,7 +49,8 @@ public final class Policy {
   public static Policy of(
       Collection<ServiceDescriptor> services, Set<String> opened, Predicate<String> clientsAreKnown) {
     var faults = new TreeSet<String>();
-    var methods = new HashMap<String, MethodPolicy>();
+    // Load balancers ask before they know if the service is there.
+    var methods = new HashMap<>(HEALTH_METHODS);
     for (ServiceDescriptor service : services) {
       Optional<Descriptors.ServiceDescriptor> described = described(service);
       if (described.isEmpty() || described.get().getMethods().isEmpty()) {
