@@ -1,0 +1,2 @@
+/** Trust in a certificate authority of one's own. */
+package example.m2m.tls;

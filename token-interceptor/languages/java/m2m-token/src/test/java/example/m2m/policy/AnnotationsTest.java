@@ -1,0 +1,95 @@
+package example.m2m.policy;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.protobuf.DescriptorProtos.FileDescriptorProto;
+import com.google.protobuf.Descriptors.FileDescriptor;
+import example.m2m.auth.v1.AnnotationsProto;
+import example.m2m.auth.v1.MethodAuthorization;
+import inventory.v1.Inventory;
+import inventory.v1.InventoryServiceGrpc;
+import io.grpc.ServiceDescriptor;
+import io.grpc.protobuf.ProtoServiceDescriptorSupplier;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.function.UnaryOperator;
+import org.junit.jupiter.api.Test;
+
+/** The policy follows the annotations, with no other edit. */
+class AnnotationsTest {
+  private static final String GET_ITEM = "/inventory.v1.InventoryService/GetItem";
+
+  /** Returns the inventory service with another annotation of its first method. */
+  private static com.google.protobuf.Descriptors.ServiceDescriptor changed(
+      UnaryOperator<MethodAuthorization.Builder> change) throws Exception {
+    FileDescriptorProto.Builder file = Inventory.getDescriptor().toProto().toBuilder();
+    var options = file.getServiceBuilder(0).getMethodBuilder(0).getOptionsBuilder();
+    options.setExtension(AnnotationsProto.method, change.apply(MethodAuthorization.newBuilder()).build());
+    var imports = Inventory.getDescriptor().getDependencies().toArray(new FileDescriptor[0]);
+    return FileDescriptor.buildFrom(file.build(), imports).getServices().get(0);
+  }
+
+  private record Schema(com.google.protobuf.Descriptors.ServiceDescriptor service)
+      implements ProtoServiceDescriptorSupplier {
+    @Override
+    public FileDescriptor getFileDescriptor() {
+      return service.getFile();
+    }
+
+    @Override
+    public com.google.protobuf.Descriptors.ServiceDescriptor getServiceDescriptor() {
+      return service;
+    }
+  }
+
+  private static Policy policy(com.google.protobuf.Descriptors.ServiceDescriptor service) {
+    var described =
+        ServiceDescriptor.newBuilder(service.getFullName()).setSchemaDescriptor(new Schema(service)).build();
+    return Policy.of(List.of(described), Set.of(), audience -> false);
+  }
+
+  @Test
+  void theLinkedInDescriptorsAreThePolicy() {
+    var policy = Policy.of(List.of(InventoryServiceGrpc.getServiceDescriptor()), Set.of(), audience -> true);
+    var method = policy.method(GET_ITEM).orElseThrow();
+    assertEquals("inventory", method.audience());
+    assertEquals(List.of("inventory.read"), method.requirement().orElseThrow().allScopes());
+    assertEquals(Set.of("inventory.read", "inventory.write"), policy.scopes());
+    assertTrue(policy.method(GET_ITEM.toLowerCase()).isEmpty());
+  }
+
+  @Test
+  void oneChangedAnnotationChangesThePolicy() throws Exception {
+    var service = changed(method -> method.setRequire(method.getRequireBuilder().addAllScopes("inventory.audit")));
+    var method = policy(service).method(GET_ITEM).orElseThrow();
+    assertEquals(List.of("inventory.audit"), method.requirement().orElseThrow().allScopes());
+    var opened = policy(changed(method2 -> method2.setPublic(true))).method(GET_ITEM).orElseThrow();
+    assertEquals(MethodPolicy.Access.PUBLIC, opened.access());
+  }
+
+  @Test
+  void everyFaultIsNamed() throws Exception {
+    for (var change :
+        List.<UnaryOperator<MethodAuthorization.Builder>>of(
+            method -> method,
+            method -> method.setPublic(true).setRequire(method.getRequireBuilder()),
+            method -> method.setRequire(method.getRequireBuilder().addAllScopes("a b")),
+            method -> method.setRequire(method.getRequireBuilder().addCallers("a*b")),
+            method -> method.setRequire(method.getRequireBuilder().addCallers("a")))) {
+      var service = changed(change);
+      var error = assertThrows(PolicyException.class, () -> policy(service));
+      assertTrue(error.faults().stream().allMatch(fault -> fault.contains("GetItem")), error.getMessage());
+    }
+  }
+
+  @Test
+  void aServiceWithoutADescriptorIsAFault() {
+    var described = ServiceDescriptor.newBuilder("a.Service").build();
+    var error =
+        assertThrows(PolicyException.class, () -> Policy.of(List.of(described), Set.of(), audience -> true));
+    assertEquals(new ArrayList<>(List.of("a.Service: its descriptor is not linked in")), error.faults());
+  }
+}
