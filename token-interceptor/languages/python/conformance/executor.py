@@ -1,15 +1,15 @@
 """The conformance executor of Python: tests/conformance/README.md says what it reads and writes."""
 
-import base64
 import struct
 import sys
 from typing import BinaryIO
 
-from google.protobuf import timestamp_pb2
+from google.protobuf import descriptor_pb2, timestamp_pb2
 
 import simulation
 from m2m.conformance.v1 import conformance_pb2 as pb
-from m2m_token import answers, revocations
+from m2m.token.v1 import trust_service_pb2
+from m2m_token import answers, issuers, revocations
 from m2m_token.errors import ERROR_DOMAIN, Denied, PolicyError
 from m2m_token.key_sources import FetchedKeys
 from m2m_token.keys import KeySet
@@ -42,7 +42,7 @@ def answer(request: pb.ConformanceRequest) -> pb.ConformanceResponse:
 def server(case: pb.ServerCase) -> pb.ServerResult:
     now = case.now.seconds + case.now.nanos / 1e9
     try:
-        policy = Policy.of_files(case.descriptors.file, case.services)
+        policy = Policy.of_files(files(case.descriptors), case.services)
         verifier = Verifier([trusted(issuer, case) for issuer in case.issuers], clock=lambda: now)
         layer = Layer(verifier, policy, observe=case.observe)
     except PolicyError as error:
@@ -61,6 +61,11 @@ def server(case: pb.ServerCase) -> pb.ServerResult:
     return result
 
 
+def files(encoded: bytes) -> list[descriptor_pb2.FileDescriptorProto]:
+    """Reads a FileDescriptorSet."""
+    return list(descriptor_pb2.FileDescriptorSet.FromString(encoded).file)
+
+
 def trusted(issuer: pb.TrustedIssuer, case: pb.ServerCase) -> TrustedIssuer:
     def fetch() -> KeySet:
         if issuer.unreachable:
@@ -68,21 +73,13 @@ def trusted(issuer: pb.TrustedIssuer, case: pb.ServerCase) -> TrustedIssuer:
         return KeySet.from_jwks(issuer.jwks)
 
     revoked = revocations.Revocations()
-    for target in case.revoked_token_ids:
-        revoked.add(hash_of(target), revocations.ALWAYS, revocations.ALWAYS)
+    for token_id in case.revoked_token_ids:
+        pushed = trust_service_pb2.Revocation(token_hash=revocations.token_hash(token_id))
+        issuers.apply_revocation(revoked, pushed)
     keys = FetchedKeys(
         issuer.issuer, fetch, clock=lambda: 0.0, draw=lambda: 0.5, revocations=revoked, background=False
     )
     return TrustedIssuer(issuer.issuer, keys).limited(algorithms=list(issuer.algorithms) or None)
-
-
-def hash_of(text: str) -> bytes:
-    """Reads a hash in hexadecimal or base64url."""
-    try:
-        decoded = bytes.fromhex(text)
-    except ValueError:
-        decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    return decoded[:16]
 
 
 def refusal(denied: Denied) -> pb.Refusal:

@@ -4,7 +4,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Sequence
 
-from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf import descriptor_pb2, duration_pb2, timestamp_pb2
 
 from m2m.conformance.v1 import conformance_pb2 as pb
 from m2m_token import token_response
@@ -185,7 +185,8 @@ def run(case: pb.ClientCase) -> pb.ClientResult:
     world = World(start, case.draw)
     issuer = Issuer(world, case.answers)
     tokens = Tokens(issuer, world)
-    demands = Demands(Policy.of_everything(case.descriptors.file))
+    files = descriptor_pb2.FileDescriptorSet.FromString(case.descriptors).file
+    demands = Demands(Policy.of_everything(files))
     if case.sharing:
         demands.share(list(case.sharing))
     for jump in case.jumps:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from .machine import SECOND
 
 #: The assumed lifetime of a token whose issuer states none, in nanoseconds.
-LIFETIME_DEFAULT = 300 * SECOND
+LIFETIME_DEFAULT = 60 * SECOND
 
 # RFC 6750 section 2.1: b64token.
 _B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*\Z")

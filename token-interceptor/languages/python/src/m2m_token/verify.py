@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from . import _claims, _jws
 from .errors import Denied, PolicyError
-from .key_sources import FixedKeys, KeyOnItsWay, KeySource
+from .key_sources import RETRY_AFTER_WAIT, FixedKeys, KeyOnItsWay, KeySource
 from .keys import ALGORITHMS, KeySet, VerifyingKey
 from .policy import Method, Policy, matches
 from .revocations import Revocations
@@ -324,17 +324,21 @@ def _signed_by(issuer: TrustedIssuer, jws: _jws.Jws, wait: bool) -> VerifyingKey
             raise Denied("signature")
         return None, "signature"
 
-    for _ in range(2):
+    fetches = 0
+    while True:
         news = issuer.keys.news
         key, failed = search()
         if key is not None:
             return key
-        if not issuer.keys.unknown_key(news, wait):
-            raise Denied(failed, "kid" if failed == "key_unknown" else "")
-    key, failed = search()
-    if key is None:
-        raise Denied("key_unavailable", retry_after=1.0)
-    return key
+        try:
+            # One fetch that began before the key was published, and one of this call's own.
+            if not issuer.keys.unknown_key(news, wait and fetches < 2):
+                raise Denied(failed, "kid" if failed == "key_unknown" else "")
+        except KeyOnItsWay:
+            if wait:
+                raise Denied("key_unavailable", retry_after=RETRY_AFTER_WAIT) from None
+            raise
+        fetches += 1
 
 
 def _check_fresh(issuer: TrustedIssuer, now: float) -> None:

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AuditServiceStub(object):
-    """Who changed what. Each record was written in the transaction of its change: none is missing, none is made up.
+    """The history of changes. Each record is written in the transaction of its change, so the history is
+    complete.
     """
 
     def __init__(self, channel):
@@ -43,11 +44,12 @@ class AuditServiceStub(object):
 
 
 class AuditServiceServicer(object):
-    """Who changed what. Each record was written in the transaction of its change: none is missing, none is made up.
+    """The history of changes. Each record is written in the transaction of its change, so the history is
+    complete.
     """
 
     def ListAdminRecords(self, request, context):
-        """Reads a page of changes, the newest first.
+        """Reads a page of changes, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +72,8 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService(object):
-    """Who changed what. Each record was written in the transaction of its change: none is missing, none is made up.
+    """The history of changes. Each record is written in the transaction of its change, so the history is
+    complete.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ClientServiceStub(object):
-    """Clients and what they may ask for. Guarded by this project's own annotations and its own layer.
+    """Clients and their grants. This project's own annotations and server layer protect it.
     """
 
     def __init__(self, channel):
@@ -83,11 +83,11 @@ class ClientServiceStub(object):
 
 
 class ClientServiceServicer(object):
-    """Clients and what they may ask for. Guarded by this project's own annotations and its own layer.
+    """Clients and their grants. This project's own annotations and server layer protect it.
     """
 
     def CreateClient(self, request, context):
-        """Registers a client and makes its first secret.
+        """Registers a client and generates its first secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,22 +108,22 @@ class ClientServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateClient(self, request, context):
-        """Changes what the mask names and nothing else. AIP-134.
+        """Changes exactly the fields that the mask names. AIP-134.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteClient(self, request, context):
-        """Removes a client with its credentials, and revokes its tokens. Its ID stays taken as long as the deletion is on
-        record. Needs every scope of the admin API that the client may ask for.
+        """Removes a client with its credentials, and revokes its tokens. Its ID stays reserved while the history
+        has the deletion. Needs every scope of the admin API that the client may request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddCredential(self, request, context):
-        """Several credentials live at once: the old one keeps working until it expires or is removed.
+        """Adds a credential. Earlier credentials stay valid until they expire or are removed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,17 +137,16 @@ class ClientServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RevokeClientTokens(self, request, context):
-        """Revokes every token that a client has been issued so far: refused everywhere within a second. The client
-        itself stays as it is; it may also be one that was removed. Needs every scope of the admin API that the client may
-        ask for.
+        """Revokes every token of a client so far. Verifiers reject them within a second. The client does not
+        change, and may already be removed. Needs every scope of the admin API that the client may request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplaceRegistrationToken(self, request, context):
-        """Gives a client that has registered itself (RFC 7591) a new registration access token. The one before is refused from
-        now on.
+        """Replaces the registration access token of a client that has registered itself (RFC 7591). The previous
+        token becomes invalid.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,7 +209,7 @@ def add_ClientServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ClientService(object):
-    """Clients and what they may ask for. Guarded by this project's own annotations and its own layer.
+    """Clients and their grants. This project's own annotations and server layer protect it.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class KeyServiceStub(object):
-    """Signing keys. Rotation runs by itself; these are for operators who cannot wait.
+    """Signing keys. They rotate automatically. These methods are for operators who cannot wait.
     """
 
     def __init__(self, channel):
@@ -53,7 +53,7 @@ class KeyServiceStub(object):
 
 
 class KeyServiceServicer(object):
-    """Signing keys. Rotation runs by itself; these are for operators who cannot wait.
+    """Signing keys. They rotate automatically. These methods are for operators who cannot wait.
     """
 
     def ListSigningKeys(self, request, context):
@@ -64,14 +64,14 @@ class KeyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RotateSigningKey(self, request, context):
-        """Publishes the next key now; it signs once every verifier has had time to see it.
+        """Publishes the next key now. It signs once every verifier has had time to fetch it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DistrustSigningKey(self, request, context):
-        """A compromised key: refused everywhere at once, its tokens with it.
+        """Distrusts a compromised key. Verifiers reject its tokens at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +104,7 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService(object):
-    """Signing keys. Rotation runs by itself; these are for operators who cannot wait.
+    """Signing keys. They rotate automatically. These methods are for operators who cannot wait.
     """
 
     @staticmethod

@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class TokenServiceStub(object):
-    """The hot path. Issuing a token writes nothing to the store.
+    """Issues, exchanges, introspects and revokes tokens.
 
-    The methods are public in the sense of the bearer policy: what they ask for is client authentication
-    (RFC 6749 section 2.3), in the message or as `authorization: Basic` metadata.
+    For the bearer policy these methods are public. They require client authentication instead (RFC 6749
+    section 2.3), in the message or as `authorization: Basic` metadata.
     """
 
     def __init__(self, channel):
@@ -66,10 +66,10 @@ class TokenServiceStub(object):
 
 
 class TokenServiceServicer(object):
-    """The hot path. Issuing a token writes nothing to the store.
+    """Issues, exchanges, introspects and revokes tokens.
 
-    The methods are public in the sense of the bearer policy: what they ask for is client authentication
-    (RFC 6749 section 2.3), in the message or as `authorization: Basic` metadata.
+    For the bearer policy these methods are public. They require client authentication instead (RFC 6749
+    section 2.3), in the message or as `authorization: Basic` metadata.
     """
 
     def IssueToken(self, request, context):
@@ -87,7 +87,7 @@ class TokenServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def IntrospectToken(self, request, context):
-        """Says whether a token is active, and what is in it. RFC 7662.
+        """Returns whether a token is active, and its claims. RFC 7662.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +101,7 @@ class TokenServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetUserInfo(self, request, context):
-        """Tells about the subject of the caller's own bearer token. OpenID Connect Core section 5.3.
+        """Returns claims about the subject of the caller's bearer token. OpenID Connect Core section 5.3.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,10 +144,10 @@ def add_TokenServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TokenService(object):
-    """The hot path. Issuing a token writes nothing to the store.
+    """Issues, exchanges, introspects and revokes tokens.
 
-    The methods are public in the sense of the bearer policy: what they ask for is client authentication
-    (RFC 6749 section 2.3), in the message or as `authorization: Basic` metadata.
+    For the bearer policy these methods are public. They require client authentication instead (RFC 6749
+    section 2.3), in the message or as `authorization: Basic` metadata.
     """
 
     @staticmethod

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class TrustServiceStub(object):
-    """What a verifier needs. The same facts are served over HTTP as OAuth server metadata (RFC 8414,
-    OpenID discovery) and a JWK Set (RFC 7517). Public, as those are.
+    """The issuer's metadata, keys and revocations, for verifiers. Public, like the metadata (RFC 8414, OpenID
+    discovery) and the JWK Set (RFC 7517) over HTTP.
     """
 
     def __init__(self, channel):
@@ -54,8 +54,8 @@ class TrustServiceStub(object):
 
 
 class TrustServiceServicer(object):
-    """What a verifier needs. The same facts are served over HTTP as OAuth server metadata (RFC 8414,
-    OpenID discovery) and a JWK Set (RFC 7517). Public, as those are.
+    """The issuer's metadata, keys and revocations, for verifiers. Public, like the metadata (RFC 8414, OpenID
+    discovery) and the JWK Set (RFC 7517) over HTTP.
     """
 
     def GetIssuer(self, request, context):
@@ -73,9 +73,9 @@ class TrustServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchTrust(self, request, context):
-        """Pushes keys and revocations: a snapshot first, then deltas, each in one or several messages. Resumes from
-        since_version. Heartbeats carry the server's clock. An operator may demand a client certificate, and bounds the
-        streams of one peer. A stream that is not read is ended.
+        """Pushes keys and revocations: a snapshot first, then deltas, each in one or more messages. Resumes from
+        since_version. Heartbeats have the server's time. An operator may require a client certificate, and
+        limits the streams of one peer. The server closes a stream that is not read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,8 +108,8 @@ def add_TrustServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrustService(object):
-    """What a verifier needs. The same facts are served over HTTP as OAuth server metadata (RFC 8414,
-    OpenID discovery) and a JWK Set (RFC 7517). Public, as those are.
+    """The issuer's metadata, keys and revocations, for verifiers. Public, like the metadata (RFC 8414, OpenID
+    discovery) and the JWK Set (RFC 7517) over HTTP.
     """
 
     @staticmethod

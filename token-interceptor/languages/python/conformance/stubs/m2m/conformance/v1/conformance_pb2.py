@@ -22,12 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$m2m/conformance/v1/conformance.proto\x12\x12m2m.conformance.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x12\x43onformanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x06server\x18\x02 \x01(\x0b\x32\x1e.m2m.conformance.v1.ServerCaseH\x00\x12\x30\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1e.m2m.conformance.v1.ClientCaseH\x00\x42\x06\n\x04\x63\x61se\"\xaf\x01\n\x13\x43onformanceResponse\x12\x32\n\x06server\x18\x01 \x01(\x0b\x32 .m2m.conformance.v1.ServerResultH\x00\x12\x32\n\x06\x63lient\x18\x02 \x01(\x0b\x32 .m2m.conformance.v1.ClientResultH\x00\x12\x0f\n\x05\x65rror\x18\x03 \x01(\tH\x00\x12\x15\n\x0bunsupported\x18\x04 \x01(\tH\x00\x42\x08\n\x06result\"\x9e\x02\n\nServerCase\x12\x37\n\x0b\x64\x65scriptors\x18\x01 \x01(\x0b\x32\".google.protobuf.FileDescriptorSet\x12\x10\n\x08services\x18\x02 \x03(\t\x12\x32\n\x07issuers\x18\x03 \x03(\x0b\x32!.m2m.conformance.v1.TrustedIssuer\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x15\n\rauthorization\x18\x06 \x03(\t\x12\x15\n\rhandler_marks\x18\x07 \x03(\t\x12\x19\n\x11revoked_token_ids\x18\x08 \x03(\t\x12\x0f\n\x07observe\x18\t \x01(\x08\"V\n\rTrustedIssuer\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04jwks\x18\x02 \x01(\x0c\x12\x13\n\x0bunreachable\x18\x03 \x01(\x08\x12\x12\n\nalgorithms\x18\x04 \x03(\t\"\xd0\x01\n\x0cServerResult\x12\x15\n\x0bstart_error\x18\x01 \x01(\tH\x00\x12-\n\x07\x61llowed\x18\x02 \x01(\x0b\x32\x1a.m2m.conformance.v1.CallerH\x00\x12.\n\x07refused\x18\x03 \x01(\x0b\x32\x1b.m2m.conformance.v1.RefusalH\x00\x12/\n\nwould_deny\x18\x04 \x01(\x0b\x32\x1b.m2m.conformance.v1.Refusal\x12\r\n\x05marks\x18\x05 \x03(\tB\n\n\x08\x64\x65\x63ision\"\x9e\x01\n\x06\x43\x61ller\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x10\n\x08token_id\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tors\x18\x07 \x03(\t\"\xd7\x01\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12;\n\x08metadata\x18\x04 \x03(\x0b\x32).m2m.conformance.v1.Refusal.MetadataEntry\x12\x18\n\x10www_authenticate\x18\x05 \x01(\t\x12\x16\n\x0ehas_retry_info\x18\x06 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc3\x02\n\nClientCase\x12\x37\n\x0b\x64\x65scriptors\x18\x01 \x01(\x0b\x32\".google.protobuf.FileDescriptorSet\x12\x31\n\x07\x61nswers\x18\x02 \x03(\x0b\x32 .m2m.conformance.v1.IssuerAnswer\x12\'\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x18.m2m.conformance.v1.Call\x12,\n\x05jumps\x18\x04 \x03(\x0b\x32\x1d.m2m.conformance.v1.ClockJump\x12(\n\x05until\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64raw\x18\x06 \x01(\x01\x12)\n\x05start\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sharing\x18\x08 \x03(\t\"\x86\x01\n\x0cIssuerAnswer\x12(\n\x05\x64\x65lay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11\x63onnection_failed\x18\x02 \x01(\x08\x12\x0e\n\x06status\x18\x03 \x01(\x05\x12\x13\n\x0bretry_after\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\"\x9d\x01\n\x04\x43\x61ll\x12%\n\x02\x61t\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06method\x18\x02 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x07\x61nswers\x18\x04 \x03(\x0b\x32 .m2m.conformance.v1.ServerAnswer\";\n\x0cServerAnswer\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05marks\x18\x03 \x03(\t\"Y\n\tClockJump\x12%\n\x02\x61t\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x02\x62y\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"q\n\x0c\x43lientResult\x12\x32\n\x08requests\x18\x01 \x03(\x0b\x32 .m2m.conformance.v1.TokenRequest\x12-\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x1e.m2m.conformance.v1.CallResult\"W\n\x0cTokenRequest\x12%\n\x02\x61t\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61udience\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\"c\n\nCallResult\x12\x10\n\x08\x61ttempts\x18\x01 \x03(\t\x12%\n\x02\x61t\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\tBv\n\x1a\x65xample.m2m.conformance.v1B\x10\x43onformanceProtoP\x01Z/m2m.example/go/m2m/conformance/v1;conformancev1\xaa\x02\x12M2M.Conformance.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$m2m/conformance/v1/conformance.proto\x12\x12m2m.conformance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x12\x43onformanceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x06server\x18\x02 \x01(\x0b\x32\x1e.m2m.conformance.v1.ServerCaseH\x00\x12\x30\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1e.m2m.conformance.v1.ClientCaseH\x00\x42\x06\n\x04\x63\x61se\"\xaf\x01\n\x13\x43onformanceResponse\x12\x32\n\x06server\x18\x01 \x01(\x0b\x32 .m2m.conformance.v1.ServerResultH\x00\x12\x32\n\x06\x63lient\x18\x02 \x01(\x0b\x32 .m2m.conformance.v1.ClientResultH\x00\x12\x0f\n\x05\x65rror\x18\x03 \x01(\tH\x00\x12\x15\n\x0bunsupported\x18\x04 \x01(\tH\x00\x42\x08\n\x06result\"\xfa\x01\n\nServerCase\x12\x13\n\x0b\x64\x65scriptors\x18\x01 \x01(\x0c\x12\x10\n\x08services\x18\x02 \x03(\t\x12\x32\n\x07issuers\x18\x03 \x03(\x0b\x32!.m2m.conformance.v1.TrustedIssuer\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x15\n\rauthorization\x18\x06 \x03(\t\x12\x15\n\rhandler_marks\x18\x07 \x03(\t\x12\x19\n\x11revoked_token_ids\x18\x08 \x03(\t\x12\x0f\n\x07observe\x18\t \x01(\x08\"V\n\rTrustedIssuer\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0c\n\x04jwks\x18\x02 \x01(\x0c\x12\x13\n\x0bunreachable\x18\x03 \x01(\x08\x12\x12\n\nalgorithms\x18\x04 \x03(\t\"\xd0\x01\n\x0cServerResult\x12\x15\n\x0bstart_error\x18\x01 \x01(\tH\x00\x12-\n\x07\x61llowed\x18\x02 \x01(\x0b\x32\x1a.m2m.conformance.v1.CallerH\x00\x12.\n\x07refused\x18\x03 \x01(\x0b\x32\x1b.m2m.conformance.v1.RefusalH\x00\x12/\n\nwould_deny\x18\x04 \x01(\x0b\x32\x1b.m2m.conformance.v1.Refusal\x12\r\n\x05marks\x18\x05 \x03(\tB\n\n\x08\x64\x65\x63ision\"\x9e\x01\n\x06\x43\x61ller\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x10\n\x08token_id\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tors\x18\x07 \x03(\t\"\xd7\x01\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12;\n\x08metadata\x18\x04 \x03(\x0b\x32).m2m.conformance.v1.Refusal.MetadataEntry\x12\x18\n\x10www_authenticate\x18\x05 \x01(\t\x12\x16\n\x0ehas_retry_info\x18\x06 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9f\x02\n\nClientCase\x12\x13\n\x0b\x64\x65scriptors\x18\x01 \x01(\x0c\x12\x31\n\x07\x61nswers\x18\x02 \x03(\x0b\x32 .m2m.conformance.v1.IssuerAnswer\x12\'\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x18.m2m.conformance.v1.Call\x12,\n\x05jumps\x18\x04 \x03(\x0b\x32\x1d.m2m.conformance.v1.ClockJump\x12(\n\x05until\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x64raw\x18\x06 \x01(\x01\x12)\n\x05start\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sharing\x18\x08 \x03(\t\"\x86\x01\n\x0cIssuerAnswer\x12(\n\x05\x64\x65lay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11\x63onnection_failed\x18\x02 \x01(\x08\x12\x0e\n\x06status\x18\x03 \x01(\x05\x12\x13\n\x0bretry_after\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\"\x9d\x01\n\x04\x43\x61ll\x12%\n\x02\x61t\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06method\x18\x02 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x07\x61nswers\x18\x04 \x03(\x0b\x32 .m2m.conformance.v1.ServerAnswer\";\n\x0cServerAnswer\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05marks\x18\x03 \x03(\t\"Y\n\tClockJump\x12%\n\x02\x61t\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x02\x62y\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"q\n\x0c\x43lientResult\x12\x32\n\x08requests\x18\x01 \x03(\x0b\x32 .m2m.conformance.v1.TokenRequest\x12-\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x1e.m2m.conformance.v1.CallResult\"W\n\x0cTokenRequest\x12%\n\x02\x61t\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61udience\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\"c\n\nCallResult\x12\x10\n\x08\x61ttempts\x18\x01 \x03(\t\x12%\n\x02\x61t\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\tBv\n\x1a\x65xample.m2m.conformance.v1B\x10\x43onformanceProtoP\x01Z/m2m.example/go/m2m/conformance/v1;conformancev1\xaa\x02\x12M2M.Conformance.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,36 +36,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\032example.m2m.conformance.v1B\020ConformanceProtoP\001Z/m2m.example/go/m2m/conformance/v1;conformancev1\252\002\022M2M.Conformance.V1'
   _globals['_REFUSAL_METADATAENTRY']._loaded_options = None
   _globals['_REFUSAL_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_CONFORMANCEREQUEST']._serialized_start=160
-  _globals['_CONFORMANCEREQUEST']._serialized_end=302
-  _globals['_CONFORMANCERESPONSE']._serialized_start=305
-  _globals['_CONFORMANCERESPONSE']._serialized_end=480
-  _globals['_SERVERCASE']._serialized_start=483
-  _globals['_SERVERCASE']._serialized_end=769
-  _globals['_TRUSTEDISSUER']._serialized_start=771
-  _globals['_TRUSTEDISSUER']._serialized_end=857
-  _globals['_SERVERRESULT']._serialized_start=860
-  _globals['_SERVERRESULT']._serialized_end=1068
-  _globals['_CALLER']._serialized_start=1071
-  _globals['_CALLER']._serialized_end=1229
-  _globals['_REFUSAL']._serialized_start=1232
-  _globals['_REFUSAL']._serialized_end=1447
-  _globals['_REFUSAL_METADATAENTRY']._serialized_start=1400
-  _globals['_REFUSAL_METADATAENTRY']._serialized_end=1447
-  _globals['_CLIENTCASE']._serialized_start=1450
-  _globals['_CLIENTCASE']._serialized_end=1773
-  _globals['_ISSUERANSWER']._serialized_start=1776
-  _globals['_ISSUERANSWER']._serialized_end=1910
-  _globals['_CALL']._serialized_start=1913
-  _globals['_CALL']._serialized_end=2070
-  _globals['_SERVERANSWER']._serialized_start=2072
-  _globals['_SERVERANSWER']._serialized_end=2131
-  _globals['_CLOCKJUMP']._serialized_start=2133
-  _globals['_CLOCKJUMP']._serialized_end=2222
-  _globals['_CLIENTRESULT']._serialized_start=2224
-  _globals['_CLIENTRESULT']._serialized_end=2337
-  _globals['_TOKENREQUEST']._serialized_start=2339
-  _globals['_TOKENREQUEST']._serialized_end=2426
-  _globals['_CALLRESULT']._serialized_start=2428
-  _globals['_CALLRESULT']._serialized_end=2527
+  _globals['_CONFORMANCEREQUEST']._serialized_start=126
+  _globals['_CONFORMANCEREQUEST']._serialized_end=268
+  _globals['_CONFORMANCERESPONSE']._serialized_start=271
+  _globals['_CONFORMANCERESPONSE']._serialized_end=446
+  _globals['_SERVERCASE']._serialized_start=449
+  _globals['_SERVERCASE']._serialized_end=699
+  _globals['_TRUSTEDISSUER']._serialized_start=701
+  _globals['_TRUSTEDISSUER']._serialized_end=787
+  _globals['_SERVERRESULT']._serialized_start=790
+  _globals['_SERVERRESULT']._serialized_end=998
+  _globals['_CALLER']._serialized_start=1001
+  _globals['_CALLER']._serialized_end=1159
+  _globals['_REFUSAL']._serialized_start=1162
+  _globals['_REFUSAL']._serialized_end=1377
+  _globals['_REFUSAL_METADATAENTRY']._serialized_start=1330
+  _globals['_REFUSAL_METADATAENTRY']._serialized_end=1377
+  _globals['_CLIENTCASE']._serialized_start=1380
+  _globals['_CLIENTCASE']._serialized_end=1667
+  _globals['_ISSUERANSWER']._serialized_start=1670
+  _globals['_ISSUERANSWER']._serialized_end=1804
+  _globals['_CALL']._serialized_start=1807
+  _globals['_CALL']._serialized_end=1964
+  _globals['_SERVERANSWER']._serialized_start=1966
+  _globals['_SERVERANSWER']._serialized_end=2025
+  _globals['_CLOCKJUMP']._serialized_start=2027
+  _globals['_CLOCKJUMP']._serialized_end=2116
+  _globals['_CLIENTRESULT']._serialized_start=2118
+  _globals['_CLIENTRESULT']._serialized_end=2231
+  _globals['_TOKENREQUEST']._serialized_start=2233
+  _globals['_TOKENREQUEST']._serialized_end=2320
+  _globals['_CALLRESULT']._serialized_start=2322
+  _globals['_CALLRESULT']._serialized_end=2421
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,5 @@
 import datetime
 
-from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -44,7 +43,7 @@ class ServerCase(_message.Message):
     HANDLER_MARKS_FIELD_NUMBER: _ClassVar[int]
     REVOKED_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     OBSERVE_FIELD_NUMBER: _ClassVar[int]
-    descriptors: _descriptor_pb2.FileDescriptorSet
+    descriptors: bytes
     services: _containers.RepeatedScalarFieldContainer[str]
     issuers: _containers.RepeatedCompositeFieldContainer[TrustedIssuer]
     now: _timestamp_pb2.Timestamp
@@ -53,7 +52,7 @@ class ServerCase(_message.Message):
     handler_marks: _containers.RepeatedScalarFieldContainer[str]
     revoked_token_ids: _containers.RepeatedScalarFieldContainer[str]
     observe: bool
-    def __init__(self, descriptors: _Optional[_Union[_descriptor_pb2.FileDescriptorSet, _Mapping]] = ..., services: _Optional[_Iterable[str]] = ..., issuers: _Optional[_Iterable[_Union[TrustedIssuer, _Mapping]]] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., method: _Optional[str] = ..., authorization: _Optional[_Iterable[str]] = ..., handler_marks: _Optional[_Iterable[str]] = ..., revoked_token_ids: _Optional[_Iterable[str]] = ..., observe: bool = ...) -> None: ...
+    def __init__(self, descriptors: _Optional[bytes] = ..., services: _Optional[_Iterable[str]] = ..., issuers: _Optional[_Iterable[_Union[TrustedIssuer, _Mapping]]] = ..., now: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., method: _Optional[str] = ..., authorization: _Optional[_Iterable[str]] = ..., handler_marks: _Optional[_Iterable[str]] = ..., revoked_token_ids: _Optional[_Iterable[str]] = ..., observe: bool = ...) -> None: ...
 
 class TrustedIssuer(_message.Message):
     __slots__ = ("issuer", "jwks", "unreachable", "algorithms")
@@ -132,7 +131,7 @@ class ClientCase(_message.Message):
     DRAW_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     SHARING_FIELD_NUMBER: _ClassVar[int]
-    descriptors: _descriptor_pb2.FileDescriptorSet
+    descriptors: bytes
     answers: _containers.RepeatedCompositeFieldContainer[IssuerAnswer]
     calls: _containers.RepeatedCompositeFieldContainer[Call]
     jumps: _containers.RepeatedCompositeFieldContainer[ClockJump]
@@ -140,7 +139,7 @@ class ClientCase(_message.Message):
     draw: float
     start: _timestamp_pb2.Timestamp
     sharing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, descriptors: _Optional[_Union[_descriptor_pb2.FileDescriptorSet, _Mapping]] = ..., answers: _Optional[_Iterable[_Union[IssuerAnswer, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., jumps: _Optional[_Iterable[_Union[ClockJump, _Mapping]]] = ..., until: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., draw: _Optional[float] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sharing: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, descriptors: _Optional[bytes] = ..., answers: _Optional[_Iterable[_Union[IssuerAnswer, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., jumps: _Optional[_Iterable[_Union[ClockJump, _Mapping]]] = ..., until: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., draw: _Optional[float] = ..., start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sharing: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class IssuerAnswer(_message.Message):
     __slots__ = ("delay", "connection_failed", "status", "retry_after", "body")
