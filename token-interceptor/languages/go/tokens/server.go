@@ -85,8 +85,8 @@ func Descriptors(files *protoregistry.Files) ServerOption {
 // contradicts itself, or a method names callers that several issuers may have. The error names every fault.
 //
 // Give other interceptors with grpc.ChainUnaryInterceptor and grpc.ChainStreamInterceptor after these
-// options, so that they run behind the guard. Handlers cannot use grpc.SetSendCompressor, as the layer
-// watches their trailers.
+// options, so that they run behind the guard. Handlers cannot use grpc.SetSendCompressor and
+// grpc.ClientSupportedCompressors, as the layer watches their trailers.
 func Server(verifier *verify.Verifier, options ...ServerOption) ([]grpc.ServerOption, error) {
 	guarded, err := newGuarded(verifier, options)
 	if err != nil {

@@ -37,8 +37,8 @@ func doubled(first time.Duration, failures int, limit time.Duration) time.Durati
 	return min(first<<min(max(failures-1, 0), 16), limit)
 }
 
-// pace is the pace at which a rejected token may be replaced: at once, then after 1 s, 2 s, up to 60 s. A server
-// that refuses every token must not make its callers flood the issuer.
+// pace is the pace at which a rejected token may be replaced: at once, then after 1 s, 2 s, up to 60 s. A
+// server that refuses every token must not make its callers flood the issuer.
 type pace struct {
 	began bool
 	at    time.Duration
