@@ -31,6 +31,22 @@ fn handbook() -> Vec<(PathBuf, String)> {
     paths.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
+/// cargo reads the manifest of each member, also where it builds one package.
+#[test]
+fn image_is_built_from_each_member_of_the_workspace() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let ignored = fs::read_to_string(root.join(".dockerignore")).unwrap();
+    let allowed: Vec<&Path> = ignored.lines().filter_map(|line| line.strip_prefix('!')).map(Path::new).collect();
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let members = manifest.split_once("members = [").unwrap().1.split_once(']').unwrap().0;
+    let members: Vec<&str> = members.split('"').skip(1).step_by(2).filter(|member| *member != ".").collect();
+    assert!(members.contains(&"token-interceptor"), "{members:?}");
+    for member in members {
+        let copied = allowed.iter().any(|path| Path::new(member).starts_with(path));
+        assert!(copied, "{member} is missing in .dockerignore: the image cannot be built");
+    }
+}
+
 fn documents(text: &str) -> Vec<Yaml<'_>> {
     Yaml::load_from_str(text).unwrap()
 }
