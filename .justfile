@@ -62,12 +62,12 @@ fuzz seconds="60":
 
 # Rehearses the rotations and outages of the handbook for about `seconds`. Needs Debian's package postgresql.
 rehearse seconds="60":
-    REHEARSAL_SECONDS={{seconds}} REQUIRE_POSTGRES=1 cargo test --quiet -p token-server --test rehearsal -- --nocapture
+    REHEARSAL_SECONDS={{seconds}} REQUIRE_POSTGRES=1 cargo test --quiet -p token-cli --test rehearsal -- --nocapture
 
 # Measures every goal beside its baseline and its peers, and writes token-server/docs/performance.md.
 bench:
-    cargo bench -p token-server --bench goals
+    cargo bench -p token-cli --bench goals
 
 # Compares the instructions of each hot path with the baseline. `just instructions accept` writes a new baseline.
 instructions what="compare":
-    cargo bench --quiet --profile gate -p token-server --bench instructions -- {{what}}
+    cargo bench --quiet --profile gate -p token-cli --bench instructions -- {{what}}

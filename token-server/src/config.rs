@@ -28,7 +28,7 @@ mod trust;
 
 use std::{cell::RefCell, path::Path};
 
-pub(crate) use ext_authz::Declared;
+pub use ext_authz::Declared;
 pub use ext_authz::{AuditedDecisions, ExtAuthz};
 pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};
@@ -39,10 +39,10 @@ pub use token_exchange::TokenExchange;
 pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 
 use token_interceptor::signature::Algorithm;
+use token_issuer::client_authentication::assertion::AssertionRules;
+use token_issuer::registration::RegistrationSettings;
+use token_issuer::{issuer::TrustStreams, limit::QuotaSettings};
 
-use crate::client_authentication::assertion::AssertionRules;
-use crate::registration::RegistrationSettings;
-use crate::{issuer::TrustStreams, limit::QuotaSettings};
 use reader::{Findings, Section};
 use source::{PREFIX, Table};
 

@@ -3,42 +3,30 @@
 //!
 //! Each message is destructured exhaustively, so that code does not compile until it handles a new field.
 
+mod basic;
+mod credentials;
+
 use std::time::Duration;
 
 use http::HeaderMap;
-use secrecy::SecretString;
-use token_proto::token::v1;
-
-use crate::{
+use token_issuer::{
     client::{
         GrantType,
         work::{Step, takes},
     },
-    client_authentication::{
-        basic,
-        presented::{Parts, PresentedClient},
-    },
+    client_authentication::presented::PresentedClient,
     error::IssueError,
     grant::{self, RequestedAccess, RequestedAudience, client_credentials, token_exchange},
+    request::{TokenQuestion, TokenRequest},
     security_token::{SecurityToken, TokenType},
 };
+use token_proto::token::v1;
+
+pub(crate) use basic::challenge;
+use credentials::CredentialFields;
 
 /// The type of the tokens that are issued. RFC 8693 section 3.
 pub(crate) const ACCESS_TOKEN: &str = TokenType::AccessToken.name();
-
-/// A request for a token: the client's credentials and the token it asks for.
-#[derive(Debug)]
-pub(crate) struct TokenRequest {
-    pub(crate) client: PresentedClient,
-    pub(crate) grant: grant::Request,
-}
-
-/// A client's request to introspect or revoke a token.
-#[derive(Debug)]
-pub(crate) struct TokenQuestion {
-    pub(crate) client: PresentedClient,
-    pub(crate) token: SecretString,
-}
 
 /// The parameters of a request to the token endpoint, as sent. RFC 6749 section 4.4.2, RFC 8693 section 2.1.
 #[derive(Default)]
@@ -209,7 +197,11 @@ fn client_of_message(
     headers: &HeaderMap,
 ) -> Result<PresentedClient, IssueError> {
     let v1::ClientAuthentication { client_id, credential } = client.unwrap_or_default();
-    let mut parts = Parts { basic: basic::from_headers(headers)?, client_id: present(client_id), ..Parts::default() };
+    let mut parts = CredentialFields {
+        basic: basic::from_headers(headers)?,
+        client_id: present(client_id),
+        ..CredentialFields::default()
+    };
     match credential {
         None => {}
         Some(v1::client_authentication::Credential::ClientSecret(secret)) => parts.secret = present(secret),
@@ -223,7 +215,7 @@ fn client_of_message(
 
 fn client_of_form(form: ClientForm, headers: &HeaderMap) -> Result<PresentedClient, IssueError> {
     let ClientForm { client_id, client_secret, client_assertion_type, client_assertion } = form;
-    let parts = Parts {
+    let parts = CredentialFields {
         basic: basic::from_headers(headers)?,
         client_id,
         secret: client_secret,

@@ -14,12 +14,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-
-use self::credentials::{DeclaredKey, DeclaredSecret, Places};
-use crate::{
+use token_issuer::{
     admin::{AdminRules, CREDENTIALS_MAX, ClientDraft, GrantDraft},
     client::{Client, secret::Peppers},
 };
+
+use self::credentials::{DeclaredKey, DeclaredSecret, Places};
 
 /// Why a file does not declare clients.
 #[derive(Debug, thiserror::Error)]

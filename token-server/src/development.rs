@@ -20,22 +20,20 @@ use token_interceptor::{
     clock::{Clock, SystemClock},
     signature::Algorithm,
 };
+use token_issuer::{client_authentication::assertion::AssertionRules, key_material::KeyMaterial};
+use token_store::{StoreLocation, private_file};
 
 pub use clients::DevelopmentClient;
-pub(crate) use env_file::parse as parse_env_file;
+pub use env_file::parse as parse_env_file;
 pub use local_ca::LocalCaError;
 
 use crate::{
-    client_authentication::assertion::AssertionRules,
     config::{
         Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls, TokenExchange,
         Tokens,
     },
-    key_material::KeyMaterial,
-    origin::Forwarding,
-    private_file,
+    connection::Forwarding,
     server::{Running, ServeError},
-    store::StoreLocation,
 };
 use local_ca::LocalCa;
 
@@ -152,8 +150,8 @@ impl Development {
             token_exchange: TokenExchange::default(),
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
-            quota: crate::limit::QuotaSettings::default(),
-            trust: crate::issuer::TrustStreams::default(),
+            quota: token_issuer::limit::QuotaSettings::default(),
+            trust: token_issuer::issuer::TrustStreams::default(),
             admin: Admin { enabled: true, reflection: true },
             ext_authz: None,
             registration: Some(registration::settings(&folder)?),
@@ -201,7 +199,7 @@ impl Development {
 
 /// Locks a folder for one `token-server dev`. A second one would replace the certificate of the first, and
 /// the port that its clients use. The system releases the lock when the process ends.
-pub(crate) fn lock(folder: &Path) -> Result<File, DevelopmentError> {
+pub fn lock(folder: &Path) -> Result<File, DevelopmentError> {
     private_file::make_directory(folder).map_err(DevelopmentError::file(folder))?;
     let path = folder.join("dev.lock");
     let lock = private_file::open_or_create(&path).map_err(DevelopmentError::file(&path))?;

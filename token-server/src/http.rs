@@ -27,8 +27,10 @@ use axum::{
     routing::{self, MethodRouter},
 };
 use http::HeaderValue;
+use token_issuer::{issuer::Issuer, metadata::path, registration::Registrar};
 
-use crate::{client_authentication::basic, issuer::Issuer, metadata::path, origin::Origin, registration::Registrar};
+use crate::connection;
+use crate::convert;
 use register::Registering;
 
 /// The state that the endpoints share.
@@ -41,7 +43,7 @@ struct Shared {
 
 impl Shared {
     fn new(issuer: Arc<Issuer>) -> Self {
-        let challenge = basic::challenge(&issuer.metadata().issuer);
+        let challenge = convert::challenge(&issuer.metadata().issuer);
         Self { issuer, challenge }
     }
 }
@@ -132,7 +134,7 @@ fn document(get: MethodRouter<Shared>) -> MethodRouter<Shared> {
 }
 
 fn wrong_method(request: &Request, allow: HeaderValue) -> Response {
-    error::wrong_method(allow, &Origin::of(request.headers(), request.extensions()))
+    error::wrong_method(allow, &connection::origin(request.headers(), request.extensions()))
 }
 
 /// Returns the issuer identifier's path without its final slash, or `None` if it has no path.

@@ -58,18 +58,18 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
 use token_interceptor::clock::{Clock, SystemClock};
+use token_issuer::issuer::Issuer;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tonic::body::Body;
 use tower::Service;
 
-pub(crate) use assembly::{check, open_store, peppers, rules};
+pub use assembly::{check, open_store, peppers, rules};
 pub use error::ServeError;
-pub(crate) use preflight::{Finding, Severity, findings};
+pub use preflight::{Finding, Severity, findings};
 pub use tls::TlsError;
 
 use crate::{
     config::{Config, IssuerUrl, Limits},
-    issuer::Issuer,
     telemetry,
 };
 use admission::Admission;

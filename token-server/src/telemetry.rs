@@ -1,7 +1,7 @@
 //! Telemetry: log lines, the audit stream, metrics, traces.
 //!
 //! Telemetry never blocks a thread that answers requests; separate threads write the lines. If those cannot
-//! keep up, log lines are dropped, and decisions wait in front of [`crate::issuer`]. A decision without a
+//! keep up, log lines are dropped, and decisions wait in front of [`token_issuer::issuer`]. A decision without a
 //! record is worse than a slow one.
 
 mod audit;
@@ -14,13 +14,11 @@ mod traces;
 use std::{io, path::PathBuf, sync::OnceLock};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use token_issuer::audit::TARGET;
 use tracing::Subscriber;
 use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{
-    audit::TARGET,
-    config::{AuditTarget, Telemetry},
-};
+use crate::config::{AuditTarget, Telemetry};
 use audit::AuditLines;
 use described::{AUDIT_LINES_LOST, LOG_LINES_LOST};
 use lines::{AUDIT_BYTES_MAX, LOG_BYTES_MAX, NamedFile, Sink, Stream, Writing};
@@ -180,7 +178,7 @@ mod tests {
 
     #[test]
     fn where_traces_are_off_their_spans_are_not_even_made() {
-        use crate::trace;
+        use token_issuer::trace;
         let (log, audit, _writing) = nothing_written();
         tracing::subscriber::with_default(subscriber(vec![log, audit]), || {
             assert!(tracing::info_span!(target: trace::TARGET, "decision").is_disabled());

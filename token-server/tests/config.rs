@@ -4,10 +4,8 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use token_server::{
-    client_authentication::assertion::Reach,
-    config::{AuditTarget, Config, ConfigError, LogFormat, Place},
-};
+use token_issuer::client_authentication::assertion::Reach;
+use token_server::config::{AuditTarget, Config, ConfigError, LogFormat, Place};
 
 const EXAMPLE: &str = include_str!("../deploy/token-server.toml");
 
@@ -447,8 +445,8 @@ fn rsa_without_an_imported_key_says_how_to_get_one() {
 fn an_rsa_key_is_imported_in_either_pem_form() {
     let folder = tempfile::tempdir().unwrap();
     for pem in [
-        include_str!("data/public-test-key-rsa-2048.pkcs8.pem"),
-        include_str!("data/public-test-key-rsa-2048.pkcs1.pem"),
+        include_str!("../issuer/tests/data/public-test-key-rsa-2048.pkcs8.pem"),
+        include_str!("../issuer/tests/data/public-test-key-rsa-2048.pkcs1.pem"),
     ] {
         for algorithm in ["RS256", "PS256"] {
             let text = with_import(folder.path(), algorithm, pem);
@@ -462,7 +460,7 @@ fn an_rsa_key_is_imported_in_either_pem_form() {
 #[test]
 fn an_import_of_another_kind_is_refused_and_says_what_is_expected() {
     let folder = tempfile::tempdir().unwrap();
-    let rsa = include_str!("data/public-test-key-rsa-2048.pkcs8.pem");
+    let rsa = include_str!("../issuer/tests/data/public-test-key-rsa-2048.pkcs8.pem");
     let labelled = |label: &str| rsa.replace("PRIVATE KEY", label);
     for pem in ["PUBLIC KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "CERTIFICATE"].map(labelled) {
         let error = read(&with_import(folder.path(), "RS256", &pem), &[]).unwrap_err().to_string();

@@ -9,14 +9,15 @@ use std::{
 };
 
 use token_interceptor::clock::{Clock as _, SystemClock};
-use token_server::{
+use token_issuer::{
     client::{
         Client, Credential, CredentialKind, Grant,
         secret::{ClientSecret, Pepper, Peppers},
     },
-    config::Config,
-    store::{ClientStore as _, Store as _, sqlite::SqliteStore},
+    store::{ClientStore as _, Store as _},
 };
+use token_server::config::Config;
+use token_store::sqlite::SqliteStore;
 
 use crate::process::Server;
 

@@ -1,7 +1,7 @@
 //! Every goal of the project, measured in one run beside the floor that it stands on, and what others need
 //! for the same.
 //!
-//! `just bench`, which is `cargo bench -p token-server --bench goals`, prints one table and writes it to
+//! `just bench`, which is `cargo bench -p token-cli --bench goals`, prints one table and writes it to
 //! docs/performance.md. With names of sections behind `--` it measures these alone and writes nothing.
 //!
 //! Servers are processes of their own, on loopback, with one thread where CPU time is compared: theirs is
@@ -80,7 +80,7 @@ fn main() {
     }
     println!("\n{}", report::table(&rows));
     if wanted.is_empty() {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance.md");
         report::write(&page, &rows);
         println!("written to token-server/docs/performance.md after {} s", started.elapsed().as_secs());
     }

@@ -66,7 +66,7 @@ impl Baseline {
 }
 
 fn file() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/instructions/baseline.txt")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../benches/instructions/baseline.txt")
 }
 
 fn compiler() -> String {

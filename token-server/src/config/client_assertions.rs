@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::reader::Section;
-use crate::client_authentication::assertion::{AssertionRules, Reach};
+
+use token_issuer::client_authentication::assertion::{AssertionRules, Reach};
 
 /// The range of `jwks_uri_served_max`. A fetch is due after five minutes, and a key revoked a day ago must
 /// not be valid.

@@ -81,11 +81,11 @@ impl ExtAuthz {
 }
 
 /// The content of descriptor sets.
-pub(crate) struct Declared {
+pub struct Declared {
     /// Every method of every service with at least one annotated method.
-    pub(crate) table: Vec<MethodPolicy>,
+    pub table: Vec<MethodPolicy>,
     /// The same, checked to be complete: every method of those services is annotated.
-    pub(crate) policy: ServedPolicy,
+    pub policy: ServedPolicy,
 }
 
 impl Declared {
@@ -94,7 +94,7 @@ impl Declared {
     /// # Errors
     ///
     /// All problems of the first unusable file, or of the policy, in words.
-    pub(crate) fn read(files: &[PathBuf]) -> Result<Self, String> {
+    pub fn read(files: &[PathBuf]) -> Result<Self, String> {
         let (mut table, mut encoded) = (Vec::<MethodPolicy>::new(), Vec::new());
         for file in files {
             let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;

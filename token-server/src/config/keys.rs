@@ -5,14 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use token_interceptor::signature::{Algorithm, SigningKey};
+use token_issuer::{client_registry::CLIENTS_MAX, key::ImportedKey, key_material::KeyMaterial};
+use token_store::{StoreLocation, StoreLocationError};
 
 use super::reader::Section;
-use crate::{
-    client_registry::CLIENTS_MAX,
-    key::ImportedKey,
-    key_material::KeyMaterial,
-    store::{StoreLocation, StoreLocationError},
-};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// The default staleness limit: half a working day without the store.

@@ -7,7 +7,7 @@ use super::{
     setting::{Setting, describe},
     source::Value,
 };
-use crate::origin::{ForwardedField, Forwarding, Network};
+use crate::connection::{ForwardedField, Forwarding, Network};
 
 /// `[listen]`: the addresses of the server.
 #[derive(Clone, Debug)]

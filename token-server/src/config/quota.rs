@@ -7,7 +7,8 @@ use super::{
     setting::{Setting, describe},
     source::Value,
 };
-use crate::{
+
+use token_issuer::{
     client::ClientId,
     limit::{Quota, QuotaMode, QuotaSettings},
 };

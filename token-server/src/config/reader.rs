@@ -11,13 +11,13 @@ use std::{
 
 use secrecy::{ExposeSecret as _, SecretString};
 use token_interceptor::http_client::HttpClient;
+use token_issuer::key_material::KeyMaterial;
 
 use super::{
     mistake::{Mistake, Place},
     setting::{Setting, describe},
     source::{Node, Table, Value},
 };
-use crate::key_material::KeyMaterial;
 
 /// The command that generates a 256-bit key.
 const MAKE_KEY: &str = "openssl rand -base64 32";

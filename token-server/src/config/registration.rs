@@ -6,13 +6,13 @@ use std::{
 };
 
 use secrecy::ExposeSecret as _;
-
-use super::reader::Section;
-use crate::{
+use token_issuer::{
     admin::{ADMIN_AUDIENCE, GrantDraft},
     client::{Audience, AuthenticationMethod, ClientId, GrantType, Scope},
     registration::{InitialAccessToken, InitialAccessTokens, RegistrationSettings, Template, TokenHash},
 };
+
+use super::reader::Section;
 
 const REQUESTS_PER_MINUTE: u32 = 60;
 const CLIENTS_PER_HOUR: u32 = 100;

@@ -7,9 +7,9 @@ use std::{
 };
 
 use token_interceptor::signature::Algorithm;
+use token_issuer::client::{AuthenticationMethod, GrantType};
 
 use super::source::Value;
-use crate::client::{AuthenticationMethod, GrantType};
 
 /// A type that a setting can have.
 pub(super) trait Setting: Sized {

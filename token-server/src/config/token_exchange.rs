@@ -7,6 +7,11 @@ use std::{
 };
 
 use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Algorithm};
+use token_issuer::{
+    client::{Audience, ClientId, Scope},
+    federation::{IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
+    reserved_claims::is_reserved,
+};
 use url::Url;
 
 use super::{
@@ -14,11 +19,6 @@ use super::{
     setting::{Setting, describe},
     source::Value,
     tokens::IssuerUrl,
-};
-use crate::{
-    client::{Audience, ClientId, Scope},
-    federation::{IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
-    reserved_claims::is_reserved,
 };
 
 /// The time after which a provider counts as unreachable.

@@ -3,10 +3,10 @@
 use std::{fmt, time::Duration};
 
 use token_interceptor::{encryption::EncryptionKey, http_client::is_loopback, signature::Algorithm};
+use token_issuer::{client::Audience, own_tokens::TOKEN_BYTES_MAX};
 use url::{Host, Url};
 
 use super::reader::Section;
-use crate::{client::Audience, own_tokens::TOKEN_BYTES_MAX};
 
 /// The default limit of a token's length, in bytes.
 const HEADER_BYTES: usize = 4096;

@@ -1,7 +1,8 @@
 //! `[trust]`: streams of keys and revocations to verifiers.
 
 use super::reader::Section;
-use crate::issuer::TrustStreams;
+
+use token_issuer::issuer::TrustStreams;
 
 /// Reads `[trust]`. `has_client_ca`: client certificates can be verified.
 pub(super) fn read(mut section: Section<'_>, has_client_ca: bool) -> TrustStreams {

@@ -7,15 +7,14 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, de};
-use zeroize::Zeroizing;
-
-use crate::{
+use token_issuer::{
     client::{
         Credential, CredentialKind, PublicKeyJwk,
         secret::{ClientSecret, Peppers, SecretHash},
     },
     timestamp,
 };
+use zeroize::Zeroizing;
 
 /// The locations of values that a file names.
 #[derive(Clone, Copy)]

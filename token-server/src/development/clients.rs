@@ -9,16 +9,18 @@ use std::{
 };
 
 use secrecy::SecretString;
-
-use super::{DevelopmentError, env_file};
-use crate::{
+use token_issuer::{
     client::{
         Audience, Client, ClientId, Credential, CredentialKind, Grant, Scope,
         secret::{ClientSecret, Peppers},
     },
+    store::{Store, StoreError},
+};
+
+use super::{DevelopmentError, env_file};
+use crate::{
     config::{Config, IssuerUrl},
     server::{self, ServeError},
-    store::{Store, StoreError},
 };
 
 /// A client of a development issuer.

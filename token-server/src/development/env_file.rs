@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use crate::private_file;
+use token_store::private_file;
 
 /// Reads a file.
-pub(crate) fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
+pub(super) fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(parse(&std::fs::read_to_string(path)?))
 }
 
 /// Returns the assignments in a text. Other lines are ignored.
-pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
+pub fn parse(text: &str) -> BTreeMap<String, String> {
     let assignment = |line: &str| {
         let (name, value) = line.trim().trim_start_matches("export ").split_once('=')?;
         Some((name.to_owned(), value.trim_matches('\'').to_owned()))

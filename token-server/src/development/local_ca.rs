@@ -10,8 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-
-use crate::private_file;
+use token_store::private_file;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// The lifetime of a leaf. Each start generates a new one.

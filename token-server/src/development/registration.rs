@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{DevelopmentError, key_file};
-use crate::{
+
+use token_issuer::{
     admin::GrantDraft,
     client::{AuthenticationMethod, ClientId, GrantType},
     registration::{InitialAccessToken, InitialAccessTokens, RegistrationSettings, Template, TokenHash},

@@ -6,8 +6,9 @@
 use axum::{extract::Request, response::Response};
 
 use super::error;
-use crate::origin::Origin;
+
+use crate::connection;
 
 pub(super) async fn authorize(request: Request) -> Response {
-    error::unsupported_response_type(&Origin::of(request.headers(), request.extensions()))
+    error::unsupported_response_type(&connection::origin(request.headers(), request.extensions()))
 }

@@ -9,12 +9,12 @@ use http::{
 use http_body_util::{BodyExt as _, Limited};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-use super::parameters::{self, Parameters};
-use crate::{
+use token_issuer::{
     error::IssueError,
     origin::{Origin, REQUEST_ID},
 };
+
+use super::parameters::{self, Parameters};
 
 /// The longest body that is read, in bytes: several times the longest valid request.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;

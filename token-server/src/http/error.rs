@@ -11,13 +11,13 @@ use http::{
 };
 use serde::Serialize;
 use token_interceptor::status::{http_status, oauth_error};
-use token_proto::token::v1::ErrorReason;
-
-use super::body::never_cached;
-use crate::{
+use token_issuer::{
     error::{IssueError, TOO_SLOW},
     origin::Origin,
 };
+use token_proto::token::v1::ErrorReason;
+
+use super::body::never_cached;
 
 #[derive(Serialize)]
 struct OAuthError<'a> {

@@ -6,17 +6,18 @@ use axum::{
 };
 use serde_json::{Map, Value};
 use token_interceptor::token::VerifiedToken;
-
-use super::{Shared, body, error};
-use crate::{
-    convert::{self, TokenQuestion},
+use token_issuer::{
     error::IssueError,
     issuer::{Operation, introspected},
-    origin::Origin,
+    request::TokenQuestion,
 };
 
+use super::{Shared, body, error};
+use crate::connection;
+use crate::convert;
+
 pub(super) async fn introspect(State(shared): State<Shared>, request: Request) -> Response {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let found = match shared.issuer.admit(&origin, Operation::IntrospectToken) {
         Ok(admitted) => admitted.introspect(question(request).await).await,
         Err(refusal) => Err(refusal),

@@ -5,10 +5,10 @@
 
 use serde_json::{Map, Value};
 use token_interceptor::json;
+use token_issuer::error::IssueError;
 
 use crate::{
     convert::{ClientForm, TokenQuestionForm},
-    error::IssueError,
     form,
 };
 

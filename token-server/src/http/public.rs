@@ -20,9 +20,9 @@ use http::{
 };
 use ring::digest;
 use serde::Serialize;
+use token_issuer::issuer::Issuer;
 
 use super::Shared;
-use crate::issuer::Issuer;
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 

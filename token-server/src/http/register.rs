@@ -8,12 +8,14 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
-
-use super::{Shared, body, error};
-use crate::{
+use token_issuer::{
     origin::Origin,
     registration::{Asked, Registrar, RegistrationError, Told},
 };
+
+use super::{Shared, body, error};
+
+use crate::connection;
 
 /// The state that these endpoints share. They exist only if clients may register themselves.
 #[derive(Clone)]
@@ -25,7 +27,7 @@ pub(super) struct Registering {
 type Id = Result<Path<String>, PathRejection>;
 
 pub(super) async fn register(State(state): State<Registering>, mut request: Request) -> Response {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let headers = std::mem::take(request.headers_mut());
     let told =
         state.registrar.register(Asked { origin: &origin, headers: &headers }, body::object(&headers, request)).await;
@@ -38,13 +40,13 @@ pub(super) async fn register(State(state): State<Registering>, mut request: Requ
 }
 
 pub(super) async fn read(State(state): State<Registering>, id: Id, request: Request) -> Response {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let asked = Asked { origin: &origin, headers: request.headers() };
     answer(state.registrar.read(asked, &text(id)).await, &origin, &state.shared)
 }
 
 pub(super) async fn update(State(state): State<Registering>, id: Id, mut request: Request) -> Response {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let headers = std::mem::take(request.headers_mut());
     let asked = Asked { origin: &origin, headers: &headers };
     let told = state.registrar.update(asked, &text(id), body::object(&headers, request)).await;
@@ -52,7 +54,7 @@ pub(super) async fn update(State(state): State<Registering>, id: Id, mut request
 }
 
 pub(super) async fn delete(State(state): State<Registering>, id: Id, request: Request) -> Response {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let asked = Asked { origin: &origin, headers: request.headers() };
     match state.registrar.delete(asked, &text(id)).await {
         Ok(()) => {

@@ -5,12 +5,14 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use token_issuer::issuer::Operation;
 
 use super::{Shared, body, error, introspect};
-use crate::{issuer::Operation, origin::Origin};
+
+use crate::connection;
 
 pub(super) async fn revoke(State(shared): State<Shared>, request: Request) -> Response {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let revoked = match shared.issuer.admit(&origin, Operation::RevokeToken) {
         Ok(admitted) => admitted.revoke(introspect::question(request).await).await,
         Err(refusal) => Err(refusal),

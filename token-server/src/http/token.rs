@@ -6,18 +6,15 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use token_issuer::{error::IssueError, issuer::Operation, mint::IssuedToken, origin::Origin, request::TokenRequest};
 
 use super::{Shared, body, error, parameters::Parameters};
-use crate::{
-    convert::{self, ExchangeForm, TokenForm, TokenRequest},
-    error::IssueError,
-    issuer::Operation,
-    mint::IssuedToken,
-    origin::Origin,
-};
+use crate::convert::{self, ExchangeForm, TokenForm};
+
+use crate::connection;
 
 pub(super) async fn token(State(shared): State<Shared>, request: Request) -> Response {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let issued = match shared.issuer.admit(&origin, Operation::IssueToken) {
         // Boxed, so that the request does not enlarge this future to its end.
         Ok(admitted) => admitted.issue(Box::pin(read(request)).await).await,

@@ -5,15 +5,14 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use token_issuer::issuer::{NotTold, Operation};
 
 use super::{Shared, body, error};
-use crate::{
-    issuer::{NotTold, Operation},
-    origin::Origin,
-};
+
+use crate::connection;
 
 pub(super) async fn user_info(State(shared): State<Shared>, request: Request) -> Response {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let told = match shared.issuer.admit(&origin, Operation::GetUserInfo) {
         Ok(admitted) => admitted.user_info(request.headers()).await,
         Err(refusal) => Err(NotTold::Other(refusal)),

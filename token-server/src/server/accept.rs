@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use token_issuer::origin::Peer;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -21,7 +22,7 @@ use tokio::{
 
 use crate::{
     config::Limits,
-    origin::{Forwarding, Network, Peer},
+    connection::{Forwarding, Network},
 };
 
 /// The number of connections that the kernel queues until they are accepted.

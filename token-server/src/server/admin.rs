@@ -2,14 +2,12 @@
 
 use axum::Router;
 use token_interceptor::{layer::AuthorizationLayer, verify::Verifier};
+use token_issuer::admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin};
 use token_proto::admin::v1::{audit_service_server, client_service_server, key_service_server};
 use tonic::service::Routes;
 
 use super::{ServeError, framing::Framing, guard::own_policy, record::Recording, standing::Standing};
-use crate::{
-    admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
-    service::{audit, clients, keys},
-};
+use crate::service::{audit, clients, keys};
 
 /// What the admin services do their work with.
 pub(super) struct Parts {

@@ -19,15 +19,13 @@ use std::{
 use http::{HeaderMap, Request, Response};
 use metrics::{Counter, counter};
 use pin_project_lite::pin_project;
+use token_issuer::origin::Origin;
 use tokio::time::Sleep;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::{face::Face, lateness::is_late, rest::Rest};
-use crate::{
-    config::Limits,
-    origin::{Line, Origin},
-};
+use crate::{config::Limits, connection, connection::ConnectionInfo};
 
 /// The counter of rejected requests, by reason.
 pub(super) const SHED: &str = "token_server_requests_shed_total";
@@ -118,13 +116,13 @@ where
         let (face, is_probe) = (Face::of(request.headers()), is_probe(request.uri().path()));
         let place = Place::among(&self.shared);
         // Only a rejection needs the origin here, and rejections are rare: no ID is generated for one.
-        let named = request.headers().contains_key(crate::origin::REQUEST_ID);
-        let origin = named.then(|| Box::new(Origin::of(request.headers(), request.extensions())));
+        let named = request.headers().contains_key(token_issuer::origin::REQUEST_ID);
+        let origin = named.then(|| Box::new(connection::origin(request.headers(), request.extensions())));
         let time_max = time_max(face, request.headers(), self.shared.time_max);
         let refused = |answer, body| AdmittedFuture::Refused { answer: Some(answer), rest: Rest::of(body, time_max) };
         let refusal = Refusal { face, origin, shared: Arc::clone(&self.shared) };
         // Another transport does not report when it reads.
-        let read = request.extensions().get::<Line>().map(|line| line.activity.last_read());
+        let read = request.extensions().get::<ConnectionInfo>().map(|line| line.activity.last_read());
         if !is_probe && read.is_some_and(|read| is_late(read, self.shared.queue_time_max)) {
             return refused(refusal.too_late(), request.into_body());
         }
@@ -195,7 +193,7 @@ impl Refusal {
     }
 
     fn origin(&self) -> Cow<'_, Origin> {
-        let unnamed = || Cow::Owned(Origin::of(&http::HeaderMap::new(), &http::Extensions::new()));
+        let unnamed = || Cow::Owned(connection::unknown_origin());
         self.origin.as_deref().map_or_else(unnamed, Cow::Borrowed)
     }
 }
@@ -263,7 +261,7 @@ mod tests {
         super::lateness::tests::{rest, work},
         *,
     };
-    use crate::origin::Peer;
+    use token_issuer::origin::Peer;
 
     /// Returns the response to a request that waits that long, and if its service was called.
     async fn after(wait: Duration, path: &str) -> (Response<Body>, bool) {
@@ -278,7 +276,7 @@ mod tests {
             async { Ok::<_, Infallible>(Response::new(Body::empty())) }
         });
         let mut service = Admission::new(&Limits::default()).layer(inner);
-        let line = Line::new(Peer::of(&http::Extensions::new()), false);
+        let line = ConnectionInfo::new(Peer::UNKNOWN, false);
         let request = Request::post(path).header(CONTENT_TYPE, "application/grpc").header("x-request-id", "late");
         let request = request.extension(line).body(body).unwrap();
         advance(wait).await;

@@ -5,6 +5,22 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use axum::Router;
 use token_interceptor::{clock::Clock, danger::AllowPlaintext, layer::AuthorizationLayer, verify::LEEWAY_MAX};
+use token_issuer::{
+    admin::{AdminRules, AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
+    client::secret::{Pepper, Peppers},
+    client_authentication::assertion::Reach,
+    client_registry::{ClientRegistry, peppers_in_use},
+    federation::Federation,
+    feed::{Feed, FeedSettings},
+    issuer::{Issuer, Parts, Settings},
+    key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys, TokenLifetimes},
+    limit::{LimitSettings, Rate},
+    own_tokens,
+    registration::Registrar,
+    revocation::RevocationRegistry,
+    store::{KeyStore, Store, StoreError},
+};
+use token_store::{DeclaredStore, StoreLocation, open_state};
 use tokio::task::JoinSet;
 
 use super::{
@@ -16,21 +32,8 @@ use super::{
     standing::Standing,
 };
 use crate::{
-    admin::{AdminRules, AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin},
-    client::secret::{Pepper, Peppers},
-    client_authentication::assertion::Reach,
-    client_registry::{ClientRegistry, peppers_in_use},
     config::{Config, IssuerUrl, Limits, Secrets},
     declared::{self, DeclaredError},
-    federation::Federation,
-    feed::{Feed, FeedSettings},
-    issuer::{Issuer, Parts, Settings},
-    key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys, TokenLifetimes},
-    limit::{LimitSettings, Rate},
-    own_tokens,
-    registration::Registrar,
-    revocation::RevocationRegistry,
-    store::{self, DeclaredStore, KeyStore, Store, StoreError, StoreLocation},
 };
 
 /// What serves, and what keeps it going.
@@ -140,7 +143,7 @@ pub(super) async fn assemble(
 }
 
 /// What operators' changes must keep to.
-pub(crate) fn rules(config: &Config) -> AdminRules {
+pub fn rules(config: &Config) -> AdminRules {
     let providers = config.token_exchange.trusted_issuers.iter();
     let foreign_names = providers.map(|provider| provider.namespace.clone()).collect();
     AdminRules { foreign_names, ..AdminRules::new(config.tokens.maximum_lifetime) }
@@ -157,7 +160,7 @@ async fn stored_clients(
     if state.is_none() {
         tracing::warn!("signing keys and revocations are in memory alone: a restart forgets them");
     }
-    let store = Arc::new(DeclaredStore::new(store::open_state(state.as_deref()).await?));
+    let store = Arc::new(DeclaredStore::new(open_state(state.as_deref()).await?));
     let source = Source {
         file: clients.clone(),
         interval: config.store.reload_interval,
@@ -170,7 +173,7 @@ async fn stored_clients(
 }
 
 /// Checks what a configuration names and does not hold itself: the file that declares the clients.
-pub(crate) fn check(config: &Config) -> Result<(), DeclaredError> {
+pub fn check(config: &Config) -> Result<(), DeclaredError> {
     match &config.store.location {
         StoreLocation::Declared { clients, .. } => {
             declared::load(clients, &peppers(&config.secrets), &rules(config)).map(drop)
@@ -180,12 +183,12 @@ pub(crate) fn check(config: &Config) -> Result<(), DeclaredError> {
 }
 
 /// The store of the configuration.
-pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
     Ok(config.store.location.open_within(config.store.start_wait).await?)
 }
 
 /// The peppers of the configuration.
-pub(crate) fn peppers(secrets: &Secrets) -> Peppers {
+pub fn peppers(secrets: &Secrets) -> Peppers {
     let previous = secrets.previous_peppers.iter().map(Pepper::new).collect();
     Peppers::new(Pepper::new(&secrets.pepper), previous)
 }

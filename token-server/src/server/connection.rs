@@ -10,6 +10,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
+use token_issuer::origin::Peer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -27,7 +28,7 @@ use super::{
     tls::ReloadingTls,
     worker::{Phase, Port, reached},
 };
-use crate::origin::{Line, Peer};
+use crate::connection::ConnectionInfo;
 
 /// The first bytes of every HTTP/2 connection. RFC 9113 section 3.4.
 const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -72,10 +73,10 @@ async fn prepare(port: &Port, arrival: Arrival) -> Result<Prepared, Unprepared> 
     }
     // Each connection uses the configuration that is current when it begins.
     Ok(match &port.tls {
-        None => Prepared::Plain(Box::new(Connection::new(stream, port, Line::new(peer, false), place))),
+        None => Prepared::Plain(Box::new(Connection::new(stream, port, ConnectionInfo::new(peer, false), place))),
         Some(tls) => {
             let stream = handshake(stream, tls).await.map_err(Unprepared::Tls)?;
-            let line = Line::new(peer, stream.get_ref().1.peer_certificates().is_some());
+            let line = ConnectionInfo::new(peer, stream.get_ref().1.peer_certificates().is_some());
             Prepared::Tls(Box::new(Connection::new(stream, port, line, place)))
         }
     })
@@ -165,7 +166,7 @@ enum Wait {
 #[derive(Debug)]
 struct Connection<IO> {
     io: IO,
-    line: Line,
+    line: ConnectionInfo,
     patience: Patience,
     protocol: Protocol,
     /// The number of requests before the head that has partly arrived.
@@ -180,7 +181,7 @@ struct Connection<IO> {
 }
 
 impl<IO> Connection<IO> {
-    fn new(io: IO, port: &Port, line: Line, place: Place) -> Self {
+    fn new(io: IO, port: &Port, line: ConnectionInfo, place: Place) -> Self {
         let limits = &port.limits;
         let patience =
             Patience { first: limits.handshake_timeout, head: limits.request_timeout, idle: limits.http1_idle_timeout };

@@ -7,15 +7,17 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use metrics::{counter, gauge};
 use token_interceptor::clock::Clock;
+use token_interceptor::error_chain;
+use token_issuer::{
+    admin::AdminRules,
+    client::{Client, secret::Peppers},
+    store::RevocationStore as _,
+};
+use token_store::DeclaredStore;
 use tokio::sync::{Mutex, Notify, watch};
 
 use super::ServeError;
-use crate::{
-    admin::AdminRules,
-    client::{Client, secret::Peppers},
-    declared, error_chain,
-    store::{DeclaredStore, RevocationStore as _},
-};
+use crate::declared;
 
 const RELOADS: &str = "token_server_clients_file_reloads_total";
 

@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr};
 
 use super::tls::TlsError;
-use crate::{client_registry::peppers_in_use::WrongPepper, declared::DeclaredError, key::KeyError, store::StoreError};
+
+use token_issuer::{client_registry::peppers_in_use::WrongPepper, key::KeyError, store::StoreError};
+
+use crate::declared::DeclaredError;
 
 /// The error of a server that cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,10 @@
 //! The protocol of a request, gRPC or HTTP, and the responses given in place of the service's.
 
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
+use token_issuer::{error::IssueError, origin::Origin};
 use tonic::body::Body;
 
-use crate::{error::IssueError, http as oauth, origin::Origin, service::status};
+use crate::{http as oauth, service::status};
 
 /// gRPC in each of its forms, or HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,13 +11,11 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
+use token_issuer::origin::{Origin, Peer, REQUEST_ID};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use crate::{
-    origin::{Origin, REQUEST_ID},
-    service::status,
-};
+use crate::service::status;
 
 /// A layer that answers unreadable messages with INVALID_ARGUMENT.
 #[derive(Clone, Debug)]
@@ -79,7 +77,7 @@ where
             return Poll::Ready(Ok(response));
         }
         let headers = this.request_id.take().map(|id| (REQUEST_ID, id)).into_iter().collect();
-        let origin = Origin::of(&headers, &http::Extensions::new());
+        let origin = Origin::new(Peer::UNKNOWN, &headers);
         Poll::Ready(Ok(status::unreadable_message(&origin).into_http()))
     }
 }
@@ -108,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_error_of_ours_stays_what_it_is() {
-        let origin = Origin::of(&HeaderMap::new(), &http::Extensions::new());
+        let origin = crate::connection::unknown_origin();
         let reason = token_proto::token::v1::ErrorReason::Internal;
         assert!(!is_of_framing(&head(status::with_reason(reason, "x", &origin, None))));
     }

@@ -15,12 +15,13 @@ use axum::{Router, routing::future::RouteFuture};
 use futures_util::{FutureExt as _, TryFutureExt as _, future::MapOk};
 use http::{HeaderValue, Method, Request, Response, Version, header::CONTENT_TYPE};
 use pin_project_lite::pin_project;
+use token_issuer::metadata::path;
 use token_proto::token::v1::token_service_server::{SERVICE_NAME, TokenServiceServer};
 use tonic::body::Body;
 use tower::{Layer as _, Service};
 
 use super::framing::{Framed, FramedFuture, Framing};
-use crate::{http::TokenEndpoint, metadata::path, service::token::TokenService};
+use crate::{http::TokenEndpoint, service::token::TokenService};
 
 /// Answers requests for tokens, and forwards the others to the router.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use token_issuer::store::ChangeLog;
 use tokio::sync::watch;
 use tonic_health::{
     ServingStatus,
@@ -15,10 +16,7 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use crate::{
-    store::ChangeLog,
-    telemetry::{AUDIT_WRITABLE, Condition, Lines},
-};
+use crate::telemetry::{AUDIT_WRITABLE, Condition, Lines};
 
 /// Services that answer from memory; the empty name stands for the server.
 const FROM_MEMORY: [&str; 3] = [SERVER, "m2m.token.v1.TokenService", TRUST];
@@ -156,10 +154,8 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        store::{LogPage, StoreError},
-        telemetry::stalled,
-    };
+    use crate::telemetry::stalled;
+    use token_issuer::store::{LogPage, StoreError};
 
     async fn told(health: &Health, service: &str) -> i32 {
         use tonic_health::pb::{HealthCheckRequest, health_server::Health as _};

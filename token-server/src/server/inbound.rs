@@ -26,14 +26,15 @@ use super::{
     worker::Port,
 };
 use crate::{
+    connection,
+    connection::{ConnectionInfo, Forwarding, Turn},
     http as oauth,
-    origin::{Forwarding, Line, Origin, Turn},
 };
 
 /// The service of one connection.
 pub(super) struct Inbound {
     services: Shared<Services>,
-    line: Line,
+    line: ConnectionInfo,
     /// The bytes of the current head, released when its request arrives.
     head_bytes: Arc<HeadBytes>,
     forwarding: Arc<Forwarding>,
@@ -41,7 +42,7 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
-    pub(super) fn new(port: &Port, line: Line, head_bytes: Arc<HeadBytes>) -> Self {
+    pub(super) fn new(port: &Port, line: ConnectionInfo, head_bytes: Arc<HeadBytes>) -> Self {
         Self {
             services: port.shares.layer(port.services.clone()),
             line,
@@ -82,7 +83,7 @@ fn answer(verdict: Verdict, request: &Request<Incoming>) -> Response<Body> {
             answer
         }
         Verdict::Refused(status, sentence) => {
-            let origin = Origin::of(request.headers(), request.extensions());
+            let origin = connection::origin(request.headers(), request.extensions());
             let mut answer = oauth::not_conforming(status, sentence, &origin, request.version());
             if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
                 // RFC 9110 section 15.5.16.

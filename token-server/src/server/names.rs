@@ -1,6 +1,6 @@
 //! Clients that have the name of an identity provider's subject, because the provider was configured after them.
 
-use crate::{
+use token_issuer::{
     client::ClientId,
     federation::Namespace,
     store::{ClientStore, StoreError},

@@ -6,17 +6,14 @@
 use std::{fmt, path::Path, time::SystemTime};
 
 use rustix::fs::{Access, access};
+use token_store::{StoreLocation, private_file};
 
 use super::{ext_authz, tls};
-use crate::{
-    config::{AuditTarget, Config},
-    private_file,
-    store::StoreLocation,
-};
+use crate::config::{AuditTarget, Config};
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Severity {
+pub enum Severity {
     /// `serve` or every client would fail; `--check` fails.
     Mistake,
     /// The operator may have intended it.
@@ -25,11 +22,15 @@ pub(crate) enum Severity {
 
 /// One finding, with its setting and the next step.
 #[derive(Clone, Debug)]
-pub(crate) struct Finding {
-    pub(crate) severity: Severity,
-    pub(crate) setting: String,
-    pub(crate) problem: String,
-    pub(crate) next: &'static str,
+pub struct Finding {
+    /// The severity.
+    pub severity: Severity,
+    /// The name of the setting.
+    pub setting: String,
+    /// The problem, as one sentence.
+    pub problem: String,
+    /// The next step for the operator.
+    pub next: &'static str,
 }
 
 impl Finding {
@@ -49,7 +50,7 @@ impl fmt::Display for Finding {
 }
 
 /// Returns every finding about the configuration and the files that it names.
-pub(crate) fn findings(config: &Config, now: SystemTime) -> Vec<Finding> {
+pub fn findings(config: &Config, now: SystemTime) -> Vec<Finding> {
     let mut findings = certificates(config, now);
     findings.extend(plaintext_issuer(config));
     findings.extend(same_port(config));
@@ -78,7 +79,7 @@ fn certificates(config: &Config, now: SystemTime) -> Vec<Finding> {
         match checked {
             Err(error) => findings.push(Finding::mistake(
                 setting,
-                crate::error_chain::of(&error).to_string(),
+                token_interceptor::error_chain::of(&error).to_string(),
                 "provide a certificate chain and its private key, in PEM",
             )),
             // The second port shares the first one's certificate, which has been checked.

@@ -10,15 +10,16 @@ use std::{
 
 use axum::{extract::Request, response::Response};
 use token_interceptor::layer::Refusal;
+use token_issuer::{
+    audit::{Entry, Guarded},
+    origin::{Origin, REQUEST_ID},
+};
 use token_proto::{POLICY, token::v1::ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 
-use crate::{
-    audit::{Entry, Guarded},
-    origin::{Origin, REQUEST_ID},
-};
+use crate::connection;
 
 /// A layer that audits requests. It goes around the guard.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let origin = Origin::of(request.headers(), request.extensions());
+        let origin = connection::origin(request.headers(), request.extensions());
         let id = origin.request_id().header_value();
         // One ID for each request: in the response, in the change log, and here.
         request.headers_mut().insert(REQUEST_ID, id.clone());
@@ -160,7 +161,7 @@ mod tests {
         let outcomes = Outcomes::default();
         let audit = outcomes
             .clone()
-            .with_filter(tracing_subscriber::filter::filter_fn(|event| event.target() == crate::audit::TARGET));
+            .with_filter(tracing_subscriber::filter::filter_fn(|event| event.target() == token_issuer::audit::TARGET));
         let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(audit));
         let never = tower::service_fn(|_: Request| std::future::pending::<Result<Response, Infallible>>());
         let answered = Recording.layer(never).call(Request::default());

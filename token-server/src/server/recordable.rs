@@ -18,6 +18,7 @@ use std::{
 use http::{Method, Request, Response};
 use metrics::{Counter, counter};
 use pin_project_lite::pin_project;
+use token_issuer::{error::IssueError, metadata::path};
 use token_proto::{
     admin::v1::{audit_service_server, client_service_server, key_service_server},
     token::v1::token_service_server,
@@ -28,10 +29,8 @@ use tower::{Layer, Service};
 use super::{admission::SHED, face::Face, rest::Rest};
 use crate::{
     config::AuditFailure,
+    connection,
     envoy::service::auth::v3::authorization_server,
-    error::IssueError,
-    metadata::path,
-    origin::Origin,
     telemetry::{Condition, Lines},
 };
 
@@ -148,7 +147,7 @@ where
                     Ok(()) => inner.call(request).await,
                     Err(error) => {
                         let face = Face::of(request.headers());
-                        let origin = Origin::of(request.headers(), request.extensions());
+                        let origin = connection::origin(request.headers(), request.extensions());
                         Rest::of(request.into_body(), REST_MAX).await;
                         Ok(face.refused(&error, &origin))
                     }

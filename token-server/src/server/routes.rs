@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
+use token_issuer::{issuer::Issuer, registration::Registrar};
 use token_proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
@@ -27,9 +28,8 @@ use super::{
     timing::{Timed, Timing},
 };
 use crate::{
-    http::{self as oauth, TokenEndpoint},
-    issuer::Issuer,
-    registration::Registrar,
+    http as oauth,
+    http::TokenEndpoint,
     service::{status, token, trust},
 };
 

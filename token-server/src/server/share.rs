@@ -23,14 +23,13 @@ use http::{
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use metrics::{Counter, counter};
 use pin_project_lite::pin_project;
+use token_issuer::origin::Peer;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::{admission::SHED, conformance::header_bytes, face::Face};
-use crate::{
-    config::Limits,
-    origin::{Origin, Peer},
-};
+use crate::config::Limits;
+use crate::connection;
 
 /// The number of slots. Peers share a table of fixed size, indexed by a keyed hash that an attacker cannot
 /// compute. It needs no lock, and callers cannot make it grow. Two peers with the same slot share one limit.
@@ -198,7 +197,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        match self.shares.permit(Peer::of(request.extensions()), header_bytes(request.headers())) {
+        match self.shares.permit(connection::peer(request.extensions()), header_bytes(request.headers())) {
             Some(permit) => {
                 let permit = Arc::new(permit);
                 let metered = |body| Body::new(Metered { body, permit: Arc::clone(&permit) });
@@ -249,11 +248,11 @@ where
 
 /// The error for the reader of a body whose peer has too many bytes in flight.
 fn too_many_bytes() -> tonic::Status {
-    crate::service::status::overloaded(&Origin::of(&http::HeaderMap::new(), &http::Extensions::new()))
+    crate::service::status::overloaded(&connection::unknown_origin())
 }
 
 fn refusal<A>(request: &Request<A>) -> Response<Body> {
-    let origin = Origin::of(request.headers(), request.extensions());
+    let origin = connection::origin(request.headers(), request.extensions());
     let face = Face::of(request.headers());
     let mut answer = face.overloaded(&origin);
     if face == Face::Http && request.version() == Version::HTTP_2 {
@@ -335,10 +334,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::origin::Line;
+    use crate::connection::ConnectionInfo;
 
-    fn from(n: u8) -> Line {
-        Line::new(Peer::from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n))), false)
+    fn from(n: u8) -> ConnectionInfo {
+        ConnectionInfo::new(Peer::from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n))), false)
     }
 
     async fn ask(

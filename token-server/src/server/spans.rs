@@ -8,15 +8,14 @@ use std::{
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, StatusCode};
 use pin_project_lite::pin_project;
+use token_issuer::{origin::REQUEST_ID, trace};
 use tower::{Layer, Service};
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::face::Face;
-use crate::{
-    origin::{Peer, REQUEST_ID},
-    trace,
-};
+
+use crate::connection;
 
 /// A layer that makes spans from a request's head to its response's. A stream of hours is not a span of
 /// hours.
@@ -75,7 +74,7 @@ fn span(request: &Request) -> (Span, bool) {
         http.request.method = Empty,
         http.response.status_code = Empty,
         url.path = Empty,
-        network.peer.address = %Peer::of(request.extensions()),
+        network.peer.address = %connection::peer(request.extensions()),
         request_id = Empty,
     );
     if grpc {

@@ -13,6 +13,17 @@ use std::{
 
 use axum::{extract::Request, response::Response};
 use token_interceptor::caller::Caller;
+use token_interceptor::error_chain;
+use token_issuer::{
+    admin::ADMIN_AUDIENCE,
+    audit::Entry,
+    client::{Client, ClientId, Scope},
+    client_registry::ClientRegistry,
+    error::UNAVAILABLE_RETRY_AFTER,
+    federation::{Federation, SubjectId},
+    origin::Origin,
+    store::StoreError,
+};
 use token_proto::{
     POLICY,
     policy::{Access, Requirement},
@@ -21,18 +32,9 @@ use token_proto::{
 use tonic::Status;
 use tower::{Layer, Service};
 
-use crate::{
-    admin::ADMIN_AUDIENCE,
-    audit::Entry,
-    client::{Client, ClientId, Scope},
-    client_registry::ClientRegistry,
-    error::UNAVAILABLE_RETRY_AFTER,
-    error_chain,
-    federation::{Federation, SubjectId},
-    origin::Origin,
-    service::{operator::CurrentScopes, status},
-    store::StoreError,
-};
+use crate::service::{operator::CurrentScopes, status};
+
+use crate::connection;
 
 /// Lets an operator through who may still do what the token says.
 #[derive(Clone, Debug)]
@@ -200,7 +202,7 @@ where
                     inner.call(request).await
                 }
                 Err(refusal) => {
-                    let origin = Origin::of(request.headers(), request.extensions());
+                    let origin = connection::origin(request.headers(), request.extensions());
                     Ok(refusal.status(&origin).into_http())
                 }
             }

@@ -11,10 +11,9 @@ use std::{
 use http::{Request, Response};
 use metrics::{Histogram, histogram};
 use pin_project_lite::pin_project;
+use token_issuer::metadata::path;
 use token_proto::POLICY;
 use tower::{Layer, Service};
-
-use crate::metadata::path;
 
 /// The name of the metric.
 pub(crate) const NAME: &str = "token_server_request_duration_seconds";

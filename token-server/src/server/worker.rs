@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::Limits,
-    origin::{Forwarding, Network},
+    connection::{Forwarding, Network},
 };
 
 /// The smallest head buffer that hyper accepts.

@@ -1,16 +1,16 @@
-//! `m2m.admin.v1.AuditService`: decodes, hands over to [`crate::admin`], encodes.
+//! `m2m.admin.v1.AuditService`: decodes, hands over to [`token_issuer::admin`], encodes.
 
 use std::time::SystemTime;
 
 use prost_types::Timestamp;
+use token_issuer::{
+    admin::{AdminError, AuditAdmin},
+    store::{AdminRecord, AdminRecordFilter},
+};
 use token_proto::admin::v1::{self, audit_service_server};
 use tonic::{Request, Response, Status};
 
 use super::{MESSAGE_BYTES_MAX, operator, status, token::echo};
-use crate::{
-    admin::{AdminError, AuditAdmin},
-    store::{AdminRecord, AdminRecordFilter},
-};
 
 /// The service, ready to be added to a router behind this project's own layer.
 #[must_use]

@@ -1,13 +1,13 @@
-//! `m2m.admin.v1.ClientService`: decodes, hands over to [`crate::admin`], encodes.
+//! `m2m.admin.v1.ClientService`: decodes, hands over to [`token_issuer::admin`], encodes.
 
 mod decode;
 mod encode;
 
+use token_issuer::admin::{AdminError, ClientAdmin, Operator, RevocationAdmin};
 use token_proto::admin::v1::{self, client_service_server};
 use tonic::{Request, Response, Status};
 
 use super::{operator, status, token::echo};
-use crate::admin::{AdminError, ClientAdmin, Operator, RevocationAdmin};
 
 /// A client of the greatest size that is allowed, and room to spare.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -23,7 +23,7 @@ pub fn server(
 }
 
 /// What [`ClientService`] does to register a client, for a command on this machine: no wire, no token.
-pub(crate) async fn create_locally(
+pub async fn create_locally(
     admin: &ClientAdmin,
     by: &Operator,
     client: v1::Client,

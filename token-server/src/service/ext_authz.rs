@@ -19,15 +19,15 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use token_interceptor::{caller::Caller, layer::Refusal};
+use token_issuer::audit::Guarded;
 use token_proto::token::v1::ErrorReason;
 use tonic::Status;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
 use crate::{
-    audit::Guarded,
     config::AuditedDecisions,
+    connection,
     envoy::service::auth::v3::{CheckRequest, CheckResponse, authorization_server},
-    origin::Origin,
 };
 use question::Question;
 
@@ -79,7 +79,7 @@ where
         let (_, extensions, check) = request.into_parts();
         let Question { request, claimed } = Question::of(check);
         // The peer is the proxy; the request ID is that of the described request.
-        let origin = Origin::of(request.headers(), &extensions);
+        let origin = connection::origin(request.headers(), &extensions);
         let path = request.uri().path().to_owned();
         let on_record = Guarded { origin: &origin, operation: OPERATION, resource: Some(&path) };
         let Ok(response) = self.gate.clone().oneshot(request).await;

@@ -1,10 +1,10 @@
-//! `m2m.admin.v1.KeyService`: decodes, calls [`crate::admin`], encodes.
+//! `m2m.admin.v1.KeyService`: decodes, calls [`token_issuer::admin`], encodes.
 
+use token_issuer::admin::KeyAdmin;
 use token_proto::admin::v1::{self, key_service_server};
 use tonic::{Request, Response, Status};
 
 use super::{MESSAGE_BYTES_MAX, operator, status, token::echo, trust::encode};
-use crate::admin::KeyAdmin;
 
 /// Returns the service, ready for a router behind this project's own layer.
 #[must_use]

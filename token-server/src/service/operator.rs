@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use token_interceptor::caller::Caller;
+use token_issuer::{admin::Operator, audit::Entry, origin::Origin};
 use tonic::{Request, Status};
 
-use crate::{admin::Operator, audit::Entry, origin::Origin};
+use crate::connection;
 
 /// The scopes that a caller has by its token and by what is registered now. A layer in front of the services puts them
 /// into the request.
@@ -20,7 +21,7 @@ pub(crate) struct CurrentScopes(pub(crate) BTreeSet<String>);
 /// UNAUTHENTICATED when no layer has verified a token, INTERNAL when none has looked up its client: the services are
 /// of no use without them.
 pub(super) fn of<T>(request: &Request<T>) -> Result<(Origin, Operator, Entry), Status> {
-    let origin = Origin::of(request.metadata().as_ref(), request.extensions());
+    let origin = connection::origin(request.metadata().as_ref(), request.extensions());
     let caller = Caller::of(request)?;
     let Some(CurrentScopes(scopes)) = request.extensions().get() else {
         return Err(super::status::of_issue_error(&no_scopes(), &origin, &http::HeaderValue::from_static("")));
@@ -38,6 +39,6 @@ pub(super) fn of<T>(request: &Request<T>) -> Result<(Origin, Operator, Entry), S
     Ok((origin, operator, entry))
 }
 
-fn no_scopes() -> crate::error::IssueError {
-    crate::error::IssueError::Internal("no layer has looked up the caller of the admin API".into())
+fn no_scopes() -> token_issuer::error::IssueError {
+    token_issuer::error::IssueError::Internal("no layer has looked up the caller of the admin API".into())
 }

@@ -10,14 +10,13 @@ use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 use http::{HeaderValue, header::WWW_AUTHENTICATE};
 use token_interceptor::status::{Answer, code};
-use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
-use tonic::{Code, Status, metadata::MetadataMap};
-use tonic_types::{ErrorDetails, StatusExt as _};
-
-use crate::{
+use token_issuer::{
     error::{IssueError, TOO_SLOW},
     origin::{Origin, REQUEST_ID},
 };
+use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
+use tonic::{Code, Status, metadata::MetadataMap};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 pub(super) use admin::of_admin_error;
 

@@ -3,17 +3,18 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
-use token_proto::token::v1::{self, token_service_server};
-use tonic::{Request, Response, Status};
-
-use super::{MESSAGE_BYTES_MAX, status, structure};
-use crate::{
-    client_authentication::basic,
-    convert,
+use token_issuer::{
     issuer::{Issuer, NotTold, Operation, introspected},
     mint::IssuedToken,
     origin::{Origin, REQUEST_ID},
 };
+use token_proto::token::v1::{self, token_service_server};
+use tonic::{Request, Response, Status};
+
+use super::{MESSAGE_BYTES_MAX, status, structure};
+use crate::convert;
+
+use crate::connection;
 
 /// The `token_type` of RFC 6750.
 const BEARER: &str = "Bearer";
@@ -21,7 +22,7 @@ const BEARER: &str = "Bearer";
 /// Returns the service, ready for a router.
 #[must_use]
 pub fn server(issuer: Arc<Issuer>) -> token_service_server::TokenServiceServer<TokenService> {
-    let challenge = basic::challenge(&issuer.metadata().issuer);
+    let challenge = convert::challenge(&issuer.metadata().issuer);
     token_service_server::TokenServiceServer::new(TokenService { issuer, challenge })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
@@ -121,7 +122,7 @@ impl token_service_server::TokenService for TokenService {
 fn split<T>(request: Request<T>) -> (Origin, HeaderMap, T) {
     let (metadata, extensions, message) = request.into_parts();
     let headers = metadata.into_headers();
-    (Origin::of(&headers, &extensions), headers, message)
+    (connection::origin(&headers, &extensions), headers, message)
 }
 
 fn encode(token: IssuedToken) -> v1::Token {

@@ -8,15 +8,17 @@ mod watch;
 
 use std::{fmt, sync::Arc};
 
+use token_issuer::{
+    error::{Budget, IssueError, UNAVAILABLE_RETRY_AFTER},
+    issuer::Issuer,
+    origin::Origin,
+};
 use token_proto::token::v1::{self, trust_service_server};
 use tonic::{Request, Response, Status};
 
 use super::{MESSAGE_BYTES_MAX, status, token::echo};
-use crate::{
-    error::{Budget, IssueError, UNAVAILABLE_RETRY_AFTER},
-    issuer::Issuer,
-    origin::{Line, Origin},
-};
+use crate::connection;
+use crate::connection::ConnectionInfo;
 use slots::Slots;
 
 /// Returns the service, ready for a router.
@@ -63,7 +65,7 @@ impl trust_service_server::TrustService for TrustService {
         &self,
         request: Request<v1::WatchTrustRequest>,
     ) -> Result<Response<Self::WatchTrustStream>, Status> {
-        let (origin, line) = (origin(&request), request.extensions().get::<Line>());
+        let (origin, line) = (origin(&request), request.extensions().get::<ConnectionInfo>());
         if self.issuer.trust_streams().client_certificate_required && line.is_none_or(|line| !line.client_certificate) {
             return Err(status::client_certificate_missing(&origin));
         }
@@ -78,5 +80,5 @@ impl trust_service_server::TrustService for TrustService {
 }
 
 fn origin<T>(request: &Request<T>) -> Origin {
-    Origin::of(request.metadata().as_ref(), request.extensions())
+    connection::origin(request.metadata().as_ref(), request.extensions())
 }

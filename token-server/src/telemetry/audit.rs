@@ -10,6 +10,7 @@ use std::{
 };
 
 use token_interceptor::clock::{Clock as _, SystemClock};
+use token_issuer::{json_text, trace};
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
@@ -17,7 +18,6 @@ use tracing::{
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::lines::Lines;
-use crate::{json_text, trace};
 
 thread_local! {
     static LINE: RefCell<Line> = const { RefCell::new(Line::new()) };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use token_issuer::trace;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     fmt::{
@@ -10,8 +11,6 @@ use tracing_subscriber::{
     },
     registry::LookupSpan,
 };
-
-use crate::trace;
 
 /// The usual object. With tracing it has two more members, which the caller's log and the collector share
 /// with this log.

@@ -2,14 +2,11 @@
 
 use std::io;
 
+use token_issuer::{audit::TARGET, trace};
 use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter};
 
 use super::{AnyLayer, json::InTrace, lines::Lines};
-use crate::{
-    audit::TARGET,
-    config::{LogFormat, Telemetry},
-    trace,
-};
+use crate::config::{LogFormat, Telemetry};
 
 /// The layer that writes log lines to `lines`.
 pub(super) fn layer(settings: &Telemetry, lines: Lines) -> AnyLayer {

@@ -17,12 +17,13 @@ use opentelemetry_sdk::{
     error::{OTelSdkError, OTelSdkResult},
     trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter},
 };
+use token_issuer::trace;
 use tokio::runtime::Handle;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tracing::Subscriber;
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
-use crate::{config::Traces, trace};
+use crate::config::Traces;
 
 /// The default name of the process in traces. `OTEL_SERVICE_NAME` overrides it.
 const SERVICE_NAME: &str = "token-server";

@@ -8,8 +8,8 @@ use token_interceptor::{
     danger::AllowPlaintext,
     signature::{Algorithm, SigningKey},
 };
+use token_issuer::client_authentication::assertion::Reach;
 use token_proto::token::v1::{self, client_authentication::Credential};
-use token_server::client_authentication::assertion::Reach;
 use tonic::Code;
 
 use crate::support::{

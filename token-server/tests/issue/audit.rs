@@ -6,8 +6,8 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
+use token_issuer::limit::{Quota, QuotaMode};
 use token_proto::token::v1;
-use token_server::limit::{Quota, QuotaMode};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{

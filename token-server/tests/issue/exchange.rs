@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use token_issuer::store::ClientStore;
 use token_proto::token::v1;
-use token_server::store::ClientStore;
 use tonic::Code;
 
 use crate::support::{
@@ -323,7 +323,7 @@ async fn revoking_a_token_reaches_what_was_derived_from_it() {
 
 #[tokio::test]
 async fn revoking_a_clients_tokens_reaches_what_was_derived() {
-    let operator = token_server::admin::Operator::local("test");
+    let operator = token_issuer::admin::Operator::local("test");
     for (client, left) in [("caller", 0), ("exchanger", 1), ("second-exchanger", 2)] {
         let world = world().await;
         let tokens = derived(&world).await;

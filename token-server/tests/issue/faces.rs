@@ -14,11 +14,11 @@ use std::{
 
 use serde_json::{Value, json};
 use token_interceptor::signature::Algorithm;
+use token_issuer::limit::{LimitSettings, Rate};
 use token_proto::token::v1::{
     self,
     ErrorReason::{self, *},
 };
-use token_server::limit::{LimitSettings, Rate};
 use tonic::Code;
 
 use crate::support::{

@@ -17,11 +17,11 @@ use token_interceptor::{
     signature::{Algorithm, SigningKey},
     test_util::{TestIssuer, TokenBuilder},
 };
-use token_proto::token::v1;
-use token_server::{
+use token_issuer::{
     admin::{ClientDraft, ClientField, ClientUpdate, Operator},
     federation::{Federation, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
 };
+use token_proto::token::v1;
 use tonic::Code;
 
 use crate::{

@@ -6,8 +6,8 @@ use ::http::{HeaderName, Method, Request, StatusCode, header};
 use axum::body::Body;
 use serde_json::{Map, Value};
 use token_interceptor::clock::Clock as _;
+use token_issuer::limit::Rate;
 use token_proto::token::v1;
-use token_server::limit::Rate;
 use tonic::{Code, metadata::MetadataValue};
 
 use crate::support::{
@@ -99,7 +99,7 @@ async fn every_token_of_a_client_issued_before_a_time_is_inactive_at_once() {
     world.clock.advance(Duration::from_secs(10));
     let later = issue(&world, "orders").await.value;
     let before = world.clock.now() - Duration::from_secs(5);
-    let operator = token_server::admin::Operator::local("test");
+    let operator = token_issuer::admin::Operator::local("test");
     let counted = world.revoking.revoke_client_tokens(&operator, "orders", Some(before)).await.unwrap();
     assert!(counted >= before && counted < before + Duration::from_secs(1));
     assert!(introspect(&world, "auditor", &old).await.is_none(), "issued before");
@@ -353,7 +353,7 @@ async fn a_client_has_a_bounded_number_of_live_revocations() {
     let other = issue(&world, "short").await.value;
     revoke_over_grpc(&world, "short", &other).await.unwrap();
     // All at once takes one entry, and those that it covers count no more.
-    let operator = token_server::admin::Operator::local("test");
+    let operator = token_issuer::admin::Operator::local("test");
     world.revoking.revoke_client_tokens(&operator, "orders", None).await.unwrap();
     assert!(introspect(&world, "auditor", &tokens[2]).await.is_none());
     world.clock.advance(Duration::from_secs(1));

@@ -6,7 +6,7 @@ use ::http::header;
 use tonic::{Code, Request, transport::server::TcpConnectInfo};
 use tonic_types::StatusExt as _;
 
-use token_server::limit::{LimitSettings, Quota, QuotaMode, Rate};
+use token_issuer::limit::{LimitSettings, Quota, QuotaMode, Rate};
 
 use crate::support::{
     IMPORTED, World,

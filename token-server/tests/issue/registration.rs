@@ -9,7 +9,7 @@ use token_interceptor::{
     clock::Clock as _,
     signature::{Algorithm, SigningKey},
 };
-use token_server::{
+use token_issuer::{
     admin::{ClientDraft, ClientField, ClientUpdate, GrantDraft, Operator},
     store::ClientStore as _,
 };

@@ -15,7 +15,7 @@ use token_interceptor::{
     clock::Clock,
     signature::{Algorithm, SigningKey},
 };
-use token_server::{
+use token_issuer::{
     admin::{AdminRules, ClientAdmin, RevocationAdmin},
     client::{
         Client, Credential, CredentialKind, Grant, GrantType, PublicKeyJwk, SecretHash,

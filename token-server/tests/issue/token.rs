@@ -4,8 +4,8 @@ use std::{collections::HashSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use token_interceptor::signature::{Algorithm, SigningKey};
+use token_issuer::client::Audience;
 use token_proto::token::v1;
-use token_server::client::Audience;
 
 use crate::support::{
     World,

@@ -3,13 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use token_interceptor::{clock::Clock as _, revocation::TargetHash};
+use token_issuer::store::{Revocation, RevocationTarget};
 use token_proto::token::v1::{
     self, trust_service_client::TrustServiceClient, trust_service_server::TrustServiceServer,
 };
-use token_server::{
-    service,
-    store::{Revocation, RevocationTarget},
-};
+use token_server::service;
 use tokio_stream::StreamExt as _;
 
 use crate::support::{
@@ -194,7 +192,7 @@ async fn a_watcher_that_falls_behind_is_sent_every_revocation() {
 async fn a_pushed_revocation_names_no_token_and_no_client() {
     let world = world().await;
     let (token_id, _) = revoked_token(&world).await;
-    let operator = token_server::admin::Operator::local("test");
+    let operator = token_issuer::admin::Operator::local("test");
     world.revoking.revoke_client_tokens(&operator, "with-claims", None).await.unwrap();
     let sent = format!("{:?}", step(&mut watch(&world, "").await).await);
     assert!(sent.contains("TokenHash") && sent.contains("ClientHash"));

@@ -14,12 +14,12 @@ use token_interceptor::{
     token::{UnverifiedToken, VerifiedToken},
     verify::{IssuerChannel, TrustedIssuer, Verifier},
 };
-use token_server::key::ImportedKey;
+use token_issuer::key::ImportedKey;
 use url::Url;
 
 use crate::harness::{channel, development, issue};
 
-const RSA: &[u8] = include_bytes!("../data/public-test-key-rsa-2048.pkcs8.pem");
+const RSA: &[u8] = include_bytes!("../../issuer/tests/data/public-test-key-rsa-2048.pkcs8.pem");
 /// Algorithm, its key type in a JWK (RFC 7517 section 4.1), and whether the key has to be brought in.
 const TABLE: [(Algorithm, &str, bool); 5] = [
     (Algorithm::Es256, "EC", false),

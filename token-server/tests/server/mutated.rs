@@ -15,13 +15,15 @@ use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use token_proto::{admin::v1 as admin, token::v1};
-use token_server::{
+use token_issuer::{
     admin::GrantDraft,
     client::{AuthenticationMethod, GrantType},
+    registration::{InitialAccessToken, InitialAccessTokens, RegistrationSettings, Template, TokenHash},
+};
+use token_proto::{admin::v1 as admin, token::v1};
+use token_server::{
     config::Config,
     development::{DevelopmentClient, RunningDevelopment},
-    registration::{InitialAccessToken, InitialAccessTokens, RegistrationSettings, Template, TokenHash},
 };
 use tonic::{Code, Status, body::Body, transport::Channel};
 use tower::{Service as _, ServiceExt as _};

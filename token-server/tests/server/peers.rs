@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use token_server::{
     config::Config,
-    origin::{ForwardedField, Forwarding},
+    connection::{ForwardedField, Forwarding},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     config::{AuditFailure, Limits},
-    origin::{Cut, Line},
+    connection::{ConnectionInfo, Cut},
     server::{
         accept,
         admission::Admission,
@@ -47,7 +47,7 @@ async fn answered(stream: &mut TcpStream) {
 #[tokio::test]
 async fn a_cut_connection_closes_although_its_window_is_closed() {
     let (seen, mut cuts) = mpsc::unbounded_channel::<Cut>();
-    let endless = async move |Extension(line): Extension<Line>| {
+    let endless = async move |Extension(line): Extension<ConnectionInfo>| {
         seen.send(line.cut).unwrap();
         Body::from(vec![0; 1024 * 1024])
     };

@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use prost_types::{FieldMask, Timestamp};
+use token_issuer::admin::{
+    AdminError, ClientDraft, ClientField, ClientUpdate, GrantDraft, NewCredential, NewCredentialKind,
+};
 use token_proto::admin::v1;
-
-use crate::admin::{AdminError, ClientDraft, ClientField, ClientUpdate, GrantDraft, NewCredential, NewCredentialKind};
 
 /// Fields that the server sets: an answer can be sent back as the next request. AIP-203.
 const OUTPUT_ONLY: [&str; 4] = ["credentials", "etag", "create_time", "update_time"];

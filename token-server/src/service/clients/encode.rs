@@ -1,8 +1,7 @@
 //! Domain → wire for clients.
 
+use token_issuer::client::{Client, Credential, CredentialKind, Grant, SecretHash};
 use token_proto::admin::v1;
-
-use crate::client::{Client, Credential, CredentialKind, Grant, SecretHash};
 
 pub(super) fn client(client: Client) -> v1::Client {
     let etag = if client.revision == 0 { String::new() } else { client.etag() };

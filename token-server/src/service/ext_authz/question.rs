@@ -6,12 +6,10 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE},
     uri::PathAndQuery,
 };
+use token_issuer::origin::REQUEST_ID;
 
 use super::answer::PREFIX;
-use crate::{
-    envoy::service::auth::v3::{CheckRequest, attribute_context::HttpRequest},
-    origin::REQUEST_ID,
-};
+use crate::envoy::service::auth::v3::{CheckRequest, attribute_context::HttpRequest};
 
 /// The request that the proxy asks about.
 pub(super) struct Question {

@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 
+use token_interceptor::error_chain;
 use token_interceptor::status::code;
+use token_issuer::{
+    admin::{AdminError, FieldViolation},
+    error::UNAVAILABLE_RETRY_AFTER,
+    origin::Origin,
+};
 use token_proto::{ERROR_DOMAIN, token::v1::ErrorReason};
 use tonic::Status;
 use tonic_types::ErrorDetails;
 
 use super::with_details;
-use crate::{
-    admin::{AdminError, FieldViolation},
-    error::UNAVAILABLE_RETRY_AFTER,
-    error_chain,
-    origin::Origin,
-};
 
 /// The status of a refused admin request.
 pub(in crate::service) fn of_admin_error(error: &AdminError, origin: &Origin) -> Status {
@@ -63,10 +63,10 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
-    use crate::store::StoreError;
+    use token_issuer::store::StoreError;
 
     fn status(error: &AdminError) -> Status {
-        of_admin_error(error, &Origin::of(&http::HeaderMap::new(), &http::Extensions::new()))
+        of_admin_error(error, &crate::connection::unknown_origin())
     }
 
     #[test]

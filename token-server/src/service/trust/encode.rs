@@ -1,12 +1,11 @@
 //! Domain → wire for trust.
 
 use token_interceptor::revocation::Revoked;
-use token_proto::token::v1::{self, revocation::Target};
-
-use crate::{
+use token_issuer::{
     key::{KeyState, PublishedKey},
     metadata::Metadata,
 };
+use token_proto::token::v1::{self, revocation::Target};
 
 /// The last second of the year 9999, the latest that a timestamp may name.
 const TIME_MAX: i64 = 253_402_300_799;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::origin::Peer;
+use token_issuer::origin::Peer;
 
 /// Counts streams. Clones share the counts.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::origin::Line;
+use crate::connection::ConnectionInfo;
 
 /// Heartbeats are due every 10 seconds. A stream that takes none for so long is not read.
 pub(super) const STALL_MAX: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// Without a line, as in a test, there is nothing to cut.
-    pub(super) fn of(line: Option<&Line>) -> Self {
+    pub(super) fn of(line: Option<&ConnectionInfo>) -> Self {
         let read = Arc::new(Mutex::new(Instant::now()));
         let task = line.map(|line| tokio::spawn(watch(Arc::clone(&read), line.clone())).abort_handle());
         Self { read, task }
@@ -45,7 +45,7 @@ impl Drop for Watchdog {
     }
 }
 
-async fn watch(read: Arc<Mutex<Instant>>, line: Line) {
+async fn watch(read: Arc<Mutex<Instant>>, line: ConnectionInfo) {
     loop {
         let due = *lock(&read) + STALL_MAX;
         if Instant::now() >= due {
@@ -70,7 +70,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_is_not_read_loses_its_connection() {
-        let line = Line::new(IpAddr::V4(Ipv4Addr::LOCALHOST).into(), false);
+        let line = ConnectionInfo::new(IpAddr::V4(Ipv4Addr::LOCALHOST).into(), false);
         let watchdog = Watchdog::of(Some(&line));
         for _ in 0..10 {
             tokio::time::sleep(STALL_MAX / 2).await;
@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_has_ended_cuts_nothing() {
-        let line = Line::new(IpAddr::V4(Ipv4Addr::LOCALHOST).into(), false);
+        let line = ConnectionInfo::new(IpAddr::V4(Ipv4Addr::LOCALHOST).into(), false);
         drop(Watchdog::of(Some(&line)));
         tokio::time::sleep(STALL_MAX * 2).await;
         assert!(!line.cut.is_cut());

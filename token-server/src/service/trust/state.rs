@@ -8,13 +8,13 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost::Message as _;
 use ring::digest;
-use token_proto::token::v1;
-
-use super::encode;
-use crate::{
+use token_issuer::{
     key::PublishedKeys,
     revocation::{Part, Position},
 };
+use token_proto::token::v1;
+
+use super::encode;
 
 /// Versions whose position in the list of revocations is remembered, so that a watcher that comes back with one of them
 /// is sent no more than what came since. Each version takes some 50 bytes.
@@ -108,7 +108,7 @@ mod tests {
     use token_interceptor::signature::{Algorithm, SigningKey};
 
     use super::*;
-    use crate::key::{KeyState, PublishedKey};
+    use token_issuer::key::{KeyState, PublishedKey};
 
     fn key(state: KeyState) -> PublishedKey {
         let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();

@@ -10,6 +10,11 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
+use token_issuer::{
+    issuer::Issuer,
+    key::PublishedKeys,
+    revocation::{Part, Position},
+};
 use token_proto::token::v1;
 use tokio::{
     sync::watch,
@@ -24,12 +29,7 @@ use super::{
     stall::Watchdog,
     state::{Latest, WireKeys},
 };
-use crate::{
-    issuer::Issuer,
-    key::PublishedKeys,
-    origin::Line,
-    revocation::{Part, Position},
-};
+use crate::connection::ConnectionInfo;
 
 /// Between heartbeats: a verifier that hears nothing for a few of these reconnects.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub(super) fn stream(
     issuer: Arc<Issuer>,
     latest: Arc<Latest>,
     since_version: &str,
-    line: Option<&Line>,
+    line: Option<&ConnectionInfo>,
     slot: Slot,
 ) -> TrustStream {
     let (mut keys, revoked) = (issuer.keys().subscribe(), issuer.revocations().subscribe());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{Method, Request, header};
 use serde_json::{Map, Value};
-use token_server::{
+use token_issuer::{
     admin::GrantDraft,
     client::{AuthenticationMethod, GrantType},
     registration::{InitialAccessToken, InitialAccessTokens, RegistrationSettings, Template, TokenHash},

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use token_server::{
+use token_issuer::{
     client::{Client, ClientId},
     store::{
         AdminAuditStore, AdminRecord, AdminRecordFilter, AssertionStore, ChangeLog, ClientStore, CredentialUse,

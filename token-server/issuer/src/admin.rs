@@ -1,0 +1,127 @@
+//! What operators do to clients and keys: checked, stored, on record. The same for gRPC and for the commands
+//! that work on the store directly.
+
+mod audit;
+mod check;
+mod clients;
+mod credentials;
+mod draft;
+mod keys;
+mod made;
+mod operator;
+mod page;
+mod registrations;
+mod revocations;
+
+pub use audit::{AuditAdmin, AuditPage};
+pub use clients::{AdminRules, ClientAdmin, ClientUpdate, CreatedClient, Page};
+pub(crate) use credentials::CREDENTIALS;
+pub use credentials::{AddedCredential, CREDENTIALS_MAX, NewCredential, NewCredentialKind};
+pub use draft::{ClientDraft, ClientField, GrantDraft};
+pub use keys::KeyAdmin;
+pub use operator::Operator;
+pub use registrations::{RegisteredClient, SelfRegistration};
+pub use revocations::RevocationAdmin;
+
+use crate::{key::KeyError, store::StoreError};
+
+/// The audience of tokens for the admin API itself, as its `.proto` files declare it.
+pub const ADMIN_AUDIENCE: &str = "m2m.admin.v1";
+
+/// Why a change or a question was refused. `Display` is what the operator may read.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The request breaks rules; every one that it breaks.
+    #[error("{}", sentence(.0))]
+    Invalid(Vec<FieldViolation>),
+    /// There is no such client, credential or key.
+    #[error("There is no such {0}.")]
+    NotFound(&'static str),
+    /// The client ID is taken.
+    #[error("There is a client of that ID already.")]
+    AlreadyExists,
+    /// It has changed since it was read.
+    #[error("The client has changed since it was read; read it again and repeat the change.")]
+    EtagMismatch,
+    /// An initial access token has registered as many clients as it may.
+    #[error("This initial access token has registered as many clients as it may.")]
+    TooManyClients,
+    /// The change would leave the issuer unable to work.
+    #[error("{0}")]
+    Precondition(String),
+    /// The operator would hand out more than the operator may do.
+    #[error("The client may ask for scopes of the admin API that your own token does not have: {}.", missing.join(" "))]
+    BeyondOwnScopes {
+        /// What the operator lacks.
+        missing: Vec<String>,
+    },
+    /// The store is out of reach.
+    #[error("The store is out of reach; nothing is known to have changed.")]
+    Unavailable(#[source] StoreError),
+    /// A bug of ours, or damage.
+    #[error("Internal error.")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// One broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// Where, by the names of the `.proto`: `client.grants[1].audience`.
+    pub field: String,
+    /// What the rule is.
+    pub description: String,
+}
+
+impl AdminError {
+    /// Returns the error for one field.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldViolation { field: field.into(), description: description.into() }])
+    }
+}
+
+fn sentence(violations: &[FieldViolation]) -> String {
+    let broken: Vec<_> = violations.iter().map(|broken| format!("{}: {}", broken.field, broken.description)).collect();
+    broken.join("; ")
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::NotFound("client"),
+            StoreError::AlreadyExists => Self::AlreadyExists,
+            StoreError::RevisionMismatch => Self::EtagMismatch,
+            StoreError::ReadOnly => Self::Precondition(
+                "Clients are declared in a file here, and nowhere else: change the file, and the server follows."
+                    .to_owned(),
+            ),
+            StoreError::Unavailable(_) | StoreError::Busy => Self::Unavailable(error),
+            StoreError::Corrupt(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<KeyError> for AdminError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::NotFound => Self::NotFound("key"),
+            KeyError::Store(error) => error.into(),
+            KeyError::LastKey | KeyError::AlgorithmNotConfigured | KeyError::Signature(_) => {
+                Self::Precondition(format!("{error}."))
+            }
+            KeyError::SealingKeyUnknown { .. }
+            | KeyError::SealBroken { .. }
+            | KeyError::Reused { .. }
+            | KeyError::NotPem
+            | KeyError::NoRandomness => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<ring::error::Unspecified> for AdminError {
+    fn from(_: ring::error::Unspecified) -> Self {
+        KeyError::NoRandomness.into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! One structured event for each decision, under the target `audit`: who asked for what, and what came of it.
+//!
+//! Never a secret, never a token: a token is named by its `jti`, and what a caller sent is cleaned and cut off
+//! before it is written.
+
+mod guarded;
+
+use std::borrow::Cow;
+
+use tracing::{Span, field::Empty};
+
+use crate::{
+    client::{Audience, Scope},
+    client_authentication::AuthenticatedClient,
+    error::IssueError,
+    grant::{OnBehalf, token_exchange::Subject},
+    mint::IssuedToken,
+    origin::Origin,
+    trace,
+};
+
+pub use guarded::{Entry, Guarded};
+
+/// The target that the events go to.
+pub const TARGET: &str = "audit";
+
+/// Characters of a claimed client ID that are written.
+const CLIENT_ID_CHARS_MAX: usize = 64;
+/// Characters of a claimed `jti` that are written: those of this issuer have 22.
+const TOKEN_ID_CHARS_MAX: usize = 64;
+
+/// One decision in the making: what is known of it so far.
+pub(crate) struct Decision<'a> {
+    origin: Cow<'a, Origin>,
+    operation: &'static str,
+    client_id: String,
+    span: Span,
+    quota: Option<&'static str>,
+    /// The name of an initial access token.
+    registered_with: Option<String>,
+    /// What the client's assertion is made out to, where that is not the issuer.
+    assertion_audience: Option<&'static str>,
+    /// The tokens of an exchange.
+    brought: Option<Box<Brought>>,
+    /// The token that was asked about, where it is a valid one, and why the caller learns nothing of it.
+    withheld: Option<(String, &'static str)>,
+}
+
+/// Which of the two tokens of an exchange. RFC 8693 section 2.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Subject,
+    Actor,
+}
+
+impl Role {
+    /// The parameter that carries the token.
+    pub(crate) const fn parameter(self) -> &'static str {
+        match self {
+            Self::Subject => "subject_token",
+            Self::Actor => "actor_token",
+        }
+    }
+}
+
+/// The tokens of an exchange.
+#[derive(Debug, Default)]
+struct Brought {
+    subject: Party,
+    actor: Party,
+}
+
+/// What is known of a token of an exchange.
+#[derive(Debug, Default)]
+struct Party {
+    /// `jti` as the token says it, before and after it is verified.
+    token_id: Option<String>,
+    /// Once the token is verified: its subject's name, and the identity provider that it comes from.
+    name: Option<String>,
+    issuer: Option<String>,
+}
+
+impl Decision<'static> {
+    /// Opens a decision that is passed on from stage to stage.
+    pub(crate) fn owned(origin: Origin, operation: &'static str) -> Self {
+        Self::of(Cow::Owned(origin), operation)
+    }
+}
+
+impl<'a> Decision<'a> {
+    /// Opens the decision about a request.
+    pub(crate) fn new(origin: &'a Origin, operation: &'static str) -> Self {
+        Self::of(Cow::Borrowed(origin), operation)
+    }
+
+    fn of(origin: Cow<'a, Origin>, operation: &'static str) -> Self {
+        let span = tracing::info_span!(
+            target: trace::TARGET,
+            "decision",
+            otel.name = operation,
+            operation = Empty,
+            client_id = Empty,
+            outcome = Empty,
+            reason = Empty,
+            jti = Empty,
+        );
+        Self {
+            origin,
+            operation,
+            client_id: String::new(),
+            span,
+            quota: None,
+            registered_with: None,
+            assertion_audience: None,
+            brought: None,
+            withheld: None,
+        }
+    }
+
+    /// The same in a trace, where there is one.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    fn trace(&self, outcome: &'static str, reason: Option<&'static str>, token_id: Option<&str>) {
+        if self.span.is_disabled() {
+            return;
+        }
+        self.span.record("operation", self.operation).record("outcome", outcome);
+        self.span.record("client_id", &*claimed(&self.client_id));
+        self.span.record("reason", reason).record("jti", token_id);
+    }
+
+    /// Who says it is asking.
+    pub(crate) fn claimed_by(&mut self, client_id: &str) {
+        client_id.clone_into(&mut self.client_id);
+    }
+
+    /// How the client has proved itself, where that is an exception which an operator has made.
+    pub(crate) fn authenticated(&mut self, client: &AuthenticatedClient) {
+        if client.is_by_endpoint_assertion() {
+            self.assertion_audience = Some("token_endpoint");
+            let client_id = client.id().as_str();
+            tracing::warn!(client_id, "an assertion for the token endpoint was accepted, as the client is registered");
+        }
+    }
+
+    /// A token of an exchange, by its own words: it is not verified yet. It says nothing where `jti` is missing.
+    pub(crate) fn claimed_token(&mut self, role: Role, token_id: &str) {
+        self.party_of(role).token_id =
+            Some(cleaned(token_id, TOKEN_ID_CHARS_MAX).into_owned()).filter(|id| !id.is_empty());
+    }
+
+    /// Who is behind a token of an exchange that was verified.
+    pub(crate) fn party(&mut self, role: Role, subject: &Subject) {
+        let party = self.party_of(role);
+        party.name = Some(subject.name().to_owned());
+        party.issuer = subject.foreign().map(|id| id.issuer.clone());
+    }
+
+    /// The token that was asked about is valid, and the caller may not know.
+    pub(crate) fn withheld(&mut self, token_id: &str, why: &'static str) {
+        self.withheld = Some((token_id.to_owned(), why));
+    }
+
+    fn party_of(&mut self, role: Role) -> &mut Party {
+        let brought = self.brought.get_or_insert_default();
+        match role {
+            Role::Subject => &mut brought.subject,
+            Role::Actor => &mut brought.actor,
+        }
+    }
+
+    /// Which initial access token was shown.
+    pub(crate) fn registered_with(&mut self, name: &str) {
+        self.registered_with = Some(name.to_owned());
+    }
+
+    /// What it turns out to be.
+    pub(crate) fn is(&mut self, operation: &'static str) {
+        self.operation = operation;
+    }
+
+    /// It is more than the client's quota, which is only observed.
+    pub(crate) fn beyond_quota(&mut self) {
+        self.quota = Some("exceeded");
+    }
+
+    /// Where the request comes from.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// What is being decided.
+    pub(crate) fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// A token was issued.
+    pub(crate) fn issued(&self, token: &IssuedToken) {
+        self.trace("granted", None, Some(token.token_id()));
+        let on_behalf = token.on_behalf();
+        tracing::info!(
+            target: TARGET,
+            operation = self.operation,
+            outcome = "granted",
+            client_id = &*claimed(&self.client_id),
+            subject = on_behalf.map(OnBehalf::subject),
+            subject_issuer = on_behalf.and_then(OnBehalf::foreign).map(|id| id.issuer.as_str()),
+            subject_jti = on_behalf.and_then(OnBehalf::subject_token_id),
+            act = on_behalf.and_then(OnBehalf::act).map(tracing::field::display),
+            actor_jti = self.brought.as_ref().and_then(|brought| brought.actor.token_id.as_deref()),
+            jti = token.token_id(),
+            audience = &*joined(token.audiences(), Audience::as_str),
+            scope = &*joined(token.scopes(), Scope::as_str),
+            expires_in_seconds = token.expires_in().as_secs(),
+            quota = self.quota,
+            assertion_audience = self.assertion_audience,
+            peer = %self.origin.peer(),
+            request_id = self.origin.request_id().as_str(),
+        );
+    }
+
+    /// A question about a token was answered, or its revocation done. `token_id` is that of the token, where it
+    /// is valid.
+    pub(crate) fn answered(&self, outcome: &'static str, token_id: Option<&str>) {
+        let (withheld, detail) = self.withheld.as_ref().map(|(id, why)| (id.as_str(), *why)).unzip();
+        let token_id = token_id.or(withheld);
+        self.trace(outcome, None, token_id);
+        tracing::info!(
+            target: TARGET,
+            operation = self.operation,
+            outcome,
+            client_id = &*claimed(&self.client_id),
+            assertion_audience = self.assertion_audience,
+            jti = token_id,
+            detail,
+            registered_with = self.registered_with.as_deref(),
+            peer = %self.origin.peer(),
+            request_id = self.origin.request_id().as_str(),
+        );
+    }
+
+    /// The token of a registration is not good, or not for this.
+    pub(crate) fn denied(&self, reason: &'static str) {
+        self.trace("refused", Some(reason), None);
+        tracing::warn!(
+            target: TARGET,
+            operation = self.operation,
+            outcome = "refused",
+            client_id = &*claimed(&self.client_id),
+            reason,
+            registered_with = self.registered_with.as_deref(),
+            peer = %self.origin.peer(),
+            request_id = self.origin.request_id().as_str(),
+        );
+    }
+
+    /// The request was refused. Our own failures are errors, everything else is the caller's and a warning at
+    /// most.
+    pub(crate) fn refused(&self, error: &IssueError) {
+        let (operation, client_id) = (self.operation, claimed(&self.client_id));
+        let client_id = &*client_id;
+        let (peer, request_id) = (self.origin.peer(), self.origin.request_id().as_str());
+        let reason = error.reason().as_reason();
+        let detail = error.detail();
+        let assertion_audience = self.assertion_audience;
+        self.trace("refused", Some(reason), None);
+        let brought = self.brought.as_deref();
+        let (subject, actor) = (brought.map(|brought| &brought.subject), brought.map(|brought| &brought.actor));
+        macro_rules! event {
+            ($level:ident, $outcome:literal) => {
+                tracing::$level!(
+                    target: TARGET,
+                    operation,
+                    outcome = $outcome,
+                    client_id,
+                    subject = subject.and_then(|party| party.name.as_deref()),
+                    subject_issuer = subject.and_then(|party| party.issuer.as_deref()),
+                    subject_jti = subject.and_then(|party| party.token_id.as_deref()),
+                    actor = actor.and_then(|party| party.name.as_deref()),
+                    actor_jti = actor.and_then(|party| party.token_id.as_deref()),
+                    reason,
+                    detail,
+                    assertion_audience,
+                    %peer,
+                    request_id,
+                )
+            };
+        }
+        match error {
+            IssueError::Unavailable(_) | IssueError::Internal(_) => event!(error, "failed"),
+            IssueError::ClientAuthenticationFailed(_) | IssueError::RateLimited { .. } => event!(warn, "refused"),
+            IssueError::InvalidRequest(_)
+            | IssueError::ClientNotAuthorized(_)
+            | IssueError::UnsupportedGrantType
+            | IssueError::InvalidScope(_)
+            | IssueError::InvalidTarget(_)
+            | IssueError::InvalidGrant(_)
+            | IssueError::TokenTooLarge { .. }
+            | IssueError::BodyTooLarge { .. } => event!(info, "refused"),
+        }
+    }
+}
+
+/// A client ID as the caller sent it: cleaned, cut off, and hidden where a secret was sent in its place.
+fn claimed(client_id: &str) -> Cow<'_, str> {
+    cleaned(client_id, CLIENT_ID_CHARS_MAX)
+}
+
+/// What a caller sent: cleaned, cut off, and hidden where it holds a secret.
+fn cleaned(text: &str, chars_max: usize) -> Cow<'_, str> {
+    if text.contains(crate::client::secret::PREFIX) {
+        return "[redacted]".into();
+    }
+    if text.len() <= chars_max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
+    let clean = |c| if matches!(c, ' '..='~') { c } else { '?' };
+    text.chars().take(chars_max).map(clean).collect()
+}
+
+/// Names with spaces between them; no copy of a single one.
+fn joined<T>(items: &[T], name: fn(&T) -> &str) -> Cow<'_, str> {
+    match items {
+        [only] => name(only).into(),
+        several => several.iter().map(name).collect::<Vec<_>>().join(" ").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_client_id_cannot_forge_or_flood_the_log() {
+        assert_eq!(claimed("orders"), "orders");
+        assert_eq!(claimed("a\nb\u{1b}[31mé"), "a?b?[31m?");
+        assert_eq!(claimed(&"x".repeat(1000)).len(), 64);
+    }
+
+    #[test]
+    fn a_secret_sent_as_client_id_is_hidden() {
+        assert_eq!(claimed("tks_abcdefghijklmnop"), "[redacted]");
+    }
+}

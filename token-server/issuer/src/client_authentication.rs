@@ -1,0 +1,140 @@
+//! Who asks: a presented credential → [`AuthenticatedClient`], or one answer for every way to fail.
+//!
+//! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
+//! the same path with the same work, so neither the answer nor the time tells which client IDs exist:
+//! [`crate::client::work`], and `docs/adr/0017-equal-work-for-every-failure.md` for what is left.
+
+pub mod assertion;
+pub mod presented;
+
+use std::{sync::Arc, time::SystemTime};
+
+use secrecy::ExposeSecret as _;
+
+use assertion::{Accepted, Addressee, Assertions};
+use presented::PresentedClient;
+
+use crate::{
+    client::{
+        Client, ClientId, Credential,
+        secret::Peppers,
+        work::{Step, takes},
+    },
+    client_registry::ClientRegistry,
+    error::{AuthenticationFailure, IssueError},
+    origin::Peer,
+};
+
+/// A client that has proved who it is. Only [`authenticate`] makes one.
+#[derive(Debug)]
+pub struct AuthenticatedClient {
+    client: Arc<Client>,
+    addressee: Option<Addressee>,
+}
+
+impl AuthenticatedClient {
+    /// Its identifier.
+    #[must_use]
+    pub fn id(&self) -> &ClientId {
+        &self.client.id
+    }
+
+    /// Whether it was by an assertion that is made out to the token endpoint.
+    pub(crate) fn is_by_endpoint_assertion(&self) -> bool {
+        self.addressee == Some(Addressee::TokenEndpoint)
+    }
+
+    /// The client, as it is registered.
+    #[must_use]
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The client itself, for the grant to decide on.
+    #[must_use]
+    pub(crate) fn into_client(self) -> Arc<Client> {
+        self.client
+    }
+}
+
+/// What clients are authenticated with.
+#[derive(Debug)]
+pub struct Means {
+    /// Who is registered.
+    pub registry: ClientRegistry,
+    /// What secrets are hashed with.
+    pub peppers: Peppers,
+    /// Checks signatures.
+    pub assertions: Assertions,
+}
+
+/// Checks what was presented against what is registered.
+///
+/// # Errors
+///
+/// [`IssueError::ClientAuthenticationFailed`] for whatever does not fit, [`IssueError::Unavailable`] when the
+/// client is not in memory and the store cannot be asked: not knowing is not a wrong secret.
+pub async fn authenticate(
+    means: &Means,
+    peer: Peer,
+    presented: &PresentedClient,
+    now: SystemTime,
+) -> Result<AuthenticatedClient, IssueError> {
+    let client = find(&means.registry, peer, presented.claimed_id()).await?;
+    let mut addressee = None;
+    let (client, credential_id) = match presented {
+        PresentedClient::Secret { secret, .. } => {
+            let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
+            let matched = means.peppers.find_match(secret.expose_secret(), credentials, now).await;
+            let matched = matched.map(|credential| credential.id.clone());
+            let (client, credential_id) = decide(client, matched, now)?;
+            (client, Some(credential_id))
+        }
+        PresentedClient::Assertion(assertion) => {
+            // On the heap, as whatever few requests need: every request's future has room for it otherwise.
+            let verified = Box::pin(means.assertions.verify(assertion, client.as_deref(), now)).await;
+            match client {
+                Some(client) if !client.disabled => {
+                    let Accepted { credential_id, addressee: of } = verified?;
+                    addressee = Some(of);
+                    (client, credential_id)
+                }
+                nobody => {
+                    let (client, credential_id) = decide(nobody, None, now)?;
+                    (client, Some(credential_id))
+                }
+            }
+        }
+    };
+    if let Some(credential_id) = credential_id {
+        means.registry.credential_used(&client.id, &credential_id, now);
+    }
+    Ok(AuthenticatedClient { client, addressee })
+}
+
+/// What is no client ID is no client: it goes on to the same work as one that is not registered.
+async fn find(registry: &ClientRegistry, peer: Peer, client_id: &str) -> Result<Option<Arc<Client>>, IssueError> {
+    takes(Step::Lookup);
+    let Ok(client_id) = ClientId::try_from(client_id) else { return Ok(None) };
+    registry.find_for(Some(peer), &client_id).await.map_err(|error| IssueError::Unavailable(error.into()))
+}
+
+fn decide(
+    client: Option<Arc<Client>>,
+    matched: Option<String>,
+    now: SystemTime,
+) -> Result<(Arc<Client>, String), IssueError> {
+    match (client, matched) {
+        (None, _) => Err(failed(AuthenticationFailure::UnknownClient)),
+        (Some(client), _) if client.disabled => Err(failed(AuthenticationFailure::ClientDisabled)),
+        (Some(client), Some(credential_id)) => Ok((client, credential_id)),
+        (Some(client), None) if client.credentials.iter().all(|credential| credential.is_live(now)) => {
+            Err(failed(AuthenticationFailure::NoMatch))
+        }
+        (Some(_), None) => Err(failed(AuthenticationFailure::NoLiveMatch)),
+    }
+}
+
+fn failed(failure: AuthenticationFailure) -> IssueError {
+    IssueError::ClientAuthenticationFailed(failure)
+}

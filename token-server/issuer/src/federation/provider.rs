@@ -1,0 +1,134 @@
+//! One identity provider: what is trusted of it, and what its subjects may have.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde_json::Value;
+use token_interceptor::{
+    http_client::HttpClient,
+    key_set::KeySet,
+    signature::Algorithm,
+    token::VerifiedToken,
+    verify::{BuildError, TrustedIssuer},
+};
+
+use super::{
+    quoted,
+    rules::{Namespace, RequiredClaim, SubjectRule},
+};
+use crate::{
+    client::{Audience, ClientId, Scope},
+    error::IssueError,
+    security_token::TokenType,
+};
+
+/// What is trusted of one identity provider.
+#[derive(Clone, Debug)]
+pub struct IdentityProvider {
+    /// Its issuer identifier, compared byte for byte.
+    pub issuer: String,
+    /// What its tokens must name as an audience: this issuer, as the provider knows it.
+    pub audience: String,
+    /// The `typ` of its tokens.
+    pub types: Vec<String>,
+    /// Whether tokens without `typ` count too.
+    pub untyped: bool,
+    /// The longest token that is read, in bytes.
+    pub token_bytes: usize,
+    /// What its tokens may be signed with.
+    pub algorithms: Vec<Algorithm>,
+    /// Where its keys come from.
+    pub keys: ProviderKeys,
+    /// Who may exchange its tokens.
+    pub clients: BTreeSet<ClientId>,
+    /// Whose tokens may be exchanged.
+    pub subjects: SubjectRule,
+    /// What its subjects are called here.
+    pub namespace: Namespace,
+    /// Claims that its tokens must make.
+    pub required_claims: Vec<RequiredClaim>,
+    /// Claims that go on into the new token.
+    pub copied_claims: BTreeSet<String>,
+    /// What its subjects may have, at the most. `None`: what the exchanging client may have, in an exchange of the
+    /// provider's own token; nothing beyond that token's audiences afterwards.
+    pub grants: Option<BTreeMap<Audience, BTreeSet<Scope>>>,
+}
+
+/// Where a provider's keys come from.
+#[derive(Clone)]
+pub enum ProviderKeys {
+    /// Its metadata: OpenID Connect Discovery, or RFC 8414.
+    Discovery(HttpClient),
+    /// A JWK Set at this URL.
+    Jwks(String, HttpClient),
+    /// A JWK Set that does not change.
+    Fixed(KeySet),
+}
+
+impl IdentityProvider {
+    /// The provider as the verifier trusts it.
+    pub(super) fn trusted(&self) -> Result<TrustedIssuer, BuildError> {
+        let trusted = match &self.keys {
+            ProviderKeys::Discovery(http) => TrustedIssuer::discover(&self.issuer)?.http_client(http.clone()),
+            ProviderKeys::Jwks(url, http) => TrustedIssuer::jwks(&self.issuer, url)?.http_client(http.clone()),
+            ProviderKeys::Fixed(keys) => TrustedIssuer::fixed(&self.issuer, keys.clone())?,
+        };
+        let trusted = trusted.identity_tokens(self.types.clone());
+        let trusted = if self.untyped { trusted.untyped() } else { trusted };
+        let trusted = trusted.token_bytes_max(self.token_bytes);
+        Ok(trusted.audiences([self.audience.clone()]).algorithms(&self.algorithms))
+    }
+
+    /// What a verified token must be beyond that.
+    pub(super) fn check_rules(&self, token: &VerifiedToken) -> Result<(), IssueError> {
+        if !self.subjects.allows(token.subject()) {
+            let detail =
+                format!("subjects: sub: {}, expected one that the rule allows", quoted(&token.subject().into()));
+            return Err(IssueError::invalid_grant_because("Tokens of that subject may not be exchanged.", detail));
+        }
+        let unmet = self.required_claims.iter().find(|claim| !claim.is_met(token.claims()));
+        unmet.map_or(Ok(()), |RequiredClaim { name, any_of }| {
+            let came = token.claims().get(name).map_or_else(|| "nothing".to_owned(), quoted);
+            let expected = quoted(&Value::Array(any_of.clone()));
+            let detail = format!("required_claims: {name}: {came}, expected one of {expected}");
+            Err(IssueError::invalid_grant_because("The token does not make the required claims.", detail))
+        })
+    }
+
+    /// OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the one that it was issued to. One
+    /// that names another is not for us by whatever kind it is brought: what it is said to be is the client's choice.
+    pub(super) fn check_authorized_party(&self, token: &VerifiedToken, kind: TokenType) -> Result<(), IssueError> {
+        if token.audiences().count() < 2 {
+            return Ok(());
+        }
+        let ours = match token.claims().get("azp") {
+            Some(party) => party.as_str() == Some(self.audience.as_str()),
+            // A JWT that is no ID token has none.
+            None => kind != TokenType::IdToken,
+        };
+        if ours {
+            return Ok(());
+        }
+        let came = token.claims().get("azp").map_or_else(|| "nothing".to_owned(), quoted);
+        let detail = format!("authorized_party: azp: {came}, expected {:?}", self.audience);
+        Err(IssueError::invalid_grant_because("The token was issued to another party.", detail))
+    }
+
+    /// Whether its subjects may have the scope at the audience. `None`: nobody has said.
+    pub fn grants(&self, audience: &str, scope: &Scope) -> Option<bool> {
+        let grants = self.grants.as_ref()?;
+        Some(grants.get(audience).is_some_and(|scopes| scopes.contains(scope)))
+    }
+}
+
+impl fmt::Debug for ProviderKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discovery(_) => f.write_str("Discovery"),
+            Self::Jwks(url, _) => f.debug_tuple("Jwks").field(url).finish(),
+            Self::Fixed(_) => f.write_str("Fixed"),
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The pipeline of every request to the issuer, over either protocol.
+//!
+//! [`Issuer::admit`] (limit of the peer) → the protocol decodes the request → [`crate::client_authentication`] →
+//! limit(client) → [`crate::grant`] → [`crate::mint`] → [`crate::audit`]. Each stage takes the value of the one
+//! before. No stage writes to the store.
+
+mod admission;
+mod exchange;
+mod introspect;
+mod revoke;
+mod user_info;
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::{Counter, counter};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use token_interceptor::{clock::Clock, verify::Verifier};
+use token_proto::token::v1::ErrorReason;
+use tokio::sync::watch;
+use tracing::Instrument as _;
+
+use crate::{
+    audit::Decision,
+    client::secret::Peppers,
+    client_authentication::{
+        AuthenticatedClient, Means,
+        assertion::{AssertionRules, Assertions},
+        authenticate,
+        presented::PresentedClient,
+    },
+    client_registry::ClientRegistry,
+    error::IssueError,
+    federation::Federation,
+    grant::{self, Authorization, client_credentials, token_exchange},
+    key::KeyRing,
+    limit::{LimitSettings, Limits, QuotaSettings, Quotas},
+    metadata::{self, Metadata},
+    mint::{self, Entropy, IssuedToken, Terms},
+    origin::Origin,
+    own_tokens::OwnTokens,
+    revocation::RevocationRegistry,
+    store::AssertionStore,
+    trace,
+};
+
+pub use admission::{Admitted, Operation};
+pub use introspect::introspected;
+pub use user_info::NotTold;
+
+/// Decisions, by what was asked for, what came of it, and why.
+const REQUESTS: &str = "token_server_token_requests_total";
+
+/// What an operator chooses.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What holds for every token.
+    pub terms: Terms,
+    /// Who may ask how often.
+    pub limits: LimitSettings,
+    /// How many tokens a client may have in each window.
+    pub quota: QuotaSettings,
+    /// How long verifiers may keep a key set; less than a key is published before it signs.
+    pub key_set_max_age: Duration,
+    /// How clients prove themselves by a key.
+    pub client_assertions: AssertionRules,
+    /// Whether clients may register themselves, for the metadata to say so.
+    pub registration: bool,
+    /// Whose tokens may be exchanged, beside this issuer's own.
+    pub federation: Federation,
+    /// Streams of keys and revocations to verifiers.
+    pub trust_streams: TrustStreams,
+    /// How many single tokens one client may have revoked that have not expired. Each is kept by every verifier.
+    pub revoked_tokens_per_client: usize,
+}
+
+/// Streams of keys and revocations to verifiers (`WatchTrust`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustStreams {
+    /// Streams at once. One that is not read takes some 50 KiB until it is ended.
+    pub streams: usize,
+    /// Of them, streams of one peer. 0 is no limit.
+    pub streams_per_peer: usize,
+    /// Only for peers that have shown a client certificate.
+    pub client_certificate_required: bool,
+}
+
+impl Default for TrustStreams {
+    /// Open to all, as a key set is.
+    fn default() -> Self {
+        Self { streams: 10_000, streams_per_peer: 1_000, client_certificate_required: false }
+    }
+}
+
+/// At ten revocations a second, the default rate, tokens of five minutes stay below it.
+const REVOKED_TOKENS_PER_CLIENT: usize = 10_000;
+
+impl Settings {
+    /// The defaults of an issuer of that identifier.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        Self {
+            terms: Terms::new(issuer),
+            limits: LimitSettings::default(),
+            quota: QuotaSettings::default(),
+            key_set_max_age: Duration::from_secs(300),
+            client_assertions: AssertionRules::default(),
+            registration: false,
+            federation: Federation::default(),
+            trust_streams: TrustStreams::default(),
+            revoked_tokens_per_client: REVOKED_TOKENS_PER_CLIENT,
+        }
+    }
+}
+
+/// What an issuer works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Clients.
+    pub registry: ClientRegistry,
+    /// Which of their assertions were used.
+    pub assertions: Arc<dyn AssertionStore>,
+    /// What their secrets are hashed with.
+    pub peppers: Peppers,
+    /// Signing keys.
+    pub keys: KeyRing,
+    /// What is revoked.
+    pub revocations: RevocationRegistry,
+    /// Verifies this issuer's own tokens: [`own_tokens::verifier`](crate::own_tokens::verifier).
+    pub verifier: Verifier,
+}
+
+/// The issuer: everything that a request needs, in memory.
+#[derive(Debug)]
+pub struct Issuer {
+    settings: Settings,
+    clients: Means,
+    keys: KeyRing,
+    revocations: RevocationRegistry,
+    own_tokens: OwnTokens,
+    limits: Limits,
+    quotas: Quotas,
+    clock: Arc<dyn Clock>,
+    random: SystemRandom,
+    issued: Counter,
+    closing: watch::Sender<bool>,
+}
+
+impl Issuer {
+    /// Puts the issuer together.
+    #[must_use]
+    pub fn new(settings: Settings, parts: Parts, clock: Arc<dyn Clock>) -> Self {
+        let Parts { registry, assertions, peppers, keys, revocations, verifier } = parts;
+        let own_tokens = OwnTokens::new(verifier, settings.terms.token_bytes_longest());
+        Self {
+            limits: Limits::new(settings.limits),
+            quotas: Quotas::new(settings.quota.clone()),
+            clients: Means {
+                registry,
+                peppers,
+                assertions: Assertions::new(
+                    Arc::clone(&settings.terms.issuer),
+                    metadata::endpoint(&settings.terms.issuer, metadata::path::TOKEN),
+                    settings.client_assertions.clone(),
+                    assertions,
+                ),
+            },
+            settings,
+            keys,
+            revocations,
+            own_tokens,
+            clock,
+            random: SystemRandom::new(),
+            issued: counter!(REQUESTS, "operation" => "issue_token", "outcome" => "granted", "reason" => ""),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// What this issuer offers, at this moment.
+    #[must_use]
+    pub fn metadata(&self) -> Metadata {
+        let mut algorithms = Vec::new();
+        for key in &self.keys.published().keys {
+            if !algorithms.contains(&key.algorithm) {
+                algorithms.push(key.algorithm);
+            }
+        }
+        let metadata = Metadata::new(&self.settings.terms.issuer, self.settings.terms.lifetime_max, algorithms);
+        if self.settings.registration { metadata.with_registration() } else { metadata }
+    }
+
+    /// The bounds of trust streams.
+    #[must_use]
+    pub fn trust_streams(&self) -> TrustStreams {
+        self.settings.trust_streams
+    }
+
+    /// The signing keys.
+    #[must_use]
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// The time, for whoever answers in this issuer's name.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// How long a key set may be kept: up to a fifth less than configured, so that a fleet of verifiers that
+    /// started at once does not ask again at once.
+    #[must_use]
+    pub fn key_set_max_age(&self) -> Duration {
+        let mut drawn = [0; 1];
+        // Without randomness there is no jitter, and still an answer.
+        let _ = self.random.fill(&mut drawn);
+        let part = f64::from(drawn.first().copied().unwrap_or_default()) / 255.0;
+        self.settings.key_set_max_age.mul_f64(1.0 - 0.2 * part)
+    }
+
+    /// Ends what would go on for ever, so that the server can drain: trust streams.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Turns true when the server drains.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// Tokens of this issuer, verified.
+    #[must_use]
+    pub fn own_tokens(&self) -> &OwnTokens {
+        &self.own_tokens
+    }
+
+    /// What is revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &RevocationRegistry {
+        &self.revocations
+    }
+
+    /// Who asks, within the limits of that client.
+    async fn authenticate(
+        &self,
+        origin: &Origin,
+        presented: &PresentedClient,
+    ) -> Result<AuthenticatedClient, IssueError> {
+        // Only a secret that may be guessed locks out: nobody guesses a key, or a secret of this server's making.
+        let guess = presented.secret().filter(|secret| self.clients.peppers.is_guessable(secret));
+        if let Some(secret) = guess {
+            self.limits.attempt(origin.peer(), presented.claimed_id(), secret)?;
+        }
+        let span = tracing::info_span!(target: trace::TARGET, "authenticate client");
+        let client = authenticate(&self.clients, origin.peer(), presented, self.clock.now()).instrument(span).await;
+        match (&client, guess) {
+            (Ok(_), Some(secret)) => self.limits.succeeded(presented.claimed_id(), secret),
+            (Err(IssueError::ClientAuthenticationFailed(_)), Some(_)) => {
+                self.limits.failed(origin.peer(), presented.claimed_id());
+            }
+            (Ok(_) | Err(_), _) => {}
+        }
+        let client = client?;
+        self.limits.client(client.id())?;
+        Ok(client)
+    }
+
+    /// What the client gets.
+    async fn authorize(
+        &self,
+        client: AuthenticatedClient,
+        grant: &grant::Request,
+        decision: &mut Decision<'_>,
+    ) -> Result<Authorization, IssueError> {
+        if self.settings.federation.names(client.id().as_str()) {
+            return Err(IssueError::ClientNotAuthorized(
+                "The client's ID is a name of an identity provider's subjects. Register the client by another ID.",
+            ));
+        }
+        match grant {
+            grant::Request::ClientCredentials(request) => client_credentials::authorize(client, request),
+            grant::Request::TokenExchange(request) => {
+                // Before a token is verified or a provider's key is fetched.
+                token_exchange::check_permitted(client.client())?;
+                let parties = Box::pin(self.parties(client.client(), request, decision)).await?;
+                token_exchange::authorize(client, request, parties)
+            }
+        }
+    }
+
+    fn mint(&self, authorization: Authorization) -> Result<IssuedToken, IssueError> {
+        let terms = &self.settings.terms;
+        let signer = match terms.algorithm(authorization.audiences())? {
+            None => self.keys.default_signer(),
+            Some(algorithm) => self.keys.signer(algorithm).ok_or_else(|| {
+                IssueError::Internal(format!("an audience takes {algorithm}, for which there is no key").into())
+            })?,
+        };
+        let entropy = Entropy::draw(&self.random)?;
+        let _span = tracing::info_span!(target: trace::TARGET, "mint token").entered();
+        mint::mint(authorization, terms, &signer, entropy, self.clock.now())
+    }
+}
+
+pub(crate) fn answered(decision: &Decision<'_>, outcome: &'static str, token_id: Option<&str>) {
+    counter!(REQUESTS, "operation" => decision.operation(), "outcome" => outcome, "reason" => "").increment(1);
+    decision.answered(outcome, token_id);
+}
+
+pub(crate) fn denied(decision: &Decision<'_>, reason: ErrorReason) {
+    let (operation, reason) = (decision.operation(), reason.as_reason());
+    counter!(REQUESTS, "operation" => operation, "outcome" => "refused", "reason" => reason).increment(1);
+    decision.denied(reason);
+}
+
+pub(crate) fn refused(decision: &Decision<'_>, error: &IssueError) {
+    let (operation, reason) = (decision.operation(), error.reason().as_reason());
+    counter!(REQUESTS, "operation" => operation, "outcome" => "refused", "reason" => reason).increment(1);
+    decision.refused(error);
+}

@@ -1,0 +1,264 @@
+//! Clients register themselves, and manage their registration. RFC 7591, RFC 7592.
+//!
+//! Off unless the operator hands out initial access tokens. Each says what a client may become that registers with
+//! it; the client's own words only narrow that. A client that was registered so is a client like every other: the
+//! same checks, the same store, the same record of changes, by [`crate::admin`].
+//!
+//! Over gRPC the same is `ClientService` of the admin API. RFC 7591 defines JSON over HTTP and its clients speak
+//! nothing else, so this has no second face: `docs/adr/0011-registration-over-http-only.md`.
+
+mod document;
+mod error;
+mod initial;
+mod metadata;
+mod template;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::HeaderMap;
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value};
+use token_interceptor::{bearer::bearer, clock::Clock, error::Denied, status::Answer};
+use token_proto::token::v1::ErrorReason;
+use tracing::Instrument as _;
+
+pub use initial::{InitialAccessToken, InitialAccessTokens, TokenHash};
+pub use template::Template;
+
+pub use document::Told;
+pub use error::RegistrationError;
+
+use crate::{
+    admin::{ClientAdmin, Operator},
+    audit::Decision,
+    client::Client,
+    error::IssueError,
+    issuer::{self, Issuer},
+    limit::{LimitSettings, Limits, Rate},
+    metadata::path,
+    origin::Origin,
+};
+use metadata::Wanted;
+
+/// What an operator chooses.
+#[derive(Clone, Debug)]
+pub struct RegistrationSettings {
+    /// Who may register, and as what.
+    pub tokens: InitialAccessTokens,
+    /// Requests of one peer each minute, whatever comes of them.
+    pub requests_per_minute_per_peer: u32,
+    /// Clients that one initial access token registers each hour, on one replica.
+    pub clients_per_hour: u32,
+}
+
+/// Registers clients, and lets them manage what they registered.
+pub struct Registrar {
+    issuer: Arc<Issuer>,
+    clients: ClientAdmin,
+    tokens: InitialAccessTokens,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+}
+
+/// The origin of a request, and the headers with its bearer token.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The origin, for limits and the audit log.
+    pub origin: &'a Origin,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// The body of a request; read once the caller has shown a good token.
+type Body = Result<Map<String, Value>, IssueError>;
+
+impl Registrar {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(
+        settings: RegistrationSettings,
+        issuer: Arc<Issuer>,
+        clients: ClientAdmin,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let RegistrationSettings { tokens, requests_per_minute_per_peer, clients_per_hour } = settings;
+        let rate = |period: Duration, count: u32| Some(Rate::every(period / count.max(1), count));
+        let limits = LimitSettings {
+            peer: rate(Duration::from_secs(60), requests_per_minute_per_peer),
+            client: rate(Duration::from_secs(3600), clients_per_hour),
+            failure: None,
+            revocation: None,
+            ..LimitSettings::default()
+        };
+        Self { issuer, clients, tokens, limits: Limits::new(limits), clock }
+    }
+
+    /// Registers a client. RFC 7591 section 3.
+    ///
+    /// # Errors
+    ///
+    /// When no initial access token is shown, or it does not allow what is asked for.
+    pub async fn register(
+        &self,
+        asked: Asked<'_>,
+        read: impl Future<Output = Body>,
+    ) -> Result<Told, RegistrationError> {
+        let mut decision = Decision::new(asked.origin, "register_client");
+        let span = decision.span().clone();
+        let registered = self.add(asked, read, &mut decision).instrument(span).await;
+        on_record(&decision, "registered", registered)
+    }
+
+    async fn add(
+        &self,
+        asked: Asked<'_>,
+        read: impl Future<Output = Body>,
+        decision: &mut Decision<'_>,
+    ) -> Result<Told, RegistrationError> {
+        self.limits.peer(asked.origin.peer())?;
+        let presented = presented(asked.headers)?;
+        let initial = self.tokens.find(&presented, self.clock.now()).ok_or_else(bad_token)?;
+        decision.registered_with(initial.name.as_str());
+        let wanted = Wanted::parse(&read.await?)?;
+        let wanted = initial.template.admit(wanted, &initial.template.grants, initial.name.as_str())?;
+        self.limits.client(&initial.name)?;
+        let by = Operator::registration(initial.name.as_str(), asked.origin.request_id().as_str());
+        let registered = self.clients.register(&by, &wanted).await?;
+        decision.claimed_by(registered.client.id.as_str());
+        Ok(Told::changed(registered, self.uri()))
+    }
+
+    /// What is registered of the client. RFC 7592 section 2.1.
+    ///
+    /// # Errors
+    ///
+    /// When its registration access token is not shown.
+    pub async fn read(&self, asked: Asked<'_>, id: &str) -> Result<Told, RegistrationError> {
+        let mut decision = Decision::new(asked.origin, "read_registration");
+        let span = decision.span().clone();
+        let told = self.proved(asked, id, &mut decision).instrument(span).await;
+        let told = told.map(|(client, token)| Told::read(Client::clone(&client), &token, self.uri()));
+        on_record(&decision, "told", told)
+    }
+
+    /// Replaces what is registered of the client. RFC 7592 section 2.2.
+    ///
+    /// # Errors
+    ///
+    /// When its registration access token is not shown, or what it wants to be is not allowed.
+    pub async fn update(
+        &self,
+        asked: Asked<'_>,
+        id: &str,
+        read: impl Future<Output = Body>,
+    ) -> Result<Told, RegistrationError> {
+        let mut decision = Decision::new(asked.origin, "update_registration");
+        let span = decision.span().clone();
+        let updated = self.replace(asked, id, read, &mut decision).instrument(span).await;
+        on_record(&decision, "updated", updated)
+    }
+
+    async fn replace(
+        &self,
+        asked: Asked<'_>,
+        id: &str,
+        read: impl Future<Output = Body>,
+        decision: &mut Decision<'_>,
+    ) -> Result<Told, RegistrationError> {
+        let (client, token) = self.proved(asked, id, decision).await?;
+        let registered_with = client.registration.as_ref().map(|known| known.details.registered_with.as_str());
+        // What decided about it is gone: nothing says any more what it may become.
+        let initial = registered_with.and_then(|name| self.tokens.named(name)).ok_or(RegistrationError::Forbidden(
+            "What this client registered with is not accepted any more; it can be read and deleted.",
+        ))?;
+        let wanted = Wanted::parse_update(&read.await?, id)?;
+        if let Some(secret) = &wanted.client_secret
+            && !self.clients.is_current_secret(&client, secret.expose_secret()).await
+        {
+            return Err(RegistrationError::metadata("client_secret: it must be the client's own, or be left out"));
+        }
+        let template = &initial.template;
+        let admit = |client: &Client| {
+            let current = template::drafts(client);
+            let decided = client.registration.as_ref().is_some_and(|known| known.is_set("grants"));
+            let most = if decided { &current } else { &template.grants };
+            template.admit(template::held(wanted.clone(), client)?, most, initial.name.as_str())
+        };
+        let by = Operator::caller(client.id.as_str(), [], asked.origin.request_id().as_str());
+        let changed = self.clients.update_registration(&by, &client.id, &token, admit).await?;
+        Ok(Told::changed(changed, self.uri()))
+    }
+
+    /// Removes the client, and revokes its tokens. RFC 7592 section 2.3.
+    ///
+    /// # Errors
+    ///
+    /// When its registration access token is not shown.
+    pub async fn delete(&self, asked: Asked<'_>, id: &str) -> Result<(), RegistrationError> {
+        let mut decision = Decision::new(asked.origin, "delete_registration");
+        let span = decision.span().clone();
+        let deleted = async {
+            let (client, token) = self.proved(asked, id, &mut decision).await?;
+            let by = Operator::caller(client.id.as_str(), [], asked.origin.request_id().as_str());
+            Ok(self.clients.delete_registration(&by, &client.id, &token).await?)
+        };
+        let deleted = deleted.instrument(span).await;
+        on_record(&decision, "deleted", deleted)
+    }
+
+    /// The client that a registration access token was shown for, and the token.
+    async fn proved(
+        &self,
+        asked: Asked<'_>,
+        id: &str,
+        decision: &mut Decision<'_>,
+    ) -> Result<(Arc<Client>, String), RegistrationError> {
+        self.limits.peer(asked.origin.peer())?;
+        decision.claimed_by(id);
+        let presented = presented(asked.headers)?;
+        let client = self.clients.registered(asked.origin.peer(), id, &presented).await?;
+        if client.disabled {
+            return Err(RegistrationError::Forbidden("The client is disabled."));
+        }
+        Ok((client, presented))
+    }
+
+    /// Below it are the registrations, by client ID.
+    fn uri(&self) -> String {
+        let identifier = self.issuer.metadata().issuer;
+        format!("{}{}", identifier.trim_end_matches('/'), path::REGISTRATION)
+    }
+}
+
+/// RFC 6750 section 2.1.
+fn presented(headers: &HeaderMap) -> Result<String, RegistrationError> {
+    let token = bearer(headers).map_err(|denied: Denied| RegistrationError::Bearer(Answer::from(&denied)))?;
+    Ok(token.expose().to_owned())
+}
+
+fn bad_token() -> RegistrationError {
+    RegistrationError::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is not a good one"))
+}
+
+fn on_record<T>(
+    decision: &Decision<'_>,
+    outcome: &'static str,
+    result: Result<T, RegistrationError>,
+) -> Result<T, RegistrationError> {
+    match &result {
+        Ok(_) => issuer::answered(decision, outcome, None),
+        Err(RegistrationError::Bearer(answer)) => issuer::denied(decision, answer.reason()),
+        Err(RegistrationError::Forbidden(_)) => issuer::denied(decision, ErrorReason::CallerNotAllowed),
+        Err(RegistrationError::Metadata { description, .. }) => {
+            issuer::refused(decision, &IssueError::InvalidRequest(description.clone().into()));
+        }
+        Err(RegistrationError::Other(error)) => issuer::refused(decision, error),
+    }
+    result
+}
+
+impl fmt::Debug for Registrar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registrar").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}

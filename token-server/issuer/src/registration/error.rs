@@ -1,0 +1,71 @@
+//! Why a registration was refused. RFC 7591 section 3.2.2, RFC 7592 section 2.
+
+use token_interceptor::status::Answer;
+
+use super::bad_token;
+use crate::{
+    admin::{AdminError, FieldViolation},
+    error::IssueError,
+};
+
+/// Why a registration was refused.
+#[derive(Debug)]
+pub enum RegistrationError {
+    /// No token, or not a good one. RFC 6750 section 3.
+    Bearer(Answer),
+    /// The token is good, and still not for this.
+    Forbidden(&'static str),
+    /// What the client wants to be registered as.
+    Metadata {
+        /// One of RFC 7591 section 3.2.2.
+        code: &'static str,
+        /// What is wrong, for people.
+        description: String,
+    },
+    /// As for every other request.
+    Other(IssueError),
+}
+
+impl RegistrationError {
+    /// `invalid_client_metadata`
+    pub(super) fn metadata(description: impl Into<String>) -> Self {
+        Self::Metadata { code: "invalid_client_metadata", description: description.into() }
+    }
+}
+
+impl From<IssueError> for RegistrationError {
+    fn from(error: IssueError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<AdminError> for RegistrationError {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Invalid(violations) => of_violations(&violations),
+            // RFC 7592 section 2.1: a client that is not there reads as a token that is not good.
+            AdminError::NotFound(_) => bad_token(),
+            AdminError::BeyondOwnScopes { .. } => Self::Forbidden("No client registers itself for the admin API."),
+            AdminError::TooManyClients => {
+                Self::Forbidden("This initial access token has registered as many clients as it may.")
+            }
+            // Somebody else was faster several times over, or the store is out of reach: later is better.
+            AdminError::EtagMismatch | AdminError::Unavailable(_) => Self::Other(IssueError::Unavailable(error.into())),
+            AdminError::AlreadyExists | AdminError::Precondition(_) | AdminError::Internal(_) => {
+                Self::Other(IssueError::Internal(error.into()))
+            }
+        }
+    }
+}
+
+/// By the names of RFC 7591, which the caller knows.
+fn of_violations(violations: &[FieldViolation]) -> RegistrationError {
+    let redirect = violations.iter().any(|broken| broken.field.contains("redirect_uris"));
+    let code = if redirect { "invalid_redirect_uri" } else { "invalid_client_metadata" };
+    let named = violations.iter().map(|FieldViolation { field, description }| {
+        let field = field.trim_start_matches("client.").replace("display_name", "client_name");
+        let field = if field.starts_with("credential.public_key") { "jwks" } else { &field };
+        format!("{field}: {description}")
+    });
+    RegistrationError::Metadata { code, description: named.collect::<Vec<_>>().join("; ") }
+}

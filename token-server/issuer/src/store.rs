@@ -1,0 +1,333 @@
+//! What must survive a restart: clients, sealed keys, revocations, and the record of changes. Never tokens.
+//!
+//! Each trait is what one kind of caller needs. Every change leaves a row in the change log in its own
+//! transaction, and a row in the admin audit where the caller passes one, so that neither can be lost or
+//! invented. The implementations pass one contract suite.
+
+mod answered;
+mod change;
+#[cfg(test)]
+pub(crate) mod faults;
+mod record;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+
+#[cfg(test)]
+pub(crate) use answered::PATIENCE;
+pub(crate) use answered::{answered, answered_within};
+pub use change::{Change, ChangeKind, LogPage};
+pub use record::{
+    AdminRecord, AdminRecordFilter, CredentialUse, KeyTable, Revocation, RevocationTarget, SealedKey, StoredKey,
+};
+
+use crate::client::{Client, ClientId};
+
+/// Clients and their credentials.
+#[async_trait]
+pub trait ClientStore: Send + Sync {
+    /// Reads one client.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError>;
+
+    /// Reads one client for whoever may be anybody: in one read whether or not it exists, and apart from all else that
+    /// the store is asked. When its credentials were last used is not read.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientStore::client`]; [`StoreError::Busy`].
+    async fn lookup(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        self.client(id).await
+    }
+
+    /// Reads those clients of `ids` that exist, in any order, otherwise as [`ClientStore::lookup`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientStore::client`].
+    async fn clients_by_id(&self, ids: &[ClientId]) -> Result<Vec<Client>, StoreError> {
+        let mut clients = Vec::new();
+        for id in ids {
+            clients.extend(self.lookup(id).await?);
+        }
+        Ok(clients)
+    }
+
+    /// Reads at most `limit` clients in the order of their IDs, beginning after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError>;
+
+    /// Checks that [`ClientStore::create_client`] would accept the ID for a change that goes on record.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientStore::create_client`].
+    async fn expect_free(&self, id: &ClientId) -> Result<(), StoreError> {
+        if self.client(id).await?.is_some() { Err(StoreError::AlreadyExists) } else { Ok(()) }
+    }
+
+    /// Adds a client; returns it with its first revision.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when the ID is taken: by a client, or, for a change that goes on record, by one
+    /// whose deletion is on record.
+    async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError>;
+
+    /// Adds a client that registers itself, as [`ClientStore::create_client`], unless as many as `clients_max` have
+    /// registered with the same initial access token: then `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when the ID is taken.
+    async fn register_client(
+        &self,
+        client: &Client,
+        clients_max: u64,
+        audit: &AdminRecord,
+    ) -> Result<Option<Client>, StoreError>;
+
+    /// Replaces the client whose revision is `client.revision`; returns it with its new revision.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; [`StoreError::RevisionMismatch`] when it has changed since it was read.
+    async fn update_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError>;
+
+    /// Removes a client; with `revision`, only at that revision.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; [`StoreError::RevisionMismatch`] when it has changed since it was read.
+    async fn delete_client(
+        &self,
+        id: &ClientId,
+        revision: Option<u64>,
+        audit: Option<&AdminRecord>,
+    ) -> Result<(), StoreError>;
+
+    /// Notes when credentials were last used. Not a change: no revision, no row in the change log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn credentials_used(&self, uses: &[CredentialUse]) -> Result<(), StoreError>;
+}
+
+/// Sealed signing keys, as one table that is replaced as a whole.
+#[async_trait]
+pub trait KeyStore: Send + Sync {
+    /// Reads every key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn keys(&self) -> Result<KeyTable, StoreError>;
+
+    /// Replaces the table whose version is `table.version`; returns the new version. Of several replicas
+    /// that want to rotate, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::RevisionMismatch`] when it has changed since it was read.
+    async fn replace_keys(&self, table: &KeyTable, audit: Option<&AdminRecord>) -> Result<u64, StoreError>;
+
+    /// Reads the store's clock, where it has one of its own that every replica shares.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn time(&self) -> Result<Option<SystemTime>, StoreError> {
+        Ok(None)
+    }
+}
+
+/// After a lifetime was last noted, tokens may be issued with it for so long: by a process that cannot reach the store
+/// to note it again, or whose clock is behind.
+pub const LIFETIME_MARGIN: Duration = Duration::from_secs(86_400);
+
+/// Revocations. Each expires.
+#[async_trait]
+pub trait RevocationStore: Send + Sync {
+    /// Adds a revocation; the later time wins where the target is already revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn revoke(&self, revocation: &Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError>;
+
+    /// Reads every revocation that is not to be forgotten yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn revocations(&self, now: SystemTime) -> Result<Vec<Revocation>, StoreError>;
+
+    /// Reads the revocation of one target, where it is revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn revocation(&self, target: &RevocationTarget) -> Result<Option<Revocation>, StoreError>;
+
+    /// Removes what is to be forgotten; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError>;
+
+    /// Notes that the longest lifetime of tokens that are issued at `now` is `configured`. Returns the longest that a
+    /// token may have which has not expired at `now`, whichever process issued it, under whichever configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn longest_lifetime(&self, configured: Duration, now: SystemTime) -> Result<Duration, StoreError>;
+}
+
+/// Client assertions that were used, each until it expires: one is good once, whichever replica it comes to.
+#[async_trait]
+pub trait AssertionStore: fmt::Debug + Send + Sync {
+    /// Notes that the assertion with this hash was used, until `forget_time`; `false` where it was before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn use_assertion(&self, hash: &[u8; 32], forget_time: SystemTime) -> Result<bool, StoreError>;
+
+    /// Removes what is to be forgotten; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn purge_assertions(&self, now: SystemTime) -> Result<u64, StoreError>;
+}
+
+/// The outbox: every change, in order, by whichever process it was made.
+#[async_trait]
+pub trait ChangeLog: Send + Sync {
+    /// The sequence number of the last change; 0 before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn last_change(&self) -> Result<u64, StoreError>;
+
+    /// Reads at most `limit` changes from `sequence` on, that one included, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn changes_from(&self, sequence: u64, limit: u32) -> Result<LogPage, StoreError>;
+
+    /// Forgets changes older than `age` by the store's clock, but never the last one; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError>;
+
+    /// Waits until a change may have been made. May wake without one, and may miss another process's:
+    /// whoever follows the log also polls, slowly.
+    async fn changed(&self);
+
+    /// Counts the connections that were lost on which changes are announced. After a loss the store may be another
+    /// server than before.
+    fn connections_lost(&self) -> u64 {
+        0
+    }
+}
+
+/// Who changed what, for as long as the operator keeps it.
+#[async_trait]
+pub trait AdminAuditStore: Send + Sync {
+    /// Reads at most `limit` records that fit `filter`, the newest first, beginning before the record with number
+    /// `before`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn admin_records(
+        &self,
+        filter: &AdminRecordFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, AdminRecord)>, StoreError>;
+}
+
+/// All of it.
+#[async_trait]
+pub trait Store:
+    ClientStore
+    + KeyStore
+    + RevocationStore
+    + AssertionStore
+    + ChangeLog
+    + AdminAuditStore
+    + fmt::Debug
+    + Send
+    + Sync
+    + 'static
+{
+    /// Finishes what is under way and closes; whatever is asked afterwards is [`StoreError::Unavailable`].
+    async fn close(&self);
+}
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing to change.
+    #[error("not found in the store")]
+    NotFound,
+    /// The ID is taken.
+    #[error("already in the store")]
+    AlreadyExists,
+    /// It has changed since it was read.
+    #[error("changed in the store since it was read")]
+    RevisionMismatch,
+    /// Clients are declared in a file here: only there they change.
+    #[error("clients are declared in a file, and change there")]
+    ReadOnly,
+    /// Too many others ask the store at this moment. It was not asked, and it is not gone.
+    #[error("too many requests to the store are in flight")]
+    Busy,
+    /// The store is unreachable, or cannot write. Nothing is known about what was asked.
+    #[error("the store is not available")]
+    Unavailable(#[source] Source),
+    /// The store holds something that cannot be read: damaged, or written by a later version.
+    #[error("the store holds what this version cannot read")]
+    Corrupt(#[source] Source),
+}
+
+/// What a store's error came from. Shared, because everyone who waited for one read gets its failure.
+pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Busy)
+    }
+
+    /// The store is out of reach.
+    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(source.into().into())
+    }
+
+    /// The store holds what cannot be read.
+    pub fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Corrupt(source.into().into())
+    }
+}

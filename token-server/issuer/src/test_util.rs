@@ -1,0 +1,5 @@
+//! Test doubles: a store in memory.
+
+mod memory_store;
+
+pub use memory_store::MemoryStore;

@@ -1,0 +1,27 @@
+//! The stores of `token-server`: SQLite, PostgreSQL, and a file that declares all clients. The only package with SQL.
+//!
+//! The traits are [`token_issuer::store`]'s. Every store passes one contract suite, `tests/store`.
+//!
+//! The list is in dependency order: a module uses only the modules above it.
+//!
+//! | part | module |
+//! |---|---|
+//! | files that only their owner reads | [`private_file`] |
+//! | a pool of connections with a queue in front of it | `gate` |
+//! | rows, and the values of the issuer | `row` |
+//! | the embedded store | [`sqlite`] |
+//! | the store that several replicas share | [`postgres`] |
+//! | the store whose clients a file declares | [`DeclaredStore`] |
+//! | the URL of a store | [`StoreLocation`] |
+
+pub mod private_file;
+mod gate;
+mod row;
+pub mod sqlite;
+pub mod postgres;
+mod declared;
+mod location;
+
+pub use declared::DeclaredStore;
+pub use location::{StoreLocation, StoreLocationError, open_state};
+pub use postgres::DatabaseUrlError;

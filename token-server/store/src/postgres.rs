@@ -1,0 +1,165 @@
+//! The shared store: PostgreSQL, for several replicas.
+//!
+//! Changes take a lock, one after another, so that sequence numbers in the change log become visible in their
+//! order: a follower that has seen one has seen all before it. There are few changes, and no token is one.
+
+mod assertions;
+mod clients;
+pub(super) mod connect;
+mod history;
+mod keys;
+mod listen;
+mod revocations;
+pub(super) mod url;
+
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use async_trait::async_trait;
+use sqlx::{
+    PgConnection, PgPool, Postgres, SqlStr,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+};
+use token_issuer::store::{AdminRecord, ChangeKind, Store, StoreError};
+use tokio::{sync::Notify, task::JoinSet};
+
+use self::connect::PATIENCE;
+pub use self::url::DatabaseUrlError;
+use crate::{
+    gate::{Gate, OpenChange},
+    row,
+};
+
+/// Connections for the change feed: one polls, one listens, one tells whether the store is reachable.
+const FEED_CONNECTIONS: u32 = 3;
+/// Connections for security decisions and operators: used assertions, revocations, keys, the admin API.
+const DECISION_CONNECTIONS: u32 = 4;
+/// Connections for lookups of clients that are not in memory, which anybody can cause.
+const LOOKUP_CONNECTIONS: u32 = 3;
+/// Which advisory lock orders the changes: the word "token" as a number.
+const CHANGE_LOCK: i64 = 0x74_6f_6b_65_6e;
+/// What replicas listen to.
+const CHANNEL: &str = "token_server_changes";
+
+/// A store in a PostgreSQL database.
+pub struct PostgresStore {
+    feed: Gate<Postgres>,
+    decisions: Gate<Postgres>,
+    lookups: Gate<Postgres>,
+    committed: Arc<Notify>,
+    connections_lost: Arc<AtomicU64>,
+    /// Ends with the store.
+    _listening: JoinSet<()>,
+}
+
+impl PostgresStore {
+    /// Connects, and brings the tables up to date; of several replicas that start at once one does it.
+    ///
+    /// `url` is `postgres://user:password@host:port/database?…` with libpq's parameters. Of several hosts
+    /// (`host:port,host:port`) the one is used that can be written to, and another one after a failover. Without
+    /// `sslmode`, anything but this machine must show a certificate that is valid for its name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when no server is reachable, or `url` cannot be read; [`StoreError::Corrupt`] when a
+    /// later version has written the database, or a pooler in between breaks sessions up.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let servers = url::servers(url).map_err(StoreError::unavailable)?;
+        let server = connect::writable(&servers).await?;
+        connect::expect_sessions(&server).await?;
+        let pool = |connections| connect::pool(&server, connections);
+        let [feed, decisions, lookups] = [FEED_CONNECTIONS, DECISION_CONNECTIONS, LOOKUP_CONNECTIONS]
+            .map(|connections| Gate::new(pool(connections), PATIENCE));
+        migrate(decisions.pool()).await?;
+        let committed = Arc::new(Notify::new());
+        let mut listening = JoinSet::new();
+        let connections_lost = Arc::<AtomicU64>::default();
+        let pools = [&feed, &decisions, &lookups].map(|gate| gate.pool().clone());
+        let heard =
+            listen::Heard { committed: Arc::clone(&committed), connections_lost: Arc::clone(&connections_lost) };
+        listening.spawn(listen::listen(pools, servers, heard));
+        Ok(Self { feed, decisions, lookups, committed, connections_lost, _listening: listening })
+    }
+
+    /// Begins a change.
+    async fn begin(&self) -> Result<OpenChange<Postgres>, StoreError> {
+        let mut transaction = self.decisions.begin("BEGIN").await?.map_err(failed)?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(CHANGE_LOCK)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        Ok(transaction)
+    }
+
+    /// Ends a change, with its row in the audit, and wakes who follows the change log, everywhere.
+    async fn commit(
+        &self,
+        mut transaction: OpenChange<Postgres>,
+        audit: Option<&AdminRecord>,
+    ) -> Result<(), StoreError> {
+        if let Some(record) = audit {
+            history::record(&mut transaction, record).await?;
+        }
+        // Without a payload: what changed stands in the log, and equal notices are sent once.
+        sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *transaction).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        self.committed.notify_one();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn close(&self) {
+        for gate in [&self.feed, &self.lookups, &self.decisions] {
+            gate.pool().close().await;
+        }
+    }
+}
+
+/// Writes a row into the change log; returns its sequence number.
+async fn log_change(connection: &mut PgConnection, kind: &ChangeKind) -> Result<i64, StoreError> {
+    let (kind, subject) = row::change_columns(kind);
+    sqlx::query_scalar("INSERT INTO change_log (kind, subject) VALUES ($1, $2) RETURNING sequence")
+        .bind(kind)
+        .bind(subject)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)
+}
+
+async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    let migration = |version, name, sql| {
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    let migrations = vec![
+        migration(1, "init", include_str!("../migrations/postgres/0001_init.sql")),
+        migration(2, "used assertions", include_str!("../migrations/postgres/0002_used_assertion.sql")),
+        migration(3, "epoch", include_str!("../migrations/postgres/0003_epoch.sql")),
+        migration(4, "revocation owner", include_str!("../migrations/postgres/0004_revocation_owner.sql")),
+        migration(5, "registered with", include_str!("../migrations/postgres/0005_registered_with.sql")),
+    ];
+    Migrator::with_migrations(migrations).run(pool).await.map_err(|error| {
+        if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }
+    })
+}
+
+/// What cannot be decoded is damage; all else may pass.
+fn failed(error: sqlx::Error) -> StoreError {
+    let damaged = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
+    match error {
+        error if damaged => StoreError::corrupt(error),
+        error if connect::is_pooled(&error) => StoreError::unavailable(connect::TransactionPooling),
+        error => StoreError::unavailable(error),
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("decisions", &self.decisions).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+//! The embedded store: one SQLite file, in WAL mode.
+//!
+//! One connection writes, so that writers queue here and not in SQLite's busy handler; a few read beside it.
+//! A commit is on disk before it is acknowledged (`synchronous = FULL`): a removed secret stays removed.
+
+mod assertions;
+mod clients;
+mod declare;
+mod history;
+mod keys;
+mod revocations;
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::{
+    ConnectOptions as _, Connection as _, SqlStr, Sqlite, SqliteConnection, SqlitePool,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use token_issuer::store::{AdminRecord, ChangeKind, Store, StoreError};
+use tokio::sync::Notify;
+
+use crate::private_file;
+use crate::{
+    gate::{Gate, OpenChange},
+    row,
+};
+
+/// Connections for reads of revocations, keys and the admin API.
+const READERS_MAX: u32 = 3;
+/// Connections for lookups of clients that are not in memory, which anybody can cause.
+const LOOKUPS_MAX: u32 = 2;
+/// How long a call waits for a connection, or for another process's write.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A store in one file, or in memory.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Gate<Sqlite>,
+    readers: Gate<Sqlite>,
+    lookups: Gate<Sqlite>,
+    /// What follows the change log waits for nothing else.
+    feed: Gate<Sqlite>,
+    committed: Notify,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it (readable by its owner alone), and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when the file cannot be opened or written; [`StoreError::Corrupt`] when it
+    /// is no database of ours, or a later version has written it.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        create_private(path).map_err(|source| StoreError::unavailable(NoFile { path: path.to_owned(), source }))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE)
+            // What is removed is overwritten: sealed keys, hashes.
+            .pragma("secure_delete", "FAST");
+        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        migrate(&writer).await?;
+        let options = options.read_only(true);
+        let gate = |connections| Gate::new(pool(connections).connect_lazy_with(options.clone()), PATIENCE);
+        Ok(Self {
+            writer: Gate::new(writer, PATIENCE),
+            readers: gate(READERS_MAX),
+            lookups: gate(LOOKUPS_MAX),
+            feed: gate(1),
+            committed: Notify::new(),
+        })
+    }
+
+    /// Copies the database file `from`, as it is at this moment, into the new file `to` (readable by its owner
+    /// alone), while others read and write. The copy is a store like any other; to restore is to put it where
+    /// the server expects its file, while no server runs on it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when there is something at `to`; [`StoreError::Unavailable`] when `from`
+    /// cannot be read or `to` cannot be written. Nothing is left at `to` then.
+    pub async fn back_up(from: &Path, to: &Path) -> Result<(), StoreError> {
+        private_file::reserve(to).map_err(|error| {
+            let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+            if exists { StoreError::AlreadyExists } else { StoreError::unavailable(error) }
+        })?;
+        let copied = copy(from, to).await;
+        if copied.is_err() {
+            // What is there is no backup.
+            let _ = std::fs::remove_file(to);
+        }
+        copied
+    }
+
+    /// A store that ends with its process.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when there is no memory for it.
+    pub async fn open_in_memory() -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
+        // The database is its one connection.
+        let pool = pool(1).min_connections(1).connect_with(options).await.map_err(failed)?;
+        migrate(&pool).await?;
+        let only = Gate::new(pool, PATIENCE);
+        let [writer, readers, lookups, feed] = [only.clone(), only.clone(), only.clone(), only];
+        Ok(Self { writer, readers, lookups, feed, committed: Notify::new() })
+    }
+
+    /// Begins a change. IMMEDIATE: a transaction that reads first and finds itself overtaken when it writes
+    /// would fail, however long it is prepared to wait.
+    async fn begin(&self) -> Result<OpenChange<Sqlite>, StoreError> {
+        self.writer.begin("BEGIN IMMEDIATE").await?.map_err(failed)
+    }
+
+    /// Ends a change, with its row in the audit, and wakes who follows the change log.
+    async fn commit(&self, mut transaction: OpenChange<Sqlite>, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
+        if let Some(record) = audit {
+            history::record(&mut transaction, record).await?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        self.committed.notify_one();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn close(&self) {
+        for gate in [&self.feed, &self.lookups, &self.readers, &self.writer] {
+            gate.pool().close().await;
+        }
+    }
+}
+
+/// Writes a row into the change log; returns its sequence number.
+async fn log_change(connection: &mut SqliteConnection, kind: &ChangeKind) -> Result<i64, StoreError> {
+    let (kind, subject) = row::change_columns(kind);
+    let insert = "INSERT INTO change_log (mark, kind, subject) VALUES (lower(hex(randomblob(16))), ?1, ?2)
+                  RETURNING sequence";
+    sqlx::query_scalar(insert).bind(kind).bind(subject).fetch_one(connection).await.map_err(failed)
+}
+
+/// One read transaction: what is committed meanwhile is not in the copy, and nothing is half in it.
+async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let to_text = to.to_str().ok_or_else(|| StoreError::unavailable("the path is not valid UTF-8"))?;
+    let options = SqliteConnectOptions::new().filename(from).read_only(true).busy_timeout(PATIENCE);
+    let mut connection = options.connect().await.map_err(failed)?;
+    sqlx::query("VACUUM INTO ?1").bind(to_text).execute(&mut connection).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    // SQLite does not see to it that the copy is on disk.
+    std::fs::File::open(to).and_then(|copy| copy.sync_all()).map_err(StoreError::unavailable)
+}
+
+fn pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(PATIENCE)
+        // A file does not hang up.
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+    let migration = |version, name, sql| {
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    let migrations = vec![
+        migration(1, "init", include_str!("../migrations/sqlite/0001_init.sql")),
+        migration(2, "used assertions", include_str!("../migrations/sqlite/0002_used_assertion.sql")),
+        migration(3, "epoch", include_str!("../migrations/sqlite/0003_epoch.sql")),
+        migration(4, "revocation owner", include_str!("../migrations/sqlite/0004_revocation_owner.sql")),
+        migration(5, "registered with", include_str!("../migrations/sqlite/0005_registered_with.sql")),
+    ];
+    // Another process may be at it in the same moment: each attempt that fails over that finds more of it done.
+    let attempts = 2 * migrations.len();
+    let migrator = Migrator::with_migrations(migrations);
+    for _ in 0..attempts {
+        if migrator.run(pool).await.is_ok() {
+            return Ok(());
+        }
+    }
+    migrator.run(pool).await.map_err(|error| {
+        if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }
+    })
+}
+
+/// The store's file is not there, and cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} cannot be opened for writing, or made: its folder must be there, and this process may write to it",
+    path.display()
+)]
+struct NoFile {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// SQLite gives the journals the permissions of the database file.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// What cannot be decoded is damage; all else may pass.
+fn failed(error: sqlx::Error) -> StoreError {
+    let undecodable = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
+    let code = error.as_database_error().and_then(|error| error.code());
+    // SQLITE_CORRUPT, SQLITE_NOTADB
+    let damaged = code.is_some_and(|code| matches!(&*code, "11" | "26"));
+    if undecodable || damaged { StoreError::corrupt(error) } else { StoreError::unavailable(error) }
+}

@@ -1,0 +1,119 @@
+//! The clients, as somebody declares all of them: put in place in one transaction.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use sqlx::SqliteConnection;
+use token_issuer::{
+    client::{Client, ClientId},
+    store::{AdminRecord, ChangeKind, Revocation, StoreError},
+    timestamp,
+};
+
+use super::{SqliteStore, failed, history, log_change};
+use crate::row;
+
+/// Who is on record for what a file declares.
+const ACTOR: &str = "token-server";
+
+impl SqliteStore {
+    /// Replaces the clients by the declared ones, in one transaction. An equal client stays as it is, one that
+    /// differs is replaced, one that is not declared is removed. Returns the number of changed clients.
+    ///
+    /// With `lifetime_max`, the longest lifetime of a token that may be valid now, the tokens of clients that
+    /// are removed or disabled are revoked in the same transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`]. Nothing has changed then.
+    pub async fn declare_clients(
+        &self,
+        declared: &[Client],
+        now: SystemTime,
+        lifetime_max: Option<Duration>,
+    ) -> Result<usize, StoreError> {
+        let now = timestamp::stored(now);
+        let ended = |id: &ClientId| lifetime_max.map(|lifetime_max| Revocation::of_client(id, now, lifetime_max));
+        let mut transaction = self.begin().await?;
+        let mut there = clients(&mut transaction).await?;
+        let mut changed = 0;
+        for wanted in declared {
+            let before = there.remove(&wanted.id);
+            let client = in_time(wanted, before.as_ref(), now);
+            if before.as_ref().is_some_and(|before| same(before, &client)) {
+                continue;
+            }
+            let action = if before.is_some() { "UpdateClient" } else { "CreateClient" };
+            let disabled = client.disabled && before.is_some_and(|before| !before.disabled);
+            let revokes = if disabled { ended(&client.id) } else { None };
+            put(&mut transaction, &client).await?;
+            history::record(&mut transaction, &record(&client.id, action, now, revokes)).await?;
+            changed += 1;
+        }
+        for id in there.into_keys() {
+            log_change(&mut transaction, &ChangeKind::Client(id.clone())).await?;
+            sqlx::query("DELETE FROM client WHERE id = ?1")
+                .bind(id.as_str())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
+            history::record(&mut transaction, &record(&id, "DeleteClient", now, ended(&id))).await?;
+            changed += 1;
+        }
+        self.commit(transaction, None).await?;
+        Ok(changed)
+    }
+}
+
+async fn clients(connection: &mut SqliteConnection) -> Result<BTreeMap<ClientId, Client>, StoreError> {
+    let rows = sqlx::query_as("SELECT revision, document FROM client").fetch_all(connection).await.map_err(failed)?;
+    let clients = rows.into_iter().map(row::client);
+    clients.map(|client| client.map(|client| (client.id.clone(), client))).collect()
+}
+
+/// A file does not say when: what was there before was there since then.
+fn in_time(wanted: &Client, before: Option<&Client>, now: SystemTime) -> Client {
+    let mut client = wanted.clone();
+    client.create_time = before.map_or(now, |before| before.create_time);
+    client.update_time = now;
+    for credential in &mut client.credentials {
+        let known = before.and_then(|before| before.credentials.iter().find(|known| known.id == credential.id));
+        credential.create_time = known.map_or(now, |known| known.create_time);
+    }
+    client
+}
+
+fn same(before: &Client, client: &Client) -> bool {
+    *before == Client { revision: before.revision, update_time: before.update_time, ..client.clone() }
+}
+
+async fn put(connection: &mut SqliteConnection, client: &Client) -> Result<(), StoreError> {
+    let revision = log_change(connection, &ChangeKind::Client(client.id.clone())).await?;
+    sqlx::query(
+        "INSERT INTO client (id, revision, document) VALUES (?1, ?2, ?3)
+         ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, document = excluded.document",
+    )
+    .bind(client.id.as_str())
+    .bind(revision)
+    .bind(row::client_document(client)?)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+fn record(id: &ClientId, action: &str, time: SystemTime, revokes: Option<Revocation>) -> AdminRecord {
+    AdminRecord {
+        time,
+        actor: ACTOR.to_owned(),
+        action: action.to_owned(),
+        resource: id.as_str().to_owned(),
+        request_id: None,
+        detail: if revokes.is_some() { "declared tokens revoked" } else { "declared" }.to_owned(),
+        subject: None,
+        act: None,
+        revokes,
+    }
+}
