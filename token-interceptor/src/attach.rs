@@ -137,8 +137,8 @@ impl TokenLayer {
     }
 
     /// Makes the named methods share one token for each audience, with the scopes that they demand together.
-    /// A name is a path of the policy, `/package.Service/Method`, or a prefix and a `*`. A prefix also names the
-    /// methods of a policy that is added later.
+    /// A name is a path of the policy, `/package.Service/Method`, or a prefix and a `*`. A prefix also names
+    /// the methods of a policy that is added later.
     ///
     /// # Errors
     ///

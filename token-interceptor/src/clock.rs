@@ -18,8 +18,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the time of day on this machine.
     fn now(&self) -> SystemTime;
 
-    /// Returns a number in `0.0..1.0`, which spreads renewals and retries of a fleet. Without system randomness it
-    /// returns the middle, which only costs spread.
+    /// Returns a number in `0.0..1.0`, which spreads renewals and retries of a fleet. Without system
+    /// randomness it returns the middle, which only costs spread.
     fn draw(&self) -> f64 {
         let mut bytes = [0; 4];
         match SystemRandom::new().fill(&mut bytes) {

@@ -122,7 +122,8 @@ impl KeySet {
         set
     }
 
-    /// Takes over public keys that this program holds. Unusable ones are skipped, as by [`KeySet::from_jwks`].
+    /// Takes over public keys that this program holds. Unusable ones are skipped, as by
+    /// [`KeySet::from_jwks`].
     pub fn from_public<'a>(jwks: impl IntoIterator<Item = &'a PublicJwk>) -> Self {
         let jwks: Vec<&PublicJwk> = jwks.into_iter().collect();
         let mut set = Self::of(jwks.iter().map(|jwk| jwk.verifying_key().map_err(|error| error.to_string())));

@@ -1,7 +1,7 @@
 //! Clients as a file declares them: one TOML file under version control, without a secret in it.
 //!
-//! The same form serves `client plan` and `client apply`, which bring a store in line with it, and a server whose store
-//! is the file itself. Only then does it also say where the clients' secrets are.
+//! The same form serves `client plan` and `client apply`, which bring a store in line with it, and a server
+//! whose store is the file itself. Only then does it also say where the clients' secrets are.
 
 mod credentials;
 mod wire;
@@ -112,7 +112,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is not of this form, or declares a client twice. What stands in it is not repeated.
+    /// When it cannot be read, is not of this form, or declares a client twice. What stands in it is not
+    /// repeated.
     pub fn read(path: &Path) -> Result<Self, DeclaredError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| DeclaredError::Unreadable { path: path.to_owned(), source })?;

@@ -260,8 +260,8 @@ impl Running {
         self.workers.iter().map(|worker| worker.desk.connections()).collect()
     }
 
-    /// Reads the certificate files anew, and the file that declares the clients where there is one, without waiting
-    /// for the next interval. Opens the audit file anew.
+    /// Reads the certificate files anew, and the file that declares the clients where there is one, without
+    /// waiting for the next interval. Opens the audit file anew.
     pub fn reload(&self) {
         telemetry::reopen();
         for tls in &self.tls {

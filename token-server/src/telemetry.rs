@@ -1,8 +1,8 @@
 //! Telemetry: log lines, the audit stream, metrics, traces.
 //!
 //! Telemetry never blocks a thread that answers requests; separate threads write the lines. If those cannot
-//! keep up, log lines are dropped, and decisions wait in front of [`token_issuer::issuer`]. A decision without a
-//! record is worse than a slow one.
+//! keep up, log lines are dropped, and decisions wait in front of [`token_issuer::issuer`]. A decision
+//! without a record is worse than a slow one.
 
 mod audit;
 mod described;

@@ -74,8 +74,8 @@ async fn metrics() -> BTreeSet<String> {
     shown.flat_map(|name| [name.trim_end_matches("_bucket").to_owned(), name]).collect()
 }
 
-/// Of the layers that the server uses itself: around the admin API and for proxies, and for identity providers' keys.
-/// They are made when they are first counted.
+/// Of the layers that the server uses itself: around the admin API and for proxies, and for identity
+/// providers' keys. They are made when they are first counted.
 const OF_LAYERS: [&str; 2] = ["token_decisions_total", "token_key_set_fetches_total"];
 
 /// What the sources call metrics.

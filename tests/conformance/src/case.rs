@@ -50,7 +50,8 @@ pub(crate) struct ServerCase {
 pub(crate) struct Issuer {
     #[serde(default = "default_issuer")]
     pub(crate) issuer: String,
-    /// The key set. A member `"$key": "a"` of a key is replaced by the public members of that key; `null` removes one.
+    /// The key set. A member `"$key": "a"` of a key is replaced by the public members of that key; `null`
+    /// removes one.
     #[serde(default)]
     pub(crate) jwks: Option<Value>,
     /// The key set as text, where it is no JSON.

@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 
 use super::KeySet;
 
-/// The current keys of an issuer in this process, for [`TrustedIssuer::live`](crate::verify::TrustedIssuer::live).
-/// Clones share them.
+/// The current keys of an issuer in this process, for
+/// [`TrustedIssuer::live`](crate::verify::TrustedIssuer::live). Clones share them.
 #[derive(Clone)]
 pub struct LiveKeySet(Arc<Shared>);
 

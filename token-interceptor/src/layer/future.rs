@@ -39,8 +39,8 @@ impl<F, RB, E> ResponseFuture<F, RB, E> {
         Self::guarded(future, None, Span::none())
     }
 
-    /// A guard comes with true if it may end the call before it is answered. It is boxed, so that a call without
-    /// one stays small.
+    /// A guard comes with true if it may end the call before it is answered. It is boxed, so that a call
+    /// without one stays small.
     pub(super) fn guarded(future: F, guard: Option<(Box<Guard>, bool)>, span: Span) -> Self {
         Self { state: State::Inner { future, guard, span } }
     }

@@ -9,7 +9,8 @@ use crate::{
     source::{IssuedToken, SourceError, http::answer},
 };
 
-/// Reads the answer of a token endpoint (RFC 6749 sections 5.1 and 5.2). For a scripted issuer without sockets.
+/// Reads the answer of a token endpoint (RFC 6749 sections 5.1 and 5.2). For a scripted issuer without
+/// sockets.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
-//! The cost of the same token at other issuers: a client credentials grant over HTTP/1.1, an ES256-signed JWT of five
-//! minutes, everything in memory, nothing logged. Each is installed from its registry into the target folder,
-//! at a fixed version.
+//! The cost of the same token at other issuers: a client credentials grant over HTTP/1.1, an ES256-signed JWT
+//! of five minutes, everything in memory, nothing logged. Each is installed from its registry into the target
+//! folder, at a fixed version.
 //!
 //! They are favoured: no durable store, no audit, no limits, where the issuer beside them has all of that.
 

@@ -1,7 +1,7 @@
 //! One structured event for each decision, under the target `audit`: who asked for what, and what came of it.
 //!
-//! Never a secret, never a token: a token is named by its `jti`, and what a caller sent is cleaned and cut off
-//! before it is written.
+//! Never a secret, never a token: a token is named by its `jti`, and what a caller sent is cleaned and cut
+//! off before it is written.
 
 mod guarded;
 
@@ -145,7 +145,8 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// A token of an exchange, by its own words: it is not verified yet. It says nothing where `jti` is missing.
+    /// A token of an exchange, by its own words: it is not verified yet. It says nothing where `jti` is
+    /// missing.
     pub(crate) fn claimed_token(&mut self, role: Role, token_id: &str) {
         self.party_of(role).token_id =
             Some(cleaned(token_id, TOKEN_ID_CHARS_MAX).into_owned()).filter(|id| !id.is_empty());
@@ -221,8 +222,8 @@ impl<'a> Decision<'a> {
         );
     }
 
-    /// A question about a token was answered, or its revocation done. `token_id` is that of the token, where it
-    /// is valid.
+    /// A question about a token was answered, or its revocation done. `token_id` is that of the token, where
+    /// it is valid.
     pub(crate) fn answered(&self, outcome: &'static str, token_id: Option<&str>) {
         let (withheld, detail) = self.withheld.as_ref().map(|(id, why)| (id.as_str(), *why)).unzip();
         let token_id = token_id.or(withheld);

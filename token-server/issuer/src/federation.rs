@@ -1,18 +1,20 @@
 //! Identity providers whose tokens may be exchanged for ours: OpenID Connect federation.
 //!
-//! RFC 8693 section 2.1 leaves to the server whose tokens it takes. Here a token counts only where everything does
-//! at once: issuer, key, algorithm and type (by the project's only verifier), the provider's audience, the rule for
-//! its subjects, the claims that it must make, and the client that brings it. What is not said is not allowed.
+//! RFC 8693 section 2.1 leaves to the server whose tokens it takes. Here a token counts only where everything
+//! does at once: issuer, key, algorithm and type (by the project's only verifier), the provider's audience,
+//! the rule for its subjects, the claims that it must make, and the client that brings it. What is not said
+//! is not allowed.
 //!
-//! For whom a provider made the token: `aud` must name us, and where it names others too, `azp` must be us (OpenID
-//! Connect Core section 3.1.3.7). `azp` of a token for us alone is not looked at: providers write there which of their
-//! applications asked, as for a mobile app that gets tokens for its backend. Nor is `client_id` (RFC 9068 section 2.2),
-//! the application that an access token was issued to: access tokens of others are refused, and one that an operator
-//! takes as a JWT by its `typ` is bound by `aud` as RFC 9068 section 4 has it. Where the application matters, the
-//! operator says which: `azp` and `client_id` can be required claims.
+//! For whom a provider made the token: `aud` must name us, and where it names others too, `azp` must be us
+//! (OpenID Connect Core section 3.1.3.7). `azp` of a token for us alone is not looked at: providers write
+//! there which of their applications asked, as for a mobile app that gets tokens for its backend. Nor is
+//! `client_id` (RFC 9068 section 2.2), the application that an access token was issued to: access tokens of
+//! others are refused, and one that an operator takes as a JWT by its `typ` is bound by `aud` as RFC 9068
+//! section 4 has it. Where the application matters, the operator says which: `azp` and `client_id` can be
+//! required claims.
 //!
-//! A subject of one provider is never a subject of another, nor a client of ours: its name here begins with the
-//! provider's own [`Namespace`], and `sub_id` (RFC 9493 section 3.2.2) says where it comes from.
+//! A subject of one provider is never a subject of another, nor a client of ours: its name here begins with
+//! the provider's own [`Namespace`], and `sub_id` (RFC 9493 section 3.2.2) says where it comes from.
 
 mod provider;
 mod rules;
@@ -102,8 +104,8 @@ impl Federation {
     ///
     /// # Errors
     ///
-    /// [`IssueError::InvalidGrant`] where any check fails; [`IssueError::Unavailable`] where the provider's keys
-    /// are out of reach, as the token may be a good one.
+    /// [`IssueError::InvalidGrant`] where any check fails; [`IssueError::Unavailable`] where the provider's
+    /// keys are out of reach, as the token may be a good one.
     pub(crate) async fn verify(
         &self,
         client: &ClientId,

@@ -1,8 +1,8 @@
 //! The pipeline of every request to the issuer, over either protocol.
 //!
-//! [`Issuer::admit`] (limit of the peer) → the protocol decodes the request → [`crate::client_authentication`] →
-//! limit(client) → [`crate::grant`] → [`crate::mint`] → [`crate::audit`]. Each stage takes the value of the one
-//! before. No stage writes to the store.
+//! [`Issuer::admit`] (limit of the peer) → the protocol decodes the request →
+//! [`crate::client_authentication`] → limit(client) → [`crate::grant`] → [`crate::mint`] → [`crate::audit`].
+//! Each stage takes the value of the one before. No stage writes to the store.
 
 mod admission;
 mod exchange;
@@ -69,7 +69,8 @@ pub struct Settings {
     pub federation: Federation,
     /// Streams of keys and revocations to verifiers.
     pub trust_streams: TrustStreams,
-    /// How many single tokens one client may have revoked that have not expired. Each is kept by every verifier.
+    /// How many single tokens one client may have revoked that have not expired. Each is kept by every
+    /// verifier.
     pub revoked_tokens_per_client: usize,
 }
 
@@ -245,7 +246,8 @@ impl Issuer {
         origin: &Origin,
         presented: &PresentedClient,
     ) -> Result<AuthenticatedClient, IssueError> {
-        // Only a secret that may be guessed locks out: nobody guesses a key, or a secret of this server's making.
+        // Only a secret that may be guessed locks out: nobody guesses a key, or a secret of this server's
+        // making.
         let guess = presented.secret().filter(|secret| self.clients.peppers.is_guessable(secret));
         if let Some(secret) = guess {
             self.limits.attempt(origin.peer(), presented.claimed_id(), secret)?;

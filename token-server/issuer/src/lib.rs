@@ -1,5 +1,5 @@
-//! The decisions of an OAuth 2.0 issuer for machines. No protocol, no socket and no SQL: those are the business of
-//! the packages above.
+//! The decisions of an OAuth 2.0 issuer for machines. No protocol, no socket and no SQL: those are the
+//! business of the packages above.
 //!
 //! The list is in dependency order: a module uses only the modules above it. Read the modules in this order.
 //!

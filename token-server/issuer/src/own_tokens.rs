@@ -15,8 +15,8 @@ use token_interceptor::{
 
 use crate::{error::IssueError, key::KeyRing};
 
-/// The longest token, in bytes, that an operator may configure. Tokens up to it are verified, also those that were
-/// issued before the configured length was lowered.
+/// The longest token, in bytes, that an operator may configure. Tokens up to it are verified, also those that
+/// were issued before the configured length was lowered.
 pub const TOKEN_BYTES_MAX: usize = 65_536;
 
 /// Creates the verifier of this issuer's own tokens. It follows the key ring and the revocations.
@@ -43,7 +43,8 @@ pub struct OwnTokens {
 }
 
 impl OwnTokens {
-    /// Creates it from [`verifier`]. `issued_bytes_max` is the length of the longest token that is issued, in bytes.
+    /// Creates it from [`verifier`]. `issued_bytes_max` is the length of the longest token that is issued, in
+    /// bytes.
     #[must_use]
     pub fn new(verifier: Verifier, issued_bytes_max: usize) -> Self {
         Self { verifier, issued_bytes_max }
@@ -59,7 +60,8 @@ impl OwnTokens {
         let now = self.verifier.now();
         let verified = named_audience(token)
             .and_then(|audience| self.verifier.verify(UnverifiedToken::new(token), &audience, now).ok())
-            // The leeway covers clock skew to the issuing replica. `exp` was set by this issuer, so it gets no leeway.
+            // The leeway covers clock skew to the issuing replica. `exp` was set by this issuer, so it gets
+            // no leeway.
             .filter(|token| now < token.expires_at());
         // "Inactive" or "revoked" would be a lie about a token that was issued under another configuration.
         if verified.is_none() && token.len() > self.issued_bytes_max {

@@ -1,11 +1,11 @@
 //! Clients register themselves, and manage their registration. RFC 7591, RFC 7592.
 //!
-//! Off unless the operator hands out initial access tokens. Each says what a client may become that registers with
-//! it; the client's own words only narrow that. A client that was registered so is a client like every other: the
-//! same checks, the same store, the same record of changes, by [`crate::admin`].
+//! Off unless the operator hands out initial access tokens. Each says what a client may become that registers
+//! with it; the client's own words only narrow that. A client that was registered so is a client like every
+//! other: the same checks, the same store, the same record of changes, by [`crate::admin`].
 //!
-//! Over gRPC the same is `ClientService` of the admin API. RFC 7591 defines JSON over HTTP and its clients speak
-//! nothing else, so this has no second face: `docs/adr/0011-registration-over-http-only.md`.
+//! Over gRPC the same is `ClientService` of the admin API. RFC 7591 defines JSON over HTTP and its clients
+//! speak nothing else, so this has no second face: `docs/adr/0011-registration-over-http-only.md`.
 
 mod document;
 mod error;

@@ -1,8 +1,8 @@
 //! Revocations, from memory: each expires, and all of them are needed at every check.
 //!
 //! A revocation is stored first, then counts in this process at once, and in every other within a second,
-//! through the change feed. RFC 7009; nothing is written when a token is issued. To add one costs the same however many
-//! there are.
+//! through the change feed. RFC 7009; nothing is written when a token is issued. To add one costs the same
+//! however many there are.
 
 mod comparison;
 mod list;
@@ -103,7 +103,8 @@ impl RevocationRegistry {
     }
 
     /// The longest lifetime of a token that may be valid now, whichever process issued it, under whichever
-    /// configuration. `configured` is the longest by this process's own, which is noted in the store from now on.
+    /// configuration. `configured` is the longest by this process's own, which is noted in the store from now
+    /// on.
     ///
     /// # Errors
     ///

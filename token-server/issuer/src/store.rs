@@ -38,8 +38,8 @@ pub trait ClientStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError>;
 
-    /// Reads one client for whoever may be anybody: in one read whether or not it exists, and apart from all else that
-    /// the store is asked. When its credentials were last used is not read.
+    /// Reads one client for whoever may be anybody: in one read whether or not it exists, and apart from all
+    /// else that the store is asked. When its credentials were last used is not read.
     ///
     /// # Errors
     ///
@@ -81,12 +81,12 @@ pub trait ClientStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyExists`] when the ID is taken: by a client, or, for a change that goes on record, by one
-    /// whose deletion is on record.
+    /// [`StoreError::AlreadyExists`] when the ID is taken: by a client, or, for a change that goes on record,
+    /// by one whose deletion is on record.
     async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError>;
 
-    /// Adds a client that registers itself, as [`ClientStore::create_client`], unless as many as `clients_max` have
-    /// registered with the same initial access token: then `None`.
+    /// Adds a client that registers itself, as [`ClientStore::create_client`], unless as many as
+    /// `clients_max` have registered with the same initial access token: then `None`.
     ///
     /// # Errors
     ///
@@ -153,8 +153,8 @@ pub trait KeyStore: Send + Sync {
     }
 }
 
-/// After a lifetime was last noted, tokens may be issued with it for so long: by a process that cannot reach the store
-/// to note it again, or whose clock is behind.
+/// After a lifetime was last noted, tokens may be issued with it for so long: by a process that cannot reach
+/// the store to note it again, or whose clock is behind.
 pub const LIFETIME_MARGIN: Duration = Duration::from_secs(86_400);
 
 /// Revocations. Each expires.
@@ -188,8 +188,9 @@ pub trait RevocationStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError>;
 
-    /// Notes that the longest lifetime of tokens that are issued at `now` is `configured`. Returns the longest that a
-    /// token may have which has not expired at `now`, whichever process issued it, under whichever configuration.
+    /// Notes that the longest lifetime of tokens that are issued at `now` is `configured`. Returns the
+    /// longest that a token may have which has not expired at `now`, whichever process issued it, under
+    /// whichever configuration.
     ///
     /// # Errors
     ///
@@ -243,8 +244,8 @@ pub trait ChangeLog: Send + Sync {
     /// whoever follows the log also polls, slowly.
     async fn changed(&self);
 
-    /// Counts the connections that were lost on which changes are announced. After a loss the store may be another
-    /// server than before.
+    /// Counts the connections that were lost on which changes are announced. After a loss the store may be
+    /// another server than before.
     fn connections_lost(&self) -> u64 {
         0
     }
@@ -253,8 +254,8 @@ pub trait ChangeLog: Send + Sync {
 /// Who changed what, for as long as the operator keeps it.
 #[async_trait]
 pub trait AdminAuditStore: Send + Sync {
-    /// Reads at most `limit` records that fit `filter`, the newest first, beginning before the record with number
-    /// `before`.
+    /// Reads at most `limit` records that fit `filter`, the newest first, beginning before the record with
+    /// number `before`.
     ///
     /// # Errors
     ///

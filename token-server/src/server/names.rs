@@ -1,4 +1,5 @@
-//! Clients that have the name of an identity provider's subject, because the provider was configured after them.
+//! Clients that have the name of an identity provider's subject, because the provider was configured after
+//! them.
 
 use token_issuer::{
     client::ClientId,

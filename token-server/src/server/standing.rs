@@ -1,7 +1,7 @@
 //! Operators as they are registered now: a token says what its client could do when the token was issued.
 //!
-//! Between the guard, which verifies the token, and the admin services. The client is looked up in memory; only one that
-//! is not cached costs a read of the store.
+//! Between the guard, which verifies the token, and the admin services. The client is looked up in memory;
+//! only one that is not cached costs a read of the store.
 
 use std::{
     collections::BTreeSet,

@@ -8,18 +8,18 @@ use tonic::{Request, Status};
 
 use crate::connection;
 
-/// The scopes that a caller has by its token and by what is registered now. A layer in front of the services puts them
-/// into the request.
+/// The scopes that a caller has by its token and by what is registered now. A layer in front of the services
+/// puts them into the request.
 #[derive(Clone, Debug)]
 pub(crate) struct CurrentScopes(pub(crate) BTreeSet<String>);
 
-/// The first step of a handler of the admin API: where the request comes from, who makes it, and the entry of the audit
-/// stream that is about it.
+/// The first step of a handler of the admin API: where the request comes from, who makes it, and the entry of
+/// the audit stream that is about it.
 ///
 /// # Errors
 ///
-/// UNAUTHENTICATED when no layer has verified a token, INTERNAL when none has looked up its client: the services are
-/// of no use without them.
+/// UNAUTHENTICATED when no layer has verified a token, INTERNAL when none has looked up its client: the
+/// services are of no use without them.
 pub(super) fn of<T>(request: &Request<T>) -> Result<(Origin, Operator, Entry), Status> {
     let origin = connection::origin(request.metadata().as_ref(), request.extensions());
     let caller = Caller::of(request)?;

@@ -1,4 +1,5 @@
-//! The stores of `token-server`: SQLite, PostgreSQL, and a file that declares all clients. The only package with SQL.
+//! The stores of `token-server`: SQLite, PostgreSQL, and a file that declares all clients. The only package
+//! with SQL.
 //!
 //! The traits are [`token_issuer::store`]'s. Every store passes one contract suite, `tests/store`.
 //!

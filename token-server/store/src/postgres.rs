@@ -59,13 +59,14 @@ impl PostgresStore {
     /// Connects, and brings the tables up to date; of several replicas that start at once one does it.
     ///
     /// `url` is `postgres://user:password@host:port/database?…` with libpq's parameters. Of several hosts
-    /// (`host:port,host:port`) the one is used that can be written to, and another one after a failover. Without
-    /// `sslmode`, anything but this machine must show a certificate that is valid for its name.
+    /// (`host:port,host:port`) the one is used that can be written to, and another one after a failover.
+    /// Without `sslmode`, anything but this machine must show a certificate that is valid for its name.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when no server is reachable, or `url` cannot be read; [`StoreError::Corrupt`] when a
-    /// later version has written the database, or a pooler in between breaks sessions up.
+    /// [`StoreError::Unavailable`] when no server is reachable, or `url` cannot be read;
+    /// [`StoreError::Corrupt`] when a later version has written the database, or a pooler in between breaks
+    /// sessions up.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let servers = url::servers(url).map_err(StoreError::unavailable)?;
         let server = connect::writable(&servers).await?;

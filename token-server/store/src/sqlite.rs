@@ -79,9 +79,9 @@ impl SqliteStore {
         })
     }
 
-    /// Copies the database file `from`, as it is at this moment, into the new file `to` (readable by its owner
-    /// alone), while others read and write. The copy is a store like any other; to restore is to put it where
-    /// the server expects its file, while no server runs on it.
+    /// Copies the database file `from`, as it is at this moment, into the new file `to` (readable by its
+    /// owner alone), while others read and write. The copy is a store like any other; to restore is to put it
+    /// where the server expects its file, while no server runs on it.
     ///
     /// # Errors
     ///
@@ -181,7 +181,8 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         migration(4, "revocation owner", include_str!("../migrations/sqlite/0004_revocation_owner.sql")),
         migration(5, "registered with", include_str!("../migrations/sqlite/0005_registered_with.sql")),
     ];
-    // Another process may be at it in the same moment: each attempt that fails over that finds more of it done.
+    // Another process may be at it in the same moment: each attempt that fails over that finds more of it
+    // done.
     let attempts = 2 * migrations.len();
     let migrator = Migrator::with_migrations(migrations);
     for _ in 0..attempts {

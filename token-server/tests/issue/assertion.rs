@@ -1,4 +1,5 @@
-//! `private_key_jwt`: RFC 7523 section 3 and RFC 10070, one mutation of a good assertion for each rule; both faces.
+//! `private_key_jwt`: RFC 7523 section 3 and RFC 10070, one mutation of a good assertion for each rule; both
+//! faces.
 
 use std::time::Duration;
 
@@ -125,8 +126,8 @@ async fn rfc_7523_section_3_each_rule_is_checked() {
     refused(&world, "not valid yet", |_, claims| claims["nbf"] = json!(now() + 60)).await;
 }
 
-/// RFC 7519 section 2 allows fractions, and libraries send them. MSAL sends a certificate chain (`x5c`), which
-/// RFC 7515 section 4.1 lets the issuer ignore. The registered key decides, as without the chain.
+/// RFC 7519 section 2 allows fractions, and libraries send them. MSAL sends a certificate chain (`x5c`),
+/// which RFC 7515 section 4.1 lets the issuer ignore. The registered key decides, as without the chain.
 #[tokio::test]
 async fn certificates_and_fractional_times_are_accepted() {
     let world = world().await;

@@ -1,6 +1,8 @@
-//! Every operation through both faces: the same grants, the same reasons, each with the code of its specification.
+//! Every operation through both faces: the same grants, the same reasons, each with the code of its
+//! specification.
 //!
-//! A case says in the words of both what is asked; it goes over gRPC and over HTTP, and the answers are compared.
+//! A case says in the words of both what is asked; it goes over gRPC and over HTTP, and the answers are
+//! compared.
 
 mod case;
 mod over_grpc;
@@ -86,8 +88,8 @@ async fn is_active(world: &World, token: &str) -> bool {
     grpc(world).introspect_token(request).await.unwrap().into_inner().active
 }
 
-/// What the error reason's comment says over gRPC; over HTTP RFC 6749 section 5.2, RFC 8707 section 2, RFC 6750
-/// section 3.1, RFC 6585 section 4.
+/// What the error reason's comment says over gRPC; over HTTP RFC 6749 section 5.2, RFC 8707 section 2, RFC
+/// 6750 section 3.1, RFC 6585 section 4.
 fn codes(reason: ErrorReason) -> (Code, u16, &'static str) {
     match reason {
         CredentialsMissing => (Code::Unauthenticated, 401, "invalid_request"),
@@ -175,7 +177,8 @@ async fn every_failed_authentication_gets_the_same_answer() {
 /// A reason without a case, or an operation that some kind of refusal was forgotten for, fails here.
 #[tokio::test]
 async fn every_reason_of_the_issuer_has_a_case_and_every_operation_its_refusals() {
-    // Said by verifiers, by the admin API, or in one face alone: `http::rfc_6749_section_5_2_unsupported_grant_type`.
+    // Said by verifiers, by the admin API, or in one face alone:
+    // `http::rfc_6749_section_5_2_unsupported_grant_type`.
     let elsewhere = [
         Unspecified,
         TokenExpired,

@@ -1,5 +1,5 @@
-//! Tokens of identity providers, exchanged for ours: a provider on loopback, and for each check a token that fails
-//! only that one. Both faces.
+//! Tokens of identity providers, exchanged for ours: a provider on loopback, and for each check a token that
+//! fails only that one. Both faces.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,5 @@
-//! What can be done with a token in hand: RFC 7662, RFC 7009, OpenID Connect Core section 5.3; over both faces.
+//! What can be done with a token in hand: RFC 7662, RFC 7009, OpenID Connect Core section 5.3; over both
+//! faces.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The issue path through both faces, in one process and without a socket: what each specification demands, and
-//! what hostile input must not achieve.
+//! The issue path through both faces, in one process and without a socket: what each specification demands,
+//! and what hostile input must not achieve.
 
 #![allow(
     clippy::unwrap_used,

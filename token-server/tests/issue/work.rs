@@ -1,7 +1,8 @@
 //! Every way to fail at client authentication takes the same steps: counted, not timed.
 //!
-//! RFC 6749 section 10.10. Each way is tried with many client IDs and credentials drawn by a seeded generator, cold and
-//! warm; what is compared is the sequence of costly steps (lookups, hashes, signature checks) and the reads of the store, over both faces.
+//! RFC 6749 section 10.10. Each way is tried with many client IDs and credentials drawn by a seeded
+//! generator, cold and warm; what is compared is the sequence of costly steps (lookups, hashes, signature
+//! checks) and the reads of the store, over both faces.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,7 +63,8 @@ impl Visit for Step<'_> {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
-/// Beside it, as in `audit`: with one dispatcher alone other tests' threads would decide whether events are recorded.
+/// Beside it, as in `audit`: with one dispatcher alone other tests' threads would decide whether events are
+/// recorded.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(Registry::default()));
 
 fn count() -> (Steps, tracing::subscriber::DefaultGuard) {
@@ -124,8 +126,8 @@ async fn over_grpc(world: &World, client_id: &str, proof: &Proof<'_>) {
     assert_eq!(status.code(), Code::Unauthenticated, "{client_id}");
 }
 
-/// A client that is not in memory is read once, whether it exists or not; and then costs no read. Each request is decoded
-/// once, first.
+/// A client that is not in memory is read once, whether it exists or not; and then costs no read. Each
+/// request is decoded once, first.
 fn expect_one_path(seen: &Seen, steps: &[&str]) {
     let steps: Vec<_> = ["decoding"].iter().chain(steps).map(|step| (*step).to_owned()).collect();
     for (way, costs) in seen {

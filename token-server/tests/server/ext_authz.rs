@@ -183,7 +183,8 @@ async fn the_verdict_is_that_of_the_tonic_layer_for_every_method_and_token() {
             }
         }
     }
-    // By hand: public to all ten; two methods to two tokens each, so is the one with a query; DeleteItem to two.
+    // By hand: public to all ten; two methods to two tokens each, so is the one with a query; DeleteItem to
+    // two.
     assert_eq!((let_through, refused), (10 + 2 * 2 + 2 + 2, 11 * 10 - 18));
 }
 

@@ -1,4 +1,5 @@
-//! Peers that speak HTTP to do harm: each attack ends its own stream or connection, by name, and nobody else notices.
+//! Peers that speak HTTP to do harm: each attack ends its own stream or connection, by name, and nobody else
+//! notices.
 
 use token_server::server::Running;
 use tokio::{

@@ -115,8 +115,8 @@ fn with_long_field(bytes: usize, host: &str) -> String {
     format!("GET /jwks.json HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nx-long: {long}\r\n\r\n")
 }
 
-/// Whether a head of that size is refused, sent in parts. A server that closes with bytes unread may be heard of by a reset
-/// alone.
+/// Whether a head of that size is refused, sent in parts. A server that closes with bytes unread may be heard
+/// of by a reset alone.
 async fn is_refused(address: SocketAddr, bytes: usize, part: usize) -> bool {
     let mut stream = TcpStream::connect(address).await.unwrap();
     for part in with_long_field(bytes, "localhost").as_bytes().chunks(part) {

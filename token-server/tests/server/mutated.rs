@@ -1,5 +1,6 @@
-//! Thousands of requests that differ from good ones in a few bytes, at every endpoint and method of a whole server:
-//! each is answered in time, none is the server's fault, and no token comes of credentials that are not good.
+//! Thousands of requests that differ from good ones in a few bytes, at every endpoint and method of a whole
+//! server: each is answered in time, none is the server's fault, and no token comes of credentials that are
+//! not good.
 //!
 //! The mutations follow from a seed, so a failure repeats; it names the seed of the request.
 

@@ -1,4 +1,5 @@
-//! Whose request it is, and how much of each peer is in flight: by address, by the PROXY protocol, by a forwarded field.
+//! Whose request it is, and how much of each peer is in flight: by address, by the PROXY protocol, by a
+//! forwarded field.
 
 use std::net::SocketAddr;
 

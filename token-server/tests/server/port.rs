@@ -73,8 +73,9 @@ async fn status_of(channel: &Channel, path: &str) -> Option<Code> {
     tonic::Status::from_header_map(answer.headers()).map(|status| status.code())
 }
 
-/// A method that does not exist is UNIMPLEMENTED, over gRPC and gRPC-Web. The server layer in front of the admin
-/// services denies what their policy does not name (ADR 9). None of these calls spends the peer's budget.
+/// A method that does not exist is UNIMPLEMENTED, over gRPC and gRPC-Web. The server layer in front of the
+/// admin services denies what their policy does not name (ADR 9). None of these calls spends the peer's
+/// budget.
 #[tokio::test]
 async fn unknown_methods_are_unimplemented_and_spend_no_budget() {
     let (_folder, server) = plaintext(|config| {

@@ -1,4 +1,5 @@
-//! TLS: which versions and cipher suites there are, and that a session that is resumed proves no less than a new one.
+//! TLS: which versions and cipher suites there are, and that a session that is resumed proves no less than a
+//! new one.
 
 use std::{fs, net::SocketAddr, sync::Arc};
 
@@ -129,7 +130,8 @@ fn hello(version: [u8; 2], suites: &[u16]) -> Vec<u8> {
     body.extend(u16::try_from(suites.len()).unwrap().to_be_bytes());
     body.extend(suites);
     body.extend([1, 0]);
-    // server_name, supported_groups, ec_point_formats, signature_algorithms: what a server must know to agree.
+    // server_name, supported_groups, ec_point_formats, signature_algorithms: what a server must know to
+    // agree.
     let extensions: [&[u8]; 4] = [
         b"\x00\x00\x00\x0e\x00\x0c\x00\x00\x09localhost",
         &[0, 10, 0, 6, 0, 4, 0, 23, 0, 29],

@@ -90,8 +90,9 @@ enum Command {
     AddKey(AddKey),
     /// Revokes every token that a client has been issued so far.
     ///
-    /// The issuer rejects them at once. Verifiers that follow the issuer's trust stream reject them within a second;
-    /// verifiers that only fetch its keys accept them until they expire. Cached tokens of this user are removed.
+    /// The issuer rejects them at once. Verifiers that follow the issuer's trust stream reject them within a
+    /// second; verifiers that only fetch its keys accept them until they expire. Cached tokens of this user
+    /// are removed.
     RevokeTokens {
         /// The client.
         id: String,
@@ -99,8 +100,8 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Gives a client that has registered itself a new registration access token, and shows it this once. The one before
-    /// is refused from now on.
+    /// Gives a client that has registered itself a new registration access token, and shows it this once. The
+    /// one before is refused from now on.
     ReplaceRegistrationToken {
         /// The client.
         id: String,

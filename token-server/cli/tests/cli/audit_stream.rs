@@ -1,5 +1,5 @@
-//! The audit stream, as a program that reads it gets it: one event for each decision, of every method of the contract
-//! and every endpoint, with all that names it; and none for what decides nothing.
+//! The audit stream, as a program that reads it gets it: one event for each decision, of every method of the
+//! contract and every endpoint, with all that names it; and none for what decides nothing.
 
 use std::{cell::RefCell, collections::BTreeMap, fs, io::Read as _, path::Path};
 

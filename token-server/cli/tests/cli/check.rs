@@ -1,4 +1,5 @@
-//! `serve --check`: what `serve` would fail on, and what it would serve wrongly; and a pepper that does not fit.
+//! `serve --check`: what `serve` would fail on, and what it would serve wrongly; and a pepper that does not
+//! fit.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 

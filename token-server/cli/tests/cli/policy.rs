@@ -1,4 +1,5 @@
-//! `token-server policy`: configuration for proxies, as it is on record, and what it does with what they cannot do.
+//! `token-server policy`: configuration for proxies, as it is on record, and what it does with what they
+//! cannot do.
 
 use std::{fs, path::Path};
 

@@ -198,7 +198,8 @@ async fn a_callers_trace_goes_on_through_the_issuer_and_tells_no_secret() {
     }
 }
 
-/// Answers one request with an empty key set, and tells what was asked. Its certificate is its own root, `ca.pem`.
+/// Answers one request with an empty key set, and tells what was asked. Its certificate is its own root,
+/// `ca.pem`.
 async fn key_server(home: &Path) -> (tokio::task::JoinHandle<String>, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();

@@ -265,8 +265,8 @@ impl ClientAdmin {
         Ok(client)
     }
 
-    /// Removes a client and its credentials, where `etag` is empty or still the current one, and revokes its tokens
-    /// unless `keep_tokens` says otherwise.
+    /// Removes a client and its credentials, where `etag` is empty or still the current one, and revokes its
+    /// tokens unless `keep_tokens` says otherwise.
     ///
     /// # Errors
     ///
@@ -287,8 +287,8 @@ impl ClientAdmin {
         .await
     }
 
-    /// Whether the operator may revoke the client's tokens: nobody ends those of a client that may do more here. One
-    /// that is deleted may do nothing.
+    /// Whether the operator may revoke the client's tokens: nobody ends those of a client that may do more
+    /// here. One that is deleted may do nothing.
     ///
     /// # Errors
     ///
@@ -329,8 +329,8 @@ impl ClientAdmin {
         Ok(())
     }
 
-    /// Takes a client out of the store as long as `expect` finds no fault with what is stored; looked at again, where
-    /// somebody else was faster.
+    /// Takes a client out of the store as long as `expect` finds no fault with what is stored; looked at
+    /// again, where somebody else was faster.
     pub(super) async fn remove_where(
         &self,
         id: &ClientId,

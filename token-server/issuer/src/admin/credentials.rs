@@ -79,8 +79,8 @@ impl ClientAdmin {
         Ok(added)
     }
 
-    /// Removes a credential at once. The tokens that the client got by it stay valid unless `revoke_tokens` ends all
-    /// tokens of the client: most credentials are removed because a newer one is in use.
+    /// Removes a credential at once. The tokens that the client got by it stay valid unless `revoke_tokens`
+    /// ends all tokens of the client: most credentials are removed because a newer one is in use.
     ///
     /// # Errors
     ///

@@ -36,14 +36,14 @@ impl Operator {
         self
     }
 
-    /// A client that registers itself with the initial access token of that name: it hands out nothing of the admin
-    /// API, whatever that token allows. Stands as `registration:name` in the audit.
+    /// A client that registers itself with the initial access token of that name: it hands out nothing of the
+    /// admin API, whatever that token allows. Stands as `registration:name` in the audit.
     pub fn registration(name: &str, request_id: &str) -> Self {
         Self::caller(&format!("registration:{name}"), [], request_id)
     }
 
-    /// Somebody with access to the database itself, who could change anything anyhow. Stands as `local:name` in
-    /// the audit.
+    /// Somebody with access to the database itself, who could change anything anyhow. Stands as `local:name`
+    /// in the audit.
     #[must_use]
     pub fn local(name: &str) -> Self {
         Self { name: format!("local:{name}"), subject: None, act: None, request_id: None, scopes: None }
@@ -69,8 +69,8 @@ impl Operator {
         }
     }
 
-    /// A change that touches neither what a client can do nor how it proves who it is, such as to its name, hands
-    /// out nothing.
+    /// A change that touches neither what a client can do nor how it proves who it is, such as to its name,
+    /// hands out nothing.
     pub(super) fn expect_may_change(&self, before: &Client, after: &Client) -> Result<(), AdminError> {
         let harmless =
             Client { display_name: before.display_name.clone(), labels: before.labels.clone(), ..after.clone() };

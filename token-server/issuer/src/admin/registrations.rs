@@ -1,7 +1,7 @@
 //! Clients that register themselves, and manage their own registration. RFC 7591, RFC 7592.
 //!
-//! The same checks, the same store and the same record of changes as for clients that an operator registers; what
-//! differs is who decides: [`crate::registration`].
+//! The same checks, the same store and the same record of changes as for clients that an operator registers;
+//! what differs is who decides: [`crate::registration`].
 
 use std::{
     sync::Arc,
@@ -108,13 +108,13 @@ impl ClientAdmin {
         client.filter(|_| matches && live).ok_or(AdminError::NotFound("client"))
     }
 
-    /// Changes the registration of the client whose registration access token is `token`, and that token with it.
-    /// `wanted` says what the client may become from what it is.
+    /// Changes the registration of the client whose registration access token is `token`, and that token with
+    /// it. `wanted` says what the client may become from what it is.
     ///
     /// # Errors
     ///
-    /// Those of `wanted`; [`AdminError::Invalid`], [`AdminError::NotFound`] where the token is another by now, the
-    /// store's.
+    /// Those of `wanted`; [`AdminError::Invalid`], [`AdminError::NotFound`] where the token is another by
+    /// now, the store's.
     pub async fn update_registration(
         &self,
         by: &Operator,
@@ -144,13 +144,13 @@ impl ClientAdmin {
         self.remove_where(id, &record, |client| self.expect_registered(client, token)).await
     }
 
-    /// Gives a client that has registered itself a new registration access token; the one before is refused from now
-    /// on. An operator hands the new one to the client's owner, who may get credentials by it again.
+    /// Gives a client that has registered itself a new registration access token; the one before is refused
+    /// from now on. An operator hands the new one to the client's owner, who may get credentials by it again.
     ///
     /// # Errors
     ///
-    /// [`AdminError::Precondition`] for a client that has not registered itself, [`AdminError::Invalid`] for a time that
-    /// is past, [`AdminError::NotFound`], [`AdminError::BeyondOwnScopes`], the store's.
+    /// [`AdminError::Precondition`] for a client that has not registered itself, [`AdminError::Invalid`] for
+    /// a time that is past, [`AdminError::NotFound`], [`AdminError::BeyondOwnScopes`], the store's.
     pub async fn replace_registration_token(
         &self,
         by: &Operator,
@@ -256,8 +256,8 @@ impl ClientAdmin {
         wanted.keys.iter().map(make).collect()
     }
 
-    /// A new secret where there is none, or none that lasts: one that has less than half of its life before it is
-    /// joined by the next.
+    /// A new secret where there is none, or none that lasts: one that has less than half of its life before
+    /// it is joined by the next.
     fn secret(
         &self,
         credentials: &mut Vec<Credential>,

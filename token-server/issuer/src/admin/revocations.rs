@@ -52,7 +52,8 @@ impl RevocationAdmin {
 
     /// The revocation of all of the client's tokens that were issued before a time.
     pub(super) async fn of_client(&self, id: &ClientId, issued_before: SystemTime) -> Result<Revocation, AdminError> {
-        // Not by today's configuration: lifetimes may have been lowered since, and another replica may have others.
+        // Not by today's configuration: lifetimes may have been lowered since, and another replica may have
+        // others.
         let lifetime = self.revocations.longest_lifetime(self.rules.token_lifetime_max).await?;
         Ok(Revocation::of_client(id, issued_before, lifetime))
     }

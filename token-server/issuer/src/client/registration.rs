@@ -17,8 +17,8 @@ pub struct Registration {
     /// The token is refused from this time on.
     #[serde(default, with = "timestamp::optional", skip_serializing_if = "Option::is_none")]
     pub token_expire_time: Option<SystemTime>,
-    /// The fields of the client that an operator has set, by their names in the `.proto`. The client may narrow those,
-    /// and gets nothing back.
+    /// The fields of the client that an operator has set, by their names in the `.proto`. The client may
+    /// narrow those, and gets nothing back.
     #[serde(default, alias = "grants_set_by_operator", deserialize_with = "fields")]
     pub set_by_operator: BTreeSet<String>,
 }
@@ -49,7 +49,8 @@ fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>
 /// Metadata of RFC 7591 section 2 that decide nothing here, and are told to whoever reads the registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationDetails {
-    /// The name of the initial access token that it registered with: what it may become is decided by that one.
+    /// The name of the initial access token that it registered with: what it may become is decided by that
+    /// one.
     pub registered_with: String,
     /// `token_endpoint_auth_method`
     pub authentication_method: AuthenticationMethod,

@@ -51,8 +51,8 @@ pub struct IdentityProvider {
     pub required_claims: Vec<RequiredClaim>,
     /// Claims that go on into the new token.
     pub copied_claims: BTreeSet<String>,
-    /// What its subjects may have, at the most. `None`: what the exchanging client may have, in an exchange of the
-    /// provider's own token; nothing beyond that token's audiences afterwards.
+    /// What its subjects may have, at the most. `None`: what the exchanging client may have, in an exchange
+    /// of the provider's own token; nothing beyond that token's audiences afterwards.
     pub grants: Option<BTreeMap<Audience, BTreeSet<Scope>>>,
 }
 
@@ -97,8 +97,9 @@ impl IdentityProvider {
         })
     }
 
-    /// OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the one that it was issued to. One
-    /// that names another is not for us by whatever kind it is brought: what it is said to be is the client's choice.
+    /// OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the one that it was
+    /// issued to. One that names another is not for us by whatever kind it is brought: what it is said to be
+    /// is the client's choice.
     pub(super) fn check_authorized_party(&self, token: &VerifiedToken, kind: TokenType) -> Result<(), IssueError> {
         if token.audiences().count() < 2 {
             return Ok(());

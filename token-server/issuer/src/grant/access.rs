@@ -37,9 +37,10 @@ pub enum RequestedAudience {
 
 /// Decides what of `requested` somebody gets who may have `grants`.
 ///
-/// A token is good at each of its audiences with all of its scopes (RFC 8707 section 2: "the cartesian product
-/// of all the scopes at all the target services"). So with several audiences a scope must be registered at each
-/// one: otherwise `read`, registered at one resource server, would open another that knows the same word.
+/// A token is good at each of its audiences with all of its scopes (RFC 8707 section 2: "the cartesian
+/// product of all the scopes at all the target services"). So with several audiences a scope must be
+/// registered at each one: otherwise `read`, registered at one resource server, would open another that knows
+/// the same word.
 pub(super) fn authorize(grants: &[Grant], requested: &RequestedAccess) -> Result<Access, IssueError> {
     let grants = match (&*requested.audiences, &*requested.scopes) {
         ([], [_, ..]) if grants.len() > 1 => vec![chosen_by_scopes(grants, &requested.scopes)?],
@@ -74,8 +75,8 @@ fn audiences<'a>(granted: &'a [Grant], requested: &[RequestedAudience]) -> Resul
     Ok(grants)
 }
 
-/// The only grant that has all of the scopes, for callers that name no audience. It widens nothing: the caller could
-/// have named it.
+/// The only grant that has all of the scopes, for callers that name no audience. It widens nothing: the
+/// caller could have named it.
 fn chosen_by_scopes<'a>(granted: &'a [Grant], scopes: &[String]) -> Result<&'a Grant, IssueError> {
     if scopes.len() > SCOPES_MAX {
         return Err(IssueError::InvalidScope(Cow::Borrowed("Too many scopes.")));

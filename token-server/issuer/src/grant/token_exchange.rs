@@ -1,13 +1,14 @@
 //! The token exchange grant: a service acts on behalf of whom it serves. RFC 8693.
 //!
-//! * **Delegation** is the rule: the new token keeps the subject, and names in `act` the client that asks, with those
-//!   who acted before inside. The subject of an actor token stands inside the client, never in its place.
-//!   **Impersonation**, without a new actor, is only for a client that is registered for it and sends no actor token.
+//! * **Delegation** is the rule: the new token keeps the subject, and names in `act` the client that asks,
+//!   with those who acted before inside. The subject of an actor token stands inside the client, never in its
+//!   place. **Impersonation**, without a new actor, is only for a client that is registered for it and sends
+//!   no actor token.
 //! * A client exchanges tokens that were meant for it: see [`may_bring`].
-//! * Rights only narrow. A scope is granted at an audience when the exchanging client is registered for it there
-//!   *and* the subject has it: by the subject token where that is for the audience, otherwise by the subject's
-//!   own registration there. So neither a token nor a registration reaches further by being exchanged. What a
-//!   subject of an identity provider has, the operator says beside the provider.
+//! * Rights only narrow. A scope is granted at an audience when the exchanging client is registered for it
+//!   there *and* the subject has it: by the subject token where that is for the audience, otherwise by the
+//!   subject's own registration there. So neither a token nor a registration reaches further by being
+//!   exchanged. What a subject of an identity provider has, the operator says beside the provider.
 //! * The new token never outlives the ones that it was made from.
 
 mod parties;
@@ -88,8 +89,8 @@ impl OnBehalf {
         self.not_after
     }
 
-    /// The tokens of this issuer that it was made from, and those that they were made from: to revoke one of them
-    /// revokes it too.
+    /// The tokens of this issuer that it was made from, and those that they were made from: to revoke one of
+    /// them revokes it too.
     #[must_use]
     pub fn ancestors(&self) -> &[Value] {
         &self.ancestors
@@ -114,8 +115,8 @@ pub(crate) fn check_permitted(client: &Client) -> Result<(), IssueError> {
     Err(IssueError::ClientNotAuthorized("The client is not registered for token exchange."))
 }
 
-/// Whether the client may exchange an access token of this issuer: one that was issued to the client itself, or that
-/// names as an audience the client or one that the client exchanges tokens of.
+/// Whether the client may exchange an access token of this issuer: one that was issued to the client itself,
+/// or that names as an audience the client or one that the client exchanges tokens of.
 pub(crate) fn may_bring<'a>(client: &Client, issued_to: &str, mut audiences: impl Iterator<Item = &'a str>) -> bool {
     let id = client.id.as_str();
     issued_to == id || audiences.any(|audience| audience == id || client.subject_audiences.contains(audience))
@@ -125,8 +126,8 @@ pub(crate) fn may_bring<'a>(client: &Client, issued_to: &str, mut audiences: imp
 ///
 /// # Errors
 ///
-/// `unauthorized_client`, `invalid_target`, `invalid_scope`, and [`IssueError::InvalidGrant`] for tokens that do
-/// not allow it.
+/// `unauthorized_client`, `invalid_target`, `invalid_scope`, and [`IssueError::InvalidGrant`] for tokens that
+/// do not allow it.
 pub(crate) fn authorize(
     client: AuthenticatedClient,
     request: &Request,
@@ -141,8 +142,9 @@ pub(crate) fn authorize(
     Ok(Authorization { client, access, lifetime: request.access.lifetime, on_behalf: Some(Box::new(on_behalf)) })
 }
 
-/// The rights that both have, audience by audience. By default a subject of ours gets what its token has already. A
-/// subject of an identity provider has asked for nothing yet, so the client's own defaults are its.
+/// The rights that both have, audience by audience. By default a subject of ours gets what its token has
+/// already. A subject of an identity provider has asked for nothing yet, so the client's own defaults are
+/// its.
 fn in_common(client: &Client, subject: &Subject) -> Vec<Grant> {
     let narrowed = client.grants.iter().map(|grant| {
         let audience = grant.audience.as_str();
@@ -239,7 +241,8 @@ fn on_behalf(client: &Client, parties: Parties) -> Result<OnBehalf, IssueError> 
     })
 }
 
-/// Who acts from now on, the client first: the actor token says on whose word it does, and never stands in its place.
+/// Who acts from now on, the client first: the actor token says on whose word it does, and never stands in
+/// its place.
 fn acting(client: &Client, actor: Option<&Subject>) -> Vec<String> {
     let Some(actor) = actor else {
         return if client.may_impersonate { Vec::new() } else { vec![client.id.to_string()] };

@@ -60,8 +60,8 @@ impl Issuer {
     }
 }
 
-/// A request whose peer is within its limit. Only [`Issuer::admit`] makes one, so nothing can be asked of the issuer
-/// without it. Dropped without an outcome, it is audited as abandoned.
+/// A request whose peer is within its limit. Only [`Issuer::admit`] makes one, so nothing can be asked of the
+/// issuer without it. Dropped without an outcome, it is audited as abandoned.
 pub struct Admitted<'a> {
     pub(super) issuer: &'a Issuer,
     pub(super) decision: Decision<'static>,
@@ -69,8 +69,8 @@ pub struct Admitted<'a> {
 }
 
 impl<'a> Admitted<'a> {
-    /// Issues a token for the request, which was decoded after admission. A request that could not be decoded is
-    /// audited too.
+    /// Issues a token for the request, which was decoded after admission. A request that could not be decoded
+    /// is audited too.
     ///
     /// # Errors
     ///

@@ -56,8 +56,8 @@ impl Issuer {
         Ok(subject)
     }
 
-    /// The subject of a token of ours. Whether the client may bring it is decided by what the token claims, before it
-    /// is verified: a client learns nothing about tokens that were not meant for it.
+    /// The subject of a token of ours. Whether the client may bring it is decided by what the token claims,
+    /// before it is verified: a client learns nothing about tokens that were not meant for it.
     async fn own_party(
         &self,
         client: &Client,
@@ -88,7 +88,8 @@ impl Issuer {
         }
     }
 
-    /// Everybody who has acted so far is still there: a client that may act, or a subject of a trusted provider.
+    /// Everybody who has acted so far is still there: a client that may act, or a subject of a trusted
+    /// provider.
     async fn expect_actors(&self, token: &VerifiedToken) -> Result<(), IssueError> {
         for actor in token.actors() {
             if !self.settings.federation.names(actor.subject()) {

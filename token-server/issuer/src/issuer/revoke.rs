@@ -13,16 +13,18 @@ use crate::{
     store::{Revocation, RevocationTarget},
 };
 
-/// A client that has revoked too many single tokens is told to come back after this time: some of them have expired then.
+/// A client that has revoked too many single tokens is told to come back after this time: some of them have
+/// expired then.
 const RETRY_AFTER_LIVE: Duration = Duration::from_secs(60);
 
 impl Admitted<'_> {
-    /// Revokes the token, and with it all that was derived from it. One that is unknown, malformed or expired needs no
-    /// revocation.
+    /// Revokes the token, and with it all that was derived from it. One that is unknown, malformed or expired
+    /// needs no revocation.
     ///
     /// # Errors
     ///
-    /// When the client is not authenticated, the token was issued to another one, or the store cannot be written.
+    /// When the client is not authenticated, the token was issued to another one, or the store cannot be
+    /// written.
     pub async fn revoke(mut self, question: Result<TokenQuestion, IssueError>) -> Result<(), IssueError> {
         let span = self.decision.span().clone();
         let revoked = self.put_on_list(question).instrument(span).await;
@@ -38,8 +40,8 @@ impl Admitted<'_> {
     async fn put_on_list(&mut self, question: Result<TokenQuestion, IssueError>) -> Result<Option<String>, IssueError> {
         let (client, token) = self.question(question).await?;
         let issuer = self.issuer;
-        // RFC 7009 section 2.1. Decided by what the token claims, before it is verified: the answer tells nothing about
-        // the validity of another client's token.
+        // RFC 7009 section 2.1. Decided by what the token claims, before it is verified: the answer tells
+        // nothing about the validity of another client's token.
         if claimed_client(token.expose_secret()).is_some_and(|claimed| claimed != client.id().as_str()) {
             return Err(IssueError::ClientNotAuthorized("The token was issued to another client."));
         }

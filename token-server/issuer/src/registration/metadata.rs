@@ -105,8 +105,8 @@ fn expect_no_authorization_endpoint(members: &Map<String, Value>) -> Result<(), 
     Err(RegistrationError::metadata("response_types: there is no authorization endpoint, so there are none"))
 }
 
-/// RFC 7591 section 2: `jwks` and `jwks_uri` never together. Keys that could not be told apart are refused now,
-/// not when the client first authenticates.
+/// RFC 7591 section 2: `jwks` and `jwks_uri` never together. Keys that could not be told apart are refused
+/// now, not when the client first authenticates.
 fn keys(members: &Map<String, Value>) -> Result<Vec<String>, RegistrationError> {
     let bad = |rule: &str| RegistrationError::metadata(format!("jwks: {rule}"));
     let Some(jwks) = members.get("jwks") else { return Ok(Vec::new()) };

@@ -78,7 +78,8 @@ impl Template {
     }
 }
 
-/// What the client wants within what an operator has set: narrower, and nothing back. The display name is the operator's.
+/// What the client wants within what an operator has set: narrower, and nothing back. The display name is the
+/// operator's.
 pub(super) fn held(mut wanted: Wanted, client: &Client) -> Result<Wanted, AdminError> {
     let is_set = |field: &str| client.registration.as_ref().is_some_and(|known| known.is_set(field));
     let broken = |field: &str| Err(AdminError::invalid(field, "an operator has set it; a client can only narrow it"));

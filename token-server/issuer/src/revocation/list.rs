@@ -1,8 +1,9 @@
-//! The revocations in the order in which they became known, so that a follower needs to remember nothing but how far
-//! it has read.
+//! The revocations in the order in which they became known, so that a follower needs to remember nothing but
+//! how far it has read.
 //!
-//! Every operation costs the same however long the list is, the removal of expired entries aside. A digest of the list
-//! follows from its content alone, so that two processes that know the same revocations have the same digest.
+//! Every operation costs the same however long the list is, the removal of expired entries aside. A digest of
+//! the list follows from its content alone, so that two processes that know the same revocations have the
+//! same digest.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -19,8 +20,8 @@ use crate::client::ClientId;
 
 /// Entries in one chunk, which is removed once all of them have expired.
 const CHUNK: u64 = 1024;
-/// Entries that expire in the same ten minutes leave the digest together. All processes do so at the same time, to the
-/// accuracy of their clocks.
+/// Entries that expire in the same ten minutes leave the digest together. All processes do so at the same
+/// time, to the accuracy of their clocks.
 const EXPIRY_SECONDS: u64 = 600;
 
 /// A place in the list, for as long as the process lives.
@@ -111,8 +112,9 @@ impl List {
         part
     }
 
-    /// A number that two lists share when they hold the same revocations. Addition makes it independent of their order;
-    /// a client that finds tokens of its own whose hashes add up to zero hides no more than the revocation of those.
+    /// A number that two lists share when they hold the same revocations. Addition makes it independent of
+    /// their order; a client that finds tokens of its own whose hashes add up to zero hides no more than the
+    /// revocation of those.
     pub(super) fn digest(&self, now: SystemTime) -> u128 {
         self.sums.range(alive(now)..).fold(0, |total, (_, sum)| total.wrapping_add(*sum))
     }

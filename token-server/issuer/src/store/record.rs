@@ -135,7 +135,8 @@ pub struct AdminRecord {
     /// What changed, such as the fields of an update. Never a secret.
     #[serde(default)]
     pub detail: String,
-    /// The person or program that the caller acts for, where that is not the caller itself: `sub` of the token.
+    /// The person or program that the caller acts for, where that is not the caller itself: `sub` of the
+    /// token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// Who acts for the subject: `act` of the token, as JSON.

@@ -1,4 +1,5 @@
-//! A stream that is not read is ended, with its connection: a server cannot end a single stream whose window is closed.
+//! A stream that is not read is ended, with its connection: a server cannot end a single stream whose window
+//! is closed.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,4 +1,5 @@
-//! The facts that verifiers need at one moment, and what turns the facts of one moment into those of the next.
+//! The facts that verifiers need at one moment, and what turns the facts of one moment into those of the
+//! next.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,8 +17,8 @@ use token_proto::token::v1;
 
 use super::encode;
 
-/// Versions whose position in the list of revocations is remembered, so that a watcher that comes back with one of them
-/// is sent no more than what came since. Each version takes some 50 bytes.
+/// Versions whose position in the list of revocations is remembered, so that a watcher that comes back with
+/// one of them is sent no more than what came since. Each version takes some 50 bytes.
 const VERSIONS_MAX: usize = 1024;
 
 /// The keys of one moment as they travel. Computed once for all watchers.
@@ -44,8 +45,8 @@ impl Latest {
         }
     }
 
-    /// Names the state that these keys and the last part of the list of revocations lead to. The name follows from
-    /// keys and revocations alone, so a watcher may resume at another replica.
+    /// Names the state that these keys and the last part of the list of revocations lead to. The name follows
+    /// from keys and revocations alone, so a watcher may resume at another replica.
     pub(super) fn version(&self, keys: &WireKeys, last: &Part) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(keys.digest.as_ref());

@@ -1,6 +1,7 @@
 //! Trust as a stream: a snapshot in parts, then what changes, and heartbeats between.
 //!
-//! A watcher remembers how far it has read, and no list of revocations. A message is made when there is room for it.
+//! A watcher remembers how far it has read, and no list of revocations. A message is made when there is room
+//! for it.
 
 use std::{
     pin::Pin,
@@ -42,7 +43,8 @@ pub struct TrustStream {
     watchdog: Watchdog,
 }
 
-/// Begins with a snapshot, unless the watcher holds a state that is remembered. `line` is cut when it is not read.
+/// Begins with a snapshot, unless the watcher holds a state that is remembered. `line` is cut when it is not
+/// read.
 pub(super) fn stream(
     issuer: Arc<Issuer>,
     latest: Arc<Latest>,

@@ -51,8 +51,8 @@ impl RevocationStore for PostgresStore {
 
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
         let _permit = self.decisions.enter().await?;
-        // Not a change: each process forgets them at the same time by itself. Nothing goes early because one replica's
-        // clock is ahead: the database's own clock must agree.
+        // Not a change: each process forgets them at the same time by itself. Nothing goes early because one
+        // replica's clock is ahead: the database's own clock must agree.
         let purged = sqlx::query(
             "DELETE FROM revocation
              WHERE forget_time <= least($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)",

@@ -19,8 +19,8 @@ use crate::row;
 const ACTOR: &str = "token-server";
 
 impl SqliteStore {
-    /// Replaces the clients by the declared ones, in one transaction. An equal client stays as it is, one that
-    /// differs is replaced, one that is not declared is removed. Returns the number of changed clients.
+    /// Replaces the clients by the declared ones, in one transaction. An equal client stays as it is, one
+    /// that differs is replaced, one that is not declared is removed. Returns the number of changed clients.
     ///
     /// With `lifetime_max`, the longest lifetime of a token that may be valid now, the tokens of clients that
     /// are removed or disabled are revoked in the same transaction.

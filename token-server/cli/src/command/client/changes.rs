@@ -20,8 +20,8 @@ pub(super) struct Changes {
     name: Option<String>,
     /// The scopes that it may ask for at one resource server; repeat it for more. Replaces all grants.
     ///
-    /// A resource server may introspect the tokens of its own audience where its client ID is that audience. With the
-    /// grant m2m.token.v1=tokens.introspect a client may introspect every token.
+    /// A resource server may introspect the tokens of its own audience where its client ID is that audience.
+    /// With the grant m2m.token.v1=tokens.introspect a client may introspect every token.
     #[arg(long = "grant", value_name = "AUDIENCE=SCOPE,SCOPE")]
     grants: Vec<String>,
     /// The scopes of a request that names none. Default: every scope of the grant.
@@ -45,8 +45,8 @@ pub(super) struct Changes {
     /// Whether an exchange may give it tokens that do not name it as the actor.
     #[arg(long, value_name = "true|false")]
     may_impersonate: Option<bool>,
-    /// Accept client assertions whose audience is the token endpoint, for libraries that cannot set the issuer. Each use is
-    /// logged.
+    /// Accept client assertions whose audience is the token endpoint, for libraries that cannot set the
+    /// issuer. Each use is logged.
     #[arg(long, value_name = "true|false")]
     accept_token_endpoint_audience: Option<bool>,
     /// An audience whose tokens it may exchange, beside its own ID; repeat it for more. Replaces all of them.

@@ -32,7 +32,8 @@ enum Step {
 pub(super) struct Plan(Vec<Step>);
 
 impl Plan {
-    /// Compares. With `prune`, clients that are not declared go, `own` (which the command authenticates as) excepted.
+    /// Compares. With `prune`, clients that are not declared go, `own` (which the command authenticates as)
+    /// excepted.
     pub(super) fn new(declared: &File, there: Vec<Client>, prune: bool, own: &str) -> Result<Self, Failure> {
         let mut there: BTreeMap<_, _> = there.into_iter().map(|client| (client.client_id.clone(), client)).collect();
         let mut steps = Vec::new();

@@ -27,8 +27,8 @@ pub(super) struct Create {
     changes: Changes,
     /// Work on the store of this configuration, for the first client of an installation.
     ///
-    /// The server may run at the same time, and learns of the client within a second. Run it as the user that owns the
-    /// store.
+    /// The server may run at the same time, and learns of the client within a second. Run it as the user that
+    /// owns the store.
     #[arg(long, requires = "config")]
     pub(super) offline: bool,
     /// The server's configuration.
@@ -98,7 +98,8 @@ impl Create {
     }
 }
 
-/// The first character of an ID that form encoding changes, as HTTP Basic demands it (RFC 6749 section 2.3.1).
+/// The first character of an ID that form encoding changes, as HTTP Basic demands it (RFC 6749 section
+/// 2.3.1).
 fn awkward(id: &str) -> Option<char> {
     id.chars().find(|character| !character.is_ascii_alphanumeric() && !matches!(character, '-' | '.' | '_' | '*'))
 }

@@ -109,8 +109,8 @@ impl Subject {
     /// Whether the subject itself has the scope at the audience.
     pub(super) fn may_have(&self, audience: &str, scope: &Scope) -> bool {
         if let Home::There(_, provider) = &self.home {
-            // The provider knows no scopes of ours. Where the operator has not said what its subjects may have,
-            // the exchanging client, which the operator has named for it, is the bound.
+            // The provider knows no scopes of ours. Where the operator has not said what its subjects may
+            // have, the exchanging client, which the operator has named for it, is the bound.
             return provider.grants(audience, scope).unwrap_or(true);
         }
         if self.token_names(audience) {
@@ -143,8 +143,8 @@ impl Subject {
         std::iter::once(itself).chain(token.ancestors()).map(|ancestor| ancestor.to_json()).collect()
     }
 
-    /// Who has acted so far, the last one first. Those that an identity provider names are named as its subjects are, so
-    /// that none of them is mistaken for a client of ours.
+    /// Who has acted so far, the last one first. Those that an identity provider names are named as its
+    /// subjects are, so that none of them is mistaken for a client of ours.
     pub(super) fn chain(&self) -> impl DoubleEndedIterator<Item = String> {
         let named = |name: &str| match &self.home {
             Home::There(_, provider) => provider.namespace.name(name),
@@ -158,8 +158,8 @@ impl Subject {
         self.chain().rev().fold(None, |before, name| Some(nested(&name, before)))
     }
 
-    /// The claims that describe the subject, so they go where it goes. Of an identity provider's those that the
-    /// operator has named.
+    /// The claims that describe the subject, so they go where it goes. Of an identity provider's those that
+    /// the operator has named.
     pub(super) fn claims(&self) -> Map<String, Value> {
         let copied = |name: &String| match &self.home {
             Home::Here(_) | Home::ThereBefore(..) => true,
@@ -169,10 +169,10 @@ impl Subject {
         claims.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// RFC 8693 section 4.4: where the subject token names who may act, the acting client must be that one. `client` is
-    /// its issuer and its ID. An identity provider's actor may be named in the client's place, as its token was made
-    /// to be exchanged here. A token of ours is no proof of that: every server that it is sent to holds it. A name
-    /// without `iss` is one of the subject token's own issuer.
+    /// RFC 8693 section 4.4: where the subject token names who may act, the acting client must be that one.
+    /// `client` is its issuer and its ID. An identity provider's actor may be named in the client's place, as
+    /// its token was made to be exchanged here. A token of ours is no proof of that: every server that it is
+    /// sent to holds it. A name without `iss` is one of the subject token's own issuer.
     pub(super) fn check_may_act(&self, client: Option<(&str, &str)>, actor: Option<&Self>) -> Result<(), IssueError> {
         let Some(may_act) = self.token.claims().get("may_act") else { return Ok(()) };
         let issuer = match may_act.get("iss") {

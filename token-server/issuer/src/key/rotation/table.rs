@@ -123,9 +123,9 @@ impl Keys {
         Err(StoreError::RevisionMismatch.into())
     }
 
-    /// The time that keys are judged by: the store's, which all replicas share, where the store has a clock. A replica
-    /// whose own clock has jumped must neither stop the rotation nor remove a key that others sign with. Also whether the
-    /// two clocks agree.
+    /// The time that keys are judged by: the store's, which all replicas share, where the store has a clock.
+    /// A replica whose own clock has jumped must neither stop the rotation nor remove a key that others sign
+    /// with. Also whether the two clocks agree.
     async fn time(&self) -> Result<(SystemTime, bool), KeyError> {
         let own = timestamp::stored(self.clock.now());
         let Some(shared) = answered(self.store.time()).await? else { return Ok((own, true)) };
@@ -187,9 +187,9 @@ impl Keys {
         Ok(StoredKey { key_id, algorithm, create_time, sign_after, distrust_time: None, imported: false, sealed })
     }
 
-    /// Seals under the current sealing key what is still under an older one, so that it can be dropped. At the start
-    /// alone: while the sealing key changes, replicas differ in which one is current, and would undo each other's work
-    /// for as long as they do.
+    /// Seals under the current sealing key what is still under an older one, so that it can be dropped. At
+    /// the start alone: while the sealing key changes, replicas differ in which one is current, and would
+    /// undo each other's work for as long as they do.
     pub(super) fn reseal(&self, table: &mut [StoredKey]) -> Result<(), KeyError> {
         for key in table.iter_mut().filter(|key| key.sealed.sealing_key_id != self.sealing.current_id()) {
             let der = self.sealing.open(&key.key_id, key.algorithm, &key.sealed)?;
