@@ -1,5 +1,5 @@
-//! What operators do to clients and keys: checked, stored, on record. The same for gRPC and for the commands
-//! that work on the store directly.
+//! Operations on clients and keys by operators: checked, stored and audited. The gRPC admin API and the
+//! commands that work on the store directly share them.
 
 mod audit;
 mod check;
@@ -28,7 +28,7 @@ use crate::{key::KeyError, store::StoreError};
 /// The audience of tokens for the admin API itself, as its `.proto` files declare it.
 pub const ADMIN_AUDIENCE: &str = "m2m.admin.v1";
 
-/// Why a change or a question was refused. `Display` is what the operator may read.
+/// The reason for which a change or a query was rejected. Its `Display` text is shown to the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The request breaks rules; every one that it breaks.
@@ -52,7 +52,7 @@ pub enum AdminError {
     /// The operator would hand out more than the operator may do.
     #[error("The client may ask for scopes of the admin API that your own token does not have: {}.", missing.join(" "))]
     BeyondOwnScopes {
-        /// What the operator lacks.
+        /// The scopes that the operator lacks.
         missing: Vec<String>,
     },
     /// The store is out of reach.
@@ -68,7 +68,7 @@ pub enum AdminError {
 pub struct FieldViolation {
     /// Where, by the names of the `.proto`: `client.grants[1].audience`.
     pub field: String,
-    /// What the rule is.
+    /// The rule that the field breaks.
     pub description: String,
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Decision<'a> {
     quota: Option<&'static str>,
     /// The name of an initial access token.
     registered_with: Option<String>,
-    /// What the client's assertion is made out to, where that is not the issuer.
+    /// The audience of the client's assertion, if it is not the issuer.
     assertion_audience: Option<&'static str>,
     /// The tokens of an exchange.
     brought: Option<Box<Brought>>,
@@ -46,7 +46,7 @@ pub(crate) struct Decision<'a> {
     withheld: Option<(String, &'static str)>,
 }
 
-/// Which of the two tokens of an exchange. RFC 8693 section 2.1.
+/// The role of a token in an exchange. RFC 8693 section 2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Subject,
@@ -70,7 +70,7 @@ struct Brought {
     actor: Party,
 }
 
-/// What is known of a token of an exchange.
+/// The facts known about a token of an exchange.
 #[derive(Debug, Default)]
 struct Party {
     /// `jti` as the token says it, before and after it is verified.
@@ -131,12 +131,12 @@ impl<'a> Decision<'a> {
         self.span.record("reason", reason).record("jti", token_id);
     }
 
-    /// Who says it is asking.
+    /// Records the client ID that the caller claims.
     pub(crate) fn claimed_by(&mut self, client_id: &str) {
         client_id.clone_into(&mut self.client_id);
     }
 
-    /// How the client has proved itself, where that is an exception which an operator has made.
+    /// Records the client's authentication method, if an operator has allowed it as an exception.
     pub(crate) fn authenticated(&mut self, client: &AuthenticatedClient) {
         if client.is_by_endpoint_assertion() {
             self.assertion_audience = Some("token_endpoint");
@@ -152,7 +152,7 @@ impl<'a> Decision<'a> {
             Some(cleaned(token_id, TOKEN_ID_CHARS_MAX).into_owned()).filter(|id| !id.is_empty());
     }
 
-    /// Who is behind a token of an exchange that was verified.
+    /// Records the subject behind a verified token of an exchange.
     pub(crate) fn party(&mut self, role: Role, subject: &Subject) {
         let party = self.party_of(role);
         party.name = Some(subject.name().to_owned());
@@ -172,12 +172,12 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// Which initial access token was shown.
+    /// Records the name of the initial access token that was presented.
     pub(crate) fn registered_with(&mut self, name: &str) {
         self.registered_with = Some(name.to_owned());
     }
 
-    /// What it turns out to be.
+    /// Sets the operation once it is known.
     pub(crate) fn is(&mut self, operation: &'static str) {
         self.operation = operation;
     }
@@ -187,12 +187,12 @@ impl<'a> Decision<'a> {
         self.quota = Some("exceeded");
     }
 
-    /// Where the request comes from.
+    /// Returns the origin of the request.
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// What is being decided.
+    /// Returns the operation that is being decided.
     pub(crate) fn operation(&self) -> &'static str {
         self.operation
     }
@@ -309,7 +309,7 @@ fn claimed(client_id: &str) -> Cow<'_, str> {
     cleaned(client_id, CLIENT_ID_CHARS_MAX)
 }
 
-/// What a caller sent: cleaned, cut off, and hidden where it holds a secret.
+/// Cleans and truncates text from a caller, and hides it if it contains a secret.
 fn cleaned(text: &str, chars_max: usize) -> Cow<'_, str> {
     if text.contains(crate::client::secret::PREFIX) {
         return "[redacted]".into();

@@ -33,10 +33,10 @@ pub struct Client {
     /// For people.
     #[serde(default)]
     pub display_name: String,
-    /// What it may ask for, one entry per audience.
+    /// The audiences and scopes that it may request, one entry per audience.
     #[serde(default)]
     pub grants: Vec<Grant>,
-    /// What it proves itself with; several live at once.
+    /// The credentials of the client. Several may be live at once.
     #[serde(default)]
     pub credentials: Vec<Credential>,
     /// The lifetime of its tokens, where it is not the server's default.
@@ -45,7 +45,7 @@ pub struct Client {
     /// Claims added to each of its tokens.
     #[serde(default)]
     pub claims: BTreeMap<String, String>,
-    /// What a `redirect_uri` in a token request is checked against. RFC 6749 section 3.1.2.
+    /// The redirect URIs that a `redirect_uri` in a token request is checked against. RFC 6749 section 3.1.2.
     #[serde(default)]
     pub redirect_uris: Vec<String>,
     /// A disabled client gets no token.
@@ -54,19 +54,20 @@ pub struct Client {
     /// The grants that it may use; empty: the usual one. See [`Client::may_use`].
     #[serde(default)]
     pub grant_types: BTreeSet<GrantType>,
-    /// Where its keys for `private_key_jwt` are fetched from, beside those among its credentials.
+    /// The URI from which keys for `private_key_jwt` are fetched, in addition to the keys among its
+    /// credentials.
     #[serde(default)]
     pub jwks_uri: Option<String>,
-    /// Whether exchanged tokens may stand for the subject alone. RFC 8693 section 1.1.
+    /// Allows exchanged tokens that stand for the subject alone. RFC 8693 section 1.1.
     #[serde(default)]
     pub may_impersonate: bool,
-    /// Whether its assertions may be made out to the token endpoint, as libraries older than RFC 10070 do it.
+    /// Accepts assertions whose audience is the token endpoint, as libraries older than RFC 10070 send them.
     #[serde(default)]
     pub accept_token_endpoint_audience: bool,
     /// The audiences whose access tokens it may exchange, beside its own ID. RFC 8693 section 2.1.
     #[serde(default)]
     pub subject_audiences: BTreeSet<Audience>,
-    /// How the client manages its own registration, where it has registered itself. RFC 7592 section 2.
+    /// The data with which a self-registered client manages its registration. RFC 7592 section 2.
     #[serde(default)]
     pub registration: Option<Registration>,
     /// For operators' own bookkeeping.
@@ -110,7 +111,8 @@ impl Client {
         }
     }
 
-    /// Whether it may use a grant. Where nothing is registered, `client_credentials` and nothing else.
+    /// Returns true if the client may use the grant. A client without registered grants may use
+    /// `client_credentials` only.
     #[must_use]
     pub fn may_use(&self, grant_type: GrantType) -> bool {
         match grant_type {
@@ -119,20 +121,20 @@ impl Client {
         }
     }
 
-    /// What tells this state of the client from every other.
+    /// Returns the value that identifies this state of the client.
     #[must_use]
     pub fn etag(&self) -> String {
         format!("{:x}", self.revision)
     }
 
-    /// What it may ask for at `audience`.
+    /// Returns the scopes that the client may request at `audience`.
     #[must_use]
     pub fn grant(&self, audience: &str) -> Option<&Grant> {
         self.grants.iter().find(|grant| grant.audience.as_str() == audience)
     }
 }
 
-/// What a client may ask for at one resource server.
+/// The scopes that a client may request at one resource server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// The resource server, as it stands in `aud`.
@@ -145,7 +147,7 @@ pub struct Grant {
     pub default_scopes: BTreeSet<Scope>,
 }
 
-/// What a client proves itself with.
+/// A credential that a client authenticates with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
     /// Unique within the client.
@@ -165,7 +167,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Whether it may still be used.
+    /// Returns true if the credential may still be used.
     #[must_use]
     pub fn is_live(&self, now: SystemTime) -> bool {
         self.expire_time.is_none_or(|expires| now < expires)

@@ -1,4 +1,4 @@
-//! Who asks: a presented credential → [`AuthenticatedClient`], or one answer for every way to fail.
+//! Client authentication: a presented credential → [`AuthenticatedClient`], or one answer for every failure.
 //!
 //! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
 //! the same path with the same work, so neither the answer nor the time tells which client IDs exist:
@@ -39,7 +39,7 @@ impl AuthenticatedClient {
         &self.client.id
     }
 
-    /// Whether it was by an assertion that is made out to the token endpoint.
+    /// Returns true if the client used an assertion whose audience is the token endpoint.
     pub(crate) fn is_by_endpoint_assertion(&self) -> bool {
         self.addressee == Some(Addressee::TokenEndpoint)
     }
@@ -57,12 +57,12 @@ impl AuthenticatedClient {
     }
 }
 
-/// What clients are authenticated with.
+/// The dependencies of client authentication.
 #[derive(Debug)]
 pub struct Means {
-    /// Who is registered.
+    /// The registered clients.
     pub registry: ClientRegistry,
-    /// What secrets are hashed with.
+    /// The peppers with which secrets are hashed.
     pub peppers: Peppers,
     /// Checks signatures.
     pub assertions: Assertions,
@@ -72,8 +72,8 @@ pub struct Means {
 ///
 /// # Errors
 ///
-/// [`IssueError::ClientAuthenticationFailed`] for whatever does not fit, [`IssueError::Unavailable`] when the
-/// client is not in memory and the store cannot be asked: not knowing is not a wrong secret.
+/// [`IssueError::ClientAuthenticationFailed`] when any check fails. [`IssueError::Unavailable`] when the
+/// client is not in memory and the store is unreachable, because that does not mean that the secret is wrong.
 pub async fn authenticate(
     means: &Means,
     peer: Peer,
@@ -91,7 +91,8 @@ pub async fn authenticate(
             (client, Some(credential_id))
         }
         PresentedClient::Assertion(assertion) => {
-            // On the heap, as whatever few requests need: every request's future has room for it otherwise.
+            // Boxed because few requests need it. Otherwise the future of every request would have room for
+            // it.
             let verified = Box::pin(means.assertions.verify(assertion, client.as_deref(), now)).await;
             match client {
                 Some(client) if !client.disabled => {
@@ -112,7 +113,7 @@ pub async fn authenticate(
     Ok(AuthenticatedClient { client, addressee })
 }
 
-/// What is no client ID is no client: it goes on to the same work as one that is not registered.
+/// Finds the client. A malformed client ID is treated as an unknown client, and costs the same work.
 async fn find(registry: &ClientRegistry, peer: Peer, client_id: &str) -> Result<Option<Arc<Client>>, IssueError> {
     takes(Step::Lookup);
     let Ok(client_id) = ClientId::try_from(client_id) else { return Ok(None) };

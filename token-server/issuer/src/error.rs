@@ -1,4 +1,4 @@
-//! Why a request to the issuer was refused: one closed type for both faces.
+//! The reasons for which the issuer rejects a request: one closed type for both protocols.
 //!
 //! Outward it becomes a gRPC status in `token_server::service` and OAuth JSON in `token_server::http`,
 //! and only there. Inward it carries the chain of causes, for the log alone.
@@ -8,10 +8,10 @@ use std::{borrow::Cow, fmt, time::Duration};
 use token_interceptor::error_chain;
 use token_proto::token::v1::ErrorReason;
 
-/// What a cause may be: anything that can be logged.
+/// A cause of an error: any error that can be logged.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a request was refused.
+/// The reason for which a request was rejected.
 ///
 /// `Display` is the sentence that the caller may read. It never holds a secret, a token, or which of several
 /// reasons made client authentication fail.
@@ -55,7 +55,7 @@ pub enum IssueError {
     /// Too many requests.
     #[error("{}", budget.sentence())]
     RateLimited {
-        /// What is spent. For the audit log alone.
+        /// The budget that is spent. For the audit log alone.
         budget: Budget,
         /// When the next one is admitted.
         retry_after: Duration,
@@ -75,7 +75,7 @@ pub struct TokenRefusal {
     detail: Option<Box<str>>,
 }
 
-/// What a request that comes too often has spent.
+/// The budget that a request which comes too often has spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
     /// The peer's requests.
@@ -136,12 +136,13 @@ impl Budget {
     }
 }
 
-/// What made client authentication fail. For the audit log alone: the caller gets one answer for all of them.
+/// The cause of a failed client authentication. For the audit log alone: the caller gets one answer for all
+/// of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationFailure {
     /// Nothing was presented.
     Missing,
-    /// What was presented cannot be read.
+    /// The presented credential cannot be read.
     Malformed,
     /// The scheme or type of credential is not one that is offered.
     UnsupportedMethod,
@@ -190,7 +191,7 @@ impl fmt::Display for AuthenticationFailure {
     }
 }
 
-/// What a caller is told whose request has not come to its end in time.
+/// The message for a caller whose request did not finish in time.
 pub const TOO_SLOW: &str = "The request took too long to arrive, or to answer.";
 
 /// When to come back after a failure of ours.
@@ -254,7 +255,7 @@ impl IssueError {
         }
     }
 
-    /// What the log adds to [`IssueError::reason`] and callers must not learn.
+    /// Returns the details that the log adds to [`IssueError::reason`]. Callers must not learn them.
     #[must_use]
     pub fn detail(&self) -> Option<String> {
         match self {

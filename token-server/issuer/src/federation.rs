@@ -44,11 +44,11 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Federation {
     providers: BTreeMap<String, Arc<IdentityProvider>>,
-    /// `None`: nobody is trusted.
+    /// `None` if no provider is trusted.
     verifier: Option<Verifier>,
 }
 
-/// Who somebody is at an identity provider.
+/// The identity of a subject at an identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectId {
     /// The provider's issuer identifier.
@@ -88,7 +88,7 @@ impl Federation {
         self.providers.get(issuer)
     }
 
-    /// Whether the name is one that a provider's subject may have here. No client has such a name.
+    /// Returns true if a provider's subject may have the name here. No client has such a name.
     #[must_use]
     pub fn names(&self, name: &str) -> bool {
         self.providers.values().any(|provider| provider.namespace.covers(name))
@@ -153,12 +153,12 @@ impl SubjectId {
     }
 }
 
-/// Who says to have issued the token: unverified, and enough to choose the verifier.
+/// Returns the issuer that the token claims. It is unverified, and serves only to choose the verifier.
 pub(crate) fn named_issuer(token: &str) -> Option<String> {
     claimed(token)?.get("iss")?.as_str().map(str::to_owned)
 }
 
-/// What the token claims, unverified. Its header is the verifier's to judge, by the profile of the issuer.
+/// Returns the unverified claims of the token. The verifier checks the header, by the profile of the issuer.
 pub(crate) fn claimed(token: &str) -> Option<Map<String, Value>> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     json::object(&claims).ok()

@@ -50,27 +50,28 @@ pub use user_info::NotTold;
 /// Decisions, by what was asked for, what came of it, and why.
 const REQUESTS: &str = "token_server_token_requests_total";
 
-/// What an operator chooses.
+/// The settings that an operator chooses.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What holds for every token.
+    /// The terms of every token.
     pub terms: Terms,
-    /// Who may ask how often.
+    /// The rate limits.
     pub limits: LimitSettings,
-    /// How many tokens a client may have in each window.
+    /// The number of tokens that a client may get in each window.
     pub quota: QuotaSettings,
-    /// How long verifiers may keep a key set; less than a key is published before it signs.
+    /// The time for which verifiers may cache a key set. It is shorter than the time for which a key is
+    /// published before it signs.
     pub key_set_max_age: Duration,
-    /// How clients prove themselves by a key.
+    /// The rules for client assertions.
     pub client_assertions: AssertionRules,
-    /// Whether clients may register themselves, for the metadata to say so.
+    /// Announces in the metadata that clients may register themselves.
     pub registration: bool,
-    /// Whose tokens may be exchanged, beside this issuer's own.
+    /// The identity providers whose tokens may be exchanged, in addition to this issuer's own.
     pub federation: Federation,
     /// Streams of keys and revocations to verifiers.
     pub trust_streams: TrustStreams,
-    /// How many single tokens one client may have revoked that have not expired. Each is kept by every
-    /// verifier.
+    /// The number of unexpired tokens that one client may have revoked one by one. Every verifier keeps each
+    /// of them.
     pub revoked_tokens_per_client: usize,
 }
 
@@ -113,18 +114,18 @@ impl Settings {
     }
 }
 
-/// What an issuer works with.
+/// The dependencies of an issuer.
 #[derive(Clone, Debug)]
 pub struct Parts {
     /// Clients.
     pub registry: ClientRegistry,
-    /// Which of their assertions were used.
+    /// The client assertions that were used.
     pub assertions: Arc<dyn AssertionStore>,
-    /// What their secrets are hashed with.
+    /// The peppers with which client secrets are hashed.
     pub peppers: Peppers,
     /// Signing keys.
     pub keys: KeyRing,
-    /// What is revoked.
+    /// The revocations.
     pub revocations: RevocationRegistry,
     /// Verifies this issuer's own tokens: [`own_tokens::verifier`](crate::own_tokens::verifier).
     pub verifier: Verifier,
@@ -176,7 +177,7 @@ impl Issuer {
         }
     }
 
-    /// What this issuer offers, at this moment.
+    /// Returns the current metadata of this issuer.
     #[must_use]
     pub fn metadata(&self) -> Metadata {
         let mut algorithms = Vec::new();
@@ -201,14 +202,14 @@ impl Issuer {
         &self.keys
     }
 
-    /// The time, for whoever answers in this issuer's name.
+    /// Returns the current time by the issuer's clock.
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
 
-    /// How long a key set may be kept: up to a fifth less than configured, so that a fleet of verifiers that
-    /// started at once does not ask again at once.
+    /// Returns the time for which a key set may be cached. It is up to a fifth shorter than configured, so
+    /// that verifiers that started together do not fetch together.
     #[must_use]
     pub fn key_set_max_age(&self) -> Duration {
         let mut drawn = [0; 1];
@@ -234,20 +235,20 @@ impl Issuer {
         &self.own_tokens
     }
 
-    /// What is revoked.
+    /// The revocations.
     #[must_use]
     pub fn revocations(&self) -> &RevocationRegistry {
         &self.revocations
     }
 
-    /// Who asks, within the limits of that client.
+    /// Authenticates the client, within that client's limits.
     async fn authenticate(
         &self,
         origin: &Origin,
         presented: &PresentedClient,
     ) -> Result<AuthenticatedClient, IssueError> {
-        // Only a secret that may be guessed locks out: nobody guesses a key, or a secret of this server's
-        // making.
+        // Only guessable secrets count towards a lockout. An attacker cannot guess a key, or a secret that
+        // this server generated.
         let guess = presented.secret().filter(|secret| self.clients.peppers.is_guessable(secret));
         if let Some(secret) = guess {
             self.limits.attempt(origin.peer(), presented.claimed_id(), secret)?;
@@ -266,7 +267,7 @@ impl Issuer {
         Ok(client)
     }
 
-    /// What the client gets.
+    /// Returns the access that the client gets.
     async fn authorize(
         &self,
         client: AuthenticatedClient,

@@ -34,7 +34,7 @@ pub fn verifier(
     Verifier::builder().issuer(issuer).token_bytes_max(TOKEN_BYTES_MAX).clock(clock).build()
 }
 
-/// Verifies this issuer's tokens for the issuer itself, whatever their audience.
+/// Verifies this issuer's tokens for the issuer itself, with any audience.
 #[derive(Debug)]
 pub struct OwnTokens {
     verifier: Verifier,

@@ -40,12 +40,12 @@ use crate::{
 };
 use metadata::Wanted;
 
-/// What an operator chooses.
+/// The settings that an operator chooses.
 #[derive(Clone, Debug)]
 pub struct RegistrationSettings {
-    /// Who may register, and as what.
+    /// The initial access tokens, and the clients that each may register.
     pub tokens: InitialAccessTokens,
-    /// Requests of one peer each minute, whatever comes of them.
+    /// Requests of one peer each minute, successful or not.
     pub requests_per_minute_per_peer: u32,
     /// Clients that one initial access token registers each hour, on one replica.
     pub clients_per_hour: u32,
@@ -128,7 +128,7 @@ impl Registrar {
         Ok(Told::changed(registered, self.uri()))
     }
 
-    /// What is registered of the client. RFC 7592 section 2.1.
+    /// Returns the registration of the client. RFC 7592 section 2.1.
     ///
     /// # Errors
     ///

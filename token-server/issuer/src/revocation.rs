@@ -39,7 +39,7 @@ use crate::{
 use comparison::Recent;
 use list::List;
 
-/// How often what has expired is removed, from memory and from the store.
+/// The interval between removals of expired entries, from memory and from the store.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 /// The pause after a failed read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -102,9 +102,9 @@ impl RevocationRegistry {
         Ok(())
     }
 
-    /// The longest lifetime of a token that may be valid now, whichever process issued it, under whichever
-    /// configuration. `configured` is the longest by this process's own, which is noted in the store from now
-    /// on.
+    /// Returns the longest lifetime of a token that may be valid now, issued by any process under any
+    /// configuration. `configured` is the longest lifetime of this process's own configuration. It is stored
+    /// from now on.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl RevocationRegistry {
         self.0.add([revocation]);
     }
 
-    /// How many single tokens of the client are revoked and have not expired.
+    /// Returns the number of unexpired single tokens of the client that are revoked.
     #[must_use]
     pub fn tokens_of(&self, client: &ClientId) -> usize {
         self.0.list().tokens_of(client, self.0.clock.now())

@@ -1,4 +1,5 @@
-//! What must survive a restart: clients, sealed keys, revocations, and the record of changes. Never tokens.
+//! The state that must survive a restart: clients, sealed keys, revocations, and the change log. Tokens are
+//! never stored.
 //!
 //! Each trait is what one kind of caller needs. Every change leaves a row in the change log in its own
 //! transaction, and a row in the admin audit where the caller passes one, so that neither can be lost or
@@ -38,8 +39,8 @@ pub trait ClientStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError>;
 
-    /// Reads one client for whoever may be anybody: in one read whether or not it exists, and apart from all
-    /// else that the store is asked. When its credentials were last used is not read.
+    /// Reads one client for a caller that is not authenticated yet. The read costs the same if the client
+    /// does not exist, and uses connections of its own. It does not read when the credentials were last used.
     ///
     /// # Errors
     ///
@@ -188,9 +189,8 @@ pub trait RevocationStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError>;
 
-    /// Notes that the longest lifetime of tokens that are issued at `now` is `configured`. Returns the
-    /// longest that a token may have which has not expired at `now`, whichever process issued it, under
-    /// whichever configuration.
+    /// Stores `configured` as the longest lifetime of tokens issued at `now`. Returns the longest lifetime of
+    /// any token that has not expired at `now`, issued by any process under any configuration.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ pub trait RevocationStore: Send + Sync {
     async fn longest_lifetime(&self, configured: Duration, now: SystemTime) -> Result<Duration, StoreError>;
 }
 
-/// Client assertions that were used, each until it expires: one is good once, whichever replica it comes to.
+/// Used client assertions, each stored until it expires. An assertion is valid once, across all replicas.
 #[async_trait]
 pub trait AssertionStore: fmt::Debug + Send + Sync {
     /// Notes that the assertion with this hash was used, until `forget_time`; `false` where it was before.
@@ -216,7 +216,7 @@ pub trait AssertionStore: fmt::Debug + Send + Sync {
     async fn purge_assertions(&self, now: SystemTime) -> Result<u64, StoreError>;
 }
 
-/// The outbox: every change, in order, by whichever process it was made.
+/// The outbox: every change by every process, in order.
 #[async_trait]
 pub trait ChangeLog: Send + Sync {
     /// The sequence number of the last change; 0 before the first.
@@ -240,8 +240,8 @@ pub trait ChangeLog: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn purge_changes(&self, age: Duration) -> Result<u64, StoreError>;
 
-    /// Waits until a change may have been made. May wake without one, and may miss another process's:
-    /// whoever follows the log also polls, slowly.
+    /// Waits until a change may have been made. It may wake without a change, and may miss another process's
+    /// change. A follower of the log therefore also polls, slowly.
     async fn changed(&self);
 
     /// Counts the connections that were lost on which changes are announced. After a loss the store may be
@@ -251,7 +251,7 @@ pub trait ChangeLog: Send + Sync {
     }
 }
 
-/// Who changed what, for as long as the operator keeps it.
+/// The audit log of changes, for as long as the operator keeps it.
 #[async_trait]
 pub trait AdminAuditStore: Send + Sync {
     /// Reads at most `limit` records that fit `filter`, the newest first, beginning before the record with
@@ -282,11 +282,11 @@ pub trait Store:
     + Sync
     + 'static
 {
-    /// Finishes what is under way and closes; whatever is asked afterwards is [`StoreError::Unavailable`].
+    /// Finishes the calls in flight and closes. Later calls return [`StoreError::Unavailable`].
     async fn close(&self);
 }
 
-/// Why the store did not do it.
+/// The reason for which a call to the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no such thing to change.
@@ -312,11 +312,11 @@ pub enum StoreError {
     Corrupt(#[source] Source),
 }
 
-/// What a store's error came from. Shared, because everyone who waited for one read gets its failure.
+/// The source of a store's error. It is shared, because all callers that waited for one read get its error.
 pub type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 impl StoreError {
-    /// Whether the same call may succeed later.
+    /// Returns true if the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy)

@@ -169,7 +169,8 @@ impl<'a> Check<'a> {
         grant_types
     }
 
-    /// RFC 7591 section 2. Over https, so that nobody on the way can put in a key of their own.
+    /// The key set URI of RFC 7591 section 2. It must use https, so that an attacker on the path cannot
+    /// substitute a key.
     pub(super) fn jwks_uri(&mut self, uri: &str) -> Option<String> {
         let kept =
             uri.is_empty() || (uri.len() <= REDIRECT_URI_BYTES_MAX && is_plain_uri(uri) && uri.starts_with("https://"));

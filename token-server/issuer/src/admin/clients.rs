@@ -20,13 +20,13 @@ use crate::{
     timestamp,
 };
 
-/// How often a change without an etag is tried again because somebody else was faster.
+/// The number of attempts at a change without an etag when another writer was faster.
 const ATTEMPTS: u32 = 5;
 
-/// What a page of clients answers.
+/// The query that a page token of the client list belongs to.
 const QUESTION: &str = "clients";
 
-/// What the server allows at the most.
+/// The most that the server allows.
 #[derive(Clone, Debug)]
 pub struct AdminRules {
     /// No client's tokens may live longer.
@@ -37,7 +37,7 @@ pub struct AdminRules {
 
 /// Beginnings of names that stand for others in the record of changes.
 const RESERVED_STARTS: [&str; 2] = ["local:", "registration:"];
-/// How often an ID is generated again that may not be used. Only a namespace of one character gets so far.
+/// The number of attempts to generate an allowed ID. Only a namespace of one character needs many.
 const GENERATED_MAX: u32 = 64;
 
 impl AdminRules {
@@ -47,7 +47,7 @@ impl AdminRules {
         Self { token_lifetime_max, foreign_names: Vec::new() }
     }
 
-    /// Whether a client may have the ID: it is no name of an identity provider's subjects.
+    /// Rejects an ID that lies in the namespace of an identity provider's subjects.
     pub(super) fn check_name(&self, id: &ClientId) -> Result<(), AdminError> {
         if self.foreign_names.iter().any(|names| names.covers(id.as_str())) {
             let rule = "it is a name of an identity provider's subjects (token_exchange.trusted_issuer)";
@@ -56,7 +56,7 @@ impl AdminRules {
         Ok(())
     }
 
-    /// Whether a new client may have the ID.
+    /// Rejects an ID that a new client may not have.
     pub(super) fn check_new_name(&self, id: &ClientId) -> Result<(), AdminError> {
         self.check_name(id)?;
         if RESERVED_STARTS.iter().any(|start| id.as_str().starts_with(start)) {
@@ -75,7 +75,7 @@ pub struct ClientAdmin {
     pub(super) peppers: Peppers,
     pub(super) clock: Arc<dyn Clock>,
     rules: AdminRules,
-    /// Where tokens are revoked together with a client.
+    /// Revokes the tokens of a client together with the client.
     revocations: Option<RevocationAdmin>,
 }
 
@@ -100,11 +100,11 @@ pub struct Page {
 /// A change to a client.
 #[derive(Clone, Debug, Default)]
 pub struct ClientUpdate {
-    /// Which client, and what it is to be.
+    /// The client and its wanted state.
     pub draft: ClientDraft,
-    /// What of it is to change; all else stays.
+    /// The fields to change; all others stay.
     pub fields: Vec<ClientField>,
-    /// Where not empty, the client must still be the one that was read.
+    /// If not empty, the client must still match this etag.
     pub etag: String,
     /// Checks the request and changes nothing.
     pub validate_only: bool,
@@ -112,16 +112,16 @@ pub struct ClientUpdate {
     pub keep_tokens: bool,
 }
 
-/// How a client is edited.
+/// The conditions under which a client is edited.
 pub(super) struct Edit<'a> {
     pub(super) by: &'a Operator,
     pub(super) action: &'static str,
-    /// Where not empty, the client must still be the one that was read.
+    /// If not empty, the client must still match this etag.
     pub(super) etag: &'a str,
     pub(super) validate_only: bool,
-    /// Where the client is disabled, its tokens stay valid.
+    /// If the client is disabled, its tokens stay valid.
     pub(super) keep_tokens: bool,
-    /// Revokes the client's tokens, whatever changes.
+    /// Revokes the client's tokens, regardless of the change.
     pub(super) revoke_tokens: bool,
 }
 
@@ -287,8 +287,8 @@ impl ClientAdmin {
         .await
     }
 
-    /// Whether the operator may revoke the client's tokens: nobody ends those of a client that may do more
-    /// here. One that is deleted may do nothing.
+    /// Rejects an operator who may not revoke the client's tokens. An operator cannot end the tokens of a
+    /// client that has more admin scopes. A deleted client has none.
     ///
     /// # Errors
     ///
@@ -329,8 +329,8 @@ impl ClientAdmin {
         Ok(())
     }
 
-    /// Takes a client out of the store as long as `expect` finds no fault with what is stored; looked at
-    /// again, where somebody else was faster.
+    /// Removes a client from the store if `expect` accepts the stored state. Retries when another writer was
+    /// faster.
     pub(super) async fn remove_where(
         &self,
         id: &ClientId,
@@ -348,8 +348,8 @@ impl ClientAdmin {
         Err(AdminError::EtagMismatch)
     }
 
-    /// Reads a client, edits it and stores it; again, where somebody else was faster and no etag forbids it.
-    /// `edit` returns what the caller is after, and what the audit says beside the action.
+    /// Reads a client, edits it and stores it. Retries when another writer was faster and no etag forbids it.
+    /// `edit` returns the caller's result and the audit details beside the action.
     pub(super) async fn change<T>(
         &self,
         id: &ClientId,
@@ -391,7 +391,7 @@ impl ClientAdmin {
     }
 }
 
-/// What is no etag of ours is not the current one.
+/// A malformed etag never matches the current one.
 fn revision_of(etag: &str) -> Result<u64, AdminError> {
     u64::from_str_radix(etag, 16).map_err(|_| AdminError::EtagMismatch)
 }

@@ -21,7 +21,7 @@ pub(crate) const CREDENTIALS: &str = "credentials";
 /// A credential to be added.
 #[derive(Clone, Debug)]
 pub struct NewCredential {
-    /// What kind.
+    /// The kind of credential.
     pub kind: NewCredentialKind,
     /// It is refused from this time on.
     pub expire_time: Option<SystemTime>,

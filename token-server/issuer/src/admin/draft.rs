@@ -1,4 +1,4 @@
-//! A client as somebody wants it to be, not checked yet.
+//! The wanted state of a client, before any check.
 
 use std::{
     collections::BTreeMap,
@@ -8,30 +8,30 @@ use std::{
 use super::{AdminError, AdminRules, check::Check, clients::client_id};
 use crate::client::Client;
 
-/// A client as somebody wants it to be.
+/// The wanted state of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientDraft {
     /// Empty on creation: one is generated.
     pub client_id: String,
     /// For people.
     pub display_name: String,
-    /// What it may ask for.
+    /// The audiences and scopes that the client may request.
     pub grants: Vec<GrantDraft>,
     /// The lifetime of its tokens, where it is not the server's default.
     pub token_lifetime: Option<Duration>,
     /// Claims added to each of its tokens.
     pub claims: BTreeMap<String, String>,
-    /// What a `redirect_uri` is checked against.
+    /// The redirect URIs that a `redirect_uri` is checked against.
     pub redirect_uris: Vec<String>,
     /// A disabled client gets no token.
     pub disabled: bool,
     /// The grants that it may use, by their OAuth names.
     pub grant_types: Vec<String>,
-    /// Where its keys are fetched from; empty: nowhere.
+    /// The URI from which its keys are fetched. Empty if there is none.
     pub jwks_uri: String,
-    /// Whether exchanged tokens may stand for the subject alone.
+    /// Allows exchanged tokens that stand for the subject alone.
     pub may_impersonate: bool,
-    /// Whether its assertions may be made out to the token endpoint.
+    /// Accepts client assertions whose audience is the token endpoint.
     pub accept_token_endpoint_audience: bool,
     /// The audiences whose access tokens it may exchange, beside its own ID.
     pub subject_audiences: Vec<String>,
@@ -39,7 +39,7 @@ pub struct ClientDraft {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What it may ask for at one resource server.
+/// The scopes that a client may request at one resource server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantDraft {
     /// The resource server.
@@ -121,7 +121,8 @@ impl ClientField {
         Self::ALL.into_iter().find(|field| field.name() == name)
     }
 
-    /// Whether the draft says anything about it: an update without a mask changes what is set. AIP-134.
+    /// Returns true if the draft sets the field: an update without a mask changes the fields that are set.
+    /// AIP-134.
     fn is_set(self, draft: &ClientDraft) -> bool {
         match self {
             Self::DisplayName => !draft.display_name.is_empty(),
@@ -155,7 +156,7 @@ impl ClientDraft {
     pub fn client(&self, rules: &AdminRules) -> Result<Client, AdminError> {
         let id = client_id(&self.client_id, "id")?;
         rules.check_new_name(&id)?;
-        // A draft does not know when; whoever stores it does.
+        // A draft does not know the time; the store operation sets it.
         let mut client = Client::new(id, SystemTime::UNIX_EPOCH);
         let mut check = Check::new(rules);
         self.write(&ClientField::ALL, &mut client, &mut check);

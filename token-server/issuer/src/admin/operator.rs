@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, time::SystemTime};
 use super::{ADMIN_AUDIENCE, AdminError};
 use crate::{client::Client, store::AdminRecord};
 
-/// Who makes a change.
+/// The originator of a change.
 #[derive(Clone, Debug)]
 pub struct Operator {
     name: String,
     subject: Option<String>,
     act: Option<String>,
     request_id: Option<String>,
-    /// Scopes of the admin API; `None` for whoever has the database itself.
+    /// Scopes of the admin API; `None` for an operator with direct access to the database.
     scopes: Option<BTreeSet<String>>,
 }
 
@@ -28,7 +28,7 @@ impl Operator {
         }
     }
 
-    /// The caller acts for somebody else: `sub` of its token, and `act` where there is one.
+    /// Records that the caller acts for another subject: `sub` of its token, and `act` if present.
     #[must_use]
     pub fn on_behalf_of(mut self, subject: &str, act: Option<String>) -> Self {
         self.subject = Some(subject.to_owned());
@@ -36,14 +36,15 @@ impl Operator {
         self
     }
 
-    /// A client that registers itself with the initial access token of that name: it hands out nothing of the
-    /// admin API, whatever that token allows. Stands as `registration:name` in the audit.
+    /// Creates the operator for a client that registers itself with the initial access token of that name. It
+    /// hands out no scope of the admin API, even if that token would allow it. The audit shows it as
+    /// `registration:name`.
     pub fn registration(name: &str, request_id: &str) -> Self {
         Self::caller(&format!("registration:{name}"), [], request_id)
     }
 
-    /// Somebody with access to the database itself, who could change anything anyhow. Stands as `local:name`
-    /// in the audit.
+    /// Creates an operator with direct access to the database, which allows every change anyway. The audit
+    /// shows it as `local:name`.
     #[must_use]
     pub fn local(name: &str) -> Self {
         Self { name: format!("local:{name}"), subject: None, act: None, request_id: None, scopes: None }
@@ -81,8 +82,8 @@ impl Operator {
         self.expect_may_hand_out(after)
     }
 
-    /// Nobody may make, change or get credentials of a client that can do more to this server than they can:
-    /// `clients.write` would otherwise be every scope there is.
+    /// Rejects an operator who has fewer admin scopes than the client. Such an operator may not create or
+    /// change the client, or get its credentials: `clients.write` would otherwise imply every other scope.
     pub(super) fn expect_may_hand_out(&self, client: &Client) -> Result<(), AdminError> {
         let Some(own) = &self.scopes else { return Ok(()) };
         let handed_out = client.grant(ADMIN_AUDIENCE).map(|grant| &grant.scopes);

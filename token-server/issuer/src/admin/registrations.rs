@@ -23,7 +23,7 @@ use crate::{
     timestamp,
 };
 
-/// What a client says about itself when it changes its registration. Everything else is the operators'.
+/// The fields that a client sets itself when it changes its registration. All others belong to the operators.
 const FIELDS: [ClientField; 5] = [
     ClientField::DisplayName,
     ClientField::Grants,
@@ -32,7 +32,7 @@ const FIELDS: [ClientField; 5] = [
     ClientField::JwksUri,
 ];
 
-/// How long a registration access token is good that an operator makes and says nothing about.
+/// The default lifetime of a registration access token that an operator creates.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 const CREDENTIALS_HELD: &str =
     "an operator has removed a credential of the client; ask for a new registration access token to get another";
@@ -44,17 +44,17 @@ fn is_live(registration: &Registration, now: SystemTime) -> bool {
 /// A client as it wants to be registered, within what it may be.
 #[derive(Clone, Debug)]
 pub struct SelfRegistration {
-    /// What it is to be; its ID is the server's choice.
+    /// The wanted state of the client. The server chooses its ID.
     pub draft: ClientDraft,
     /// Public JWKs, as JSON.
     pub keys: Vec<String>,
-    /// What is kept beside.
+    /// The metadata stored beside the client.
     pub details: RegistrationDetails,
     /// Keys, or secrets at once, at the most.
     pub credentials_max: usize,
-    /// How long a secret made for it is good.
+    /// The lifetime of a secret generated for it.
     pub secret_lifetime: Option<Duration>,
-    /// How long its registration access token is good.
+    /// The lifetime of its registration access token.
     pub token_lifetime: Duration,
     /// Clients that one initial access token may have registered at once.
     pub clients_max: u64,
@@ -178,7 +178,7 @@ impl ClientAdmin {
         Ok(replaced.await?.1)
     }
 
-    /// Whether the text is a live secret of the client: RFC 7592 section 2.2 lets a client repeat it.
+    /// Returns true if the text is a live secret of the client. RFC 7592 section 2.2 lets a client repeat it.
     pub async fn is_current_secret(&self, client: &Client, secret: &str) -> bool {
         self.peppers.find_match(secret, &client.credentials, self.clock.now()).await.is_some()
     }

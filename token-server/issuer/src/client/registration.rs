@@ -1,4 +1,4 @@
-//! What is kept of a client that has registered itself, beside the client. RFC 7591, RFC 7592.
+//! The data stored beside a client that has registered itself. RFC 7591, RFC 7592.
 
 use std::{collections::BTreeSet, time::SystemTime};
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{AuthenticationMethod, SecretHash};
 use crate::timestamp;
 
-/// How a client that has registered itself manages its registration.
+/// The data with which a self-registered client manages its registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// Of its registration access token. RFC 7592 section 2.
     pub token: SecretHash,
-    /// What it has said about itself.
+    /// The metadata that the client has given about itself.
     pub details: RegistrationDetails,
     /// The token is refused from this time on.
     #[serde(default, with = "timestamp::optional", skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Whether an operator has set the field.
+    /// Returns true if an operator has set the field.
     #[must_use]
     pub fn is_set(&self, field: &str) -> bool {
         self.set_by_operator.contains(field)
@@ -46,7 +46,7 @@ fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>
     })
 }
 
-/// Metadata of RFC 7591 section 2 that decide nothing here, and are told to whoever reads the registration.
+/// Metadata of RFC 7591 section 2 that decide nothing here. They are returned when the registration is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationDetails {
     /// The name of the initial access token that it registered with: what it may become is decided by that

@@ -163,14 +163,14 @@ async fn an_id_that_does_not_exist_is_read_once() {
     let store = Instrumented::new().await;
     let registry = registry(&store);
     for _ in 0..3 {
-        assert!(!found(&registry, "nobody").await);
+        assert!(!found(&registry, "stranger").await);
     }
     assert_eq!(store.reads(), 1);
 }
 
 #[tokio::test]
 async fn of_a_thousand_at_once_one_reads() {
-    for (name, exists) in [("orders", true), ("nobody", false)] {
+    for (name, exists) in [("orders", true), ("stranger", false)] {
         let store = Instrumented::new().await;
         store.add("orders").await;
         let registry = registry(&store);
@@ -470,7 +470,7 @@ async fn a_failing_store_is_asked_once_a_second_and_not_by_everybody() {
     tokio::time::pause();
     tokio::time::advance(OUTAGE_MEMORY).await;
     tokio::time::resume();
-    assert!(!found(&registry, "nobody").await);
+    assert!(!found(&registry, "stranger").await);
 }
 
 #[tokio::test]

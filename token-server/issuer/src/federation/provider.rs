@@ -24,39 +24,40 @@ use crate::{
     security_token::TokenType,
 };
 
-/// What is trusted of one identity provider.
+/// The trust in one identity provider.
 #[derive(Clone, Debug)]
 pub struct IdentityProvider {
     /// Its issuer identifier, compared byte for byte.
     pub issuer: String,
-    /// What its tokens must name as an audience: this issuer, as the provider knows it.
+    /// The audience that its tokens must name: this issuer, as the provider knows it.
     pub audience: String,
     /// The `typ` of its tokens.
     pub types: Vec<String>,
-    /// Whether tokens without `typ` count too.
+    /// Accepts tokens without `typ`.
     pub untyped: bool,
     /// The longest token that is read, in bytes.
     pub token_bytes: usize,
-    /// What its tokens may be signed with.
+    /// The algorithms that its tokens may be signed with.
     pub algorithms: Vec<Algorithm>,
-    /// Where its keys come from.
+    /// The source of its keys.
     pub keys: ProviderKeys,
-    /// Who may exchange its tokens.
+    /// The clients that may exchange its tokens.
     pub clients: BTreeSet<ClientId>,
-    /// Whose tokens may be exchanged.
+    /// The subjects whose tokens may be exchanged.
     pub subjects: SubjectRule,
-    /// What its subjects are called here.
+    /// The namespace of its subjects here.
     pub namespace: Namespace,
     /// Claims that its tokens must make.
     pub required_claims: Vec<RequiredClaim>,
     /// Claims that go on into the new token.
     pub copied_claims: BTreeSet<String>,
-    /// What its subjects may have, at the most. `None`: what the exchanging client may have, in an exchange
-    /// of the provider's own token; nothing beyond that token's audiences afterwards.
+    /// The upper bound on the grants of its subjects. With `None`, an exchange of the provider's own token is
+    /// bounded by the exchanging client's grants. Later exchanges are bounded by the audiences of the
+    /// exchanged token.
     pub grants: Option<BTreeMap<Audience, BTreeSet<Scope>>>,
 }
 
-/// Where a provider's keys come from.
+/// The source of a provider's keys.
 #[derive(Clone)]
 pub enum ProviderKeys {
     /// Its metadata: OpenID Connect Discovery, or RFC 8414.
@@ -81,7 +82,7 @@ impl IdentityProvider {
         Ok(trusted.audiences([self.audience.clone()]).algorithms(&self.algorithms))
     }
 
-    /// What a verified token must be beyond that.
+    /// Checks the operator's rules on a verified token.
     pub(super) fn check_rules(&self, token: &VerifiedToken) -> Result<(), IssueError> {
         if !self.subjects.allows(token.subject()) {
             let detail =
@@ -97,9 +98,9 @@ impl IdentityProvider {
         })
     }
 
-    /// OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the one that it was
-    /// issued to. One that names another is not for us by whatever kind it is brought: what it is said to be
-    /// is the client's choice.
+    /// Checks `azp`. OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the client
+    /// that it was issued to. A token that names another client is rejected as every token type, because the
+    /// client chooses the type.
     pub(super) fn check_authorized_party(&self, token: &VerifiedToken, kind: TokenType) -> Result<(), IssueError> {
         if token.audiences().count() < 2 {
             return Ok(());
@@ -117,7 +118,8 @@ impl IdentityProvider {
         Err(IssueError::invalid_grant_because("The token was issued to another party.", detail))
     }
 
-    /// Whether its subjects may have the scope at the audience. `None`: nobody has said.
+    /// Returns true if its subjects may have the scope at the audience, or `None` if no grants are
+    /// configured.
     pub fn grants(&self, audience: &str, scope: &Scope) -> Option<bool> {
         let grants = self.grants.as_ref()?;
         Some(grants.get(audience).is_some_and(|scopes| scopes.contains(scope)))

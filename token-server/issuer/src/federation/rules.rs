@@ -1,27 +1,27 @@
-//! Which subjects and claims of a provider count, and what its subjects are called here.
+//! Rules on the subjects and claims of a provider, and the names of its subjects here.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-/// Where the provider's `sub` goes in a [`Namespace`].
+/// The placeholder for the provider's `sub` in a [`Namespace`].
 const PLACEHOLDER: &str = "{sub}";
 /// OpenID Connect Core section 2: `sub` has at most 255 characters.
 const SUBJECT_BYTES_MAX: usize = 255;
 
-/// Whose tokens may be exchanged. Empty, it is nobody's.
+/// The subjects whose tokens may be exchanged. If empty, no token may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubjectRule {
     /// These subjects.
     pub exactly: BTreeSet<String>,
     /// Those that begin so.
     pub prefixes: Vec<String>,
-    /// Whoever the provider vouches for.
+    /// Accepts every subject of the provider.
     pub any: bool,
 }
 
 impl SubjectRule {
-    /// Whether the subject's tokens may be exchanged.
+    /// Returns true if the subject's tokens may be exchanged.
     #[must_use]
     pub fn allows(&self, subject: &str) -> bool {
         let sane = subject.len() <= SUBJECT_BYTES_MAX && !subject.chars().any(char::is_control);
@@ -30,7 +30,7 @@ impl SubjectRule {
     }
 }
 
-/// What a provider's subjects are called here: a beginning of its own, and then the provider's `sub`.
+/// The names of a provider's subjects here: a prefix of its own, and then the provider's `sub`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace(String);
 
@@ -56,13 +56,13 @@ impl Namespace {
         &self.0
     }
 
-    /// Whether a subject of the provider may have the name.
+    /// Returns true if a subject of the provider may have the name.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
         name.starts_with(&self.0)
     }
 
-    /// Whether some name could be in both: where one beginning continues the other.
+    /// Returns true if a name could be in both: one prefix continues the other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0) || other.0.starts_with(&self.0)
@@ -79,7 +79,8 @@ pub struct RequiredClaim {
 }
 
 impl RequiredClaim {
-    /// Whether `claims` make it. A claim with several values, such as `groups`, makes it by one of them.
+    /// Returns true if `claims` contain the required value. In a claim with several values, such as `groups`,
+    /// one of them suffices.
     #[must_use]
     pub fn is_met(&self, claims: &Map<String, Value>) -> bool {
         match claims.get(&self.name) {

@@ -15,7 +15,7 @@ const AUDIENCES_MAX: usize = 16;
 /// Scopes in one request, at the most.
 const SCOPES_MAX: usize = 256;
 
-/// What a request asks for, whatever the grant.
+/// The access that a request asks for, under any grant.
 #[derive(Debug, Default)]
 pub struct RequestedAccess {
     /// Empty: the client's only audience, or the only one that has all of the scopes.
@@ -35,7 +35,7 @@ pub enum RequestedAudience {
     Resource(String),
 }
 
-/// Decides what of `requested` somebody gets who may have `grants`.
+/// Decides the part of `requested` that a holder of `grants` gets.
 ///
 /// A token is good at each of its audiences with all of its scopes (RFC 8707 section 2: "the cartesian
 /// product of all the scopes at all the target services"). So with several audiences a scope must be

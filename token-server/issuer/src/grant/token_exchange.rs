@@ -34,14 +34,14 @@ const ACTORS_MAX: usize = 5;
 /// Tokens that a token was made from, at the most: each takes some 60 bytes of it.
 const ANCESTORS_MAX: usize = 10;
 
-/// What the request asks for.
+/// The parameters of the request.
 #[derive(Debug)]
 pub struct Request {
     /// Audiences, scopes, lifetime.
     pub access: RequestedAccess,
     /// On whose behalf.
     pub subject: SecurityToken,
-    /// Who acts, where it is not the client itself.
+    /// The actor, if it is not the client itself.
     pub actor: Option<SecurityToken>,
 }
 
@@ -115,8 +115,8 @@ pub(crate) fn check_permitted(client: &Client) -> Result<(), IssueError> {
     Err(IssueError::ClientNotAuthorized("The client is not registered for token exchange."))
 }
 
-/// Whether the client may exchange an access token of this issuer: one that was issued to the client itself,
-/// or that names as an audience the client or one that the client exchanges tokens of.
+/// Returns true if the client may exchange the access token of this issuer. The token must be issued to the
+/// client, or its audiences must include the client or one that the client may exchange tokens of.
 pub(crate) fn may_bring<'a>(client: &Client, issued_to: &str, mut audiences: impl Iterator<Item = &'a str>) -> bool {
     let id = client.id.as_str();
     issued_to == id || audiences.any(|audience| audience == id || client.subject_audiences.contains(audience))
@@ -241,8 +241,8 @@ fn on_behalf(client: &Client, parties: Parties) -> Result<OnBehalf, IssueError> 
     })
 }
 
-/// Who acts from now on, the client first: the actor token says on whose word it does, and never stands in
-/// its place.
+/// Returns the actors of the new token, the client first. The actor token names the actor behind the client,
+/// and never replaces the client.
 fn acting(client: &Client, actor: Option<&Subject>) -> Vec<String> {
     let Some(actor) = actor else {
         return if client.may_impersonate { Vec::new() } else { vec![client.id.to_string()] };

@@ -1,4 +1,4 @@
-//! Who is behind the tokens of an exchange. RFC 8693 section 2.1.
+//! The parties behind the tokens of an exchange. RFC 8693 section 2.1.
 
 use std::sync::Arc;
 

@@ -10,11 +10,11 @@ use crate::{client::Client, error::IssueError, request::TokenQuestion};
 
 /// The issuer's own audience: what is registered at it, a client may ask of the issuer itself.
 const ISSUER_AUDIENCE: &str = "m2m.token.v1";
-/// Whoever has this scope at [`ISSUER_AUDIENCE`] may introspect every token.
+/// The scope at [`ISSUER_AUDIENCE`] that allows a client to introspect every token.
 const INTROSPECT_SCOPE: &str = "tokens.introspect";
 
 impl Admitted<'_> {
-    /// What the token says, where it is valid and the client may know.
+    /// Returns the claims of the token, if it is valid and the client may know them.
     ///
     /// # Errors
     ///
@@ -49,7 +49,8 @@ impl Admitted<'_> {
     }
 }
 
-/// The client that the token was issued to, a resource server that it is for, and whoever was granted it.
+/// Returns true for the client that the token was issued to, a resource server in its audience, and a client
+/// with the scope.
 fn may_introspect(client: &Client, token: &VerifiedToken) -> bool {
     let id = client.id.as_str();
     token.client_id() == id

@@ -61,7 +61,7 @@ impl Admitted<'_> {
     }
 }
 
-/// Who the token says it was issued to, unverified.
+/// Returns the client that the token claims to be issued to, unverified.
 fn claimed_client(token: &str) -> Option<String> {
     Jws::parse(token).ok()?.claims.get("client_id")?.as_str().map(str::to_owned)
 }

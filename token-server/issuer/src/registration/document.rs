@@ -1,4 +1,4 @@
-//! What is told of a registration. RFC 7591 section 3.2.1, RFC 7592 section 3.
+//! The response that describes a registration. RFC 7591 section 3.2.1, RFC 7592 section 3.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ pub struct Told {
 }
 
 impl Told {
-    /// After a change: with whatever secret was made.
+    /// Creates the response after a change, with any secret that was generated.
     pub(super) fn changed(registered: RegisteredClient, endpoint: String) -> Self {
         let RegisteredClient { client, secret, token } = registered;
         Self { client, secret, token: token.expose().to_owned(), endpoint }

@@ -1,4 +1,4 @@
-//! Why a registration was refused. RFC 7591 section 3.2.2, RFC 7592 section 2.
+//! The reasons for which a registration is rejected. RFC 7591 section 3.2.2, RFC 7592 section 2.
 
 use token_interceptor::status::Answer;
 
@@ -8,18 +8,18 @@ use crate::{
     error::IssueError,
 };
 
-/// Why a registration was refused.
+/// The reason for which a registration was rejected.
 #[derive(Debug)]
 pub enum RegistrationError {
     /// No token, or not a good one. RFC 6750 section 3.
     Bearer(Answer),
     /// The token is good, and still not for this.
     Forbidden(&'static str),
-    /// What the client wants to be registered as.
+    /// The requested client metadata are invalid.
     Metadata {
         /// One of RFC 7591 section 3.2.2.
         code: &'static str,
-        /// What is wrong, for people.
+        /// The explanation, for people.
         description: String,
     },
     /// As for every other request.
@@ -49,7 +49,8 @@ impl From<AdminError> for RegistrationError {
             AdminError::TooManyClients => {
                 Self::Forbidden("This initial access token has registered as many clients as it may.")
             }
-            // Somebody else was faster several times over, or the store is out of reach: later is better.
+            // Other writers were faster several times, or the store is unreachable: the client should retry
+            // later.
             AdminError::EtagMismatch | AdminError::Unavailable(_) => Self::Other(IssueError::Unavailable(error.into())),
             AdminError::AlreadyExists | AdminError::Precondition(_) | AdminError::Internal(_) => {
                 Self::Other(IssueError::Internal(error.into()))

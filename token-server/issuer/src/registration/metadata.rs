@@ -15,7 +15,7 @@ const TEXT_CHARS_MAX: usize = 256;
 const SERVERS_OWN: [&str; 4] =
     ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"];
 
-/// What a client wants to be registered as: read, and neither checked nor allowed.
+/// The client metadata that a registration requests. They are parsed, but not yet checked or allowed.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) client_name: Option<String>,
@@ -72,7 +72,7 @@ impl Wanted {
     }
 }
 
-/// Where it is left out, the method of RFC 7591 section 2.
+/// Returns the authentication method. The default is that of RFC 7591 section 2.
 fn authentication_method(members: &Map<String, Value>) -> Result<AuthenticationMethod, RegistrationError> {
     let Some(name) = text(members, "token_endpoint_auth_method")? else {
         return Ok(AuthenticationMethod::ClientSecretBasic);
@@ -83,7 +83,8 @@ fn authentication_method(members: &Map<String, Value>) -> Result<AuthenticationM
     })
 }
 
-/// Where it is left out, the usual grant here: the default of RFC 7591, `authorization_code`, is not offered.
+/// Returns the grant types. The default is the usual grant here, because `authorization_code`, the default of
+/// RFC 7591, is not offered.
 fn grant_types(members: &Map<String, Value>) -> Result<Vec<GrantType>, RegistrationError> {
     let names = texts(members, "grant_types")?;
     if names.is_empty() {

@@ -1,4 +1,4 @@
-//! What a client may become that registers itself: its own words only narrow it.
+//! The bounds of a client that registers itself. Its own metadata only narrow them.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,27 +9,28 @@ use crate::{
 
 use super::metadata::Wanted;
 
-/// What an initial access token registers, at the most. What is not named is not allowed.
+/// The upper bound on clients that an initial access token registers. Values that are not listed are not
+/// allowed.
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// What a client may ask for; one that names no scope gets all of it.
+    /// The grants that a client may request. A client that names no scope gets all of them.
     pub grants: Vec<GrantDraft>,
     /// The grants that it may use.
     pub grant_types: Vec<GrantType>,
-    /// How it may authenticate.
+    /// The authentication methods that it may use.
     pub authentication_methods: Vec<AuthenticationMethod>,
     /// Keys, or secrets at once, of one client.
     pub credentials_max: usize,
-    /// How long a secret is good; for ever where `None`.
+    /// The lifetime of a secret; unlimited if `None`.
     pub secret_lifetime: Option<Duration>,
-    /// How long a registration access token is good.
+    /// The lifetime of a registration access token.
     pub token_lifetime: Duration,
     /// Clients that the initial access token may have registered at once.
     pub clients_max: u64,
 }
 
 impl Template {
-    /// What the client is to be, where that is allowed. `most` is what it may ask for.
+    /// Returns the draft of the client, if it is allowed. `most` bounds its grants.
     pub(super) fn admit(
         &self,
         wanted: Wanted,
@@ -78,8 +79,8 @@ impl Template {
     }
 }
 
-/// What the client wants within what an operator has set: narrower, and nothing back. The display name is the
-/// operator's.
+/// Bounds the wanted metadata by those that an operator has set: they may narrow, and never widen. The
+/// operator's display name stays.
 pub(super) fn held(mut wanted: Wanted, client: &Client) -> Result<Wanted, AdminError> {
     let is_set = |field: &str| client.registration.as_ref().is_some_and(|known| known.is_set(field));
     let broken = |field: &str| Err(AdminError::invalid(field, "an operator has set it; a client can only narrow it"));
@@ -115,7 +116,7 @@ fn narrowed(most: &[GrantDraft], scopes: Option<&[String]>) -> Result<Vec<GrantD
     Ok(narrowed.filter(|grant| !grant.scopes.is_empty()).collect())
 }
 
-/// What the client may ask for now, as a draft.
+/// Returns the client's current grants as drafts.
 pub(super) fn drafts(client: &Client) -> Vec<GrantDraft> {
     let texts = |scopes: &BTreeSet<_>| scopes.iter().map(ToString::to_string).collect();
     let draft = |grant: &crate::client::Grant| GrantDraft {

@@ -282,7 +282,7 @@ async fn a_revocation_costs_the_same_at_any_number_of_them() {
     assert_eq!(costs, [(4, 1), (4, 1)]);
 }
 
-/// What can be stored again is bounded, however much is revoked.
+/// The number of entries to store again is bounded for any number of revocations.
 #[test]
 fn revocations_that_can_be_stored_again_are_bounded() {
     let clock = FakeClock::default();

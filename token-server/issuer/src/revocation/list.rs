@@ -33,7 +33,7 @@ pub struct Position(u64);
 pub struct Part {
     /// The revocations.
     pub entries: Vec<Revoked>,
-    /// Where the next part begins.
+    /// The position at which the next part begins.
     pub next: Position,
     /// Nothing comes after this part.
     pub is_last: bool,
@@ -49,7 +49,7 @@ pub(super) struct List {
     end: Position,
     /// Sums of the entries' hashes, by the time in which the entries expire.
     sums: BTreeMap<u64, u128>,
-    /// How many single tokens of each client are revoked, by the time in which the entries expire.
+    /// The number of single revoked tokens of each client, by the time at which the entries expire.
     tokens: HashMap<ClientId, BTreeMap<u64, usize>>,
 }
 
@@ -140,7 +140,7 @@ impl List {
         known.filter(|revoked| revoked.forget > time && !covers(revoked)).map(|revoked| revoked.target).collect()
     }
 
-    /// How many single tokens of the client are revoked and have not expired.
+    /// Returns the number of unexpired single tokens of the client that are revoked.
     pub(super) fn tokens_of(&self, client: &ClientId, now: SystemTime) -> usize {
         self.tokens.get(client).map_or(0, |counts| counts.range(alive(now)..).map(|(_, count)| count).sum())
     }

@@ -32,7 +32,7 @@ pub struct StoredKey {
     pub sign_after: SystemTime,
     /// When it was found compromised, where it was.
     pub distrust_time: Option<SystemTime>,
-    /// Whether it was made elsewhere, and is listed in the configuration.
+    /// True for a key that was imported, and is listed in the configuration.
     pub imported: bool,
     /// The private key, sealed.
     pub sealed: SealedKey,
@@ -41,7 +41,7 @@ pub struct StoredKey {
 /// A private key, sealed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedKey {
-    /// Which sealing key opens it.
+    /// The ID of the sealing key that opens it.
     pub sealing_key_id: String,
     /// Nonce, ciphertext, tag.
     pub bytes: Vec<u8>,
@@ -56,7 +56,7 @@ impl fmt::Debug for SealedKey {
 /// One token, or every token of a client issued before a time, is revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// What is revoked.
+    /// The target of the revocation.
     pub target: RevocationTarget,
     /// For a client: tokens issued before this time. For a token: when it was revoked.
     pub revoked_before: SystemTime,
@@ -82,7 +82,7 @@ fn whole_second_after(time: SystemTime) -> SystemTime {
     if whole < time { whole + Duration::from_secs(1) } else { whole }
 }
 
-/// What a revocation is about.
+/// The target of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RevocationTarget {
     /// The `jti` of one token.
@@ -102,12 +102,12 @@ pub struct CredentialUse {
     pub time: SystemTime,
 }
 
-/// Which admin records are asked for; everything that is set must fit.
+/// A filter over admin records. Every field that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AdminRecordFilter {
     /// By whom.
     pub actor: Option<String>,
-    /// What was done.
+    /// The action.
     pub action: Option<String>,
     /// To what.
     pub resource: Option<String>,
@@ -117,29 +117,29 @@ pub struct AdminRecordFilter {
     pub until: Option<SystemTime>,
 }
 
-/// Who changed what: written in the transaction of the change.
+/// The audit record of a change, written in the transaction of the change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminRecord {
     /// When.
     #[serde(with = "crate::timestamp")]
     pub time: SystemTime,
-    /// The client ID of the caller, or `local:…` for somebody with access to the database itself.
+    /// The client ID of the caller, or `local:…` for an operator with direct access to the database.
     pub actor: String,
-    /// What was done: the method's name, such as `CreateClient`.
+    /// The action: the method's name, such as `CreateClient`.
     pub action: String,
     /// To what: a client ID, a client ID and credential ID, a key ID.
     pub resource: String,
     /// Leads to the log.
     #[serde(default)]
     pub request_id: Option<String>,
-    /// What changed, such as the fields of an update. Never a secret.
+    /// The details of the change, such as the fields of an update. Never a secret.
     #[serde(default)]
     pub detail: String,
     /// The person or program that the caller acts for, where that is not the caller itself: `sub` of the
     /// token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Who acts for the subject: `act` of the token, as JSON.
+    /// The actors for the subject: `act` of the token, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<String>,
     /// The revocation that is part of the change: stored in its transaction, and in its own table.

@@ -1,4 +1,4 @@
-//! Who is behind the tokens of an exchange, and what each of them has.
+//! The parties behind the tokens of an exchange, and the access of each.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -16,7 +16,7 @@ use crate::{
     reserved_claims::is_reserved,
 };
 
-/// Who is behind the tokens of a request, verified.
+/// The verified parties behind the tokens of a request.
 #[derive(Debug)]
 pub(crate) struct Parties {
     pub(crate) subject: Subject,
@@ -35,7 +35,7 @@ pub(crate) struct Subject {
     home: Home,
 }
 
-/// Where a subject comes from, and so what it has beyond its token.
+/// The origin of a subject, which decides its access beyond the token.
 #[derive(Debug)]
 enum Home {
     /// A client of this issuer.
@@ -72,7 +72,7 @@ impl Subject {
         !matches!(self.home, Home::There(..))
     }
 
-    /// Who it is at its identity provider, where it comes from one.
+    /// Returns its identity at its identity provider, if it comes from one.
     pub(crate) fn foreign(&self) -> Option<&SubjectId> {
         match &self.home {
             Home::Here(_) => None,
@@ -80,12 +80,12 @@ impl Subject {
         }
     }
 
-    /// Whether its token has the scope, at whichever audience.
+    /// Returns true if its token has the scope at any audience.
     pub(super) fn has_in_token(&self, scope: &Scope) -> bool {
         self.token.has_scope(scope.as_str())
     }
 
-    /// Whether it is a token of ours for the audience, so that the token's scopes count there.
+    /// Returns true if it is a token of ours for the audience, so that the token's scopes count there.
     pub(super) fn token_names(&self, audience: &str) -> bool {
         self.is_ours() && self.token.audiences().any(|known| known == audience)
     }
@@ -106,7 +106,7 @@ impl Subject {
         }
     }
 
-    /// Whether the subject itself has the scope at the audience.
+    /// Returns true if the subject itself has the scope at the audience.
     pub(super) fn may_have(&self, audience: &str, scope: &Scope) -> bool {
         if let Home::There(_, provider) = &self.home {
             // The provider knows no scopes of ours. Where the operator has not said what its subjects may
@@ -124,7 +124,7 @@ impl Subject {
         }
     }
 
-    /// How many have acted so far.
+    /// Returns the number of actors so far.
     pub(super) fn actors(&self) -> usize {
         self.token.actors().len()
     }
@@ -143,8 +143,8 @@ impl Subject {
         std::iter::once(itself).chain(token.ancestors()).map(|ancestor| ancestor.to_json()).collect()
     }
 
-    /// Who has acted so far, the last one first. Those that an identity provider names are named as its
-    /// subjects are, so that none of them is mistaken for a client of ours.
+    /// Returns the actors so far, the last one first. Actors of an identity provider are named as its
+    /// subjects are, so that none is mistaken for a client of ours.
     pub(super) fn chain(&self) -> impl DoubleEndedIterator<Item = String> {
         let named = |name: &str| match &self.home {
             Home::There(_, provider) => provider.namespace.name(name),

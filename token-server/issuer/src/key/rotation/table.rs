@@ -26,7 +26,7 @@ use crate::{
 
 use super::{TokenLifetimes, told};
 
-/// How often a change is tried again because another replica was faster.
+/// The number of attempts at a change when another replica was faster.
 const ATTEMPTS: u32 = 8;
 
 /// Keys that were opened before, by their ID.
@@ -40,7 +40,7 @@ pub(super) struct Changed {
     pub(super) now: SystemTime,
 }
 
-/// What every change to the stored keys needs.
+/// The dependencies of every change to the stored keys.
 pub(super) struct Keys {
     pub(super) store: Arc<dyn KeyStore>,
     pub(super) sealing: SealingKeys,
@@ -203,8 +203,8 @@ impl Keys {
         self.schedule.active(table, *default, now).map(drop).ok_or(KeyError::LastKey)
     }
 
-    /// Opens the keys. What is published is what was opened, and its ID is computed from it: whoever can
-    /// write to the store still cannot have a key published.
+    /// Opens the keys. Only opened keys are published, and each ID is computed from its key. An attacker who
+    /// can write to the store therefore cannot get a key published.
     pub(super) fn open(
         &self,
         table: &[StoredKey],
@@ -257,7 +257,7 @@ impl Keys {
     }
 }
 
-/// For the admin audit, where nobody asked for the change.
+/// The admin audit record of an automatic change.
 fn automatic_record(before: &[StoredKey], after: &[StoredKey], now: SystemTime) -> AdminRecord {
     let ids = |these: &[StoredKey], those: &[StoredKey]| {
         let new = these.iter().filter(|key| those.iter().all(|other| other.key_id != key.key_id));

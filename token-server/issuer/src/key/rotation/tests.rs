@@ -192,7 +192,7 @@ async fn a_distrusted_key_signs_no_more_from_that_moment() {
     assert_eq!(state(&compromised), KeyState::Distrusted);
     assert!(!String::from_utf8(published.jwks_json.to_vec()).unwrap().contains(&compromised));
     assert_eq!(setting.store.admin_records(&AdminRecordFilter::default(), None, 1).await.unwrap()[0].1.actor, "admin");
-    assert!(matches!(rotation.distrust("nobody", None).await.unwrap_err(), KeyError::NotFound));
+    assert!(matches!(rotation.distrust("unknown", None).await.unwrap_err(), KeyError::NotFound));
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn without_the_sealing_key_nothing_starts_and_nothing_is_overwritten() {
     assert_eq!(setting.store.keys().await.unwrap(), before);
 }
 
-/// Whoever can write to the store must not be able to have a key published.
+/// An attacker who can write to the store must not be able to get a key published.
 #[tokio::test]
 async fn a_key_that_was_moved_in_the_store_does_not_open() {
     let setting = Setting::new(&[Algorithm::Es256]).await;
