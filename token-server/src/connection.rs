@@ -45,7 +45,7 @@ pub(crate) struct ConnectionInfo {
     /// The peer of the connection, or the one behind a trusted proxy.
     pub(crate) peer: Peer,
     pub(crate) activity: Activity,
-    /// Whether the peer has shown a client certificate, which was verified.
+    /// True if the peer has presented a client certificate, which was verified.
     pub(crate) client_certificate: bool,
     pub(crate) cut: Cut,
 }

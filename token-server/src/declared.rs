@@ -21,7 +21,7 @@ use token_issuer::{
 
 use self::credentials::{DeclaredKey, DeclaredSecret, Places};
 
-/// Why a file does not declare clients.
+/// The reason for which a file does not declare clients.
 #[derive(Debug, thiserror::Error)]
 pub enum DeclaredError {
     /// It cannot be read.
@@ -32,12 +32,12 @@ pub enum DeclaredError {
         /// Why.
         source: io::Error,
     },
-    /// What it says breaks rules; every one that it breaks.
+    /// The content breaks rules. All broken rules are listed.
     #[error("{} does not declare clients: {}", path.display(), problems.join("; "))]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// Each problem, and its place in the file.
         problems: Vec<String>,
     },
 }
@@ -51,7 +51,8 @@ pub struct File {
     pub clients: Vec<Declared>,
 }
 
-/// What an operator decides about a client. What is left out is the default, not what happens to be set.
+/// The settings of a client that an operator decides. A setting that is left out takes its default, not its
+/// stored value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Declared {
@@ -250,7 +251,7 @@ impl Declared {
         }
     }
 
-    /// Whether it says what the client proves itself with, which only a file that is the store can.
+    /// Returns true if it declares credentials, which only a file that serves as the store can do.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         !self.secrets.is_empty() || !self.keys.is_empty()

@@ -81,7 +81,7 @@ use routes::{Extras, Services};
 use tls::ReloadingTls;
 use worker::{Phase, Port, Worker};
 
-/// Histograms are emptied into their buckets this often, whether or not somebody reads the metrics.
+/// The interval at which histograms are emptied into their buckets, even if the metrics are not read.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown` resolves, and then until the requests under way have ended.
@@ -222,19 +222,19 @@ impl Running {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it serves metrics and health, where that is a port of its own.
+    /// Returns the address of metrics and health, if they have a port of their own.
     #[must_use]
     pub fn operations_addr(&self) -> Option<SocketAddr> {
         self.operations_address
     }
 
-    /// Where proxies ask for decisions, where that is on.
+    /// Returns the address at which proxies ask for decisions, if that is enabled.
     #[must_use]
     pub fn ext_authz_addr(&self) -> Option<SocketAddr> {
         self.ext_authz_address
@@ -246,7 +246,7 @@ impl Running {
         &self.issuer_url
     }
 
-    /// What the port answers with, for whoever brings requests by other means than a socket.
+    /// Returns the service behind the port, for callers that send requests without a socket.
     #[must_use]
     pub fn service(
         &self,
@@ -254,7 +254,7 @@ impl Running {
         self.services.clone()
     }
 
-    /// How many connections each worker has.
+    /// Returns the number of connections of each worker.
     #[must_use]
     pub fn connections(&self) -> Vec<usize> {
         self.workers.iter().map(|worker| worker.desk.connections()).collect()

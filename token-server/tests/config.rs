@@ -154,7 +154,7 @@ fn an_initial_access_token_that_says_too_little_or_too_much_is_a_mistake() {
     }
     let nobody = example(folder.path()).replace("[registration]", "[registration]\nenabled = true");
     let all = shown(&read(&nobody, &[]).unwrap_err()).join("\n");
-    assert!(all.contains("registration.enabled: nobody could register"), "{all}");
+    assert!(all.contains("registration.enabled: no client could register"), "{all}");
 }
 
 #[test]

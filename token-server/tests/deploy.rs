@@ -1,4 +1,4 @@
-//! What is shipped beside the program is well-formed, fits the program, and names metrics that there are.
+//! The files shipped beside the program are well-formed, fit the program, and name existing metrics.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -78,7 +78,7 @@ async fn metrics() -> BTreeSet<String> {
 /// providers' keys. They are made when they are first counted.
 const OF_LAYERS: [&str; 2] = ["token_decisions_total", "token_key_set_fetches_total"];
 
-/// What the sources call metrics.
+/// Returns the names of metrics in the sources.
 fn registered() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut own, mut layers) = (String::new(), String::new());
@@ -97,7 +97,7 @@ fn registered() -> BTreeSet<String> {
     names
 }
 
-/// What is counted and shown nowhere helps nobody; and a server that has done nothing yet shows its zeros.
+/// Every metric is shown in a dashboard or an alert. A server without requests already exports its zeros.
 #[tokio::test]
 async fn every_metric_is_in_the_handbook_and_on_the_dashboard_and_there_from_the_start() {
     let (registered, shown) = (registered(), metrics().await);

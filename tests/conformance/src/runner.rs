@@ -30,7 +30,7 @@ const CASE_MAX: Duration = Duration::from_secs(30);
 pub struct Failure {
     /// The name of the case.
     pub name: String,
-    /// What differs.
+    /// The difference.
     pub difference: String,
 }
 

@@ -16,7 +16,7 @@ use super::reader::Section;
 
 const REQUESTS_PER_MINUTE: u32 = 60;
 const CLIENTS_PER_HOUR: u32 = 100;
-/// What an operator may let a client have.
+/// The number of live credentials that an operator may allow a client.
 const CREDENTIALS_RANGE: std::ops::RangeInclusive<usize> = 1..=20;
 /// Clients of one initial access token at once, unless the operator says otherwise.
 const CLIENTS_MAX: u64 = 1000;
@@ -31,7 +31,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<RegistrationSettings> {
     let (count, mut names) = (given.len(), BTreeSet::new());
     let tokens: Vec<_> = given.into_iter().filter_map(|token| initial_access_token(token, &mut names)).collect();
     if enabled && count == 0 {
-        let problem = "nobody could register: there is no initial access token".to_owned();
+        let problem = "no client could register: add an initial access token".to_owned();
         section.reject("enabled", problem, "false, or an [[registration.initial_access_token]]");
     }
     section.finish();

@@ -1,4 +1,4 @@
-//! What a file declares, as the admin API has it, and back.
+//! Conversion between the declarations of a file and the messages of the admin API.
 
 use token_proto::admin::v1;
 

@@ -17,7 +17,7 @@ const TOKEN_FILE: &str = "initial-access.token";
 /// 2100-01-01: the folder is for one person, and on one machine.
 const EXPIRES_AFTER_1970: Duration = Duration::from_secs(4_102_444_800);
 
-/// What the token in `folder` registers: clients like the example.
+/// Returns the settings for the registration token in `folder`: it registers clients like the example.
 pub(super) fn settings(folder: &Path) -> Result<RegistrationSettings, DevelopmentError> {
     let path = folder.join(TOKEN_FILE);
     let foreign = || DevelopmentError::Foreign { path: path.clone() };

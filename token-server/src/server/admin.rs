@@ -9,13 +9,13 @@ use tonic::service::Routes;
 use super::{ServeError, framing::Framing, guard::own_policy, record::Recording, standing::Standing};
 use crate::service::{audit, clients, keys};
 
-/// What the admin services do their work with.
+/// The dependencies of the admin services.
 pub(super) struct Parts {
     pub(super) clients: ClientAdmin,
     pub(super) keys: KeyAdmin,
     pub(super) revocations: RevocationAdmin,
     pub(super) audit: AuditAdmin,
-    /// Who may still call.
+    /// The current rights of callers.
     pub(super) standing: Standing,
 }
 

@@ -36,7 +36,7 @@ use crate::{
     declared::{self, DeclaredError},
 };
 
-/// What serves, and what keeps it going.
+/// The parts that serve, and the state behind them.
 pub(super) struct Assembly {
     pub(super) issuer: Arc<Issuer>,
     /// The admin services behind their guard, where they are on.
@@ -48,11 +48,11 @@ pub(super) struct Assembly {
     pub(super) state: State,
 }
 
-/// What outlives requests, and must be closed in order.
+/// The state that outlives requests. It must be closed in order.
 #[derive(Debug)]
 pub(super) struct State {
     store: Arc<dyn Store>,
-    /// Where a file declares the clients.
+    /// The file that declares the clients, if there is one.
     declared: Option<Arc<DeclaredClients>>,
     registry: ClientRegistry,
     /// Each ends with its last handle.
@@ -82,7 +82,7 @@ impl State {
                 "the last use of some credentials is not on record"
             );
         }
-        // Nobody is to ask a store that is closed, and complain.
+        // Stop the followers first, so that none asks a closed store and logs an error.
         drop(self.following);
         self.store.close().await;
     }
@@ -142,7 +142,7 @@ pub(super) async fn assemble(
     Ok(Assembly { issuer, admin: admin.transpose()?, ext_authz, registrar, state })
 }
 
-/// What operators' changes must keep to.
+/// Returns the rules that operators' changes must keep.
 pub fn rules(config: &Config) -> AdminRules {
     let providers = config.token_exchange.trusted_issuers.iter();
     let foreign_names = providers.map(|provider| provider.namespace.clone()).collect();

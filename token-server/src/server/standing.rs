@@ -40,14 +40,14 @@ use crate::connection;
 #[derive(Clone, Debug)]
 pub(super) struct Standing(Arc<Registered>);
 
-/// Who is registered, and whose subjects may call.
+/// The registered clients, and the trusted identity providers.
 #[derive(Debug)]
 struct Registered {
     clients: ClientRegistry,
     federation: Federation,
 }
 
-/// Why a caller with a valid token is refused.
+/// The reason for which a caller with a valid token is rejected.
 enum Refusal {
     /// The client, its subject, or an actor is disabled or deleted.
     Gone,
@@ -135,7 +135,7 @@ impl Refusal {
         match self {
             Self::Gone => status::with_reason(
                 ErrorReason::TokenRevoked,
-                "The client of the token, or somebody that it acts for, is disabled or deleted.",
+                "The token's client, its subject, or one of its actors is disabled or deleted.",
                 origin,
                 None,
             ),

@@ -22,7 +22,8 @@ pub fn server(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-/// What [`ClientService`] does to register a client, for a command on this machine: no wire, no token.
+/// Registers a client as [`ClientService`] does, for a command on this machine: without a connection or a
+/// token.
 pub async fn create_locally(
     admin: &ClientAdmin,
     by: &Operator,

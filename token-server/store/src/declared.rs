@@ -1,5 +1,5 @@
-//! A store whose clients a file declares: nobody changes them here. Keys, revocations and the record of
-//! changes are this server's own, in a file or in memory.
+//! A store whose clients are declared in a file and cannot be changed here. Keys, revocations and the change
+//! log are stored in the server's own database, or in memory.
 
 use std::time::{Duration, SystemTime};
 

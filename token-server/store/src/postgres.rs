@@ -37,11 +37,11 @@ use crate::{
 const FEED_CONNECTIONS: u32 = 3;
 /// Connections for security decisions and operators: used assertions, revocations, keys, the admin API.
 const DECISION_CONNECTIONS: u32 = 4;
-/// Connections for lookups of clients that are not in memory, which anybody can cause.
+/// Connections for lookups of clients that are not in memory. Any caller can cause such lookups.
 const LOOKUP_CONNECTIONS: u32 = 3;
-/// Which advisory lock orders the changes: the word "token" as a number.
+/// The advisory lock that orders the changes: the word "token" as a number.
 const CHANGE_LOCK: i64 = 0x74_6f_6b_65_6e;
-/// What replicas listen to.
+/// The channel that replicas listen to.
 const CHANNEL: &str = "token_server_changes";
 
 /// A store in a PostgreSQL database.
@@ -149,7 +149,7 @@ async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     })
 }
 
-/// What cannot be decoded is damage; all else may pass.
+/// Maps an error. A value that cannot be decoded is damage; every other error may be transient.
 fn failed(error: sqlx::Error) -> StoreError {
     let damaged = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
     match error {

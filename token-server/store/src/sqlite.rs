@@ -33,9 +33,9 @@ use crate::{
 
 /// Connections for reads of revocations, keys and the admin API.
 const READERS_MAX: u32 = 3;
-/// Connections for lookups of clients that are not in memory, which anybody can cause.
+/// Connections for lookups of clients that are not in memory. Any caller can cause such lookups.
 const LOOKUPS_MAX: u32 = 2;
-/// How long a call waits for a connection, or for another process's write.
+/// The longest wait of a call for a connection, or for another process's write.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store in one file, or in memory.
@@ -44,7 +44,7 @@ pub struct SqliteStore {
     writer: Gate<Sqlite>,
     readers: Gate<Sqlite>,
     lookups: Gate<Sqlite>,
-    /// What follows the change log waits for nothing else.
+    /// Reads of the change log, which wait for no other call.
     feed: Gate<Sqlite>,
     committed: Notify,
 }
@@ -215,7 +215,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// What cannot be decoded is damage; all else may pass.
+/// Maps an error. A value that cannot be decoded is damage; every other error may be transient.
 fn failed(error: sqlx::Error) -> StoreError {
     let undecodable = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
     let code = error.as_database_error().and_then(|error| error.code());

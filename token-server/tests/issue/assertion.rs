@@ -210,7 +210,7 @@ async fn the_token_endpoint_is_an_audience_only_where_allowed() {
         assert!(over_grpc(&world, "", &made_out_to(aud.clone())).await.is_err(), "{aud}");
         assert_eq!(over_http(&world, "", &made_out_to(aud.clone())).await, 401, "{aud}");
     }
-    // One assertion, once, whatever it is made out to.
+    // An assertion is valid once, for all its audiences together.
     let assertion = made_out_to(json!(endpoint));
     assert!(over_grpc(&world, "", &assertion).await.is_ok());
     assert_eq!(over_http(&world, "", &assertion).await, 401);
@@ -390,7 +390,7 @@ async fn keys_are_fetched_from_the_clients_jwks_uri_and_kept() {
     for _ in 0..3 {
         assert!(over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.is_ok());
     }
-    // Keys that nobody published do not cause fetches without end.
+    // Unpublished key IDs do not cause unlimited fetches.
     for n in 0..5 {
         refused(&world, "unknown kid", |header, _| header["kid"] = json!(n.to_string())).await;
     }
@@ -404,7 +404,7 @@ async fn a_jwks_uri_may_lead_to_a_private_network_where_the_operator_says_so() {
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 
-/// Whoever hangs up does not take the fetch along: a key that it brings is there for the next one.
+/// A caller that disconnects does not cancel the fetch. The next caller gets the fetched key.
 #[tokio::test]
 async fn a_fetch_goes_on_when_who_asked_for_it_hangs_up() {
     let (world, asked) = world_with_key_server(Reach::Private).await;

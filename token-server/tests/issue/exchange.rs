@@ -368,7 +368,7 @@ async fn the_client_is_the_outermost_actor_whatever_token_it_sends() {
         let claims = granted(&world, acting(request(&world, client, &subject), &other)).await;
         assert_eq!(claims["act"], json!({"sub": client, "act": {"sub": "orders"}}), "{client}");
     }
-    // Who acts for the actor stands before it, and nobody twice in a row.
+    // The actor's own actors stand before it, and no actor twice in a row.
     let delegated = over_grpc(&world, request(&world, "exchanger", &other)).await.unwrap().value;
     let claims = granted(&world, acting(request(&world, "exchanger", &subject), &delegated)).await;
     assert_eq!(claims["act"], json!({"sub": "exchanger", "act": {"sub": "orders"}}));
@@ -395,7 +395,7 @@ async fn a_client_exchanges_only_tokens_that_were_meant_for_it() {
     no_grant(&world, request(&world, "warehouse", &subject)).await;
     let told = sentence(&world, &request(&world, "warehouse", &subject)).await;
     assert!(told.contains("was not issued for this client"), "{told}");
-    // It says the same of a token that nobody has issued.
+    // The message is the same for a token that was never issued.
     let forged = issue(&crate::support::world().await, "caller", &[]).await.value;
     assert_eq!(sentence(&world, &request(&world, "warehouse", &forged)).await, told);
     let mut named = message("caller", &world.secret);

@@ -81,15 +81,15 @@ struct Refused {
     challenge: Option<String>,
 }
 
-/// Whether somebody who may introspect every token is told that it is good.
+/// Returns true if a client that may introspect every token sees it as active.
 async fn is_active(world: &World, token: &str) -> bool {
     let client = message("auditor", &world.secret).client;
     let request = v1::IntrospectTokenRequest { client, token: token.to_owned() };
     grpc(world).introspect_token(request).await.unwrap().into_inner().active
 }
 
-/// What the error reason's comment says over gRPC; over HTTP RFC 6749 section 5.2, RFC 8707 section 2, RFC
-/// 6750 section 3.1, RFC 6585 section 4.
+/// The codes of the error reason: over gRPC from its comment; over HTTP from RFC 6749 section 5.2, RFC 8707
+/// section 2, RFC 6750 section 3.1, RFC 6585 section 4.
 fn codes(reason: ErrorReason) -> (Code, u16, &'static str) {
     match reason {
         CredentialsMissing => (Code::Unauthenticated, 401, "invalid_request"),
@@ -162,7 +162,7 @@ async fn both_faces_answer_every_case_alike() {
     }
 }
 
-/// The reason that only the log may tell is nowhere in the answer, whatever the client asks for.
+/// The reason that belongs in the log alone appears in no response, for any request.
 #[tokio::test]
 async fn every_failed_authentication_gets_the_same_answer() {
     let world = world().await;

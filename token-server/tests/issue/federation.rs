@@ -64,7 +64,7 @@ impl Provider {
         token.claim("sub", "alice").claim("aud", ISSUER).claim("tenant", "acme").claim("mfa", true)
     }
 
-    /// What a careful operator says of it.
+    /// The settings of a careful operator.
     pub(crate) fn trusted(&self, namespace: &str) -> IdentityProvider {
         let claim = |name: &str, any_of: Value| RequiredClaim {
             name: name.to_owned(),
@@ -232,7 +232,7 @@ async fn openid_connect_core_section_3_1_3_7_an_id_token_for_several_audiences_n
     }
 }
 
-/// What a token is said to be is the client's choice, and must not get it past the check.
+/// The client chooses the token type, so the type must not get a token past the check.
 #[tokio::test]
 async fn a_jwt_for_several_audiences_that_was_issued_to_another_party_is_refused_like_an_id_token() {
     let (world, provider) = federated(|_| ()).await;
@@ -312,7 +312,7 @@ async fn rfc_8693_section_4_4_may_act_of_a_providers_token_is_honoured() {
     for (claim, may_act) in [
         ("another of our clients", json!({"iss": ISSUER, "sub": "orders"})),
         ("one of the provider's own, of the same name", json!({"sub": "exchanger"})),
-        ("nobody", json!({"iss": ISSUER})),
+        ("no subject", json!({"iss": ISSUER})),
         ("not an object", json!("exchanger")),
         ("a mistyped issuer", json!({"iss": 1, "sub": "exchanger"})),
     ] {

@@ -1,4 +1,4 @@
-//! What is particular to the gRPC face.
+//! Behaviour of the gRPC protocol alone.
 
 use ::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use token_proto::token::v1;

@@ -1,5 +1,4 @@
-//! What can be done with a token in hand: RFC 7662, RFC 7009, OpenID Connect Core section 5.3; over both
-//! faces.
+//! Operations on an issued token, over both protocols: RFC 7662, RFC 7009, OpenID Connect Core section 5.3.
 
 use std::time::Duration;
 
@@ -120,7 +119,7 @@ async fn rfc_7662_section_4_only_those_concerned_may_introspect() {
     let token = issue(&world, "orders").await.value;
     assert!(introspect(&world, "short", &token).await.is_none(), "another client");
     assert!(introspect(&world, "inventory", &token).await.is_some(), "the resource server");
-    assert!(introspect(&world, "auditor", &token).await.is_some(), "whoever was granted it");
+    assert!(introspect(&world, "auditor", &token).await.is_some(), "a client with the scope");
 }
 
 #[tokio::test]
@@ -280,9 +279,9 @@ async fn a_client_that_revokes_without_end_does_not_fill_every_verifiers_memory(
     let refused = revoke_over_http(&world, "orders", &tokens[3]).await;
     assert_eq!(refused.error(), (429, "temporarily_unavailable".to_owned()));
     assert!(refused.header(header::RETRY_AFTER).is_some());
-    // What is no token of ours costs nobody's memory.
+    // A token of another issuer is not stored.
     assert_eq!(revoke_over_http(&world, "orders", "unknown").await.status, 200);
-    assert!(introspect(&world, "orders", &tokens[3]).await.is_some(), "nobody was told that it was revoked");
+    assert!(introspect(&world, "orders", &tokens[3]).await.is_some(), "the revocation was not published");
 }
 
 /// Up to what an operator may configure, over both faces.

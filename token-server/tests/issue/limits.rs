@@ -80,7 +80,7 @@ async fn only_the_client_itself_spends_its_budget() {
     assert_eq!(status.code(), Code::ResourceExhausted);
 }
 
-/// A secret of this server's making is no guess, and nobody's wrong ones lock its client out.
+/// A generated secret cannot be guessed, so wrong ones do not lock its client out.
 #[tokio::test]
 async fn generated_secrets_lock_nobody_out() {
     let world = limited(|limits| limits.failure = hourly(1)).await;

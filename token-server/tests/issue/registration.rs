@@ -210,7 +210,7 @@ async fn rfc_7592_section_2_1_the_client_reads_its_registration_and_nobody_else_
     let mut foreign = told.clone();
     foreign["registration_access_token"] = other["registration_access_token"].clone();
     let mut unknown = told.clone();
-    unknown["registration_client_uri"] = json!("https://issuer.example/oauth/register/nobody");
+    unknown["registration_client_uri"] = json!("https://issuer.example/oauth/register/stranger");
     let mut not_registering = told.clone();
     not_registering["registration_client_uri"] = json!("https://issuer.example/oauth/register/orders");
     for wrong in [foreign, unknown, not_registering] {

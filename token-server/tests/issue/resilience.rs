@@ -1,4 +1,4 @@
-//! What the store has to do with issuing: next to nothing.
+//! Issuing hardly uses the store.
 
 use tonic::Code;
 

@@ -67,10 +67,10 @@ pub(crate) struct World {
     pub(crate) signing_key: Arc<SigningKey>,
     /// Of the client `with-key`.
     pub(crate) client_key: SigningKey,
-    /// What operators change clients with.
+    /// The admin operations on clients.
     pub(crate) admin: ClientAdmin,
     pub(crate) revoking: RevocationAdmin,
-    /// Where `Settings::registration` says so.
+    /// Set if `Settings::registration` is.
     pub(crate) registrar: Option<Arc<Registrar>>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn world_of(others: Vec<SigningKey>, change: impl FnOnce(&mut S
     build(others, peppers(), change).await
 }
 
-/// Where secrets that were made elsewhere are accepted: [`IMPORTED`] is that of `imported`.
+/// A world in which imported secrets are accepted: [`IMPORTED`] is the secret of `imported`.
 pub(crate) async fn world_with_imported() -> World {
     world_with_imported_and(|_| {}).await
 }
@@ -166,7 +166,7 @@ fn clients(peppers: &Peppers, secret: &ClientSecret) -> Vec<Client> {
     ];
     vec![
         Client { display_name: "Order service".to_owned(), ..client("orders") },
-        // The resource server, and somebody who may introspect every token.
+        // The resource server, and a client that may introspect every token.
         client("inventory"),
         Client { grants: vec![grant("m2m.token.v1", &["tokens.introspect"], &[])], ..client("auditor") },
         Client { grants: several, ..client("several") },

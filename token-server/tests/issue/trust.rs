@@ -93,7 +93,8 @@ async fn watch_tells_of_a_revocation_at_once_and_only_once() {
     let hash = TargetHash::of_token(&token_id).as_bytes().to_vec();
     let expected = vec![Some(v1::revocation::Target::TokenHash(hash))];
     assert_eq!(target(&delta), expected);
-    // Whoever comes back with the version before gets it, whoever comes back with the one after does not.
+    // A watcher that resumes from the earlier version gets it. A watcher that resumes from the later one does
+    // not.
     let resumed = watch(&world, &before.version).await.next().await.unwrap().unwrap();
     assert_eq!(target(&resumed), expected);
     assert!(target(&watch(&world, &delta.version).await.next().await.unwrap().unwrap()).is_empty());
@@ -169,7 +170,7 @@ async fn a_snapshot_travels_in_parts_of_a_bounded_size() {
     assert!(!last.version.is_empty());
     assert_eq!(parts.iter().map(|part| part.revocations.len()).sum::<usize>(), 1000);
     assert!(parts.iter().all(|part| prost::Message::encoded_len(part) < 32 * 1024));
-    // Whoever comes back with a version of before is sent what came since, and not all of it.
+    // A watcher that resumes from an earlier version gets only the later revocations.
     revoke_many(&world, 1003).await;
     let resumed = watch_since(&last.version).await;
     assert_eq!(resumed.iter().map(|part| part.revocations.len()).sum::<usize>(), 3);

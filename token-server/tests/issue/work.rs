@@ -73,7 +73,7 @@ fn count() -> (Steps, tracing::subscriber::DefaultGuard) {
     (steps.clone(), tracing::subscriber::set_default(Registry::default().with(steps)))
 }
 
-/// A client ID that nobody has; hardly ever the same twice.
+/// Returns an unregistered client ID, rarely the same twice.
 fn stranger(draw: &mut Draw) -> String {
     format!("stranger {}", draw.text(40))
 }
@@ -83,13 +83,13 @@ type Cost = (Vec<String>, usize);
 /// Every cost that came up, by what was tried.
 type Seen = BTreeMap<String, BTreeSet<Cost>>;
 
-/// What a client shows.
+/// The credential that a client presents.
 enum Proof<'a> {
     Secret(&'a str),
     Assertion(&'a str),
 }
 
-/// One refused request, over whichever face is drawn.
+/// Sends one rejected request, over a protocol drawn at random.
 async fn cost(world: &World, draw: &mut Draw, steps: &Steps, client_id: &str, proof: Proof<'_>) -> Cost {
     steps.0.lock().unwrap().clear();
     let reads = world.store.reads();
@@ -136,7 +136,7 @@ fn expect_one_path(seen: &Seen, steps: &[&str]) {
     }
 }
 
-/// Those who exist, each in another way that a secret does not fit; and nobody.
+/// Registered clients that the secret does not fit, each for another reason, and an unknown one.
 const CLAIMED: [Option<&str>; 7] = [
     Some("orders"),
     Some("disabled"),
@@ -189,13 +189,13 @@ async fn where_imported_secrets_are_accepted_everybodys_wrong_secret_costs_a_slo
     expect_one_path(&with_wrong_secrets(&world, 1, |draw| draw.text(80)).await, &steps);
     // What this server has made is never an imported secret.
     expect_one_path(&with_wrong_secrets(&world, TRIES, own_form).await, &steps[..3]);
-    // The good one is remembered, and still nobody else's.
+    // The valid secret is cached, but only for its own client.
     let (steps, _guard) = count();
     let again = cost(&world, &mut Draw::seeded(1), &steps, "stranger", Proof::Secret(IMPORTED)).await;
     assert_eq!(again.0.last().map(String::as_str), Some("slow_hash"));
 }
 
-/// One signature check whatever the assertion claims, and with whichever algorithm.
+/// An assertion costs one signature check, with any claims and any algorithm.
 #[tokio::test]
 async fn a_bad_assertion_costs_the_same_for_everybody() {
     let world = world().await;

@@ -1,5 +1,5 @@
-//! Each algorithm by configuration alone: a token is issued, its key published, and both are verified by
-//! somebody who was told nothing but the issuer.
+//! Each algorithm by configuration alone. A token is issued and its key published. A verifier that knows only
+//! the issuer verifies both.
 
 use std::fs;
 

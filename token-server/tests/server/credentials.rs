@@ -1,4 +1,4 @@
-//! What becomes of a credential while time passes: its last use is on record, and its end is kept.
+//! The life of a credential: its last use is recorded, and its expiry is enforced.
 
 use std::{path::Path, sync::Arc, time::Duration};
 

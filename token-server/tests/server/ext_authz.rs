@@ -52,7 +52,7 @@ const GET_ITEM: &str = "/inventory.v1.InventoryService/GetItem";
 const DELETE_ITEM: &str = "/inventory.v1.InventoryService/DeleteItem";
 const OPENING_HOURS: &str = "/inventory.v1.InventoryService/GetOpeningHours";
 
-/// What a build writes for the example application: its descriptor set.
+/// Returns the descriptor set of the example application, as a build writes it.
 pub(crate) fn descriptor_set() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let protos = concat!(env!("CARGO_MANIFEST_DIR"), "/../token-interceptor/examples/proto");
@@ -127,7 +127,7 @@ fn verdict(headers: &HeaderMap) -> (Code, String, Option<String>) {
     (status.code(), reason, challenge)
 }
 
-/// What the layer of a tonic server makes of the same request.
+/// Returns the decision of a tonic server's layer on the same request.
 async fn tonic_verdict(layer: &AuthorizationLayer, http: &HttpRequest) -> Option<(Code, String, Option<String>)> {
     let handler = tower::service_fn(|_: Request<Body>| ready(Ok::<_, Infallible>(Response::new(Body::empty()))));
     let mut request = Request::builder().uri(&http.path);
@@ -337,7 +337,7 @@ async fn the_port_that_everybody_reaches_does_not_decide() {
     assert_eq!(asked.unwrap_err().code(), Code::Unimplemented);
 }
 
-/// What a proxy with that certificate is answered.
+/// Returns the answer to a proxy with that certificate.
 async fn asked(
     dev: &RunningDevelopment,
     identity: Option<(String, String)>,

@@ -58,7 +58,7 @@ pub(crate) async fn observed(change: impl FnOnce(&mut Config)) -> (TempDir, Runn
     .await
 }
 
-/// What the port for operators shows.
+/// Returns the metrics of the operators' port.
 pub(crate) async fn metrics(server: &Running) -> String {
     get(server.operations_addr().unwrap(), "/metrics").await
 }
@@ -88,7 +88,7 @@ pub(crate) async fn issue(dev: &RunningDevelopment, id: &str, secret: &str) -> R
     Ok(answer.into_inner().token.unwrap().value)
 }
 
-/// A request to the admin API, of whoever may do everything.
+/// Creates a request to the admin API by a client with every scope.
 pub(crate) async fn as_admin<T>(dev: &RunningDevelopment, message: T) -> Request<T> {
     let token = issue(dev, &dev.admin.id, dev.admin.secret.expose_secret()).await.unwrap();
     let mut request = Request::new(message);
@@ -103,7 +103,7 @@ pub(crate) async fn exchange(address: SocketAddr, request: &str) -> String {
     read_to_end(&mut stream).await
 }
 
-/// What comes until the connection ends, however it ends.
+/// Reads until the connection ends in any way.
 pub(crate) async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut part = [0; 4096];

@@ -1,5 +1,5 @@
-//! Peers that speak HTTP to do harm: each attack ends its own stream or connection, by name, and nobody else
-//! notices.
+//! Hostile HTTP peers: each attack ends its own stream or connection, with a named reason. Other peers are
+//! not affected.
 
 use token_server::server::Running;
 use tokio::{
@@ -88,7 +88,7 @@ async fn ended_by(server: &Running, first: Vec<u8>, more: impl Fn(u32) -> Vec<u8
     u32::from_be_bytes(payload[4..8].try_into().unwrap())
 }
 
-/// HTTP/1.1 from an address of loopback that is nobody else's.
+/// Sends HTTP/1.1 from a loopback address that no other test uses.
 async fn get_as_another_peer(server: &Running, path: &str) -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
@@ -159,7 +159,7 @@ async fn requests_that_never_end_leave_room_for_other_peers() {
     assert!(metrics(&server).await.contains("requests_shed_total{why=\"peer\"}"));
 }
 
-/// A window of zero: the answer is ready, and nobody takes it.
+/// A window of zero: the answer is ready, and the client does not take it.
 #[tokio::test]
 async fn answers_that_nobody_takes_are_kept_for_no_more_than_a_peers_share() {
     let (_folder, server) = plaintext(|config| config.limits.requests_at_once_per_peer = 2).await;

@@ -1,4 +1,4 @@
-//! What one connection, and all of them together, may take.
+//! The limits of one connection, and of all connections together.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -115,8 +115,8 @@ fn with_long_field(bytes: usize, host: &str) -> String {
     format!("GET /jwks.json HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nx-long: {long}\r\n\r\n")
 }
 
-/// Whether a head of that size is refused, sent in parts. A server that closes with bytes unread may be heard
-/// of by a reset alone.
+/// Returns true if a head of that size, sent in parts, is rejected. A server that closes with unread bytes
+/// may show as a reset alone.
 async fn is_refused(address: SocketAddr, bytes: usize, part: usize) -> bool {
     let mut stream = TcpStream::connect(address).await.unwrap();
     for part in with_long_field(bytes, "localhost").as_bytes().chunks(part) {
@@ -268,7 +268,7 @@ async fn old_connections_are_asked_to_go() {
     let (_folder, server) = plaintext(|config| config.limits.connection_age = Duration::from_millis(50)).await;
     let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    // To the end of the connection, which nobody here closes.
+    // The server must close: the client does not.
     assert!(read_to_end(&mut stream).await.starts_with("HTTP/1.1 200"));
 }
 

@@ -67,7 +67,7 @@ impl Draw {
     }
 }
 
-/// What parsers trip over.
+/// Values that parsers trip over.
 const MORSELS: [&[u8]; 14] = [
     b"&",
     b"=",
@@ -237,7 +237,7 @@ fn over_http(id: &str, secret: &str, exchanger: &str, token: &str, initial: &str
         Good::http("POST", "/oauth/introspect", FORM, &me, &about),
         Good::http("POST", "/oauth/revoke", FORM, &me, "token=a.b.c"),
         Good::http("POST", "/oauth/register", JSON, &bearer(initial), metadata),
-        Good::http("GET", "/oauth/register/somebody", "", &bearer(initial), ""),
+        Good::http("GET", "/oauth/register/stranger", "", &bearer(initial), ""),
         Good::http("GET", "/userinfo", "", &bearer(token), ""),
         Good::http("GET", "/jwks.json", "", "", ""),
         Good::http("GET", "/.well-known/openid-configuration", "", "", ""),

@@ -1,5 +1,5 @@
-//! Whose request it is, and how much of each peer is in flight: by address, by the PROXY protocol, by a
-//! forwarded field.
+//! The peer of a request, and the limits of each peer: by address, by the PROXY protocol, by a forwarded
+//! field.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ async fn connect(from: &str, to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// What is answered to those bytes, to the end of the connection.
+/// Returns the answer to those bytes, up to the end of the connection.
 async fn answer(from: &str, to: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(from, to).await;
     // It may have been closed already.
@@ -132,7 +132,7 @@ async fn requests_count_as_those_of_the_peer_that_a_proxy_forwards() {
         };
         assert_eq!(status("127.0.0.1", "192.0.2.1").await, "429");
         assert_eq!(status("127.0.0.1", "192.0.2.4").await, "200");
-        // Nobody else is believed.
+        // Other peers are not trusted.
         assert_eq!(status("127.0.0.2", "192.0.2.1").await, "200");
     }
 }

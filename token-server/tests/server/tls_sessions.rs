@@ -52,7 +52,7 @@ fn client(
     })
 }
 
-/// What a connection came to.
+/// The result of a handshake.
 #[derive(Debug)]
 struct Spoken {
     kind: HandshakeKind,

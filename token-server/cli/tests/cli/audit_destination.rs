@@ -1,4 +1,4 @@
-//! The audit stream's destination: renamed, full, or read by nobody.
+//! The audit stream's destination: renamed, full, or no longer read.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     traces::{exchange, get},
 };
 
-/// What a pipe holds.
+/// The capacity of a pipe, in bytes.
 const PIPE_BYTES: usize = 64 * 1024;
 
 fn configure(home: &Path, telemetry: &str) {
@@ -113,7 +113,7 @@ fn without_a_record_nothing_is_decided_where_that_is_asked_for() {
     assert!(get(&serving.issuer, "/jwks.json").starts_with("HTTP/1.1 200"));
 }
 
-/// Whoever started the server has stopped reading.
+/// The parent process has stopped reading.
 #[test]
 fn standard_output_that_is_not_read_takes_readiness_and_not_the_end() {
     let home = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ use crate::{
 
 const INITIAL: &str = "an-initial-access-token-of-64-characters-or-so-0123456789abcdef";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// Whoever wants to know gets these: nothing is decided.
+/// Public methods, open to every caller: they decide nothing.
 const PUBLIC: [&str; 3] = ["GetIssuer", "ListKeys", "WatchTrust"];
 
 /// By request ID what was asked for, and whether it was granted.
@@ -362,7 +362,7 @@ async fn every_decision_of_every_method_and_endpoint_is_one_event_that_says_all(
             let who = [text(event, "client_id"), text(event, "registered_with")];
             assert!(who.iter().any(|who| !who.is_empty()), "{event:?}");
             let by_registration = what.ends_with("registration") || *what == "register_client";
-            // The token that is not known to anybody has none.
+            // An unknown token has none.
             let unknown = *what == "revoke_token" && text(event, "jti").is_empty();
             assert!(by_registration || unknown || !text(event, "jti").is_empty(), "{event:?}");
         }

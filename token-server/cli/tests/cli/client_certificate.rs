@@ -10,7 +10,7 @@ use crate::{
     serve::{Serving, config},
 };
 
-/// The issuer, its client and whoever calls, each with what the CA of its own made for it.
+/// The issuer, its client and a caller, each with a certificate of its own CA.
 struct World {
     home: TempDir,
     serving: Serving,

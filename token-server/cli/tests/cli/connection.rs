@@ -10,7 +10,7 @@ use std::{
 
 use crate::harness::{Dev, Ran, program, run};
 
-/// A state folder as a repository that somebody has cloned may hold one.
+/// A state folder, as a cloned repository may contain it.
 fn state(home: &Path, issuer: &str) {
     let folder = home.join(".token-server");
     fs::create_dir(&folder).unwrap();
@@ -236,7 +236,7 @@ fn errors_are_json_where_results_are() {
         error["error"]["kind"].as_str().unwrap().to_owned()
     };
     assert_eq!(error(&dev.run(&["token", "--json", "--audience", "nowhere"])), "denied");
-    assert_eq!(error(&dev.run(&["client", "show", "nobody", "--json"])), "not_found");
+    assert_eq!(error(&dev.run(&["client", "show", "stranger", "--json"])), "not_found");
     assert_eq!(error(&dev.run(&["client", "show", "--json"])), "usage");
     assert_eq!(error(&dev.run(&["inspect", "--json", "no-token"])), "usage");
 }

@@ -161,7 +161,7 @@ fn a_broken_file_leaves_the_last_good_clients_and_is_told_without_what_stands_in
     }
 }
 
-/// What `grpc.health.v1.Health` says of the service, as a watcher is told it: 1 is SERVING, 2 is NOT_SERVING.
+/// Watches the service at `grpc.health.v1.Health`: 1 is SERVING, 2 is NOT_SERVING.
 async fn health(channel: &tonic::transport::Channel, service: &str) -> tonic::Streaming<HealthCheckResponse> {
     let request = HealthCheckRequest { service: service.to_owned() };
     HealthClient::new(channel.clone()).watch(request).await.unwrap().into_inner()

@@ -16,7 +16,7 @@ pub(crate) fn program(home: &Path) -> Command {
     command
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -44,7 +44,7 @@ pub(crate) struct Dev {
     pub(crate) home: TempDir,
     child: Option<Child>,
     pub(crate) issuer: String,
-    /// What it printed until it was ready.
+    /// The output until it was ready.
     pub(crate) told: String,
 }
 

@@ -37,7 +37,7 @@ fn policy(target: &str, descriptors: &str, more: &[&str]) -> Ran {
     run(home.path(), &[&["policy", target, "--descriptor", descriptors], app, &ISSUER, more].concat())
 }
 
-/// Documents, each parsed by somebody else's parser.
+/// Documents, each parsed by an independent parser.
 fn parsed(text: &str) -> Vec<YamlOwned> {
     YamlOwned::load_from_str(text).unwrap()
 }

@@ -107,7 +107,7 @@ fn a_database_that_is_down_ends_the_start_with_its_reason() {
     let text = fs::read_to_string(home.path().join("a.toml")).unwrap();
     let sqlite = format!("sqlite://{}/token-server.db", home.path().display());
     let text = text.replace("[store]", "[store]\nstart_wait = \"3s\"");
-    fs::write(home.path().join("a.toml"), text.replace(&sqlite, "postgres://somebody@127.0.0.1:1/tokens")).unwrap();
+    fs::write(home.path().join("a.toml"), text.replace(&sqlite, "postgres://operator@127.0.0.1:1/tokens")).unwrap();
     let ended = program(home.path()).args(["serve", "--config", "a.toml"]).output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
     let said = String::from_utf8(ended.stderr).unwrap();
@@ -125,7 +125,7 @@ fn while_it_starts_it_lives_and_is_not_ready_and_a_signal_ends_it() {
     configured(home.path(), "");
     let text = fs::read_to_string(home.path().join("a.toml")).unwrap();
     let sqlite = format!("sqlite://{}/token-server.db", home.path().display());
-    let url = format!("postgres://somebody@{}/tokens", silent.local_addr().unwrap());
+    let url = format!("postgres://operator@{}/tokens", silent.local_addr().unwrap());
     fs::write(home.path().join("a.toml"), text.replace(&sqlite, &url)).unwrap();
 
     let mut command = program(home.path());

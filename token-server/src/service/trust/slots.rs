@@ -1,4 +1,4 @@
-//! How many trust streams there may be at once: of one peer, and in all.
+//! Limits on concurrent trust streams, of one peer and in all.
 
 use std::{
     collections::HashMap,

@@ -62,7 +62,7 @@ impl Latest {
         version
     }
 
-    /// How far a watcher has read that holds this version.
+    /// Returns the position of a watcher that holds this version.
     pub(super) fn position_of(&self, version: &str) -> Option<Position> {
         lock(&self.versions).iter().rev().find(|(known, _)| known == version).map(|(_, position)| *position)
     }
@@ -85,7 +85,7 @@ impl WireKeys {
         v1::WatchTrustResponse { snapshot: true, keys, ..v1::WatchTrustResponse::default() }
     }
 
-    /// What turns `before` into this.
+    /// Returns the message that turns `before` into this.
     pub(super) fn compared_to(&self, before: &Self) -> v1::WatchTrustResponse {
         let changed = self.keys.iter().filter(|(id, key)| before.keys.get(*id) != Some(key));
         let removed = before.keys.keys().filter(|id| !self.keys.contains_key(*id));

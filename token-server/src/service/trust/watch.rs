@@ -37,7 +37,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Revocations in one message, each of some 40 bytes. A stream that is not read holds one message in memory.
 const ENTRIES_MAX: usize = 256;
 
-/// What a watcher receives. It ends when the server drains.
+/// The stream of messages to a watcher. It ends when the server drains.
 pub struct TrustStream {
     messages: Pin<Box<dyn Stream<Item = Result<v1::WatchTrustResponse, Status>> + Send>>,
     watchdog: Watchdog,
@@ -102,7 +102,7 @@ struct Watcher {
     _slot: Slot,
 }
 
-/// How much of a step has been sent.
+/// The progress of sending a step.
 enum Step {
     /// Nothing.
     Begun,

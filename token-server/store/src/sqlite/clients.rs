@@ -201,7 +201,7 @@ async fn uses(readers: &SqlitePool, first: &str, last: &str) -> Result<Vec<Crede
     rows.into_iter().map(row::credential_use).collect()
 }
 
-/// Whether there was a client of that ID, as far as the record of changes goes back.
+/// Returns true if there was a client of that ID, as far back as the change log goes.
 async fn was_deleted(connection: &mut SqliteConnection, id: &ClientId) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM admin_audit

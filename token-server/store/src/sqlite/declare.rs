@@ -1,4 +1,4 @@
-//! The clients, as somebody declares all of them: put in place in one transaction.
+//! Replaces all clients by the declared ones, in one transaction.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use token_issuer::{
 use super::{SqliteStore, failed, history, log_change};
 use crate::row;
 
-/// Who is on record for what a file declares.
+/// The actor in the audit of changes that a file declares.
 const ACTOR: &str = "token-server";
 
 impl SqliteStore {

@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// What is asked for.
+/// The operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Issue,
@@ -25,7 +25,7 @@ pub(super) enum Operation {
     UserInfo,
 }
 
-/// How the client authenticates; each with the client ID that it claims.
+/// The client authentication, each with the client ID that it claims.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shown {
     Secret(&'static str),
@@ -109,7 +109,7 @@ impl Case {
     }
 }
 
-/// What both faces send: made afresh for each, as assertions and revocations are used up.
+/// The request for both protocols. It is generated for each, because assertions and revocations are used up.
 pub(super) struct Sent {
     pub(super) client_id: String,
     pub(super) secret: Option<String>,

@@ -105,7 +105,7 @@ fn refused_to_issue() -> Vec<Case> {
     ]
 }
 
-/// What every operation that authenticates clients refuses.
+/// The rejections of every operation that authenticates clients.
 fn not_authenticated(operation: Operation) -> Vec<Case> {
     let refused = |claim, reason| {
         let token = if operation == Operation::Issue { Held::Nothing } else { Held::Garbage("x") };
@@ -188,7 +188,7 @@ fn not_exchanged() -> Vec<Case> {
         },
         Case { audiences: &["billing"], ..refused("an audience of the client alone", InvalidTarget) },
         Case { audiences: &["ledger"], ..refused("an audience of the subject alone", InvalidTarget) },
-        Case { audiences: &["nowhere"], ..refused("an audience of nobody", InvalidTarget) },
+        Case { audiences: &["nowhere"], ..refused("an unknown audience", InvalidTarget) },
         Case { lifetime_seconds: Some(0), ..refused("no lifetime at all", InvalidRequest) },
     ]
 }
@@ -198,8 +198,8 @@ fn questions() -> Vec<Case> {
     vec![
         INTROSPECT,
         INTROSPECT.by(Shown::Secret("inventory")).called("the resource server asks"),
-        INTROSPECT.by(Shown::Secret("auditor")).called("whoever may ask everything asks"),
-        INTROSPECT.by(Shown::Secret("short")).called("somebody who may not know"),
+        INTROSPECT.by(Shown::Secret("auditor")).called("by a client that may introspect every token"),
+        INTROSPECT.by(Shown::Secret("short")).called("by a client that may not know"),
         INTROSPECT.by(Shown::Assertion("with-key")).called("private_key_jwt"),
         INTROSPECT.by(Shown::Secret("auditor")).with(Held::Delegated).called("a delegated token"),
         INTROSPECT.with(Held::Garbage("x")).called("garbage"),

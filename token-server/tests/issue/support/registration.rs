@@ -72,7 +72,7 @@ pub(crate) async fn register(world: &World, token: &str, body: &Value) -> Answer
     send(world, request(Method::POST, "/oauth/register", token, body)).await
 }
 
-/// What a registration with [`INITIAL`] answers.
+/// Registers with [`INITIAL`], and returns the response.
 pub(crate) async fn registered(world: &World, body: &Value) -> Map<String, Value> {
     let answer = register(world, INITIAL, body).await;
     assert_eq!(answer.status, 201, "{answer:?}");

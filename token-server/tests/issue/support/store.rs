@@ -42,7 +42,7 @@ impl MemoryStore {
         }
     }
 
-    /// Who changed what, as it was stored with the changes.
+    /// Returns the admin audit records stored with the changes.
     pub(crate) fn records(&self) -> Vec<AdminRecord> {
         self.records.lock().unwrap().clone()
     }

@@ -42,7 +42,7 @@ pub(super) struct Changes {
     /// The URL of its public keys for private_key_jwt.
     #[arg(long, value_name = "URL")]
     jwks_uri: Option<String>,
-    /// Whether an exchange may give it tokens that do not name it as the actor.
+    /// Allow exchanges that give it tokens which do not name it as the actor.
     #[arg(long, value_name = "true|false")]
     may_impersonate: Option<bool>,
     /// Accept client assertions whose audience is the token endpoint, for libraries that cannot set the

@@ -16,7 +16,8 @@ use crate::command::{
 #[derive(Debug)]
 enum Step {
     Create(Client),
-    /// The fields in which it differs, and the etag that it was read with: nobody's change is undone unseen.
+    /// The fields that differ, and the etag that was read. The etag prevents an update from undoing another
+    /// change.
     Update {
         client: Client,
         paths: Vec<String>,
@@ -27,7 +28,7 @@ enum Step {
     },
 }
 
-/// What is to be done.
+/// The change to make.
 #[derive(Debug)]
 pub(super) struct Plan(Vec<Step>);
 
@@ -62,12 +63,12 @@ impl Plan {
         Ok(Self(steps))
     }
 
-    /// Whether there is nothing to do.
+    /// Returns true if there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a client would be removed.
+    /// Returns true if a client would be removed.
     pub(super) fn removes(&self) -> bool {
         self.0.iter().any(|step| matches!(step, Step::Delete { .. }))
     }
