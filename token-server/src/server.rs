@@ -1,23 +1,23 @@
-//! The composition root: everything put together, on one port, until it is told to stop.
+//! The composition root: assembles the server, and runs it on one port until it is stopped.
 //!
 //! | stage | module |
 //! |---|---|
 //! | configuration → store, keys, issuer, admin services | `assembly` |
-//! | TCP connections, bounded, to the worker that has the fewest | `accept`, `descriptors` |
-//! | whose connection it is, where a proxy says so; TLS; time limits | `proxy_protocol`, `tls`, `connection` |
-//! | requests that break the rules of HTTP | `inbound`, `conformance` |
-//! | requests at once, bounded in number and in time, of all peers and of each | `admission`, `lateness`, `share` |
+//! | limits on TCP connections; each goes to the least loaded worker | `accept`, `descriptors` |
+//! | the peer behind a proxy; TLS; time limits | `proxy_protocol`, `tls`, `connection` |
+//! | requests that violate HTTP | `inbound`, `conformance` |
+//! | limits on concurrent requests, in all and of each peer | `admission`, `lateness`, `share` |
 //! | a thread per core | `worker` |
-//! | clients that a file declares | `declared` |
-//! | decisions that can be put on record | `recordable` |
+//! | clients declared in a file | `declared` |
+//! | decisions that can be audited | `recordable` |
 //! | the admin services, behind this project's own layer, audited | `admin`, `guard`, `record` |
 //! | gRPC, gRPC-Web and HTTP on one port | `routes` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
-//! | what would start badly, found before it starts | `preflight` |
-//! | requests for tokens, past the router | `front` |
-//! | gRPC messages that cannot be read | `framing` |
+//! | misconfigurations, found before the start | `preflight` |
+//! | token requests, past the router | `front` |
+//! | malformed gRPC messages | `framing` |
 //! | health, metrics, traces | `health`, `timing`, `spans`, `operations` |
-//! | stopping | `drain` |
+//! | shutdown | `drain` |
 
 mod accept;
 mod admission;
