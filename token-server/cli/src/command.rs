@@ -33,7 +33,7 @@ use output::Output;
 
 /// Examples and exit codes for the end of the help.
 const AFTER_HELP: &str = "\
-Begin:
+Start:
   token-server dev                                a development issuer on https://localhost:8443
   token-server token --audience inventory         a token, for -H \"authorization: Bearer $(...)\"
   token-server client list                        the registered clients

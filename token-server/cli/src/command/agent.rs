@@ -40,7 +40,7 @@ Examples:
       --client-id orders --client-secret-file /etc/orders/secret
   token-server agent --once --token inventory=/run/tokens/inventory     # for an init container
 
-Readers open the file for each use, or again when a minute of the token's life is left.")]
+Readers open the file for each use, or again a minute before the token expires.")]
 pub(super) struct Agent {
     /// An audience and the file for its token; repeat it for more.
     #[arg(long = "token", value_name = "AUDIENCE=FILE", required = true)]
@@ -51,7 +51,7 @@ pub(super) struct Agent {
     /// Let the group of the files read them too (0640), for a sidecar that runs as another user.
     #[arg(long)]
     group_readable: bool,
-    /// Write each file once and end. The exit code tells why a token was not issued.
+    /// Write each file once and exit. The exit code gives the reason if a token was not issued.
     #[arg(long)]
     once: bool,
     /// Succeed if each file holds a token that has not expired; ask no server and write nothing. For probes.
@@ -129,7 +129,7 @@ impl Agent {
 
 /// Splits at the last "=": an audience may contain one, files and scopes hardly ever do.
 fn pair<'t>(flag: &str, text: &'t str, example: &str) -> Result<(&'t str, &'t str), Failure> {
-    let wrong = || Failure::usage(format!("{flag} {text:?} is not of its form")).next(format!("{flag} {example}"));
+    let wrong = || Failure::usage(format!("{flag} {text:?} is malformed")).next(format!("{flag} {example}"));
     text.rsplit_once('=').filter(|(audience, value)| !audience.is_empty() && !value.is_empty()).ok_or_else(wrong)
 }
 

@@ -48,7 +48,7 @@ Examples:
   token-server client create token-admin --offline --config token-server.toml \\
       --grant m2m.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read
 
-A grant is AUDIENCE=SCOPE,SCOPE: what the client may ask for at one resource server. The commands
+A grant is AUDIENCE=SCOPE,SCOPE: the scopes of the client at one resource server. The commands
 call the admin API. The client that they authenticate as needs the audience m2m.admin.v1 with the
 scopes clients.read and clients.write. `create --offline` works on the store; the server may run.")]
 pub(super) struct Client {
@@ -100,12 +100,12 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Gives a client that has registered itself a new registration access token, and shows it this once. The
-    /// one before is refused from now on.
+    /// Generates a new registration access token for a client that has registered itself, and shows it once.
+    /// The server rejects the old token from now on.
     ReplaceRegistrationToken {
         /// The client.
         id: String,
-        /// The new token is refused this long from now; without it, after a year.
+        /// The lifetime of the new token. Default: a year.
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         expires_in: Option<std::time::Duration>,
     },
@@ -113,7 +113,7 @@ enum Command {
     Plan {
         #[command(flatten)]
         from: FromFile,
-        /// Exit with 0 where nothing would change, 2 where something would, and 1 on a mistake in the file.
+        /// Exit with 0 if nothing would change, 2 if something would, and 1 on a mistake in the file.
         #[arg(long)]
         exit_code: bool,
     },
@@ -225,7 +225,7 @@ impl Client {
                 let request = RevokeClientTokensRequest { client_id: id.clone(), issued_before_time: None };
                 admin.clients().revoke_client_tokens(with_scopes(request, scopes)).await?;
                 token::forget(&target.issuer, Some(&id));
-                note(format_args!("The tokens that {id} has been issued so far are revoked; it can get new ones."));
+                note(format_args!("All tokens issued to {id} so far are revoked. It can get new ones."));
                 Ok(())
             }
             Command::ReplaceRegistrationToken { id, expires_in } => {
@@ -239,7 +239,7 @@ impl Client {
                 if json {
                     return Ok(output.json(&serde_json::json!({ "registration_access_token": token }))?);
                 }
-                note("The new registration access token, this once, for the owner of the client:");
+                note("The new registration access token, shown once, for the owner of the client:");
                 Ok(output.line(token)?)
             }
             Command::RemoveCredential { id, credential, revoke_tokens, yes } => {
@@ -276,13 +276,13 @@ fn handed_out(client: &proto::Client) -> Vec<String> {
 async fn handed_out_by(admin: &Admin, id: &str) -> Result<Vec<String>, Failure> {
     match admin.clients().get_client(GetClientRequest { client_id: id.to_owned() }).await {
         Ok(answer) => Ok(answer.into_inner().client.as_ref().map(handed_out).unwrap_or_default()),
-        // The call itself says so, where it matters.
+        // The call itself reports it, if it matters.
         Err(status) if status.code() == tonic::Code::NotFound => Ok(Vec::new()),
         Err(status) => Err(status.into()),
     }
 }
 
-/// A call whose token has these scopes beside those that the method demands.
+/// Creates a call whose token has these scopes in addition to those that the method requires.
 fn with_scopes<T>(message: T, mut scopes: Vec<String>) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     if !scopes.is_empty() {
@@ -312,7 +312,7 @@ pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
     }
 }
 
-/// Every page.
+/// Returns the clients of every page.
 async fn every(admin: &Admin) -> Result<Vec<proto::Client>, Failure> {
     let mut clients = Vec::new();
     let mut page_token = String::new();

@@ -46,7 +46,7 @@ pub(super) struct Connection {
     client_certificate: ClientCertificateFiles,
     /// The state folder of `token-server dev`.
     ///
-    /// Its files are read only where they belong to the user, no other user may write them, and they name an
+    /// Its files are read only if they belong to the user, no other user may write them, and they name an
     /// issuer on this machine.
     #[arg(long, global = true, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
     pub(super) state_dir: PathBuf,
@@ -64,7 +64,7 @@ pub(super) struct Connection {
     pub(super) client_secret_file: Option<PathBuf>,
     /// A file with the client's private key, in PEM (PKCS#8), in place of a secret (`private_key_jwt`).
     ///
-    /// The variable is TOKEN_CLIENT_KEY_FILE or TOKEN_ADMIN_CLIENT_KEY_FILE. `client new-key` makes such a
+    /// The variable is TOKEN_CLIENT_KEY_FILE or TOKEN_ADMIN_CLIENT_KEY_FILE. `client new-key` creates such a
     /// file.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "client_secret_file")]
     pub(super) client_key_file: Option<PathBuf>,
@@ -218,7 +218,7 @@ impl Target {
         let host = url.host().ok_or_else(|| wrong("has no host"))?;
         let port = url.port_or_known_default().ok_or_else(|| wrong("has no port"))?;
         let endpoint = Endpoint::from_shared(format!("{}://{host}:{port}", url.scheme()))
-            .map_err(|error| wrong("is no address to connect to").because(error))?
+            .map_err(|error| wrong("is not an address to connect to").because(error))?
             .connect_timeout(TIMEOUT)
             .timeout(TIMEOUT)
             .tcp_nodelay(true);

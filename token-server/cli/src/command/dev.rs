@@ -36,7 +36,7 @@ Examples:
   token-server dev
   token-server dev --port 0 --state-dir /tmp/issuer     # any free port
   token-server dev --ext-authz inventory.binpb          # decides for Envoy as well
-  rm -r .token-server                                   # begin anew
+  rm -r .token-server                                   # start afresh
 
 For production: token-server serve --help")]
 pub(super) struct Dev {
@@ -93,7 +93,7 @@ fn not_usable(error: DevelopmentError) -> Failure {
         | DevelopmentError::Foreign { .. }
         | DevelopmentError::LocalCa(_)
         | DevelopmentError::NoRandomness) => Failure::failed("the development issuer cannot start", error)
-            .next("name another folder with --state-dir, or remove this one to begin anew"),
+            .next("name another folder with --state-dir, or remove this one to start afresh"),
     }
 }
 
@@ -124,7 +124,7 @@ A token, with grpcurl:
   grpcurl -cacert {ca} -d '{{\"client\":{{\"client_id\":\"{id}\",\"client_secret\":\"{secret}\"}},\"audiences\":[\"inventory\"]}}' \
          localhost:{port} m2m.token.v1.TokenService/IssueToken
 
-A token, for a header; and what is in it:
+A token for a header, and its content:
   {program} token{state} --audience inventory
   {program} token{state} --audience inventory --explain
 

@@ -101,7 +101,7 @@ impl Decoded {
         }
         for name in ["crit", "jwk", "jku", "x5u"] {
             if self.header.contains_key(name) {
-                oddities.push(format!("its header has `{name}`, which verifiers refuse"));
+                oddities.push(format!("its header has `{name}`, which verifiers reject"));
             }
         }
         for name in ["iss", "sub", "aud", "client_id", "exp", "iat", "jti"] {

@@ -53,7 +53,7 @@ impl Inspect {
             return Err(Failure::usage("there is no token").next("give it as the argument or on standard input"));
         }
         let decoded = explain::decode(token)
-            .map_err(|error| Failure::usage(format!("this is no signed token (JWT): {error}")))?;
+            .map_err(|error| Failure::usage(format!("this is not a signed token (JWT): {error}")))?;
         // An invalid token is shown too: its content explains the rejection.
         let verdict = self.verification.verify(token, &decoded);
         let now = SystemClock.now();

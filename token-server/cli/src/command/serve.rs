@@ -140,5 +140,5 @@ pub(super) fn cannot_start(error: ServeError) -> Failure {
 
 /// Prints how to stop the server, on standard error.
 pub(super) fn announce_stop() {
-    note("Ctrl-C stops it; everything is kept.");
+    note("Press Ctrl-C to stop. The state is kept.");
 }

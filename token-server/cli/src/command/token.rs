@@ -37,8 +37,8 @@ const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_799);
 /// Prints an access token and nothing else, for use in a header.
 ///
 /// The token is cached in the user's cache folder, readable by the user alone, and used again until it is
-/// time to renew it. A cached token that has been revoked is not noticed: --refresh replaces it. The command
-/// works with any OAuth 2.0 server, by its issuer URL or by --token-endpoint.
+/// time to renew it. The command does not notice that a cached token was revoked; --refresh replaces it. The
+/// command works with any OAuth 2.0 server, by its issuer URL or by --token-endpoint.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -20,7 +20,7 @@ pub(super) struct Changes {
     name: Option<String>,
     /// The scopes that it may ask for at one resource server; repeat it for more. Replaces all grants.
     ///
-    /// A resource server may introspect the tokens of its own audience where its client ID is that audience.
+    /// A resource server may introspect the tokens of its own audience if its client ID is that audience.
     /// With the grant m2m.token.v1=tokens.introspect a client may introspect every token.
     #[arg(long = "grant", value_name = "AUDIENCE=SCOPE,SCOPE")]
     grants: Vec<String>,
@@ -112,7 +112,7 @@ fn grants(granted: &[String], default: &[String]) -> Result<Vec<Grant>, Failure>
 }
 
 fn scopes(flag: &str, text: &str) -> Result<(String, Vec<String>), Failure> {
-    // An audience may have "=" in it, a list of scopes that is given on a command line hardly does.
+    // An audience may contain "="; a list of scopes rarely does.
     let (audience, scopes) = text.rsplit_once('=').unwrap_or((text, ""));
     let scopes: Vec<_> = scopes.split(',').filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
     if audience.is_empty() || scopes.is_empty() {

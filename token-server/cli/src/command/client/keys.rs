@@ -41,7 +41,7 @@ pub(super) struct AddKey {
     /// The public key: a file with a JWK, a JWK Set, or PEM (a public key or a certificate).
     #[arg(long, alias = "jwk", value_name = "FILE")]
     key: PathBuf,
-    /// The algorithm, where the file does not name it. An RSA key needs it: RS256 or PS256.
+    /// The algorithm, if the file does not name it. An RSA key needs it: RS256 or PS256.
     #[arg(long, value_name = "NAME")]
     alg: Option<String>,
 }
@@ -52,7 +52,7 @@ impl NewKey {
         let algorithm = algorithm("--algorithm", &self.algorithm)?;
         let cannot = |error| Failure::failed("no key can be generated", error);
         let der = SigningKey::generate_pkcs8(algorithm).map_err(|error| {
-            Failure::usage(format!("--algorithm {algorithm} is not generated here")).because(error).next(
+            Failure::usage(format!("keys for --algorithm {algorithm} cannot be generated here")).because(error).next(
                 "ES256, ES384, EdDSA; for RSA: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out KEY",
             )
         })?;
@@ -142,7 +142,7 @@ fn from_jwk(jwk: Value, algorithm: Option<Algorithm>) -> Result<String, NoKey> {
     match (jwk.get("alg"), algorithm) {
         (None, None) if is_rsa => {
             return Err(NoKey {
-                what: "an RSA key does not say by which algorithm it signs".to_owned(),
+                what: "an RSA key does not name its signature algorithm".to_owned(),
                 next: "--alg RS256 or --alg PS256: the one that the client's library signs with",
             });
         }

@@ -1,4 +1,5 @@
-//! `client plan`, `client apply`, `client export`: from the clients there are to those that a file declares.
+//! `client plan`, `client apply`, `client export`: turn the registered clients into those that a file
+//! declares.
 
 use std::collections::BTreeMap;
 
@@ -33,16 +34,16 @@ enum Step {
 pub(super) struct Plan(Vec<Step>);
 
 impl Plan {
-    /// Compares. With `prune`, clients that are not declared go, `own` (which the command authenticates as)
-    /// excepted.
+    /// Compares the clients with the file. With `prune`, undeclared clients are removed, except `own`, which
+    /// the command authenticates as.
     pub(super) fn new(declared: &File, there: Vec<Client>, prune: bool, own: &str) -> Result<Self, Failure> {
         let mut there: BTreeMap<_, _> = there.into_iter().map(|client| (client.client_id.clone(), client)).collect();
         let mut steps = Vec::new();
         for wanted in &declared.clients {
             if wanted.has_credentials() {
                 let refused =
-                    format!("{} is declared with credentials, which only a file that is the store has", wanted.id);
-                return Err(Failure::usage(refused).next("over the API: token-server client add-secret, add-key"));
+                    format!("{} is declared with credentials, which only a file store may contain", wanted.id);
+                return Err(Failure::usage(refused).next("use the API: token-server client add-secret, add-key"));
             }
             let Some(client) = there.remove(&wanted.id) else {
                 steps.push(Step::Create(proto(wanted)?));
@@ -88,7 +89,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Does it, in order; what fails ends it, and what was done stays. New clients' secrets go to the output.
+    /// Makes the changes in order, and stops at the first failure; earlier changes stay. Secrets of new
+    /// clients go to the output.
     pub(super) async fn apply(self, admin: &Admin, output: &mut Output) -> Result<(), Failure> {
         for step in self.0 {
             let mut clients = admin.clients();
@@ -124,11 +126,11 @@ fn proto(declared: &Declared) -> Result<Client, Failure> {
         .map_err(|error| Failure::usage(format!("{}: a lifetime is too long", declared.id)).because(error))
 }
 
-/// The clients there are, as a file that declares them.
+/// Prints the registered clients as a file that declares them.
 pub(super) fn export(there: Vec<Client>, output: &mut Output) -> Result<(), Failure> {
     let file = File { clients: there.into_iter().map(Declared::from).collect() };
     output.line(
-        "# Clients of token-server: `token-server client apply --file` makes them so. Secrets are not in it.\n",
+        "# Clients of token-server, for `token-server client apply --file`. The file contains no secrets.\n",
     )?;
     let text = file.to_toml().map_err(|error| Failure::failed("the clients cannot be written as TOML", error))?;
     Ok(output.line(text.trim_end())?)

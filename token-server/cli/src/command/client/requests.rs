@@ -114,7 +114,7 @@ impl Update {
         }
         if paths.is_empty() {
             let nothing = Failure::usage("there is nothing to change");
-            return Err(nothing.next("`token-server client update --help` shows what can be"));
+            return Err(nothing.next("`token-server client update --help` lists the settings"));
         }
         let update_mask = Some(prost_types::FieldMask { paths });
         let keep_tokens = self.keep_tokens;

@@ -28,7 +28,7 @@ pub(super) fn clients(clients: &[Client], json: bool, output: &mut Output) -> Re
     Ok(())
 }
 
-/// One client with everything about it.
+/// Shows one client in full.
 pub(super) fn client(client: &Client, json: bool, output: &mut Output) -> Result<(), Failure> {
     if json {
         return Ok(output.json(&as_json(client))?);
@@ -45,7 +45,7 @@ pub(super) fn created(created: &Client, secret: &str, json: bool, output: &mut O
     let mut pairs = in_words(created);
     pairs.push(("Secret", secret.to_owned()));
     output.pairs(&pairs)?;
-    note("The secret is shown this once: keep it now. `client add-secret` makes another.");
+    note("The secret is shown only once: store it now. `client add-secret` generates another.");
     Ok(())
 }
 
@@ -105,7 +105,7 @@ pub(super) fn added(
     output.pairs(&[("Client", client_id), ("Credential", &credential(added))])?;
     if !secret.is_empty() {
         output.pairs(&[("Secret    ", secret)])?;
-        note("The secret is shown this once: keep it now.");
+        note("The secret is shown only once: store it now.");
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ fn private_key(pem: &str, algorithm: Option<&str>) -> Result<SigningKey, NoKey> 
         ),
         None => NoKey(
             "holds no private key in PEM (PKCS#8, not encrypted)",
-            "make one: token-server client new-key; or convert: openssl pkcs8 -topk8 -nocrypt -in KEY",
+            "create one: token-server client new-key; or convert: openssl pkcs8 -topk8 -nocrypt -in KEY",
         ),
     })
 }

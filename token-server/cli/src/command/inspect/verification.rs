@@ -25,7 +25,7 @@ use crate::command::{
 pub(super) struct Verification {
     /// Verify with the keys of this issuer, found by discovery. The token must name it as its issuer.
     ///
-    /// Whether the token has been revoked is not checked.
+    /// Revocation is not checked.
     #[arg(long, value_name = "URL", conflicts_with = "jwks")]
     issuer: Option<String>,
     /// Trust this CA, in PEM, beside the machine's CAs.
@@ -55,7 +55,7 @@ impl Verification {
     pub(super) fn verify(&self, token: &str, decoded: &Decoded) -> Result<Verdict, Failure> {
         let Some(Trusted { issuer, client }) = self.trusted(decoded)? else { return Ok(Verdict::NotVerified) };
         let verifier = Verifier::builder().issuer(issuer).build();
-        let verifier = verifier.map_err(|error| Failure::usage("there is nothing to verify by").because(error))?;
+        let verifier = verifier.map_err(|error| Failure::usage("the keys cannot be used for verification").because(error))?;
         let claimed = decoded.claims.get("aud").and_then(first).unwrap_or_default();
         let audience = self.audience.as_deref().unwrap_or(claimed);
         runtime()?.block_on(async {
@@ -88,11 +88,11 @@ impl Verification {
         let failure = Failure::new(Kind::Unavailable, "the issuer's keys cannot be fetched").because(error);
         let (Some(issuer), Some(client)) = (&self.issuer, client) else { return failure };
         let look = reach::look(&client, issuer).await;
-        reach::after_look(failure.next("the metadata is there, the key set is not: try again"), issuer, look)
+        reach::after_look(failure.next("the metadata can be fetched, the key set cannot: try again"), issuer, look)
     }
 
     fn trusted(&self, decoded: &Decoded) -> Result<Option<Trusted>, Failure> {
-        let unusable = |what: &str| Failure::usage(format!("{what} cannot be used to verify by"));
+        let unusable = |what: &str| Failure::usage(format!("{what} cannot be used for verification"));
         if let Some(path) = &self.jwks {
             let unusable = || unusable(&path.display().to_string());
             let document = std::fs::read(path).map_err(|error| unusable().because(error))?;

@@ -26,8 +26,8 @@ const NOT_TOLD: [&str; 3] = ["x-token-actor", "x-token-id", "x-token-expires-at"
 
 const ABOUT: &[&str] = &[
     "HTTP filters and a cluster for Envoy, written by `token-server policy envoy` from m2m.auth.v1 annotations.",
-    "The filters stand before the router, in this order; after grpc_web, if that is there. What is not named is denied.",
-    "The connection manager should say headers_with_underscores_action: REJECT_REQUEST, as some servers take _ for -.",
+    "Place the filters before the router in this order, after grpc_web if present. Methods not named are denied.",
+    "Set headers_with_underscores_action: REJECT_REQUEST in the connection manager: some servers treat _ as -.",
     "",
     "Not enforced here: a revoked token passes until it expires; a stream goes on after its token has expired",
     "(max_stream_duration in the route bounds that). Both are enforced by our own layer, the first by ext_authz too.",

@@ -11,16 +11,16 @@ use super::{
 use crate::command::failure::Failure;
 
 const ABOUT: &[&str] = &[
-    "For Istio 1.21 or later, written by `token-server policy istio` from m2m.auth.v1 annotations. What is not named is",
-    "denied, as long as no other AuthorizationPolicy of the same workload allows it: those that allow add up.",
+    "For Istio 1.21 or later, written by `token-server policy istio` from m2m.auth.v1 annotations.",
+    "Methods that are not named are denied, unless another AuthorizationPolicy of the same workload allows them.",
     "",
     "Not enforced here: a revoked token passes until it expires; a stream goes on after its token has expired; the",
-    "token's `typ` is not looked at, so the issuer must sign nothing but access tokens for this audience, as",
-    "token-server does. Istio reads `scope` as a list with spaces between, by itself.",
+    "token's `typ` is not checked, so the issuer must sign nothing but access tokens for this audience, as",
+    "token-server does. Istio itself splits `scope` at spaces.",
 ];
 
 /// The reason for denying a scope or caller that Istio would read as a pattern.
-const WILDCARD: &str = "a scope or caller begins or ends with *, which Istio takes for a pattern";
+const WILDCARD: &str = "a scope or caller begins or ends with *, which Istio reads as a pattern";
 
 /// Istio's RequestAuthentication and AuthorizationPolicy.
 #[derive(Debug, Args)]

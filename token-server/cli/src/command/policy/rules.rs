@@ -85,7 +85,7 @@ fn beyond_a_proxy(requirement: &Requirement, kind: MethodKind, streams_outlive_t
     }
     let ends = requirement.stream_expiry == StreamExpiry::Close && kind != MethodKind::Unary;
     (ends && !streams_outlive_tokens).then_some(
-        "its stream must end with the token (stream_expiry); --danger-streams-outlive-tokens lets it through",
+        "its stream must end with the token (stream_expiry); --danger-streams-outlive-tokens allows it",
     )
 }
 
@@ -94,7 +94,7 @@ fn beyond_a_proxy(requirement: &Requirement, kind: MethodKind, streams_outlive_t
 pub(super) fn comment(about: &[&str], denied: &[(String, String)]) -> String {
     let mut comment: String = about.iter().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect();
     if !denied.is_empty() {
-        comment.push_str("#\n# Denied to everybody, because it cannot be said here:\n");
+        comment.push_str("#\n# Denied to every caller, because this configuration cannot express the policy:\n");
         for (path, why) in denied {
             comment.push_str(&format!("#   {path}\n#     {why}\n"));
         }
