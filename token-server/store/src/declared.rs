@@ -12,14 +12,14 @@ use token_issuer::store::{
 
 use crate::sqlite::SqliteStore;
 
-/// Clients that are only read; all else is the state's.
+/// A store of read-only clients. All other data are in `state`.
 #[derive(Debug)]
 pub struct DeclaredStore {
     state: SqliteStore,
 }
 
 impl DeclaredStore {
-    /// No client yet, beside those that `state` has from before.
+    /// Creates the store with the clients that `state` already has.
     #[must_use]
     pub fn new(state: SqliteStore) -> Self {
         Self { state }
@@ -31,7 +31,7 @@ impl DeclaredStore {
     ///
     /// # Errors
     ///
-    /// The state's. Nothing has changed then.
+    /// The errors of the state. Nothing has changed then.
     pub async fn declare(
         &self,
         clients: &[Client],

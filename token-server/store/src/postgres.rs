@@ -33,7 +33,7 @@ use crate::{
     row,
 };
 
-/// Connections for the change feed: one polls, one listens, one tells whether the store is reachable.
+/// Connections for the change feed: one polls, one listens, one checks that the store is reachable.
 const FEED_CONNECTIONS: u32 = 3;
 /// Connections for security decisions and operators: used assertions, revocations, keys, the admin API.
 const DECISION_CONNECTIONS: u32 = 4;
@@ -51,22 +51,22 @@ pub struct PostgresStore {
     lookups: Gate<Postgres>,
     committed: Arc<Notify>,
     connections_lost: Arc<AtomicU64>,
-    /// Ends with the store.
+    /// The tasks that listen. They end with the store.
     _listening: JoinSet<()>,
 }
 
 impl PostgresStore {
-    /// Connects, and brings the tables up to date; of several replicas that start at once one does it.
+    /// Connects, and migrates the tables. If several replicas start at once, one of them migrates.
     ///
     /// `url` is `postgres://user:password@host:port/database?…` with libpq's parameters. Of several hosts
-    /// (`host:port,host:port`) the one is used that can be written to, and another one after a failover.
-    /// Without `sslmode`, anything but this machine must show a certificate that is valid for its name.
+    /// (`host:port,host:port`) it uses the writable one, and switches after a failover. Without `sslmode`, a
+    /// server on another machine must present a certificate that is valid for its name.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`] when no server is reachable, or `url` cannot be read;
-    /// [`StoreError::Corrupt`] when a later version has written the database, or a pooler in between breaks
-    /// sessions up.
+    /// [`StoreError::Corrupt`] when a later version has written the database, or a pooler in between splits
+    /// sessions.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let servers = url::servers(url).map_err(StoreError::unavailable)?;
         let server = connect::writable(&servers).await?;
@@ -96,7 +96,7 @@ impl PostgresStore {
         Ok(transaction)
     }
 
-    /// Ends a change, with its row in the audit, and wakes who follows the change log, everywhere.
+    /// Commits a change with its audit row, and wakes the followers of the change log on every replica.
     async fn commit(
         &self,
         mut transaction: OpenChange<Postgres>,
@@ -105,7 +105,7 @@ impl PostgresStore {
         if let Some(record) = audit {
             history::record(&mut transaction, record).await?;
         }
-        // Without a payload: what changed stands in the log, and equal notices are sent once.
+        // Without a payload: the log has the change, and PostgreSQL sends equal notices once.
         sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *transaction).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         self.committed.notify_one();
@@ -122,7 +122,7 @@ impl Store for PostgresStore {
     }
 }
 
-/// Writes a row into the change log; returns its sequence number.
+/// Writes a row into the change log, and returns its sequence number.
 async fn log_change(connection: &mut PgConnection, kind: &ChangeKind) -> Result<i64, StoreError> {
     let (kind, subject) = row::change_columns(kind);
     sqlx::query_scalar("INSERT INTO change_log (kind, subject) VALUES ($1, $2) RETURNING sequence")

@@ -88,7 +88,8 @@ pub(super) fn log_page(rows: Vec<LogRow>) -> Result<LogPage, StoreError> {
     Ok(LogPage { epoch, changes: changes.collect::<Result<_, _>>()? })
 }
 
-/// An unknown kind or subject is no error: during a rolling update, a later version also writes to the log.
+/// An unknown kind or subject is not an error: during a rolling update, a later version also writes to the
+/// log.
 fn change(sequence: i64, time: i64, mark: String, kind: &str, subject: String) -> Result<Change, StoreError> {
     let client = |subject: &str| ClientId::try_from(subject).ok();
     let kind = match kind {
@@ -123,7 +124,7 @@ pub(super) fn revocation(
     Ok(Revocation { target, revoked_before, forget_time, issued_to })
 }
 
-/// `max(lifetime)`, which is at least what is configured.
+/// `max(lifetime)`, which is at least the configured lifetime.
 pub(super) fn lifetime(longest: Option<i64>, configured: Duration) -> Result<Duration, StoreError> {
     let longest = longest.map(unsigned).transpose()?.map_or(configured, Duration::from_millis);
     Ok(longest.max(configured))

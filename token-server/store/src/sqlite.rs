@@ -1,7 +1,7 @@
 //! The embedded store: one SQLite file, in WAL mode.
 //!
-//! One connection writes, so that writers queue here and not in SQLite's busy handler; a few read beside it.
-//! A commit is on disk before it is acknowledged (`synchronous = FULL`): a removed secret stays removed.
+//! One connection writes, so that writers queue here and not in SQLite's busy handler; a few others read. A
+//! commit is on disk before it is acknowledged (`synchronous = FULL`): a removed secret stays removed.
 
 mod assertions;
 mod clients;
@@ -50,12 +50,12 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, or makes it (readable by its owner alone), and brings its tables up to date.
+    /// Opens the file, or creates it (readable by its owner alone), and migrates its tables.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`] when the file cannot be opened or written; [`StoreError::Corrupt`] when it
-    /// is no database of ours, or a later version has written it.
+    /// is not a database of this server, or a later version has written it.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         create_private(path).map_err(|source| StoreError::unavailable(NoFile { path: path.to_owned(), source }))?;
         let options = SqliteConnectOptions::new()
@@ -64,7 +64,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(PATIENCE)
-            // What is removed is overwritten: sealed keys, hashes.
+            // Overwrites deleted data, such as sealed keys and hashes.
             .pragma("secure_delete", "FAST");
         let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
         migrate(&writer).await?;
@@ -79,14 +79,14 @@ impl SqliteStore {
         })
     }
 
-    /// Copies the database file `from`, as it is at this moment, into the new file `to` (readable by its
-    /// owner alone), while others read and write. The copy is a store like any other; to restore is to put it
-    /// where the server expects its file, while no server runs on it.
+    /// Copies the current state of the database file `from` into the new file `to` (readable by its owner
+    /// alone). Other processes may read and write meanwhile. The copy is a complete store. To restore it,
+    /// stop the server and put the copy in the place of its file.
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyExists`] when there is something at `to`; [`StoreError::Unavailable`] when `from`
-    /// cannot be read or `to` cannot be written. Nothing is left at `to` then.
+    /// [`StoreError::AlreadyExists`] when `to` exists; [`StoreError::Unavailable`] when `from` cannot be read
+    /// or `to` cannot be written. Nothing is left at `to` then.
     pub async fn back_up(from: &Path, to: &Path) -> Result<(), StoreError> {
         private_file::reserve(to).map_err(|error| {
             let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
@@ -94,20 +94,20 @@ impl SqliteStore {
         })?;
         let copied = copy(from, to).await;
         if copied.is_err() {
-            // What is there is no backup.
+            // A partial copy is not a backup.
             let _ = std::fs::remove_file(to);
         }
         copied
     }
 
-    /// A store that ends with its process.
+    /// Opens a store in memory, which ends with its process.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when there is no memory for it.
+    /// [`StoreError::Unavailable`] when memory cannot be allocated.
     pub async fn open_in_memory() -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
-        // The database is its one connection.
+        // The database exists only as long as this connection.
         let pool = pool(1).min_connections(1).connect_with(options).await.map_err(failed)?;
         migrate(&pool).await?;
         let only = Gate::new(pool, PATIENCE);
@@ -115,13 +115,13 @@ impl SqliteStore {
         Ok(Self { writer, readers, lookups, feed, committed: Notify::new() })
     }
 
-    /// Begins a change. IMMEDIATE: a transaction that reads first and finds itself overtaken when it writes
-    /// would fail, however long it is prepared to wait.
+    /// Begins a change. IMMEDIATE takes the write lock at once. Otherwise a transaction that reads first
+    /// fails at its first write if another writer was faster, without waiting.
     async fn begin(&self) -> Result<OpenChange<Sqlite>, StoreError> {
         self.writer.begin("BEGIN IMMEDIATE").await?.map_err(failed)
     }
 
-    /// Ends a change, with its row in the audit, and wakes who follows the change log.
+    /// Commits a change with its audit row, and wakes the followers of the change log.
     async fn commit(&self, mut transaction: OpenChange<Sqlite>, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
         if let Some(record) = audit {
             history::record(&mut transaction, record).await?;
@@ -141,7 +141,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// Writes a row into the change log; returns its sequence number.
+/// Writes a row into the change log, and returns its sequence number.
 async fn log_change(connection: &mut SqliteConnection, kind: &ChangeKind) -> Result<i64, StoreError> {
     let (kind, subject) = row::change_columns(kind);
     let insert = "INSERT INTO change_log (mark, kind, subject) VALUES (lower(hex(randomblob(16))), ?1, ?2)
@@ -149,14 +149,14 @@ async fn log_change(connection: &mut SqliteConnection, kind: &ChangeKind) -> Res
     sqlx::query_scalar(insert).bind(kind).bind(subject).fetch_one(connection).await.map_err(failed)
 }
 
-/// One read transaction: what is committed meanwhile is not in the copy, and nothing is half in it.
+/// Copies in one read transaction, so that the copy is consistent.
 async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     let to_text = to.to_str().ok_or_else(|| StoreError::unavailable("the path is not valid UTF-8"))?;
     let options = SqliteConnectOptions::new().filename(from).read_only(true).busy_timeout(PATIENCE);
     let mut connection = options.connect().await.map_err(failed)?;
     sqlx::query("VACUUM INTO ?1").bind(to_text).execute(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)?;
-    // SQLite does not see to it that the copy is on disk.
+    // SQLite does not sync the copy to disk.
     std::fs::File::open(to).and_then(|copy| copy.sync_all()).map_err(StoreError::unavailable)
 }
 
@@ -164,7 +164,7 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(PATIENCE)
-        // A file does not hang up.
+        // A file does not lose its connection.
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -181,8 +181,8 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         migration(4, "revocation owner", include_str!("../migrations/sqlite/0004_revocation_owner.sql")),
         migration(5, "registered with", include_str!("../migrations/sqlite/0005_registered_with.sql")),
     ];
-    // Another process may be at it in the same moment: each attempt that fails over that finds more of it
-    // done.
+    // Another process may migrate at the same time. Each attempt that fails because of that finds more of the
+    // work done.
     let attempts = 2 * migrations.len();
     let migrator = Migrator::with_migrations(migrations);
     for _ in 0..attempts {
@@ -195,10 +195,10 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
     })
 }
 
-/// The store's file is not there, and cannot be made.
+/// The store's file does not exist, and cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} cannot be opened for writing, or made: its folder must be there, and this process may write to it",
+    "{} cannot be opened for writing or created: its folder must exist and be writable by this process",
     path.display()
 )]
 struct NoFile {

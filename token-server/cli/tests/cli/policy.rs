@@ -68,7 +68,7 @@ fn a_stream_that_must_end_with_its_token_is_denied_unless_it_is_said_that_it_nee
         assert_eq!(denied.matches("InventoryService/ListItems").count(), 1, "{denied}");
         let allowed = policy(target, &descriptors, &[STREAMS]).stdout;
         assert!(allowed.contains("\"/inventory.v1.InventoryService/ListItems\""), "{allowed}");
-        assert!(!allowed.contains("Denied to everybody"), "{allowed}");
+        assert!(!allowed.contains("Denied to every caller"), "{allowed}");
     }
 }
 
@@ -77,8 +77,8 @@ fn what_cannot_be_said_is_denied_with_the_reason() {
     for (requirement, target, why) in [
         ("max_token_age: {seconds: 60}", "envoy", "max_token_age"),
         ("max_token_age: {seconds: 60}", "istio", "max_token_age"),
-        (r#"all_scopes: "items.*""#, "istio", "takes for a pattern"),
-        (r#"any_scopes: ["a", "*b"]"#, "istio", "takes for a pattern"),
+        (r#"all_scopes: "items.*""#, "istio", "reads as a pattern"),
+        (r#"any_scopes: ["a", "*b"]"#, "istio", "reads as a pattern"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let ran = policy(target, &demanding(folder.path(), requirement), &[]);

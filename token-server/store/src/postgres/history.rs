@@ -22,7 +22,7 @@ impl ChangeLog for PostgresStore {
 
     async fn changes_from(&self, sequence: u64, limit: u32) -> Result<LogPage, StoreError> {
         let _permit = self.feed.enter().await?;
-        // One statement: epoch and changes of the same moment.
+        // One statement, so that epoch and changes are consistent.
         let rows = sqlx::query_as(
             "SELECT epoch, sequence, time, mark, kind, subject FROM store_epoch LEFT JOIN (
                  SELECT * FROM change_log WHERE sequence >= $1 ORDER BY sequence LIMIT $2

@@ -51,8 +51,8 @@ impl RevocationStore for PostgresStore {
 
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
         let _permit = self.decisions.enter().await?;
-        // Not a change: each process forgets them at the same time by itself. Nothing goes early because one
-        // replica's clock is ahead: the database's own clock must agree.
+        // Not logged as a change: every process drops expired revocations by itself. The database's clock
+        // must agree, so that a replica whose clock is ahead drops none early.
         let purged = sqlx::query(
             "DELETE FROM revocation
              WHERE forget_time <= least($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)",
@@ -85,7 +85,7 @@ impl RevocationStore for PostgresStore {
     }
 }
 
-/// Adds a revocation within a transaction; the later times count where the target is revoked already.
+/// Adds a revocation within a transaction; if the target is already revoked, the later times count.
 pub(super) async fn put(connection: &mut PgConnection, revocation: &Revocation) -> Result<(), StoreError> {
     log_change(&mut *connection, &ChangeKind::Revocation(revocation.target.clone())).await?;
     let (kind, target) = row::target_columns(&revocation.target);

@@ -150,7 +150,7 @@ impl ClientStore for SqliteStore {
     async fn credentials_used(&self, uses: &[CredentialUse]) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         for used in uses {
-            // The client may be gone by now; of two replicas' notes the later counts.
+            // The client may be deleted by now. If two replicas report a use, the later one counts.
             sqlx::query(
                 "INSERT INTO credential_use (client_id, credential_id, last_used)
                  SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM client WHERE id = ?1)
@@ -167,9 +167,9 @@ impl ClientStore for SqliteStore {
     }
 }
 
-/// Adds a client within a transaction; returns it with its first revision.
+/// Adds a client within a transaction, and returns it with its first revision.
 async fn insert(connection: &mut SqliteConnection, client: &Client, on_record: bool) -> Result<Client, StoreError> {
-    // What is on record about an ID is about one client.
+    // The audit records of an ID belong to one client.
     if on_record && was_deleted(&mut *connection, &client.id).await? {
         return Err(StoreError::AlreadyExists);
     }
@@ -188,7 +188,7 @@ async fn insert(connection: &mut SqliteConnection, client: &Client, on_record: b
     Ok(Client { revision: row::unsigned(revision)?, ..client.clone() })
 }
 
-/// Uses of the credentials of every client from `first` to `last`.
+/// Returns the uses of the credentials of every client from `first` to `last`.
 async fn uses(readers: &SqlitePool, first: &str, last: &str) -> Result<Vec<CredentialUse>, StoreError> {
     let rows = sqlx::query_as(
         "SELECT client_id, credential_id, last_used FROM credential_use WHERE client_id BETWEEN ?1 AND ?2",
@@ -201,7 +201,7 @@ async fn uses(readers: &SqlitePool, first: &str, last: &str) -> Result<Vec<Crede
     rows.into_iter().map(row::credential_use).collect()
 }
 
-/// Returns true if there was a client of that ID, as far back as the change log goes.
+/// Returns true if there was a client of that ID, as far back as the admin audit goes.
 async fn was_deleted(connection: &mut SqliteConnection, id: &ClientId) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM admin_audit

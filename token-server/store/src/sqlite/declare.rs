@@ -19,8 +19,8 @@ use crate::row;
 const ACTOR: &str = "token-server";
 
 impl SqliteStore {
-    /// Replaces the clients by the declared ones, in one transaction. An equal client stays as it is, one
-    /// that differs is replaced, one that is not declared is removed. Returns the number of changed clients.
+    /// Replaces the clients by the declared ones, in one transaction. An equal client stays unchanged. A
+    /// different one is replaced, and an undeclared one is removed. Returns the number of changed clients.
     ///
     /// With `lifetime_max`, the longest lifetime of a token that may be valid now, the tokens of clients that
     /// are removed or disabled are revoked in the same transaction.
@@ -73,7 +73,7 @@ async fn clients(connection: &mut SqliteConnection) -> Result<BTreeMap<ClientId,
     clients.map(|client| client.map(|client| (client.id.clone(), client))).collect()
 }
 
-/// A file does not say when: what was there before was there since then.
+/// Sets the times that a file does not contain. Existing parts keep their times.
 fn in_time(wanted: &Client, before: Option<&Client>, now: SystemTime) -> Client {
     let mut client = wanted.clone();
     client.create_time = before.map_or(now, |before| before.create_time);

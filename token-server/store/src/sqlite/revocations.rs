@@ -51,7 +51,7 @@ impl RevocationStore for SqliteStore {
 
     async fn purge_revocations(&self, now: SystemTime) -> Result<u64, StoreError> {
         let _permit = self.writer.enter().await?;
-        // Not a change: each process forgets them at the same time by itself.
+        // Not logged as a change: every process drops expired revocations by itself.
         let purged = sqlx::query("DELETE FROM revocation WHERE forget_time <= ?1")
             .bind(to_millis(now))
             .execute(self.writer.pool())
@@ -81,7 +81,7 @@ impl RevocationStore for SqliteStore {
     }
 }
 
-/// Adds a revocation within a transaction; the later times count where the target is revoked already.
+/// Adds a revocation within a transaction; if the target is already revoked, the later times count.
 pub(super) async fn put(connection: &mut SqliteConnection, revocation: &Revocation) -> Result<(), StoreError> {
     log_change(&mut *connection, &ChangeKind::Revocation(revocation.target.clone())).await?;
     let (kind, target) = row::target_columns(&revocation.target);

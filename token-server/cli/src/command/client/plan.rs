@@ -129,9 +129,8 @@ fn proto(declared: &Declared) -> Result<Client, Failure> {
 /// Prints the registered clients as a file that declares them.
 pub(super) fn export(there: Vec<Client>, output: &mut Output) -> Result<(), Failure> {
     let file = File { clients: there.into_iter().map(Declared::from).collect() };
-    output.line(
-        "# Clients of token-server, for `token-server client apply --file`. The file contains no secrets.\n",
-    )?;
+    output
+        .line("# Clients of token-server, for `token-server client apply --file`. The file contains no secrets.\n")?;
     let text = file.to_toml().map_err(|error| Failure::failed("the clients cannot be written as TOML", error))?;
     Ok(output.line(text.trim_end())?)
 }

@@ -55,7 +55,8 @@ impl Verification {
     pub(super) fn verify(&self, token: &str, decoded: &Decoded) -> Result<Verdict, Failure> {
         let Some(Trusted { issuer, client }) = self.trusted(decoded)? else { return Ok(Verdict::NotVerified) };
         let verifier = Verifier::builder().issuer(issuer).build();
-        let verifier = verifier.map_err(|error| Failure::usage("the keys cannot be used for verification").because(error))?;
+        let verifier =
+            verifier.map_err(|error| Failure::usage("the keys cannot be used for verification").because(error))?;
         let claimed = decoded.claims.get("aud").and_then(first).unwrap_or_default();
         let audience = self.audience.as_deref().unwrap_or(claimed);
         runtime()?.block_on(async {

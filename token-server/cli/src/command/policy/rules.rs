@@ -84,9 +84,8 @@ fn beyond_a_proxy(requirement: &Requirement, kind: MethodKind, streams_outlive_t
         return Some("asks for a token of a certain age (max_token_age)");
     }
     let ends = requirement.stream_expiry == StreamExpiry::Close && kind != MethodKind::Unary;
-    (ends && !streams_outlive_tokens).then_some(
-        "its stream must end with the token (stream_expiry); --danger-streams-outlive-tokens allows it",
-    )
+    (ends && !streams_outlive_tokens)
+        .then_some("its stream must end with the token (stream_expiry); --danger-streams-outlive-tokens allows it")
 }
 
 /// The comment at the top of the output: the content, its limits, and the methods that are denied because of
