@@ -61,9 +61,11 @@ func NewOf(verifier *verify.Verifier, table *policy.Table, config verify.GuardCo
 // path without a policy is denied.
 func (g *Guard) Procedures(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
-		method, declared := g.table.Lookup(request.URL.Path)
+		// As it was sent: another spelling of a path is another path, and has no policy.
+		path := request.URL.EscapedPath()
+		method, declared := g.table.Lookup(path)
 		if !declared {
-			method = policy.Method{Path: request.URL.Path}
+			method = policy.Method{Path: path}
 		}
 		g.serve(answer, request, method, next)
 	})
@@ -114,6 +116,7 @@ func (g *Guard) serve(answer http.ResponseWriter, request *http.Request, method 
 		defer cancel(nil)
 		go func() {
 			if refusal := decision.Caller.Ended(ctx); refusal != nil {
+				g.guard.RecordEnd(decision.Caller, refusal)
 				cancel(refusal)
 				controller := http.NewResponseController(answer)
 				_ = controller.SetReadDeadline(time.Now())

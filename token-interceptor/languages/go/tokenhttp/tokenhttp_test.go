@@ -70,12 +70,14 @@ func TestProceduresAreGuardedByTheirPolicy(t *testing.T) {
 		status      int
 		body        string
 	}{
-		"allowed":    {get, w.token(nil), 200, "orders"},
-		"public":     {"/conformance.catalog.v1.Catalog/Ping", "", 200, ""},
-		"no token":   {get, "", 401, "CREDENTIALS_MISSING"},
-		"no scope":   {get, w.token(map[string]any{"scope": "x"}), 403, "SCOPE_INSUFFICIENT"},
-		"undeclared": {"/conformance.catalog.v1.Catalog/Other", w.token(nil), 403, "METHOD_NOT_DECLARED"},
-		"spelling":   {"//conformance.catalog.v1.Catalog/Get", w.token(nil), 403, "METHOD_NOT_DECLARED"},
+		"allowed":     {get, w.token(nil), 200, "orders"},
+		"public":      {"/conformance.catalog.v1.Catalog/Ping", "", 200, ""},
+		"no token":    {get, "", 401, "CREDENTIALS_MISSING"},
+		"no scope":    {get, w.token(map[string]any{"scope": "x"}), 403, "SCOPE_INSUFFICIENT"},
+		"undeclared":  {"/conformance.catalog.v1.Catalog/Other", w.token(nil), 403, "METHOD_NOT_DECLARED"},
+		"encoded":     {"/conformance.catalog.v1.Catalog/Pin%67", w.token(nil), 403, "METHOD_NOT_DECLARED"},
+		"one segment": {"/conformance.catalog.v1.Catalog%2FPing", w.token(nil), 403, "METHOD_NOT_DECLARED"},
+		"spelling":    {"//conformance.catalog.v1.Catalog/Get", w.token(nil), 403, "METHOD_NOT_DECLARED"},
 	} {
 		answer := ask(handler, expected.path, "application/json", expected.token)
 		if answer.Code != expected.status || !strings.Contains(answer.Body.String(), expected.body) {

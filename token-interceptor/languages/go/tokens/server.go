@@ -160,6 +160,7 @@ func (g *guarded) stream(
 	within.caller = decision.Caller
 	refusal, err := within.handle(func() error { return handler(server, within) })
 	if refusal != nil {
+		g.guard.RecordEnd(decision.Caller, refusal)
 		return answer(stream.SetTrailer, refusal, afterHandler, info.FullMethod)
 	}
 	return err

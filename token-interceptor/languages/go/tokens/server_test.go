@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	catalogv1 "m2m.example/go/conformance/catalog/v1"
 	"m2m.example/go/internal/testissuer"
@@ -240,6 +243,82 @@ func TestAStreamEndsWithTheRevocationOfItsToken(t *testing.T) {
 	w.revocations.RevokeToken("token-1", time.Now().Add(time.Hour))
 	if _, err = stream.Recv(); reasonOf(status.Convert(err)) != "TOKEN_REVOKED" {
 		t.Fatal(err)
+	}
+}
+
+func TestAnObservingServerEndsNoStream(t *testing.T) {
+	w := serve(t, Observe())
+	w.clock.Store(1_800_000_000)
+	ctx, cancel := context.WithTimeout(bearing(t, w.token(nil)), 1500*time.Millisecond)
+	defer cancel()
+	stream, err := w.client.Watch(ctx, &catalogv1.Message{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Store(1_800_009_000)
+	if _, err := stream.Recv(); status.Code(err) != codes.DeadlineExceeded {
+		t.Fatal(err)
+	}
+}
+
+// closing returns descriptors in which Follow ends with its token.
+func closing(t *testing.T) *protoregistry.Files {
+	t.Helper()
+	file := protodesc.ToFileDescriptorProto(catalogv1.File_conformance_catalog_v1_catalog_proto)
+	for _, method := range file.Service[0].Method {
+		if method.GetName() == "Follow" {
+			method.Options = nil
+		}
+	}
+	descriptor, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := &protoregistry.Files{}
+	if err := files.RegisterFile(descriptor); err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// Many streams are ended while their handlers send: run it with -race.
+func TestBusyStreamsEndWithTheirTokenInBothDirections(t *testing.T) {
+	var ends atomic.Int64
+	w := serve(t, Descriptors(closing(t)), OnDecision(func(record verify.Record) {
+		if record.Refusal != nil {
+			ends.Add(1)
+		}
+	}))
+	w.clock.Store(1_800_000_000)
+	token := w.token(map[string]any{"scope": "catalog.read"})
+	var streams sync.WaitGroup
+	for range 20 {
+		streams.Go(func() {
+			stream, err := w.client.Follow(bearing(t, token))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			go func() {
+				for stream.Send(&catalogv1.Message{Text: "x"}) == nil {
+				}
+			}()
+			for err == nil {
+				_, err = stream.Recv()
+			}
+			if reasonOf(status.Convert(err)) != "TOKEN_EXPIRED" || status.Code(err) != codes.Unauthenticated {
+				t.Error(err)
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond)
+	w.clock.Store(1_800_000_305)
+	streams.Wait()
+	if ends.Load() != 20 {
+		t.Error(ends.Load())
 	}
 }
 

@@ -60,7 +60,8 @@ type Decision struct {
 	Caller *Caller
 	// Refusal is nil for a call that may pass.
 	Refusal *Refusal
-	// EndsWithToken is true for a stream that has to end with its token: see Caller.Ended.
+	// EndsWithToken is true for a stream that has to end with its token: see Caller.Ended. It is false while
+	// observing.
 	EndsWithToken bool
 }
 
@@ -134,13 +135,18 @@ func (g *Guard) recorded(path string, caller *Caller, refusal *Refusal, ends boo
 	}
 	switch {
 	case refusal == nil:
-		return Decision{Caller: caller, EndsWithToken: ends}
+		return Decision{Caller: caller, EndsWithToken: ends && !g.settings.Observe}
 	case observed:
 		// The handler may know the caller, although the method demands more.
 		return Decision{Caller: caller}
 	default:
 		return Decision{Refusal: refusal}
 	}
+}
+
+// RecordEnd logs and records that a call in progress was ended by its token. The layers call it.
+func (g *Guard) RecordEnd(caller *Caller, refusal *Refusal) {
+	g.recorded(caller.method.Path, caller, refusal, false)
 }
 
 func (g *Guard) log(path string, caller *Caller, refusal *Refusal, observed bool) {
