@@ -31,34 +31,34 @@ pub const ADMIN_AUDIENCE: &str = "m2m.admin.v1";
 /// The reason for which a change or a query was rejected. Its `Display` text is shown to the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// The request breaks rules; every one that it breaks.
+    /// The request breaks rules. All broken rules are listed.
     #[error("{}", sentence(.0))]
     Invalid(Vec<FieldViolation>),
     /// There is no such client, credential or key.
     #[error("There is no such {0}.")]
     NotFound(&'static str),
     /// The client ID is taken.
-    #[error("There is a client of that ID already.")]
+    #[error("A client with this ID already exists.")]
     AlreadyExists,
-    /// It has changed since it was read.
+    /// The client has changed since it was read.
     #[error("The client has changed since it was read; read it again and repeat the change.")]
     EtagMismatch,
-    /// An initial access token has registered as many clients as it may.
-    #[error("This initial access token has registered as many clients as it may.")]
+    /// The initial access token has reached its limit of clients.
+    #[error("This initial access token has reached its limit of clients.")]
     TooManyClients,
     /// The change would leave the issuer unable to work.
     #[error("{0}")]
     Precondition(String),
-    /// The operator would hand out more than the operator may do.
-    #[error("The client may ask for scopes of the admin API that your own token does not have: {}.", missing.join(" "))]
+    /// The operator would hand out scopes that the operator does not have.
+    #[error("The client has scopes of the admin API that your own token does not have: {}.", missing.join(" "))]
     BeyondOwnScopes {
         /// The scopes that the operator lacks.
         missing: Vec<String>,
     },
-    /// The store is out of reach.
-    #[error("The store is out of reach; nothing is known to have changed.")]
+    /// The store is unreachable.
+    #[error("The store is unreachable; nothing is known to have changed.")]
     Unavailable(#[source] StoreError),
-    /// A bug of ours, or damage.
+    /// A bug, or damaged data.
     #[error("Internal error.")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -66,7 +66,7 @@ pub enum AdminError {
 /// One broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldViolation {
-    /// Where, by the names of the `.proto`: `client.grants[1].audience`.
+    /// The field's path, by the names of the `.proto`: `client.grants[1].audience`.
     pub field: String,
     /// The rule that the field breaks.
     pub description: String,
@@ -91,8 +91,7 @@ impl From<StoreError> for AdminError {
             StoreError::AlreadyExists => Self::AlreadyExists,
             StoreError::RevisionMismatch => Self::EtagMismatch,
             StoreError::ReadOnly => Self::Precondition(
-                "Clients are declared in a file here, and nowhere else: change the file, and the server follows."
-                    .to_owned(),
+                "This server's clients are declared in a file. Change the file, and the server reloads it.".to_owned(),
             ),
             StoreError::Unavailable(_) | StoreError::Busy => Self::Unavailable(error),
             StoreError::Corrupt(_) => Self::Internal(error.into()),

@@ -1,7 +1,7 @@
-//! One structured event for each decision, under the target `audit`: who asked for what, and what came of it.
+//! One structured event for each decision, under the target `audit`: the caller, the request and the outcome.
 //!
-//! Never a secret, never a token: a token is named by its `jti`, and what a caller sent is cleaned and cut
-//! off before it is written.
+//! Events never contain a secret or a token. A token is named by its `jti`. Text from a caller is cleaned and
+//! truncated.
 
 mod guarded;
 
@@ -24,12 +24,12 @@ pub use guarded::{Entry, Guarded};
 /// The target that the events go to.
 pub const TARGET: &str = "audit";
 
-/// Characters of a claimed client ID that are written.
+/// The most characters of a claimed client ID that are written.
 const CLIENT_ID_CHARS_MAX: usize = 64;
-/// Characters of a claimed `jti` that are written: those of this issuer have 22.
+/// The most characters of a claimed `jti` that are written. This issuer's have 22.
 const TOKEN_ID_CHARS_MAX: usize = 64;
 
-/// One decision in the making: what is known of it so far.
+/// A pending decision, with the facts known so far.
 pub(crate) struct Decision<'a> {
     origin: Cow<'a, Origin>,
     operation: &'static str,
@@ -42,7 +42,7 @@ pub(crate) struct Decision<'a> {
     assertion_audience: Option<&'static str>,
     /// The tokens of an exchange.
     brought: Option<Box<Brought>>,
-    /// The token that was asked about, where it is a valid one, and why the caller learns nothing of it.
+    /// The valid token of the query, and the reason for which the caller does not learn of it.
     withheld: Option<(String, &'static str)>,
 }
 
@@ -73,15 +73,15 @@ struct Brought {
 /// The facts known about a token of an exchange.
 #[derive(Debug, Default)]
 struct Party {
-    /// `jti` as the token says it, before and after it is verified.
+    /// The token's `jti`, before and after verification.
     token_id: Option<String>,
-    /// Once the token is verified: its subject's name, and the identity provider that it comes from.
+    /// The subject's name and its identity provider, once the token is verified.
     name: Option<String>,
     issuer: Option<String>,
 }
 
 impl Decision<'static> {
-    /// Opens a decision that is passed on from stage to stage.
+    /// Opens a decision that passes from stage to stage.
     pub(crate) fn owned(origin: Origin, operation: &'static str) -> Self {
         Self::of(Cow::Owned(origin), operation)
     }
@@ -117,7 +117,7 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// The same in a trace, where there is one.
+    /// The span of the decision, if there is a trace.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
@@ -141,12 +141,14 @@ impl<'a> Decision<'a> {
         if client.is_by_endpoint_assertion() {
             self.assertion_audience = Some("token_endpoint");
             let client_id = client.id().as_str();
-            tracing::warn!(client_id, "an assertion for the token endpoint was accepted, as the client is registered");
+            tracing::warn!(
+                client_id,
+                "accepted an assertion whose audience is the token endpoint, as the client's registration allows"
+            );
         }
     }
 
-    /// A token of an exchange, by its own words: it is not verified yet. It says nothing where `jti` is
-    /// missing.
+    /// Records the unverified `jti` of a token of an exchange; empty if it is missing.
     pub(crate) fn claimed_token(&mut self, role: Role, token_id: &str) {
         self.party_of(role).token_id =
             Some(cleaned(token_id, TOKEN_ID_CHARS_MAX).into_owned()).filter(|id| !id.is_empty());
@@ -159,7 +161,7 @@ impl<'a> Decision<'a> {
         party.issuer = subject.foreign().map(|id| id.issuer.clone());
     }
 
-    /// The token that was asked about is valid, and the caller may not know.
+    /// Records a valid token that the caller may not learn of.
     pub(crate) fn withheld(&mut self, token_id: &str, why: &'static str) {
         self.withheld = Some((token_id.to_owned(), why));
     }
@@ -182,7 +184,7 @@ impl<'a> Decision<'a> {
         self.operation = operation;
     }
 
-    /// It is more than the client's quota, which is only observed.
+    /// Records that the request exceeds the client's quota, which is only observed.
     pub(crate) fn beyond_quota(&mut self) {
         self.quota = Some("exceeded");
     }
@@ -197,7 +199,7 @@ impl<'a> Decision<'a> {
         self.operation
     }
 
-    /// A token was issued.
+    /// Logs that a token was issued.
     pub(crate) fn issued(&self, token: &IssuedToken) {
         self.trace("granted", None, Some(token.token_id()));
         let on_behalf = token.on_behalf();
@@ -222,8 +224,7 @@ impl<'a> Decision<'a> {
         );
     }
 
-    /// A question about a token was answered, or its revocation done. `token_id` is that of the token, where
-    /// it is valid.
+    /// Logs an answered introspection, or a revocation. `token_id` is that of the token, if it is valid.
     pub(crate) fn answered(&self, outcome: &'static str, token_id: Option<&str>) {
         let (withheld, detail) = self.withheld.as_ref().map(|(id, why)| (id.as_str(), *why)).unzip();
         let token_id = token_id.or(withheld);
@@ -242,7 +243,7 @@ impl<'a> Decision<'a> {
         );
     }
 
-    /// The token of a registration is not good, or not for this.
+    /// Logs that the token of a registration is invalid, or may not do this.
     pub(crate) fn denied(&self, reason: &'static str) {
         self.trace("refused", Some(reason), None);
         tracing::warn!(
@@ -257,8 +258,8 @@ impl<'a> Decision<'a> {
         );
     }
 
-    /// The request was refused. Our own failures are errors, everything else is the caller's and a warning at
-    /// most.
+    /// Logs that the request was rejected. The server's own failures are errors. A caller's mistakes are
+    /// warnings at most.
     pub(crate) fn refused(&self, error: &IssueError) {
         let (operation, client_id) = (self.operation, claimed(&self.client_id));
         let client_id = &*client_id;
@@ -304,7 +305,7 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// A client ID as the caller sent it: cleaned, cut off, and hidden where a secret was sent in its place.
+/// Cleans and truncates a client ID from a caller, and hides a secret that was sent in its place.
 fn claimed(client_id: &str) -> Cow<'_, str> {
     cleaned(client_id, CLIENT_ID_CHARS_MAX)
 }
@@ -321,7 +322,7 @@ fn cleaned(text: &str, chars_max: usize) -> Cow<'_, str> {
     text.chars().take(chars_max).map(clean).collect()
 }
 
-/// Names with spaces between them; no copy of a single one.
+/// Joins names with spaces. A single name is not copied.
 fn joined<T>(items: &[T], name: fn(&T) -> &str) -> Cow<'_, str> {
     match items {
         [only] => name(only).into(),

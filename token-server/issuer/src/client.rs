@@ -1,4 +1,4 @@
-//! Clients: who may ask for tokens, for what, and with which credentials. RFC 6749 section 2.
+//! Clients: their grants and their credentials. RFC 6749 section 2.
 
 pub mod work;
 mod authentication_method;
@@ -28,9 +28,9 @@ use crate::timestamp;
 /// `#[serde(default)]` and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
-    /// Never changes.
+    /// The client ID. It never changes.
     pub id: ClientId,
-    /// For people.
+    /// A name for people.
     #[serde(default)]
     pub display_name: String,
     /// The audiences and scopes that it may request, one entry per audience.
@@ -39,7 +39,7 @@ pub struct Client {
     /// The credentials of the client. Several may be live at once.
     #[serde(default)]
     pub credentials: Vec<Credential>,
-    /// The lifetime of its tokens, where it is not the server's default.
+    /// The lifetime of its tokens, if it is not the server's default.
     #[serde(default)]
     pub token_lifetime: Option<Duration>,
     /// Claims added to each of its tokens.
@@ -51,7 +51,7 @@ pub struct Client {
     /// A disabled client gets no token.
     #[serde(default)]
     pub disabled: bool,
-    /// The grants that it may use; empty: the usual one. See [`Client::may_use`].
+    /// The grants that it may use. Empty means the usual one: see [`Client::may_use`].
     #[serde(default)]
     pub grant_types: BTreeSet<GrantType>,
     /// The URI from which keys for `private_key_jwt` are fetched, in addition to the keys among its
@@ -73,19 +73,19 @@ pub struct Client {
     /// For operators' own bookkeeping.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Counts the changes; the etag. The store sets it.
+    /// The number of changes, used as the etag. The store sets it.
     #[serde(skip)]
     pub revision: u64,
-    /// When it was registered.
+    /// The time of its registration.
     #[serde(with = "timestamp")]
     pub create_time: SystemTime,
-    /// When it was last changed.
+    /// The time of its last change.
     #[serde(with = "timestamp")]
     pub update_time: SystemTime,
 }
 
 impl Client {
-    /// A client without grants and credentials.
+    /// Creates a client without grants and credentials.
     #[must_use]
     pub fn new(id: ClientId, now: SystemTime) -> Self {
         let now = timestamp::stored(now);
@@ -137,12 +137,12 @@ impl Client {
 /// The scopes that a client may request at one resource server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// The resource server, as it stands in `aud`.
+    /// The resource server, as in `aud`.
     pub audience: Audience,
-    /// The scopes that it may ask for.
+    /// The scopes that it may request.
     #[serde(default)]
     pub scopes: BTreeSet<Scope>,
-    /// Granted when a request names no scope; a subset of `scopes`.
+    /// The scopes of a request that names none; a subset of `scopes`.
     #[serde(default)]
     pub default_scopes: BTreeSet<Scope>,
 }
@@ -154,14 +154,14 @@ pub struct Credential {
     pub id: String,
     /// A secret or a key.
     pub kind: CredentialKind,
-    /// When it was added.
+    /// The time at which it was added.
     #[serde(with = "timestamp")]
     pub create_time: SystemTime,
-    /// It is refused from this time on.
+    /// The time from which it is rejected.
     #[serde(default, with = "timestamp::optional")]
     pub expire_time: Option<SystemTime>,
-    /// When it was last used, to the minute. Kept beside the document, so that use is not a change: what
-    /// the cached client holds is as old as the cache's entry.
+    /// The time of its last use, to the minute. It is stored beside the document, so that a use is not a
+    /// change. In a cached client it is as old as the cache entry.
     #[serde(skip)]
     pub last_used_time: Option<SystemTime>,
 }

@@ -1,8 +1,9 @@
 //! Client authentication: a presented credential → [`AuthenticatedClient`], or one answer for every failure.
 //!
 //! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
-//! the same path with the same work, so neither the answer nor the time tells which client IDs exist:
-//! [`crate::client::work`], and `docs/adr/0017-equal-work-for-every-failure.md` for what is left.
+//! the same path with the same work, so neither the answer nor the time reveals which client IDs exist. See
+//! [`crate::client::work`], and `docs/adr/0017-equal-work-for-every-failure.md` for the remaining
+//! differences.
 
 pub mod assertion;
 pub mod presented;
@@ -25,7 +26,7 @@ use crate::{
     origin::Peer,
 };
 
-/// A client that has proved who it is. Only [`authenticate`] makes one.
+/// An authenticated client. Only [`authenticate`] creates one.
 #[derive(Debug)]
 pub struct AuthenticatedClient {
     client: Arc<Client>,
@@ -44,13 +45,13 @@ impl AuthenticatedClient {
         self.addressee == Some(Addressee::TokenEndpoint)
     }
 
-    /// The client, as it is registered.
+    /// The registered client.
     #[must_use]
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The client itself, for the grant to decide on.
+    /// Returns the client itself, for the decision of the grant.
     #[must_use]
     pub(crate) fn into_client(self) -> Arc<Client> {
         self.client
@@ -64,11 +65,11 @@ pub struct Means {
     pub registry: ClientRegistry,
     /// The peppers with which secrets are hashed.
     pub peppers: Peppers,
-    /// Checks signatures.
+    /// Verifies assertions.
     pub assertions: Assertions,
 }
 
-/// Checks what was presented against what is registered.
+/// Checks the presented credential against the registered ones.
 ///
 /// # Errors
 ///

@@ -13,8 +13,8 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// The reason for which a request was rejected.
 ///
-/// `Display` is the sentence that the caller may read. It never holds a secret, a token, or which of several
-/// reasons made client authentication fail.
+/// `Display` is the sentence for the caller. It never contains a secret, a token, or the reason for a failed
+/// client authentication.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// A parameter is missing, repeated or malformed. RFC 6749 section 5.2, `invalid_request`.
@@ -38,15 +38,15 @@ pub enum IssueError {
     /// A subject or actor token is invalid, or may not be exchanged by this client. RFC 8693 section 2.2.2.
     #[error("{}", .0.sentence)]
     InvalidGrant(TokenRefusal),
-    /// The token would not fit into the header that carries it.
-    #[error("The token would have {bytes} bytes; the audience takes {bytes_max}.")]
+    /// The token would exceed the limit of the header that carries it.
+    #[error("The token would be {bytes} bytes; the limit for this audience is {bytes_max}.")]
     TokenTooLarge {
         /// The length of the token.
         bytes: usize,
-        /// The longest that the audience takes.
+        /// The longest token that the audience accepts.
         bytes_max: usize,
     },
-    /// The body is longer than any good request.
+    /// The body is longer than any valid request.
     #[error("The request body exceeds {bytes_max} bytes.")]
     BodyTooLarge {
         /// The longest body that is read.
@@ -57,18 +57,18 @@ pub enum IssueError {
     RateLimited {
         /// The budget that is spent. For the audit log alone.
         budget: Budget,
-        /// When the next one is admitted.
+        /// The time until the next one is admitted.
         retry_after: Duration,
     },
-    /// The store is out of reach and the answer is not known without it.
+    /// The store is unreachable, and the answer depends on it.
     #[error("The issuer cannot answer right now.")]
     Unavailable(#[source] Cause),
-    /// A bug of ours.
+    /// A bug in the server.
     #[error("Internal error.")]
     Internal(#[source] Cause),
 }
 
-/// A refused subject or actor token: a sentence for the caller, and the fault for the audit log alone.
+/// A rejected subject or actor token: a sentence for the caller, and the cause for the audit log alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRefusal {
     sentence: &'static str,
@@ -94,12 +94,12 @@ pub enum Budget {
     LiveRevocations,
     /// The trust streams of one peer, or of all.
     TrustStreams,
-    /// The requests that the server does at once.
+    /// The server's concurrent requests.
     AtOnce,
 }
 
 impl Budget {
-    /// A stable word for the log.
+    /// The stable name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -121,8 +121,8 @@ impl Budget {
     const fn sentence(self) -> &'static str {
         match self {
             Self::LiveRevocations => {
-                "The client has revoked as many single tokens as are kept for one client until they expire. Let \
-                 tokens expire, or have an operator revoke all tokens of the client at once."
+                "The client has reached its limit of revoked single tokens. Wait until some of them \
+                 expire, or ask an operator to revoke all tokens of the client."
             }
             Self::TrustStreams => "There are too many trust streams. Close one, or try again later.",
             Self::Peer
@@ -144,7 +144,7 @@ pub enum AuthenticationFailure {
     Missing,
     /// The presented credential cannot be read.
     Malformed,
-    /// The scheme or type of credential is not one that is offered.
+    /// The scheme or type of credential is not supported.
     UnsupportedMethod,
     /// There is no such client.
     UnknownClient,
@@ -152,14 +152,14 @@ pub enum AuthenticationFailure {
     ClientDisabled,
     /// No credential of the client matches.
     NoMatch,
-    /// The client assertion is not good: why.
+    /// The client assertion is invalid, with the reason.
     AssertionRefused(&'static str),
-    /// No live credential of the client matches, and it has some that have expired.
+    /// No live credential of the client matches, and it has expired ones.
     NoLiveMatch,
 }
 
 impl AuthenticationFailure {
-    /// A stable word for the log.
+    /// The stable name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -194,31 +194,32 @@ impl fmt::Display for AuthenticationFailure {
 /// The message for a caller whose request did not finish in time.
 pub const TOO_SLOW: &str = "The request took too long to arrive, or to answer.";
 
-/// When to come back after a failure of ours.
+/// The retry delay after a failure of the server.
 pub const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl IssueError {
-    /// More requests at once than the server does.
+    /// Returns the error for a request over the server's limit of concurrent requests.
     pub const fn overloaded() -> Self {
         Self::RateLimited { budget: Budget::AtOnce, retry_after: UNAVAILABLE_RETRY_AFTER }
     }
 
-    /// `invalid_request` with a fixed sentence.
+    /// Returns `invalid_request` with a fixed sentence.
     pub const fn invalid_request(sentence: &'static str) -> Self {
         Self::InvalidRequest(Cow::Borrowed(sentence))
     }
 
-    /// A refused subject or actor token, by a fixed sentence.
+    /// Returns the error for a rejected subject or actor token, with a fixed sentence.
     pub(crate) const fn invalid_grant(sentence: &'static str) -> Self {
         Self::InvalidGrant(TokenRefusal { sentence, detail: None })
     }
 
-    /// The same, with the fault for the audit log: the check, the claim, its value and the expected value.
+    /// Returns the same with the cause for the audit log: the check, the claim, its value and the expected
+    /// value.
     pub(crate) fn invalid_grant_because(sentence: &'static str, detail: impl Into<String>) -> Self {
         Self::InvalidGrant(TokenRefusal { sentence, detail: Some(detail.into().into_boxed_str()) })
     }
 
-    /// The stable reason that callers of either face may match on.
+    /// The stable reason, which callers of either protocol may match on.
     #[must_use]
     pub const fn reason(&self) -> ErrorReason {
         match self {
@@ -236,7 +237,7 @@ impl IssueError {
         }
     }
 
-    /// When the caller may try again; none where trying again changes nothing.
+    /// The retry delay; `None` if a retry changes nothing.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,20 +1,18 @@
 //! Identity providers whose tokens may be exchanged for ours: OpenID Connect federation.
 //!
-//! RFC 8693 section 2.1 leaves to the server whose tokens it takes. Here a token counts only where everything
-//! does at once: issuer, key, algorithm and type (by the project's only verifier), the provider's audience,
-//! the rule for its subjects, the claims that it must make, and the client that brings it. What is not said
-//! is not allowed.
+//! RFC 8693 section 2.1 leaves it to the server which tokens it accepts. Here a token must pass every check:
+//! issuer, key, algorithm and type (by the project's only verifier), the provider's audience, the rule for
+//! its subjects, the required claims, and the client that presents it. Everything else is rejected.
 //!
-//! For whom a provider made the token: `aud` must name us, and where it names others too, `azp` must be us
-//! (OpenID Connect Core section 3.1.3.7). `azp` of a token for us alone is not looked at: providers write
-//! there which of their applications asked, as for a mobile app that gets tokens for its backend. Nor is
-//! `client_id` (RFC 9068 section 2.2), the application that an access token was issued to: access tokens of
-//! others are refused, and one that an operator takes as a JWT by its `typ` is bound by `aud` as RFC 9068
-//! section 4 has it. Where the application matters, the operator says which: `azp` and `client_id` can be
-//! required claims.
+//! `aud` must name this issuer. If it names others too, `azp` must be this issuer (OpenID Connect Core
+//! section 3.1.3.7). In a token for this issuer alone, `azp` is not checked: providers put the requesting
+//! application there, such as a mobile app that gets tokens for its backend. `client_id` (RFC 9068 section
+//! 2.2) is not checked either. Access tokens of others are rejected. One that an operator accepts as a JWT by
+//! its `typ` is bound by `aud`, as in RFC 9068 section 4. If the application matters, the operator makes
+//! `azp` or `client_id` a required claim.
 //!
-//! A subject of one provider is never a subject of another, nor a client of ours: its name here begins with
-//! the provider's own [`Namespace`], and `sub_id` (RFC 9493 section 3.2.2) says where it comes from.
+//! A subject of one provider is never a subject of another, nor a client of ours. Its name here begins with
+//! the provider's own [`Namespace`], and `sub_id` (RFC 9493 section 3.2.2) names its origin.
 
 mod provider;
 mod rules;
@@ -40,7 +38,7 @@ use crate::{
     security_token::{SecurityToken, TokenType},
 };
 
-/// The identity providers that are trusted. Clones share their keys.
+/// The trusted identity providers. Clones share their keys.
 #[derive(Clone, Debug, Default)]
 pub struct Federation {
     providers: BTreeMap<String, Arc<IdentityProvider>>,
@@ -53,11 +51,11 @@ pub struct Federation {
 pub struct SubjectId {
     /// The provider's issuer identifier.
     pub issuer: String,
-    /// `sub`, as the provider writes it.
+    /// The provider's `sub`.
     pub subject: String,
 }
 
-/// A token of an identity provider, with everything about it checked.
+/// A token of an identity provider that passed every check.
 #[derive(Debug)]
 pub(crate) struct ForeignToken {
     pub(crate) token: VerifiedToken,
@@ -66,11 +64,11 @@ pub(crate) struct ForeignToken {
 }
 
 impl Federation {
-    /// Trusts these providers; their keys are fetched from now on, so this is for within a Tokio runtime.
+    /// Trusts these providers. Starts to fetch their keys, so it must be called within a Tokio runtime.
     ///
     /// # Errors
     ///
-    /// When one is named twice, or its keys must not be fetched from where it says.
+    /// When one is named twice, or the URL of its keys is not allowed.
     pub fn new(providers: Vec<IdentityProvider>) -> Result<Self, BuildError> {
         if providers.is_empty() {
             return Ok(Self::default());
@@ -83,7 +81,7 @@ impl Federation {
         Ok(Self { verifier: Some(builder.build()?), providers: providers.into_iter().map(by_issuer).collect() })
     }
 
-    /// The provider of that issuer identifier, where it is trusted.
+    /// Returns the trusted provider with that issuer identifier.
     pub fn provider(&self, issuer: &str) -> Option<&Arc<IdentityProvider>> {
         self.providers.get(issuer)
     }
@@ -94,18 +92,18 @@ impl Federation {
         self.providers.values().any(|provider| provider.namespace.covers(name))
     }
 
-    /// The names that subjects of the providers have here.
+    /// Returns the namespaces of the providers' subjects here.
     #[must_use]
     pub fn namespaces(&self) -> Vec<Namespace> {
         self.providers.values().map(|provider| provider.namespace.clone()).collect()
     }
 
-    /// Checks a token that `client` brings.
+    /// Checks a token that `client` presents.
     ///
     /// # Errors
     ///
-    /// [`IssueError::InvalidGrant`] where any check fails; [`IssueError::Unavailable`] where the provider's
-    /// keys are out of reach, as the token may be a good one.
+    /// [`IssueError::InvalidGrant`] when any check fails. [`IssueError::Unavailable`] when the provider's
+    /// keys are unreachable, because the token may be valid.
     pub(crate) async fn verify(
         &self,
         client: &ClientId,
@@ -114,7 +112,7 @@ impl Federation {
     ) -> Result<ForeignToken, IssueError> {
         let text = token.value.expose_secret();
         let issuer = named_issuer(text).unwrap_or_default();
-        // Before anything is fetched. One answer for an unknown provider and for another client's.
+        // Checked before any fetch. An unknown provider and another client's provider get the same answer.
         let (Some(provider), Some(verifier)) = (self.provider(&issuer).cloned(), &self.verifier) else {
             return Err(not_trusted(format!("issuer: iss: {}, expected a trusted issuer", quoted(&issuer.into()))));
         };
@@ -127,7 +125,7 @@ impl Federation {
         }
         let verified = verifier.verify_with_fetch(UnverifiedToken::new(text), &provider.audience, now).await;
         let verified = verified.map_err(refused)?;
-        // Leeway is for clocks that disagree; a token that is made from this one must not begin expired.
+        // The verifier's leeway covers clock skew. A token minted from this one must not start out expired.
         if now >= verified.expires_at() {
             return Err(IssueError::invalid_grant(EXPIRED));
         }
@@ -139,13 +137,13 @@ impl Federation {
 }
 
 impl SubjectId {
-    /// As it stands in `sub_id`. RFC 9493 section 3.2.2.
+    /// Returns the value of `sub_id`. RFC 9493 section 3.2.2.
     #[must_use]
     pub fn to_json(&self) -> Value {
         serde_json::json!({ "format": "iss_sub", "iss": self.issuer, "sub": self.subject })
     }
 
-    /// From the `sub_id` of a token of ours.
+    /// Reads the `sub_id` of a token of ours.
     pub fn of(token: &VerifiedToken) -> Option<Self> {
         let id = token.claims().get("sub_id")?;
         let text = |name: &str| Some(id.get(name)?.as_str()?.to_owned());
@@ -164,10 +162,10 @@ pub(crate) fn claimed(token: &str) -> Option<Map<String, Value>> {
     json::object(&claims).ok()
 }
 
-/// Characters of a claim that a detail quotes.
+/// The most characters of a claim that a detail quotes.
 const QUOTED_CHARS_MAX: usize = 96;
 
-/// A claim's value for the audit log: escaped and cut.
+/// Quotes a claim's value for the audit log, escaped and truncated.
 fn quoted(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= QUOTED_CHARS_MAX {

@@ -2,7 +2,7 @@
 //!
 //! [`Issuer::admit`] (limit of the peer) → the protocol decodes the request →
 //! [`crate::client_authentication`] → limit(client) → [`crate::grant`] → [`crate::mint`] → [`crate::audit`].
-//! Each stage takes the value of the one before. No stage writes to the store.
+//! Each stage takes the previous stage's value. No stage writes to the store.
 
 mod admission;
 mod exchange;
@@ -47,7 +47,7 @@ pub use admission::{Admitted, Operation};
 pub use introspect::introspected;
 pub use user_info::NotTold;
 
-/// Decisions, by what was asked for, what came of it, and why.
+/// The counter of decisions, by operation, outcome and reason.
 const REQUESTS: &str = "token_server_token_requests_total";
 
 /// The settings that an operator chooses.
@@ -78,26 +78,26 @@ pub struct Settings {
 /// Streams of keys and revocations to verifiers (`WatchTrust`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustStreams {
-    /// Streams at once. One that is not read takes some 50 KiB until it is ended.
+    /// The most concurrent streams. A stream that is not read takes some 50 KiB until it is ended.
     pub streams: usize,
-    /// Of them, streams of one peer. 0 is no limit.
+    /// The most concurrent streams of one peer. 0 means no limit.
     pub streams_per_peer: usize,
-    /// Only for peers that have shown a client certificate.
+    /// Accepts only peers that have presented a client certificate.
     pub client_certificate_required: bool,
 }
 
 impl Default for TrustStreams {
-    /// Open to all, as a key set is.
+    /// Open to all peers, as a key set is.
     fn default() -> Self {
         Self { streams: 10_000, streams_per_peer: 1_000, client_certificate_required: false }
     }
 }
 
-/// At ten revocations a second, the default rate, tokens of five minutes stay below it.
+/// The default limit. At ten revocations a second, the default rate, tokens of five minutes stay below it.
 const REVOKED_TOKENS_PER_CLIENT: usize = 10_000;
 
 impl Settings {
-    /// The defaults of an issuer of that identifier.
+    /// Returns the default settings of an issuer with that identifier.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
         Self {
@@ -148,7 +148,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Puts the issuer together.
+    /// Creates the issuer.
     #[must_use]
     pub fn new(settings: Settings, parts: Parts, clock: Arc<dyn Clock>) -> Self {
         let Parts { registry, assertions, peppers, keys, revocations, verifier } = parts;
@@ -190,7 +190,7 @@ impl Issuer {
         if self.settings.registration { metadata.with_registration() } else { metadata }
     }
 
-    /// The bounds of trust streams.
+    /// The limits of trust streams.
     #[must_use]
     pub fn trust_streams(&self) -> TrustStreams {
         self.settings.trust_streams
@@ -219,7 +219,7 @@ impl Issuer {
         self.settings.key_set_max_age.mul_f64(1.0 - 0.2 * part)
     }
 
-    /// Ends what would go on for ever, so that the server can drain: trust streams.
+    /// Ends the trust streams, so that the server can drain.
     pub fn close(&self) {
         self.closing.send_replace(true);
     }
@@ -229,7 +229,7 @@ impl Issuer {
         self.closing.subscribe()
     }
 
-    /// Tokens of this issuer, verified.
+    /// The verifier of this issuer's own tokens.
     #[must_use]
     pub fn own_tokens(&self) -> &OwnTokens {
         &self.own_tokens
@@ -282,7 +282,7 @@ impl Issuer {
         match grant {
             grant::Request::ClientCredentials(request) => client_credentials::authorize(client, request),
             grant::Request::TokenExchange(request) => {
-                // Before a token is verified or a provider's key is fetched.
+                // Checked before a token is verified or a provider's key is fetched.
                 token_exchange::check_permitted(client.client())?;
                 let parties = Box::pin(self.parties(client.client(), request, decision)).await?;
                 token_exchange::authorize(client, request, parties)

@@ -1,5 +1,5 @@
-//! The decisions of an OAuth 2.0 issuer for machines. No protocol, no socket and no SQL: those are the
-//! business of the packages above.
+//! The decisions of an OAuth 2.0 issuer for machines. It has no protocol, no socket and no SQL; other
+//! packages have those.
 //!
 //! The list is in dependency order: a module uses only the modules above it. Read the modules in this order.
 //!
@@ -15,7 +15,7 @@
 //! | revoked tokens | [`revocation`] |
 //! | verification of our own tokens | [`own_tokens`] |
 //! | other issuers' tokens that may be exchanged for ours | [`security_token`], [`federation`] |
-//! | the decision which access the client receives | [`grant`] |
+//! | the decision on the client's access | [`grant`] |
 //! | the token, from claims to signature | [`mint`] |
 //! | rate limits | [`limit`] |
 //! | the audit log of decisions | [`audit`] |

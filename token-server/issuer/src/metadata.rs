@@ -179,7 +179,7 @@ pub struct OAuthDocument<'a> {
 }
 
 /// OpenID Connect Discovery section 3. The issuer issues no ID tokens, but the member for their algorithms is
-/// required. Its readers learn from it which algorithms the keys use.
+/// required. It tells its readers the algorithms of the keys.
 #[derive(Serialize)]
 pub struct OpenIdDocument<'a> {
     #[serde(flatten)]

@@ -38,7 +38,7 @@ pub fn verifier(
 #[derive(Debug)]
 pub struct OwnTokens {
     verifier: Verifier,
-    /// The longest token that is issued, in bytes.
+    /// The length of the longest token that is issued, in bytes.
     issued_bytes_max: usize,
 }
 
@@ -63,9 +63,9 @@ impl OwnTokens {
             // The leeway covers clock skew to the issuing replica. `exp` was set by this issuer, so it gets
             // no leeway.
             .filter(|token| now < token.expires_at());
-        // "Inactive" or "revoked" would be a lie about a token that was issued under another configuration.
+        // "Inactive" or "revoked" would be wrong for a token that was issued under another configuration.
         if verified.is_none() && token.len() > self.issued_bytes_max {
-            return Err(IssueError::invalid_request("The token is longer than any that this issuer issues."));
+            return Err(IssueError::invalid_request("The token is longer than any token of this issuer."));
         }
         Ok(verified)
     }

@@ -1,11 +1,13 @@
-//! Clients register themselves, and manage their registration. RFC 7591, RFC 7592.
+//! Dynamic client registration: clients register themselves, and manage their registration. RFC 7591, RFC
+//! 7592.
 //!
-//! Off unless the operator hands out initial access tokens. Each says what a client may become that registers
-//! with it; the client's own words only narrow that. A client that was registered so is a client like every
-//! other: the same checks, the same store, the same record of changes, by [`crate::admin`].
+//! It is off unless the operator issues initial access tokens. Each token bounds the clients that register
+//! with it, and a client's own metadata only narrow the bounds. Checks, store and audit are the same as for
+//! every other client: [`crate::admin`].
 //!
-//! Over gRPC the same is `ClientService` of the admin API. RFC 7591 defines JSON over HTTP and its clients
-//! speak nothing else, so this has no second face: `docs/adr/0011-registration-over-http-only.md`.
+//! Over gRPC, `ClientService` of the admin API does the same. RFC 7591 defines JSON over HTTP, and its
+//! clients use nothing else, so there is no gRPC protocol for it:
+//! `docs/adr/0011-registration-over-http-only.md`.
 
 mod document;
 mod error;
@@ -47,11 +49,11 @@ pub struct RegistrationSettings {
     pub tokens: InitialAccessTokens,
     /// Requests of one peer each minute, successful or not.
     pub requests_per_minute_per_peer: u32,
-    /// Clients that one initial access token registers each hour, on one replica.
+    /// The most clients that one initial access token registers each hour, on one replica.
     pub clients_per_hour: u32,
 }
 
-/// Registers clients, and lets them manage what they registered.
+/// Registers clients, and lets them manage their registrations.
 pub struct Registrar {
     issuer: Arc<Issuer>,
     clients: ClientAdmin,
@@ -69,11 +71,11 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// The body of a request; read once the caller has shown a good token.
+/// The body of a request, read after the caller has presented a valid token.
 type Body = Result<Map<String, Value>, IssueError>;
 
 impl Registrar {
-    /// Puts it together.
+    /// Creates a registrar.
     #[must_use]
     pub fn new(
         settings: RegistrationSettings,
@@ -97,7 +99,7 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// When no initial access token is shown, or it does not allow what is asked for.
+    /// When no initial access token is presented, or it does not allow the registration.
     pub async fn register(
         &self,
         asked: Asked<'_>,
@@ -132,7 +134,7 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// When its registration access token is not shown.
+    /// When its registration access token is not presented.
     pub async fn read(&self, asked: Asked<'_>, id: &str) -> Result<Told, RegistrationError> {
         let mut decision = Decision::new(asked.origin, "read_registration");
         let span = decision.span().clone();
@@ -141,11 +143,11 @@ impl Registrar {
         on_record(&decision, "told", told)
     }
 
-    /// Replaces what is registered of the client. RFC 7592 section 2.2.
+    /// Replaces the registration of the client. RFC 7592 section 2.2.
     ///
     /// # Errors
     ///
-    /// When its registration access token is not shown, or what it wants to be is not allowed.
+    /// When its registration access token is not presented, or the new registration is not allowed.
     pub async fn update(
         &self,
         asked: Asked<'_>,
@@ -167,15 +169,17 @@ impl Registrar {
     ) -> Result<Told, RegistrationError> {
         let (client, token) = self.proved(asked, id, decision).await?;
         let registered_with = client.registration.as_ref().map(|known| known.details.registered_with.as_str());
-        // What decided about it is gone: nothing says any more what it may become.
+        // The initial access token is gone, and with it the bounds of the client.
         let initial = registered_with.and_then(|name| self.tokens.named(name)).ok_or(RegistrationError::Forbidden(
-            "What this client registered with is not accepted any more; it can be read and deleted.",
+            "This client's initial access token is no longer accepted. The registration can only be read and deleted.",
         ))?;
         let wanted = Wanted::parse_update(&read.await?, id)?;
         if let Some(secret) = &wanted.client_secret
             && !self.clients.is_current_secret(&client, secret.expose_secret()).await
         {
-            return Err(RegistrationError::metadata("client_secret: it must be the client's own, or be left out"));
+            return Err(RegistrationError::metadata(
+                "client_secret: it must be the client's current secret, or be left out",
+            ));
         }
         let template = &initial.template;
         let admit = |client: &Client| {
@@ -193,7 +197,7 @@ impl Registrar {
     ///
     /// # Errors
     ///
-    /// When its registration access token is not shown.
+    /// When its registration access token is not presented.
     pub async fn delete(&self, asked: Asked<'_>, id: &str) -> Result<(), RegistrationError> {
         let mut decision = Decision::new(asked.origin, "delete_registration");
         let span = decision.span().clone();
@@ -206,7 +210,7 @@ impl Registrar {
         on_record(&decision, "deleted", deleted)
     }
 
-    /// The client that a registration access token was shown for, and the token.
+    /// Returns the client of the presented registration access token, and the token.
     async fn proved(
         &self,
         asked: Asked<'_>,
@@ -223,21 +227,21 @@ impl Registrar {
         Ok((client, presented))
     }
 
-    /// Below it are the registrations, by client ID.
+    /// Returns the registration endpoint. The registrations are below it, by client ID.
     fn uri(&self) -> String {
         let identifier = self.issuer.metadata().issuer;
         format!("{}{}", identifier.trim_end_matches('/'), path::REGISTRATION)
     }
 }
 
-/// RFC 6750 section 2.1.
+/// Returns the presented bearer token. RFC 6750 section 2.1.
 fn presented(headers: &HeaderMap) -> Result<String, RegistrationError> {
     let token = bearer(headers).map_err(|denied: Denied| RegistrationError::Bearer(Answer::from(&denied)))?;
     Ok(token.expose().to_owned())
 }
 
 fn bad_token() -> RegistrationError {
-    RegistrationError::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is not a good one"))
+    RegistrationError::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is invalid"))
 }
 
 fn on_record<T>(

@@ -1,8 +1,8 @@
-//! Revocations, from memory: each expires, and all of them are needed at every check.
+//! Revocations, in memory: every check needs all of them, and each expires.
 //!
-//! A revocation is stored first, then counts in this process at once, and in every other within a second,
-//! through the change feed. RFC 7009; nothing is written when a token is issued. To add one costs the same
-//! however many there are.
+//! A revocation is stored first. It then takes effect in this process at once, and in every other process
+//! within a second through the change feed. Issuing a token writes nothing (RFC 7009). Adding a revocation
+//! costs the same for any number of them.
 
 mod comparison;
 mod list;
@@ -51,10 +51,10 @@ pub struct RevocationRegistry(Arc<Shared>);
 struct Shared {
     store: Arc<dyn RevocationStore>,
     clock: Arc<dyn Clock>,
-    /// For those who follow: in the order in which they became known.
+    /// The revocations in the order in which they became known, for followers.
     list: Mutex<List>,
     end: watch::Sender<Position>,
-    /// The same, as this project's own verifier asks for it.
+    /// The same revocations, in the form of this project's verifier.
     verifying: Revocations,
     /// The longest lifetime of tokens by this process's configuration, in milliseconds; 0 before it is known.
     configured_lifetime: AtomicU64,
@@ -69,7 +69,7 @@ impl RevocationRegistry {
     ///
     /// # Errors
     ///
-    /// When the store cannot be read: a server that does not know what is revoked must not say what is valid.
+    /// When the store cannot be read. A server that does not know the revocations must not accept tokens.
     pub async fn start(store: Arc<dyn RevocationStore>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let shared = Shared {
             store,
@@ -86,16 +86,16 @@ impl RevocationRegistry {
         Ok(registry)
     }
 
-    /// Takes over what other processes revoke, and forgets what has expired, until feed or registry end.
+    /// Applies other processes' revocations and removes expired ones, until the feed or the registry ends.
     pub fn follow(&self, feed: &Feed) {
         tokio::spawn(follow(Arc::downgrade(&self.0), feed.subscribe()));
     }
 
-    /// Revokes. Counts here when this returns.
+    /// Stores a revocation. It is in effect in this process when this returns.
     ///
     /// # Errors
     ///
-    /// The store's; nothing is revoked then.
+    /// The errors of the store. Nothing is revoked then.
     pub async fn revoke(&self, revocation: Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
         self.0.store.revoke(&revocation, audit).await?;
         self.0.add([revocation]);
@@ -115,7 +115,7 @@ impl RevocationRegistry {
         self.0.store.longest_lifetime(configured, self.0.clock.now()).await
     }
 
-    /// A revocation was stored as a part of another change: counts here when this returns.
+    /// Applies a revocation that was stored as part of another change. It is in effect when this returns.
     pub(crate) fn stored(&self, revocation: Revocation) {
         self.0.add([revocation]);
     }
@@ -126,23 +126,23 @@ impl RevocationRegistry {
         self.0.list().tokens_of(client, self.0.clock.now())
     }
 
-    /// At most `entries_max` revocations from `position` on.
+    /// Returns at most `entries_max` revocations from `position` on.
     pub fn read(&self, position: Position, entries_max: usize) -> Part {
         self.0.list().read(position, entries_max, self.0.clock.now())
     }
 
-    /// The end of the list of revocations, and each change of it.
+    /// Subscribes to the end of the list of revocations.
     pub fn subscribe(&self) -> watch::Receiver<Position> {
         self.0.end.subscribe()
     }
 
-    /// A number that processes share when they know the same revocations.
+    /// Returns a number that is equal in processes that know the same revocations.
     #[must_use]
     pub fn digest(&self) -> u128 {
         self.0.list().digest(self.0.clock.now())
     }
 
-    /// For a verifier of this issuer's tokens within this process.
+    /// The revocations for a verifier in this process.
     #[must_use]
     pub fn verifying(&self) -> &Revocations {
         &self.0.verifying
@@ -157,7 +157,7 @@ impl Shared {
     }
 
     /// Adds and extends entries, and never removes one: nothing revoked becomes valid again. Returns the
-    /// targets that were not revoked before, or for less.
+    /// targets that were not revoked before, or were revoked to a lesser extent.
     fn add(&self, revocations: impl IntoIterator<Item = Revocation>) -> Vec<TargetHash> {
         let mut changed = Vec::new();
         let (mut list, mut recent) = (self.list(), self.recent());
@@ -177,7 +177,7 @@ impl Shared {
         let end = list.end();
         drop((list, recent));
         if !changed.is_empty() {
-            // Two at once may come here in either order: the end never goes back.
+            // Two concurrent calls may arrive in either order. The end never goes back.
             self.end.send_if_modified(|known| std::mem::replace(known, end.max(*known)) < end);
         }
         changed

@@ -1,9 +1,9 @@
 //! The state that must survive a restart: clients, sealed keys, revocations, and the change log. Tokens are
 //! never stored.
 //!
-//! Each trait is what one kind of caller needs. Every change leaves a row in the change log in its own
-//! transaction, and a row in the admin audit where the caller passes one, so that neither can be lost or
-//! invented. The implementations pass one contract suite.
+//! Each trait serves one kind of caller. The transaction of a change also writes a row of the change log, and
+//! a row of the admin audit if the caller passes one. Neither can therefore be lost or invented. The
+//! implementations pass one contract suite.
 
 mod answered;
 mod change;

@@ -83,7 +83,7 @@ async fn an_assertion_for_the_token_endpoint_is_logged_each_time() {
     }
     let named: Vec<_> = captured.audit().iter().map(|event| event.get("assertion_audience").cloned()).collect();
     assert_eq!(named, [Some(json!("token_endpoint")), Some(json!("token_endpoint")), None]);
-    assert_eq!(captured.text().matches("an assertion for the token endpoint was accepted").count(), 2);
+    assert_eq!(captured.text().matches("accepted an assertion whose audience is the token endpoint").count(), 2);
 }
 
 #[tokio::test]

@@ -230,7 +230,7 @@ fn first_client_is_made_on_the_store_itself() {
     assert!(created["client_secret"].as_str().unwrap().starts_with("tks_"));
     let again = run(home.path(), &arguments);
     assert_eq!(again.code, 1);
-    assert!(again.stderr.contains("There is a client of that ID already"), "{}", again.stderr);
+    assert!(again.stderr.contains("A client with this ID already exists"), "{}", again.stderr);
     let bad = run(home.path(), &["client", "create", "b", "--offline", "--config", "a.toml", "--claim", "iss=me"]);
     assert_eq!(bad.code, 2, "{}", bad.stderr);
     assert_eq!(run(home.path(), &["client", "create", "b", "--offline"]).code, 2);

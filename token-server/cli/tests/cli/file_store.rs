@@ -208,7 +208,11 @@ fn admin_changes_are_refused_with_what_to_do_and_reads_are_not() {
     ] {
         let refused = home.admin(&serving, change);
         assert_ne!(refused.code, 0, "{change:?}");
-        assert!(refused.stderr.contains("Clients are declared in a file here"), "{change:?}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains("This server's clients are declared in a file"),
+            "{change:?}: {}",
+            refused.stderr
+        );
     }
     // Tokens are not clients: revoking works.
     assert_eq!(home.admin(&serving, &["client", "revoke-tokens", "orders", "--yes"]).code, 0);

@@ -1,6 +1,6 @@
-//! The rules for what a client may be registered with, each broken one named with its field.
+//! The rules for the registration of clients. Each broken rule is reported with its field.
 //!
-//! The sizes are generous for people and programs, and bound what one client takes in memory and in a token.
+//! The size limits are generous. They bound one client's share of memory and of a token.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,14 +24,14 @@ const REDIRECT_URI_BYTES_MAX: usize = 2048;
 const LABELS_MAX: usize = 64;
 const LABEL_NAME_BYTES_MAX: usize = 63;
 const LABEL_VALUE_BYTES_MAX: usize = 256;
-/// Named at once, at the most.
+/// The most broken rules that one error lists.
 const VIOLATIONS_MAX: usize = 50;
 
-/// Claims that RFC 9068 section 2.2.3.1 defines as lists, and that a client's text must not stand in for; and
-/// `typ`, which some verifiers look for among the claims.
+/// Claims that RFC 9068 section 2.2.3.1 defines as lists, so that a client's text must not replace them. Also
+/// `typ`, which some verifiers read from the claims.
 const RESERVED_BESIDE: [&str; 4] = ["entitlements", "groups", "roles", "typ"];
 
-/// Checks one request, and collects what it breaks.
+/// Checks one request, and collects the rules that it breaks.
 pub(super) struct Check<'a> {
     rules: &'a AdminRules,
     violations: Vec<FieldViolation>,
@@ -42,7 +42,7 @@ impl<'a> Check<'a> {
         Self { rules, violations: Vec::new() }
     }
 
-    /// All of it, or everything that is broken.
+    /// Returns the error with all broken rules, if there are any.
     pub(super) fn finish(self) -> Result<(), AdminError> {
         if self.violations.is_empty() { Ok(()) } else { Err(AdminError::Invalid(self.violations)) }
     }
@@ -124,13 +124,13 @@ impl<'a> Check<'a> {
         lifetime
     }
 
-    /// RFC 7519 section 4.3; a custom claim never says what the issuer decides.
+    /// Checks custom claims. RFC 7519 section 4.3. A custom claim never replaces one that the issuer sets.
     pub(super) fn claims(&mut self, claims: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         self.expect(claims.len() <= CLAIMS_MAX, "client.claims", format!("at most {CLAIMS_MAX} claims"));
         for (name, value) in claims.iter().take(CLAIMS_MAX + 1) {
             let field = format!("client.claims[{name:?}]");
             let registered = is_reserved(name) || RESERVED_BESIDE.contains(&name.as_str());
-            self.expect(!registered, &field, "the name is that of a registered claim, which the issuer decides");
+            self.expect(!registered, &field, "the name belongs to a registered claim, which the issuer sets");
             let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
             let rule = format!("a claim's name is 1 to {CLAIM_NAME_BYTES_MAX} printable ASCII characters");
             self.expect((1..=CLAIM_NAME_BYTES_MAX).contains(&name.len()) && printable, &field, rule);
@@ -162,7 +162,7 @@ impl<'a> Check<'a> {
                 Some(grant_type) => drop(grant_types.insert(grant_type)),
                 None => {
                     let known = GrantType::ALL.map(GrantType::name).join(", ");
-                    self.broken(format!("client.grant_types[{place}]"), format!("it is none of {known}"));
+                    self.broken(format!("client.grant_types[{place}]"), format!("it must be one of {known}"));
                 }
             }
         }

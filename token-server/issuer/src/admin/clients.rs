@@ -1,4 +1,4 @@
-//! Clients: registered, read, changed, removed.
+//! Operations on clients: register, read, change, remove.
 
 use std::{
     fmt,
@@ -26,22 +26,22 @@ const ATTEMPTS: u32 = 5;
 /// The query that a page token of the client list belongs to.
 const QUESTION: &str = "clients";
 
-/// The most that the server allows.
+/// The limits that the server sets for every client.
 #[derive(Clone, Debug)]
 pub struct AdminRules {
-    /// No client's tokens may live longer.
+    /// The longest lifetime of a client's tokens.
     pub token_lifetime_max: Duration,
-    /// The names of identity providers' subjects: no client has one of them.
+    /// The namespaces of identity providers' subjects, which no client ID may be in.
     pub foreign_names: Vec<Namespace>,
 }
 
-/// Beginnings of names that stand for others in the record of changes.
+/// Prefixes that stand for other actors in the audit.
 const RESERVED_STARTS: [&str; 2] = ["local:", "registration:"];
 /// The number of attempts to generate an allowed ID. Only a namespace of one character needs many.
 const GENERATED_MAX: u32 = 64;
 
 impl AdminRules {
-    /// No foreign names.
+    /// Creates rules without foreign names.
     #[must_use]
     pub const fn new(token_lifetime_max: Duration) -> Self {
         Self { token_lifetime_max, foreign_names: Vec::new() }
@@ -60,14 +60,14 @@ impl AdminRules {
     pub(super) fn check_new_name(&self, id: &ClientId) -> Result<(), AdminError> {
         self.check_name(id)?;
         if RESERVED_STARTS.iter().any(|start| id.as_str().starts_with(start)) {
-            let rule = "\"local:\" and \"registration:\" stand for others in the record of changes";
+            let rule = "\"local:\" and \"registration:\" are reserved for other actors in the audit";
             return Err(AdminError::invalid("client.client_id", rule));
         }
         Ok(())
     }
 }
 
-/// Clients, as operators see them. Cheap to clone.
+/// Access to the clients for operators. Cheap to clone.
 #[derive(Clone)]
 pub struct ClientAdmin {
     pub(super) store: Arc<dyn ClientStore>,
@@ -82,18 +82,18 @@ pub struct ClientAdmin {
 /// A client that was registered, with its first secret.
 #[derive(Debug)]
 pub struct CreatedClient {
-    /// As it is stored.
+    /// The stored client.
     pub client: Client,
-    /// To be shown once; absent where the request was only checked.
+    /// The secret, shown once. Absent if the request was only checked.
     pub secret: Option<ClientSecret>,
 }
 
 /// One page of clients.
 #[derive(Debug)]
 pub struct Page {
-    /// In the order of their IDs.
+    /// The clients, in the order of their IDs.
     pub clients: Vec<Client>,
-    /// Asks for the next page; empty on the last.
+    /// The token that requests the next page; empty on the last page.
     pub next_page_token: String,
 }
 
@@ -132,7 +132,7 @@ impl<'a> Edit<'a> {
 }
 
 impl ClientAdmin {
-    /// Puts it together. `registry` is told of every change before the operator is.
+    /// Creates a `ClientAdmin`. Every change reaches `registry` before the operator's response.
     #[must_use]
     pub fn new(
         store: Arc<dyn ClientStore>,
@@ -151,7 +151,7 @@ impl ClientAdmin {
         self
     }
 
-    /// Registers a client and makes its first secret. An empty ID asks for a generated one.
+    /// Registers a client and generates its first secret. If the ID is empty, it is generated.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl ClientAdmin {
         Ok(CreatedClient { client, secret: Some(secret) })
     }
 
-    /// A client without credentials, as the draft says; of a new ID where it names none.
+    /// Returns the draft as a client without credentials. If the draft names no ID, it is generated.
     pub(super) fn drafted(&self, draft: &ClientDraft, now: SystemTime) -> Result<Client, AdminError> {
         let id = if draft.client_id.is_empty() {
             self.generated_id()?
@@ -199,7 +199,7 @@ impl ClientAdmin {
         Ok(id)
     }
 
-    /// Writes `fields` of the draft into the client, where all of them keep the rules.
+    /// Writes `fields` of the draft into the client, if all of them keep the rules.
     pub(super) fn write(
         &self,
         draft: &ClientDraft,
@@ -211,7 +211,7 @@ impl ClientAdmin {
         check.finish()
     }
 
-    /// Puts a new client into the store.
+    /// Adds a new client to the store.
     pub(super) async fn add(&self, client: &Client, record: &AdminRecord) -> Result<Client, AdminError> {
         let client = self.store.create_client(client, Some(record)).await?;
         self.registry.forget(&client.id);
@@ -227,11 +227,11 @@ impl ClientAdmin {
         self.store.client(&client_id(id, "client_id")?).await?.ok_or(AdminError::NotFound("client"))
     }
 
-    /// Reads a page of clients. A size of 0 is 50, more than 1000 is 1000.
+    /// Reads a page of clients. A size of 0 means 50, and the maximum is 1000.
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`] for a negative size or a token that was not handed out here; the store's.
+    /// [`AdminError::Invalid`] for a negative size or an unknown page token; the store's.
     pub async fn list(&self, page_size: i32, page_token: &str) -> Result<Page, AdminError> {
         let size = page::size(page_size)?;
         let after =
@@ -265,8 +265,8 @@ impl ClientAdmin {
         Ok(client)
     }
 
-    /// Removes a client and its credentials, where `etag` is empty or still the current one, and revokes its
-    /// tokens unless `keep_tokens` says otherwise.
+    /// Removes a client and its credentials, if `etag` is empty or current. Revokes its tokens unless
+    /// `keep_tokens` is set.
     ///
     /// # Errors
     ///
@@ -300,7 +300,7 @@ impl ClientAdmin {
         }
     }
 
-    /// Makes the revocation of all of the client's tokens a part of the change on record.
+    /// Adds the revocation of all of the client's tokens to the change.
     pub(super) async fn revoke_with(&self, record: &mut AdminRecord, id: &ClientId) -> Result<(), AdminError> {
         if let Some(revocations) = &self.revocations {
             record.revokes = Some(revocations.of_client(id, self.clock.now()).await?);
@@ -309,7 +309,7 @@ impl ClientAdmin {
         Ok(())
     }
 
-    /// The change is in the store: counts in this process from now on.
+    /// Applies a stored change in this process.
     fn changed(&self, id: &ClientId, record: &AdminRecord) {
         self.registry.forget(id);
         if let (Some(revocations), Some(revocation)) = (&self.revocations, &record.revokes) {
@@ -317,7 +317,7 @@ impl ClientAdmin {
         }
     }
 
-    /// Takes a client out of the store; with `revision`, only at that one.
+    /// Removes a client from the store; with `revision`, only at that revision.
     pub(super) async fn remove(
         &self,
         id: &ClientId,

@@ -11,13 +11,13 @@ use crate::client::Client;
 /// The wanted state of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientDraft {
-    /// Empty on creation: one is generated.
+    /// The client ID. If it is empty on creation, one is generated.
     pub client_id: String,
-    /// For people.
+    /// A name for people.
     pub display_name: String,
     /// The audiences and scopes that the client may request.
     pub grants: Vec<GrantDraft>,
-    /// The lifetime of its tokens, where it is not the server's default.
+    /// The lifetime of its tokens, if it is not the server's default.
     pub token_lifetime: Option<Duration>,
     /// Claims added to each of its tokens.
     pub claims: BTreeMap<String, String>,
@@ -44,9 +44,9 @@ pub struct ClientDraft {
 pub struct GrantDraft {
     /// The resource server.
     pub audience: String,
-    /// The scopes that it may ask for.
+    /// The scopes that it may request.
     pub scopes: Vec<String>,
-    /// Granted when a request names no scope.
+    /// The scopes of a request that names none.
     pub default_scopes: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ pub enum ClientField {
 }
 
 impl ClientField {
-    /// All of them.
+    /// Every field.
     pub const ALL: [Self; 12] = [
         Self::DisplayName,
         Self::Grants,
@@ -115,7 +115,7 @@ impl ClientField {
         }
     }
 
-    /// The field of a name.
+    /// Returns the field with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.name() == name)
@@ -142,13 +142,13 @@ impl ClientField {
 }
 
 impl ClientDraft {
-    /// The fields that it says something about.
+    /// Returns the fields that the draft sets.
     #[must_use]
     pub fn set_fields(&self) -> Vec<ClientField> {
         ClientField::ALL.into_iter().filter(|field| field.is_set(self)).collect()
     }
 
-    /// The client, without credentials, where it keeps the rules.
+    /// Returns the client without credentials, if it keeps the rules.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl ClientDraft {
         Ok(client)
     }
 
-    /// Writes `fields`, as far as they keep the rules, into `client`; `check` collects what does not.
+    /// Writes the `fields` that keep the rules into `client`. `check` collects the broken rules.
     pub(super) fn write(&self, fields: &[ClientField], client: &mut Client, check: &mut Check<'_>) {
         for field in fields {
             match field {

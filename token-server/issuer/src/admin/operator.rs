@@ -1,4 +1,4 @@
-//! The author of a change, and what that person or program may hand out.
+//! The author of a change, and the scopes that the author may hand out.
 
 use std::{collections::BTreeSet, time::SystemTime};
 
@@ -17,7 +17,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// A caller of the admin API: a client, with the scopes of its token.
+    /// Creates the operator for a caller of the admin API: a client, with the scopes of its token.
     pub fn caller<'a>(client_id: &str, scopes: impl IntoIterator<Item = &'a str>, request_id: &str) -> Self {
         Self {
             name: client_id.to_owned(),
@@ -70,8 +70,8 @@ impl Operator {
         }
     }
 
-    /// A change that touches neither what a client can do nor how it proves who it is, such as to its name,
-    /// hands out nothing.
+    /// Rejects a change of rights or credentials that exceeds the operator's own scopes. Any other change,
+    /// such as a new name, hands out nothing.
     pub(super) fn expect_may_change(&self, before: &Client, after: &Client) -> Result<(), AdminError> {
         let harmless =
             Client { display_name: before.display_name.clone(), labels: before.labels.clone(), ..after.clone() };

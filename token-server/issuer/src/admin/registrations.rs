@@ -1,7 +1,7 @@
 //! Clients that register themselves, and manage their own registration. RFC 7591, RFC 7592.
 //!
-//! The same checks, the same store and the same record of changes as for clients that an operator registers;
-//! what differs is who decides: [`crate::registration`].
+//! Checks, store and audit are the same as for clients that an operator registers. The decision is different:
+//! see [`crate::registration`].
 
 use std::{
     sync::Arc,
@@ -41,7 +41,7 @@ fn is_live(registration: &Registration, now: SystemTime) -> bool {
     registration.token_expire_time.is_none_or(|expires| now < expires)
 }
 
-/// A client as it wants to be registered, within what it may be.
+/// A client's wanted registration, within its bounds.
 #[derive(Clone, Debug)]
 pub struct SelfRegistration {
     /// The wanted state of the client. The server chooses its ID.
@@ -50,24 +50,24 @@ pub struct SelfRegistration {
     pub keys: Vec<String>,
     /// The metadata stored beside the client.
     pub details: RegistrationDetails,
-    /// Keys, or secrets at once, at the most.
+    /// The most keys, or live secrets.
     pub credentials_max: usize,
     /// The lifetime of a secret generated for it.
     pub secret_lifetime: Option<Duration>,
     /// The lifetime of its registration access token.
     pub token_lifetime: Duration,
-    /// Clients that one initial access token may have registered at once.
+    /// The most registered clients of one initial access token.
     pub clients_max: u64,
 }
 
-/// A registration that was made or changed.
+/// A new or changed registration.
 #[derive(Debug)]
 pub struct RegisteredClient {
-    /// As it is stored.
+    /// The stored client.
     pub client: Client,
-    /// A new secret, to be shown once.
+    /// A new secret, shown once.
     pub secret: Option<ClientSecret>,
-    /// The registration access token from now on, to be shown once.
+    /// The new registration access token, shown once.
     pub token: ClientSecret,
 }
 
@@ -108,13 +108,13 @@ impl ClientAdmin {
         client.filter(|_| matches && live).ok_or(AdminError::NotFound("client"))
     }
 
-    /// Changes the registration of the client whose registration access token is `token`, and that token with
-    /// it. `wanted` says what the client may become from what it is.
+    /// Changes the registration of the client whose registration access token is `token`, and replaces that
+    /// token. `wanted` returns the new registration for the current client.
     ///
     /// # Errors
     ///
-    /// Those of `wanted`; [`AdminError::Invalid`], [`AdminError::NotFound`] where the token is another by
-    /// now, the store's.
+    /// Those of `wanted`; [`AdminError::Invalid`], [`AdminError::NotFound`] if the token has been replaced,
+    /// the store's.
     pub async fn update_registration(
         &self,
         by: &Operator,
@@ -137,20 +137,21 @@ impl ClientAdmin {
     ///
     /// # Errors
     ///
-    /// [`AdminError::NotFound`], also where the token is another by now, the store's.
+    /// [`AdminError::NotFound`], also if the token has been replaced, the store's.
     pub async fn delete_registration(&self, by: &Operator, id: &ClientId, token: &str) -> Result<(), AdminError> {
         let mut record = by.record(self.clock.now(), "DeleteRegistration", id.as_str(), "");
         self.revoke_with(&mut record, id).await?;
         self.remove_where(id, &record, |client| self.expect_registered(client, token)).await
     }
 
-    /// Gives a client that has registered itself a new registration access token; the one before is refused
-    /// from now on. An operator hands the new one to the client's owner, who may get credentials by it again.
+    /// Generates a new registration access token for a client that has registered itself. The old one is
+    /// rejected from now on. The operator gives the new one to the client's owner, who may get credentials
+    /// with it again.
     ///
     /// # Errors
     ///
     /// [`AdminError::Precondition`] for a client that has not registered itself, [`AdminError::Invalid`] for
-    /// a time that is past, [`AdminError::NotFound`], [`AdminError::BeyondOwnScopes`], the store's.
+    /// a time in the past, [`AdminError::NotFound`], [`AdminError::BeyondOwnScopes`], the store's.
     pub async fn replace_registration_token(
         &self,
         by: &Operator,
@@ -162,7 +163,7 @@ impl ClientAdmin {
         let replaced = self.change(&id, &edit, |client, now| {
             let expire_time = timestamp::stored(expire_time.unwrap_or(now + TOKEN_LIFETIME));
             if expire_time <= now {
-                return Err(AdminError::invalid("expire_time", "it is past"));
+                return Err(AdminError::invalid("expire_time", "it is in the past"));
             }
             let registration = client.registration.as_mut().ok_or_else(|| {
                 AdminError::Precondition("The client has not registered itself, so it has no such token.".to_owned())
@@ -183,7 +184,7 @@ impl ClientAdmin {
         self.peppers.find_match(secret, &client.credentials, self.clock.now()).await.is_some()
     }
 
-    /// Again by what the store holds: of two changes with one token, one is made.
+    /// Checks again against the stored client. Of two changes with one token, only one succeeds.
     fn expect_registered(&self, client: &Client, token: &str) -> Result<(), AdminError> {
         let now = self.clock.now();
         // An operator may have disabled the client since it was looked up.
@@ -192,7 +193,7 @@ impl ClientAdmin {
         if self.peppers.matches_any(token, known) { Ok(()) } else { Err(AdminError::NotFound("client")) }
     }
 
-    /// Gives the client what it proves itself with from now on: to the issuer, and to this module.
+    /// Sets the client's credentials and its new registration access token.
     fn prove(
         &self,
         client: &mut Client,
@@ -237,7 +238,7 @@ impl ClientAdmin {
         Ok((secret, token))
     }
 
-    /// The keys, each as the credential that it is already.
+    /// Returns the keys as credentials. A known key keeps its credential.
     fn keys(
         &self,
         before: &[Credential],
@@ -256,8 +257,7 @@ impl ClientAdmin {
         wanted.keys.iter().map(make).collect()
     }
 
-    /// A new secret where there is none, or none that lasts: one that has less than half of its life before
-    /// it is joined by the next.
+    /// Generates a secret if there is none, or if the newest has less than half of its life left.
     fn secret(
         &self,
         credentials: &mut Vec<Credential>,

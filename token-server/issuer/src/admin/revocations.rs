@@ -1,4 +1,4 @@
-//! Every token of a client, revoked at once.
+//! Revocation of every token of a client.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -7,7 +7,7 @@ use token_interceptor::clock::Clock;
 use super::{AdminError, AdminRules, Operator, clients::client_id};
 use crate::{client::ClientId, revocation::RevocationRegistry, store::Revocation};
 
-/// Revocations, as operators make them. Cheap to clone.
+/// Access to revocation for operators. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RevocationAdmin {
     revocations: RevocationRegistry,
@@ -16,21 +16,20 @@ pub struct RevocationAdmin {
 }
 
 impl RevocationAdmin {
-    /// Puts it together.
+    /// Creates a `RevocationAdmin`.
     #[must_use]
     pub fn new(revocations: RevocationRegistry, clock: Arc<dyn Clock>, rules: AdminRules) -> Self {
         Self { revocations, clock, rules }
     }
 
-    /// Revokes every token of a client issued before `issued_before`, now where `None`; rounded up to the
-    /// second, because that is how exactly `iat` tells when a token was issued (RFC 7519 section 4.1.6).
-    /// Returns the time that counts.
+    /// Revokes every token of a client issued before `issued_before`, by default now. The time is rounded up
+    /// to the second, which is the precision of `iat` (RFC 7519 section 4.1.6). Returns the rounded time.
     ///
     /// The client need not exist: tokens outlive it.
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`] for what is no client ID or a time to come; the store's.
+    /// [`AdminError::Invalid`] for a malformed client ID or a time in the future; the store's.
     pub async fn revoke_client_tokens(
         &self,
         by: &Operator,
@@ -50,15 +49,15 @@ impl RevocationAdmin {
         Ok(revoked_before)
     }
 
-    /// The revocation of all of the client's tokens that were issued before a time.
+    /// Returns the revocation of all of the client's tokens issued before a time.
     pub(super) async fn of_client(&self, id: &ClientId, issued_before: SystemTime) -> Result<Revocation, AdminError> {
-        // Not by today's configuration: lifetimes may have been lowered since, and another replica may have
-        // others.
+        // The current configuration is not enough: lifetimes may have been lowered, and may differ on another
+        // replica.
         let lifetime = self.revocations.longest_lifetime(self.rules.token_lifetime_max).await?;
         Ok(Revocation::of_client(id, issued_before, lifetime))
     }
 
-    /// A revocation was stored as a part of another change: counts in this process from now on.
+    /// Applies a revocation that was stored as part of another change in this process.
     pub(super) fn stored(&self, revocation: Revocation) {
         self.revocations.stored(revocation);
     }

@@ -17,7 +17,7 @@ pub enum AuthenticationMethod {
 }
 
 impl AuthenticationMethod {
-    /// All of them.
+    /// Every method.
     pub const ALL: [Self; 3] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt];
 
     /// The name as `token_endpoint_auth_method` has it.

@@ -17,7 +17,7 @@ pub enum GrantType {
 }
 
 impl GrantType {
-    /// All of them.
+    /// Every grant type.
     pub const ALL: [Self; 2] = [Self::ClientCredentials, Self::TokenExchange];
 
     /// The name as `grant_type` has it.

@@ -10,15 +10,15 @@ use crate::timestamp;
 /// The data with which a self-registered client manages its registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
-    /// Of its registration access token. RFC 7592 section 2.
+    /// The hash of its registration access token. RFC 7592 section 2.
     pub token: SecretHash,
     /// The metadata that the client has given about itself.
     pub details: RegistrationDetails,
-    /// The token is refused from this time on.
+    /// The time from which the token is rejected.
     #[serde(default, with = "timestamp::optional", skip_serializing_if = "Option::is_none")]
     pub token_expire_time: Option<SystemTime>,
     /// The fields of the client that an operator has set, by their names in the `.proto`. The client may
-    /// narrow those, and gets nothing back.
+    /// narrow them, and never widen them.
     #[serde(default, alias = "grants_set_by_operator", deserialize_with = "fields")]
     pub set_by_operator: BTreeSet<String>,
 }
@@ -31,7 +31,7 @@ impl Registration {
     }
 }
 
-/// Before there was a name for each field, there was a flag for the grants.
+/// Reads the field names, or the older format: one flag for the grants.
 fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -49,8 +49,7 @@ fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>
 /// Metadata of RFC 7591 section 2 that decide nothing here. They are returned when the registration is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationDetails {
-    /// The name of the initial access token that it registered with: what it may become is decided by that
-    /// one.
+    /// The name of the initial access token that it registered with: that token bounds the client.
     pub registered_with: String,
     /// `token_endpoint_auth_method`
     pub authentication_method: AuthenticationMethod,

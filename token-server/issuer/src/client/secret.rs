@@ -44,7 +44,7 @@ pub enum SecretFormatError {
     #[error("the secret contains an invalid character")]
     Alphabet,
     /// The checksum does not match: a typing error.
-    #[error("the secret's checksum does not fit: it was mistyped")]
+    #[error("the secret's checksum does not match: it was mistyped")]
     Checksum,
 }
 

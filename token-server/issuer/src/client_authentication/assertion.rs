@@ -155,7 +155,7 @@ impl Assertions {
             Some(candidates) => candidates.verify(&jws),
             None => self.dummies.key(jws.algorithm).is_some_and(|key| verifies(key, &jws)),
         };
-        let candidates = candidates.ok_or(refused("no live key of the client fits"))?;
+        let candidates = candidates.ok_or(refused("no live key of the client matches"))?;
         if !verifies {
             return Err(refused("the signature is not valid"));
         }
@@ -188,8 +188,8 @@ impl Assertions {
         }
     }
 
-    /// Returns what can have signed the assertion: the one registered key that fits, or keys at the client's
-    /// `jwks_uri`.
+    /// Returns the keys that can have signed the assertion: the one registered key that matches, or keys at
+    /// the client's `jwks_uri`.
     async fn candidates<'a>(&self, client: &'a Client, jws: &Jws<'_>, now: SystemTime) -> Option<Candidates<'a>> {
         if let Some(registered) = registered(client, jws, now) {
             return Some(registered);
@@ -226,7 +226,7 @@ fn check_claims(claims: &Map<String, Value>, client_id: &str, now: SystemTime) -
         return Err(refused("it has expired"));
     }
     if expires > now + LIFETIME_MAX.as_secs() + leeway {
-        return Err(refused("it lives too long"));
+        return Err(refused("its lifetime is too long"));
     }
     for start in ["iat", "nbf"] {
         if time(claims, start, true)?.is_some_and(|start| start > now + leeway) {
@@ -294,7 +294,7 @@ fn check_type(token_type: Option<&str>, required: bool) -> Result<(), IssueError
         Some(named) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(named)) => Ok(()),
         None if !required => Ok(()),
         Some(named) if !required && OLDER_TYPE.eq_ignore_ascii_case(named) => Ok(()),
-        Some(_) | None => Err(refused("its typ is another")),
+        Some(_) | None => Err(refused("its typ is not accepted")),
     }
 }
 

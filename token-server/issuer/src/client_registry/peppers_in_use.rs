@@ -45,7 +45,7 @@ struct InUse {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the pepper is not the one of this store: no client secret is stored under it ({secrets} are under others). A former \
-     pepper belongs into [secrets] previous_pepper_files"
+     pepper belongs in [secrets] previous_pepper_files"
 )]
 pub struct WrongPepper {
     secrets: u32,

@@ -1,4 +1,4 @@
-//! One identity provider: what is trusted of it, and what its subjects may have.
+//! One identity provider: the trust in it, and the grants of its subjects.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,9 +47,9 @@ pub struct IdentityProvider {
     pub subjects: SubjectRule,
     /// The namespace of its subjects here.
     pub namespace: Namespace,
-    /// Claims that its tokens must make.
+    /// Claims that its tokens must have.
     pub required_claims: Vec<RequiredClaim>,
-    /// Claims that go on into the new token.
+    /// Claims that are copied into the new token.
     pub copied_claims: BTreeSet<String>,
     /// The upper bound on the grants of its subjects. With `None`, an exchange of the provider's own token is
     /// bounded by the exchanging client's grants. Later exchanges are bounded by the audiences of the
@@ -69,7 +69,7 @@ pub enum ProviderKeys {
 }
 
 impl IdentityProvider {
-    /// The provider as the verifier trusts it.
+    /// Returns the provider in the verifier's form.
     pub(super) fn trusted(&self) -> Result<TrustedIssuer, BuildError> {
         let trusted = match &self.keys {
             ProviderKeys::Discovery(http) => TrustedIssuer::discover(&self.issuer)?.http_client(http.clone()),
@@ -94,7 +94,7 @@ impl IdentityProvider {
             let came = token.claims().get(name).map_or_else(|| "nothing".to_owned(), quoted);
             let expected = quoted(&Value::Array(any_of.clone()));
             let detail = format!("required_claims: {name}: {came}, expected one of {expected}");
-            Err(IssueError::invalid_grant_because("The token does not make the required claims.", detail))
+            Err(IssueError::invalid_grant_because("The token lacks a required claim.", detail))
         })
     }
 
@@ -107,7 +107,7 @@ impl IdentityProvider {
         }
         let ours = match token.claims().get("azp") {
             Some(party) => party.as_str() == Some(self.audience.as_str()),
-            // A JWT that is no ID token has none.
+            // A JWT that is not an ID token needs no `azp`.
             None => kind != TokenType::IdToken,
         };
         if ours {

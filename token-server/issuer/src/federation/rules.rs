@@ -14,7 +14,7 @@ const SUBJECT_BYTES_MAX: usize = 255;
 pub struct SubjectRule {
     /// These subjects.
     pub exactly: BTreeSet<String>,
-    /// Those that begin so.
+    /// Subjects with these prefixes.
     pub prefixes: Vec<String>,
     /// Accepts every subject of the provider.
     pub any: bool,
@@ -35,7 +35,7 @@ impl SubjectRule {
 pub struct Namespace(String);
 
 impl Namespace {
-    /// Reads a template such as `corporate:{sub}`. `None` where it does not end in `{sub}`, after something.
+    /// Reads a template such as `corporate:{sub}`. `None` if it does not end in `{sub}` after a prefix.
     #[must_use]
     pub fn parse(template: &str) -> Option<Self> {
         let start = template.strip_suffix(PLACEHOLDER)?;
@@ -44,13 +44,13 @@ impl Namespace {
         sane.then(|| Self(start.to_owned()))
     }
 
-    /// The name of the provider's subject.
+    /// Returns the name of the provider's subject here.
     #[must_use]
     pub fn name(&self, subject: &str) -> String {
         format!("{}{subject}", self.0)
     }
 
-    /// The beginning of each name.
+    /// The prefix of each name.
     #[must_use]
     pub fn start(&self) -> &str {
         &self.0
@@ -69,7 +69,7 @@ impl Namespace {
     }
 }
 
-/// A claim that a token must make.
+/// A claim that a token must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequiredClaim {
     /// Its name.

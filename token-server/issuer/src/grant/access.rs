@@ -1,4 +1,4 @@
-//! Audiences and scopes: asked ∩ registered, or an error that says which one is not.
+//! Audiences and scopes: requested ∩ registered, or an error that names the missing one.
 //!
 //! RFC 6749 section 3.3, RFC 8707 section 2.
 
@@ -10,19 +10,20 @@ use crate::{
     error::IssueError,
 };
 
-/// Audiences in one token, at the most.
+/// The most audiences in one token.
 const AUDIENCES_MAX: usize = 16;
-/// Scopes in one request, at the most.
+/// The most scopes in one request.
 const SCOPES_MAX: usize = 256;
 
 /// The access that a request asks for, under any grant.
 #[derive(Debug, Default)]
 pub struct RequestedAccess {
-    /// Empty: the client's only audience, or the only one that has all of the scopes.
+    /// The requested audiences. Empty means the client's only audience, or the only one that has all of the
+    /// scopes.
     pub audiences: Vec<RequestedAudience>,
-    /// Empty: the client's default scopes.
+    /// The requested scopes. Empty means the client's default scopes.
     pub scopes: Vec<String>,
-    /// Asked for, never guaranteed.
+    /// The requested lifetime, never guaranteed.
     pub lifetime: Option<Duration>,
 }
 
@@ -37,9 +38,9 @@ pub enum RequestedAudience {
 
 /// Decides the part of `requested` that a holder of `grants` gets.
 ///
-/// A token is good at each of its audiences with all of its scopes (RFC 8707 section 2: "the cartesian
-/// product of all the scopes at all the target services"). So with several audiences a scope must be
-/// registered at each one: otherwise `read`, registered at one resource server, would open another that knows
+/// A token is valid at each of its audiences with all of its scopes (RFC 8707 section 2: "the cartesian
+/// product of all the scopes at all the target services"). With several audiences, a scope must therefore be
+/// registered at each one. Otherwise `read`, registered at one resource server, would open another that uses
 /// the same word.
 pub(super) fn authorize(grants: &[Grant], requested: &RequestedAccess) -> Result<Access, IssueError> {
     let grants = match (&*requested.audiences, &*requested.scopes) {
@@ -75,8 +76,8 @@ fn audiences<'a>(granted: &'a [Grant], requested: &[RequestedAudience]) -> Resul
     Ok(grants)
 }
 
-/// The only grant that has all of the scopes, for callers that name no audience. It widens nothing: the
-/// caller could have named it.
+/// Returns the only grant that has all of the scopes, for callers that name no audience. This widens nothing,
+/// because the caller could have named it.
 fn chosen_by_scopes<'a>(granted: &'a [Grant], scopes: &[String]) -> Result<&'a Grant, IssueError> {
     if scopes.len() > SCOPES_MAX {
         return Err(IssueError::InvalidScope(Cow::Borrowed("Too many scopes.")));
@@ -97,7 +98,7 @@ fn several_to_choose_from(granted: &[Grant]) -> IssueError {
 }
 
 impl RequestedAudience {
-    /// The audience as the request names it, well-formed or not.
+    /// Returns the audience as the request names it, well-formed or not.
     pub(super) fn as_given(&self) -> &str {
         let (Self::Name(name) | Self::Resource(name)) = self;
         name
@@ -113,7 +114,7 @@ impl RequestedAudience {
         }
     }
 
-    /// Does not say whether another client could have it.
+    /// Returns the error, which does not reveal if another client could have the audience.
     fn refused(&self) -> IssueError {
         let (Self::Name(name) | Self::Resource(name)) = self;
         IssueError::InvalidTarget(match Audience::try_from(name.as_str()) {
@@ -158,7 +159,7 @@ fn no_defaults(grants: &[&Grant]) -> IssueError {
     })
 }
 
-/// The registered scope of that name.
+/// Returns the registered scope with that name.
 fn registered<'a>(grants: &[&'a Grant], name: &str) -> Result<&'a Scope, IssueError> {
     let mut found = None;
     for grant in grants {
@@ -167,7 +168,7 @@ fn registered<'a>(grants: &[&'a Grant], name: &str) -> Result<&'a Scope, IssueEr
             None => return Err(unregistered(grant, name)),
         }
     }
-    // There is always a grant; without one nothing is registered.
+    // There is always a grant. Without one, the scope would not be registered.
     found.ok_or(IssueError::InvalidScope(Cow::Borrowed("A scope is malformed.")))
 }
 

@@ -12,7 +12,7 @@ pub struct Request {
     pub redirect_uri: Option<String>,
 }
 
-/// Decides which access the client receives.
+/// Decides the client's access.
 ///
 /// # Errors
 ///

@@ -1,15 +1,15 @@
-//! The token exchange grant: a service acts on behalf of whom it serves. RFC 8693.
+//! The token exchange grant: a service acts on behalf of its caller. RFC 8693.
 //!
-//! * **Delegation** is the rule: the new token keeps the subject, and names in `act` the client that asks,
-//!   with those who acted before inside. The subject of an actor token stands inside the client, never in its
-//!   place. **Impersonation**, without a new actor, is only for a client that is registered for it and sends
-//!   no actor token.
-//! * A client exchanges tokens that were meant for it: see [`may_bring`].
-//! * Rights only narrow. A scope is granted at an audience when the exchanging client is registered for it
-//!   there *and* the subject has it: by the subject token where that is for the audience, otherwise by the
-//!   subject's own registration there. So neither a token nor a registration reaches further by being
-//!   exchanged. What a subject of an identity provider has, the operator says beside the provider.
-//! * The new token never outlives the ones that it was made from.
+//! * **Delegation** is the rule. The new token keeps the subject. Its `act` names the requesting client, with
+//!   the earlier actors inside. The subject of an actor token stands inside the client, never in its place.
+//!   **Impersonation**, without a new actor, needs a client that is registered for it and sends no actor
+//!   token.
+//! * A client exchanges only tokens that are meant for it: see [`may_bring`].
+//! * Rights only narrow. A scope is granted at an audience if the exchanging client is registered for it
+//!   there *and* the subject has it. The subject has the scopes of its token at the token's audiences, and its
+//!   own registration at others. An exchange therefore widens neither a token nor a registration. The operator
+//!   configures the grants of an identity provider's subjects with the provider.
+//! * The new token never outlives the tokens that it derives from.
 
 mod parties;
 
@@ -28,24 +28,24 @@ use crate::{
     security_token::SecurityToken,
 };
 
-/// Actors within one another, at the most: verifiers bound the depth of claims.
+/// The most nested actors. Verifiers bound the depth of claims.
 const ACTORS_MAX: usize = 5;
 
-/// Tokens that a token was made from, at the most: each takes some 60 bytes of it.
+/// The most tokens that a token derives from. Each takes some 60 bytes of it.
 const ANCESTORS_MAX: usize = 10;
 
 /// The parameters of the request.
 #[derive(Debug)]
 pub struct Request {
-    /// Audiences, scopes, lifetime.
+    /// The requested audiences, scopes and lifetime.
     pub access: RequestedAccess,
-    /// On whose behalf.
+    /// The subject token.
     pub subject: SecurityToken,
     /// The actor, if it is not the client itself.
     pub actor: Option<SecurityToken>,
 }
 
-/// For whom a token stands that is not the client that it was issued to.
+/// The subject of a token that is not the client that it was issued to.
 #[derive(Debug)]
 pub struct OnBehalf {
     subject: String,
@@ -65,45 +65,44 @@ impl OnBehalf {
         &self.subject
     }
 
-    /// `sub_id`: who the subject is at its identity provider, where it comes from one.
+    /// `sub_id`: the subject's identity at its identity provider, if it comes from one.
     #[must_use]
     pub fn foreign(&self) -> Option<&SubjectId> {
         self.foreign.as_ref()
     }
 
-    /// `act`: who acts, and within it who acted before. RFC 8693 section 4.1.
+    /// `act`: the current actor, with the earlier actors inside. RFC 8693 section 4.1.
     #[must_use]
     pub fn act(&self) -> Option<&Value> {
         self.act.as_ref()
     }
 
-    /// The subject's custom claims: they describe the subject, so they go where it goes.
+    /// The subject's custom claims, which describe the subject and follow it.
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
 
-    /// The end of the tokens that it was made from.
+    /// The earliest expiry of the tokens that it derives from.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
         self.not_after
     }
 
-    /// The tokens of this issuer that it was made from, and those that they were made from: to revoke one of
-    /// them revokes it too.
+    /// The tokens of this issuer that it derives from, directly or not. Revoking one of them revokes it too.
     #[must_use]
     pub fn ancestors(&self) -> &[Value] {
         &self.ancestors
     }
 
-    /// `jti` of the subject token, for the record; some identity providers write none.
+    /// The `jti` of the subject token, for the audit. Some identity providers write none.
     #[must_use]
     pub fn subject_token_id(&self) -> Option<&str> {
         self.subject_token_id.as_deref()
     }
 }
 
-/// Refuses a client that may not use this grant, before anything of its tokens is looked at.
+/// Rejects a client that may not use this grant, before its tokens are read.
 ///
 /// # Errors
 ///
@@ -122,7 +121,7 @@ pub(crate) fn may_bring<'a>(client: &Client, issued_to: &str, mut audiences: imp
     issued_to == id || audiences.any(|audience| audience == id || client.subject_audiences.contains(audience))
 }
 
-/// Decides what the client gets.
+/// Decides the client's access.
 ///
 /// # Errors
 ///
@@ -142,9 +141,8 @@ pub(crate) fn authorize(
     Ok(Authorization { client, access, lifetime: request.access.lifetime, on_behalf: Some(Box::new(on_behalf)) })
 }
 
-/// The rights that both have, audience by audience. By default a subject of ours gets what its token has
-/// already. A subject of an identity provider has asked for nothing yet, so the client's own defaults are
-/// its.
+/// Returns the rights that both have, by audience. The default for a subject of ours is the access of its
+/// token. A subject of an identity provider has no such default, so the client's own defaults apply.
 fn in_common(client: &Client, subject: &Subject) -> Vec<Grant> {
     let narrowed = client.grants.iter().map(|grant| {
         let audience = grant.audience.as_str();
@@ -161,7 +159,7 @@ fn in_common(client: &Client, subject: &Subject) -> Vec<Grant> {
     narrowed.filter(|grant| !grant.scopes.is_empty()).collect()
 }
 
-/// Says which of the two lacks what was asked for: the client, or the subject.
+/// Returns the error that names the party without the requested access: the client or the subject.
 fn lacking(refusal: IssueError, client: &Client, subject: &Subject, asked: &RequestedAccess) -> IssueError {
     if asked.scopes.is_empty() && subject.is_ours() && matches!(refusal, IssueError::InvalidScope(_)) {
         return IssueError::InvalidScope(
@@ -254,7 +252,7 @@ fn acting(client: &Client, actor: Option<&Subject>) -> Vec<String> {
     names
 }
 
-/// RFC 8693 section 4.1: the current actor outside, those before it inside.
+/// Nests the actors. RFC 8693 section 4.1: the current actor outside, the earlier ones inside.
 fn nested(acting: &str, before: Option<Value>) -> Value {
     let mut act = Map::from_iter([("sub".to_owned(), acting.into())]);
     act.extend(before.map(|before| ("act".to_owned(), before)));

@@ -1,4 +1,4 @@
-//! Admission: the limit of the peer is asked before anything of a request is decoded.
+//! Admission: the peer's limit applies before a request is decoded.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use token_interceptor::encryption::is_encrypted;
@@ -60,8 +60,8 @@ impl Issuer {
     }
 }
 
-/// A request whose peer is within its limit. Only [`Issuer::admit`] makes one, so nothing can be asked of the
-/// issuer without it. Dropped without an outcome, it is audited as abandoned.
+/// A request whose peer is within its limit. Only [`Issuer::admit`] creates one, so every request passes the
+/// limit. If it is dropped without an outcome, it is audited as abandoned.
 pub struct Admitted<'a> {
     pub(super) issuer: &'a Issuer,
     pub(super) decision: Decision<'static>,
@@ -74,12 +74,12 @@ impl<'a> Admitted<'a> {
     ///
     /// # Errors
     ///
-    /// Those of the decoding, and of each stage.
+    /// The errors of the decoding and of each stage.
     pub fn issue(
         mut self,
         request: Result<TokenRequest, IssueError>,
     ) -> impl Future<Output = Result<IssuedToken, IssueError>> + Send + 'a {
-        // On the heap: as a part of the future it would be copied with it.
+        // Boxed, because it would otherwise be copied with the future.
         let request = request.map(Box::new);
         async move {
             let span = self.decision.span().clone();
@@ -117,14 +117,14 @@ impl<'a> Admitted<'a> {
         self.decision.claimed_by(client.claimed_id());
         let client = self.issuer.authenticate(self.decision.origin(), &client).await?;
         self.decision.authenticated(&client);
-        // "Inactive" or "revoked" would be a lie about a token that may be valid.
+        // "Inactive" or "revoked" would be wrong for a token that may be valid.
         if is_encrypted(token.expose_secret()) {
             return Err(IssueError::invalid_request("The token is encrypted; only its audience can open it."));
         }
         Ok((client, token))
     }
 
-    /// The decision, which has an outcome from now on.
+    /// Returns the decision, and marks that it has an outcome.
     pub(super) fn close(&mut self) -> &Decision<'static> {
         self.open = false;
         &self.decision
@@ -136,7 +136,7 @@ impl<'a> Admitted<'a> {
 }
 
 impl Drop for Admitted<'_> {
-    /// The caller has hung up; a revocation may have been written all the same.
+    /// The caller has disconnected. A revocation may have been written all the same.
     fn drop(&mut self) {
         if self.open {
             answered(self.close(), "abandoned", None);

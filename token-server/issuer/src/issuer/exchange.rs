@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Issuer {
-    /// Verifies the tokens that `client` brings, and finds out where their subjects come from.
+    /// Verifies the tokens that `client` presents, and determines the origin of their subjects.
     pub(super) async fn parties(
         &self,
         client: &Client,
@@ -50,14 +50,14 @@ impl Issuer {
         };
         decision.party(role, &subject);
         if subject.foreign().is_some() && self.registered(subject.name()).await?.is_some() {
-            // Two would have one name.
-            return Err(IssueError::invalid_grant("The subject has the name of a client."));
+            // Otherwise two subjects would have one name.
+            return Err(IssueError::invalid_grant("The subject's name collides with a registered client ID."));
         }
         Ok(subject)
     }
 
-    /// The subject of a token of ours. Whether the client may bring it is decided by what the token claims,
-    /// before it is verified: a client learns nothing about tokens that were not meant for it.
+    /// Returns the subject of a token of ours. The token's claims decide if the client may present it, before
+    /// it is verified. A client therefore learns nothing about tokens that are not for it.
     async fn own_party(
         &self,
         client: &Client,
@@ -65,7 +65,7 @@ impl Issuer {
         (role, claimed): (Role, &Map<String, Value>),
     ) -> Result<Subject, IssueError> {
         if token.kind == TokenType::IdToken {
-            return Err(IssueError::invalid_request("Tokens of this issuer are access tokens and not ID tokens."));
+            return Err(IssueError::invalid_request("This issuer issues access tokens, not ID tokens."));
         }
         if !may_bring(client, text_of(claimed, "client_id"), audiences(claimed)) {
             return Err(IssueError::invalid_grant(match role {
@@ -88,8 +88,7 @@ impl Issuer {
         }
     }
 
-    /// Everybody who has acted so far is still there: a client that may act, or a subject of a trusted
-    /// provider.
+    /// Checks that every earlier actor still exists: an enabled client, or a subject of a trusted provider.
     async fn expect_actors(&self, token: &VerifiedToken) -> Result<(), IssueError> {
         for actor in token.actors() {
             if !self.settings.federation.names(actor.subject()) {

@@ -1,4 +1,4 @@
-//! Introspection: whether a token is good, and what is in it. RFC 7662.
+//! Introspection: the validity and the claims of a token. RFC 7662.
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 use super::{Admitted, answered};
 use crate::{client::Client, error::IssueError, request::TokenQuestion};
 
-/// The issuer's own audience: what is registered at it, a client may ask of the issuer itself.
+/// The issuer's own audience. Scopes at it give rights at the issuer itself.
 const ISSUER_AUDIENCE: &str = "m2m.token.v1";
 /// The scope at [`ISSUER_AUDIENCE`] that allows a client to introspect every token.
 const INTROSPECT_SCOPE: &str = "tokens.introspect";
@@ -18,7 +18,7 @@ impl Admitted<'_> {
     ///
     /// # Errors
     ///
-    /// When the client is not authenticated, or the question malformed.
+    /// When the client is not authenticated, or the request is malformed.
     pub async fn introspect(
         mut self,
         question: Result<TokenQuestion, IssueError>,
@@ -58,7 +58,7 @@ fn may_introspect(client: &Client, token: &VerifiedToken) -> bool {
         || client.grant(ISSUER_AUDIENCE).is_some_and(|grant| grant.scopes.contains(INTROSPECT_SCOPE))
 }
 
-/// The members of the answer about an active token beside `active`. RFC 7662 section 2.2.
+/// Returns the members of the response about an active token, without `active`. RFC 7662 section 2.2.
 pub fn introspected(token: &VerifiedToken) -> Map<String, Value> {
     let mut members = token.claims().clone();
     members.insert("token_type".to_owned(), "Bearer".into());

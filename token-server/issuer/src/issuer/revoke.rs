@@ -13,13 +13,12 @@ use crate::{
     store::{Revocation, RevocationTarget},
 };
 
-/// A client that has revoked too many single tokens is told to come back after this time: some of them have
-/// expired then.
+/// The retry delay for a client that has revoked too many single tokens. Some of them have expired by then.
 const RETRY_AFTER_LIVE: Duration = Duration::from_secs(60);
 
 impl Admitted<'_> {
-    /// Revokes the token, and with it all that was derived from it. One that is unknown, malformed or expired
-    /// needs no revocation.
+    /// Revokes the token and all tokens derived from it. An unknown, malformed or expired token needs no
+    /// revocation.
     ///
     /// # Errors
     ///
@@ -36,11 +35,11 @@ impl Admitted<'_> {
         revoked.map(drop)
     }
 
-    /// The `jti` of what was revoked.
+    /// Returns the `jti` of the revoked token.
     async fn put_on_list(&mut self, question: Result<TokenQuestion, IssueError>) -> Result<Option<String>, IssueError> {
         let (client, token) = self.question(question).await?;
         let issuer = self.issuer;
-        // RFC 7009 section 2.1. Decided by what the token claims, before it is verified: the answer tells
+        // RFC 7009 section 2.1. Decided by the token's claims, before it is verified. The answer reveals
         // nothing about the validity of another client's token.
         if claimed_client(token.expose_secret()).is_some_and(|claimed| claimed != client.id().as_str()) {
             return Err(IssueError::ClientNotAuthorized("The token was issued to another client."));

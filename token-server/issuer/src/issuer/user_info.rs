@@ -13,7 +13,7 @@ use crate::{client::ClientId, error::IssueError};
 pub enum NotTold {
     /// The bearer token is missing or invalid.
     Bearer(Answer),
-    /// An error that every request may meet.
+    /// An error common to all requests.
     Other(IssueError),
 }
 
@@ -48,7 +48,7 @@ impl Issuer {
         verified.ok_or(NotTold::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is invalid")))
     }
 
-    /// The subject, and the client's name if the subject is a client.
+    /// Returns the subject, and the client's name if the subject is a client.
     async fn claims_about(&self, token: &VerifiedToken) -> Result<Map<String, Value>, IssueError> {
         let mut claims = Map::from_iter([
             ("sub".to_owned(), token.subject().into()),

@@ -10,7 +10,7 @@ use crate::{
     client::{AuthenticationMethod, Client, CredentialKind, GrantType, Scope, secret::ClientSecret},
 };
 
-/// A registration and the secrets that its answer shows. Only its JSON does so.
+/// A registration, with the secrets that its response shows. Only its JSON contains them.
 pub struct Told {
     client: Client,
     secret: Option<ClientSecret>,
@@ -25,7 +25,8 @@ impl Told {
         Self { client, secret, token: token.expose().to_owned(), endpoint }
     }
 
-    /// As it stands: of the secret only a hash is left. The token is the one that the caller has shown.
+    /// Creates the response for a read. It has no secret, because only the hash is stored. The token is the
+    /// one that the caller presented.
     pub(super) fn read(client: Client, token: &str, endpoint: String) -> Self {
         Self { client, secret: None, token: token.to_owned(), endpoint }
     }
@@ -82,7 +83,8 @@ impl Told {
     }
 }
 
-/// Of the secret that lasts longest; 0 where it lasts for ever. `None` for a client without secrets.
+/// Returns the expiry of the secret that lasts longest; 0 if it never expires. `None` for a client without
+/// secrets.
 fn secret_expires_at(client: &Client) -> Option<u64> {
     let method = client.registration.as_ref().map(|registration| registration.details.authentication_method);
     if method == Some(AuthenticationMethod::PrivateKeyJwt) {

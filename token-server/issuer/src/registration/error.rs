@@ -11,18 +11,18 @@ use crate::{
 /// The reason for which a registration was rejected.
 #[derive(Debug)]
 pub enum RegistrationError {
-    /// No token, or not a good one. RFC 6750 section 3.
+    /// The token is missing or invalid. RFC 6750 section 3.
     Bearer(Answer),
-    /// The token is good, and still not for this.
+    /// The token is valid, but does not allow this.
     Forbidden(&'static str),
     /// The requested client metadata are invalid.
     Metadata {
-        /// One of RFC 7591 section 3.2.2.
+        /// A code of RFC 7591 section 3.2.2.
         code: &'static str,
         /// The explanation, for people.
         description: String,
     },
-    /// As for every other request.
+    /// An error common to all requests.
     Other(IssueError),
 }
 
@@ -43,11 +43,11 @@ impl From<AdminError> for RegistrationError {
     fn from(error: AdminError) -> Self {
         match error {
             AdminError::Invalid(violations) => of_violations(&violations),
-            // RFC 7592 section 2.1: a client that is not there reads as a token that is not good.
+            // RFC 7592 section 2.1: a missing client gives the same error as an invalid token.
             AdminError::NotFound(_) => bad_token(),
-            AdminError::BeyondOwnScopes { .. } => Self::Forbidden("No client registers itself for the admin API."),
+            AdminError::BeyondOwnScopes { .. } => Self::Forbidden("A client cannot register itself for the admin API."),
             AdminError::TooManyClients => {
-                Self::Forbidden("This initial access token has registered as many clients as it may.")
+                Self::Forbidden("This initial access token has reached its limit of clients.")
             }
             // Other writers were faster several times, or the store is unreachable: the client should retry
             // later.
@@ -59,7 +59,7 @@ impl From<AdminError> for RegistrationError {
     }
 }
 
-/// By the names of RFC 7591, which the caller knows.
+/// Returns the error with the field names of RFC 7591, which the caller knows.
 fn of_violations(violations: &[FieldViolation]) -> RegistrationError {
     let redirect = violations.iter().any(|broken| broken.field.contains("redirect_uris"));
     let code = if redirect { "invalid_redirect_uri" } else { "invalid_client_metadata" };

@@ -1,6 +1,6 @@
 //! Client metadata, as a client sends them. RFC 7591 section 2.
 //!
-//! What is not known is ignored, as section 2 says; what is known and of another type is refused.
+//! Unknown members are ignored, as section 2 says. Known members of a wrong type are rejected.
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -9,9 +9,9 @@ use token_interceptor::http_client::is_loopback;
 use super::RegistrationError;
 use crate::client::{AuthenticationMethod, GrantType, PublicKeyJwk};
 
-/// Text that decides nothing and is only told again.
+/// The longest text that decides nothing and is only returned, in characters.
 const TEXT_CHARS_MAX: usize = 256;
-/// Members that only the server says. RFC 7592 section 2.2.
+/// Members that only the server sets. RFC 7592 section 2.2.
 const SERVERS_OWN: [&str; 4] =
     ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"];
 
@@ -21,16 +21,16 @@ pub(super) struct Wanted {
     pub(super) client_name: Option<String>,
     pub(super) authentication_method: AuthenticationMethod,
     pub(super) grant_types: Vec<GrantType>,
-    /// `None` where the client leaves it to the server.
+    /// `None` if the client leaves them to the server.
     pub(super) scopes: Option<Vec<String>>,
-    /// Each as JSON.
+    /// The public keys, each as JSON.
     pub(super) keys: Vec<String>,
     pub(super) jwks_uri: Option<String>,
     pub(super) redirect_uris: Vec<String>,
     pub(super) client_uri: Option<String>,
     pub(super) software_id: Option<String>,
     pub(super) software_version: Option<String>,
-    /// In an update: the secret that the client says is its own.
+    /// In an update: the client's claimed secret.
     pub(super) client_secret: Option<SecretString>,
 }
 
@@ -62,10 +62,10 @@ impl Wanted {
     /// Reads the body of a change to the client of that ID. RFC 7592 section 2.2.
     pub(super) fn parse_update(members: &Map<String, Value>, id: &str) -> Result<Self, RegistrationError> {
         if text(members, "client_id")?.as_deref() != Some(id) {
-            return Err(RegistrationError::metadata("client_id: it must be there, and be that of the client"));
+            return Err(RegistrationError::metadata("client_id: it must be present, and equal the client's ID"));
         }
         if let Some(name) = SERVERS_OWN.into_iter().find(|name| members.contains_key(*name)) {
-            return Err(RegistrationError::metadata(format!("{name}: it is the server's to say")));
+            return Err(RegistrationError::metadata(format!("{name}: only the server sets it")));
         }
         let client_secret = text(members, "client_secret")?.map(SecretString::from);
         Ok(Self { client_secret, ..Self::parse(members)? })
@@ -79,7 +79,7 @@ fn authentication_method(members: &Map<String, Value>) -> Result<AuthenticationM
     };
     AuthenticationMethod::from_name(&name).ok_or_else(|| {
         let known = AuthenticationMethod::ALL.map(AuthenticationMethod::name).join(", ");
-        RegistrationError::metadata(format!("token_endpoint_auth_method: it is none of {known}"))
+        RegistrationError::metadata(format!("token_endpoint_auth_method: it must be one of {known}"))
     })
 }
 
@@ -106,28 +106,29 @@ fn expect_no_authorization_endpoint(members: &Map<String, Value>) -> Result<(), 
     Err(RegistrationError::metadata("response_types: there is no authorization endpoint, so there are none"))
 }
 
-/// RFC 7591 section 2: `jwks` and `jwks_uri` never together. Keys that could not be told apart are refused
+/// RFC 7591 section 2: `jwks` and `jwks_uri` never together. Keys that cannot be distinguished are rejected
 /// now, not when the client first authenticates.
 fn keys(members: &Map<String, Value>) -> Result<Vec<String>, RegistrationError> {
     let bad = |rule: &str| RegistrationError::metadata(format!("jwks: {rule}"));
     let Some(jwks) = members.get("jwks") else { return Ok(Vec::new()) };
     if members.contains_key("jwks_uri") {
-        return Err(bad("it stands beside jwks_uri; only one of the two may be there"));
+        return Err(bad("it cannot be combined with jwks_uri"));
     }
     let keys = jwks.get("keys").and_then(Value::as_array).filter(|keys| !keys.is_empty());
-    let keys = keys.ok_or_else(|| bad("it must be a JWK Set with one key at least"))?;
+    let keys = keys.ok_or_else(|| bad("it must be a JWK Set with at least one key"))?;
     let mut names = std::collections::BTreeSet::new();
     for key in keys {
         let known = PublicKeyJwk::register(&key.to_string()).map_err(|error| bad(&error.to_string()))?;
         let name = known.key().key_id().map(str::to_owned);
         if keys.len() > 1 && name.is_none_or(|name| !names.insert(name)) {
-            return Err(bad("of several keys each must have a kid of its own"));
+            return Err(bad("each of several keys must have a kid of its own"));
         }
     }
     Ok(keys.iter().map(ToString::to_string).collect())
 }
 
-/// RFC 7591 section 5: over TLS, or to the same machine, or to an application by a scheme of its own.
+/// Reads the redirect URIs. RFC 7591 section 5: over TLS, to the same machine, or to an application by its
+/// own scheme.
 fn redirect_uris(members: &Map<String, Value>) -> Result<Vec<String>, RegistrationError> {
     let uris = texts(members, "redirect_uris")?;
     let loopback = |uri: &url::Url| uri.host().is_some_and(|host| is_loopback(&host));
@@ -135,7 +136,7 @@ fn redirect_uris(members: &Map<String, Value>) -> Result<Vec<String>, Registrati
     if uris.iter().any(|uri| plaintext(&uri)) {
         return Err(RegistrationError::Metadata {
             code: "invalid_redirect_uri",
-            description: "redirect_uris: http is for loopback alone".to_owned(),
+            description: "redirect_uris: http is allowed for loopback only".to_owned(),
         });
     }
     Ok(uris)
@@ -146,7 +147,7 @@ fn web_page(members: &Map<String, Value>, name: &str) -> Result<Option<String>, 
     let kept = page.as_ref().is_none_or(|page| {
         page.len() <= 2048 && url::Url::parse(page).is_ok_and(|url| matches!(url.scheme(), "https" | "http"))
     });
-    if kept { Ok(page) } else { Err(RegistrationError::metadata(format!("{name}: it is not the URL of a web page"))) }
+    if kept { Ok(page) } else { Err(RegistrationError::metadata(format!("{name}: it must be the URL of a web page"))) }
 }
 
 fn short_text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, RegistrationError> {
@@ -160,7 +161,7 @@ fn short_text(members: &Map<String, Value>, name: &str) -> Result<Option<String>
     }
 }
 
-/// RFC 7591 section 2: a member without a value counts as left out.
+/// Reads a text. RFC 7591 section 2: a member without a value counts as absent.
 fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, RegistrationError> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),

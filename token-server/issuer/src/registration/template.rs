@@ -19,13 +19,13 @@ pub struct Template {
     pub grant_types: Vec<GrantType>,
     /// The authentication methods that it may use.
     pub authentication_methods: Vec<AuthenticationMethod>,
-    /// Keys, or secrets at once, of one client.
+    /// The most keys, or live secrets, of one client.
     pub credentials_max: usize,
     /// The lifetime of a secret; unlimited if `None`.
     pub secret_lifetime: Option<Duration>,
     /// The lifetime of a registration access token.
     pub token_lifetime: Duration,
-    /// Clients that the initial access token may have registered at once.
+    /// The most registered clients of the initial access token.
     pub clients_max: u64,
 }
 
@@ -45,7 +45,10 @@ impl Template {
         }
         let has_keys = !wanted.keys.is_empty() || wanted.jwks_uri.is_some();
         if (method == AuthenticationMethod::PrivateKeyJwt) != has_keys {
-            return Err(AdminError::invalid("jwks", "jwks or jwks_uri belong to private_key_jwt, and it to them"));
+            return Err(AdminError::invalid(
+                "jwks",
+                "private_key_jwt needs jwks or jwks_uri, and the other methods take neither",
+            ));
         }
         for grant_type in &wanted.grant_types {
             if !self.grant_types.contains(grant_type) {
@@ -93,14 +96,14 @@ pub(super) fn held(mut wanted: Wanted, client: &Client) -> Result<Wanted, AdminE
     if is_set("redirect_uris") && !wanted.redirect_uris.iter().all(|uri| client.redirect_uris.contains(uri)) {
         return broken("redirect_uris");
     }
-    // An operator who removes a credential takes every way to a new one.
+    // An operator who removes a credential also removes every way to a new one.
     if (is_set("jwks_uri") || is_set(CREDENTIALS)) && wanted.jwks_uri.is_some() && wanted.jwks_uri != client.jwks_uri {
         return broken("jwks_uri");
     }
     Ok(wanted)
 }
 
-/// At each audience the scopes that are asked for; an audience where none of them is known is left out.
+/// Returns the requested scopes at each audience. An audience without any of them is left out.
 fn narrowed(most: &[GrantDraft], scopes: Option<&[String]>) -> Result<Vec<GrantDraft>, AdminError> {
     let Some(scopes) = scopes else { return Ok(most.to_vec()) };
     let known: BTreeSet<&String> = most.iter().flat_map(|grant| &grant.scopes).collect();

@@ -1,9 +1,7 @@
-//! The revocations in the order in which they became known, so that a follower needs to remember nothing but
-//! how far it has read.
+//! The revocations in the order in which they became known, so that a follower remembers only its position.
 //!
-//! Every operation costs the same however long the list is, the removal of expired entries aside. A digest of
-//! the list follows from its content alone, so that two processes that know the same revocations have the
-//! same digest.
+//! Every operation costs the same for any length of the list, except the removal of expired entries. The
+//! digest depends on the content alone. Two processes that know the same revocations have the same digest.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -24,7 +22,7 @@ const CHUNK: u64 = 1024;
 /// time, to the accuracy of their clocks.
 const EXPIRY_SECONDS: u64 = 600;
 
-/// A place in the list, for as long as the process lives.
+/// A position in the list, valid for the life of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(u64);
 
@@ -35,7 +33,7 @@ pub struct Part {
     pub entries: Vec<Revoked>,
     /// The position at which the next part begins.
     pub next: Position,
-    /// Nothing comes after this part.
+    /// True for the last part.
     pub is_last: bool,
     /// The digest of the whole list.
     pub digest: u128,
@@ -53,7 +51,7 @@ pub(super) struct List {
     tokens: HashMap<ClientId, BTreeMap<u64, usize>>,
 }
 
-/// Entries with their places in the chunk. Those that have expired are gone.
+/// Entries with their positions in the chunk. Expired entries are removed.
 #[derive(Debug, Default)]
 struct Chunk(Vec<(u16, Revoked)>);
 
@@ -71,7 +69,7 @@ impl List {
         self.append(revoked);
     }
 
-    /// Adds `after` in place of `before`, which stays where it is until it expires.
+    /// Adds `after`, which supersedes `before`. `before` stays in the list until it expires.
     pub(super) fn extend(&mut self, before: &Revoked, after: Revoked) {
         if let Some(sum) = self.sums.get_mut(&expiry(before)) {
             *sum = sum.wrapping_sub(hash(before));
@@ -92,7 +90,7 @@ impl List {
         self.end.0 += 1;
     }
 
-    /// At most `entries_max` entries from `position` on.
+    /// Returns at most `entries_max` entries from `position` on.
     pub(super) fn read(&self, position: Position, entries_max: usize, now: SystemTime) -> Part {
         let mut part = Part { entries: Vec::new(), next: position, is_last: true, digest: self.digest(now) };
         let number = (position.0 / CHUNK).max(self.first);
@@ -112,15 +110,15 @@ impl List {
         part
     }
 
-    /// A number that two lists share when they hold the same revocations. Addition makes it independent of
-    /// their order; a client that finds tokens of its own whose hashes add up to zero hides no more than the
-    /// revocation of those.
+    /// Returns a number that is equal for lists with the same revocations. Addition makes it independent of
+    /// their order. A client whose own tokens' hashes add up to zero hides only the revocation of those
+    /// tokens.
     pub(super) fn digest(&self, now: SystemTime) -> u128 {
         self.sums.range(alive(now)..).fold(0, |total, (_, sum)| total.wrapping_add(*sum))
     }
 
-    /// Returns the targets of entries before `end` that are not in `stored`, or for less. Entries that
-    /// expire before `time` are left out.
+    /// Returns the targets of entries before `end` that `stored` lacks, or has to a lesser extent. Entries
+    /// that expire before `time` are left out.
     pub(super) fn missing_from(
         &self,
         stored: &HashMap<TargetHash, Revoked>,
@@ -150,13 +148,13 @@ impl List {
         self.tokens.remove(client);
     }
 
-    /// Removes what has expired.
+    /// Removes expired entries.
     pub(super) fn purge(&mut self, now: SystemTime) {
         let second = numeric_date(now);
         for chunk in &mut self.chunks {
             chunk.purge(second);
         }
-        // The last chunk may still be added to.
+        // The last chunk may still grow.
         while self.chunks.len() > 1 && self.chunks.front().is_some_and(|chunk| chunk.0.is_empty()) {
             self.chunks.pop_front();
             self.first += 1;

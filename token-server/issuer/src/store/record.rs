@@ -1,4 +1,4 @@
-//! Plain values that go in and out of the store, beside [`crate::client::Client`].
+//! The plain values of the store, in addition to [`crate::client::Client`].
 
 use std::{
     fmt,
@@ -10,27 +10,27 @@ use token_interceptor::{clock::numeric_date, signature::Algorithm, verify::LEEWA
 
 use crate::client::ClientId;
 
-/// Every signing key, and the version that the table has as a whole.
+/// Every signing key, and the version of the whole table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyTable {
-    /// Counts the replacements; 0 before the first.
+    /// The number of replacements; 0 before the first.
     pub version: u64,
     /// The keys, in the order of their IDs.
     pub keys: Vec<StoredKey>,
 }
 
-/// One signing key as it is stored: its place in time in the clear, the key itself sealed.
+/// A stored signing key: its times in the clear, the key itself sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {
     /// The `kid`: RFC 7638 thumbprint of the public key.
     pub key_id: String,
     /// The one algorithm that it signs with.
     pub algorithm: Algorithm,
-    /// When it was made, and published.
+    /// The time at which it was generated and published.
     pub create_time: SystemTime,
-    /// It signs from this time on, until another key of its algorithm does.
+    /// The time from which it signs, until another key of its algorithm does.
     pub sign_after: SystemTime,
-    /// When it was found compromised, where it was.
+    /// The time at which it was distrusted, if it was.
     pub distrust_time: Option<SystemTime>,
     /// True for a key that was imported, and is listed in the configuration.
     pub imported: bool,
@@ -58,11 +58,11 @@ impl fmt::Debug for SealedKey {
 pub struct Revocation {
     /// The target of the revocation.
     pub target: RevocationTarget,
-    /// For a client: tokens issued before this time. For a token: when it was revoked.
+    /// For a client: tokens issued before this time are revoked. For a token: the time of its revocation.
     pub revoked_before: SystemTime,
-    /// Verifiers may forget it after this time: the tokens have expired.
+    /// The time after which verifiers may drop it, because the tokens have expired.
     pub forget_time: SystemTime,
-    /// The client that the token was issued to, where it is known. Each client may have only so many.
+    /// The client that the token was issued to, if it is known. The number for each client is limited.
     pub issued_to: Option<ClientId>,
 }
 
@@ -91,52 +91,51 @@ pub enum RevocationTarget {
     Client(ClientId),
 }
 
-/// When a credential was last used.
+/// The last use of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialUse {
-    /// Whose.
+    /// The client.
     pub client_id: ClientId,
-    /// Which.
+    /// The credential.
     pub credential_id: String,
-    /// To the minute.
+    /// The time, to the minute.
     pub time: SystemTime,
 }
 
 /// A filter over admin records. Every field that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AdminRecordFilter {
-    /// By whom.
+    /// The actor.
     pub actor: Option<String>,
     /// The action.
     pub action: Option<String>,
-    /// To what.
+    /// The resource.
     pub resource: Option<String>,
-    /// From this time on.
+    /// The earliest time.
     pub from: Option<SystemTime>,
-    /// Before this time.
+    /// The time before which the records end.
     pub until: Option<SystemTime>,
 }
 
 /// The audit record of a change, written in the transaction of the change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminRecord {
-    /// When.
+    /// The time of the change.
     #[serde(with = "crate::timestamp")]
     pub time: SystemTime,
     /// The client ID of the caller, or `local:…` for an operator with direct access to the database.
     pub actor: String,
     /// The action: the method's name, such as `CreateClient`.
     pub action: String,
-    /// To what: a client ID, a client ID and credential ID, a key ID.
+    /// The resource: a client ID, a client ID and credential ID, or a key ID.
     pub resource: String,
-    /// Leads to the log.
+    /// The request ID, which also appears in the log.
     #[serde(default)]
     pub request_id: Option<String>,
     /// The details of the change, such as the fields of an update. Never a secret.
     #[serde(default)]
     pub detail: String,
-    /// The person or program that the caller acts for, where that is not the caller itself: `sub` of the
-    /// token.
+    /// The person or program that the caller acts for, if it is not the caller itself: `sub` of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The actors for the subject: `act` of the token, as JSON.

@@ -54,7 +54,7 @@ impl MemoryStore {
         if tables.closed { Err(StoreError::unavailable("the store is closed")) } else { Ok(tables) }
     }
 
-    /// Makes a change with its record, or neither.
+    /// Applies a change and its record, or neither.
     fn change<T>(
         &self,
         audit: Option<&AdminRecord>,
@@ -255,7 +255,7 @@ impl AssertionStore for MemoryStore {
     }
 }
 
-/// Removes what is not to be kept, and returns how much that was.
+/// Removes the entries that `keep` rejects, and returns their number.
 fn purge<K: Ord, V>(table: &mut BTreeMap<K, V>, keep: impl Fn(&V) -> bool) -> u64 {
     let before = table.len();
     table.retain(|_, value| keep(value));

@@ -48,7 +48,7 @@ async fn a_file_that_cannot_be_made_is_named_with_what_it_takes() {
     let folder = tempfile::tempdir().unwrap();
     let error = SqliteStore::open(&folder.path().join("not-there/token-server.db")).await.unwrap_err();
     let said = std::error::Error::source(&error).unwrap().to_string();
-    assert!(said.contains("not-there/token-server.db") && said.contains("its folder must be there"), "{said}");
+    assert!(said.contains("not-there/token-server.db") && said.contains("its folder must exist"), "{said}");
 }
 
 #[tokio::test]

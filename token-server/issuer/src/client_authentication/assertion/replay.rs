@@ -57,7 +57,7 @@ type Owner = u64;
 
 #[derive(Default)]
 struct Used {
-    /// When each entry expires, and its client.
+    /// The expiry and the client of each entry.
     entries: HashMap<Name, (SystemTime, Owner)>,
     /// The number of entries per client. A client without entries is absent.
     shares: HashMap<Owner, u32>,
@@ -65,7 +65,7 @@ struct Used {
     /// The number of entries that triggers a sweep, so that each entry pays for its own removal.
     sweep_at: usize,
     swept: Option<SystemTime>,
-    /// The number of entries that sweeps have looked at.
+    /// The number of entries that sweeps have visited.
     #[cfg(test)]
     looked_at: usize,
 }

@@ -30,7 +30,7 @@ pub(crate) struct Parties {
 #[derive(Debug)]
 pub(crate) struct Subject {
     token: VerifiedToken,
-    /// `sub`, as this issuer writes it.
+    /// The subject's name, as this issuer writes it in `sub`.
     name: String,
     home: Home,
 }
@@ -63,7 +63,7 @@ impl Subject {
         Self { name: provider.namespace.name(&id.subject), token, home: Home::There(id, provider) }
     }
 
-    /// `sub`, as this issuer writes it.
+    /// The subject's name, as this issuer writes it in `sub`.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -94,7 +94,7 @@ impl Subject {
         self.token.expires_at()
     }
 
-    /// `jti`, where there is one.
+    /// The token's `jti`, if it has one.
     pub(crate) fn token_id(&self) -> Option<&str> {
         Some(self.token.token_id()).filter(|id| !id.is_empty())
     }
@@ -109,8 +109,8 @@ impl Subject {
     /// Returns true if the subject itself has the scope at the audience.
     pub(super) fn may_have(&self, audience: &str, scope: &Scope) -> bool {
         if let Home::There(_, provider) = &self.home {
-            // The provider knows no scopes of ours. Where the operator has not said what its subjects may
-            // have, the exchanging client, which the operator has named for it, is the bound.
+            // The provider knows none of our scopes. Without configured grants, the exchanging client, which
+            // the operator has allowed, is the bound.
             return provider.grants(audience, scope).unwrap_or(true);
         }
         if self.token_names(audience) {
@@ -129,7 +129,7 @@ impl Subject {
         self.token.actors().len()
     }
 
-    /// The token itself and those that it was derived from, as far as this issuer issued them.
+    /// The token itself and the tokens that it derives from, if this issuer issued them.
     pub(super) fn ancestors(&self) -> Vec<Value> {
         if !self.is_ours() {
             return Vec::new();
@@ -158,7 +158,7 @@ impl Subject {
         self.chain().rev().fold(None, |before, name| Some(nested(&name, before)))
     }
 
-    /// The claims that describe the subject, so they go where it goes. Of an identity provider's those that
+    /// The claims that describe the subject and follow it. Of an identity provider's claims, only those that
     /// the operator has named.
     pub(super) fn claims(&self) -> Map<String, Value> {
         let copied = |name: &String| match &self.home {
@@ -169,10 +169,11 @@ impl Subject {
         claims.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// RFC 8693 section 4.4: where the subject token names who may act, the acting client must be that one.
-    /// `client` is its issuer and its ID. An identity provider's actor may be named in the client's place, as
-    /// its token was made to be exchanged here. A token of ours is no proof of that: every server that it is
-    /// sent to holds it. A name without `iss` is one of the subject token's own issuer.
+    /// Checks `may_act`. RFC 8693 section 4.4: if the subject token names an actor, the acting client must be
+    /// that actor. `client` is its issuer and its ID. An identity provider's actor token may name the actor
+    /// in place of the client, because it was issued for an exchange here. A token of ours does not prove
+    /// that, because every server that receives it holds it. A name without `iss` belongs to the subject
+    /// token's own issuer.
     pub(super) fn check_may_act(&self, client: Option<(&str, &str)>, actor: Option<&Self>) -> Result<(), IssueError> {
         let Some(may_act) = self.token.claims().get("may_act") else { return Ok(()) };
         let issuer = match may_act.get("iss") {

@@ -1,4 +1,4 @@
-//! The stored keys: changed by compare-and-set, opened, checked.
+//! The stored keys: changes by compare-and-set, unsealing and checks.
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ use super::{TokenLifetimes, told};
 /// The number of attempts at a change when another replica was faster.
 const ATTEMPTS: u32 = 8;
 
-/// Keys that were opened before, by their ID.
+/// The keys opened so far, by their ID.
 pub(super) type Opened = HashMap<String, Arc<Signer>>;
 
 /// The outcome of a change to the stored keys.
@@ -44,10 +44,10 @@ pub(super) struct Changed {
 pub(super) struct Keys {
     pub(super) store: Arc<dyn KeyStore>,
     pub(super) sealing: SealingKeys,
-    /// Its retention is the least; see [`Keys::retention`].
+    /// The schedule. Its retention is the minimum; see [`Keys::retention`].
     pub(super) schedule: Schedule,
     lifetimes: Option<Arc<dyn TokenLifetimes>>,
-    /// The retention that was last found to be needed.
+    /// The required retention, as last read.
     retention: Mutex<Duration>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -64,7 +64,7 @@ impl Keys {
         Self { store, sealing, schedule, lifetimes, retention, clock }
     }
 
-    /// The schedule with the retention that is needed now.
+    /// Returns the schedule with the currently required retention.
     fn schedule(&self) -> Schedule {
         let retention = *self.retention.lock().unwrap_or_else(PoisonError::into_inner);
         Schedule { retention: retention.max(self.schedule.retention), ..self.schedule.clone() }
@@ -86,7 +86,7 @@ impl Keys {
         }
     }
 
-    /// Applies `edit` and what is due to the stored table; again, where another replica was faster.
+    /// Applies `edit` and the due steps to the stored table. Retries when another replica was faster.
     pub(super) async fn change(
         &self,
         audit: Option<&AdminRecord>,
@@ -123,9 +123,9 @@ impl Keys {
         Err(StoreError::RevisionMismatch.into())
     }
 
-    /// The time that keys are judged by: the store's, which all replicas share, where the store has a clock.
-    /// A replica whose own clock has jumped must neither stop the rotation nor remove a key that others sign
-    /// with. Also whether the two clocks agree.
+    /// Returns the time that decides about keys: the store's, which all replicas share, if the store has a
+    /// clock. A replica whose own clock has jumped must neither stop the rotation nor remove a key in use.
+    /// Also returns true if the two clocks agree.
     async fn time(&self) -> Result<(SystemTime, bool), KeyError> {
         let own = timestamp::stored(self.clock.now());
         let Some(shared) = answered(self.store.time()).await? else { return Ok((own, true)) };
@@ -154,8 +154,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Adds the keys that are not there yet: in the order in which they are listed, each takes over from the
-    /// one before.
+    /// Adds the missing keys in the order of their listing. Each replaces the one before it.
     pub(super) fn import(
         &self,
         table: &mut Vec<StoredKey>,
@@ -187,9 +186,9 @@ impl Keys {
         Ok(StoredKey { key_id, algorithm, create_time, sign_after, distrust_time: None, imported: false, sealed })
     }
 
-    /// Seals under the current sealing key what is still under an older one, so that it can be dropped. At
-    /// the start alone: while the sealing key changes, replicas differ in which one is current, and would
-    /// undo each other's work for as long as they do.
+    /// Seals again, under the current sealing key, the keys that are still under an older one, so that the
+    /// older one can be dropped. This runs only at the start. During a change of the sealing key, replicas
+    /// disagree on the current one, and would undo each other's work.
     pub(super) fn reseal(&self, table: &mut [StoredKey]) -> Result<(), KeyError> {
         for key in table.iter_mut().filter(|key| key.sealed.sealing_key_id != self.sealing.current_id()) {
             let der = self.sealing.open(&key.key_id, key.algorithm, &key.sealed)?;
@@ -286,9 +285,9 @@ fn automatic_record(before: &[StoredKey], after: &[StoredKey], now: SystemTime) 
     }
 }
 
-/// The record of an operator's change, with the keys that it added, removed or distrusted.
+/// Returns the record of an operator's change, with the keys that it added, removed or distrusted.
 fn asked_for(asked: &AdminRecord, automatic: &AdminRecord) -> AdminRecord {
-    // The operator names an algorithm, and the record names the key.
+    // The operator names an algorithm; the record names the key.
     let rotated = asked.action == automatic.action && !automatic.resource.is_empty();
     let resource = if rotated { &automatic.resource } else { &asked.resource };
     AdminRecord { resource: resource.clone(), detail: automatic.detail.clone(), ..asked.clone() }
