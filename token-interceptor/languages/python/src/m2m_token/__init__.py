@@ -4,6 +4,8 @@ A client: `ClientTokens`, with a source such as `ClientCredentials`. A server: `
 issuer such as that of `discover`. `m2m_token.aio` has the same for `grpc.aio`.
 """
 
+from pathlib import Path
+
 from .client import ClientTokens
 from .destinations import PlaintextRefused
 from .errors import Denied, PolicyError
@@ -25,6 +27,12 @@ from .sources import (
 )
 from .token import Actor, Caller
 from .verify import TrustedIssuer, Verifier
+
+
+def proto_folder() -> str:
+    """Returns the folder with `m2m/auth/v1/annotations.proto`, for the include path of protoc."""
+    return str(Path(__file__).parent / "proto")
+
 
 __all__ = [
     "Actor",
@@ -54,6 +62,7 @@ __all__ = [
     "current_caller",
     "discover",
     "jwks",
+    "proto_folder",
     "server",
     "watch",
 ]

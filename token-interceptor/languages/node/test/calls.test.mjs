@@ -1,0 +1,144 @@
+// The layers of both ends over a real connection.
+
+import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import grpc from '@grpc/grpc-js'
+import { loadSync } from '@grpc/proto-loader'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+
+const require = createRequire(import.meta.url)
+const { ClientTokens } = require('../build/src/client.js')
+const { KeySet } = require('../build/src/keys.js')
+const { currentCaller } = require('../build/src/layer.js')
+const { policyOf } = require('../build/src/protos.js')
+const { Revocations } = require('../build/src/revocations.js')
+const { TokenServer } = require('../build/src/server.js')
+const { IssuedToken } = require('../build/src/source.js')
+const { TrustedIssuer } = require('../build/src/verify.js')
+
+const root = fileURLToPath(new URL('../../../..', import.meta.url))
+const node = `${root}/token-interceptor/languages/node/node_modules/protobufjs`
+const includeDirs = [`${root}/tests/conformance/proto`, `${root}/proto`, node]
+const { Catalog } = grpc.loadPackageDefinition(loadSync('conformance/catalog/v1/catalog.proto', { includeDirs })).conformance.catalog.v1
+const policy = policyOf('conformance/catalog/v1/catalog.proto', { includeDirs })
+const ISSUER = 'https://issuer.example'
+const { privateKey, publicKey } = await generateKeyPair('ES256')
+const keys = await KeySet.fromJwks(JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: 'a' }] }))
+
+function sign(lifetime, jti) {
+  const now = Math.floor(Date.now() / 1_000)
+  return new SignJWT({ scope: 'catalog.read', client_id: 'orders', jti })
+    .setProtectedHeader({ alg: 'ES256', kid: 'a', typ: 'at+jwt' })
+    .setIssuer(ISSUER)
+    .setSubject('orders')
+    .setAudience('catalog')
+    .setIssuedAt(now - 60)
+    .setExpirationTime(now + lifetime)
+    .sign(privateKey)
+}
+
+async function world(t, { lifetime = 60, handlers = {} } = {}) {
+  const revocations = new Revocations()
+  const served = []
+  const server = new TokenServer({ issuers: [TrustedIssuer.fixed(ISSUER, keys, { revocations })], policy })
+  const watch = (call) => {
+    served.push(currentCaller()?.clientId)
+    call.write({ text: 'first' })
+  }
+  const get = (_, done) => {
+    served.push(currentCaller()?.clientId)
+    const marks = new grpc.Metadata()
+    marks.set('token-refused', 'before-handler /a/B')
+    done(null, { text: 'here' }, marks)
+  }
+  const all = Object.fromEntries(Object.keys(Catalog.service).map((name) => [name, get]))
+  server.addService(Catalog.service, { ...all, Get: get, Ping: get, Watch: watch, ...handlers })
+  const port = await server.listen('localhost:0', grpc.ServerCredentials.createInsecure())
+  let issued = 0
+  const source = { fetch: async () => new IssuedToken(await sign(lifetime, `t${++issued}`), 60_000) }
+  const tokens = new ClientTokens({ source, policy })
+  const client = new Catalog(...tokens.to(`localhost:${port}`, grpc.credentials.createInsecure()))
+  const bare = new Catalog(`localhost:${port}`, grpc.credentials.createInsecure())
+  t.after(() => {
+    client.close()
+    bare.close()
+    tokens.close()
+    server.forceShutdown()
+  })
+  return { client, bare, revocations, served, issued: () => issued }
+}
+
+const unary = (client, method) =>
+  new Promise((resolve) => {
+    let trailers
+    const call = client[method]({}, { deadline: Date.now() + 20_000 }, (error, answer) =>
+      setImmediate(() => resolve({ error, answer, trailers })),
+    )
+    call.on('status', (status) => {
+      trailers = status.metadata
+    })
+  })
+
+const ended = (stream) =>
+  new Promise((resolve) => {
+    stream.on('data', () => {})
+    stream.on('error', resolve)
+    stream.on('end', () => {})
+  })
+
+test('a call carries its token, and a handler sees its caller and makes no mark', async (t) => {
+  const { client, served } = await world(t)
+  const { error, answer, trailers } = await unary(client, 'get')
+  assert.equal(error, null)
+  assert.equal(answer.text, 'here')
+  assert.deepEqual(trailers.get('token-refused'), [])
+  assert.deepEqual(served, ['orders'])
+})
+
+test('a call without a token is refused before the handler, and a public one is not', async (t) => {
+  const { bare, served } = await world(t)
+  const { error } = await unary(bare, 'get')
+  assert.equal(error.code, grpc.status.UNAUTHENTICATED)
+  assert.deepEqual(error.metadata.get('www-authenticate'), ['Bearer'])
+  assert.deepEqual(served, [])
+  assert.equal((await unary(bare, 'ping')).error, null)
+})
+
+test('a revoked token is replaced, and the call is sent once more', async (t) => {
+  const { client, revocations, served, issued } = await world(t)
+  await unary(client, 'get')
+  revocations.revokeToken('t1')
+  const { error } = await unary(client, 'get')
+  assert.equal(error, null)
+  assert.deepEqual([issued(), served.length], [2, 2])
+})
+
+test('a stream ends within a second of its token', async (t) => {
+  const { client } = await world(t, { lifetime: -3 })
+  const began = performance.now()
+  const error = await ended(client.watch({}))
+  assert.equal(error.code, grpc.status.UNAUTHENTICATED)
+  assert.equal(error.details, 'the token has expired')
+  assert.deepEqual(error.metadata.get('token-refused'), ['after-handler /conformance.catalog.v1.Catalog/Watch'])
+  assert.ok(performance.now() - began < 8_000)
+})
+
+test('a stream ends within a second of a revocation', async (t) => {
+  const { client, revocations } = await world(t)
+  const stream = client.watch({})
+  const over = ended(stream)
+  await new Promise((resolve) => stream.once('data', resolve))
+  const began = performance.now()
+  revocations.revokeClient('orders', Number.POSITIVE_INFINITY)
+  const error = await over
+  assert.equal(error.details, 'the token was revoked')
+  assert.ok(performance.now() - began < 5_000)
+})
+
+test('a server without the policy of a method does not start', async () => {
+  const server = new TokenServer({ issuers: [TrustedIssuer.fixed(ISSUER, keys)], policy })
+  server.addService({ Get: { ...Catalog.service.Get, path: '/unknown.Service/Get' } }, { Get: () => {} })
+  await assert.rejects(server.listen('localhost:0', grpc.ServerCredentials.createInsecure()), /unknown\.Service/)
+})

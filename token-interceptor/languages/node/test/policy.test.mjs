@@ -1,0 +1,65 @@
+// The policy of .proto files, as protobufjs reads them, is that of the descriptors.
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+const require = createRequire(import.meta.url)
+const { Policy } = require('../build/src/policy.js')
+const { policyOf } = require('../build/src/protos.js')
+const { PolicyError } = require('../build/src/errors.js')
+const { file_conformance_catalog_v1_catalog: catalog } = require(
+  '../build/conformance/gen/conformance/catalog/v1/catalog_pb.js',
+)
+
+const root = fileURLToPath(new URL('../../../..', import.meta.url))
+const includeDirs = [`${root}/tests/conformance/proto`, `${root}/proto`, `${root}/token-interceptor/languages/node/node_modules/protobufjs`]
+const plain = (demands) => Object.fromEntries([...demands.methods].map(([path, method]) => [path, JSON.parse(JSON.stringify(method))]))
+
+test('protobufjs reads the same policy as the descriptors have', () => {
+  const read = policyOf('conformance/catalog/v1/catalog.proto', { includeDirs })
+  assert.deepEqual(plain(read.call()), plain(Policy.fromFiles(catalog).call()))
+  assert.ok(read.call().methods.size > 10)
+})
+
+function policyOfText(body) {
+  const folder = mkdtempSync(join(tmpdir(), 'policy-'))
+  const file = join(folder, 'one.proto')
+  writeFileSync(file, `syntax = "proto3"; package one; import "m2m/auth/v1/annotations.proto"; message M {} ${body}`)
+  return policyOf(file, { includeDirs })
+}
+
+test('a change of one annotation changes the demand', () => {
+  const scopes = ['one.read', 'one.write'].map((scope) => {
+    const policy = policyOfText(
+      `service S { rpc Get(M) returns (M) { option (m2m.auth.v1.method).require = {all_scopes: "${scope}"}; } }`,
+    )
+    return policy.serve(['one.S']).of('/one.S/Get').requirement.allScopes
+  })
+  assert.deepEqual(scopes, [['one.read'], ['one.write']])
+})
+
+test('a contradiction, an unknown member and a forgotten method stop the start', () => {
+  const both = `option (m2m.auth.v1.method) = { public: true require: {} };`
+  const unknown = `option (m2m.auth.v1.method).require = { all_scope: "a" };`
+  for (const option of [both, unknown, '', 'option (m2m.auth.v1.method) = {};']) {
+    assert.throws(
+      () => policyOfText(`service S { rpc Get(M) returns (M) { ${option} } }`).serve(['one.S']),
+      PolicyError,
+      option,
+    )
+  }
+})
+
+test('an annotation with a leading dot counts too', () => {
+  const policy = policyOfText(
+    `service S { option (.m2m.auth.v1.service).default_requirement = {all_scopes: "a"};
+     rpc Get(M) returns (M) { option (.m2m.auth.v1.method).require = {all_scopes: "b" max_token_age: {seconds: 60}}; } }`,
+  )
+  const { requirement } = policy.serve(['one.S']).of('/one.S/Get')
+  assert.deepEqual([requirement.allScopes, requirement.maxTokenAge], [['b'], 60])
+})

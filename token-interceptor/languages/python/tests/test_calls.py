@@ -1,0 +1,256 @@
+"""The layers of both ends over a real connection, of `grpc` and of `grpc.aio`."""
+
+import asyncio
+import json
+import time
+from concurrent import futures
+
+import grpc
+import grpc.aio
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from conformance.catalog.v1 import catalog_pb2
+from m2m_token import (
+    ClientTokens,
+    KeySet,
+    PolicyError,
+    Revocations,
+    TrustedIssuer,
+    aio,
+    current_caller,
+    server,
+)
+from m2m_token.source import IssuedToken
+
+ISSUER = "https://issuer.example"
+KEY = ec.generate_private_key(ec.SECP256R1())
+KEYS = KeySet.from_jwks(
+    json.dumps({"keys": [{**json.loads(ECAlgorithm.to_jwk(KEY.public_key())), "kid": "a"}]}).encode()
+)
+CATALOG = "conformance.catalog.v1.Catalog"
+MESSAGE = catalog_pb2.Message
+
+
+def sign(lifetime: int, token_id: str) -> str:
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "sub": "orders",
+        "client_id": "orders",
+        "aud": "catalog",
+        "jti": token_id,
+        "scope": "catalog.read",
+        "iat": now - 60,
+        "exp": now + lifetime,
+    }
+    return jwt.encode(claims, KEY, "ES256", {"kid": "a", "typ": "at+jwt"})
+
+
+class Source:
+    def __init__(self, lifetime: int = 60):
+        self.lifetime = lifetime
+        self.issued = 0
+
+    def fetch(self, request):
+        self.issued += 1
+        return IssuedToken(sign(self.lifetime, f"t{self.issued}"), 60_000_000_000)
+
+
+def handlers(served: list, asynchronous: bool = False):
+    codec = {
+        "request_deserializer": MESSAGE.FromString,
+        "response_serializer": MESSAGE.SerializeToString,
+    }
+
+    def get(request, context):
+        served.append(current_caller())
+        context.set_trailing_metadata((("token-refused", "before-handler /a/B"), ("other", "kept")))
+        return MESSAGE(text="here")
+
+    def watch(request, context):
+        served.append(current_caller())
+        yield MESSAGE(text="first")
+        time.sleep(20)
+
+    async def async_get(request, context):
+        return get(request, context)
+
+    async def async_watch(request, context):
+        served.append(current_caller())
+        yield MESSAGE(text="first")
+        await asyncio.sleep(20)
+
+    unary, stream = (async_get, async_watch) if asynchronous else (get, watch)
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(unary, **codec)
+        for name in ("Get", "Put", "Find", "Touch", "Ping", "Audit", "Delete")
+    }
+    methods["Watch"] = grpc.unary_stream_rpc_method_handler(stream, **codec)
+    return methods
+
+
+class Calls:
+    """The methods of a channel that the tests call."""
+
+    def __init__(self, channel):
+        codec = {
+            "request_serializer": MESSAGE.SerializeToString,
+            "response_deserializer": MESSAGE.FromString,
+        }
+        self.get = channel.unary_unary(f"/{CATALOG}/Get", **codec)
+        self.ping = channel.unary_unary(f"/{CATALOG}/Ping", **codec)
+        self.watch = channel.unary_stream(f"/{CATALOG}/Watch", **codec)
+
+
+class World:
+    def __init__(self, lifetime: int = 60, **options):
+        self.served: list = []
+        self.revocations = Revocations()
+        self.source = Source(lifetime)
+        issuer = TrustedIssuer.fixed(ISSUER, KEYS).limited(revocations=self.revocations)
+        self.server = server(futures.ThreadPoolExecutor(4), issuers=[issuer], **options)
+        self.server.add_registered_method_handlers(CATALOG, handlers(self.served))
+        self.port = self.server.add_insecure_port("localhost:0")
+        self.server.start()
+        self.tokens = ClientTokens(self.source)
+
+    def __enter__(self):
+        self.channel = self.tokens.insecure_channel(f"localhost:{self.port}")
+        self.bare = grpc.insecure_channel(f"localhost:{self.port}")
+        return self
+
+    def __exit__(self, *_):
+        self.channel.close()
+        self.bare.close()
+        self.tokens.close()
+        self.server.stop(0)
+
+
+def test_a_call_carries_its_token_and_a_handler_makes_no_mark():
+    with World() as world:
+        answer, call = Calls(world.channel).get.with_call(MESSAGE(), timeout=20)
+        assert answer.text == "here"
+        assert [key for key, _ in call.trailing_metadata()] == ["other"]
+        assert world.served[0].client_id == "orders"
+
+
+def test_a_call_without_a_token_is_refused_and_a_public_one_is_not():
+    with World() as world:
+        with pytest.raises(grpc.RpcError) as refused:
+            Calls(world.bare).get(MESSAGE(), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert dict(refused.value.trailing_metadata())["www-authenticate"] == "Bearer"
+        assert not world.served
+        assert Calls(world.bare).ping(MESSAGE(), timeout=20).text == "here"
+
+
+def test_observe_mode_lets_a_call_pass_and_records_it():
+    denied = []
+    with World(observe=True, on_denied=lambda path, why: denied.append((path, why.reason))) as world:
+        assert Calls(world.bare).get(MESSAGE(), timeout=20).text == "here"
+    assert denied == [(f"/{CATALOG}/Get", "CREDENTIALS_MISSING")]
+
+
+def test_a_revoked_token_is_replaced_and_the_call_is_sent_once_more():
+    with World() as world:
+        calls = Calls(world.channel)
+        calls.get(MESSAGE(), timeout=20)
+        world.revocations.revoke_token("t1")
+        calls.get(MESSAGE(), timeout=20)
+        assert (world.source.issued, len(world.served)) == (2, 2)
+
+
+def test_a_stream_ends_within_a_second_of_its_token():
+    with World(lifetime=-3) as world:
+        began = time.monotonic()
+        with pytest.raises(grpc.RpcError) as ended:
+            list(Calls(world.channel).watch(MESSAGE(), timeout=30))
+        assert ended.value.details() == "the token has expired"
+        assert ("token-refused", f"after-handler /{CATALOG}/Watch") in tuple(ended.value.trailing_metadata())
+        assert time.monotonic() - began < 8
+
+
+def test_a_stream_ends_within_a_second_of_a_revocation():
+    with World() as world:
+        stream = Calls(world.channel).watch(MESSAGE(), timeout=30)
+        assert next(stream).text == "first"
+        began = time.monotonic()
+        world.revocations.revoke_client("orders", 2**40)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(stream)
+        assert ended.value.details() == "the token was revoked"
+        assert time.monotonic() - began < 5
+
+
+def test_a_future_carries_a_token_too():
+    with World() as world:
+        assert Calls(world.channel).get.future(MESSAGE(), timeout=20).result().text == "here"
+
+
+def test_an_outage_of_the_issuer_has_its_own_reason():
+    class Broken:
+        def fetch(self, request):
+            raise RuntimeError("a secret")
+
+    with World() as world:
+        channel = ClientTokens(Broken()).insecure_channel(f"localhost:{world.port}")
+        with pytest.raises(grpc.RpcError) as failed:
+            Calls(channel).get(MESSAGE(), timeout=20)
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "secret" not in failed.value.details()
+
+
+def test_a_server_without_a_policy_does_not_start():
+    issuer = TrustedIssuer.fixed(ISSUER, KEYS)
+    guarded = server(futures.ThreadPoolExecutor(1), issuers=[issuer])
+    guarded.add_registered_method_handlers("unknown.Service", {})
+    guarded.add_registered_method_handlers("conformance.catalog.v1.Forgotten", {})
+    with pytest.raises(PolicyError, match=r"Forgotten/Get.*|unknown\.Service"):
+        guarded.start()
+
+
+def test_plaintext_to_another_machine_is_refused():
+    with pytest.raises(ValueError, match="plaintext"):
+        ClientTokens(Source()).insecure_channel("example.com:443")
+
+
+def run_async(check, lifetime: int = 60) -> None:
+    async def run() -> None:
+        served: list = []
+        revocations = Revocations()
+        issuer = TrustedIssuer.fixed(ISSUER, KEYS).limited(revocations=revocations)
+        guarded = aio.server(issuers=[issuer])
+        guarded.add_registered_method_handlers(CATALOG, handlers(served, asynchronous=True))
+        port = guarded.add_insecure_port("localhost:0")
+        await guarded.start()
+        tokens = ClientTokens(Source(lifetime))
+        async with aio.insecure_channel(tokens, f"localhost:{port}") as channel:
+            await check(Calls(channel), revocations, served)
+        tokens.close()
+        await guarded.stop(0)
+
+    asyncio.run(run())
+
+
+def test_asynchronous_calls_carry_tokens_and_are_sent_once_more():
+    async def check(calls, revocations, served) -> None:
+        assert (await calls.get(MESSAGE(), timeout=20)).text == "here"
+        revocations.revoke_token("t1")
+        assert (await calls.get(MESSAGE(), timeout=20)).text == "here"
+        assert [caller.token_id for caller in served] == ["t1", "t2"]
+
+    run_async(check)
+
+
+def test_an_asynchronous_stream_ends_with_its_token():
+    async def check(calls, revocations, served) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            async for _ in calls.watch(MESSAGE(), timeout=30):
+                pass
+        assert ended.value.details() == "the token has expired"
+        assert served[0].client_id == "orders"
+
+    run_async(check, lifetime=-3)
