@@ -35,8 +35,13 @@ import com.nimbusds.oauth2.sdk.token.TokenTypeURI;
 import com.nimbusds.oauth2.sdk.tokenexchange.TokenExchangeGrant;
 import com.nimbusds.openid.connect.sdk.UserInfoRequest;
 import com.nimbusds.openid.connect.sdk.UserInfoResponse;
+import example.m2m.client.ClientCredential;
+import example.m2m.client.TokenExchange;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -129,6 +134,32 @@ class OAuthSurfaceTest {
     var claims = SignedJWT.parse(exchanged.getValue()).getJWTClaimsSet();
     assertEquals(env("TOKEN_CLIENT_ID"), claims.getSubject());
     assertEquals(KEYED.getValue(), claims.getJSONObjectClaim("act").get("sub"));
+  }
+
+  /** The package's own exchange, by the client's key, over both protocols. */
+  @Test
+  void thePackageExchangesTokens() throws Exception {
+    var subject = token(orders(), new ClientCredentialsGrant()).getValue();
+    var identifier = env("TOKEN_ISSUER");
+    var credential = ClientCredential.privateKey(key, identifier);
+    for (var place :
+        List.of(
+            example.m2m.client.Issuer.grpc(identifier.replace("https://", ""), World.tls()),
+            example.m2m.client.Issuer.http(
+                identifier,
+                Optional.of(World.roots()),
+                example.m2m.client.Issuer.AudienceParameter.AUDIENCE))) {
+      var request =
+          example.m2m.client.TokenRequest.forAudience(World.AUDIENCE, "inventory.read").onBehalfOf(subject);
+      var issued =
+          TokenExchange.of(KEYED.getValue(), credential, place)
+              .fetch(request)
+              .toCompletableFuture()
+              .get(10, TimeUnit.SECONDS);
+      var verified = World.verifier().verify(issued.token().expose(), World.AUDIENCE);
+      assertEquals(env("TOKEN_CLIENT_ID"), verified.subject());
+      assertEquals(KEYED.getValue(), verified.actors().get(0).subject());
+    }
   }
 
   @Test

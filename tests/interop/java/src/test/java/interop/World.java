@@ -3,8 +3,12 @@ package interop;
 import com.google.protobuf.Any;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.Message;
-import com.nimbusds.jose.util.DefaultResourceRetriever;
-import com.nimbusds.jose.util.ResourceRetriever;
+import example.m2m.client.ClientCredentials;
+import example.m2m.client.Issuer;
+import example.m2m.client.Tokens;
+import example.m2m.tls.Roots;
+import example.m2m.verify.TrustedIssuer;
+import example.m2m.verify.Verifier;
 import io.grpc.ChannelCredentials;
 import io.grpc.Grpc;
 import io.grpc.ManagedChannel;
@@ -17,6 +21,7 @@ import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.security.GeneralSecurityException;
 import java.security.KeyStore;
 import java.security.cert.CertificateFactory;
@@ -72,17 +77,23 @@ final class World {
     return output;
   }
 
-  static ResourceRetriever http() throws IOException, GeneralSecurityException {
-    return new DefaultResourceRetriever(5_000, 5_000, 100_000, true, sockets());
+  /** Returns the tokens of the example client, over gRPC. */
+  static Tokens tokens(String secret) throws IOException {
+    var issuer = Issuer.grpc(env("TOKEN_ISSUER").replace("https://", ""), tls());
+    return Tokens.of(ClientCredentials.secret(env("TOKEN_CLIENT_ID"), secret, issuer));
   }
 
-  static TokenCredentials tokens(String secret) throws IOException {
-    String address = env("TOKEN_ISSUER").replace("https://", "");
-    return TokenCredentials.connect(address, tls(), env("TOKEN_CLIENT_ID"), secret, AUDIENCE);
-  }
-
-  static TokenCredentials tokens() throws IOException {
+  static Tokens tokens() throws IOException {
     return tokens(env("TOKEN_CLIENT_SECRET"));
+  }
+
+  /** Returns a verifier of the issuer's tokens, which finds the keys by the metadata. */
+  static Verifier verifier() throws IOException {
+    return Verifier.builder().issuer(TrustedIssuer.discover(env("TOKEN_ISSUER")).tls(roots())).build();
+  }
+
+  static SSLContext roots() throws IOException {
+    return Roots.of(Path.of(env("TOKEN_CA_FILE")));
   }
 
   static ManagedChannel channel(String target) throws IOException {
