@@ -1,4 +1,4 @@
-//! The connection that a request arrived on, and the origin of a request as it follows from it.
+//! The connection that a request arrived on, and the request's origin.
 
 mod forwarded;
 mod network;
@@ -24,7 +24,7 @@ pub(crate) fn origin(headers: &HeaderMap, extensions: &Extensions) -> Origin {
     Origin::new(peer(extensions), headers)
 }
 
-/// Returns the origin of a request of which neither the connection nor the headers are at hand.
+/// Returns the origin of a request whose connection and headers are unknown.
 pub(crate) fn unknown_origin() -> Origin {
     Origin::new(Peer::UNKNOWN, &HeaderMap::new())
 }
@@ -51,7 +51,7 @@ pub(crate) struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    /// Of a connection that is being opened.
+    /// Creates the information about a new connection.
     pub(crate) fn new(peer: Peer, client_certificate: bool) -> Self {
         Self { peer, activity: Activity::new(), client_certificate, cut: Cut::default() }
     }
@@ -62,7 +62,7 @@ impl ConnectionInfo {
 pub(crate) struct Cut(Arc<watch::Sender<bool>>);
 
 impl Cut {
-    /// Closes the connection, with all that is under way on it.
+    /// Closes the connection, with all requests in flight on it.
     pub(crate) fn cut(&self) {
         self.0.send_replace(true);
     }

@@ -132,7 +132,7 @@ pub(crate) fn exchange_token(
     })
 }
 
-/// RFC 8693 section 2.1.
+/// Decodes a token exchange. RFC 8693 section 2.1.
 fn exchange_of_form(form: ExchangeForm, access: RequestedAccess) -> Result<token_exchange::Request, IssueError> {
     let ExchangeForm { subject_token, subject_token_type, actor_token, actor_token_type, requested_token_type } = form;
     let subject = subject_token.ok_or(IssueError::invalid_request("subject_token is missing."))?;

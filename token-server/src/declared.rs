@@ -1,7 +1,7 @@
-//! Clients as a file declares them: one TOML file under version control, without a secret in it.
+//! Clients that a file declares: one TOML file under version control, without secrets.
 //!
-//! The same form serves `client plan` and `client apply`, which bring a store in line with it, and a server
-//! whose store is the file itself. Only then does it also say where the clients' secrets are.
+//! The same form serves `client plan` and `client apply`, which change a store to match it, and a server
+//! whose store is the file itself. Only then does it also contain the locations of the clients' secrets.
 
 mod credentials;
 mod wire;
@@ -24,12 +24,12 @@ use self::credentials::{DeclaredKey, DeclaredSecret, Places};
 /// The reason for which a file does not declare clients.
 #[derive(Debug, thiserror::Error)]
 pub enum DeclaredError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The content breaks rules. All broken rules are listed.
@@ -56,7 +56,7 @@ pub struct File {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Declared {
-    /// Its ID.
+    /// The client ID.
     pub id: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
@@ -93,7 +93,7 @@ pub struct Declared {
 struct DeclaredGrant {
     audience: String,
     scopes: Vec<String>,
-    /// Left out: all of them.
+    /// The default scopes. If absent, all scopes of the grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_scopes: Option<Vec<String>>,
 }
@@ -113,8 +113,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is not of this form, or declares a client twice. What stands in it is not
-    /// repeated.
+    /// When it cannot be read, has another form, or declares a client twice. The error does not repeat its
+    /// content.
     pub fn read(path: &Path) -> Result<Self, DeclaredError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| DeclaredError::Unreadable { path: path.to_owned(), source })?;
@@ -139,11 +139,11 @@ impl File {
         Ok(Self { clients: file.clients.into_iter().map(Declared::normal).collect() })
     }
 
-    /// As it would stand in a file.
+    /// Returns the content of the file.
     ///
     /// # Errors
     ///
-    /// None that is known.
+    /// No known ones.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }
@@ -153,7 +153,7 @@ impl File {
 ///
 /// # Errors
 ///
-/// With everything that is wrong with it.
+/// All problems of the file.
 pub fn load(path: &Path, peppers: &Peppers, rules: &AdminRules) -> Result<Vec<Client>, DeclaredError> {
     let file = File::read(path)?;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -169,7 +169,7 @@ pub fn load(path: &Path, peppers: &Peppers, rules: &AdminRules) -> Result<Vec<Cl
 }
 
 impl Declared {
-    /// One form for what means the same, so that equal is equal.
+    /// Normalizes settings that mean the same, so that they compare as equal.
     fn normal(mut self) -> Self {
         for list in [&mut self.grant_types, &mut self.redirect_uris, &mut self.subject_audiences] {
             list.sort();
@@ -187,7 +187,7 @@ impl Declared {
         self
     }
 
-    /// The fields, by their names in the contract, in which two differ.
+    /// Returns the fields that differ, by their names in the `.proto`.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let fields = [
@@ -210,7 +210,7 @@ impl Declared {
         fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// Checked by the rules of the admin API, with its credentials.
+    /// Returns the client with its credentials, checked by the rules of the admin API.
     fn client(&self, places: Places<'_>, peppers: &Peppers, rules: &AdminRules) -> Result<Client, String> {
         let mut client = self.draft().client(rules).map_err(|error| error.to_string())?;
         let secrets = self.secrets.iter().map(|secret| secret.credential(places, peppers));

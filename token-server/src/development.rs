@@ -53,7 +53,7 @@ pub enum DevelopmentError {
         source: io::Error,
     },
     /// A file holds other content than `token-server dev` wrote.
-    #[error("{} does not hold what `token-server dev` left there", path.display())]
+    #[error("{} has other content than `token-server dev` wrote", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! The issuer: an OAuth 2.0 authorization server for machines, over gRPC and HTTP on one port.
 //!
-//! This package serves. The decisions are [`token_issuer`]'s, and the stores [`token_store`]'s. The program
-//! is the package `token-cli`.
+//! This package is the server. [`token_issuer`] makes the decisions, and [`token_store`] has the stores. The
+//! program is the package `token-cli`.
 //!
 //! The list is in dependency order: a module uses only the modules above it. Read the modules in this order.
 //!

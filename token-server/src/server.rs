@@ -84,7 +84,7 @@ use worker::{Phase, Port, Worker};
 /// The interval at which histograms are emptied into their buckets, even if the metrics are not read.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown` resolves, and then until the requests under way have ended.
+/// Serves until `shutdown` resolves, and then until the requests in flight have ended.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     Ok(())
 }
 
-/// A server at work. Dropped without [`Running::shutdown`], it stops at once.
+/// A running server. If it is dropped without [`Running::shutdown`], it stops at once.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
@@ -107,15 +107,15 @@ pub struct Running {
     services: Services,
     phase: watch::Sender<Phase>,
     health: Health,
-    /// Of each port that has it.
+    /// The TLS configuration of each port that has one.
     tls: Vec<Arc<ReloadingTls>>,
     drain_deadline: Duration,
     workers: Vec<Worker>,
-    /// The port for operators, which is served until everything else has ended.
+    /// The operators' port, which is served until everything else has ended.
     operations: Option<(Worker, watch::Sender<Phase>)>,
     accepting: JoinSet<()>,
     background: JoinSet<()>,
-    /// Taken when it is closed.
+    /// The state. It is taken when the server closes.
     state: Option<State>,
 }
 
@@ -153,11 +153,11 @@ impl Running {
         let operations_address = operations.as_ref().map(|(_, address)| *address);
         let limits = limits(&config);
         let (own, operations) = match operations {
-            // From now on: who waits for the store is not ready, and lives.
+            // Served from now on: a server that waits for the store is live, but not ready.
             Some((listener, _)) => {
                 (None, Some(operations::serve(listener, probes.merge(shown), &limits, &mut background)?))
             }
-            // No metrics: a TLS terminator on this host would show them to everyone.
+            // No metrics: a TLS terminator on this host would expose them to every caller.
             None => (Some(probes), None),
         };
         let Assembly { issuer, admin, ext_authz, registrar, state } =
@@ -260,8 +260,8 @@ impl Running {
         self.workers.iter().map(|worker| worker.desk.connections()).collect()
     }
 
-    /// Reads the certificate files anew, and the file that declares the clients where there is one, without
-    /// waiting for the next interval. Opens the audit file anew.
+    /// Reloads the certificate files, and the file that declares the clients if there is one, without waiting
+    /// for the next interval. Reopens the audit file.
     pub fn reload(&self) {
         telemetry::reopen();
         for tls in &self.tls {
@@ -272,12 +272,12 @@ impl Running {
         }
     }
 
-    /// Takes no more connections, lets requests under way end within the drain deadline, and stops.
+    /// Accepts no more connections, lets requests in flight end within the drain deadline, and stops.
     pub async fn shutdown(self) {
         self.shutdown_unless(std::future::pending()).await;
     }
 
-    /// The same, but waits for requests under way no longer than until `impatient` resolves.
+    /// The same, but waits for requests in flight only until `impatient` resolves.
     pub async fn shutdown_unless(mut self, impatient: impl Future<Output = ()>) {
         self.health.set_serving(false).await;
         self.issuer.close();
@@ -286,8 +286,8 @@ impl Running {
         let mut done = pin!(join_all(self.workers.drain(..).map(|worker| worker.done)));
         let waited_enough = tokio::select! {
             _ = &mut done => None,
-            () = tokio::time::sleep(self.drain_deadline) => Some("requests were still under way at the drain deadline"),
-            () = impatient => Some("told to stop again: requests under way are not waited for"),
+            () = tokio::time::sleep(self.drain_deadline) => Some("requests were still in flight at the drain deadline; stopping anyway"),
+            () = impatient => Some("second stop signal; stopping without waiting for requests in flight"),
         };
         if let Some(why) = waited_enough {
             tracing::warn!("{why}");
@@ -296,7 +296,7 @@ impl Running {
         }
         if let Some((worker, phase)) = self.operations.take() {
             phase.send_replace(Phase::Stopped);
-            // Its thread has ended where it cannot say so.
+            // The receive fails if the thread has already ended.
             let _ = worker.done.await;
         }
         self.background.shutdown().await;
@@ -327,7 +327,7 @@ fn bind(address: SocketAddr, what: &'static str) -> Result<(TcpListener, SocketA
     Ok((listener, address))
 }
 
-/// Workers for a port, and the acceptor that gives them their connections.
+/// Starts the workers of a port, and the acceptor that assigns their connections.
 fn serve(
     listener: TcpListener,
     port: &Port,
@@ -341,7 +341,7 @@ fn serve(
     Ok(workers)
 }
 
-/// The limits of the configuration, with no more connections than there are file descriptors for.
+/// Returns the configured limits. Connections are also bounded by the file descriptors.
 fn limits(config: &Config) -> Limits {
     let ports = 1 + usize::from(config.ext_authz.is_some());
     let reserved = config.listen.operations_address.map_or(0, |_| operations::CONNECTIONS_MAX);

@@ -1,4 +1,5 @@
-//! The gRPC face. One file per service; a handler decodes, hands over to the domain line, and encodes.
+//! The gRPC protocol. Each service has its own file. A handler decodes the request, calls the domain, and
+//! encodes the response.
 
 pub mod audit;
 pub mod clients;
@@ -10,5 +11,5 @@ mod structure;
 pub mod token;
 pub mod trust;
 
-/// The longest request message that is read: several times what the longest good one takes.
+/// The longest request message that is read, in bytes: several times the longest valid one.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;

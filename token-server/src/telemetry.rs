@@ -59,7 +59,7 @@ pub enum TelemetryError {
 
 /// Keeps the writer threads alive. On drop they write the remaining lines, for a limited time.
 #[derive(Debug)]
-#[must_use = "dropped, nothing more is written"]
+#[must_use = "if dropped, nothing more is written"]
 pub struct Writers {
     // In this order, so that the log can report lost audit lines.
     _audit: Option<Writing>,

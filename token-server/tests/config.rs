@@ -138,12 +138,20 @@ fn an_initial_access_token_that_says_too_little_or_too_much_is_a_mistake() {
         (without("sha256"), GRANT.to_owned(), "sha256: it is missing"),
         (without("expires"), GRANT.to_owned(), "expires: it is missing"),
         (without("authentication_methods"), GRANT.to_owned(), "authentication_methods: it is missing"),
-        (short, GRANT.to_owned(), "token_file: the token is so short that it could be guessed"),
+        (short, GRANT.to_owned(), "token_file: the token is short enough to be guessed"),
         (TOKEN.replace("e3b0", "zzzz"), GRANT.to_owned(), "sha256: it is not a SHA-256 in hexadecimal digits"),
-        (TOKEN.replace("\"private_key_jwt\"", ""), GRANT.to_owned(), "authentication_methods: there must be one"),
-        (TOKEN.replace("private_key_jwt", "none"), GRANT.to_owned(), "\"none\" is not a method of client"),
+        (
+            TOKEN.replace("\"private_key_jwt\"", ""),
+            GRANT.to_owned(),
+            "authentication_methods: at least one is required",
+        ),
+        (TOKEN.replace("private_key_jwt", "none"), GRANT.to_owned(), "\"none\" is not a supported method of client"),
         (TOKEN.replace("2030-01-31T00:00:00Z", "soon"), GRANT.to_owned(), "expires: \"soon\" is not a time"),
-        (TOKEN.to_owned(), GRANT.replace("inventory\"", "m2m.admin.v1\""), "grant.audience: no client registers"),
+        (
+            TOKEN.to_owned(),
+            GRANT.replace("inventory\"", "m2m.admin.v1\""),
+            "grant.audience: a client cannot register itself",
+        ),
         (TOKEN.to_owned(), format!("{GRANT}\ndefault_scopes = [\"x\"]"), "\"x\" is not among the scopes"),
         (TOKEN.to_owned(), "audience = \"inventory\"".to_owned(), "grant.scopes: it is missing"),
     ];
@@ -193,8 +201,8 @@ connections = 5
         r#"a.toml:9:1: tokens.defualt_lifetime: there is no such setting; did you mean "default_lifetime"?"#,
         "a.toml:10:1: tokens.maximum_lifetime: 3600 has no unit",
         "a.toml:11:1: tokens.header_bytes: 1 is out of range\n    allowed: from 512 to 65536",
-        r#"a.toml:14:3: telemetry.audit: "somewhere" is not a place for the audit stream"#,
-        "TOKEN_SERVER__STORE__URL: store.url: it is not the URL of a store known here",
+        r#"a.toml:14:3: telemetry.audit: "somewhere" is not a destination for the audit stream"#,
+        "TOKEN_SERVER__STORE__URL: store.url: it is not the URL of a supported store",
         r#"a.toml:19:2: limts: there is no such section; did you mean "limits"?"#,
         r#"TOKEN_SERVER__LIMITS__CONNECTIONS: limits.connections: "many" is not a whole number"#,
         "not set: keys.sealing_key_file: it is missing",
@@ -239,23 +247,23 @@ fn mistakes_about_an_identity_provider_are_told() {
     fs::write(&jwks, r#"{"keys":[]}"#).unwrap();
     let jwks_file = format!("any_subject = true\njwks_file = \"{}\"", jwks.display());
     for (settings, expected) in [
-        ("", "token_exchange.trusted_issuer.subjects: it is not said whose tokens may be exchanged"),
-        ("any_subject = true\nsubjects = [\"a\"]", "any_subject: it is said which subjects"),
-        ("any_subject = true\nsubject_template = \"x\"", "subject_template: \"x\" is not a beginning and then {sub}"),
+        ("", "token_exchange.trusted_issuer.subjects: the subjects whose tokens may be exchanged are missing"),
+        ("any_subject = true\nsubjects = [\"a\"]", "any_subject: it contradicts the listed subjects"),
+        ("any_subject = true\nsubject_template = \"x\"", "subject_template: \"x\" is not a prefix followed by {sub}"),
         (
             "any_subject = true\ncopied_claims = [\"scope\"]",
-            "copied_claims: scope is a claim that only this server makes",
+            "copied_claims: scope is a claim that only this server sets",
         ),
         (
             "any_subject = true\nrequired_claims = { x = 1.5 }",
             "required_claims.x: the number 1.5 is not the value of a claim",
         ),
-        ("any_subject = true\nrequired_claims = { x = [] }", "required_claims.x: no value would do"),
+        ("any_subject = true\nrequired_claims = { x = [] }", "required_claims.x: it has no alternatives"),
         ("any_subject = true\ngrants = { inventory = [\"a b\"] }", "grants: a scope is"),
-        ("any_subject = true\nalgorithms = []", "algorithms: there must be one at least"),
+        ("any_subject = true\nalgorithms = []", "algorithms: at least one is required"),
         ("any_subject = true\njwks_uri = \"http://login.example/keys\"", "jwks_uri: keys cannot be fetched from"),
         ("any_subject = true\njwks_uri = \"https://10.0.0.1/keys\"", "jwks_uri: keys cannot be fetched from"),
-        (&jwks_file, "jwks_file: there is no public signing key in it"),
+        (&jwks_file, "jwks_file: it contains no public signing key"),
     ] {
         let all = shown(&with_provider(folder.path(), settings).unwrap_err()).join("\n");
         assert!(all.contains(expected), "{expected}\nnot in\n{all}");
@@ -279,7 +287,7 @@ fn two_identity_providers_never_share_a_name() {
     let overlapping = second("https://other.example", "ab:{sub}").unwrap_err();
     assert!(overlapping.contains("a subject of another issuer could have the same name"), "{overlapping}");
     for known in ["https://login.example", "https://tokens.example.com"] {
-        assert!(second(known, "b:{sub}").unwrap_err().contains("is trusted already"), "{known}");
+        assert!(second(known, "b:{sub}").unwrap_err().contains("is already trusted"), "{known}");
     }
 }
 
@@ -322,7 +330,7 @@ fn where_clients_keys_are_fetched_from_is_said_and_bounded() {
     assert_eq!(rules.served_max, Duration::from_secs(600));
     assert!(matches!(with("").unwrap().client_assertions.reach, Reach::Public));
     let bad = with(&format!("jwks_uri_ca_file = \"{}\"", none.display())).unwrap_err();
-    assert!(bad.contains("client_assertions.jwks_uri_ca_file: there is no certificate in it"), "{bad}");
+    assert!(bad.contains("client_assertions.jwks_uri_ca_file: it contains no certificate"), "{bad}");
     let bad = with("jwks_uri_served_max = \"1m\"").unwrap_err();
     assert!(bad.contains("client_assertions.jwks_uri_served_max: 1m is out of range"), "{bad}");
 }
@@ -547,7 +555,7 @@ fn spans_go_nowhere_unless_a_collector_is_named() {
         ("SAMPLING_RATIO", "some", "is not a number"),
         ("ENDPOINT", "127.0.0.1:4317", "is not a URL"),
         ("ENDPOINT", "ftp://collector", "neither http nor https"),
-        ("ENDPOINT", "http://me:secret@collector", "do not belong into a URL"),
+        ("ENDPOINT", "http://me:secret@collector", "do not belong in a URL"),
         ("RESOURCE_ATTRIBUTES", "production", "key=value"),
     ] {
         let error = read(&text, &[(&format!("TOKEN_SERVER__TELEMETRY__TRACES__{name}"), value)]).unwrap_err();
@@ -620,9 +628,9 @@ fn a_file_of_clients_says_where_keys_are_kept() {
     assert!(read(&text, &[(&danger, "true")]).is_ok());
     for both_or_none in [&[][..], &[(state.as_str(), "/state.db"), (danger.as_str(), "true")]] {
         let error = read(&text, both_or_none).unwrap_err();
-        assert!(shown(&error)[0].contains("store.state: a file of clients has no place for signing keys"), "{error}");
+        assert!(shown(&error)[0].contains("store.state: a file of clients cannot store signing keys"), "{error}");
     }
     let sqlite = example(folder.path());
-    assert!(shown(&read(&sqlite, &[(&state, "/state.db")]).unwrap_err())[0].contains("belongs to file://"));
-    assert!(shown(&read(&sqlite, &[(&danger, "true")]).unwrap_err())[0].contains("belongs to file://"));
+    assert!(shown(&read(&sqlite, &[(&state, "/state.db")]).unwrap_err())[0].contains("applies to file://"));
+    assert!(shown(&read(&sqlite, &[(&danger, "true")]).unwrap_err())[0].contains("applies to file://"));
 }

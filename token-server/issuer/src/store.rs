@@ -69,7 +69,7 @@ pub trait ClientStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError>;
 
-    /// Checks that [`ClientStore::create_client`] would accept the ID for a change that goes on record.
+    /// Checks that [`ClientStore::create_client`] would accept the ID for an audited change.
     ///
     /// # Errors
     ///
@@ -78,16 +78,16 @@ pub trait ClientStore: Send + Sync {
         if self.client(id).await?.is_some() { Err(StoreError::AlreadyExists) } else { Ok(()) }
     }
 
-    /// Adds a client; returns it with its first revision.
+    /// Adds a client, and returns it with its first revision.
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyExists`] when the ID is taken: by a client, or, for a change that goes on record,
-    /// by one whose deletion is on record.
+    /// [`StoreError::AlreadyExists`] when a client has the ID. For an audited change, also when the audit
+    /// shows that a client with the ID was deleted.
     async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError>;
 
-    /// Adds a client that registers itself, as [`ClientStore::create_client`], unless as many as
-    /// `clients_max` have registered with the same initial access token: then `None`.
+    /// Adds a client that registers itself, as [`ClientStore::create_client`]. Returns `None` if
+    /// `clients_max` clients have registered with the same initial access token.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ pub trait ClientStore: Send + Sync {
         audit: &AdminRecord,
     ) -> Result<Option<Client>, StoreError>;
 
-    /// Replaces the client whose revision is `client.revision`; returns it with its new revision.
+    /// Replaces the client whose revision is `client.revision`, and returns it with its new revision.
     ///
     /// # Errors
     ///
@@ -118,7 +118,8 @@ pub trait ClientStore: Send + Sync {
         audit: Option<&AdminRecord>,
     ) -> Result<(), StoreError>;
 
-    /// Notes when credentials were last used. Not a change: no revision, no row in the change log.
+    /// Records the last uses of credentials. This is not a change: it has no revision and no row in the
+    /// change log.
     ///
     /// # Errors
     ///
@@ -126,7 +127,7 @@ pub trait ClientStore: Send + Sync {
     async fn credentials_used(&self, uses: &[CredentialUse]) -> Result<(), StoreError>;
 }
 
-/// Sealed signing keys, as one table that is replaced as a whole.
+/// Sealed signing keys, in one table that is replaced as a whole.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
     /// Reads every key.
@@ -136,15 +137,15 @@ pub trait KeyStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn keys(&self) -> Result<KeyTable, StoreError>;
 
-    /// Replaces the table whose version is `table.version`; returns the new version. Of several replicas
-    /// that want to rotate, one succeeds.
+    /// Replaces the table whose version is `table.version`, and returns the new version. If several replicas
+    /// rotate at once, one succeeds.
     ///
     /// # Errors
     ///
     /// [`StoreError::RevisionMismatch`] when it has changed since it was read.
     async fn replace_keys(&self, table: &KeyTable, audit: Option<&AdminRecord>) -> Result<u64, StoreError>;
 
-    /// Reads the store's clock, where it has one of its own that every replica shares.
+    /// Reads the store's clock, if it has one that every replica shares.
     ///
     /// # Errors
     ///
@@ -154,35 +155,35 @@ pub trait KeyStore: Send + Sync {
     }
 }
 
-/// After a lifetime was last noted, tokens may be issued with it for so long: by a process that cannot reach
-/// the store to note it again, or whose clock is behind.
+/// The time for which tokens may still be issued with a lifetime after it was last stored. A process may be
+/// unable to reach the store, or its clock may be behind.
 pub const LIFETIME_MARGIN: Duration = Duration::from_secs(86_400);
 
 /// Revocations. Each expires.
 #[async_trait]
 pub trait RevocationStore: Send + Sync {
-    /// Adds a revocation; the later time wins where the target is already revoked.
+    /// Adds a revocation; if the target is already revoked, the later time counts.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
     async fn revoke(&self, revocation: &Revocation, audit: Option<&AdminRecord>) -> Result<(), StoreError>;
 
-    /// Reads every revocation that is not to be forgotten yet.
+    /// Reads every revocation that has not expired.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn revocations(&self, now: SystemTime) -> Result<Vec<Revocation>, StoreError>;
 
-    /// Reads the revocation of one target, where it is revoked.
+    /// Reads the revocation of one target, if it is revoked.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn revocation(&self, target: &RevocationTarget) -> Result<Option<Revocation>, StoreError>;
 
-    /// Removes what is to be forgotten; returns how many.
+    /// Removes expired entries, and returns their number.
     ///
     /// # Errors
     ///
@@ -201,14 +202,15 @@ pub trait RevocationStore: Send + Sync {
 /// Used client assertions, each stored until it expires. An assertion is valid once, across all replicas.
 #[async_trait]
 pub trait AssertionStore: fmt::Debug + Send + Sync {
-    /// Notes that the assertion with this hash was used, until `forget_time`; `false` where it was before.
+    /// Records until `forget_time` that the assertion with this hash was used. Returns false if it was used
+    /// before.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
     async fn use_assertion(&self, hash: &[u8; 32], forget_time: SystemTime) -> Result<bool, StoreError>;
 
-    /// Removes what is to be forgotten; returns how many.
+    /// Removes expired entries, and returns their number.
     ///
     /// # Errors
     ///
@@ -233,7 +235,7 @@ pub trait ChangeLog: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn changes_from(&self, sequence: u64, limit: u32) -> Result<LogPage, StoreError>;
 
-    /// Forgets changes older than `age` by the store's clock, but never the last one; returns how many.
+    /// Removes changes older than `age` by the store's clock, but never the last one. Returns their number.
     ///
     /// # Errors
     ///
@@ -244,8 +246,7 @@ pub trait ChangeLog: Send + Sync {
     /// change. A follower of the log therefore also polls, slowly.
     async fn changed(&self);
 
-    /// Counts the connections that were lost on which changes are announced. After a loss the store may be
-    /// another server than before.
+    /// Returns the number of lost notification connections. After a loss, the store may be another server.
     fn connections_lost(&self) -> u64 {
         0
     }
@@ -254,7 +255,7 @@ pub trait ChangeLog: Send + Sync {
 /// The audit log of changes, for as long as the operator keeps it.
 #[async_trait]
 pub trait AdminAuditStore: Send + Sync {
-    /// Reads at most `limit` records that fit `filter`, the newest first, beginning before the record with
+    /// Reads at most `limit` records that match `filter`, the newest first, beginning before the record with
     /// number `before`.
     ///
     /// # Errors
@@ -268,7 +269,7 @@ pub trait AdminAuditStore: Send + Sync {
     ) -> Result<Vec<(u64, AdminRecord)>, StoreError>;
 }
 
-/// All of it.
+/// The whole store.
 #[async_trait]
 pub trait Store:
     ClientStore
@@ -289,26 +290,26 @@ pub trait Store:
 /// The reason for which a call to the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such thing to change.
+    /// The entry to change does not exist.
     #[error("not found in the store")]
     NotFound,
     /// The ID is taken.
     #[error("already in the store")]
     AlreadyExists,
-    /// It has changed since it was read.
+    /// The entry has changed since it was read.
     #[error("changed in the store since it was read")]
     RevisionMismatch,
-    /// Clients are declared in a file here: only there they change.
-    #[error("clients are declared in a file, and change there")]
+    /// The clients are declared in a file, and cannot be changed here.
+    #[error("clients are declared in a file, and can only be changed there")]
     ReadOnly,
-    /// Too many others ask the store at this moment. It was not asked, and it is not gone.
+    /// Too many calls are in flight. The call did not reach the store, which is not unreachable.
     #[error("too many requests to the store are in flight")]
     Busy,
-    /// The store is unreachable, or cannot write. Nothing is known about what was asked.
+    /// The store is unreachable, or cannot write. The outcome of the call is unknown.
     #[error("the store is not available")]
     Unavailable(#[source] Source),
-    /// The store holds something that cannot be read: damaged, or written by a later version.
-    #[error("the store holds what this version cannot read")]
+    /// The store contains data that cannot be read: damaged, or written by a later version.
+    #[error("the store contains data that this version cannot read (a newer version's, or damaged)")]
     Corrupt(#[source] Source),
 }
 
@@ -322,12 +323,12 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::Busy)
     }
 
-    /// The store is out of reach.
+    /// Creates the error of an unreachable store.
     pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unavailable(source.into().into())
     }
 
-    /// The store holds what cannot be read.
+    /// Creates the error of unreadable data.
     pub fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Corrupt(source.into().into())
     }

@@ -43,7 +43,7 @@ impl Setting for AuditedDecisions {
         match String::read(value)?.as_str() {
             "all" => Ok(Self::All),
             "refused" => Ok(Self::Refused),
-            _ => Err(format!("{} does not say which decisions are audited", describe(value))),
+            _ => Err(format!("{} does not name the decisions to audit", describe(value))),
         }
     }
 }
@@ -61,18 +61,19 @@ impl ExtAuthz {
         let files: Vec<PathBuf> = section.required("descriptor_sets").unwrap_or_default();
         let declared = Declared::read(&files).map_err(|problem| {
             let allowed = "files of `buf build -o FILE` or `protoc --include_imports --descriptor_set_out=FILE`, with \
-                           services whose methods all say what they demand";
+                           services whose methods are all annotated";
             section.reject("descriptor_sets", problem, allowed);
         });
         if client_ca.is_some() && plaintext {
-            let problem = "it needs [tls]: the server must show a certificate too".to_owned();
+            let problem = "it needs [tls], because the server must present a certificate too".to_owned();
             section.reject("client_ca", problem, "[tls] certificate and private_key, or no client_ca");
         }
         if let Some(address) = address
             && client_ca.is_none()
             && !address.ip().is_loopback()
         {
-            let problem = format!("{address} is not loopback, and there is no client_ca: any host could ask");
+            let problem =
+                format!("{address} is not loopback, and there is no client_ca: any host could ask for decisions");
             section.reject("address", problem, "a loopback address, or client_ca = \"/path/to/proxies-ca.pem\"");
         }
         section.finish();

@@ -65,7 +65,7 @@ impl Store {
 
 /// Reads `url`, or `url_file` for a URL with a password.
 fn location(section: &mut Section<'_>) -> Option<StoreLocation> {
-    const ALLOWED: &str = "sqlite:///path/to/file, postgres://user@host/database, or file:///path/to/clients.toml with every client in it";
+    const ALLOWED: &str = "sqlite:///path/to/file, postgres://user@host/database, or file:///path/to/clients.toml";
     let from_file = section.has("url_file");
     let url = if from_file {
         section.secret_in("url_file")
@@ -94,15 +94,19 @@ fn with_state(section: &mut Section<'_>, location: StoreLocation) -> Option<Stor
             Some(StoreLocation::Declared { clients, state })
         }
         StoreLocation::Declared { .. } => {
-            let problem = "a file of clients has no place for signing keys and revocations".to_owned();
-            let allowed = "either state, the path of a file that this server makes; or danger_state_in_memory = true, \
+            let problem = "a file of clients cannot store signing keys and revocations".to_owned();
+            let allowed = "state, the path of a file that this server creates; or danger_state_in_memory = true, \
                            where every restart may make every token invalid and forget revocations";
             section.reject("state", problem, allowed);
             None
         }
         StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) if state.is_some() || forget => {
             let key = if forget { "danger_state_in_memory" } else { "state" };
-            section.reject(key, "it belongs to file://… alone".to_owned(), "nothing, as the store keeps everything");
+            section.reject(
+                key,
+                "it applies to file://… only".to_owned(),
+                "nothing, because this store keeps everything itself",
+            );
             None
         }
         StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => Some(location),
@@ -111,7 +115,7 @@ fn with_state(section: &mut Section<'_>, location: StoreLocation) -> Option<Stor
 
 fn problem(error: StoreLocationError) -> String {
     match error {
-        StoreLocationError::Unknown => "it is not the URL of a store known here".to_owned(),
+        StoreLocationError::Unknown => "it is not the URL of a supported store".to_owned(),
         StoreLocationError::Database(error) => error.to_string(),
     }
 }
@@ -172,7 +176,7 @@ fn imported(mut section: Section<'_>) -> Option<ImportedKey> {
 
 fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], import: &[ImportedKey]) {
     if algorithms.is_empty() {
-        section.reject("algorithms", "there must be one at least".to_owned(), "ES256, EdDSA, ES384, RS256, PS256");
+        section.reject("algorithms", "at least one is required".to_owned(), "ES256, EdDSA, ES384, RS256, PS256");
     }
     for algorithm in algorithms {
         if !SigningKey::generates(*algorithm) && !import.iter().any(|key| key.algorithm() == *algorithm) {

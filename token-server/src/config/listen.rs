@@ -45,7 +45,9 @@ impl Listen {
         {
             section.reject(
                 "address",
-                format!("{address} is not loopback, and there is no [tls]: secrets would travel readable"),
+                format!(
+                    "{address} is not loopback, and there is no [tls]: secrets would cross the network unencrypted"
+                ),
                 "[tls] certificate and private_key; a loopback address; or danger_plaintext = true where TLS ends \
                  in front of this server",
             );
@@ -71,7 +73,7 @@ impl Setting for ForwardedField {
         match String::read(value)?.to_ascii_lowercase().as_str() {
             "x-forwarded-for" => Ok(Self::XForwardedFor),
             "forwarded" => Ok(Self::Forwarded),
-            _ => Err(format!("{} is no field that is read", describe(value))),
+            _ => Err(format!("{} is not a supported field", describe(value))),
         }
     }
 }
@@ -130,7 +132,7 @@ impl Tls {
         let day = Duration::from_secs(86_400);
         let reload_interval = section.within("reload_interval", Duration::from_secs(10), Duration::from_secs(1)..=day);
         if client_certificate_required && client_ca.is_none() {
-            let problem = "it needs [tls] client_ca to verify them against".to_owned();
+            let problem = "it needs [tls] client_ca to verify client certificates".to_owned();
             section.reject("client_certificate_required", problem, "false, or a client_ca");
         }
         section.finish();

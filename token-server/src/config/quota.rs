@@ -27,7 +27,7 @@ pub(super) fn read(mut section: Section<'_>) -> QuotaSettings {
         if let (Some(id), Some(tokens)) = (id, tokens)
             && clients.insert(id, Quota { tokens, mode }).is_some()
         {
-            own.reject("id", "the client has a quota already".to_owned(), "each client once");
+            own.reject("id", "the client already has a quota".to_owned(), "each client once");
         }
         own.finish();
     }
@@ -42,7 +42,7 @@ impl Setting for QuotaMode {
         match String::read(value)?.as_str() {
             "observe" => Ok(Self::Observe),
             "enforce" => Ok(Self::Enforce),
-            _ => Err(format!("{} is not what a quota does", describe(value))),
+            _ => Err(format!("{} is not a quota mode", describe(value))),
         }
     }
 }

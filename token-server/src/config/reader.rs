@@ -104,7 +104,7 @@ impl<'m> Section<'m> {
     pub(super) fn roots(&mut self, key: &'static str) -> Option<Vec<u8>> {
         let pem = std::fs::read(self.file(key)?).ok()?;
         if HttpClient::builder().extra_roots_pem(pem.clone()).build().is_err() {
-            self.reject(key, "there is no certificate in it".to_owned(), "certificates in PEM");
+            self.reject(key, "it contains no certificate".to_owned(), "certificates in PEM");
             return None;
         }
         Some(pem)
@@ -238,7 +238,7 @@ impl<'m> Section<'m> {
         match std::fs::read_to_string(file) {
             Ok(text) if !text.trim().is_empty() => Some(SecretString::from(text.trim().to_owned())),
             Ok(_) => {
-                self.reject(key, format!("{} is empty", file.display()), "a file with the secret in it");
+                self.reject(key, format!("{} is empty", file.display()), "a file that contains the secret");
                 None
             }
             Err(error) => {

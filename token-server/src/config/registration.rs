@@ -16,13 +16,13 @@ use super::reader::Section;
 
 const REQUESTS_PER_MINUTE: u32 = 60;
 const CLIENTS_PER_HOUR: u32 = 100;
-/// The number of live credentials that an operator may allow a client.
+/// The range of live credentials that an operator may allow a client.
 const CREDENTIALS_RANGE: std::ops::RangeInclusive<usize> = 1..=20;
-/// Clients of one initial access token at once, unless the operator says otherwise.
+/// The default number of registered clients of one initial access token.
 const CLIENTS_MAX: u64 = 1000;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// `[registration]`; `None` where it is off, as it is unless the operator says otherwise.
+/// Reads `[registration]`. Returns `None` if it is off, which is the default.
 pub(super) fn read(mut section: Section<'_>) -> Option<RegistrationSettings> {
     let enabled = section.or("enabled", false);
     let requests_per_minute_per_peer = section.within("requests_per_minute_per_peer", REQUESTS_PER_MINUTE, 1..=100_000);
@@ -39,14 +39,14 @@ pub(super) fn read(mut section: Section<'_>) -> Option<RegistrationSettings> {
     enabled.then_some(RegistrationSettings { tokens, requests_per_minute_per_peer, clients_per_hour })
 }
 
-/// `None` only where a mistake has been recorded.
+/// Returns `None` only if a mistake has been recorded.
 fn initial_access_token(mut section: Section<'_>, names: &mut BTreeSet<ClientId>) -> Option<InitialAccessToken> {
     let name = name(&mut section, names);
     let hash = hash(&mut section);
     let expire_time: Option<SystemTime> = section.required("expires");
     let authentication_methods: Option<Vec<AuthenticationMethod>> = section.required("authentication_methods");
     if authentication_methods.as_ref().is_some_and(Vec::is_empty) {
-        let problem = "there must be one at least".to_owned();
+        let problem = "at least one is required".to_owned();
         section.reject("authentication_methods", problem, <AuthenticationMethod as super::setting::Setting>::ALLOWED);
     }
     let grant_types = section.or("grant_types", vec![GrantType::ClientCredentials]);
@@ -58,7 +58,7 @@ fn initial_access_token(mut section: Section<'_>, names: &mut BTreeSet<ClientId>
     let clients_max = section.within("maximum_clients", CLIENTS_MAX, 1..=10_000_000);
     let grants: Vec<_> = section.sections("grant").into_iter().filter_map(grant).collect();
     if !section.has("grant") {
-        let problem = "it is missing: a client could ask for nothing".to_owned();
+        let problem = "it is missing: a client could request nothing".to_owned();
         section.reject("grant", problem, "[[registration.initial_access_token.grant]] audience, scopes");
     }
     section.finish();
@@ -77,23 +77,23 @@ fn initial_access_token(mut section: Section<'_>, names: &mut BTreeSet<ClientId>
 fn name(section: &mut Section<'_>, names: &mut BTreeSet<ClientId>) -> Option<ClientId> {
     let name: String = section.required("name")?;
     let Ok(name) = ClientId::try_from(name) else {
-        section.reject("name", "it is not 1 to 255 printable ASCII characters".to_owned(), "a name for the audit");
+        section.reject("name", "it must be 1 to 255 printable ASCII characters".to_owned(), "a name for the audit");
         return None;
     };
     if !names.insert(name.clone()) {
-        section.reject("name", format!("there are two of the name {name}"), "a name of its own");
+        section.reject("name", format!("the name {name} is used twice"), "a unique name");
     }
     Some(name)
 }
 
-/// `sha256`, or `token_file` for the token itself; never the token in this file.
+/// Reads `sha256`, or `token_file` for the token itself. The token is never in this file.
 fn hash(section: &mut Section<'_>) -> Option<TokenHash> {
-    const MAKE: &str = "openssl rand -hex 32 > token, and then the digits of: tr -d '\\n' < token | sha256sum";
+    const MAKE: &str = "openssl rand -hex 32 > token, then the digits of: tr -d '\\n' < token | sha256sum";
     if section.has("token_file") {
         let token = section.secret_in("token_file")?;
         let hash = TokenHash::of(token.expose_secret());
         if hash.is_none() {
-            section.reject("token_file", "the token is so short that it could be guessed".to_owned(), MAKE);
+            section.reject("token_file", "the token is short enough to be guessed".to_owned(), MAKE);
         }
         section.known("sha256");
         return hash;
@@ -102,13 +102,13 @@ fn hash(section: &mut Section<'_>) -> Option<TokenHash> {
     let text: String = section.required("sha256")?;
     let hash = TokenHash::from_hex(&text);
     if hash.is_none() {
-        // The text is not repeated: it may be the token itself.
+        // The error does not repeat the text, which may be the token itself.
         section.reject("sha256", "it is not a SHA-256 in hexadecimal digits".to_owned(), MAKE);
     }
     hash
 }
 
-/// `[[registration.initial_access_token.grant]]`
+/// Reads `[[registration.initial_access_token.grant]]`.
 fn grant(mut section: Section<'_>) -> Option<GrantDraft> {
     let audience: Option<String> = section.required("audience");
     let scopes: Option<Vec<String>> = section.required("scopes");
@@ -118,7 +118,7 @@ fn grant(mut section: Section<'_>) -> Option<GrantDraft> {
             section.reject("audience", error.to_string(), "an audience, as in `aud`");
         }
         if audience == ADMIN_AUDIENCE {
-            let problem = "no client registers itself for the admin API".to_owned();
+            let problem = "a client cannot register itself for the admin API".to_owned();
             section.reject("audience", problem, "another audience");
         }
     }

@@ -161,7 +161,7 @@ impl Setting for Algorithm {
 
     fn read(value: &Value) -> Result<Self, String> {
         let text = text(value, "an algorithm")?;
-        Self::from_name(text).ok_or_else(|| format!("{text:?} is not an algorithm known here"))
+        Self::from_name(text).ok_or_else(|| format!("{text:?} is not a supported algorithm"))
     }
 }
 
@@ -170,7 +170,7 @@ impl Setting for AuthenticationMethod {
 
     fn read(value: &Value) -> Result<Self, String> {
         let text = text(value, "a method of client authentication")?;
-        Self::from_name(text).ok_or_else(|| format!("{text:?} is not a method of client authentication known here"))
+        Self::from_name(text).ok_or_else(|| format!("{text:?} is not a supported method of client authentication"))
     }
 }
 
@@ -179,7 +179,7 @@ impl Setting for GrantType {
 
     fn read(value: &Value) -> Result<Self, String> {
         let text = text(value, "a grant")?;
-        Self::from_name(text).ok_or_else(|| format!("{text:?} is not a grant known here"))
+        Self::from_name(text).ok_or_else(|| format!("{text:?} is not a supported grant type"))
     }
 }
 

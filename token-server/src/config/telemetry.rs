@@ -145,7 +145,7 @@ impl Setting for CollectorUrl {
         let url = Url::parse(&text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
         match url.scheme() {
             "http" | "https" if url.username().is_empty() && url.password().is_none() => Ok(Self(url)),
-            "http" | "https" => Err("credentials do not belong into a URL".to_owned()),
+            "http" | "https" => Err("credentials do not belong in a URL".to_owned()),
             scheme => Err(format!("{scheme:?} is neither http nor https")),
         }
     }
@@ -198,7 +198,7 @@ impl Setting for AuditTarget {
             "stdout" => Ok(Self::StandardOutput),
             "stderr" => Ok(Self::StandardError),
             path if path.starts_with('/') => Ok(Self::File(path.into())),
-            _ => Err(format!("{} is not a place for the audit stream", describe(value))),
+            _ => Err(format!("{} is not a destination for the audit stream", describe(value))),
         }
     }
 }

@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The default limit for a provider's token, in bytes. Entra ID writes up to 200 groups into one, 14 KiB.
 const TOKEN_BYTES: usize = 32 * 1024;
-/// A token comes in the body of a request, which has at most 64 KiB.
+/// The range of that limit. A token arrives in a request body, which has at most 64 KiB.
 const TOKEN_BYTES_RANGE: RangeInclusive<usize> = 1024..=60 * 1024;
 
 /// `[token_exchange]`.
@@ -55,11 +55,11 @@ impl TokenExchange {
 /// Checks that subjects of two providers, and of this server, cannot collide.
 fn check_apart(section: &Section<'_>, new: &IdentityProvider, known: &[IdentityProvider], own: Option<&IssuerUrl>) {
     if own.is_some_and(|own| own.as_str() == new.issuer) || known.iter().any(|known| known.issuer == new.issuer) {
-        section.reject("issuer", format!("{:?} is trusted already", new.issuer), "each issuer once, and not this one");
+        section.reject("issuer", format!("{:?} is already trusted", new.issuer), "each issuer once, and not this one");
     }
     if known.iter().any(|known| known.namespace.overlaps(&new.namespace)) {
         let problem = "a subject of another issuer could have the same name".to_owned();
-        section.reject("subject_template", problem, "no beginning that another one continues");
+        section.reject("subject_template", problem, "a prefix that no other template continues");
     }
 }
 
@@ -85,7 +85,7 @@ fn provider(section: &mut Section<'_>) -> Option<IdentityProvider> {
         namespace: namespace?,
     };
     if provider.clients.is_empty() {
-        section.reject("clients", "no client may exchange its tokens".to_owned(), "the IDs of one client or more");
+        section.reject("clients", "no client may exchange its tokens".to_owned(), "the IDs of one or more clients");
     }
     Some(provider)
 }
@@ -96,13 +96,13 @@ fn keys(section: &mut Section<'_>, issuer: Option<&str>) -> Option<ProviderKeys>
     let url: Option<String> = section.optional("jwks_uri");
     let file = section.file("jwks_file");
     if url.is_some() && section.has("jwks_file") {
-        section.reject("jwks_file", "there is a jwks_uri too".to_owned(), "one of the two, or neither for discovery");
+        section.reject("jwks_file", "jwks_uri is also set".to_owned(), "one of the two, or neither for discovery");
     }
     if section.has("jwks_file") {
         let document = std::fs::read(file?).ok()?;
         let keys = KeySet::from_jwks(&document).ok().filter(|keys| !keys.is_empty());
         if keys.is_none() {
-            let problem = "there is no public signing key in it".to_owned();
+            let problem = "it contains no public signing key".to_owned();
             section.reject("jwks_file", problem, "a JWK Set (RFC 7517 section 5)");
         }
         return keys.map(ProviderKeys::Fixed);
@@ -137,7 +137,7 @@ fn namespace(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Namespac
     let template = section.optional("subject_template").or_else(|| Some(format!("{}#{{sub}}", issuer?)))?;
     let namespace = Namespace::parse(&template);
     if namespace.is_none() {
-        let problem = format!("{template:?} is not a beginning and then {{sub}}");
+        let problem = format!("{template:?} is not a prefix followed by {{sub}}");
         section.reject("subject_template", problem, r#"printable ASCII and {sub} at the end, as in "corporate:{sub}""#);
     }
     namespace
@@ -146,7 +146,7 @@ fn namespace(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Namespac
 fn algorithms(section: &mut Section<'_>) -> Vec<Algorithm> {
     let algorithms = section.or("algorithms", Algorithm::ALL.to_vec());
     if algorithms.is_empty() {
-        section.reject("algorithms", "there must be one at least".to_owned(), Algorithm::ALLOWED);
+        section.reject("algorithms", "at least one is required".to_owned(), Algorithm::ALLOWED);
     }
     algorithms
 }
@@ -159,7 +159,11 @@ fn subjects(section: &mut Section<'_>) -> SubjectRule {
     };
     let named = !rule.exactly.is_empty() || !rule.prefixes.is_empty();
     if named == rule.any {
-        let problem = if named { "it is said which subjects" } else { "it is not said whose tokens may be exchanged" };
+        let problem = if named {
+            "it contradicts the listed subjects"
+        } else {
+            "the subjects whose tokens may be exchanged are missing"
+        };
         let setting = if named { "any_subject" } else { "subjects" };
         section.reject(setting, problem.to_owned(), "subjects, subject_prefixes or both; or any_subject = true");
     }
@@ -174,8 +178,8 @@ fn required_claims(section: &mut Section<'_>) -> Vec<RequiredClaim> {
 fn copied_claims(section: &mut Section<'_>) -> BTreeSet<String> {
     let claims: BTreeSet<String> = section.or("copied_claims", Vec::new()).into_iter().collect();
     if let Some(claim) = claims.iter().find(|claim| is_reserved(claim)) {
-        let problem = format!("{claim} is a claim that only this server makes");
-        section.reject("copied_claims", problem, "claims that no specification has given a meaning");
+        let problem = format!("{claim} is a claim that only this server sets");
+        section.reject("copied_claims", problem, "claims that no specification defines");
     }
     claims
 }
@@ -207,7 +211,7 @@ fn names(section: &mut Section<'_>, key: &'static str) -> Option<Vec<ClientId>> 
 struct AnyOf(Vec<serde_json::Value>);
 
 impl Setting for AnyOf {
-    const ALLOWED: &'static str = "text, a whole number, true or false; or a list of them, any of which will do";
+    const ALLOWED: &'static str = "text, a whole number, true or false; or a list of alternatives";
 
     fn read(value: &Value) -> Result<Self, String> {
         let one = |value: &Value| match value {
@@ -219,7 +223,7 @@ impl Setting for AnyOf {
             }
         };
         match value {
-            Value::List(items) if items.is_empty() => Err("no value would do".to_owned()),
+            Value::List(items) if items.is_empty() => Err("it has no alternatives".to_owned()),
             Value::List(items) => items.iter().map(|item| one(&item.value)).collect::<Result<_, _>>().map(Self),
             Value::Text(_)
             | Value::Integer(_)

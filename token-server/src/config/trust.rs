@@ -13,7 +13,7 @@ pub(super) fn read(mut section: Section<'_>, has_client_ca: bool) -> TrustStream
         client_certificate_required: section.or("client_certificate_required", default.client_certificate_required),
     };
     if trust.client_certificate_required && !has_client_ca {
-        let problem = "it needs [tls] client_ca to verify them against".to_owned();
+        let problem = "it needs [tls] client_ca to verify client certificates".to_owned();
         section.reject("client_certificate_required", problem, "false, or a [tls] client_ca");
     }
     section.finish();

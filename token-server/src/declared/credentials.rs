@@ -74,7 +74,7 @@ impl DeclaredSecret {
                 hash(&Zeroizing::new(text), peppers)
             }
             (None, None, Some(hash)) => Ok(hash.clone()),
-            _ => Err("exactly one of file, env and hash says what it is".to_owned()),
+            _ => Err("exactly one of file, env and hash is required".to_owned()),
         };
         let hash = hash.map_err(|problem| format!("secret {id:?}: {problem}"))?;
         if let SecretHash::Hmac { pepper_id, .. } = &hash
@@ -92,7 +92,7 @@ impl DeclaredKey {
         let jwk = match (&self.jwk, &self.file) {
             (Some(jwk), None) => Zeroizing::new(jwk.clone()),
             (None, Some(file)) => read(file, places)?,
-            _ => return Err(format!("key {id:?}: exactly one of jwk and file says what it is")),
+            _ => return Err(format!("key {id:?}: exactly one of jwk and file is required")),
         };
         let jwk = PublicKeyJwk::register(&jwk).map_err(|error| format!("key {id:?}: {error}"))?;
         credential(id, CredentialKind::PublicKey(jwk), self.expires)
@@ -103,7 +103,9 @@ impl DeclaredKey {
 /// are hashed in advance, once.
 fn hash(text: &str, peppers: &Peppers) -> Result<SecretHash, String> {
     let secret = ClientSecret::parse(text.trim()).map_err(|error| {
-        format!("{error}; make one with `token-server client new-secret`, or give another's as an argon2id hash")
+        format!(
+            "{error}; generate one with `token-server client new-secret`, or give an imported one as an argon2id hash"
+        )
     })?;
     Ok(peppers.hash(&secret))
 }
@@ -116,7 +118,7 @@ fn read(file: &Path, places: Places<'_>) -> Result<Zeroizing<String>, String> {
 
 fn credential(id: &str, kind: CredentialKind, expires: Option<SystemTime>) -> Result<Credential, String> {
     if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(format!("{id:?} is no ID of a credential: 1 to 64 printable characters"));
+        return Err(format!("{id:?} is not a credential ID: 1 to 64 printable characters"));
     }
     let expire_time = expires.map(timestamp::stored);
     // The file does not record a creation time; the store does.

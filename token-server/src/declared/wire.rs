@@ -5,7 +5,7 @@ use token_proto::admin::v1;
 use super::{Declared, DeclaredGrant};
 
 impl Declared {
-    /// As the admin API takes it, without credentials.
+    /// Returns the message of the admin API, without credentials.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Declared {
     }
 }
 
-/// As the admin API has it. Every field by name, so that a new one cannot be forgotten.
+/// Every field is named, so that a new one cannot be forgotten.
 impl From<v1::Client> for Declared {
     fn from(client: v1::Client) -> Self {
         let v1::Client {
@@ -76,7 +76,7 @@ impl From<v1::Client> for Declared {
             claims: claims.into_iter().collect(),
             labels: labels.into_iter().collect(),
             grants: grants.into_iter().map(grant).collect(),
-            // The API does not tell them.
+            // The API does not return secrets.
             secrets: Vec::new(),
             keys: Vec::new(),
         }

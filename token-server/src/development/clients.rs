@@ -48,11 +48,11 @@ struct Wanted {
 
 const EXAMPLE: Wanted = Wanted {
     id: "orders",
-    display_name: "Example: may read the inventory, and not write to it",
+    display_name: "Example: may read the inventory, but not write to it",
     audience: "inventory",
     scopes: &["inventory.read"],
     file: "example.env",
-    title: "The example client of `token-server dev`: source this file to be it.",
+    title: "The example client of `token-server dev`: source this file to act as it.",
     id_variable: "TOKEN_CLIENT_ID",
     secret_variable: "TOKEN_CLIENT_SECRET",
 };
@@ -63,7 +63,7 @@ const ADMIN: Wanted = Wanted {
     audience: "m2m.admin.v1",
     scopes: &["clients.read", "clients.write", "keys.read", "keys.write", "audit.read"],
     file: "admin.env",
-    title: "What `token-server client` and `token-server key` authenticate with.",
+    title: "The credentials of `token-server client` and `token-server key`.",
     id_variable: "TOKEN_ADMIN_CLIENT_ID",
     secret_variable: "TOKEN_ADMIN_CLIENT_SECRET",
 };

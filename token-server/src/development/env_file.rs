@@ -22,7 +22,7 @@ pub fn parse(text: &str) -> BTreeMap<String, String> {
 pub(super) fn write(path: &Path, title: &str, values: &[(&str, &str)]) -> io::Result<()> {
     let mut text = format!("# {title}\n");
     for (name, value) in values {
-        // No value has a quote; one that had would end the quotation early.
+        // No value contains a quote. A quote would end the quotation early.
         text.push_str(&format!("export {name}='{}'\n", value.replace('\'', "")));
     }
     private_file::write(path, text.as_bytes())

@@ -1,4 +1,4 @@
-//! Clients register themselves with a development issuer too, with the token in `initial-access.token`.
+//! Client registration of a development issuer, with the token in `initial-access.token`.
 
 use std::{
     path::Path,
@@ -14,7 +14,7 @@ use token_issuer::{
 };
 
 const TOKEN_FILE: &str = "initial-access.token";
-/// 2100-01-01: the folder is for one person, and on one machine.
+/// The expiry of the token: 2100-01-01, because the folder serves one person on one machine.
 const EXPIRES_AFTER_1970: Duration = Duration::from_secs(4_102_444_800);
 
 /// Returns the settings for the registration token in `folder`: it registers clients like the example.

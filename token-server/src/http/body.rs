@@ -98,7 +98,7 @@ async fn collect(body: Body) -> Result<Bytes, IssueError> {
             Err(IssueError::BodyTooLarge { bytes_max: BODY_BYTES_MAX })
         }
         Err(error) if is_overload(&*error) => Err(IssueError::overloaded()),
-        Err(_) => Err(IssueError::invalid_request("The body was cut off.")),
+        Err(_) => Err(IssueError::invalid_request("The body is incomplete.")),
     }
 }
 

@@ -180,7 +180,7 @@ fn wrong_type(known: &Known) -> IssueError {
 /// values.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, IssueError> {
     json::object(body)
-        .map_err(|_| IssueError::invalid_request("The body is not one JSON object, or a member occurs twice in it."))
+        .map_err(|_| IssueError::invalid_request("The body is not one JSON object, or it has a duplicate member."))
 }
 
 #[cfg(test)]

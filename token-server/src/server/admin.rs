@@ -1,4 +1,4 @@
-//! The admin services, behind the guard, and on record.
+//! The admin services, behind the guard, and audited.
 
 use axum::Router;
 use token_interceptor::{layer::AuthorizationLayer, verify::Verifier};
@@ -19,7 +19,7 @@ pub(super) struct Parts {
     pub(super) standing: Standing,
 }
 
-/// The services, reached only with a token that their annotations ask for.
+/// Returns the services. Their annotations declare the tokens that they require.
 pub(super) fn routes(parts: Parts, verifier: Verifier) -> Result<Router, ServeError> {
     let services =
         [client_service_server::SERVICE_NAME, key_service_server::SERVICE_NAME, audit_service_server::SERVICE_NAME];

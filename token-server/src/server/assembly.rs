@@ -1,4 +1,4 @@
-//! Configuration → what serves: the store, the keys, the issuer, the admin services.
+//! Configuration → the serving parts: the store, the keys, the issuer, the admin services.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,11 +39,11 @@ use crate::{
 /// The parts that serve, and the state behind them.
 pub(super) struct Assembly {
     pub(super) issuer: Arc<Issuer>,
-    /// The admin services behind their guard, where they are on.
+    /// The admin services behind their guard, if they are enabled.
     pub(super) admin: Option<Router>,
-    /// Decisions for proxies, where they are on.
+    /// Decisions for proxies, if they are enabled.
     pub(super) ext_authz: Option<Router>,
-    /// Clients that register themselves, where they may.
+    /// Dynamic client registration, if it is enabled.
     pub(super) registrar: Option<Arc<Registrar>>,
     pub(super) state: State,
 }
@@ -55,12 +55,12 @@ pub(super) struct State {
     /// The file that declares the clients, if there is one.
     declared: Option<Arc<DeclaredClients>>,
     registry: ClientRegistry,
-    /// Each ends with its last handle.
+    /// The followers of the store. Each ends with its last handle.
     following: (Feed, KeyRotation, RevocationRegistry),
 }
 
 impl State {
-    /// Starts what tells of the store and of the file of clients.
+    /// Starts the tasks that watch the store and the file of clients.
     pub(super) fn watch(&self, health: &Health, background: &mut JoinSet<()>) {
         background.spawn(health.clone().watch_store(Arc::clone(&self.store) as _));
         if let Some(declared) = &self.declared {
@@ -69,17 +69,17 @@ impl State {
         }
     }
 
-    /// The file that declares the clients, where there is one.
+    /// The file that declares the clients, if there is one.
     pub(super) fn declared(&self) -> Option<&Arc<DeclaredClients>> {
         self.declared.as_ref()
     }
 
-    /// Writes down what is only in memory, and closes the store.
+    /// Saves the data that is only in memory, and closes the store.
     pub(super) async fn close(self) {
         if let Err(error) = self.registry.write_uses().await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the last use of some credentials is not on record"
+                "could not save the last use of some credentials; it is lost"
             );
         }
         // Stop the followers first, so that none asks a closed store and logs an error.
@@ -88,7 +88,7 @@ impl State {
     }
 }
 
-/// Opens the store and the keys, and puts the issuer together.
+/// Opens the store and the keys, and assembles the issuer.
 pub(super) async fn assemble(
     config: &Config,
     issuer_url: &IssuerUrl,
@@ -102,7 +102,8 @@ pub(super) async fn assemble(
     let revocations = RevocationRegistry::start(store.clone(), Arc::clone(&clock)).await?;
     revocations.follow(&feed);
     let lifetimes = Lifetimes { revocations: revocations.clone(), configured: config.tokens.maximum_lifetime };
-    // Noted before the first token is signed: other replicas keep keys and revocations for as long.
+    // Stored before the first token is signed, because other replicas keep keys and revocations for that
+    // long.
     lifetimes.longest().await?;
     let rotation = keys(config, store.clone(), lifetimes, Arc::clone(&clock)).await?;
     rotation.follow(&feed);
@@ -149,7 +150,7 @@ pub fn rules(config: &Config) -> AdminRules {
     AdminRules { foreign_names, ..AdminRules::new(config.tokens.maximum_lifetime) }
 }
 
-/// The store, and where a file declares the clients, that file, read into it.
+/// Opens the store, and reads the file that declares the clients into it, if there is one.
 async fn stored_clients(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -158,7 +159,7 @@ async fn stored_clients(
         return Ok((open_store(config).await?, None));
     };
     if state.is_none() {
-        tracing::warn!("signing keys and revocations are in memory alone: a restart forgets them");
+        tracing::warn!("signing keys and revocations are in memory only; a restart loses them");
     }
     let store = Arc::new(DeclaredStore::new(open_state(state.as_deref()).await?));
     let source = Source {
@@ -172,7 +173,7 @@ async fn stored_clients(
     Ok((store, Some(declared)))
 }
 
-/// Checks what a configuration names and does not hold itself: the file that declares the clients.
+/// Checks the file that declares the clients, if the configuration names one.
 pub fn check(config: &Config) -> Result<(), DeclaredError> {
     match &config.store.location {
         StoreLocation::Declared { clients, .. } => {
@@ -182,12 +183,12 @@ pub fn check(config: &Config) -> Result<(), DeclaredError> {
     }
 }
 
-/// The store of the configuration.
+/// Opens the configured store.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
     Ok(config.store.location.open_within(config.store.start_wait).await?)
 }
 
-/// The peppers of the configuration.
+/// Returns the configured peppers.
 pub fn peppers(secrets: &Secrets) -> Peppers {
     let previous = secrets.previous_peppers.iter().map(Pepper::new).collect();
     Peppers::new(Pepper::new(&secrets.pepper), previous)

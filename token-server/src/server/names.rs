@@ -7,13 +7,13 @@ use token_issuer::{
     store::{ClientStore, StoreError},
 };
 
-/// Clients of one provider that are named in the log.
+/// The most clients of one provider that the log names.
 const NAMED_MAX: u32 = 20;
 
-/// Reports such clients: they get no tokens, and no token of a subject of that name is exchanged.
+/// Logs such clients. They get no tokens, and no token of a subject with that name is exchanged.
 pub(super) async fn check(store: &dyn ClientStore, namespaces: &[Namespace]) -> Result<(), StoreError> {
     for namespace in namespaces {
-        // No client ID is so long, or has such characters.
+        // No client ID is that long, or has such characters.
         let Ok(start) = ClientId::try_from(namespace.start()) else { continue };
         let mut clients = Vec::from_iter(store.client(&start).await?);
         clients.extend(store.clients(Some(&start), NAMED_MAX).await?);
@@ -23,7 +23,7 @@ pub(super) async fn check(store: &dyn ClientStore, namespaces: &[Namespace]) -> 
             tracing::error!(
                 clients = ids,
                 subject_template = format!("{}{{sub}}", namespace.start()),
-                "clients have the names of an identity provider's subjects, so neither of them gets a token: register \
+                "clients have the names of an identity provider's subjects, so neither gets a token: register \
                  the clients by other IDs, or give the provider another subject_template"
             );
         }

@@ -111,7 +111,7 @@ fn plaintext_issuer(config: &Config) -> Option<Finding> {
     (plaintext && config.tls.is_some()).then(|| {
         Finding::mistake(
             "issuer.url",
-            format!("{} is http, and the port speaks TLS: no client can use it", config.issuer),
+            format!("{} is http, but the port speaks TLS: no client can connect", config.issuer),
             "use an https URL, or remove [tls]",
         )
     })

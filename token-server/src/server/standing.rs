@@ -1,7 +1,7 @@
-//! Operators as they are registered now: a token says what its client could do when the token was issued.
+//! The current rights of operators. A token shows only the rights of its client at the time of issue.
 //!
-//! Between the guard, which verifies the token, and the admin services. The client is looked up in memory;
-//! only one that is not cached costs a read of the store.
+//! This layer is between the guard, which verifies the token, and the admin services. The client is looked up
+//! in memory. Only a client that is not cached costs a read of the store.
 
 use std::{
     collections::BTreeSet,
@@ -36,7 +36,7 @@ use crate::service::{operator::CurrentScopes, status};
 
 use crate::connection;
 
-/// Lets an operator through who may still do what the token says.
+/// A layer that admits an operator who still has the rights of the token.
 #[derive(Clone, Debug)]
 pub(super) struct Standing(Arc<Registered>);
 
@@ -69,7 +69,8 @@ impl Standing {
 }
 
 impl Registered {
-    /// The scopes that the caller has by its token, by its client's registration, and by its subject's.
+    /// Returns the scopes that the caller has by its token, by its client's registration, and by its
+    /// subject's.
     async fn scopes(&self, caller: &Caller) -> Result<BTreeSet<String>, Refusal> {
         let client = self.enabled(caller.client_id()).await?;
         let mut scopes: BTreeSet<String> =
@@ -102,13 +103,13 @@ impl Registered {
         client.filter(|client| !client.disabled).ok_or(Refusal::Gone)
     }
 
-    /// The caller's scopes, where they are enough for the method.
+    /// Returns the caller's scopes, if they are enough for the method.
     async fn check(&self, caller: &Caller, path: &str) -> Result<BTreeSet<String>, Refusal> {
         let scopes = self.scopes(caller).await?;
         let method = POLICY.iter().find(|method| method.path == path);
         let missing = match method.map(|method| &method.access) {
             Some(Access::Require(requirement)) => missing(requirement, &scopes),
-            // The guard lets nothing else through.
+            // The guard admits nothing else.
             Some(Access::Undeclared | Access::Public) | None => return Err(Refusal::Gone),
         };
         if missing.is_empty() { Ok(scopes) } else { Err(Refusal::Lacks(missing)) }
@@ -146,7 +147,7 @@ impl Refusal {
                 None,
             ),
             Self::Store(error) => {
-                tracing::warn!(error = %error_chain::of(error), "the caller of the admin API cannot be looked up");
+                tracing::warn!(error = %error_chain::of(error), "cannot look up the caller of the admin API; rejecting the request");
                 status::with_reason(
                     ErrorReason::IssuerUnavailable,
                     "The store is unreachable. Try again later.",
@@ -166,7 +167,7 @@ impl<S> Layer<S> for Standing {
     }
 }
 
-/// A service that only operators in good standing reach.
+/// A service that only operators with current rights reach.
 #[derive(Clone, Debug)]
 pub(super) struct Checked<S> {
     inner: S,
@@ -191,7 +192,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let registered = Arc::clone(&self.registered);
         Box::pin(async move {
-            // Without one the handler refuses.
+            // Without a caller, the handler rejects the request.
             let Some(caller) = request.extensions().get::<Caller>().cloned() else { return inner.call(request).await };
             if let Some(entry) = request.extensions().get::<Entry>() {
                 entry.by(&caller);

@@ -1,4 +1,4 @@
-//! `m2m.admin.v1.AuditService`: decodes, hands over to [`token_issuer::admin`], encodes.
+//! `m2m.admin.v1.AuditService`: decodes, calls [`token_issuer::admin`], encodes.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{MESSAGE_BYTES_MAX, operator, status, token::echo};
 
-/// The service, ready to be added to a router behind this project's own layer.
+/// Returns the service, ready for a router behind this project's own layer.
 #[must_use]
 pub fn server(admin: AuditAdmin) -> audit_service_server::AuditServiceServer<AuditService> {
     audit_service_server::AuditServiceServer::new(AuditService { admin }).max_decoding_message_size(MESSAGE_BYTES_MAX)

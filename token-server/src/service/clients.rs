@@ -1,4 +1,4 @@
-//! `m2m.admin.v1.ClientService`: decodes, hands over to [`token_issuer::admin`], encodes.
+//! `m2m.admin.v1.ClientService`: decodes, calls [`token_issuer::admin`], encodes.
 
 mod decode;
 mod encode;
@@ -9,10 +9,10 @@ use tonic::{Request, Response, Status};
 
 use super::{operator, status, token::echo};
 
-/// A client of the greatest size that is allowed, and room to spare.
+/// The longest message, in bytes: room for the largest allowed client.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The service, ready to be added to a router behind this project's own layer.
+/// Returns the service, ready for a router behind this project's own layer.
 #[must_use]
 pub fn server(
     admin: ClientAdmin,

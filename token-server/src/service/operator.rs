@@ -8,25 +8,24 @@ use tonic::{Request, Status};
 
 use crate::connection;
 
-/// The scopes that a caller has by its token and by what is registered now. A layer in front of the services
-/// puts them into the request.
+/// The scopes that a caller has by its token and by its current registration. A layer in front of the
+/// services puts them into the request.
 #[derive(Clone, Debug)]
 pub(crate) struct CurrentScopes(pub(crate) BTreeSet<String>);
 
-/// The first step of a handler of the admin API: where the request comes from, who makes it, and the entry of
-/// the audit stream that is about it.
+/// Returns the origin of an admin request, its operator, and its audit entry. It is the first step of each
+/// handler.
 ///
 /// # Errors
 ///
-/// UNAUTHENTICATED when no layer has verified a token, INTERNAL when none has looked up its client: the
-/// services are of no use without them.
+/// UNAUTHENTICATED when no layer has verified a token. INTERNAL when no layer has looked up its client.
 pub(super) fn of<T>(request: &Request<T>) -> Result<(Origin, Operator, Entry), Status> {
     let origin = connection::origin(request.metadata().as_ref(), request.extensions());
     let caller = Caller::of(request)?;
     let Some(CurrentScopes(scopes)) = request.extensions().get() else {
         return Err(super::status::of_issue_error(&no_scopes(), &origin, &http::HeaderValue::from_static("")));
     };
-    // Without one there is no record, as in tests of a service alone.
+    // Without an entry nothing is audited, as in tests of a service alone.
     let entry = request.extensions().get::<Entry>().cloned().unwrap_or_default();
     entry.by(caller);
     let scopes = scopes.iter().map(String::as_str);

@@ -33,14 +33,14 @@ pub fn of_issue_error(error: &IssueError, origin: &Origin, challenge: &HeaderVal
     status
 }
 
-/// The status of a refused request that authenticates no client.
+/// The status of a rejected request that authenticates no client.
 pub(super) fn of_refusal(error: &IssueError, origin: &Origin) -> Status {
     with_reason(error.reason(), &error.to_string(), origin, error.retry_after())
 }
 
-/// The status of a call that a client certificate is demanded for.
+/// The status of a call that requires a client certificate.
 pub(super) fn client_certificate_missing(origin: &Origin) -> Status {
-    const SENTENCE: &str = "The method demands a client certificate. Connect over TLS with one.";
+    const SENTENCE: &str = "The method requires a client certificate. Connect over TLS with one.";
     with_reason(ErrorReason::ClientAuthenticationFailed, SENTENCE, origin, None)
 }
 

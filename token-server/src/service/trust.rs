@@ -1,4 +1,4 @@
-//! `m2m.token.v1.TrustService`: the facts that verifiers need, asked for or pushed.
+//! `m2m.token.v1.TrustService`: the facts that verifiers need, on request or as a stream.
 
 pub(super) mod encode;
 mod slots;
@@ -30,7 +30,7 @@ pub fn server(issuer: Arc<Issuer>) -> trust_service_server::TrustServiceServer<T
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-/// Answers from the key ring; nothing is asked of the store.
+/// Answers from the key ring, without the store.
 pub struct TrustService {
     issuer: Arc<Issuer>,
     latest: Arc<state::Latest>,

@@ -173,7 +173,7 @@ impl Lines {
             || self.condition(tokio::time::Instant::now().into_std()) == Condition::Writable
     }
 
-    /// Returns whether a line that is pushed now will be written.
+    /// Returns the state of the destination for a line that is pushed now.
     pub(crate) fn condition(&self, now: Instant) -> Condition {
         let shared = &self.shared;
         let since = shared.stuck_since.load(Ordering::Acquire);
@@ -229,7 +229,7 @@ impl Shared {
                     batch.advance(bytes);
                     self.progress();
                     if std::mem::take(&mut failing) {
-                        tracing::info!("lines are written again");
+                        tracing::info!("lines can be written again");
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -239,7 +239,7 @@ impl Shared {
                         && !full
                         && !std::mem::replace(&mut failing, true)
                     {
-                        tracing::error!(%error, "lines cannot be written; they are kept in memory and tried again");
+                        tracing::error!(%error, "cannot write lines; keeping them in memory and retrying");
                     }
                     if !self.pause(if full { POLL_AFTER } else { RETRY_AFTER }) {
                         lost.increment(batch.lines_left());

@@ -119,13 +119,13 @@ impl<E> OnRuntime<E> {
         match sent {
             Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the collector takes spans again");
+                    tracing::info!("the collector accepts spans again");
                 }
             }
             Err(error) => {
                 metrics::counter!("token_server_spans_lost_total").increment(spans as u64);
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "the collector does not take spans; they are lost");
+                    tracing::warn!(%error, "the collector does not accept spans; they are lost");
                 }
             }
         }

@@ -95,7 +95,7 @@ fn a_full_disk_takes_readiness_and_neither_keys_nor_the_end() {
     let (mut serving, told) = Serving::start_telling(home.path());
     let operations = operations(&told);
     assert_eq!((decide(&serving.issuer), probe(&operations, "/readyz")), (401, 200));
-    line_with(&mut serving.log, "lines cannot be written");
+    line_with(&mut serving.log, "cannot write lines");
     eventually(|| probe(&operations, "/readyz") == 503);
     assert_eq!(decide(&serving.issuer), 401, "decisions go on");
     assert!(get(&serving.issuer, "/jwks.json").starts_with("HTTP/1.1 200"));

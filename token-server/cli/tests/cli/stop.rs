@@ -78,7 +78,7 @@ fn a_request_that_never_ends_keeps_the_process_no_longer_than_the_drain_deadline
     let (mut serving, _, _stream) = with_a_request_under_way(home.path(), "200ms");
     let told = Instant::now();
     serving.signal("-TERM");
-    line_with(&mut serving.log, "requests were still under way at the drain deadline");
+    line_with(&mut serving.log, "requests were still in flight at the drain deadline");
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
     assert!(told.elapsed() >= Duration::from_millis(200) && told.elapsed() < LONG);
 }
@@ -93,7 +93,7 @@ fn a_second_signal_does_not_wait_for_requests_under_way() {
         assert!(serving.child.try_wait().unwrap().is_none(), "{first}: the first one waits");
         let told = Instant::now();
         serving.signal(second);
-        line_with(&mut serving.log, "told to stop again");
+        line_with(&mut serving.log, "second stop signal");
         assert_eq!(serving.child.wait().unwrap().code(), Some(0));
         assert!(told.elapsed() < LONG);
     }

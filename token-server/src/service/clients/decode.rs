@@ -1,4 +1,4 @@
-//! Wire → domain for clients: every field by name, so that a new one cannot be forgotten.
+//! Wire → domain for clients. Every field is named, so that a new one cannot be forgotten.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use token_issuer::admin::{
 };
 use token_proto::admin::v1;
 
-/// Fields that the server sets: an answer can be sent back as the next request. AIP-203.
+/// Fields that the server sets. They are ignored, so that a response can be sent back as a request. AIP-203.
 const OUTPUT_ONLY: [&str; 4] = ["credentials", "etag", "create_time", "update_time"];
 
 pub(super) struct Decoded {
@@ -69,7 +69,7 @@ pub(super) fn update(request: v1::UpdateClientRequest) -> Result<ClientUpdate, A
     Ok(ClientUpdate { draft, fields, etag, validate_only, keep_tokens })
 }
 
-/// AIP-134: `*` is a full replacement. AIP-161: what is not a field is refused, by its name.
+/// Reads the mask. AIP-134: `*` is a full replacement. AIP-161: an unknown field is rejected by name.
 fn fields(mask: &FieldMask) -> Result<Vec<ClientField>, AdminError> {
     let mut fields = Vec::new();
     for path in &mask.paths {
@@ -101,7 +101,7 @@ pub(super) fn credential(credential: Option<v1::Credential>) -> Result<NewCreden
     Ok(NewCredential { kind, expire_time })
 }
 
-/// At the most ten years: what is meant to stay has no overlap.
+/// Reads the overlap, at most ten years. A credential that is to stay has no overlap.
 pub(super) fn overlap(overlap: Option<prost_types::Duration>) -> Result<Option<Duration>, AdminError> {
     const OVERLAP_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
     let overlap = overlap.map(|overlap| duration(overlap, "overlap")).transpose()?;

@@ -35,7 +35,7 @@ pub(in crate::service) fn key(key: &PublishedKey) -> v1::Key {
     }
 }
 
-/// The entry names neither token nor client: anyone may watch.
+/// The entry names neither token nor client, because every caller may watch.
 pub(super) fn revocation(revoked: &Revoked) -> v1::Revocation {
     let hash = revoked.target.as_bytes().to_vec();
     let (target, issued_before_time) = if revoked.issued_before == Revoked::ALWAYS {

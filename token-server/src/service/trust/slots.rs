@@ -7,7 +7,7 @@ use std::{
 
 use token_issuer::origin::Peer;
 
-/// Counts streams. Clones share the counts.
+/// The counts of streams. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Slots(Arc<Counts>);
 
@@ -25,7 +25,7 @@ struct Open {
     peers: HashMap<Peer, usize>,
 }
 
-/// The place of one stream, given back when it is dropped.
+/// The permit of one stream, released on drop.
 #[derive(Debug)]
 pub(super) struct Slot {
     counts: Arc<Counts>,
@@ -33,13 +33,13 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    /// `peer_max` of 0 is no limit.
+    /// Creates the counts. A `peer_max` of 0 means no limit.
     pub(super) fn new(all_max: usize, peer_max: usize) -> Self {
         let peer_max = if peer_max == 0 { usize::MAX } else { peer_max };
         Self(Arc::new(Counts { all_max, peer_max, open: Mutex::default() }))
     }
 
-    /// A place for one more stream; `None` where there are too many.
+    /// Returns a permit for one more stream; `None` if there are too many.
     pub(super) fn take(&self, peer: Peer) -> Option<Slot> {
         let peer = peer.network();
         let mut open = self.0.open();

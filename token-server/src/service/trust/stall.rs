@@ -1,5 +1,5 @@
-//! A stream that is not read is ended, with its connection: a server cannot end a single stream whose window
-//! is closed.
+//! Ends a stream that is not read, by closing its connection. A server cannot end a single stream whose
+//! window is closed.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,10 +14,11 @@ use tokio::{
 
 use crate::connection::ConnectionInfo;
 
-/// Heartbeats are due every 10 seconds. A stream that takes none for so long is not read.
+/// The time after which a stream that takes no message counts as not read. Heartbeats are due every 10
+/// seconds.
 pub(super) const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// Watches over one stream, until it is dropped.
+/// Watches one stream, until dropped.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     read: Arc<Mutex<Instant>>,
@@ -25,14 +26,14 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Without a line, as in a test, there is nothing to cut.
+    /// Watches the stream of a connection. Without a connection, as in a test, there is nothing to close.
     pub(super) fn of(line: Option<&ConnectionInfo>) -> Self {
         let read = Arc::new(Mutex::new(Instant::now()));
         let task = line.map(|line| tokio::spawn(watch(Arc::clone(&read), line.clone())).abort_handle());
         Self { read, task }
     }
 
-    /// The stream was asked for its next message.
+    /// Records that the stream was polled for its next message.
     pub(super) fn read(&self) {
         *lock(&self.read) = Instant::now();
     }
@@ -55,7 +56,7 @@ async fn watch(read: Arc<Mutex<Instant>>, line: ConnectionInfo) {
         sleep_until(due).await;
     }
     counter!("token_server_trust_streams_stalled_total").increment(1);
-    tracing::debug!(peer = %line.peer, "a trust stream is not read; its connection is closed");
+    tracing::debug!(peer = %line.peer, "a trust stream is not read; closing its connection");
     line.cut.cut();
 }
 

@@ -1,5 +1,4 @@
-//! The facts that verifiers need at one moment, and what turns the facts of one moment into those of the
-//! next.
+//! The facts that verifiers need at one moment, and the differences between two moments.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,18 +16,18 @@ use token_proto::token::v1;
 
 use super::encode;
 
-/// Versions whose position in the list of revocations is remembered, so that a watcher that comes back with
-/// one of them is sent no more than what came since. Each version takes some 50 bytes.
+/// The number of versions whose position in the list of revocations is remembered. A watcher that resumes
+/// from one of them gets only the later revocations. Each version takes some 50 bytes.
 const VERSIONS_MAX: usize = 1024;
 
-/// The keys of one moment as they travel. Computed once for all watchers.
+/// The encoded keys of one moment, computed once for all watchers.
 pub(super) struct WireKeys {
     published: Arc<PublishedKeys>,
     keys: BTreeMap<String, v1::Key>,
     digest: digest::Digest,
 }
 
-/// The latest keys, and the versions that were sent lately.
+/// The latest keys, and the recently sent versions.
 #[derive(Default)]
 pub(super) struct Latest {
     keys: Mutex<Option<Arc<WireKeys>>>,
@@ -36,7 +35,7 @@ pub(super) struct Latest {
 }
 
 impl Latest {
-    /// `published` as they travel.
+    /// Returns `published`, encoded.
     pub(super) fn keys(&self, published: &Arc<PublishedKeys>) -> Arc<WireKeys> {
         let mut latest = lock(&self.keys);
         match &*latest {
@@ -45,8 +44,8 @@ impl Latest {
         }
     }
 
-    /// Names the state that these keys and the last part of the list of revocations lead to. The name follows
-    /// from keys and revocations alone, so a watcher may resume at another replica.
+    /// Returns the name of the state after these keys and the last part of the revocations. It depends on
+    /// keys and revocations alone, so a watcher may resume at another replica.
     pub(super) fn version(&self, keys: &WireKeys, last: &Part) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(keys.digest.as_ref());
@@ -79,7 +78,7 @@ impl WireKeys {
         Self { published, keys, digest: context.finish() }
     }
 
-    /// All of them, in place of those before.
+    /// Returns all keys, which replace the earlier ones.
     pub(super) fn snapshot(&self) -> v1::WatchTrustResponse {
         let keys = self.keys.values().cloned().collect();
         v1::WatchTrustResponse { snapshot: true, keys, ..v1::WatchTrustResponse::default() }
@@ -97,7 +96,7 @@ impl WireKeys {
     }
 }
 
-/// A panic leaves nothing half changed.
+/// A panic leaves no partial change.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
-//! Trust as a stream: a snapshot in parts, then what changes, and heartbeats between.
+//! Trust as a stream: a snapshot in parts, then changes, with heartbeats between.
 //!
-//! A watcher remembers how far it has read, and no list of revocations. A message is made when there is room
-//! for it.
+//! A watcher stores its position, not a list of revocations. A message is created when there is room for it.
 
 use std::{
     pin::Pin,
@@ -32,9 +31,10 @@ use super::{
 };
 use crate::connection::ConnectionInfo;
 
-/// Between heartbeats: a verifier that hears nothing for a few of these reconnects.
+/// The interval of heartbeats. A verifier that receives nothing for a few intervals reconnects.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Revocations in one message, each of some 40 bytes. A stream that is not read holds one message in memory.
+/// The most revocations in one message, each of some 40 bytes. A stream that is not read holds one message in
+/// memory.
 const ENTRIES_MAX: usize = 256;
 
 /// The stream of messages to a watcher. It ends when the server drains.
@@ -43,8 +43,8 @@ pub struct TrustStream {
     watchdog: Watchdog,
 }
 
-/// Begins with a snapshot, unless the watcher holds a state that is remembered. `line` is cut when it is not
-/// read.
+/// Starts the stream with a snapshot, unless the watcher's state is remembered. If the stream is not read,
+/// `line` is closed.
 pub(super) fn stream(
     issuer: Arc<Issuer>,
     latest: Arc<Latest>,
@@ -117,14 +117,14 @@ impl Watcher {
     async fn next(&mut self) -> Option<v1::WatchTrustResponse> {
         match self.step {
             Step::Begun => {}
-            // One part at a time goes to the connection, and other streams have their turn.
+            // The connection gets one part at a time, so that other streams proceed.
             Step::Continues => yield_now().await,
             Step::Complete => self.wait().await?,
         }
         Some(self.message())
     }
 
-    /// Until there may be news, or a heartbeat is due.
+    /// Waits until there may be changes, or a heartbeat is due.
     async fn wait(&mut self) -> Option<()> {
         tokio::select! {
             biased;
@@ -136,7 +136,7 @@ impl Watcher {
     }
 
     fn message(&mut self) -> v1::WatchTrustResponse {
-        // Marked as seen first: what changes meanwhile is sent next time.
+        // Marked as seen first, so that later changes are sent next time.
         let keys = self.latest.keys(&self.keys.borrow_and_update().clone());
         self.revoked.borrow_and_update();
         let part = self.issuer.revocations().read(self.position, ENTRIES_MAX);
