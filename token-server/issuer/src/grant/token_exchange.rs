@@ -6,9 +6,9 @@
 //!   token.
 //! * A client exchanges only tokens that are meant for it: see [`may_bring`].
 //! * Rights only narrow. A scope is granted at an audience if the exchanging client is registered for it
-//!   there *and* the subject has it. The subject has the scopes of its token at the token's audiences, and its
-//!   own registration at others. An exchange therefore widens neither a token nor a registration. The operator
-//!   configures the grants of an identity provider's subjects with the provider.
+//!   there *and* the subject has it. The subject has the scopes of its token at the token's audiences, and
+//!   its own registration at others. An exchange therefore widens neither a token nor a registration. The
+//!   operator configures the grants of an identity provider's subjects with the provider.
 //! * The new token never outlives the tokens that it derives from.
 
 mod parties;
