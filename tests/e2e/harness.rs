@@ -44,7 +44,7 @@ impl Issuer {
         self.running.server.issuer().as_str()
     }
 
-    /// The client that may ask for `inventory.read` at `inventory`.
+    /// The client that may request `inventory.read` at `inventory`.
     pub(crate) fn example(&self) -> &DevelopmentClient {
         &self.running.example
     }

@@ -1,4 +1,5 @@
-//! The configuration: every mistake at once, each with its place, what is wrong and what is allowed.
+//! The configuration: all mistakes are reported at once, each with its position, the problem and the allowed
+//! values.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -23,7 +24,7 @@ fn example(folder: &Path) -> String {
     EXAMPLE.replace("/etc/token-server", folder.to_str().unwrap())
 }
 
-/// The example with a key to bring in.
+/// The example with a key to import.
 fn with_import(folder: &Path, algorithm: &str, pem: &str) -> String {
     let file = folder.join("import.pem");
     fs::write(&file, pem).unwrap();
@@ -96,7 +97,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
     assert_eq!(comparable(&as_it_is), comparable(&spelt_out));
 }
 
-/// A configuration in which clients may register themselves, with lines of one's own in the token's section.
+/// A configuration with client registration, and further lines in the token's section.
 fn registering(folder: &Path, token: &str, grant: &str) -> String {
     let example = example(folder).replace("[registration]", "[registration]\nenabled = true");
     format!(
@@ -217,7 +218,7 @@ connections = 5
     assert!(error.to_string().starts_with("the configuration has 11 mistakes:"), "{error}");
 }
 
-/// The example, and an identity provider with `settings` beside what it must have.
+/// The example with an identity provider that has `settings` beside the required ones.
 fn with_provider(folder: &Path, settings: &str) -> Result<Config, ConfigError> {
     let provider = format!(
         "[[token_exchange.trusted_issuer]]\nissuer = \"https://login.example\"\naudience = \"us\"\n\
@@ -564,7 +565,8 @@ fn spans_go_nowhere_unless_a_collector_is_named() {
     }
 }
 
-/// The mistakes in a section `[ext_authz]`, with files of the test's own in the place of `/etc/token-server`.
+/// Returns the mistakes in a section `[ext_authz]`. The test's own files replace those of
+/// `/etc/token-server`.
 fn ext_authz(section: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("garbage.binpb"), [0xff; 8]).unwrap();

@@ -31,7 +31,7 @@ fn handbook() -> Vec<(PathBuf, String)> {
     paths.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// cargo reads the manifest of each member, also where it builds one package.
+/// cargo reads the manifest of each member, even to build one package.
 #[test]
 fn image_is_built_from_each_member_of_the_workspace() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -51,7 +51,7 @@ fn documents(text: &str) -> Vec<Yaml<'_>> {
     Yaml::load_from_str(text).unwrap()
 }
 
-/// The metrics that the server shows from the start on, with TLS and a CA of clients.
+/// Returns the metrics that the server shows from its start, with TLS and a client CA.
 async fn metrics() -> BTreeSet<String> {
     let folder = tempfile::tempdir().unwrap();
     let mut development = Development::open(folder.path(), 0).unwrap();
@@ -74,8 +74,8 @@ async fn metrics() -> BTreeSet<String> {
     shown.flat_map(|name| [name.trim_end_matches("_bucket").to_owned(), name]).collect()
 }
 
-/// Of the layers that the server uses itself: around the admin API and for proxies, and for identity
-/// providers' keys. They are made when they are first counted.
+/// Metrics of the layers that the server uses itself: around the admin API, for proxies, and for identity
+/// providers' keys. They are created when they are first counted.
 const OF_LAYERS: [&str; 2] = ["token_decisions_total", "token_key_set_fetches_total"];
 
 /// Returns the names of metrics in the sources.
@@ -222,7 +222,7 @@ fn replicas_share_a_store_and_drain_one_after_another() {
     assert_eq!(text.matches("secretName:").count(), text.matches("defaultMode: 0440").count());
 }
 
-/// Each of the two is complete in itself, and changes by rollout alone.
+/// Each of the two is complete, and changes by rollout alone.
 #[test]
 fn manifests_are_complete_and_keep_metrics_from_strangers() {
     for file in ["kubernetes/token-server.yaml", "kubernetes/postgres.yaml"] {
@@ -267,7 +267,7 @@ fn the_configuration_of_replicas_is_good() {
     assert!(!toml.contains("sqlite") && !toml.contains("\n[store]"), "{toml}");
 }
 
-/// The handbook names only settings, metrics and files that exist, and its links lead somewhere.
+/// The handbook names only settings, metrics and files that exist, and its links have targets.
 #[tokio::test]
 async fn handbook_speaks_of_what_there_is() {
     let pages = handbook();
@@ -298,7 +298,7 @@ async fn handbook_speaks_of_what_there_is() {
     }
 }
 
-/// The anchors of a page's headings, as a link has them.
+/// Returns the anchors of a page's headings, in the form of links.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let headings = headings.map(|heading| heading.trim_start_matches(['#', ' ']).to_lowercase());
@@ -350,7 +350,7 @@ fn sources(folder: &Path, found: &mut String) {
     }
 }
 
-/// The page holds nothing against an attacker that no test holds.
+/// Every defence on the page has a test.
 #[test]
 fn every_line_of_the_threat_model_names_tests_that_there_are() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -1,4 +1,4 @@
-//! The cases as they stand in `cases/*.json`.
+//! The cases in `cases/*.json`.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ pub(crate) struct Issuer {
     /// removes one.
     #[serde(default)]
     pub(crate) jwks: Option<Value>,
-    /// The key set as text, where it is no JSON.
+    /// The key set as text, if it is not JSON.
     #[serde(default)]
     pub(crate) jwks_text: Option<String>,
     #[serde(default)]
@@ -108,7 +108,7 @@ pub(crate) struct Caller {
     pub(crate) actors: Option<Vec<String>>,
 }
 
-/// The expected answer to a refused call.
+/// The expected answer to a rejected call.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refusal {

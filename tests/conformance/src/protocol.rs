@@ -30,7 +30,7 @@ pub fn write(to: &mut impl Write, message: &impl Message) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// When the input ends within a message, or is no message.
+/// When the input ends within a message, or is not a message.
 pub fn read<M: Message + Default>(from: &mut impl Read) -> io::Result<Option<M>> {
     let mut length = [0; 4];
     match from.read(&mut length)? {

@@ -122,7 +122,7 @@ fn of_client(family: &str, case: case::ClientCase) -> Case {
     Case { request, expected: Expected::Client(case.expect) }
 }
 
-/// The published forgeries, and the good tokens beside them.
+/// The published forgeries, and the valid tokens beside them.
 fn forged() -> Result<Vec<Case>> {
     #[derive(Deserialize)]
     struct Gallery {

@@ -1,4 +1,4 @@
-//! The keys and tokens of the cases. They are made anew in each run, so that no private key is in the
+//! The keys and tokens of the cases. They are generated in each run, so that no private key is in the
 //! repository.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub(crate) const NOW: i64 = 1_780_272_000;
 pub(crate) type Keys = BTreeMap<String, SigningKey>;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Makes the named keys.
+/// Generates the named keys.
 pub(crate) fn keys(algorithms: &BTreeMap<String, String>) -> Result<Keys> {
     let key = |(name, algorithm): (&String, &String)| {
         let algorithm = Algorithm::from_name(algorithm).ok_or_else(|| format!("no algorithm {algorithm}"))?;

@@ -1,4 +1,4 @@
-//! The same request for a client out of ten, ten thousand and a million.
+//! The same request with ten, ten thousand and a million registered clients.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
 const ROUNDS: usize = 4;
 const DURATION: Duration = Duration::from_millis(1000);
 const MILLION: usize = 1_000_000;
-/// Clients that ask, where not all do: what the issuer's memory holds by default.
+/// The number of clients that send requests, if not all do: the default size of the issuer's cache.
 const ACTIVE: usize = 10_000;
 
 pub(crate) fn measure() -> Vec<Row> {

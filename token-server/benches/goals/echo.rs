@@ -1,7 +1,7 @@
-//! The least that a tonic service can be: two methods that answer what they were made with.
+//! The smallest tonic service: two methods with fixed responses.
 //!
-//! Written out as tonic generates it, with the codec that tonic comes with: the contract's own, which the
-//! issuer has, is one of the things that are to be compared.
+//! Written as tonic generates it, with tonic's own codec. The issuer has the contract's codec, which is part
+//! of the comparison.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use tower::Service;
 
 type Answering<T> = Pin<Box<dyn Future<Output = Result<T, Status>> + Send>>;
 
-/// `m2m.token.v1.TokenService`, as far as it is asked.
+/// The methods of `m2m.token.v1.TokenService` that are called.
 #[derive(Clone)]
 pub(crate) struct Echo(Arc<v1::IssueTokenResponse>);
 

@@ -1,7 +1,7 @@
-//! The floors: servers that do nothing but answer, over the same stack with the same settings, one thread
-//! each unless their name says more.
+//! The floors: servers that only respond, over the same stack with the same settings. Each has one thread,
+//! unless its name says more.
 //!
-//! They are this program started again, so that their CPU time is counted as the issuer's is.
+//! They are this program, started again, so that their CPU time is counted like the issuer's.
 
 use std::{
     fs,
@@ -49,14 +49,14 @@ fn on_one_thread(floor: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(floor);
 }
 
-/// Listens, and says where.
+/// Listens, and prints the address.
 async fn listen() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("address={}", listener.local_addr().unwrap());
     listener
 }
 
-/// A runtime for each thread, with a socket of its own on a port that they share: the kernel spreads
+/// A runtime for each thread, with a socket of its own on a port that they share: the kernel distributes
 /// connections by their addresses.
 fn shared_port(threads: usize) {
     let socket = || {

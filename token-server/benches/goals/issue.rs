@@ -1,4 +1,4 @@
-//! The cost of issuing a token, beside the floors that it stands on.
+//! The cost of issuing a token, beside its floors.
 
 use std::{
     hint::black_box,

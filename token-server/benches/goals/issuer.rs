@@ -1,5 +1,5 @@
-//! The issuer as it is deployed: the program itself, everything on: durable SQLite, change feed, limits,
-//! metrics, log at info and the audit stream.
+//! The issuer as it is deployed, with everything on: durable SQLite, change feed, limits, metrics, log at
+//! info and the audit stream.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use token_store::sqlite::SqliteStore;
 
 use crate::process::Server;
 
-/// The client that asks unless a measurement is about many of them.
+/// The client of the requests, unless a measurement needs many clients.
 pub(crate) const CLIENT_ID: &str = "orders";
 
 /// One of many.
@@ -29,7 +29,7 @@ pub(crate) fn client_id(number: usize) -> String {
     format!("client-{number:07}")
 }
 
-/// Of every client, made once.
+/// The secret of every client, generated once.
 pub(crate) fn secret() -> &'static str {
     static SECRET: OnceLock<ClientSecret> = OnceLock::new();
     SECRET.get_or_init(|| ClientSecret::generate().unwrap()).expose()
@@ -73,7 +73,7 @@ impl Site {
         self.path("token-server.toml")
     }
 
-    /// The program, at work.
+    /// The running program.
     pub(crate) fn start(&self) -> Server {
         Server::start(&mut self.command()).unwrap()
     }
@@ -97,7 +97,7 @@ impl Site {
     }
 }
 
-/// One worker, as the floors have.
+/// One worker, like the floors.
 fn common(folder: &Path, listen: &str) -> String {
     let folder = folder.display();
     format!(

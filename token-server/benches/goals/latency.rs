@@ -1,6 +1,6 @@
-//! Latency under open load: requests are sent when they are due, whether or not earlier ones have been
-//! answered, and their time runs from when they were due. A stall counts for every request that it delays: no
-//! coordinated omission.
+//! Latency under open load: requests are sent when they are due, even if earlier ones have not been answered,
+//! and their time runs from then. A stall counts for every request that it delays, so there is no coordinated
+//! omission.
 
 use std::{
     sync::Arc,
@@ -24,8 +24,8 @@ const CONNECTIONS: usize = 16;
 const DURATION: Duration = Duration::from_secs(5);
 /// The time before the measurement starts. Answers in it do not count.
 const SETTLING: Duration = Duration::from_secs(1);
-/// Overload, as multiples of the greatest load that is served: one in which everybody can be answered, one in
-/// which not.
+/// Overload, as multiples of the greatest load that is served: one at which all requests can be answered, one
+/// at which they cannot.
 const OVERLOADS: [(f64, &str); 2] =
     [(1.1, "overload, a tenth more than that, open load"), (2.0, "overload, twice that, open load")];
 
@@ -75,9 +75,9 @@ struct Outcome {
     failed: u32,
     /// The first of them.
     why: Option<String>,
-    /// Of those served, sorted.
+    /// The latencies of the served requests, sorted.
     latencies: Vec<Duration>,
-    /// Tokens a second, once it has settled, until the last request was due.
+    /// Tokens per second after the warm-up, until the last request was due.
     goodput: f64,
 }
 
@@ -94,7 +94,7 @@ impl Outcome {
 }
 
 enum Answer {
-    /// When it was due, and how long after that it came.
+    /// The time at which it was due, and the delay of its response.
     Token(Instant, Duration),
     Shed,
     Failed(String),
@@ -162,7 +162,7 @@ async fn connect(server: &Server) -> SendRequest<Bytes> {
     requests
 }
 
-/// A gRPC message: not compressed, its length, itself.
+/// A gRPC message: the compression flag, the length, the bytes.
 fn framed() -> Bytes {
     let message = load::message(CLIENT_ID).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();

@@ -1,5 +1,4 @@
-//! The two layers: what verifying and attaching cost by themselves, and what verifying costs a server that
-//! echoes.
+//! The two layers: the cost of verifying and attaching alone, and the cost of verifying in an echo server.
 
 use std::{fs, time::Duration};
 
@@ -10,7 +9,7 @@ use crate::{
     verify_case,
 };
 
-/// Many and short: what is looked for is a fortieth of what is measured.
+/// Many short rounds, because the difference is a fortieth of the measured time.
 const ROUNDS: usize = 60;
 const DURATION: Duration = Duration::from_millis(150);
 

@@ -1,5 +1,5 @@
-//! Closed load: a fixed number of requests in flight, each sent when the one before it has been answered.
-//! Good for what a request costs; of latency it says little, so that is measured by [`crate::open`].
+//! Closed load: a fixed number of requests in flight, each sent when the previous one has been answered. It
+//! shows the cost of a request. It says little about latency, which [`crate::open`] measures.
 
 use std::{
     net::SocketAddr,
@@ -36,9 +36,9 @@ pub(crate) enum Face {
     /// The same with a header that only a layer around the service reads, if there is one.
     GrpcBearer(MetadataValue<Ascii>),
     GrpcIssue,
-    /// For so many clients, at random.
+    /// A request of one of this many clients, at random.
     GrpcIssueFor(usize),
-    /// Once for each of so many clients.
+    /// One request for each of this many clients.
     GrpcIssueForEach(usize),
     HttpIssue,
     /// Any request over HTTP/1.1.
@@ -118,8 +118,8 @@ async fn measure(face: &Face, server: &Server, duration: Duration) -> Measuremen
     }
 }
 
-/// Keeps this thread from sleeping. To wake it is work that Linux counts for the sender, on a
-/// virtual machine as much as an echo costs; and a server whose callers are on other machines does not do it.
+/// Keeps this thread from sleeping. Linux counts the work of waking it for the sender, on a virtual machine
+/// as much as the cost of an echo. A server whose callers are on other machines does not do this work.
 async fn stay_awake() {
     loop {
         tokio::task::yield_now().await;
@@ -168,7 +168,7 @@ impl Caller {
         requests
     }
 
-    /// False when there is nothing more to ask for.
+    /// False when there are no more requests.
     async fn once(&mut self) -> bool {
         match self {
             Self::Empty(client, bearer) => {

@@ -1,12 +1,11 @@
-//! Every goal of the project, measured in one run beside the floor that it stands on, and what others need
-//! for the same.
+//! Every goal of the project, measured in one run beside its floor and beside other issuers.
 //!
 //! `just bench`, which is `cargo bench -p token-cli --bench goals`, prints one table and writes it to
-//! docs/performance.md. With names of sections behind `--` it measures these alone and writes nothing.
+//! docs/performance.md. With names of sections after `--`, it measures only these and writes nothing.
 //!
-//! Servers are processes of their own, on loopback, with one thread where CPU time is compared: theirs is
-//! what Linux counts for each of their threads, so that they pay for what they do in the background too.
-//! Cases take turns, so that a noisy moment hits all alike; figures are medians. Linux only.
+//! Servers are separate processes on loopback, with one thread if CPU time is compared. Linux counts the CPU
+//! time of each of their threads, so background work is included. Cases take turns, so that a noisy moment
+//! hits all alike; figures are medians. Linux only.
 
 #![allow(
     clippy::unwrap_used,

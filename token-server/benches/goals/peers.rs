@@ -2,7 +2,7 @@
 //! of five minutes, everything in memory, nothing logged. Each is installed from its registry into the target
 //! folder, at a fixed version.
 //!
-//! They are favoured: no durable store, no audit, no limits, where the issuer beside them has all of that.
+//! They are favoured: they have no durable store, no audit and no limits, while the issuer has all of them.
 
 use std::{
     fs,
@@ -73,7 +73,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Runs a command to its end; what it says goes to our standard error.
+/// Runs a command to its end. Its output goes to our standard error.
 fn run(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().display().to_string();
     match command.stdin(Stdio::null()).stdout(Stdio::null()).status() {

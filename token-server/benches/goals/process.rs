@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-/// A server that takes longer to say where it listens will not.
+/// The time limit for a server to print its address.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// A server at work; when the last one of a process is dropped, it is stopped.
+/// A running server. When the last one of a process is dropped, the process is stopped.
 pub(crate) struct Server {
     process: Arc<Process>,
     pub(crate) address: SocketAddr,
@@ -39,7 +39,7 @@ impl Server {
         }
     }
 
-    /// A server that listens where it was told to, once it answers there.
+    /// Returns a server at a given address, once it answers there.
     pub(crate) fn start_at(command: &mut Command, address: SocketAddr) -> Result<Self, String> {
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = spawned.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
@@ -54,7 +54,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The same process, at another address that it listens at.
+    /// Returns the same process at another of its addresses.
     #[allow(dead_code, reason = "for benches that measure more than one server")]
     pub(crate) fn beside(&self, address: SocketAddr) -> Self {
         Self { process: Arc::clone(&self.process), address }
@@ -73,7 +73,7 @@ impl Server {
         threads.iter().map(|thread| on_cpu(thread)).collect()
     }
 
-    /// The folders of its threads whose names begin so.
+    /// The folders of its threads whose names have this prefix.
     fn threads(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.process.0.id())).unwrap().flatten();
         let named =
@@ -97,7 +97,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads to the end, so that the server never waits for us; tells the first address.
+/// Reads to the end, so that the server never waits for us; sends the first address.
 fn watch(output: impl Read + Send + 'static, found: mpsc::Sender<SocketAddr>) {
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -114,7 +114,7 @@ pub(crate) fn own_cpu() -> Duration {
     on_cpu(Path::new("/proc/thread-self"))
 }
 
-/// Of a thread, by its folder; nothing once it has ended.
+/// CPU time of a thread, by its folder; nothing once it has ended.
 fn on_cpu(thread: &Path) -> Duration {
     let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
     Duration::from_nanos(text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))

@@ -16,7 +16,7 @@ pub(crate) struct Row {
 enum Verdict {
     Reached,
     Missed,
-    /// A figure that others stand on.
+    /// A figure that is the floor of others.
     Floor,
     NotMeasured,
 }
@@ -38,7 +38,7 @@ impl Row {
         Self { what: what.into(), goal: String::new(), figure: figure.into(), verdict: Verdict::Floor }
     }
 
-    /// A figure that was to be reached.
+    /// A figure with a goal.
     pub(crate) fn goal(
         what: impl Into<String>,
         goal: impl Into<String>,
@@ -75,7 +75,7 @@ pub(crate) fn write(page: &Path, rows: &[Row]) {
     fs::write(page, format!("{before}{BEGIN}{measured}{END}{after}")).unwrap();
 }
 
-/// When and on what.
+/// The date and the machine.
 fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let of = |name: &str| {

@@ -1,5 +1,5 @@
-//! The spread of long-lived connections over cores: as the issuer hands them out, and as the kernel
-//! does where each core has a socket of its own (SO_REUSEPORT); and what a runtime for each core saves.
+//! The spread of long-lived connections over cores: as the issuer assigns them, and as the kernel does with a
+//! socket for each core (SO_REUSEPORT). Also the saving of a runtime for each core.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::{
 /// Few and long, as connections of services are.
 const CONNECTIONS: u32 = 20;
 const WORKERS: u32 = 8;
-/// On each connection, one after the other.
+/// The number of consecutive requests on each connection.
 const REQUESTS: u32 = 100;
 const ROUNDS: usize = 25;
-/// Longer than a server needs to see that a round's connections are gone.
+/// Longer than a server needs to notice that a round's connections are closed.
 const APART: Duration = Duration::from_millis(50);
-/// No worker has more connections than it must: 3 where the share is 2.5; and half a one more, for measuring
-/// by CPU time.
+/// No worker has more connections than it must: 3 if the share is 2.5. Half a connection is added, because
+/// CPU time measures it.
 const FAIR: f64 = (CONNECTIONS.div_ceil(WORKERS) as f64 + 0.5) * WORKERS as f64 / CONNECTIONS as f64;
 
 pub(crate) fn measure() -> Vec<Row> {

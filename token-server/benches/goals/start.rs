@@ -1,4 +1,4 @@
-//! From the start of the program to its first token, and what it holds when it idles.
+//! The time from the start of the program to its first token, and its memory when idle.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,4 +1,4 @@
-//! TLS handshakes, beside those of a server that does nothing else.
+//! TLS handshakes, compared with a server that does nothing else.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{floor, issuer::Site, load::median, process::Server, report::Row};
 
 /// Handshakes at once.
 const AT_ONCE: usize = 8;
-/// Connections that stay open, where their memory is measured.
+/// Connections that stay open, for the measurement of their memory.
 const KEPT: u32 = 500;
 const ROUNDS: usize = 3;
 const DURATION: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! A hundred verifiers that the issuer keeps informed, and a token that is taken back.
+//! A hundred verifiers that watch the issuer, and a token that is revoked.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ pub(crate) fn measure() -> Vec<Row> {
     )]
 }
 
-/// From asking the issuer to take a token back to the last verifier's refusal.
+/// The time from the request to revoke a token to the last verifier's rejection.
 async fn revoked_everywhere(
     tokens: &mut TokenServiceClient<tonic::transport::Channel>,
     verifiers: &[Verifier],

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 
-/// Above this a path has become dearer, below it cheaper; between them lie random keys.
+/// The tolerance. Above it a path has become more costly, below it cheaper. Random keys cause differences
+/// within it.
 const TOLERANCE: f64 = 0.02;
 
 pub(crate) struct Baseline {
-    /// The compiler that it was counted with.
+    /// The compiler that the baseline was counted with.
     compiler: String,
     counts: BTreeMap<String, u64>,
 }
@@ -32,7 +33,7 @@ impl Baseline {
         fs::write(file(), text).unwrap();
     }
 
-    /// Fails where a path has become dearer.
+    /// Fails if a path has become more costly.
     pub(crate) fn compare(&self, counted: &[(&str, u64)]) -> ExitCode {
         let mut dearer = Vec::new();
         println!("{:<20} {:>12} {:>12} {:>8}", "instructions", "baseline", "now", "");

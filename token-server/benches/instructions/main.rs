@@ -1,12 +1,12 @@
-//! The instructions that each hot path takes, against a baseline: unlike times, counts are the same on a busy
-//! machine.
+//! The instructions that each hot path takes, against a baseline: unlike times, the counts are the same on a
+//! busy machine.
 //!
-//! `just instructions` fails where a path takes more than the tolerance above its baseline; `just
-//! instructions accept` writes what was counted as the new baseline. Callgrind counts the path alone, without
-//! the start of the program.
+//! `just instructions` fails if a path exceeds its baseline by more than the tolerance. `just instructions
+//! accept` writes the counts as the new baseline. Callgrind counts the path alone, without the start of the
+//! program.
 //!
-//! Both faces are asked in this process, from the request's head to the answer's last frame: everything but
-//! the sockets and the framing of HTTP, which are not this project's.
+//! Both protocols are called in this process, from the request's head to the last frame of the response. Only
+//! the sockets and the framing of HTTP, which are not this project's, are left out.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The hot paths, each to be walked so many times.
+//! The hot paths, each run a number of times.
 
 use std::hint::black_box;
 
@@ -41,20 +41,20 @@ pub(crate) fn run(path: &str, times: u32) {
     }
 }
 
-/// Once for what is made at first use, and then so many times to be counted.
+/// Runs once for first-use initialization, and then the number of times that is counted.
 fn walk(times: u32, mut once: impl FnMut()) {
     once();
     counted(|| (0..times).for_each(|_| once()));
 }
 
-/// Callgrind counts what is done in here and nothing else: a start takes more or less, as the machine is
-/// busy.
+/// Callgrind counts the instructions in here and nothing else, because those of a start vary with the load of
+/// the machine.
 #[inline(never)]
 fn counted(walk: impl FnOnce()) {
     walk();
 }
 
-/// The issuer with everything on, asked without a socket.
+/// The issuer with everything on, called without a socket.
 fn issue(times: u32, request: fn() -> Request<Body>) {
     let site = Site::new(0, "threads = 1", "");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,5 +1,5 @@
-//! `private_key_jwt`: RFC 7523 section 3 and RFC 10070, one mutation of a good assertion for each rule; both
-//! faces.
+//! `private_key_jwt`: RFC 7523 section 3 and RFC 10070, one mutation of a valid assertion for each rule, over
+//! both protocols.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn now() -> u64 {
     start().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A header and claims that are good; each call has its own `jti`.
+/// Returns a valid header and valid claims. Each call has its own `jti`.
 pub(crate) fn good(client_id: &str) -> (Value, Value) {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
@@ -64,7 +64,7 @@ async fn over_http(world: &World, parameters: &str, assertion: &str) -> u16 {
     answer.status.as_u16()
 }
 
-/// A good assertion with one change is refused by both faces, like every other failed authentication.
+/// A valid assertion with one change is rejected over both protocols, like every other failed authentication.
 async fn refused(world: &World, claim: &str, change: impl Fn(&mut Value, &mut Value)) {
     let assertion = || {
         let (mut header, mut claims) = good("with-key");
@@ -144,9 +144,9 @@ async fn certificates_and_fractional_times_are_accepted() {
     assert!(over_grpc(&world, "", &sign(&foreign, &(header, claims))).await.is_err());
 }
 
-/// RFC 8725 sections 3.1 and 3.10. A header that brings a key, or names its URL, is a forger's: no library of
-/// `docs/languages` sends one in an assertion. RFC 7515 section 4.1.11 demands that unknown extensions are
-/// rejected.
+/// RFC 8725 sections 3.1 and 3.10. A header with a key, or with the URL of one, comes from a forger: no
+/// library of `docs/languages` sends one in an assertion. RFC 7515 section 4.1.11 requires that unknown
+/// extensions are rejected.
 #[tokio::test]
 async fn an_assertion_whose_header_brings_a_key_is_refused() {
     let world = world().await;
@@ -182,7 +182,8 @@ async fn rfc_10070_the_audience_is_the_issuer_alone_as_a_string() {
     }
 }
 
-/// By operator's choice, for one client: libraries that are older than RFC 10070 name the token endpoint.
+/// An operator may accept the token endpoint as the audience of one client, for libraries older than RFC
+/// 10070.
 #[tokio::test]
 async fn the_token_endpoint_is_an_audience_only_where_allowed() {
     let world = world().await;

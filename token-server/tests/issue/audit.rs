@@ -1,4 +1,4 @@
-//! The record of decisions: complete, and without secrets.
+//! The audit of decisions: complete, and without secrets.
 
 use std::{
     io,
@@ -57,8 +57,8 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
-/// A second dispatcher, alive as long as the program. With one alone, an event's first thread decides for all
-/// threads whether it is ever recorded; and other tests' threads have no subscriber.
+/// A second dispatcher, alive as long as the program. With a single one, the first thread of an event decides
+/// for all threads if it is recorded, and other tests' threads have no subscriber.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
 
 fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
@@ -114,7 +114,7 @@ async fn each_decision_leaves_one_event() {
     }
 }
 
-/// Each token of the chain is named by the next event, so the whole way can be followed backwards.
+/// The next event names each token of the chain, so that the chain can be followed backwards.
 #[tokio::test]
 async fn each_hop_of_an_exchanged_token_is_on_record() {
     let world = world().await;
@@ -193,7 +193,7 @@ async fn log_has_no_secret_and_no_token_whatever_happens() {
     }
 }
 
-/// Good and bad requests; returns what must not be logged.
+/// Sends valid and invalid requests. Returns the texts that must not be logged.
 async fn every_way_to_present(world: &World) -> Vec<String> {
     let mut sensitive = Vec::new();
     let issued = grpc(world).issue_token(message_of_orders(world)).await.unwrap().into_inner();
@@ -217,7 +217,7 @@ async fn every_way_to_present(world: &World) -> Vec<String> {
     sensitive
 }
 
-/// The caller hangs up while its body is still being read.
+/// The caller disconnects while its body is still being read.
 #[tokio::test]
 async fn an_unfinished_request_is_audited_as_abandoned() {
     let world = world().await;

@@ -1,4 +1,4 @@
-//! The page that maps each specification to its tests keeps its word, both ways.
+//! The page that maps each specification to its tests is complete in both directions.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -42,14 +42,14 @@ fn every_test_that_is_named_after_a_section_is_on_the_page() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// The cells of each row under the headings that speak of rules.
+/// The cells of each row under the headings about rules.
 fn rules() -> Vec<Vec<&'static str>> {
     let rows =
         PAGE.lines().filter(|line| ["| RFC ", "| OpenID ", "| Fetch "].iter().any(|name| line.starts_with(name)));
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
-/// The text of a test module with those below it.
+/// The text of a test module and its submodules.
 fn source(module: &str) -> String {
     let (folder, module) = module.split_once('/').unwrap_or(("issue", module));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);

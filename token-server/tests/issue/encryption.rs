@@ -86,7 +86,7 @@ async fn an_audience_of_encrypted_tokens_shares_none_with_another() {
     assert_eq!(parts(post(&world, &ask(b)).await.json()["access_token"].as_str().unwrap()), 3);
 }
 
-/// "Revoked" and "inactive" would be lies about a token that is good.
+/// "Revoked" and "inactive" would be wrong for a valid token.
 #[tokio::test]
 async fn an_encrypted_token_is_neither_revoked_nor_inactive_but_unreadable_here() {
     let world = encrypting("inventory", 4096).await;

@@ -1,4 +1,4 @@
-//! Token exchange, RFC 8693: section by section, over both faces.
+//! Token exchange, RFC 8693: section by section, over both protocols.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub(crate) async fn over_http(world: &World, request: &v1::ExchangeTokenRequest)
     post(world, &form.finish()).await
 }
 
-/// Granted by both faces, with equal claims but for those that differ in every token.
+/// Expects success over both protocols, with equal claims except those that differ in every token.
 pub(crate) async fn granted(
     world: &World,
     request: v1::ExchangeTokenRequest,
@@ -73,7 +73,7 @@ pub(crate) async fn granted(
     grpc
 }
 
-/// Refused by both faces for the same reason.
+/// Expects the same rejection over both protocols.
 pub(crate) async fn refused(
     world: &World,
     request: v1::ExchangeTokenRequest,
@@ -294,7 +294,7 @@ async fn active(world: &World, token: &str) -> bool {
     grpc(world).introspect_token(request).await.unwrap().into_inner().active
 }
 
-/// A token of `caller`, one that was derived from it, and one that was derived from that.
+/// Returns a token of `caller`, one derived from it, and one derived from that.
 async fn derived(world: &World) -> [v1::Token; 3] {
     let subject = issue(world, "caller", &["inventory.read"]).await;
     let first = over_grpc(world, request(world, "exchanger", &subject.value)).await.unwrap();
@@ -469,7 +469,7 @@ async fn a_refusal_says_whether_client_or_subject_lacks_the_right() {
     }
 }
 
-/// Nothing of a token is looked at for a client that may not exchange.
+/// The tokens of a client that may not exchange are not read.
 #[tokio::test]
 async fn a_client_that_may_not_exchange_learns_nothing_of_a_token() {
     let world = world().await;

@@ -1,8 +1,8 @@
-//! Every operation through both faces: the same grants, the same reasons, each with the code of its
+//! Every operation over both protocols: the same grants and the same reasons, each with the code of its
 //! specification.
 //!
-//! A case says in the words of both what is asked; it goes over gRPC and over HTTP, and the answers are
-//! compared.
+//! A case describes a request in terms that both protocols have. It is sent over gRPC and over HTTP, and the
+//! responses are compared.
 
 mod case;
 mod over_grpc;
@@ -31,7 +31,7 @@ use crate::support::{
 use case::{Case, Meets, Operation};
 use table::cases;
 
-/// An answer that says yes, in the words of neither face; and the `jti`, which differs in every token.
+/// A successful response, independent of the protocol, and the `jti`, which differs in every token.
 #[derive(Debug)]
 struct Told {
     answer: Value,
@@ -39,7 +39,7 @@ struct Told {
 }
 
 impl Told {
-    /// Numbers are doubles in `google.protobuf.Struct`; an issued token's ID and times are its own.
+    /// Numbers are doubles in `google.protobuf.Struct`; the ID and times of an issued token differ.
     fn of(answer: impl Into<Value>) -> Self {
         let mut answer = doubles(answer.into());
         if let Some(members) = answer.as_object_mut() {
@@ -71,7 +71,7 @@ fn doubles(value: Value) -> Value {
     }
 }
 
-/// An answer that says no.
+/// A rejection.
 #[derive(Debug)]
 struct Refused {
     code: i32,
@@ -174,7 +174,7 @@ async fn every_failed_authentication_gets_the_same_answer() {
     assert_eq!(answers.len(), 1, "{answers:?}");
 }
 
-/// A reason without a case, or an operation that some kind of refusal was forgotten for, fails here.
+/// Every reason has a case, and every operation has a case of each kind of rejection.
 #[tokio::test]
 async fn every_reason_of_the_issuer_has_a_case_and_every_operation_its_refusals() {
     // Said by verifiers, by the admin API, or in one face alone:

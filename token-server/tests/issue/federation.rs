@@ -1,5 +1,5 @@
 //! Tokens of identity providers, exchanged for ours: a provider on loopback, and for each check a token that
-//! fails only that one. Both faces.
+//! fails only that one. Over both protocols.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -92,7 +92,7 @@ impl Provider {
     }
 }
 
-/// One provider, trusted with a change to what a careful operator says.
+/// One trusted provider, with a change to the settings of a careful operator.
 pub(crate) async fn federated(change: impl FnOnce(&mut IdentityProvider)) -> (World, Provider) {
     let provider = Provider::start().await;
     let mut trusted = provider.trusted("corporate:{sub}");
@@ -247,7 +247,7 @@ async fn a_jwt_for_several_audiences_that_was_issued_to_another_party_is_refused
     }
 }
 
-/// Not knowing is not a bad token.
+/// An unknown validity is not an invalid token.
 #[tokio::test]
 async fn a_provider_that_is_out_of_reach_is_our_failure_and_not_the_tokens() {
     let provider = Provider::start().await;
@@ -441,7 +441,7 @@ async fn one_provider_is_trusted_once() {
     assert!(Federation::new(vec![provider.trusted("a:{sub}"), provider.trusted("b:{sub}")]).is_err());
 }
 
-/// A token of ours is sent to servers: who holds one is not its subject.
+/// Servers receive our tokens, so the holder of one is not its subject.
 #[tokio::test]
 async fn may_act_is_not_met_by_whoever_holds_a_token_of_the_named_actor() {
     let (world, provider) = federated(|_| ()).await;

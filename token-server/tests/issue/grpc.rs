@@ -85,7 +85,8 @@ async fn a_scope_field_with_two_scopes_in_it_is_malformed() {
     assert_eq!(reason(&status), (Code::InvalidArgument, "INVALID_SCOPE".to_owned()));
 }
 
-/// By tonic before it is decoded; a whole server words it as every other refusal: `tests/server/framing.rs`.
+/// tonic rejects it before it is decoded. A whole server answers as for every other rejection:
+/// `tests/server/framing.rs`.
 #[tokio::test]
 async fn a_huge_message_is_refused_by_every_method() {
     let world = world().await;

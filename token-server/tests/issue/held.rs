@@ -33,7 +33,7 @@ async fn post_to(world: &World, path: &str, client: (HeaderName, String), body: 
     send(world, request.unwrap()).await
 }
 
-/// The claims over HTTP and over gRPC, where the token is active.
+/// Returns the claims over HTTP and over gRPC, if the token is active.
 async fn introspect(world: &World, client_id: &str, token: &str) -> Option<Map<String, Value>> {
     let body = format!("token={token}&token_type_hint=access_token");
     let http = post_to(world, "/oauth/introspect", basic(client_id, &world.secret), &body).await;
@@ -91,7 +91,7 @@ async fn rfc_7662_section_2_2_what_is_no_good_token_is_inactive() {
     assert!(introspect(&world, "orders", &token).await.is_none(), "expired");
 }
 
-/// By an operator: every token that the client was issued before a time, and none after.
+/// An operator revokes every token that the client was issued before a time, and none after.
 #[tokio::test]
 async fn every_token_of_a_client_issued_before_a_time_is_inactive_at_once() {
     let world = world().await;
@@ -284,7 +284,7 @@ async fn a_client_that_revokes_without_end_does_not_fill_every_verifiers_memory(
     assert!(introspect(&world, "orders", &tokens[3]).await.is_some(), "the revocation was not published");
 }
 
-/// Up to what an operator may configure, over both faces.
+/// Up to the limit that an operator may configure, over both protocols.
 #[tokio::test]
 async fn a_token_of_any_issued_length_is_introspected_and_revoked() {
     for bytes in [3_000, 9_000, 40_000] {

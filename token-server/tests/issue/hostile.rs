@@ -23,7 +23,7 @@ fn check(world: &World, request: Request<Body>) {
     assert!(!String::from_utf8_lossy(&answer.body).contains(&world.secret), "{answer:?}");
 }
 
-/// A good request, one byte of which is then changed.
+/// A valid request, one byte of which is then changed.
 fn mutated() -> impl Strategy<Value = (usize, u8)> {
     (0..200usize, any::<u8>())
 }

@@ -1,5 +1,5 @@
-//! The issue path through both faces, in one process and without a socket: what each specification demands,
-//! and what hostile input must not achieve.
+//! The issue path over both protocols, in one process and without a socket: the demands of each
+//! specification, and hostile input.
 
 #![allow(
     clippy::unwrap_used,

@@ -66,7 +66,7 @@ async fn openid_configuration_is_the_oauth_document_and_what_openid_adds() {
     assert_eq!(openid, oauth);
 }
 
-/// Every endpoint that the metadata names is one that answers.
+/// Every endpoint that the metadata names exists.
 #[tokio::test]
 async fn every_endpoint_in_the_metadata_exists() {
     let world = world().await;

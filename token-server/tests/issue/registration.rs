@@ -305,7 +305,7 @@ async fn rfc_7592_section_2_3_a_deleted_client_is_gone_and_so_are_its_tokens() {
     assert_eq!(send(&world, request).await.json()["active"], false);
 }
 
-/// The other replica's change has not been told to this one yet, which knows the client as it was.
+/// This replica has not received the other replica's change yet, and has the old client.
 #[tokio::test]
 async fn a_registration_token_that_another_replica_has_replaced_deletes_nothing() {
     let world = registering().await;
@@ -458,7 +458,7 @@ async fn a_removed_secret_comes_back_only_by_a_new_registration_token() {
     assert_eq!(token(&world, &changed).await.status, 200);
 }
 
-/// A key set at a URL is a credential, and so is one in its place.
+/// A key set at a URL is a credential, as is a key set in its place.
 #[tokio::test]
 async fn a_removed_credential_does_not_come_back_by_another_method() {
     let by = Operator::local("test");

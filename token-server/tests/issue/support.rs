@@ -1,4 +1,4 @@
-//! An issuer over a store in memory, and clients for both of its faces.
+//! An issuer over a store in memory, and clients for both of its protocols.
 
 pub(crate) mod calls;
 pub(crate) mod draw;
@@ -56,16 +56,16 @@ impl Clock for TestClock {
     }
 }
 
-/// Everything a test may want to look at.
+/// The issuer, with everything that a test inspects.
 pub(crate) struct World {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) registry: ClientRegistry,
     pub(crate) clock: Arc<TestClock>,
-    /// Of the client `orders`.
+    /// The secret of the client `orders`.
     pub(crate) secret: String,
     pub(crate) signing_key: Arc<SigningKey>,
-    /// Of the client `with-key`.
+    /// The key of the client `with-key`.
     pub(crate) client_key: SigningKey,
     /// The admin operations on clients.
     pub(crate) admin: ClientAdmin,
@@ -83,7 +83,7 @@ pub(crate) async fn world_with(change: impl FnOnce(&mut Settings)) -> World {
     world_of(vec![], change).await
 }
 
-/// With further signing keys beside the default one.
+/// A world with further signing keys beside the default one.
 pub(crate) async fn world_of(others: Vec<SigningKey>, change: impl FnOnce(&mut Settings)) -> World {
     build(others, peppers(), change).await
 }
@@ -97,7 +97,7 @@ pub(crate) async fn world_with_imported_and(change: impl FnOnce(&mut Settings)) 
     build(vec![], peppers().accept_imported().unwrap(), change).await
 }
 
-/// A secret that was made elsewhere.
+/// A secret that was generated elsewhere.
 pub(crate) const IMPORTED: &str = "correct horse battery staple";
 
 fn peppers() -> Peppers {

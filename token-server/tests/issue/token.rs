@@ -1,4 +1,4 @@
-//! RFC 9068: what is in a token, and how long it lives.
+//! RFC 9068: the content and the lifetime of a token.
 
 use std::{collections::HashSet, time::Duration};
 

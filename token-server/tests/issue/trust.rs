@@ -1,4 +1,4 @@
-//! `TrustService`: the same facts over gRPC, asked for or pushed.
+//! `TrustService`: the same facts over gRPC, on request or as a stream.
 
 use std::{sync::Arc, time::Duration};
 

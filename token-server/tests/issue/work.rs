@@ -1,8 +1,8 @@
 //! Every way to fail at client authentication takes the same steps: counted, not timed.
 //!
 //! RFC 6749 section 10.10. Each way is tried with many client IDs and credentials drawn by a seeded
-//! generator, cold and warm; what is compared is the sequence of costly steps (lookups, hashes, signature
-//! checks) and the reads of the store, over both faces.
+//! generator, cold and warm; the sequences of costly steps (lookups, hashes, signature checks) and the reads
+//! of the store are compared, over both protocols.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,7 +63,7 @@ impl Visit for Step<'_> {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
-/// Beside it, as in `audit`: with one dispatcher alone other tests' threads would decide whether events are
+/// A second dispatcher, as in `audit`. With a single one, other tests' threads would decide if events are
 /// recorded.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(Registry::default()));
 
@@ -78,9 +78,9 @@ fn stranger(draw: &mut Draw) -> String {
     format!("stranger {}", draw.text(40))
 }
 
-/// The steps and the reads of the store of one refused request.
+/// The steps and the reads of the store of one rejected request.
 type Cost = (Vec<String>, usize);
-/// Every cost that came up, by what was tried.
+/// Every cost that occurred, by the attempt.
 type Seen = BTreeMap<String, BTreeSet<Cost>>;
 
 /// The credential that a client presents.
@@ -126,7 +126,7 @@ async fn over_grpc(world: &World, client_id: &str, proof: &Proof<'_>) {
     assert_eq!(status.code(), Code::Unauthenticated, "{client_id}");
 }
 
-/// A client that is not in memory is read once, whether it exists or not; and then costs no read. Each
+/// A client that is not in memory is read once, even if it does not exist, and then costs no read. Each
 /// request is decoded once, first.
 fn expect_one_path(seen: &Seen, steps: &[&str]) {
     let steps: Vec<_> = ["decoding"].iter().chain(steps).map(|step| (*step).to_owned()).collect();
@@ -225,7 +225,7 @@ async fn a_bad_assertion_costs_the_same_for_everybody() {
     expect_one_path(&seen, &["lookup", "signature_check"]);
 }
 
-/// RFC 7592 section 2: registrations are as silent about who exists.
+/// RFC 7592 section 2: registrations also reveal nothing about the clients that exist.
 #[tokio::test]
 async fn a_wrong_registration_access_token_costs_the_same_for_everybody() {
     let world = world_with(|settings| settings.registration = true).await;
@@ -281,7 +281,7 @@ async fn a_peer_over_its_limit_causes_no_work() {
     assert_eq!(*steps.0.lock().unwrap(), [""; 0]);
 }
 
-/// A header or claims with ever more members are refused by their length, before they are parsed.
+/// A header or claims with ever more members are rejected by their length, before they are parsed.
 #[tokio::test]
 async fn members_without_end_cost_no_step() {
     let world = world().await;

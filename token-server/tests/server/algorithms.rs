@@ -20,7 +20,7 @@ use url::Url;
 use crate::harness::{channel, development, issue};
 
 const RSA: &[u8] = include_bytes!("../../issuer/tests/data/public-test-key-rsa-2048.pkcs8.pem");
-/// Algorithm, its key type in a JWK (RFC 7517 section 4.1), and whether the key has to be brought in.
+/// Algorithm, its key type in a JWK (RFC 7517 section 4.1), and true if the key must be imported.
 const TABLE: [(Algorithm, &str, bool); 5] = [
     (Algorithm::Es256, "EC", false),
     (Algorithm::Es384, "EC", false),

@@ -27,7 +27,7 @@ impl Ca {
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
-    /// Writes such a pair as `tls.crt` and `tls.key`.
+    /// Writes a certificate and its key as `tls.crt` and `tls.key`.
     pub(crate) fn write_leaf(&self, folder: &Path) {
         let (certificate, key) = self.leaf();
         fs::write(folder.join("tls.crt"), certificate).unwrap();

@@ -153,7 +153,7 @@ async fn options_of_the_server_itself_are_answered() {
     assert_eq!(status_over_http_1(server.local_addr(), get).await, 400);
 }
 
-/// An answer to a request that breaks the rules has the form of every other refusal.
+/// The response to a request that breaks the rules has the form of every other rejection.
 #[tokio::test]
 async fn refusals_say_why_and_name_their_request() {
     let (_folder, server) = plaintext(|_| {}).await;

@@ -1,4 +1,4 @@
-//! Stopping: requests under way end well, streams end, nothing new is taken, and it does not take for ever.
+//! Draining: requests in flight succeed, streams end, nothing new is accepted, and the drain ends in time.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Decisions for Envoy: the layer's own verdict for every request, in the terms of ext_authz; who may ask.
+//! Decisions for Envoy: the layer's own decision on every request, in the terms of ext_authz, and the proxies
+//! that may ask.
 
 use std::{convert::Infallible, fs, future::ready};
 
@@ -86,7 +87,7 @@ fn about(http: HttpRequest) -> CheckRequest {
     CheckRequest { attributes: Some(AttributeContext { request }) }
 }
 
-/// The decision, held to what a proxy makes of the status.
+/// Returns the decision, and checks that the status means the same to a proxy.
 async fn decide(service: &impl Authorization, http: HttpRequest) -> HttpResponse {
     decision(service.check(tonic::Request::new(about(http))).await.unwrap().into_inner())
 }

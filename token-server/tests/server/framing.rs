@@ -1,4 +1,4 @@
-//! Messages that cannot be read are the caller's mistake, and say so as every other error does.
+//! Unreadable messages are the caller's mistake, and are reported as every other error.
 
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ fn framed(compressed: u8, length: u32, message: &[u8]) -> Vec<u8> {
     [&[compressed][..], &length.to_be_bytes(), message].concat()
 }
 
-/// Each is wrong in one way.
+/// Messages that are each malformed in one way.
 fn unreadable() -> [(&'static str, Vec<u8>); 7] {
     [
         ("no message at all", Vec::new()),

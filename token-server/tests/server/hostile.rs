@@ -128,7 +128,7 @@ async fn data_without_data_ends_the_connection() {
     assert_eq!(ended_by(&server, begun, |_| frame(DATA, 0, 1, &[])).await, ENHANCE_YOUR_CALM);
 }
 
-/// One field in the table of RFC 7541 section 2.3.2, and a byte for each time that it is meant.
+/// One field in the table of RFC 7541 section 2.3.2, and a byte for each reference to it.
 #[tokio::test]
 async fn headers_that_swell_when_they_are_decompressed_end_the_connection() {
     let (_folder, server) = plaintext(|_| {}).await;
@@ -183,7 +183,7 @@ async fn answers_that_nobody_takes_are_kept_for_no_more_than_a_peers_share() {
     while get(server.local_addr(), "/jwks.json").await.starts_with("HTTP/1.1 429") {}
 }
 
-/// Smuggling: what one reader takes for the body, and another for the next request.
+/// Request smuggling: bytes that one reader takes for the body, and another for the next request.
 #[tokio::test]
 async fn a_request_whose_length_can_be_read_in_two_ways_is_refused_and_its_connection_ends() {
     let (_folder, server) = plaintext(|_| {}).await;

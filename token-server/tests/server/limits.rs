@@ -20,7 +20,7 @@ async fn over_grpc(address: SocketAddr) -> Channel {
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
-/// A request that is under way and goes nowhere: its body does not come.
+/// A request that stays in flight, because its body does not come.
 async fn stuck(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = "POST /oauth/token HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\

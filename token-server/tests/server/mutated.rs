@@ -1,8 +1,7 @@
-//! Thousands of requests that differ from good ones in a few bytes, at every endpoint and method of a whole
-//! server: each is answered in time, none is the server's fault, and no token comes of credentials that are
-//! not good.
+//! Thousands of requests that differ from valid ones in a few bytes, at every endpoint and method of a whole
+//! server. Each is answered in time, none causes a server error, and invalid credentials get no token.
 //!
-//! The mutations follow from a seed, so a failure repeats; it names the seed of the request.
+//! The mutations follow from a seed, so a failure repeats. It names the seed of the request.
 
 use std::{
     collections::BTreeSet,
@@ -31,13 +30,13 @@ use tower::{Service as _, ServiceExt as _};
 
 use crate::harness::{as_admin, channel, development, issue};
 
-/// Far beyond what any of them takes.
+/// Far longer than any of them takes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 const INITIAL: &str = "an-initial-access-token-of-64-characters-or-so-0123456789abcdef";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// A request that is good as it stands, or would be with good credentials.
+/// A request that is valid, or would be with valid credentials.
 #[derive(Clone)]
 struct Good {
     method: &'static str,
@@ -46,7 +45,7 @@ struct Good {
     body: Vec<u8>,
 }
 
-/// SplitMix64: all that is asked of it is that it repeats.
+/// SplitMix64. It only has to be reproducible.
 struct Draw(u64);
 
 impl Draw {
@@ -123,7 +122,7 @@ impl Good {
         self.headers.iter().any(|(_, value)| value == "application/grpc")
     }
 
-    /// One mutation of it; mostly of its body.
+    /// Returns one mutation of it, mostly of its body.
     fn mutated(&self, draw: &mut Draw) -> Option<Request<Body>> {
         let Self { method, path, mut headers, mut body } = self.clone();
         let (mut method, mut path) = (method.to_owned(), path.to_owned());
@@ -188,7 +187,7 @@ async fn start() -> (tempfile::TempDir, RunningDevelopment) {
     .await
 }
 
-/// A client that may exchange tokens; its secret.
+/// Registers a client that may exchange tokens, and returns its secret.
 async fn exchanger(dev: &RunningDevelopment, channel: &Channel) -> String {
     let grant =
         admin::Grant { audience: "inventory".into(), scopes: vec!["inventory.read".into()], default_scopes: vec![] };
@@ -287,7 +286,7 @@ fn over_grpc(id: &str, secret: &str, exchanger: &str, token: &str, admins: &str)
     ]
 }
 
-/// The answer, whole; it comes in time.
+/// Returns the whole response, which must come in time.
 async fn answer(channel: &mut Channel, request: Request<Body>, what: &str) -> Response<Bytes> {
     let answered = async {
         let response = channel.ready().await.unwrap().call(request).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
@@ -301,7 +300,7 @@ async fn answer(channel: &mut Channel, request: Request<Body>, what: &str) -> Re
     tokio::time::timeout(ANSWERED_WITHIN, answered).await.unwrap_or_else(|_| panic!("{what}: no answer"))
 }
 
-/// The scopes of the token in an answer, where there is one.
+/// Returns the scopes of the token in a response, if there is one.
 fn granted(answer: &Response<Bytes>) -> Option<BTreeSet<String>> {
     if let Ok(json) = serde_json::from_slice::<Value>(answer.body()) {
         json.get("access_token")?;
@@ -330,7 +329,7 @@ fn check(answer: &Response<Bytes>, secrets: &[&str], what: &str) {
     }
 }
 
-/// Sends `each` mutations of every request; how many tokens came of them.
+/// Sends `each` mutations of every request, and returns the number of issued tokens.
 async fn storm(channel: &mut Channel, goods: &[Good], each: u64, secrets: &[&str]) -> usize {
     let mut tokens = 0;
     for (number, good) in goods.iter().enumerate() {

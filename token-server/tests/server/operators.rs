@@ -1,4 +1,4 @@
-//! An operator of the admin API is judged by what its client is registered for now.
+//! The rights of an operator of the admin API are those of its client's current registration.
 
 use token_proto::admin::v1::{
     Client, CreateClientRequest, DeleteClientRequest, Grant, UpdateClientRequest,
@@ -28,7 +28,7 @@ async fn update(dev: &RunningDevelopment, client: Client, path: &str, keep_token
     ClientServiceClient::new(channel(dev).await).update_client(request).await.unwrap();
 }
 
-/// Registers a client with this token; the code of the refusal where it is refused.
+/// Registers a client with this token. Returns the code of the rejection, if it is rejected.
 async fn code(clients: &mut ClientServiceClient<Channel>, token: &str) -> Code {
     let mut request = Request::new(create(Client::default()));
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());

@@ -91,7 +91,7 @@ async fn silent_proxied_connection_is_cut_off() {
     assert_eq!(answer("127.0.0.1", server.local_addr(), b"PROXY TCP4 192.0.2.1").await, "");
 }
 
-/// A request with that field whose body does not come; the server has asked for it.
+/// A request with that field whose body does not come, although the server has asked for it.
 async fn stuck(from: &str, to: SocketAddr, field: &str) -> TcpStream {
     let mut stream = connect(from, to).await;
     let head = format!(

@@ -1,4 +1,4 @@
-//! Pepper and sealing key are replaced by configuration: what was made under the old ones stays good.
+//! Pepper and sealing key are replaced by configuration. Secrets and keys under the old ones stay valid.
 
 use std::{fs, path::Path};
 
@@ -40,7 +40,7 @@ async fn start(folder: &Path, prefix: &str, previous: [&str; 2]) -> Result<Runni
     development.start().await
 }
 
-/// The names of the old keys' files, as they stand in the file; then new keys beside them.
+/// Returns the names of the old keys' files, as in the configuration, and adds new keys beside them.
 fn rotate(folder: &Path) -> [String; 2] {
     for (name, key) in [("new-sealing.key", "a1".repeat(32)), ("new-pepper.key", "b2".repeat(32))] {
         fs::write(folder.join(name), key).unwrap();
@@ -48,8 +48,8 @@ fn rotate(folder: &Path) -> [String; 2] {
     ["sealing.key", "pepper.key"].map(|name| format!("\"{}/{name}\"", folder.display()))
 }
 
-/// A client whose secret is known under the present pepper, and under none that comes later: unlike the
-/// development clients', which are registered anew.
+/// A client whose secret is stored under the current pepper only. The development clients are registered
+/// again under each pepper.
 async fn billing(dev: &RunningDevelopment) -> String {
     let grant = Grant {
         audience: "inventory".to_owned(),

@@ -36,7 +36,7 @@ pub(crate) async fn start(ca: &Ca, change: impl FnOnce(&mut Tls, &Path)) -> (Tem
     (folder, running)
 }
 
-/// Asks for /healthz; the server's certificate and the first line of its answer.
+/// Requests /healthz. Returns the server's certificate and the first line of its response.
 async fn ask(
     address: SocketAddr,
     roots: &[&Ca],

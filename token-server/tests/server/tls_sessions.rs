@@ -1,5 +1,4 @@
-//! TLS: which versions and cipher suites there are, and that a session that is resumed proves no less than a
-//! new one.
+//! TLS: the supported versions and cipher suites, and the checks of a resumed session.
 
 use std::{fs, net::SocketAddr, sync::Arc};
 
@@ -32,7 +31,7 @@ const SUITES: [CipherSuite; 9] = [
     CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// A client that resumes its sessions where the server lets it.
+/// A client that resumes its sessions if the server allows it.
 fn client(
     ca: &Ca,
     identity: Option<(String, String)>,
@@ -121,7 +120,7 @@ async fn tls_1_2_and_1_3_are_spoken_with_authenticated_encryption_and_ephemeral_
     }
 }
 
-/// A ClientHello of another age, written by hand: no library of today sends one. RFC 5246 section 7.4.1.2.
+/// An outdated ClientHello, written by hand because no current library sends one. RFC 5246 section 7.4.1.2.
 fn hello(version: [u8; 2], suites: &[u16]) -> Vec<u8> {
     let suites: Vec<u8> = suites.iter().flat_map(|suite| suite.to_be_bytes()).collect();
     let mut body = version.to_vec();
@@ -150,7 +149,8 @@ fn hello(version: [u8; 2], suites: &[u16]) -> Vec<u8> {
     record
 }
 
-/// The type of the first record of the answer, and its first bytes: of an alert its level and what it says.
+/// Returns the type of the first record of the response, and its first bytes: for an alert, its level and
+/// description.
 async fn answer(address: SocketAddr, hello: &[u8]) -> (u8, [u8; 2]) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(hello).await.unwrap();

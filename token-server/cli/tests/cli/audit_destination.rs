@@ -25,7 +25,7 @@ fn configure(home: &Path, telemetry: &str) {
     fs::write(home.join("a.toml"), format!("{text}{limits}[telemetry]\n{telemetry}\n")).unwrap();
 }
 
-/// A decision: the client is unknown. The status of the answer.
+/// Requests a decision about an unknown client. Returns the status of the response.
 fn decide(issuer: &str) -> u16 {
     let form = "grant_type=client_credentials&client_id=stranger&client_secret=x";
     let length = form.len();
@@ -149,7 +149,7 @@ fn standard_output_that_is_never_read_does_not_hold_up_the_end() {
     ends_soon(&mut serving.child);
 }
 
-/// Log lines, and the audit stream beside them.
+/// Log lines, with the audit stream on the same destination.
 #[test]
 fn standard_error_that_is_not_read_holds_up_nothing() {
     let home = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The audit stream, as a program that reads it gets it: one event for each decision, of every method of the
-//! contract and every endpoint, with all that names it; and none for what decides nothing.
+//! The audit stream from the view of its reader. It has one event for each decision of every method and every
+//! endpoint, with all the fields that identify it. It has none for calls that decide nothing.
 
 use std::{cell::RefCell, collections::BTreeMap, fs, io::Read as _, path::Path};
 
@@ -31,12 +31,12 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// Public methods, open to every caller: they decide nothing.
 const PUBLIC: [&str; 3] = ["GetIssuer", "ListKeys", "WatchTrust"];
 
-/// By request ID what was asked for, and whether it was granted.
+/// The requests by their ID, each with its expected outcome.
 type Asked = BTreeMap<String, (String, bool)>;
-/// By request ID what stands in the stream.
+/// The events of the stream by request ID.
 type Events = BTreeMap<String, Vec<Map<String, Value>>>;
 
-/// A server with everything on that decides, and what was asked of it.
+/// A server with every deciding service on, and the requests that it received.
 struct World {
     _home: tempfile::TempDir,
     serving: Serving,
@@ -45,7 +45,7 @@ struct World {
     asked: RefCell<Asked>,
 }
 
-/// `ext_authz`: what its section has more.
+/// Starts the server. `ext_authz` are further lines of that section.
 fn configure(home: &Path, ext_authz: &str) {
     let protos = concat!(env!("CARGO_MANIFEST_DIR"), "/../../token-interceptor/examples/proto");
     let build = token_proto::build::configure().out_dir(home);
@@ -75,7 +75,7 @@ scopes = ["inventory.read"]
 }
 
 impl World {
-    /// And the secret of an administrator.
+    /// Also returns the secret of an administrator.
     async fn start() -> (Self, String) {
         Self::start_with("").await
     }
@@ -104,7 +104,7 @@ impl World {
         id
     }
 
-    /// A unary call, in the end what it should come to.
+    /// Makes a unary call with its expected outcome.
     async fn call<A: Message + Default>(&self, method: &str, message: &impl Message, bearer: &str, good: bool) -> A {
         let path = POLICY.iter().map(|known| &known.path).find(|path| path.ends_with(&format!("/{method}"))).unwrap();
         let id = self.asks(&snake(method), good);
@@ -127,7 +127,7 @@ impl World {
         A::decode(&body[5..]).unwrap()
     }
 
-    /// A request over HTTP, in the end the answer.
+    /// Makes a request over HTTP, and returns the response.
     fn http(&self, what: &str, request: &str, body: &str, good: bool) -> String {
         let id = self.asks(what, good);
         let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
@@ -155,7 +155,7 @@ impl World {
         assert_eq!(answer.status.unwrap().code == 0, good, "{path}");
     }
 
-    /// Stops the server; every event, by request ID.
+    /// Stops the server. Returns every event by request ID.
     fn events(mut self) -> (Asked, Events) {
         self.serving.signal("-TERM");
         line_with(&mut self.serving.log, "\"stopped\"");
@@ -189,7 +189,7 @@ fn issue(id: &str, secret: &str, audience: &str) -> v1::IssueTokenRequest {
     v1::IssueTokenRequest { client: client(id, secret), audiences, ..Default::default() }
 }
 
-/// Every method of the token service, granted and refused; the token of `orders`.
+/// Calls every method of the token service, granted and rejected. Returns the token of `orders`.
 async fn tokens(world: &World, secret: &str) -> String {
     let issued: v1::IssueTokenResponse =
         world.call("IssueToken", &issue("orders", secret, "inventory"), "", true).await;
@@ -218,7 +218,7 @@ async fn tokens(world: &World, secret: &str) -> String {
     token
 }
 
-/// Every method of the admin services, done and refused.
+/// Calls every method of the admin services, successful and rejected.
 async fn administration(world: &World, root: &str) {
     let about = |id: &str| Client { client_id: id.to_owned(), ..Default::default() };
     let made = admin::CreateClientRequest { client: Some(about("robot")), validate_only: false };
@@ -263,7 +263,7 @@ async fn administration(world: &World, root: &str) {
     }
 }
 
-/// Every endpoint that the metadata name, granted and refused.
+/// Calls every endpoint that the metadata name, granted and rejected.
 fn endpoints(world: &World, secret: &str, token: &str) {
     let metadata = exchange(&world.serving.issuer, "GET /.well-known/openid-configuration HTTP/1.1\r\n\r\n");
     let metadata: Map<String, Value> = serde_json::from_str(metadata.split_once("\r\n\r\n").unwrap().1).unwrap();

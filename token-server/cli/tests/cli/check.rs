@@ -1,5 +1,5 @@
-//! `serve --check`: what `serve` would fail on, and what it would serve wrongly; and a pepper that does not
-//! fit.
+//! `serve --check`: configurations with which `serve` would fail or serve wrongly, and a pepper that does not
+//! match.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -148,7 +148,7 @@ fn a_pepper_that_fits_no_secret_ends_the_start() {
     assert!(line.contains("ERROR") && line.contains("\"secrets\":1"), "{line}");
 }
 
-/// The configuration without writing its key files anew.
+/// The configuration, without new key files.
 fn config_with(home: &Path, secrets: &str) -> String {
     let keys: Vec<_> = ["sealing.key", "pepper.key"].map(|name| (name, fs::read(home.join(name)).unwrap())).into();
     let text = config(home).replace("[secrets]", secrets);

@@ -53,7 +53,7 @@ impl World {
         Self { home, serving, secret }
     }
 
-    /// As the operator, by variables, with what `variables` add.
+    /// Runs a command as the operator, by variables, with further `variables`.
     fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let mut command = program(self.home.path());
         command.env("TOKEN_ISSUER", &self.serving.issuer).env("TOKEN_CA_FILE", "ca.pem");

@@ -1,4 +1,4 @@
-//! The issuer that a command talks to, and what it says when it does not reach it.
+//! The issuer that a command calls, and the error if it is unreachable.
 
 use std::{
     fs,
@@ -118,7 +118,7 @@ fn a_misspelt_variable_is_named() {
     assert!(ran.stderr.contains("TOKEN_CLIENT_SECERT is set: did you mean TOKEN_CLIENT_SECRET?"), "{}", ran.stderr);
 }
 
-/// Every command that asks an issuer, with this issuer and the development issuer's client.
+/// Every command that calls an issuer, with this issuer and the development issuer's client.
 fn at(dev: &Dev, issuer: &str) -> Vec<(&'static str, Ran)> {
     let token = dev.run(&["token", "--audience", "inventory"]).stdout;
     let (ca, secret) = (dev.state("ca.pem"), dev.secret());

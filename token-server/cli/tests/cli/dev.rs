@@ -1,4 +1,4 @@
-//! `token-server dev`: from nothing, kept, and to be pasted from.
+//! `token-server dev`: the first start, the kept state, and the printed commands.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 

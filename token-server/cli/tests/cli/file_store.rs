@@ -10,7 +10,7 @@ use crate::{
     serve::{Serving, config, line_with},
 };
 
-/// Two clients: one for the admin API by a secret in a file, one whose hash stands in the file of clients.
+/// Two clients: one for the admin API with a secret in a file, one whose hash is in the file of clients.
 fn declared(orders: &str, audience: &str) -> String {
     format!(
         r#"
@@ -43,7 +43,7 @@ struct Home {
 }
 
 impl Home {
-    /// With `more` in the section [store].
+    /// Starts the server with `more` in the section [store].
     fn new(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
@@ -95,7 +95,7 @@ fn key_id(home: &Home, token: &Ran) -> String {
     shown["header"]["kid"].as_str().unwrap().to_owned()
 }
 
-/// A server, and the URL of its port for operators.
+/// A server, and the URL of its operators' port.
 fn start(home: &Home) -> (Serving, String) {
     let (serving, told) = Serving::start_telling(home.path());
     let line = told.lines().find(|line| line.contains("listening for probes and metrics")).unwrap();

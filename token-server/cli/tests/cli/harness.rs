@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// The program with an environment of its own: nothing of the caller's shell or home reaches it.
+/// The program in an environment of its own, without the caller's shell variables and home.
 pub(crate) fn program(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_token-server"));
     command.env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap()).current_dir(home);

@@ -1,4 +1,4 @@
-//! `token-server inspect`: offline, and plain about what it does not do.
+//! `token-server inspect`: offline, with a clear statement of the checks that it does not make.
 
 use std::{
     io::Write as _,

@@ -1,5 +1,5 @@
-//! `token-server policy`: configuration for proxies, as it is on record, and what it does with what they
-//! cannot do.
+//! `token-server policy`: configuration for proxies, compared with the recorded files, and the demands that
+//! proxies cannot express.
 
 use std::{fs, path::Path};
 
@@ -22,7 +22,7 @@ fn inventory(folder: &Path) -> String {
     descriptor_set(folder, include_str!("../../../../token-interceptor/examples/proto/inventory.proto"))
 }
 
-/// A service with one method `M`, unary, that demands this.
+/// A service with one unary method `M` that has this policy.
 fn demanding(folder: &Path, requirement: &str) -> String {
     let proto = format!(
         r#"syntax = "proto3"; package a; import "m2m/auth/v1/annotations.proto"; message E {{}}

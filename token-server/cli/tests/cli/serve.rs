@@ -1,4 +1,4 @@
-//! `token-server serve`: mistakes at once, plaintext refused, signals obeyed.
+//! `token-server serve`: all mistakes at once, plaintext rejected, signals obeyed.
 
 use std::{
     fs,
@@ -85,17 +85,17 @@ impl Serving {
         Self::start_with(home, &[])
     }
 
-    /// And what it logged until it served.
+    /// Also returns the log lines until it served.
     pub(crate) fn start_telling(home: &Path) -> (Self, String) {
         Self::launch(home, &[], Stdio::piped())
     }
 
-    /// With another standard output.
+    /// Starts with another standard output.
     pub(crate) fn start_writing_to(home: &Path, output: impl Into<Stdio>) -> (Self, String) {
         Self::launch(home, &[], output.into())
     }
 
-    /// With variables beside those that every run has.
+    /// Starts with further variables.
     pub(crate) fn start_with(home: &Path, variables: &[(&str, &str)]) -> Self {
         Self::launch(home, variables, Stdio::piped()).0
     }
@@ -127,7 +127,7 @@ pub(crate) fn line_with(log: &mut BufReader<ChildStderr>, expected: &str) -> Str
     lines_until(log, expected).lines().last().unwrap().to_owned()
 }
 
-/// Up to the first line that has `expected`.
+/// Reads up to the first line that contains `expected`.
 fn lines_until(log: &mut BufReader<ChildStderr>, expected: &str) -> String {
     let mut lines = String::new();
     loop {

@@ -22,7 +22,7 @@ fn configured(home: &Path, more: &str) {
     fs::write(home.join("a.toml"), text + more).unwrap();
 }
 
-/// A server, where its probes are, and a request that is under way: its body is waited for.
+/// A server, the address of its probes, and a request in flight, which waits for its body.
 fn with_a_request_under_way(home: &Path, drain_deadline: &str) -> (Serving, String, TcpStream) {
     configured(home, &format!("[limits]\ndrain_deadline = \"{drain_deadline}\"\n"));
     let (serving, told) = Serving::start_telling(home);
@@ -48,7 +48,7 @@ pub(crate) fn probe(address: &str, path: &str) -> u16 {
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// Until it is so; a supervisor asks again and again too.
+/// Waits until it holds. A supervisor polls in the same way.
 pub(crate) fn eventually(mut so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !so() {
@@ -117,7 +117,7 @@ fn a_database_that_is_down_ends_the_start_with_its_reason() {
     assert!(said.contains("the store cannot be used yet; trying again"), "{said}");
 }
 
-/// A database that takes connections and says nothing.
+/// A database that accepts connections and does not respond.
 #[test]
 fn while_it_starts_it_lives_and_is_not_ready_and_a_signal_ends_it() {
     let home = tempfile::tempdir().unwrap();

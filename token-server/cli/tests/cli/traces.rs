@@ -1,4 +1,4 @@
-//! Spans by OTLP: what a collector gets of a caller's trace, and what it must not get.
+//! Spans by OTLP: the data of a caller's trace that a collector gets, and the data that it must not get.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ use crate::{
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// Keeps what it is sent.
+/// A collector that keeps the spans that it receives.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
@@ -95,7 +95,7 @@ fn configure(home: &Path, more: &str) {
     fs::write(home.join("a.toml"), config(home) + more).unwrap();
 }
 
-/// Over HTTP/1.1: the whole answer.
+/// Requests over HTTP/1.1, and returns the whole response.
 pub(crate) fn exchange(issuer: &str, request: &str) -> String {
     let host = issuer.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
@@ -198,7 +198,7 @@ async fn a_callers_trace_goes_on_through_the_issuer_and_tells_no_secret() {
     }
 }
 
-/// Answers one request with an empty key set, and tells what was asked. Its certificate is its own root,
+/// Answers one request with an empty key set, and returns the request. Its certificate is its own root,
 /// `ca.pem`.
 async fn key_server(home: &Path) -> (tokio::task::JoinHandle<String>, String) {
     let key = rcgen::KeyPair::generate().unwrap();

@@ -15,11 +15,11 @@ use crate::{
     test_util::MemoryStore,
 };
 
-/// A store that counts its reads, waits before each where told so, and fails where told so.
+/// A store that counts its reads, and that waits or fails on demand.
 struct Instrumented {
     inner: MemoryStore,
     reads: AtomicUsize,
-    /// Closed: a read waits, after it has read, until it is opened.
+    /// While closed, a finished read waits until it is opened.
     gate: Mutex<Option<Arc<Notify>>>,
     arrived: Notify,
     broken: AtomicBool,
@@ -310,7 +310,7 @@ async fn a_resync_repairs_memory_through_the_feed() {
     assert!(registry.find(&id("orders")).await.unwrap().unwrap().disabled);
 }
 
-/// A store that comes back for a moment and is gone again must not leave the memory empty.
+/// A store that returns only for a moment must not empty the cache.
 #[tokio::test]
 async fn memory_serves_while_a_comparison_cannot_be_made() {
     let store = Instrumented::new().await;
@@ -379,7 +379,7 @@ async fn registration_lookups_of_a_peer_are_within_its_share() {
     assert_eq!(store.reads(), 8);
 }
 
-/// The store's own log, which fails where told so.
+/// The store's own log, which fails on demand.
 struct SqliteLog {
     store: Arc<Instrumented>,
     broken: AtomicBool,
@@ -410,7 +410,7 @@ impl ChangeLog for SqliteLog {
     }
 }
 
-/// Polls a condition that another task brings about, for at most ten seconds.
+/// Polls for at most ten seconds for a condition that another task causes.
 async fn until(condition: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition().await {

@@ -191,7 +191,7 @@ async fn no_change_is_lost_by_a_fault_at_any_await() {
     assert_eq!(injected, 3 * 8, "each at every await");
 }
 
-/// The same when the log was replaced: the follower then reads the position anew, in two queries.
+/// The same when the log was replaced: the follower then reads the position again, in two queries.
 #[tokio::test(start_paused = true)]
 async fn a_replaced_log_is_noticed_with_a_fault_at_any_await() {
     for fault in FAULTS {

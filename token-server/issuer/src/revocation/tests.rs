@@ -127,7 +127,7 @@ async fn the_later_of_two_revocations_holds_and_is_told_of() {
     assert_eq!(registry.digest(), setting.start().await.digest());
 }
 
-/// Steps are not counted by a clock but by what is read of the list, and by what is allocated for it.
+/// Steps are counted by reads of the list and by allocations, not by a clock.
 #[tokio::test]
 async fn revocations_are_loaded_in_one_step_and_added_one_by_one() {
     for entries in [1_000_u64, 100_000] {

@@ -5,7 +5,7 @@ use std::sync::{
 
 use super::*;
 
-/// A sink that takes what fits.
+/// A sink that accepts as many bytes as fit.
 #[derive(Clone, Default)]
 pub(in crate::telemetry) struct Memory {
     pub(in crate::telemetry) text: Arc<Mutex<Vec<u8>>>,

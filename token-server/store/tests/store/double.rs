@@ -1,4 +1,4 @@
-//! The test double of the issuer's own tests keeps the contract too.
+//! The test double of the issuer's own tests passes the contract too.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A request in the words that both faces know.
+//! A request in terms that both protocols have.
 
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ pub(super) enum Shown {
     WrongSecret(&'static str),
     EmptySecret(&'static str),
     Assertion(&'static str),
-    /// By a key that is not the client's.
+    /// An assertion signed with another key.
     ForgedAssertion(&'static str),
-    /// For a client ID beside it that is another.
+    /// An assertion beside another client ID.
     ContradictedAssertion(&'static str),
     AssertionOfUnknownType(&'static str),
     SecretAndBasic(&'static str),
@@ -43,7 +43,7 @@ pub(super) enum Shown {
     Nothing,
 }
 
-/// A token that goes along: of a question, of a subject, of an actor, of a bearer.
+/// A token of the request: the token in question, a subject token, an actor token, or a bearer token.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Held {
     Nothing,
@@ -55,20 +55,20 @@ pub(super) enum Held {
     Delegated,
     Expired(&'static str),
     Revoked(&'static str),
-    /// Another issuer's of the same name.
+    /// A token of another issuer with the same name.
     Foreign,
     Garbage(&'static str),
 }
 
-/// The world that the request meets.
+/// The state of the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meets {
     Usual,
     /// The peer's budget is spent.
     SpentLimit,
-    /// Nothing is in memory yet.
+    /// Nothing is cached yet.
     StoreOutOfReach,
-    /// An audience that takes an algorithm for which there is no key.
+    /// An audience whose algorithm has no key.
     NoKey,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Case {
     pub(super) actor: Held,
     pub(super) requested_token_type: &'static str,
     pub(super) audiences: &'static [&'static str],
-    /// Sent as `resource` over HTTP; over gRPC there is one word for both.
+    /// Sent as `resource` over HTTP. gRPC has one field for both.
     pub(super) resources: &'static [&'static str],
     pub(super) scopes: &'static [&'static str],
     pub(super) lifetime_seconds: Option<i64>,
@@ -114,7 +114,7 @@ pub(super) struct Sent {
     pub(super) client_id: String,
     pub(super) secret: Option<String>,
     pub(super) basic: Option<(String, String)>,
-    /// Type and value.
+    /// The content type and the body.
     pub(super) assertion: Option<(String, String)>,
     pub(super) token: String,
     pub(super) actor: String,

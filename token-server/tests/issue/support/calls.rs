@@ -1,4 +1,4 @@
-//! Calls through either face.
+//! Calls over either protocol.
 
 use std::{collections::BTreeMap, sync::Arc};
 

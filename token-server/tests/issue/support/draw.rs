@@ -1,4 +1,4 @@
-//! Draws that are the same in every run: what fails once fails again.
+//! Draws that are the same in every run, so that failures repeat.
 
 /// SplitMix64.
 pub(crate) struct Draw(u64);

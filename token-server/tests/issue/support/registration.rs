@@ -17,9 +17,9 @@ use super::{
     start,
 };
 
-/// Registers clients that authenticate however they like, for two audiences.
+/// Registers clients with any authentication method, for two audiences.
 pub(crate) const INITIAL: &str = "an-initial-access-token-of-64-characters-or-so-0123456789abcdef";
-/// Registers clients with a key and nothing else; good for an hour.
+/// Registers clients with a key only. It is valid for an hour.
 pub(crate) const KEYS_ONLY: &str = "another-initial-access-token-0123456789abcdef-0123456789abcdef";
 
 pub(crate) fn settings() -> RegistrationSettings {

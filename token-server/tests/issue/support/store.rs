@@ -1,4 +1,4 @@
-//! A store in memory that counts what is asked of it, and can be out of reach.
+//! A store in memory that counts its calls, and can be unreachable.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,7 +47,7 @@ impl MemoryStore {
         self.records.lock().unwrap().clone()
     }
 
-    /// Changes a client behind the caches' back.
+    /// Changes a client without notice to the caches.
     pub(crate) fn change(&self, id: &str, change: impl FnOnce(&mut Client)) {
         change(self.clients.lock().unwrap().get_mut(id).unwrap());
     }
