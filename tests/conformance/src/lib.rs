@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `protocol` | the messages between runner and executor, and their framing |
 //! | `case` | the cases as they stand in `cases/*.json` |
-//! | `token` | the keys and tokens of the cases, made anew in each run |
+//! | `token` | the keys and tokens of the cases, generated in each run |
 //! | `suite` | every case, with its request and its expected result |
 //! | `server`, `client` | the Rust executor |
 //! | `runner` | the comparison of results with expectations |

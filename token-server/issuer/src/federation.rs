@@ -121,7 +121,7 @@ impl Federation {
             return Err(not_trusted(detail));
         }
         if token.kind == TokenType::AccessToken {
-            return Err(IssueError::invalid_grant("An access token must be one of this issuer."));
+            return Err(IssueError::invalid_grant("An access token must come from this issuer."));
         }
         let verified = verifier.verify_with_fetch(UnverifiedToken::new(text), &provider.audience, now).await;
         let verified = verified.map_err(refused)?;

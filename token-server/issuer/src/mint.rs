@@ -84,7 +84,7 @@ impl Terms {
         let mut wanted = audiences.iter().filter_map(|audience| self.algorithm_by_audience.get(audience));
         let first = wanted.next().copied();
         if wanted.any(|other| Some(*other) != first) {
-            return Err(IssueError::InvalidTarget("The audiences take tokens of different algorithms.".into()));
+            return Err(IssueError::InvalidTarget("The audiences need tokens of different algorithms.".into()));
         }
         Ok(first)
     }
@@ -98,9 +98,9 @@ impl Terms {
     fn encryption(&self, audiences: &[Audience]) -> Result<Option<&EncryptionKey>, IssueError> {
         match audiences {
             [only] => Ok(self.encryption_by_audience.get(only)),
-            several if several.iter().any(|audience| self.encryption_by_audience.contains_key(audience)) => Err(
-                IssueError::InvalidTarget("An audience that takes encrypted tokens must be asked for alone.".into()),
-            ),
+            several if several.iter().any(|audience| self.encryption_by_audience.contains_key(audience)) => {
+                Err(IssueError::InvalidTarget("An audience with encrypted tokens must be requested alone.".into()))
+            }
             _ => Ok(None),
         }
     }

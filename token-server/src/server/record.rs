@@ -1,5 +1,5 @@
 //! One audit event for each request to the admin API, with the answer of the guard or a handler. A request
-//! whose caller hangs up first is audited too.
+//! whose caller disconnects first is audited too.
 
 use std::{
     borrow::Cow,
@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// The change may have been made before the caller hung up.
+    /// The change may have been made before the caller disconnected.
     #[tokio::test]
     async fn a_request_that_is_given_up_is_on_record_too() {
         LazyLock::force(&SECOND);

@@ -139,7 +139,7 @@ async fn rfc_8693_section_1_1_impersonation_only_where_the_client_may() {
     let claims = granted(&world, request(&world, "impersonator", &subject.value)).await;
     assert_eq!(claims["sub"], "caller");
     assert!(!claims.contains_key("act"));
-    // Those who acted before stay on record.
+    // The earlier actors stay in the token.
     let delegated = over_grpc(&world, request(&world, "exchanger", &subject.value)).await.unwrap();
     let claims = granted(&world, request(&world, "impersonator", &delegated.value)).await;
     assert_eq!(claims["act"], json!({"sub": "exchanger"}));

@@ -51,11 +51,11 @@ impl Told {
 
     fn token(mut claims: BTreeMap<String, Value>, scope: &str, expires_in: i64, refresh_in: i64) -> Self {
         let token_id = claims.remove("jti").map(|id| id.as_str().unwrap().to_owned());
-        // The subject token of each face is its own.
+        // Each protocol has its own subject token.
         for ancestor in claims.get_mut("m2m_ancestors").and_then(Value::as_array_mut).into_iter().flatten() {
             assert!(ancestor[0].take().is_string());
         }
-        // Drawn anew for each token.
+        // Drawn at random for each token.
         assert!((1..=expires_in).contains(&refresh_in), "{refresh_in} of {expires_in}");
         let answer = json!({ "claims": claims, "scope": scope, "expires_in": expires_in });
         Self { answer, token_id }
@@ -177,7 +177,7 @@ async fn every_failed_authentication_gets_the_same_answer() {
 /// Every reason has a case, and every operation has a case of each kind of rejection.
 #[tokio::test]
 async fn every_reason_of_the_issuer_has_a_case_and_every_operation_its_refusals() {
-    // Said by verifiers, by the admin API, or in one face alone:
+    // Reasons of verifiers, of the admin API, or of one protocol alone:
     // `http::rfc_6749_section_5_2_unsupported_grant_type`.
     let elsewhere = [
         Unspecified,

@@ -234,7 +234,7 @@ async fn rfc_7592_section_2_2_a_change_replaces_all_of_it_and_the_token() {
     // The secret still has all of its life before it, so it stays.
     assert!(!changed.contains_key("client_secret"));
     assert_eq!(token(&world, &told).await.status, 200);
-    // RFC 7592 section 3: the token before is good no more.
+    // RFC 7592 section 3: the previous token is no longer valid.
     assert_eq!(manage(&world, Method::GET, &told, &json!({})).await.error().1, "invalid_token");
     assert_eq!(manage(&world, Method::GET, &changed, &json!({})).await.status, 200);
 }

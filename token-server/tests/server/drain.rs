@@ -46,7 +46,7 @@ async fn requests_under_way_are_answered_and_new_ones_are_not_taken() {
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // The server asks for the body: the request is under way.
+    // The server asks for the body: the request is in flight.
     let mut asked = [0; 25];
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut asked).await.unwrap();
     assert!(asked.starts_with(b"HTTP/1.1 100"), "{asked:?}");

@@ -195,7 +195,7 @@ async fn every_forged_token_is_refused_and_for_its_own_reason() {
     let keys = KeySet::from_jwks(gallery["jwks"].to_string().as_bytes()).unwrap();
     let trusted = TrustedIssuer::fixed(gallery["issuer"].as_str().unwrap(), keys).unwrap();
     let verifier = Verifier::builder().issuer(trusted).build().unwrap();
-    // The good ones have no scope that the example asks for.
+    // The valid tokens lack the scopes that the example requires.
     let any = MethodPolicy {
         path: GET_ITEM.into(),
         audience: "inventory".into(),

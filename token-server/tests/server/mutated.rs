@@ -377,7 +377,7 @@ async fn no_change_of_a_request_with_bad_credentials_gets_a_token() {
     let mut channel = channel(&dev).await;
     exchanger(&dev, &channel).await;
     let forged = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.e30.AAAA".to_owned();
-    // As long as a good one, and off by one character.
+    // As long as a valid one, and wrong in one character.
     let mut wrong = secret(&dev.example).to_owned();
     let last = wrong.pop().unwrap();
     wrong.push(if last == 'A' { 'B' } else { 'A' });

@@ -205,7 +205,7 @@ fn keys_are_listed_rotated_and_distrusted() {
     let ca = dev.state("ca.pem");
     let refused = dev.run(&["inspect", old.trim(), "--issuer", &dev.issuer, "--ca-file", ca.to_str().unwrap()]);
     assert_eq!(refused.code, 3, "{}", refused.stderr);
-    // And the next token is good.
+    // The next token is valid.
     let new = dev.run(&["token", "--audience", "inventory", "--no-cache"]).stdout;
     let good = dev.run(&["inspect", new.trim(), "--issuer", &dev.issuer, "--ca-file", ca.to_str().unwrap()]);
     assert_eq!(good.code, 0, "{}", good.stderr);

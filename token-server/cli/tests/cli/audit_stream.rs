@@ -257,7 +257,7 @@ async fn administration(world: &World, root: &str) {
             world.call("ListSigningKeys", &admin::ListSigningKeysRequest {}, bearer, good).await;
         world.call::<()>("RotateSigningKey", &algorithm, bearer, good).await;
         world.call::<()>("ListAdminRecords", &admin::ListAdminRecordsRequest::default(), bearer, good).await;
-        // The last: tokens of the first key are good no more.
+        // This must be the last step: tokens of the first key are no longer valid.
         let key_id = keys.keys.first().map(|key| key.key_id.clone()).unwrap_or_default();
         world.call::<()>("DistrustSigningKey", &admin::DistrustSigningKeyRequest { key_id }, bearer, good).await;
     }

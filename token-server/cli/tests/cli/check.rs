@@ -134,7 +134,8 @@ fn a_pepper_that_fits_no_secret_ends_the_start() {
     fs::write(home.join("a.toml"), config_with(home, &former)).unwrap();
     drop(Serving::start(home));
 
-    // The way back where the former one is lost: a client under the new one. The rest is on record.
+    // The recovery after the former pepper is lost: a client under the new one. The other secrets are
+    // reported.
     fs::write(home.join("a.toml"), config_with(home, "[secrets]")).unwrap();
     let created = create("token-admin");
     assert_eq!(created.code, 0, "{}", created.stderr);

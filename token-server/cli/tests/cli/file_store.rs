@@ -151,7 +151,7 @@ fn a_broken_file_leaves_the_last_good_clients_and_is_told_without_what_stands_in
     serving.signal("-HUP");
     line_with(&mut serving.log, "clients reloaded");
     assert!(metric(&operations, "token_server_clients_file_usable 1"));
-    // Without a good file there is nothing to begin with.
+    // Without a valid file the server cannot start.
     drop(serving);
     home.declare("[[client");
     for arguments in [&["serve", "--config", "a.toml", "--check"][..], &["serve", "--config", "a.toml"]] {

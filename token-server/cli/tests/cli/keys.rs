@@ -75,7 +75,7 @@ fn a_file_without_a_public_key_is_named() {
 fn a_token_in_a_file_is_exchanged() {
     let dev = Dev::start();
     let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
-    // The subject's token is for the client that brings it.
+    // The subject token is for the client that exchanges it.
     let update = ["client", "update", "orders", "--grant", "inventory=inventory.read", "--grant", "gateway=enter"];
     assert_eq!(dev.run(&update).code, 0);
     let create =

@@ -47,7 +47,7 @@ impl AdminRules {
         Self { token_lifetime_max, foreign_names: Vec::new() }
     }
 
-    /// Rejects an ID that lies in the namespace of an identity provider's subjects.
+    /// Rejects an ID that is in the namespace of an identity provider's subjects.
     pub(super) fn check_name(&self, id: &ClientId) -> Result<(), AdminError> {
         if self.foreign_names.iter().any(|names| names.covers(id.as_str())) {
             let rule = "it is a name of an identity provider's subjects (token_exchange.trusted_issuer)";

@@ -151,11 +151,11 @@ fn no_defaults(grants: &[&Grant]) -> IssueError {
     IssueError::InvalidScope(if several {
         Cow::Owned(format!(
             "The client has no default scope that the audiences {} have in common; name scopes that all of them have, \
-             or ask for a token for each.",
+             or request a token for each.",
             list(grants.iter().map(|grant| &grant.audience))
         ))
     } else {
-        Cow::Borrowed("No scope was asked for and the client has no default scopes.")
+        Cow::Borrowed("No scope was requested, and the client has no default scopes.")
     })
 }
 
@@ -271,7 +271,7 @@ mod tests {
         assert!(error.to_string().contains("a, b have in common"), "{error}");
         let without = client(vec![grant("a", &["one"], &[]), grant("b", &["two"], &[])]);
         let error = ask(&without, &["a", "b"], &[]).unwrap_err();
-        assert_eq!(error.to_string(), "No scope was asked for and the client has no default scopes.");
+        assert_eq!(error.to_string(), "No scope was requested, and the client has no default scopes.");
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn in_common(client: &Client, subject: &Subject) -> Vec<Grant> {
 fn lacking(refusal: IssueError, client: &Client, subject: &Subject, asked: &RequestedAccess) -> IssueError {
     if asked.scopes.is_empty() && subject.is_ours() && matches!(refusal, IssueError::InvalidScope(_)) {
         return IssueError::InvalidScope(
-            "No scope was asked for, and the subject token has none that the client may have there. Name the scopes."
+            "No scope was requested, and the subject token has none that the client may have there. Name the scopes."
                 .into(),
         );
     }
@@ -192,8 +192,7 @@ fn subject_lacks(client: &Client, subject: &Subject, access: &Access) -> Option<
     Some(match alone {
         Some(audience) if !subject.token_names(audience.as_str()) => no_audience(subject, audience),
         _ if subject.token_names(audience.as_str()) => IssueError::InvalidScope(
-            format!("The subject token does not have the scope {scope}, which the audience {audience} would need.")
-                .into(),
+            format!("The subject token does not have the scope {scope}, which the audience {audience} needs.").into(),
         ),
         _ => IssueError::InvalidScope(
             format!("The subject may not have the scope {scope} at the audience {audience}.").into(),
@@ -210,7 +209,7 @@ fn no_audience(subject: &Subject, audience: &Audience) -> IssueError {
 fn on_behalf(client: &Client, parties: Parties) -> Result<OnBehalf, IssueError> {
     let Parties { subject, actor, issuer } = parties;
     if actor.as_ref().is_some_and(|actor| actor.name() == subject.name()) {
-        return Err(IssueError::invalid_grant("The actor token is about the subject itself."));
+        return Err(IssueError::invalid_grant("The actor token has the same subject as the subject token."));
     }
     let mut ancestors = subject.ancestors();
     for ancestor in actor.iter().flat_map(Subject::ancestors) {

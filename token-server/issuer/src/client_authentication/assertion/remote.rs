@@ -106,8 +106,8 @@ impl RemoteKeys {
         }
     }
 
-    /// Fetches in a task of its own. A caller that hangs up must not cancel the fetch, which would leave only
-    /// the cooldown.
+    /// Fetches in a task of its own. A caller that disconnects must not cancel the fetch, which would leave
+    /// only the cooldown.
     fn spawn_fetch(&self, set: &Arc<Set>, uri: &str, wanted: &Wanted) -> Option<JoinHandle<()>> {
         let (set, http, uri, wanted) = (Arc::clone(set), self.http()?, uri.to_owned(), wanted.clone());
         let fetch = async move {
