@@ -80,7 +80,7 @@ fn the_generator_takes_a_programs_own_settings() {
     result.unwrap();
     let code = generated(dir.path(), "shop.v1.rs");
     assert!(code.contains("#[derive(Eq)]") && code.contains("shop_client") && !code.contains("shop_server"), "{code}");
-    // What the layers need is written all the same, and a sensitive field is never shown.
+    // The output still has everything that the layers need, and a sensitive field is never shown.
     assert!(generated(dir.path(), "token_policy.rs").contains("/shop.v1.Shop/Read"));
     assert!(code.contains("impl ::core::fmt::Debug for M"), "{code}");
 }
@@ -200,7 +200,7 @@ fn the_table_holds_no_service_of_an_import() {
     build(&["shop.proto"]).unwrap();
     let table = generated(dir.path(), "token_policy.rs");
     assert!(table.contains("/shop.v1.Shop/Read") && !table.contains("other.v1"), "{table}");
-    // A file that is named must declare its methods.
+    // A named file must declare its methods.
     for protos in [&["shop.proto", "other.proto"][..], &["other.proto", "shop.proto"]] {
         assert!(build(protos).unwrap_err().contains("/other.v1.Other/Do"));
     }

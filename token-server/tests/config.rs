@@ -19,7 +19,7 @@ fn example(folder: &Path) -> String {
         fs::write(folder.join(name), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").unwrap();
     }
     fs::write(folder.join("inventory.binpb"), token_proto::FILE_DESCRIPTOR_SET).unwrap();
-    // An EC key in the place of the RSA key, which takes long to make.
+    // An EC key in place of the RSA key, which takes long to generate.
     fs::write(folder.join("rsa.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     EXAMPLE.replace("/etc/token-server", folder.to_str().unwrap())
 }
@@ -67,7 +67,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let text = example(folder.path());
     let as_it_is = read(&text, &[]).unwrap();
-    // What has no default, or one that depends on the machine.
+    // Settings without a default, or with one that depends on the machine.
     let unset = ["client_ca", "#state", "threads", "endpoint", "certificate_authority", "resource_attributes"];
     let uncommented: String = text
         .lines()
@@ -119,7 +119,7 @@ fn clients_register_themselves_only_where_the_operator_says_how() {
     assert!(read(&example(folder.path()), &[]).unwrap().registration.is_none());
     let settings = read(&registering(folder.path(), TOKEN, GRANT), &[]).unwrap().registration.unwrap();
     assert_eq!((settings.tokens.len(), settings.clients_per_hour), (1, 100));
-    // Prepared, and not on yet.
+    // Configured, but not enabled.
     let off = registering(folder.path(), TOKEN, GRANT).replace("enabled = true", "enabled = false");
     assert!(read(&off, &[]).unwrap().registration.is_none());
 }
@@ -211,7 +211,7 @@ connections = 5
     ] {
         assert!(all.contains(expected), "{expected}\nnot in\n{all}");
     }
-    // What is refused may still be a secret.
+    // A rejected value may still be a secret.
     for shown in [&all, &error.to_string(), &format!("{error:?}")] {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
@@ -382,7 +382,7 @@ fn the_environment_alone_is_enough() {
     assert_eq!(config.limits.connections, 7);
     assert!(config.tls.is_none() && !format!("{config:?}").contains("hunter2"));
 
-    // Each that has no default is needed, and says how it may be given.
+    // Each setting without a default is required, and the message says how to set it.
     for (left_out, setting) in [
         ("TOKEN_SERVER__ISSUER__URL", "issuer.url"),
         ("TOKEN_SERVER__STORE__URL", "store.url"),

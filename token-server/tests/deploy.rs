@@ -61,7 +61,7 @@ async fn metrics() -> BTreeSet<String> {
     tls.client_ca = Some(tls.certificate.clone());
     let dev = development.start().await.unwrap();
     let mut shown = String::new();
-    // The last to come: it is there when the secrets have been counted.
+    // The last metric to appear, after the secrets have been counted.
     while !shown.contains("token_server_client_secrets") {
         let mut stream = TcpStream::connect(dev.server.operations_addr().unwrap()).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -70,7 +70,7 @@ async fn metrics() -> BTreeSet<String> {
     }
     let name = |line: &str| line.split(['{', ' ']).next().unwrap().to_owned();
     let shown = shown.lines().filter(|line| line.starts_with("token_server_")).map(name);
-    // A histogram is spoken of by its name as well as by those of its series.
+    // A histogram may be named by its own name or by those of its series.
     shown.flat_map(|name| [name.trim_end_matches("_bucket").to_owned(), name]).collect()
 }
 
@@ -88,7 +88,7 @@ fn registered() -> BTreeSet<String> {
     sources(&root.join("../token-interceptor/src"), &mut layers);
     let names = own.split('"').filter(|text| mentioned(text).contains(*text)).map(str::to_owned);
     let mut names: BTreeSet<_> = names.collect();
-    // Where PostgreSQL tells of changes.
+    // The channel of PostgreSQL's notifications.
     assert!(names.remove("token_server_changes"));
     for name in OF_LAYERS {
         assert!(layers.contains(&format!("\"{name}\"")), "{name}");

@@ -125,7 +125,7 @@ fn empty() -> ServerResult {
 fn layer(name: &str, case: &ServerCase, keys: &KeyServer) -> Result<AuthorizationLayer> {
     let table = from_descriptor_set(&case.descriptors)?;
     let services: Vec<&str> = case.services.iter().map(String::as_str).collect();
-    // The table of a real server holds the services of its own files alone.
+    // The table of a real server holds only the services of its own files.
     let table: Vec<_> = table
         .into_iter()
         .filter(|method| services.iter().any(|service| method.path.starts_with(&format!("/{service}/"))))

@@ -151,7 +151,7 @@ fn forged() -> Result<Vec<Case>> {
         let expected = if entry.reason.is_empty() {
             ServerExpectation { allowed: Some(case::Caller::default()), ..ServerExpectation::default() }
         } else {
-            // A token for another audience is no reason to renew it.
+            // A token for another audience gives no reason for a renewal.
             let renewable = entry.reason != "TOKEN_AUDIENCE_MISMATCH";
             let marks = renewable.then(|| format!("before-handler {METHOD}")).into_iter().collect();
             let refusal = case::Refusal { code: 16, reason: entry.reason, ..case::Refusal::default() };

@@ -15,7 +15,7 @@ const MILLION: usize = 1_000_000;
 const ACTIVE: usize = 10_000;
 
 pub(crate) fn measure() -> Vec<Row> {
-    // A tenth more room than active clients: a cache that is just full forgets some of them.
+    // A tenth more room than active clients: a cache that is just full evicts some of them.
     let room = "cached_clients = 11000";
     let few = Site::new(10, "threads = 1", room);
     let many = Site::new(ACTIVE, "threads = 1", room);

@@ -64,7 +64,7 @@ fn shared_port(threads: usize) {
         socket.set_reuseport(true).unwrap();
         socket
     };
-    // Bound and never listening: it finds the port.
+    // Bound but never listening: it reserves the port.
     let first = socket();
     first.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = first.local_addr().unwrap();

@@ -29,7 +29,7 @@ pub(crate) fn measure() -> Vec<Row> {
         (Face::GrpcIssue, &issuer),
         (Face::HttpIssue, &issuer),
     ];
-    // One round at a time, so that the signature takes its turn too.
+    // One round at a time, so that the signature takes its turn.
     let mut measured = vec![Vec::new(); cases.len()];
     for round in 0..=ROUNDS {
         let signature = bare_signature(DURATION / 4);

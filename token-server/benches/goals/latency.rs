@@ -30,12 +30,12 @@ const OVERLOADS: [(f64, &str); 2] =
     [(1.1, "overload, a tenth more than that, open load"), (2.0, "overload, twice that, open load")];
 
 pub(crate) fn measure() -> Vec<Row> {
-    // All of this load comes from one address, and stands for that of many.
+    // All of this load comes from one address, but stands for the load of many.
     let site = Site::new(0, "threads = 1", "[limits]\nrequests_at_once_per_peer = 0");
     let server = site.start();
     load::run(&Face::GrpcIssue, &server, Duration::from_secs(1));
     let closed = load::run(&Face::GrpcIssue, &server, Duration::from_secs(2)).per_second;
-    // The greatest load: the most that is served of loads around what a few busy connections get.
+    // The greatest load: the most that is served among loads around that of a few busy connections.
     let peak = [0.9, 1.0, 1.1].map(|part| open(&server, closed * part, DURATION / 2).goodput);
     let peak = peak.into_iter().fold(0.0, f64::max);
     let half = open(&server, peak / 2.0, DURATION);
@@ -112,7 +112,7 @@ fn open(server: &Server, per_second: f64, duration: Duration) -> Outcome {
         let started = Instant::now();
         let (mut sent, mut answers) = (0u32, Vec::new());
         while started.elapsed() < duration {
-            // Everything that is due by now, at the time at which it was due.
+            // Sends every request that is due by now, with its due time.
             let due = (started.elapsed().as_secs_f64() * per_second) as u32;
             while sent < due {
                 let at = started + Duration::from_secs_f64(f64::from(sent) / per_second);
@@ -123,7 +123,7 @@ fn open(server: &Server, per_second: f64, duration: Duration) -> Outcome {
             while let Some(answer) = under_way.try_join_next() {
                 answers.push(answer.unwrap());
             }
-            // Not a timer: those go by milliseconds.
+            // Not a timer, because timers have a resolution of a millisecond.
             tokio::task::yield_now().await;
         }
         let rest = tokio::time::timeout(Duration::from_secs(10), under_way.join_all()).await;
@@ -155,7 +155,7 @@ async fn connect(server: &Server) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(server.address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let mut client = h2::client::Builder::new();
-    // Answers are small, and in overload the client is late to read them: to h2 that looks like an attack.
+    // Responses are small, and in overload the client reads them late, which h2 takes for an attack.
     client.data_frame_budget(usize::MAX / 2).initial_connection_window_size(1 << 24);
     let (requests, connection) = client.handshake(stream).await.unwrap();
     tokio::spawn(connection);

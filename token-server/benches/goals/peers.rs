@@ -123,7 +123,7 @@ fn hydra() -> Result<Peer, String> {
     )
     .unwrap();
     let mut serve = Command::new(&program);
-    // One core, as the issuer has one thread.
+    // One core, because the issuer has one thread.
     serve.args(["serve", "all", "--dev", "--sqa-opt-out", "--config"]).arg(&config).env("GOMAXPROCS", "1");
     let server = Server::start_at(&mut serve, public)?;
     let jwk = ["create", "jwk", "hydra.jwt.access-token", "--alg", "ES256", "--endpoint"];

@@ -45,7 +45,7 @@ pub(crate) fn measure() -> Vec<Row> {
             Ok(_) => {}
             Err(_) => waited += 1,
         }
-        // A call each few microseconds: the machine has something else to do too.
+        // A call every few microseconds, so that the machine has other work too.
         std::thread::sleep(Duration::from_micros(20));
     }
     latencies.sort_unstable();

@@ -73,7 +73,7 @@ impl Spread {
             let share = spent.iter().sum::<f64>() / f64::from(WORKERS);
             if round > 0 {
                 busiest.push(spent.iter().copied().fold(0.0, f64::max) / share);
-                // Less than half of what one connection is.
+                // Less than half of one connection.
                 idle += usize::from(
                     spent.iter().any(|spent| *spent < share * f64::from(WORKERS) / f64::from(CONNECTIONS) / 2.0),
                 );

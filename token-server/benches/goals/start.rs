@@ -13,9 +13,9 @@ const STARTS: usize = 9;
 const IDLE: Duration = Duration::from_secs(3);
 
 pub(crate) fn measure() -> Vec<Row> {
-    // As configured by default, but for the port, which must be known beforehand.
+    // The default configuration, except the port, which must be known beforehand.
     let site = Site::new(10_000, "", "");
-    // The first start makes the signing key.
+    // The first start generates the signing key.
     drop(site.start());
     let mut starts: Vec<_> = (0..STARTS).map(|_| first_token(&site)).collect();
     starts.sort_unstable();

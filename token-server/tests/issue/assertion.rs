@@ -346,7 +346,7 @@ async fn a_set_without_a_usable_key_leaves_the_last_one_in_place() {
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(seconds)).await;
         tokio::time::resume();
-        // Fetches again in the background, with a key that stays in use meanwhile.
+        // Fetches again in the background, while the cached key stays in use.
         let due = over_grpc(&world, "", &assertion()).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         due
@@ -425,7 +425,7 @@ async fn a_fetch_goes_on_when_who_asked_for_it_hangs_up() {
 async fn a_key_that_is_held_serves_while_a_fetch_for_another_hangs() {
     let (world, asked) = world_with_key_server(Reach::Anywhere(AllowPlaintext)).await;
     over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.unwrap();
-    // Beyond the pause between two fetches.
+    // After the pause between two fetches.
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(11)).await;
     let (mut header, claims) = good("with-key");
@@ -438,7 +438,7 @@ async fn a_key_that_is_held_serves_while_a_fetch_for_another_hangs() {
     }
     over_grpc(&world, "", &sign(&world.client_key, &good("with-key"))).await.expect("known, and undisturbed");
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-    // The fetch ends with its time limit, and then the answer is no.
+    // The fetch ends with its time limit, and the request is rejected.
     assert_eq!(waiting.await.unwrap_err().1, "CLIENT_AUTHENTICATION_FAILED");
 }
 

@@ -208,7 +208,7 @@ async fn every_way_to_present(world: &World) -> Vec<String> {
     send(world, form("grant_type=client_credentials", &[basic("orders", &world.secret)])).await;
     send(world, form("grant_type=client_credentials", &[basic("orders", wrong)])).await;
     send(world, form("grant_type=client_credentials&client_secret=guessed-secret-value", &[])).await;
-    // Identifier and secret in each other's place.
+    // Identifier and secret swapped.
     let swapped = format!("grant_type=client_credentials&client_secret=orders&client_id={}", world.secret);
     post(world, &swapped).await;
     post(world, &format!("grant_type={}", world.secret)).await;

@@ -128,7 +128,7 @@ async fn rfc_8693_section_2_1_actor_token_names_an_actor_behind_the_client() {
     let claims =
         granted(&world, v1::ExchangeTokenRequest { actor, ..request(&world, "exchanger", &subject.value) }).await;
     assert_eq!(claims["act"], json!({"sub": "exchanger", "act": {"sub": "short"}}));
-    // The actor's token lives a minute, and the new one no longer.
+    // The actor's token lives for a minute, so the new one does not live longer.
     assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
 }
 
@@ -151,7 +151,7 @@ async fn only_a_client_that_is_registered_for_it_exchanges() {
     let subject = issue(&world, "caller", &[]).await;
     let by_orders = request(&world, "orders", &subject.value);
     refused(&world, by_orders, Code::PermissionDenied, "CLIENT_NOT_AUTHORIZED", (400, "unauthorized_client")).await;
-    // And the other way round: a client of token exchange alone gets no token of its own.
+    // Conversely, a client of token exchange alone gets no token of its own.
     let own = grpc(&world).issue_token(message("exchanger", &world.secret)).await.unwrap_err();
     assert_eq!(reason(&own), (Code::PermissionDenied, "CLIENT_NOT_AUTHORIZED".to_owned()));
 }
@@ -166,7 +166,7 @@ async fn scopes_only_narrow() {
         ..request(&world, "exchanger", &subject.value)
     };
     assert_eq!(granted(&world, asking(&wide, "inventory.write")).await["scope"], "inventory.write");
-    // Beyond the subject token, and beyond the client's registration.
+    // Scopes beyond the subject token, and beyond the client's registration.
     for (subject, client, scope) in
         [(&narrow, "exchanger", "inventory.write"), (&wide, "second-exchanger", "inventory.write")]
     {
@@ -189,9 +189,9 @@ async fn another_audience_only_where_subject_and_client_are_both_registered() {
     let named = v1::ExchangeTokenRequest { scopes: vec!["warehouse.read".to_owned()], ..asking("warehouse") };
     let claims = granted(&world, named).await;
     assert_eq!((&claims["aud"], &claims["scope"]), (&json!("warehouse"), &json!("warehouse.read")));
-    // By default nothing that the subject token does not have.
+    // By default, only scopes of the subject token.
     refused(&world, asking("warehouse"), Code::InvalidArgument, "INVALID_SCOPE", (400, "invalid_scope")).await;
-    // `billing` is the exchanger's alone, `ledger` the subject's alone.
+    // Only the exchanger has `billing`, and only the subject has `ledger`.
     for audience in ["billing", "ledger", "nowhere"] {
         refused(&world, asking(audience), Code::InvalidArgument, "INVALID_TARGET", (400, "invalid_target")).await;
     }
@@ -406,9 +406,9 @@ async fn a_client_exchanges_only_tokens_that_were_meant_for_it() {
         ..request(&world, "warehouse", subject)
     };
     granted(&world, asked(&named)).await;
-    // An actor token too.
+    // The same holds for an actor token.
     no_grant(&world, acting(asked(&named), &issue(&world, "orders", &[]).await.value)).await;
-    // And a token that was issued to the client itself.
+    // The same holds for a token that was issued to the client itself.
     let own = over_grpc(&world, asked(&named)).await.unwrap().value;
     granted(&world, asked(&own)).await;
 }
@@ -427,7 +427,8 @@ async fn who_is_deleted_or_disabled_neither_acts_nor_is_acted_for() {
             false => world.store.change(gone, |client| client.disabled = true),
         }
         world.registry.forget(&id);
-        // As the subject, as the client that the token was issued to, as an actor within it, as the actor.
+        // The removed or disabled client is the subject, the client that the token was issued to, an actor
+        // within it, or the actor.
         for token in [&first, &second] {
             no_grant(&world, request(&world, "exchanger", token)).await;
             let other = issue(&world, "orders", &[]).await.value;

@@ -122,7 +122,7 @@ async fn no_grant(world: &World, claim: &str, request: v1::ExchangeTokenRequest)
 async fn a_providers_token_is_read_up_to_the_length_of_its_setting() {
     for (token_bytes, read) in [(32 * 1024, true), (8 * 1024, false)] {
         let (world, provider) = federated(|trusted| trusted.token_bytes = token_bytes).await;
-        // As many as Entra ID writes.
+        // The number that Entra ID writes.
         let groups = vec!["3f2504e0-4f89-11d3-9a0c-0305e82c3301"; 200];
         let token = provider.token().claim("groups", json!(groups)).sign();
         let request = request(&world, "exchanger", &token, JWT);
@@ -195,7 +195,7 @@ async fn a_token_that_fails_one_check_is_not_exchanged() {
     let other = SigningKey::from_der(Algorithm::Es256, &SigningKey::generate_pkcs8(Algorithm::Es256).unwrap()).unwrap();
     let forged = provider.token().sign_with(&other);
     no_grant(&world, "another key", request(&world, "exchanger", &forged, ID_TOKEN)).await;
-    // Nothing was wrong with the token that they are all made from.
+    // The token that all of them derive from is valid.
     granted(&world, request(&world, "exchanger", &provider.token().sign(), ID_TOKEN)).await;
 }
 
@@ -240,7 +240,8 @@ async fn a_jwt_for_several_audiences_that_was_issued_to_another_party_is_refused
     for token in [several().claim("azp", "https://other.example"), several().claim("azp", 1)] {
         no_grant(&world, "azp", request(&world, "exchanger", &token.sign(), JWT)).await;
     }
-    // Only ID tokens name their party, and which application asked for a token for us alone is no matter.
+    // Only ID tokens must name their party. In a token for us alone, the requesting application does not
+    // matter.
     let alone = provider.token().claim("azp", "https://app.example");
     for good in [several(), alone] {
         granted(&world, request(&world, "exchanger", &good.sign(), JWT)).await;
@@ -326,7 +327,7 @@ async fn rfc_8693_section_4_4_may_act_of_a_providers_token_is_honoured() {
         granted(&world, own).await["act"],
         json!({"sub": "exchanger", "act": {"sub": "corporate:team:payments"}})
     );
-    // Who is named may act, and the client does not vanish by impersonation.
+    // The named client may act, and stays in `act` even by impersonation.
     let token = provider.token().claim("may_act", json!({"iss": ISSUER, "sub": "impersonator"})).sign();
     no_grant(&world, "impersonation", request(&world, "impersonator", &token, ID_TOKEN)).await;
 }

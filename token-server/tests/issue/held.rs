@@ -352,7 +352,7 @@ async fn a_client_has_a_bounded_number_of_live_revocations() {
     assert_eq!(refused, (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
     let other = issue(&world, "short").await.value;
     revoke_over_grpc(&world, "short", &other).await.unwrap();
-    // All at once takes one entry, and those that it covers count no more.
+    // The revocation of all tokens takes one entry, and the entries that it covers no longer count.
     let operator = token_issuer::admin::Operator::local("test");
     world.revoking.revoke_client_tokens(&operator, "orders", None).await.unwrap();
     assert!(introspect(&world, "auditor", &tokens[2]).await.is_none());

@@ -178,7 +178,7 @@ async fn rfc_6749_section_2_3_1_credentials_in_the_uri_are_refused() {
     for query in ["client_secret=x", "a=b&client_assertion=x", "client%5Fsecret=x"] {
         assert_eq!(send(&world, request(query)).await.error(), (400, "invalid_request".to_owned()), "{query}");
     }
-    // Others count for nothing: parameters are read from the body alone.
+    // Parameters in the URI are ignored: only the body is read.
     assert_eq!(send(&world, request("scope=inventory.write")).await.json()["scope"], "inventory.read");
 }
 

@@ -99,9 +99,9 @@ async fn guesses_at_imported_secrets_are_stopped() {
         assert_eq!(http_from(&world, "192.0.2.1:1", "imported", "guess").await.status, 401);
     }
     assert_eq!(http_from(&world, "192.0.2.1:1", "imported", "guess").await.status, 429);
-    // Even the right secret tells a guesser nothing now ...
+    // Even the correct secret is rejected now ...
     assert_eq!(http_from(&world, "192.0.2.1:1", "imported", IMPORTED).await.status, 429);
-    // ... but its client gets in from elsewhere, and then behind the guesser's address too.
+    // ... but its client authenticates from elsewhere, and then behind the guesser's address too.
     assert_eq!(http_from(&world, "192.0.2.2:1", "imported", IMPORTED).await.status, 200);
     assert_eq!(http_from(&world, "192.0.2.1:1", "imported", IMPORTED).await.status, 200);
     assert_eq!(http_from(&world, "192.0.2.1:1", "imported", "guess").await.status, 429);

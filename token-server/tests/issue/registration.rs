@@ -190,7 +190,7 @@ async fn a_body_that_is_no_json_object_is_refused_and_a_huge_one_cut_off() {
 async fn an_initial_access_token_registers_so_many_clients_and_no_more() {
     let world = registering().await;
     for n in 0..20 {
-        // The token's own number of clients is 15. A refusal counts against the hour too.
+        // The token's own limit is 15 clients. A rejection counts against the hourly limit too.
         let expected = if n < 15 { 201 } else { 403 };
         assert_eq!(register(&world, INITIAL, &json!({})).await.status, expected, "{n}");
     }
@@ -231,7 +231,7 @@ async fn rfc_7592_section_2_2_a_change_replaces_all_of_it_and_the_token() {
     let changed = changed.json();
     assert_eq!((&changed["client_name"], changed.get("software_id")), (&json!("B"), None));
     assert_eq!(changed["scope"], "inventory.read inventory.write warehouse.read");
-    // The secret still has all of its life before it, so it stays.
+    // The secret still has its whole lifetime, so it stays.
     assert!(!changed.contains_key("client_secret"));
     assert_eq!(token(&world, &told).await.status, 200);
     // RFC 7592 section 3: the previous token is no longer valid.
@@ -515,7 +515,7 @@ async fn a_registration_access_token_expires() {
 async fn an_initial_access_token_has_so_many_clients_at_once() {
     let world = registering().await;
     let mut last = Map::new();
-    // Fewer than may be registered in an hour, which is another limit.
+    // Fewer than the hourly limit, which is another one.
     for _ in 0..15 {
         last = registered(&world, &json!({})).await;
     }

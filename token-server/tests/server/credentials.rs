@@ -32,7 +32,7 @@ async fn last_use_is_written_down_when_the_server_stops() {
 
     let dev = start(folder.path(), &clock).await;
     let used = credentials(&dev).await[0].last_used_time.expect("the use is on record");
-    // To the minute: 90 seconds after the start of one.
+    // The time is recorded to the minute: 90 seconds after the start of one.
     let minute = clock.now() - Duration::from_secs(30);
     assert_eq!(used, minute.into());
 }
@@ -67,6 +67,6 @@ async fn a_secret_is_refused_from_its_expiry_on() {
     let refused = issue(&dev, &dev.example.id, &added.client_secret).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert_eq!(refused.get_details_error_info().unwrap().reason, "CLIENT_AUTHENTICATION_FAILED");
-    // The secret that does not expire goes on.
+    // The secret that does not expire stays valid.
     issue(&dev, &dev.example.id, dev.example.secret.expose_secret()).await.unwrap();
 }

@@ -365,7 +365,7 @@ async fn beyond_loopback_only_a_certificate_of_the_proxies_ca_may_ask() {
     let address = format!("https://localhost:{}", dev.server.ext_authz_addr().unwrap().port());
     let plaintext = Endpoint::from_shared(address.replace("https", "http")).unwrap().connect_lazy();
     assert!(AuthorizationClient::new(plaintext).check(about(grpc(OPENING_HOURS, &[]))).await.is_err());
-    // Roots are renewed here too without a restart, and broken ones change nothing.
+    // Roots are reloaded here too without a restart, and invalid ones change nothing.
     for roots in [others.pem(), "nothing"] {
         fs::write(file.path(), roots).unwrap();
         dev.server.reload();

@@ -74,7 +74,7 @@ async fn next(stream: &mut (impl AsyncRead + Unpin), kind: u8) -> Option<(u8, u3
 /// Sends frames until the server ends the connection, and answers with its reason: RFC 9113 section 7.
 async fn ended_by(server: &Running, first: Vec<u8>, more: impl Fn(u32) -> Vec<u8>) -> u32 {
     let (mut reading, mut writing) = connect(server, 65_535).await.into_split();
-    // Read meanwhile: what the server says last is not lost when it closes.
+    // Reads meanwhile, so that the server's last frames are not lost when it closes.
     let told = tokio::spawn(async move { next(&mut reading, GOAWAY).await });
     let _ = writing.write_all(&first).await;
     for round in 0..10_000 {
@@ -151,7 +151,7 @@ async fn requests_that_never_end_leave_room_for_other_peers() {
     for number in 0..6 {
         stream.write_all(&frame(HEADERS, END_HEADERS, 2 * number + 1, &issue())).await.unwrap();
     }
-    // One of those that are refused, at once: the others are waited for.
+    // One of the rejected requests, which is answered immediately, while the others wait.
     let (flags, number, _) = next(&mut stream, HEADERS).await.unwrap();
     assert!(flags & END_STREAM != 0 && number >= 5, "{flags} {number}");
     assert!(get(server.local_addr(), "/jwks.json").await.starts_with("HTTP/1.1 429"));
@@ -176,7 +176,7 @@ async fn answers_that_nobody_takes_are_kept_for_no_more_than_a_peers_share() {
         }
     }
     assert_eq!(kept, [1, 3], "the others are refused, without a body");
-    // Reset: the places are free.
+    // After the resets, the permits are free.
     for number in kept {
         stream.write_all(&frame(RST_STREAM, 0, number, &8u32.to_be_bytes())).await.unwrap();
     }

@@ -26,7 +26,7 @@ async fn stuck(address: SocketAddr) -> TcpStream {
     let head = "POST /oauth/token HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
                 content-type: application/x-www-form-urlencoded\r\ncontent-length: 10\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    // The server asks for the body: it has taken the request up.
+    // The server asks for the body: it has accepted the request.
     let mut asked = [0; 25];
     stream.read_exact(&mut asked).await.unwrap();
     assert!(asked.starts_with(b"HTTP/1.1 100"));
@@ -227,7 +227,7 @@ async fn operations_port_has_limits_of_its_own() {
     for _ in 0..100 {
         silent.push(TcpStream::connect(operations).await.unwrap());
     }
-    // Of one peer's connections those beyond its share are closed, and the port for requests has its own.
+    // One peer's connections beyond its share are closed. The main port has its own limit.
     let mut last = silent.pop().unwrap();
     assert_eq!(read_to_end(&mut last).await, "");
     assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 404"), "probes are on their own port");

@@ -149,7 +149,7 @@ impl Good {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        // What cannot even be written reaches no server.
+        // A request that cannot be encoded reaches no server.
         request.body(body).ok()
     }
 }

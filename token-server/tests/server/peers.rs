@@ -24,7 +24,7 @@ async fn connect(from: &str, to: SocketAddr) -> TcpStream {
 /// Returns the answer to those bytes, up to the end of the connection.
 async fn answer(from: &str, to: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(from, to).await;
-    // It may have been closed already.
+    // The server may have closed it already.
     let _ = stream.write_all(bytes).await;
     read_to_end(&mut stream).await
 }
@@ -144,7 +144,7 @@ async fn bytes_of_unfinished_heads_are_bounded_for_each_peer() {
     let begun = format!("GET /jwks.json HTTP/1.1\r\nhost: localhost\r\nx-long: {}", "x".repeat(7_000));
     let mut first = connect("127.0.0.1", address).await;
     first.write_all(begun.as_bytes()).await.unwrap();
-    // The server has read it when it is over the limit with a second one.
+    // The server has read it once a second one exceeds the limit.
     loop {
         let mut second = connect("127.0.0.1", address).await;
         second.write_all(begun.as_bytes()).await.unwrap();

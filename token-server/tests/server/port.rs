@@ -111,7 +111,7 @@ async fn unknown_methods_are_unimplemented_and_spend_no_budget() {
         let told = [format!("grpc-status: {number}"), format!("grpc-status:{number}")];
         assert!(told.iter().any(|told| web.contains(told.as_str())), "{path}: {web}");
     }
-    // The one request that the peer has in this second.
+    // The peer's one request in this second.
     let known = "/m2m.token.v1.TokenService/IssueToken";
     assert_ne!(status_of(&channel, known).await, Some(Code::ResourceExhausted));
 }

@@ -130,7 +130,7 @@ async fn renewed_client_roots_let_in_the_new_and_keep_out_the_old_without_a_rest
     let address = server.local_addr();
     assert!(ask(address, &[&ca], Some(new.leaf())).await.is_err());
 
-    // As one does it: both, until every client has a certificate of the new one.
+    // The usual procedure: trust both, until every client has a certificate of the new CA.
     fs::write(folder.path().join("client-ca.pem"), format!("{}{}", old.pem(), new.pem())).unwrap();
     server.reload();
     for clients in [&old, &new] {

@@ -64,7 +64,7 @@ async fn speak(address: SocketAddr, client: &Arc<ClientConfig>) -> std::io::Resu
     let connector = TlsConnector::from(Arc::clone(client));
     let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-    // In TLS 1.3 a refused certificate and a ticket both come after the handshake.
+    // In TLS 1.3, both the rejection of a certificate and a ticket come after the handshake.
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -129,8 +129,8 @@ fn hello(version: [u8; 2], suites: &[u16]) -> Vec<u8> {
     body.extend(u16::try_from(suites.len()).unwrap().to_be_bytes());
     body.extend(suites);
     body.extend([1, 0]);
-    // server_name, supported_groups, ec_point_formats, signature_algorithms: what a server must know to
-    // agree.
+    // server_name, supported_groups, ec_point_formats, signature_algorithms: the extensions that a server
+    // needs to agree.
     let extensions: [&[u8]; 4] = [
         b"\x00\x00\x00\x0e\x00\x0c\x00\x00\x09localhost",
         &[0, 10, 0, 6, 0, 4, 0, 23, 0, 29],

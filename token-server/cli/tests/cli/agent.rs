@@ -24,7 +24,7 @@ fn writes_each_audiences_token_for_its_owner_alone() {
 #[test]
 fn renews_the_file_and_ends_on_sigterm() {
     let dev = Dev::start();
-    // The shortest lifetime that a client may have here.
+    // The shortest lifetime that a client may have.
     let short = dev.run(&["client", "update", "orders", "--token-lifetime", "2s"]);
     assert_eq!(short.code, 0, "{}", short.stderr);
     let file = dev.home.path().join("inventory.token");
@@ -33,7 +33,7 @@ fn renews_the_file_and_ends_on_sigterm() {
     let mut agent = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut seen = std::collections::BTreeSet::new();
     while seen.len() < 2 {
-        // A reader never finds a part of a token.
+        // A reader never reads a part of a token.
         if let Ok(token) = fs::read_to_string(&file) {
             assert_eq!(token.split('.').count(), 3, "{token}");
             seen.insert(token);

@@ -126,7 +126,7 @@ fn standard_output_that_is_not_read_takes_readiness_and_not_the_end() {
     eventually(|| probe(&operations, "/readyz") == 503);
     assert_eq!(decide(&serving.issuer), 401);
     assert!(get(&serving.issuer, "/jwks.json").starts_with("HTTP/1.1 200"));
-    // Read again, both lines come, each whole, and the server is ready.
+    // When the pipe is read again, both lines arrive whole, and the server is ready.
     let mut taken = vec![0; PIPE_BYTES];
     reader.read_exact(&mut taken).unwrap();
     eventually(|| probe(&operations, "/readyz") == 200);

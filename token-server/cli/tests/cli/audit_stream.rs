@@ -288,7 +288,7 @@ fn endpoints(world: &World, secret: &str, token: &str) {
                 "userinfo_endpoint" => {
                     world.http("get_user_info", &format!("GET {path}\nAuthorization: Bearer {token}"), "", good);
                 }
-                // Decides nothing.
+                // The call decides nothing.
                 "authorization_endpoint" => {}
                 "registration_endpoint" => registration(world, path, good),
                 other => panic!("{other} has no case here"),
@@ -344,7 +344,7 @@ async fn every_decision_of_every_method_and_endpoint_is_one_event_that_says_all(
     world.check(get_item, &format!("Bearer {token}"), true).await;
     world.check(get_item, "", false).await;
     world.check("/inventory.v1.InventoryService/DeleteItem", &format!("Bearer {token}"), false).await;
-    // A client that cannot be read: the mistake is the caller's, also in the stream.
+    // A malformed client: the stream also reports it as the caller's mistake.
     world.call::<()>("CreateClient", &admin::GetClientRequest { client_id: "\u{7}".to_owned() }, &root, false).await;
     administration(&world, &root).await;
 

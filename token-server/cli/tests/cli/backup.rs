@@ -11,7 +11,7 @@ use crate::{
 fn copy_of_a_running_store_serves_in_its_place() {
     let mut dev = Dev::start();
     let port = dev.port();
-    // The development folder, as `serve` would be configured for it.
+    // The configuration of `serve` for the development folder.
     let text = format!(
         "issuer.url = \"{}\"\nlisten.address = \"127.0.0.1:0\"\nstore.url = \"sqlite://{}\"\n\
          keys.sealing_key_file = \"{}\"\nsecrets.pepper_file = \"{}\"\n",
@@ -28,7 +28,7 @@ fn copy_of_a_running_store_serves_in_its_place() {
     let copy = dev.home.path().join("copy.db");
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
 
-    // Lost after the copy was made.
+    // Changed after the copy, so absent from it.
     assert_eq!(dev.run(&["client", "delete", "billing", "--yes"]).code, 0);
     dev.stop("-TERM");
     for suffix in ["", "-wal", "-shm"] {
@@ -51,7 +51,7 @@ fn file_that_exists_is_not_overwritten() {
     let ran = run(home.path(), &["backup", "--config", "a.toml", "--to", "copy.db"]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert_eq!(fs::read_to_string(home.path().join("copy.db")).unwrap(), "precious");
-    // And no empty file is left where there is nothing to copy.
+    // No empty file is left if there is nothing to copy.
     let ran = run(home.path(), &["backup", "--config", "a.toml", "--to", "other.db"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(!home.path().join("other.db").exists());

@@ -139,7 +139,7 @@ fn at(dev: &Dev, issuer: &str) -> Vec<(&'static str, Ran)> {
 fn a_trailing_slash_is_a_mistake_with_the_right_name() {
     let dev = Dev::start();
     for (command, ran) in at(&dev, &format!("{}/", dev.issuer)) {
-        // The admin API needs the host alone.
+        // The admin API needs only the host.
         if command != "client" {
             assert_eq!(ran.code, 2, "{command}: {}", ran.stderr);
             assert!(

@@ -181,7 +181,7 @@ async fn health_and_metric_tell_of_a_broken_file_the_last_good_clients_get_token
     assert_eq!(told().await, 2);
     assert!(metric(&operations, "token_server_clients_file_usable 0"));
     assert_eq!(home.token(&serving, "inventory").code, 0);
-    // It is this one service that cannot be believed; the others go on.
+    // Only this service is affected; the others continue.
     for service in ["", "m2m.token.v1.TokenService", "m2m.token.v1.TrustService", "m2m.admin.v1.KeyService"] {
         assert_eq!(health(&channel, service).await.message().await.unwrap().unwrap().status, 1, "{service}");
     }

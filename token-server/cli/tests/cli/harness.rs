@@ -63,7 +63,7 @@ impl Dev {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         self.told.clear();
-        // The last of the lines to paste.
+        // The last of the printed commands.
         while !self.told.contains("client create") {
             let Some(line) = lines.next() else {
                 let mut errors = String::new();

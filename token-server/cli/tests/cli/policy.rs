@@ -85,7 +85,7 @@ fn what_cannot_be_said_is_denied_with_the_reason() {
         assert!(ran.code == 0 && ran.stdout.contains("#   /a.S/M\n#     ") && ran.stdout.contains(why), "{ran:?}");
         assert!(!ran.stdout.contains("\"/a.S/M\""), "{ran:?}");
     }
-    // To Envoy it is a character as any other.
+    // To Envoy it is an ordinary character.
     let folder = tempfile::tempdir().unwrap();
     let ran = policy("envoy", &demanding(folder.path(), r#"all_scopes: "items.*""#), &[]);
     assert!(ran.stdout.contains("exact: \"items.*\""), "{ran:?}");

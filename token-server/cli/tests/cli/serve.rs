@@ -162,7 +162,7 @@ fn serves_by_a_configuration_until_it_is_told_to_stop() {
     serving.signal("-TERM");
     line_with(&mut serving.log, "\"stopped\"");
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
-    // The audit stream has standard output to itself, and every line of it is written before the end.
+    // Only the audit stream uses standard output, and each of its lines is written before the exit.
     let mut audit = String::new();
     serving.child.stdout.take().unwrap().read_to_string(&mut audit).unwrap();
     let audit: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -171,7 +171,7 @@ async fn a_callers_trace_goes_on_through_the_issuer_and_tells_no_secret() {
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
 
     let spans = collector.spans();
-    // The one without a parent is not sampled at this ratio.
+    // The request without a parent is not sampled at this ratio.
     assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE));
     let grpc = named(&spans, "m2m.token.v1.TokenService/IssueToken");
     assert_eq!(hex(&grpc.parent_span_id), PARENT);

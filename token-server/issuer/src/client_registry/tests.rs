@@ -249,7 +249,7 @@ async fn memory_is_bounded_and_made_up_ids_push_no_client_out() {
     store.add("orders").await;
     assert!(found(&registry, "orders").await);
     for n in 0..3 * UNKNOWN_MAX {
-        // Past the store, which would only make the test slow.
+        // Bypasses the store, which would only make the test slow.
         registry.0.unknown.insert(id(&format!("made-up-{n}")), ());
     }
     assert!(registry.0.unknown.len() <= UNKNOWN_MAX);
@@ -350,7 +350,7 @@ async fn a_peer_whose_lookups_hang_delays_no_other() {
         for _ in 0..lookups / 100 {
             settle().await;
         }
-        // The next ones have their turn when the first have waited for too long.
+        // The next lookups get permits when the first ones time out.
         let turns = 1 + begun.elapsed().as_secs() / PATIENCE.as_secs();
         let reads = store.reads() as u64;
         assert!(reads >= 8 && reads <= 8 * turns, "its share of {lookups}: {reads} in {turns} turns");

@@ -205,7 +205,7 @@ async fn an_automatic_rotation_is_in_the_admin_audit() {
 
 #[tokio::test]
 async fn imported_keys_follow_one_another_in_the_order_of_the_list() {
-    // Any algorithm can be imported; RSA can be nothing else, but takes seconds to make.
+    // Any algorithm can be imported; RSA keys can only be imported, but take seconds to generate.
     let mut setting = Setting::new(&[Algorithm::Es256]).await;
     setting.settings.imported = vec![imported(Algorithm::Es256), imported(Algorithm::Es256)];
     let rotation = setting.start().await.unwrap();
