@@ -105,11 +105,11 @@ impl AuthorizationLayer {
     /// Applies `policy` to each method. A method without a policy is denied, with or without a token.
     ///
     /// Where [`AuthorizationLayer::try_new`] would fail, this logs an error. Methods that name callers then
-    /// deny the clients that cannot be told apart.
+    /// deny the clients that cannot be distinguished.
     #[must_use]
     pub fn new(verifier: Verifier, policy: ServedPolicy) -> Self {
         if let Err(error) = policy.check_callers(|audience| verifier.client_ids_are_unique(audience)) {
-            tracing::error!(%error, "callers cannot be told apart and are denied");
+            tracing::error!(%error, "cannot distinguish callers by issuer; denying them");
         }
         Self::with(verifier, Rules::ByMethod(policy))
     }
@@ -122,7 +122,7 @@ impl AuthorizationLayer {
         Self::with(verifier, Rules::Same(Arc::new(demand)))
     }
 
-    /// Bounds the memory for cached tokens, in bytes; 0 verifies every token anew.
+    /// Bounds the memory for cached tokens, in bytes; 0 verifies every token each time.
     #[must_use]
     pub fn cache_bytes_max(self, cache_bytes_max: u64) -> Self {
         Self(Arc::new(self.0.with_cache(cache_bytes_max)))

@@ -257,7 +257,7 @@ impl ClientAdmin {
         wanted.keys.iter().map(make).collect()
     }
 
-    /// Generates a secret if there is none, or if the newest has less than half of its life left.
+    /// Generates a secret if no live one has half of its life left.
     fn secret(
         &self,
         credentials: &mut Vec<Credential>,
