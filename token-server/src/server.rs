@@ -1,56 +1,35 @@
 //! The composition root: assembles the server, and runs it on one port until it is stopped.
 //!
-//! | stage | module |
+//! | part | modules |
 //! |---|---|
-//! | configuration → store, keys, issuer, admin services | `assembly` |
-//! | limits on TCP connections; each goes to the least loaded worker | `accept`, `descriptors` |
-//! | the peer behind a proxy; TLS; time limits | `proxy_protocol`, `tls`, `connection` |
-//! | requests that violate HTTP | `inbound`, `conformance` |
-//! | limits on concurrent requests, in all and of each peer | `admission`, `lateness`, `share` |
-//! | a thread per core | `worker` |
-//! | clients declared in a file | `declared` |
-//! | decisions that can be audited | `recordable` |
-//! | the admin services, behind this project's own layer, audited | `admin`, `guard`, `record` |
-//! | gRPC, gRPC-Web and HTTP on one port | `routes` |
+//! | connections: accepted, bounded, behind proxies, over TLS | `transport` |
+//! | layers: limits, audit, timing, spans, the fast path for tokens | `middleware` |
+//! | health, and the routes of every protocol with their layers | `health`, `routes` |
+//! | a port, its connections, and a thread per core | `port`, `inbound`, `connection`, `worker` |
+//! | probes and metrics on a port of their own | `operations` |
+//! | configuration → store, keys, issuer, admin services | `assembly`, `admin`, `client_file_watch`, `names` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
-//! | misconfigurations, found before the start | `preflight` |
-//! | token requests, past the router | `front` |
-//! | malformed gRPC messages | `framing` |
-//! | health, metrics, traces | `health`, `timing`, `spans`, `operations` |
-//! | shutdown | `drain` |
+//! | findings about a configuration before it starts | `preflight` |
+//!
+//! A module uses only the modules above it. This one starts and stops the server.
 
-mod accept;
-mod admission;
-mod admin;
-mod assembly;
-mod conformance;
-mod connection;
-mod declared;
-mod descriptors;
-mod drain;
+mod transport;
+mod middleware;
 mod error;
-mod ext_authz;
-mod face;
-mod framing;
-mod front;
 mod guard;
-mod health;
-mod inbound;
-mod lateness;
 mod names;
-mod operations;
-mod preflight;
-mod proxy_protocol;
-mod record;
-mod recordable;
-mod rest;
+mod health;
 mod routes;
-mod share;
-mod spans;
-mod standing;
-mod timing;
-mod tls;
+mod port;
+mod inbound;
+mod connection;
 mod worker;
+mod operations;
+mod client_file_watch;
+mod admin;
+mod ext_authz;
+mod assembly;
+mod preflight;
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -66,20 +45,19 @@ use tower::Service;
 pub use assembly::{check, open_store, peppers, rules};
 pub use error::ServeError;
 pub use preflight::{Finding, Severity, findings};
-pub use tls::TlsError;
+pub use transport::tls::TlsError;
 
 use crate::{
     config::{Config, IssuerUrl, Limits},
     telemetry,
 };
-use admission::Admission;
 use assembly::{Assembly, State};
-use drain::EndOnDrain;
 use health::Health;
-use recordable::RecordableLayer;
+use middleware::{concurrency_limit::ConcurrencyLimitLayer, drain::EndOnDrain, recordable::RecordableLayer};
+use port::Port;
 use routes::{Extras, Services};
-use tls::ReloadingTls;
-use worker::{Phase, Port, Worker};
+use transport::{accept, descriptors, phase::Phase, tls::ReloadingTls};
+use worker::Worker;
 
 /// The interval at which histograms are emptied into their buckets, even if the metrics are not read.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -136,63 +114,74 @@ impl Running {
     /// As [`Running::start`].
     #[expect(clippy::too_many_lines, reason = "the steps of the start, each once and in order")]
     pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
-        let metrics = telemetry::metrics();
+        // Bind the ports: a port that is taken is reported before anything else starts.
         let (listener, address) = bind(config.listen.address, "requests")?;
         let operations =
             config.listen.operations_address.map(|address| bind(address, "probes and metrics")).transpose()?;
-        let asked = config.ext_authz.as_ref().map(|asked| bind(asked.address, "decisions for proxies")).transpose()?;
+        let ext_authz =
+            config.ext_authz.as_ref().map(|settings| bind(settings.address, "decisions for proxies")).transpose()?;
         let issuer_url = config.issuer.at_port(address.port());
-        let tls = config.tls.as_ref().map(|files| ReloadingTls::load(files, "listen", Some(issuer_url.clone())));
-        let tls = tls.transpose()?.map(Arc::new);
+
+        // Load the certificates of the main port.
+        let main_tls = config.tls.as_ref().map(|files| ReloadingTls::load(files, "listen", Some(issuer_url.clone())));
+        let main_tls = main_tls.transpose()?.map(Arc::new);
+
+        // Serve probes and metrics: a server that waits for its store is alive, and not ready.
+        let metrics = telemetry::metrics();
         let phase = watch::Sender::new(Phase::Serving);
         let health = Health::new();
-
         let probes = operations::probes(health.clone());
-        let shown = operations::metrics(metrics.clone());
         let mut background = JoinSet::new();
         let operations_address = operations.as_ref().map(|(_, address)| *address);
         let limits = limits(&config);
-        let (own, operations) = match operations {
-            // Served from now on: a server that waits for the store is live, but not ready.
+        let (probes_on_main, operations) = match operations {
             Some((listener, _)) => {
-                (None, Some(operations::serve(listener, probes.merge(shown), &limits, &mut background)?))
+                let routes = probes.merge(operations::metrics(metrics.clone()));
+                (None, Some(operations::serve(listener, routes, &limits, &mut background)?))
             }
             // No metrics: a TLS terminator on this host would expose them to every caller.
             None => (Some(probes), None),
         };
-        let Assembly { issuer, admin, ext_authz, registrar, state } =
+
+        // Assemble the store, the keys, the issuer and the admin services.
+        let Assembly { issuer, admin, ext_authz: decisions, registrar, state } =
             assembly::assemble(&config, &issuer_url, clock).await?;
         let drain = EndOnDrain::new(phase.subscribe());
         let (reflection, traced) = (config.admin.reflection, config.telemetry.traces.is_some());
-        let admission = Admission::new(&limits);
+        let concurrency_limit = ConcurrencyLimitLayer::new(&limits);
         let audit = telemetry::audit_lines();
         let recordable = RecordableLayer::new(audit.clone(), config.telemetry.audit_failure);
         let extras = Extras {
             reflection,
-            admission: admission.clone(),
+            concurrency_limit: concurrency_limit.clone(),
             recordable: recordable.clone(),
             traced,
-            operations: own,
+            operations: probes_on_main,
             registrar,
             drain,
         };
         let services = routes::services(Arc::clone(&issuer), admin, &health, extras)?;
 
+        // Serve the main port.
         let mut accepting = JoinSet::new();
         let forwarding = Arc::new(config.listen.forwarding.clone());
-        let port = Port::new(services.clone(), tls.clone(), &limits, phase.subscribe());
+        let port = Port::new(services.clone(), main_tls.clone(), &limits, phase.subscribe());
         let port = port.behind(&config.listen.proxy_protocol_from, forwarding);
         let mut workers = serve(listener, &port, config.listen.threads, &mut accepting)?;
-        let mut tls: Vec<_> = tls.into_iter().collect();
+
+        // Serve decisions for proxies.
+        let mut tls: Vec<_> = main_tls.into_iter().collect();
         let mut ext_authz_address = None;
-        if let (Some((listener, address)), Some(routes)) = (asked, ext_authz) {
-            let own = ext_authz::tls(&config)?.map(Arc::new);
-            tls.extend(own.clone());
-            let port = Port::new(routes::only(routes, &admission, &recordable), own, &limits, phase.subscribe());
+        if let (Some((listener, address)), Some(routes)) = (ext_authz, decisions) {
+            let ext_authz_tls = ext_authz::tls(&config)?.map(Arc::new);
+            tls.extend(ext_authz_tls.clone());
+            let services = routes::only(routes, &concurrency_limit, &recordable);
+            let port = Port::new(services, ext_authz_tls, &limits, phase.subscribe());
             workers.extend(serve(listener, &port, config.listen.threads, &mut accepting)?);
             ext_authz_address = Some(address);
         }
 
+        // Watch files, the audit stream and the store in the background.
         background.spawn(keep_up(metrics));
         if let Some(audit) = audit {
             background.spawn(health.clone().watch_audit(audit));
@@ -257,7 +246,7 @@ impl Running {
     /// Returns the number of connections of each worker.
     #[must_use]
     pub fn connections(&self) -> Vec<usize> {
-        self.workers.iter().map(|worker| worker.desk.connections()).collect()
+        self.workers.iter().map(|worker| worker.queue.connections()).collect()
     }
 
     /// Reloads the certificate files, and the file that declares the clients if there is one, without waiting
@@ -336,8 +325,8 @@ fn serve(
 ) -> Result<Vec<Worker>, ServeError> {
     let workers = (0..threads.max(1)).map(|number| Worker::start(number, port.clone()));
     let workers = workers.collect::<Result<Vec<_>, _>>().map_err(ServeError::internal)?;
-    let desks = workers.iter().map(|worker| worker.desk.clone()).collect();
-    accepting.spawn(accept::accept(listener, port.places.clone(), desks));
+    let queues = workers.iter().map(|worker| worker.queue.clone()).collect();
+    accepting.spawn(accept::accept(listener, port.connection_limits.clone(), queues));
     Ok(workers)
 }
 

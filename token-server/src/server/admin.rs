@@ -6,7 +6,11 @@ use token_issuer::admin::{AuditAdmin, ClientAdmin, KeyAdmin, RevocationAdmin};
 use token_proto::admin::v1::{audit_service_server, client_service_server, key_service_server};
 use tonic::service::Routes;
 
-use super::{ServeError, framing::Framing, guard::own_policy, record::Recording, standing::Standing};
+use super::{
+    ServeError,
+    guard::own_policy,
+    middleware::{audited::AuditLayer, framing::Framing, standing::Standing},
+};
 use crate::service::{audit, clients, keys};
 
 /// The dependencies of the admin services.
@@ -27,5 +31,5 @@ pub(super) fn routes(parts: Parts, verifier: Verifier) -> Result<Router, ServeEr
     let routes = Routes::new(clients::server(parts.clients, parts.revocations))
         .add_service(keys::server(parts.keys))
         .add_service(audit::server(parts.audit));
-    Ok(routes.into_axum_router().reset_fallback().layer(Framing).layer(parts.standing).layer(guard).layer(Recording))
+    Ok(routes.into_axum_router().reset_fallback().layer(Framing).layer(parts.standing).layer(guard).layer(AuditLayer))
 }

@@ -25,11 +25,11 @@ use tokio::task::JoinSet;
 
 use super::{
     ServeError, admin,
-    declared::{DeclaredClients, Source},
+    client_file_watch::{ClientFile, Source},
     ext_authz,
     health::Health,
+    middleware::standing::Standing,
     names,
-    standing::Standing,
 };
 use crate::{
     config::{Config, IssuerUrl, Limits, Secrets},
@@ -53,7 +53,7 @@ pub(super) struct Assembly {
 pub(super) struct State {
     store: Arc<dyn Store>,
     /// The file that declares the clients, if there is one.
-    declared: Option<Arc<DeclaredClients>>,
+    declared: Option<Arc<ClientFile>>,
     registry: ClientRegistry,
     /// The followers of the store. Each ends with its last handle.
     following: (Feed, KeyRotation, RevocationRegistry),
@@ -70,7 +70,7 @@ impl State {
     }
 
     /// The file that declares the clients, if there is one.
-    pub(super) fn declared(&self) -> Option<&Arc<DeclaredClients>> {
+    pub(super) fn declared(&self) -> Option<&Arc<ClientFile>> {
         self.declared.as_ref()
     }
 
@@ -154,7 +154,7 @@ pub fn rules(config: &Config) -> AdminRules {
 async fn stored_clients(
     config: &Config,
     clock: &Arc<dyn Clock>,
-) -> Result<(Arc<dyn Store>, Option<Arc<DeclaredClients>>), ServeError> {
+) -> Result<(Arc<dyn Store>, Option<Arc<ClientFile>>), ServeError> {
     let StoreLocation::Declared { clients, state } = &config.store.location else {
         return Ok((open_store(config).await?, None));
     };
@@ -169,7 +169,7 @@ async fn stored_clients(
         rules: rules(config),
         keep_tokens: config.store.keep_tokens,
     };
-    let declared = DeclaredClients::start(source, Arc::clone(&store), Arc::clone(clock)).await?;
+    let declared = ClientFile::start(source, Arc::clone(&store), Arc::clone(clock)).await?;
     Ok((store, Some(declared)))
 }
 

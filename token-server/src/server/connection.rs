@@ -20,13 +20,16 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
-    accept::{Arrival, Place},
     inbound::Inbound,
-    lateness::is_behind,
-    proxy_protocol,
-    share::HeadBytes,
-    tls::ReloadingTls,
-    worker::{Phase, Port, reached},
+    middleware::peer_limit::HeadBytes,
+    port::Port,
+    transport::{
+        accept::{Arrival, ConnectionPermit},
+        overload::is_behind,
+        phase::{Phase, reached},
+        proxy_protocol,
+        tls::ReloadingTls,
+    },
 };
 use crate::connection::ConnectionInfo;
 
@@ -63,21 +66,21 @@ enum Unprepared {
 }
 
 async fn prepare(port: &Port, arrival: Arrival) -> Result<Prepared, Unprepared> {
-    let Arrival { stream, mut peer, mut place } = arrival;
+    let Arrival { stream, mut peer, mut permit } = arrival;
     let mut stream = TcpStream::from_std(stream).map_err(Unprepared::Other)?;
-    if port.places.demands_proxy_protocol() {
+    if port.connection_limits.demands_proxy_protocol() {
         let address = proxy_protocol::read(&mut stream).await.map_err(Unprepared::Other)?;
         peer = address.map_or(peer, Peer::from);
         // From here on, the connection counts for the peer that the proxy named.
-        port.places.count(&mut place, peer).map_err(Unprepared::Other)?;
+        port.connection_limits.count(&mut permit, peer).map_err(Unprepared::Other)?;
     }
     // Each connection uses the configuration that is current when it begins.
     Ok(match &port.tls {
-        None => Prepared::Plain(Box::new(Connection::new(stream, port, ConnectionInfo::new(peer, false), place))),
+        None => Prepared::Plain(Box::new(Connection::new(stream, port, ConnectionInfo::new(peer, false), permit))),
         Some(tls) => {
             let stream = handshake(stream, tls).await.map_err(Unprepared::Tls)?;
             let line = ConnectionInfo::new(peer, stream.get_ref().1.peer_certificates().is_some());
-            Prepared::Tls(Box::new(Connection::new(stream, port, line, place)))
+            Prepared::Tls(Box::new(Connection::new(stream, port, line, permit)))
         }
     })
 }
@@ -141,7 +144,7 @@ struct Patience {
 
 /// The protocol of a connection, as far as its bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
+enum HttpVersion {
     /// The number of bytes of the HTTP/2 preface received.
     Unknown(usize),
     Http1,
@@ -168,7 +171,7 @@ struct Connection<IO> {
     io: IO,
     line: ConnectionInfo,
     patience: Patience,
-    protocol: Protocol,
+    protocol: HttpVersion,
     /// The number of requests before the head that has partly arrived.
     head_begun: Option<u32>,
     head_bytes: Arc<HeadBytes>,
@@ -177,25 +180,25 @@ struct Connection<IO> {
     /// The expected event. Its deadline is in `deadline`.
     waiting: Option<Wait>,
     deadline: Pin<Box<Sleep>>,
-    _place: Place,
+    _place: ConnectionPermit,
 }
 
 impl<IO> Connection<IO> {
-    fn new(io: IO, port: &Port, line: ConnectionInfo, place: Place) -> Self {
+    fn new(io: IO, port: &Port, line: ConnectionInfo, permit: ConnectionPermit) -> Self {
         let limits = &port.limits;
         let patience =
             Patience { first: limits.handshake_timeout, head: limits.request_timeout, idle: limits.http1_idle_timeout };
         Self {
             io,
-            head_bytes: port.shares.head(line.peer),
+            head_bytes: port.peer_limit.head(line.peer),
             line,
             patience,
-            protocol: Protocol::Unknown(0),
+            protocol: HttpVersion::Unknown(0),
             head_begun: None,
             stood_back: false,
             waiting: None,
             deadline: Box::pin(tokio::time::sleep(patience.first)),
-            _place: place,
+            _place: permit,
         }
     }
 
@@ -204,16 +207,16 @@ impl<IO> Connection<IO> {
         if bytes.is_empty() {
             return true;
         }
-        if let Protocol::Unknown(known) = self.protocol {
+        if let HttpVersion::Unknown(known) = self.protocol {
             let expected = HTTP_2_PREFACE.get(known..).unwrap_or_default();
             let length = bytes.len().min(expected.len());
             self.protocol = match (bytes.get(..length) == expected.get(..length), known + length) {
-                (true, all) if all == HTTP_2_PREFACE.len() => Protocol::Http2,
-                (true, part) => Protocol::Unknown(part),
-                (false, _) => Protocol::Http1,
+                (true, all) if all == HTTP_2_PREFACE.len() => HttpVersion::Http2,
+                (true, part) => HttpVersion::Unknown(part),
+                (false, _) => HttpVersion::Http1,
             };
         }
-        if self.protocol == Protocol::Http2 {
+        if self.protocol == HttpVersion::Http2 {
             self.head_bytes.release();
             return true;
         }
@@ -233,9 +236,9 @@ impl<IO> Connection<IO> {
     fn wait(&self) -> Option<Wait> {
         let activity = &self.line.activity;
         match self.protocol {
-            Protocol::Http2 => None,
-            Protocol::Unknown(0) => Some(Wait::First),
-            Protocol::Unknown(_) | Protocol::Http1 => activity.is_idle().then(|| {
+            HttpVersion::Http2 => None,
+            HttpVersion::Unknown(0) => Some(Wait::First),
+            HttpVersion::Unknown(_) | HttpVersion::Http1 => activity.is_idle().then(|| {
                 let requests = activity.requests();
                 if self.head_begun == Some(requests) { Wait::Head(requests) } else { Wait::Idle(requests) }
             }),

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use super::tls::TlsError;
+use super::transport::tls::TlsError;
 
 use token_issuer::{client_registry::peppers_in_use::WrongPepper, key::KeyError, store::StoreError};
 

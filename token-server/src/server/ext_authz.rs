@@ -4,7 +4,7 @@ use axum::Router;
 use token_interceptor::layer::AuthorizationLayer;
 use tonic::service::Routes;
 
-use super::tls::{ReloadingTls, TlsError};
+use super::transport::tls::{ReloadingTls, TlsError};
 use crate::{
     config::{AuditedDecisions, Config, Tls},
     service,

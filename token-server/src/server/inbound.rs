@@ -20,10 +20,12 @@ use tonic::body::Body;
 use tower::{Layer as _, Service as _};
 
 use super::{
-    conformance::{Verdict, judge},
+    middleware::{
+        conformance::{Verdict, judge},
+        peer_limit::{CountedBody, HeadBytes, PeerLimit, PeerLimitFuture},
+    },
+    port::Port,
     routes::Services,
-    share::{HeadBytes, Held, Shared, SharedFuture},
-    worker::Port,
 };
 use crate::{
     connection,
@@ -33,7 +35,7 @@ use crate::{
 
 /// The service of one connection.
 pub(super) struct Inbound {
-    services: Shared<Services>,
+    services: PeerLimit<Services>,
     line: ConnectionInfo,
     /// The bytes of the current head, released when its request arrives.
     head_bytes: Arc<HeadBytes>,
@@ -44,7 +46,7 @@ pub(super) struct Inbound {
 impl Inbound {
     pub(super) fn new(port: &Port, line: ConnectionInfo, head_bytes: Arc<HeadBytes>) -> Self {
         Self {
-            services: port.shares.layer(port.services.clone()),
+            services: port.peer_limit.layer(port.services.clone()),
             line,
             head_bytes,
             forwarding: Arc::clone(&port.forwarding),
@@ -101,7 +103,7 @@ pin_project! {
         Refused { answer: Option<Response<Body>>, turn: Option<Turn> },
         Answered {
             #[pin]
-            inner: SharedFuture<<Services as tower::Service<Request<Body>>>::Future>,
+            inner: PeerLimitFuture<<Services as tower::Service<Request<Body>>>::Future>,
             turn: Option<Turn>,
         },
     }
@@ -114,7 +116,7 @@ impl Future for InboundFuture {
         let (answer, turn) = match self.project() {
             // Taken once: a completed future is not polled again.
             Answering::Refused { answer, turn } => match answer.take() {
-                Some(answer) => (answer.map(Held::without_permit), turn.take()),
+                Some(answer) => (answer.map(CountedBody::without_permit), turn.take()),
                 None => return Poll::Pending,
             },
             Answering::Answered { inner, turn } => (ready!(inner.poll(cx))?, turn.take()),
@@ -128,7 +130,7 @@ pin_project! {
     #[derive(Debug)]
     pub(super) struct Outgoing {
         #[pin]
-        body: Held,
+        body: CountedBody,
         _turn: Option<Turn>,
     }
 }

@@ -8,11 +8,12 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{
     ServeError,
-    admission::Admission,
     health::Health,
-    recordable::RecordableLayer,
+    middleware::{concurrency_limit::ConcurrencyLimitLayer, recordable::RecordableLayer},
+    port::Port,
     routes,
-    worker::{Phase, Port, Worker},
+    transport::phase::Phase,
+    worker::Worker,
 };
 use crate::config::{AuditFailure, Limits};
 
@@ -49,7 +50,8 @@ pub(super) fn serve(
     let limits =
         Limits { connections: CONNECTIONS_MAX, connections_per_peer: CONNECTIONS_PER_PEER_MAX, ..limits.clone() };
     let phase = watch::Sender::new(Phase::Serving);
-    let services = routes::only(router, &Admission::new(&limits), &RecordableLayer::new(None, AuditFailure::Continue));
+    let services =
+        routes::only(router, &ConcurrencyLimitLayer::new(&limits), &RecordableLayer::new(None, AuditFailure::Continue));
     let port = Port::new(services, None, &limits, phase.subscribe());
     let mut workers = super::serve(listener, &port, 1, background)?;
     let worker = workers.pop().ok_or_else(|| ServeError::internal("the port for operators has no worker"))?;

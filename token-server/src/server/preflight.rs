@@ -8,7 +8,7 @@ use std::{fmt, path::Path, time::SystemTime};
 use rustix::fs::{Access, access};
 use token_store::{StoreLocation, private_file};
 
-use super::{ext_authz, tls};
+use super::{ext_authz, transport::tls};
 use crate::config::{AuditTarget, Config};
 
 /// The severity of a finding.

@@ -17,15 +17,17 @@ use tower::Layer as _;
 
 use super::{
     ServeError,
-    admission::{Admission, Admitting},
-    drain::EndOnDrain,
-    face::Face,
-    framing::Framing,
-    front::Front,
     health::Health,
-    recordable::{Recordable, RecordableLayer},
-    spans::Spans,
-    timing::{Timed, Timing},
+    middleware::{
+        concurrency_limit::{ConcurrencyLimit, ConcurrencyLimitLayer},
+        drain::EndOnDrain,
+        fast_path::FastPath,
+        framing::Framing,
+        protocol::Protocol,
+        recordable::{Recordable, RecordableLayer},
+        spans::Spans,
+        timing::{Timed, Timing},
+    },
 };
 use crate::{
     http as oauth,
@@ -39,7 +41,7 @@ pub(super) struct Extras {
     /// True to serve reflection.
     pub(super) reflection: bool,
     /// The limits on concurrent requests and their time.
-    pub(super) admission: Admission,
+    pub(super) concurrency_limit: ConcurrencyLimitLayer,
     /// The layer that holds decisions to the audit stream.
     pub(super) recordable: RecordableLayer,
     /// True to make a span for each request.
@@ -53,7 +55,7 @@ pub(super) struct Extras {
 }
 
 /// All services of a port, with their layers.
-pub(super) type Services = Admitting<Timed<Recordable<Front>>>;
+pub(super) type Services = ConcurrencyLimit<Timed<Recordable<FastPath>>>;
 
 /// Assembles the services of the main port.
 pub(super) fn services(
@@ -75,10 +77,15 @@ pub(super) fn services(
     if let Some(admin) = admin {
         grpc = grpc.merge(admin);
     }
-    // Only on the gRPC routes: `GrpcWebLayer` answers 400 to ordinary HTTP/1.1 requests.
-    let grpc = grpc.layer((GrpcWebLayer::new(), Framing));
+    let grpc = grpc.layer((
+        // Translates gRPC-Web. Only on the gRPC routes, as it answers 400 to ordinary HTTP/1.1 requests.
+        GrpcWebLayer::new(),
+        // Answers messages that cannot be read with INVALID_ARGUMENT.
+        Framing,
+    ));
     let mut router = grpc.merge(oauth::router(issuer, extras.registrar));
     if extras.traced {
+        // Makes a span for each request.
         router = router.layer(Spans);
     }
     if let Some(operations) = extras.operations {
@@ -86,15 +93,29 @@ pub(super) fn services(
     }
     // `with_state` once here, not once per connection: axum then does less work per request.
     let router = router.fallback(nothing_here).with_state(());
-    let front = Front::new(router);
+    let front = FastPath::new(router);
     // The router makes the spans, so with traces on it gets every request.
     let front = if extras.traced { front } else { front.with_tokens(tokens, endpoint) };
-    Ok(extras.admission.layer(Timing::new().layer(extras.recordable.layer(front))))
+    Ok(layers(front, &extras.concurrency_limit, &extras.recordable))
 }
 
 /// Assembles a port that serves nothing but `router`.
-pub(super) fn only(router: Router, admission: &Admission, recordable: &RecordableLayer) -> Services {
-    admission.layer(Timing::new().layer(recordable.layer(Front::new(router))))
+pub(super) fn only(
+    router: Router,
+    concurrency_limit: &ConcurrencyLimitLayer,
+    recordable: &RecordableLayer,
+) -> Services {
+    layers(FastPath::new(router), concurrency_limit, recordable)
+}
+
+/// The layers of every port, the innermost first.
+fn layers(service: FastPath, concurrency_limit: &ConcurrencyLimitLayer, recordable: &RecordableLayer) -> Services {
+    // Holds decisions until the audit stream has room for them.
+    let service = recordable.layer(service);
+    // Measures the time of each request.
+    let service = Timing::new().layer(service);
+    // Bounds concurrent requests and the time of each, and sheds those that queued for too long.
+    concurrency_limit.layer(service)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -107,7 +128,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 
 /// Answers an unknown path, in the caller's own protocol.
 async fn nothing_here(request: Request) -> Response {
-    if Face::of(request.headers()) == Face::Grpc {
+    if Protocol::of(request.headers()) == Protocol::Grpc {
         return status::not_offered().into_http::<Body>();
     }
     let body = serde_json::json!({

@@ -15,11 +15,10 @@ use crate::{
     config::{AuditFailure, Limits},
     connection::{ConnectionInfo, Cut},
     server::{
-        accept,
-        admission::Admission,
-        recordable::RecordableLayer,
+        middleware::{concurrency_limit::ConcurrencyLimitLayer, recordable::RecordableLayer},
+        port::Port,
         routes, serve,
-        worker::{Phase, Port},
+        transport::{accept, phase::Phase},
     },
 };
 
@@ -53,7 +52,11 @@ async fn a_cut_connection_closes_although_its_window_is_closed() {
     };
     let limits = Limits::default();
     let recordable = RecordableLayer::new(None, AuditFailure::Continue);
-    let services = routes::only(Router::new().route("/", routing::get(endless)), &Admission::new(&limits), &recordable);
+    let services = routes::only(
+        Router::new().route("/", routing::get(endless)),
+        &ConcurrencyLimitLayer::new(&limits),
+        &recordable,
+    );
     let phase = watch::Sender::new(Phase::Serving);
     let port = Port::new(services, None, &limits, phase.subscribe());
     let listener = accept::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -64,7 +67,7 @@ async fn a_cut_connection_closes_although_its_window_is_closed() {
     stream.write_all(&[PREFACE, &NO_WINDOW, &GET].concat()).await.unwrap();
     answered(&mut stream).await;
     let cut = cuts.recv().await.unwrap();
-    assert_eq!(workers[0].desk.connections(), 1, "it is held open by the answer that is not read");
+    assert_eq!(workers[0].queue.connections(), 1, "it is held open by the answer that is not read");
     cut.cut();
     let closed = timeout(Duration::from_secs(30), stream.read_to_end(&mut Vec::new())).await;
     assert!(closed.is_ok(), "the connection is still open");

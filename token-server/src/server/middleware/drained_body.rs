@@ -19,7 +19,7 @@ const FRAMES_MAX: u32 = 16;
 
 pin_project! {
     /// Ready at the end of the request, or when a limit is reached.
-    pub(super) struct Rest<A> {
+    pub(crate) struct DrainedBody<A> {
         #[pin]
         body: A,
         frames: u32,
@@ -30,13 +30,13 @@ pin_project! {
     }
 }
 
-impl<A> Rest<A> {
-    pub(super) fn of(body: A, time_max: Duration) -> Self {
+impl<A> DrainedBody<A> {
+    pub(crate) fn of(body: A, time_max: Duration) -> Self {
         Self { body, frames: 0, time_max, time: None }
     }
 }
 
-impl<A: Body> Future for Rest<A> {
+impl<A: Body> Future for DrainedBody<A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -72,8 +72,8 @@ mod tests {
 
     const TIME_MAX: Duration = Duration::from_secs(30);
 
-    fn rest(frames: impl Stream<Item = Frame<Bytes>>) -> Rest<impl Body> {
-        Rest::of(StreamBody::new(frames.map(Ok::<_, Infallible>)), TIME_MAX)
+    fn rest(frames: impl Stream<Item = Frame<Bytes>>) -> DrainedBody<impl Body> {
+        DrainedBody::of(StreamBody::new(frames.map(Ok::<_, Infallible>)), TIME_MAX)
     }
 
     fn frame() -> Frame<Bytes> {

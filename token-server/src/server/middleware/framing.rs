@@ -19,7 +19,7 @@ use crate::service::status;
 
 /// A layer that answers unreadable messages with INVALID_ARGUMENT.
 #[derive(Clone, Debug)]
-pub(super) struct Framing;
+pub(crate) struct Framing;
 
 impl<S> Layer<S> for Framing {
     type Service = Framed<S>;
@@ -31,7 +31,7 @@ impl<S> Layer<S> for Framing {
 
 /// A service that blames unreadable messages on their sender.
 #[derive(Clone, Debug)]
-pub(super) struct Framed<S> {
+pub(crate) struct Framed<S> {
     inner: S,
 }
 
@@ -56,7 +56,7 @@ where
 
 pin_project! {
     /// Inspects the head of the response.
-    pub(super) struct FramedFuture<F> {
+    pub(crate) struct FramedFuture<F> {
         #[pin]
         inner: F,
         request_id: Option<HeaderValue>,

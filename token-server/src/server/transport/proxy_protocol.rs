@@ -23,7 +23,7 @@ const BLOCK_BYTES_MAX: usize = 4096;
 /// # Errors
 ///
 /// If the connection does not begin with a valid header.
-pub(super) async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
+pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let mut start = [0; SIGNATURE.len()];
     io.read_exact(&mut start).await?;
     if start == *SIGNATURE {

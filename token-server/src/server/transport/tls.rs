@@ -4,7 +4,7 @@
 //! mix. Invalid files leave the old configuration in place: a bad renewal must not take the server down.
 
 mod fault;
-mod told;
+mod metrics;
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use token_interceptor::clock::{Clock as _, SystemClock};
 
 pub(crate) use self::fault::Fault;
-use self::told::Told;
+use self::metrics::Metrics;
 use crate::config::{IssuerUrl, Tls};
 
 /// The error for certificates that cannot be used.
@@ -58,7 +58,7 @@ pub(crate) struct ReloadingTls {
     files: Tls,
     /// The issuer, if clients connect to this port by its host.
     issuer: Option<IssuerUrl>,
-    told: Told,
+    metrics: Metrics,
     current: ArcSwap<Loaded>,
 }
 
@@ -81,9 +81,9 @@ impl ReloadingTls {
     pub(crate) fn load(files: &Tls, port: &'static str, issuer: Option<IssuerUrl>) -> Result<Self, TlsError> {
         let pem = Pem::read(files)?;
         let loaded = Loaded { config: build(files, &pem)?, digests: pem.digests() };
-        let told = Told::new(port);
-        told.in_use(&pem);
-        let loaded = Self { files: files.clone(), issuer, told, current: ArcSwap::from_pointee(loaded) };
+        let metrics = Metrics::new(port);
+        metrics.in_use(&pem);
+        let loaded = Self { files: files.clone(), issuer, metrics, current: ArcSwap::from_pointee(loaded) };
         loaded.check(&pem);
         Ok(loaded)
     }
@@ -103,8 +103,8 @@ impl ReloadingTls {
             return Ok(false);
         }
         self.current.store(Arc::new(Loaded { config: build(&self.files, &pem)?, digests }));
-        self.told.in_use(&pem);
-        self.told.changed(certificate, client_ca);
+        self.metrics.in_use(&pem);
+        self.metrics.changed(certificate, client_ca);
         if certificate {
             self.check(&pem);
         }
@@ -143,7 +143,7 @@ impl ReloadingTls {
     /// Reloads the files and logs the outcome.
     pub(crate) fn reload_and_report(&self) {
         let reloaded = self.reload();
-        self.told.usable(reloaded.is_ok());
+        self.metrics.usable(reloaded.is_ok());
         match reloaded {
             Ok(true) => tracing::info!(certificate = %self.files.certificate.display(), "TLS certificates reloaded"),
             Ok(false) => {}
@@ -158,7 +158,7 @@ impl ReloadingTls {
 }
 
 /// Reads the files as a server does at startup, and returns the faults of the certificate.
-pub(super) fn check(
+pub(crate) fn check(
     files: &Tls,
     issuer: Option<&IssuerUrl>,
     now: std::time::SystemTime,

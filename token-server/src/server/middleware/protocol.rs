@@ -8,20 +8,20 @@ use crate::{http as oauth, service::status};
 
 /// gRPC in each of its forms, or HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Face {
+pub(crate) enum Protocol {
     Grpc,
     Http,
 }
 
-impl Face {
+impl Protocol {
     /// Determines the protocol from a request's header fields.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         if content_type.starts_with(b"application/grpc") { Self::Grpc } else { Self::Http }
     }
 
     /// The response if too many requests are in flight.
-    pub(super) fn overloaded(self, origin: &Origin) -> Response<Body> {
+    pub(crate) fn overloaded(self, origin: &Origin) -> Response<Body> {
         match self {
             Self::Grpc => status::overloaded(origin).into_http(),
             Self::Http => oauth::overloaded(origin).map(Body::new),
@@ -29,7 +29,7 @@ impl Face {
     }
 
     /// The response to a request that fails with `error`.
-    pub(super) fn refused(self, error: &IssueError, origin: &Origin) -> Response<Body> {
+    pub(crate) fn refused(self, error: &IssueError, origin: &Origin) -> Response<Body> {
         match self {
             Self::Grpc => status::of_issue_error(error, origin, &HeaderValue::from_static("")).into_http(),
             Self::Http => oauth::refused(error, origin).map(Body::new),
@@ -37,7 +37,7 @@ impl Face {
     }
 
     /// The response to a request that takes too long.
-    pub(super) fn too_slow(self, origin: &Origin) -> Response<Body> {
+    pub(crate) fn too_slow(self, origin: &Origin) -> Response<Body> {
         match self {
             Self::Grpc => status::too_slow(origin).into_http(),
             Self::Http => oauth::too_slow(origin).map(Body::new),

@@ -25,7 +25,7 @@ use crate::{http::TokenEndpoint, service::token::TokenService};
 
 /// Answers requests for tokens, and forwards the others to the router.
 #[derive(Clone, Debug)]
-pub(super) struct Front {
+pub(crate) struct FastPath {
     tokens: Option<Arc<Tokens>>,
     router: Router,
 }
@@ -36,26 +36,26 @@ struct Tokens {
     http: TokenEndpoint,
 }
 
-impl Front {
+impl FastPath {
     /// Forwards everything to `router`.
-    pub(super) fn new(router: Router) -> Self {
+    pub(crate) fn new(router: Router) -> Self {
         Self { tokens: None, router }
     }
 
     /// Adds the fast path. Every request that is not an ordinary one for a token goes to the router.
-    pub(super) fn with_tokens(self, grpc: TokenServiceServer<TokenService>, http: TokenEndpoint) -> Self {
+    pub(crate) fn with_tokens(self, grpc: TokenServiceServer<TokenService>, http: TokenEndpoint) -> Self {
         Self { tokens: Some(Arc::new(Tokens { grpc: Framing.layer(grpc), http })), ..self }
     }
 }
 
 /// The service that answers.
-enum Answerer {
+enum Route {
     Grpc,
     Http,
     Router,
 }
 
-impl Answerer {
+impl Route {
     fn of<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
         if path == path::TOKEN && request.method() == Method::POST {
@@ -71,25 +71,25 @@ impl Answerer {
     }
 }
 
-impl Service<Request<Body>> for Front {
+impl Service<Request<Body>> for FastPath {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = FrontFuture;
+    type Future = FastPathFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // None of the three is ever busy.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> FrontFuture {
-        match (Answerer::of(&request), &self.tokens) {
-            (Answerer::Grpc, Some(tokens)) => FrontFuture::Grpc { inner: tokens.grpc.clone().call(request) },
-            (Answerer::Http, Some(tokens)) => {
+    fn call(&mut self, request: Request<Body>) -> FastPathFuture {
+        match (Route::of(&request), &self.tokens) {
+            (Route::Grpc, Some(tokens)) => FastPathFuture::Grpc { inner: tokens.grpc.clone().call(request) },
+            (Route::Http, Some(tokens)) => {
                 let answer = tokens.http.clone().answer(request.map(axum::body::Body::new));
-                FrontFuture::Http { inner: Box::pin(answer.map(into_body)) }
+                FastPathFuture::Http { inner: Box::pin(answer.map(into_body)) }
             }
-            (Answerer::Router, _) | (_, None) => {
-                FrontFuture::Router { inner: self.router.call(request).map_ok(into_body) }
+            (Route::Router, _) | (_, None) => {
+                FastPathFuture::Router { inner: self.router.call(request).map_ok(into_body) }
             }
         }
     }
@@ -106,14 +106,14 @@ type ByRouter = MapOk<RouteFuture<Infallible>, fn(Response<axum::body::Body>) ->
 pin_project! {
     /// The response in progress.
     #[project = Answering]
-    pub(super) enum FrontFuture {
+    pub(crate) enum FastPathFuture {
         Grpc { #[pin] inner: FramedFuture<OverGrpc> },
         Http { inner: OverHttp },
         Router { #[pin] inner: ByRouter },
     }
 }
 
-impl Future for FrontFuture {
+impl Future for FastPathFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -129,17 +129,17 @@ impl Future for FrontFuture {
 mod tests {
     use super::*;
 
-    fn answerer(method: Method, version: Version, path: &str, content_type: &'static str) -> Answerer {
+    fn route(method: Method, version: Version, path: &str, content_type: &'static str) -> Route {
         let request = Request::builder().method(method).version(version).uri(path).header(CONTENT_TYPE, content_type);
-        Answerer::of(&request.body(()).unwrap())
+        Route::of(&request.body(()).unwrap())
     }
 
     #[test]
     fn ordinary_requests_for_tokens_go_past_the_router() {
-        let grpc = answerer(Method::POST, Version::HTTP_2, "/m2m.token.v1.TokenService/IssueToken", "application/grpc");
-        assert!(matches!(grpc, Answerer::Grpc));
-        let http = answerer(Method::POST, Version::HTTP_11, path::TOKEN, "application/x-www-form-urlencoded");
-        assert!(matches!(http, Answerer::Http));
+        let grpc = route(Method::POST, Version::HTTP_2, "/m2m.token.v1.TokenService/IssueToken", "application/grpc");
+        assert!(matches!(grpc, Route::Grpc));
+        let http = route(Method::POST, Version::HTTP_11, path::TOKEN, "application/x-www-form-urlencoded");
+        assert!(matches!(http, Route::Http));
     }
 
     /// Only the router's layers can answer these: gRPC-Web, gRPC over HTTP/1.1, other methods, other
@@ -155,8 +155,8 @@ mod tests {
             (post, http2, "/m2m.token.v1.TrustService/WatchTrust", "application/grpc"),
             (Method::OPTIONS, Version::HTTP_11, path::TOKEN, "application/x-www-form-urlencoded"),
         ] {
-            let answerer = answerer(method.clone(), version, path, content_type);
-            assert!(matches!(answerer, Answerer::Router), "{method} {version:?} {path} {content_type}");
+            let route = route(method.clone(), version, path, content_type);
+            assert!(matches!(route, Route::Router), "{method} {version:?} {path} {content_type}");
         }
     }
 }

@@ -13,14 +13,14 @@ use tower::{Layer, Service};
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::face::Face;
+use super::protocol::Protocol;
 
 use crate::connection;
 
 /// A layer that makes spans from a request's head to its response's. A stream of hours is not a span of
 /// hours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spans;
+pub(crate) struct Spans;
 
 impl<S> Layer<S> for Spans {
     type Service = Spanned<S>;
@@ -32,7 +32,7 @@ impl<S> Layer<S> for Spans {
 
 /// A service whose requests have spans.
 #[derive(Clone, Debug)]
-pub(super) struct Spanned<S> {
+pub(crate) struct Spanned<S> {
     inner: S,
 }
 
@@ -60,7 +60,7 @@ where
 /// Names and fields follow the OpenTelemetry conventions for HTTP and RPC. The path is cut before any part
 /// that a caller may have appended.
 fn span(request: &Request) -> (Span, bool) {
-    let grpc = Face::of(request.headers()) == Face::Grpc;
+    let grpc = Protocol::of(request.headers()) == Protocol::Grpc;
     let path = request.uri().path();
     let span = tracing::info_span!(
         target: trace::TARGET,
@@ -120,7 +120,7 @@ fn is_ours(code: tonic::Code) -> bool {
 
 pin_project! {
     /// Ends its span at the response's head, or when the request is cancelled.
-    pub(super) struct SpannedFuture<F> {
+    pub(crate) struct SpannedFuture<F> {
         #[pin]
         inner: F,
         span: Span,

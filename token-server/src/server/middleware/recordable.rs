@@ -26,7 +26,7 @@ use token_proto::{
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::{admission::SHED, face::Face, rest::Rest};
+use super::{concurrency_limit::SHED, drained_body::DrainedBody, protocol::Protocol};
 use crate::{
     config::AuditFailure,
     connection,
@@ -53,7 +53,7 @@ const REST_MAX: Duration = Duration::from_secs(5);
 
 /// A layer that makes [`Recordable`].
 #[derive(Clone)]
-pub(super) struct RecordableLayer {
+pub(crate) struct RecordableLayer {
     /// The audit stream, if there is one.
     lines: Option<Lines>,
     failure: AuditFailure,
@@ -63,7 +63,7 @@ pub(super) struct RecordableLayer {
 }
 
 impl RecordableLayer {
-    pub(super) fn new(lines: Option<Lines>, failure: AuditFailure) -> Self {
+    pub(crate) fn new(lines: Option<Lines>, failure: AuditFailure) -> Self {
         let unwritable = counter!(SHED, "why" => "audit");
         unwritable.absolute(0);
         Self { lines, failure, waiting: Arc::default(), overload: counter!(SHED, "why" => "overload"), unwritable }
@@ -71,7 +71,7 @@ impl RecordableLayer {
 
     /// Waits until a decision may be made. `Err` says why none may be made.
     async fn admit(&self, lines: &Lines) -> Result<(), IssueError> {
-        let _place = Place::among(&self.waiting).ok_or_else(|| {
+        let _place = Permit::among(&self.waiting).ok_or_else(|| {
             self.overload.increment(1);
             IssueError::overloaded()
         })?;
@@ -92,16 +92,16 @@ impl std::fmt::Debug for RecordableLayer {
 }
 
 /// A permit to wait, released on drop.
-struct Place<'a>(&'a AtomicUsize);
+struct Permit<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> Permit<'a> {
     fn among(waiting: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some(place)
+        let permit = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some(permit)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -117,7 +117,7 @@ impl<S> Layer<S> for RecordableLayer {
 
 /// A service whose decisions are made only if they can be audited.
 #[derive(Clone, Debug)]
-pub(super) struct Recordable<S> {
+pub(crate) struct Recordable<S> {
     inner: S,
     layer: RecordableLayer,
 }
@@ -146,10 +146,10 @@ where
                 match layer.admit(&lines).await {
                     Ok(()) => inner.call(request).await,
                     Err(error) => {
-                        let face = Face::of(request.headers());
+                        let protocol = Protocol::of(request.headers());
                         let origin = connection::origin(request.headers(), request.extensions());
-                        Rest::of(request.into_body(), REST_MAX).await;
-                        Ok(face.refused(&error, &origin))
+                        DrainedBody::of(request.into_body(), REST_MAX).await;
+                        Ok(protocol.refused(&error, &origin))
                     }
                 }
             }),
@@ -173,7 +173,7 @@ type Waiting = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> +
 pin_project! {
     /// The response in progress.
     #[project = Projected]
-    pub(super) enum RecordableFuture<F> {
+    pub(crate) enum RecordableFuture<F> {
         Direct { #[pin] inner: F },
         Waiting { inner: Waiting },
     }

@@ -1,7 +1,7 @@
 //! A peer's share of the requests in flight and of their bytes. A request counts from its head until the peer
 //! has received the whole response.
 //!
-//! `admission` counts all peers together, and only until the response's head. On its own, it would let one
+//! `concurrency_limit` counts all peers together, and only until the response's head. On its own, it would let one
 //! peer take every permit with endless requests. The peer could also fill the memory with unfinished bodies.
 //! Or it could pin one response per stream in memory by never opening its flow-control window.
 
@@ -27,7 +27,7 @@ use token_issuer::origin::Peer;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::{admission::SHED, conformance::header_bytes, face::Face};
+use super::{concurrency_limit::SHED, conformance::header_bytes, protocol::Protocol};
 use crate::config::Limits;
 use crate::connection;
 
@@ -37,7 +37,7 @@ const COUNTS: usize = 16 * 1024;
 
 /// A limit on each peer's requests and bytes in flight.
 #[derive(Clone, Debug)]
-pub(super) struct Shares(Arc<Counts>);
+pub(crate) struct PeerLimitLayer(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
@@ -56,8 +56,8 @@ struct InFlight {
     bytes: AtomicUsize,
 }
 
-impl Shares {
-    pub(super) fn new(limits: &Limits) -> Self {
+impl PeerLimitLayer {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let unless_zero = |max| if max == 0 { usize::MAX } else { max };
         let shed = |why| {
             let counter = counter!(SHED, "why" => why);
@@ -92,7 +92,7 @@ impl Shares {
     }
 
     /// Starts to count the bytes of an incomplete head.
-    pub(super) fn head(&self, peer: Peer) -> Arc<HeadBytes> {
+    pub(crate) fn head(&self, peer: Peer) -> Arc<HeadBytes> {
         Arc::new(HeadBytes { number: self.of(peer), counts: Arc::clone(&self.0), bytes: AtomicUsize::new(0) })
     }
 }
@@ -142,7 +142,7 @@ impl Drop for Permit {
 
 /// The bytes of a connection's incomplete head, released on drop.
 #[derive(Debug)]
-pub(super) struct HeadBytes {
+pub(crate) struct HeadBytes {
     counts: Arc<Counts>,
     number: usize,
     bytes: AtomicUsize,
@@ -150,13 +150,13 @@ pub(super) struct HeadBytes {
 
 impl HeadBytes {
     /// Charges more bytes. Returns true if the peer stays within its limit.
-    pub(super) fn charge(&self, bytes: usize) -> bool {
+    pub(crate) fn charge(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.counts.charge(self.number, bytes)
     }
 
     /// Releases the bytes of a complete head, which counts as part of its request from now on.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.counts.release(self.number, self.bytes.swap(0, Ordering::Relaxed));
     }
 }
@@ -167,43 +167,43 @@ impl Drop for HeadBytes {
     }
 }
 
-impl<S> Layer<S> for Shares {
-    type Service = Shared<S>;
+impl<S> Layer<S> for PeerLimitLayer {
+    type Service = PeerLimit<S>;
 
-    fn layer(&self, inner: S) -> Shared<S> {
-        Shared { inner, shares: self.clone() }
+    fn layer(&self, inner: S) -> PeerLimit<S> {
+        PeerLimit { inner, peer_limit: self.clone() }
     }
 }
 
 /// A service that limits each peer to its share.
 #[derive(Clone, Debug)]
-pub(super) struct Shared<S> {
+pub(crate) struct PeerLimit<S> {
     inner: S,
-    shares: Shares,
+    peer_limit: PeerLimitLayer,
 }
 
-impl<S, A> Service<Request<A>> for Shared<S>
+impl<S, A> Service<Request<A>> for PeerLimit<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     A: HttpBody<Data = Bytes> + Send + 'static,
     A::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Response<Held>;
+    type Response = Response<CountedBody>;
     type Error = S::Error;
-    type Future = SharedFuture<S::Future>;
+    type Future = PeerLimitFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        match self.shares.permit(connection::peer(request.extensions()), header_bytes(request.headers())) {
+        match self.peer_limit.permit(connection::peer(request.extensions()), header_bytes(request.headers())) {
             Some(permit) => {
                 let permit = Arc::new(permit);
                 let metered = |body| Body::new(Metered { body, permit: Arc::clone(&permit) });
-                SharedFuture::Admitted { inner: self.inner.call(request.map(metered)), permit: Some(permit) }
+                PeerLimitFuture::Admitted { inner: self.inner.call(request.map(metered)), permit: Some(permit) }
             }
-            None => SharedFuture::Refused { answer: Some(refusal(&request)) },
+            None => PeerLimitFuture::Refused { answer: Some(refusal(&request)) },
         }
     }
 }
@@ -253,9 +253,9 @@ fn too_many_bytes() -> tonic::Status {
 
 fn refusal<A>(request: &Request<A>) -> Response<Body> {
     let origin = connection::origin(request.headers(), request.extensions());
-    let face = Face::of(request.headers());
-    let mut answer = face.overloaded(&origin);
-    if face == Face::Http && request.version() == Version::HTTP_2 {
+    let protocol = Protocol::of(request.headers());
+    let mut answer = protocol.overloaded(&origin);
+    if protocol == Protocol::Http && request.version() == Version::HTTP_2 {
         // A body would be another response that the peer may never read.
         answer.headers_mut().remove(CONTENT_TYPE);
         answer.headers_mut().remove(CONTENT_LENGTH);
@@ -267,17 +267,17 @@ fn refusal<A>(request: &Request<A>) -> Response<Body> {
 pin_project! {
     /// The inner response, which keeps the permit, or a rejection without one.
     #[project = Sharing]
-    pub(super) enum SharedFuture<F> {
+    pub(crate) enum PeerLimitFuture<F> {
         Refused { answer: Option<Response<Body>> },
         Admitted { #[pin] inner: F, permit: Option<Arc<Permit>> },
     }
 }
 
-impl<F, E> Future for SharedFuture<F>
+impl<F, E> Future for PeerLimitFuture<F>
 where
     F: Future<Output = Result<Response<Body>, E>>,
 {
-    type Output = Result<Response<Held>, E>;
+    type Output = Result<Response<CountedBody>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (answer, permit) = match self.project() {
@@ -288,28 +288,28 @@ where
             },
             Sharing::Admitted { inner, permit } => (ready!(inner.poll(cx))?, permit.take()),
         };
-        Poll::Ready(Ok(answer.map(|body| Held { body, _permit: permit })))
+        Poll::Ready(Ok(answer.map(|body| CountedBody { body, _permit: permit })))
     }
 }
 
 pin_project! {
     /// A response body with its permit, which is released on drop, after the last byte is taken.
     #[derive(Debug)]
-    pub(super) struct Held {
+    pub(crate) struct CountedBody {
         #[pin]
         body: Body,
         _permit: Option<Arc<Permit>>,
     }
 }
 
-impl Held {
+impl CountedBody {
     /// Wraps the response to a request that never had a permit.
-    pub(super) fn without_permit(body: Body) -> Self {
+    pub(crate) fn without_permit(body: Body) -> Self {
         Self { body, _permit: None }
     }
 }
 
-impl HttpBody for Held {
+impl HttpBody for CountedBody {
     type Data = Bytes;
     type Error = tonic::Status;
 
@@ -341,23 +341,23 @@ mod tests {
     }
 
     async fn ask(
-        service: &mut impl Service<Request<Body>, Response = Response<Held>, Error = Infallible>,
+        service: &mut impl Service<Request<Body>, Response = Response<CountedBody>, Error = Infallible>,
         n: u8,
         http: Version,
-    ) -> Response<Held> {
+    ) -> Response<CountedBody> {
         let request = Request::get("/jwks.json").version(http).extension(from(n)).body(Body::empty());
         service.call(request.unwrap()).await.unwrap()
     }
 
-    fn one_each() -> impl Service<Request<Body>, Response = Response<Held>, Error = Infallible> {
-        let shares = Shares::new(&Limits { requests_at_once_per_peer: 1, ..Limits::default() });
-        shares.layer(tower::service_fn(async |_| Ok(Response::new(Body::new(axum::body::Body::from("answer"))))))
+    fn one_each() -> impl Service<Request<Body>, Response = Response<CountedBody>, Error = Infallible> {
+        let peer_limit = PeerLimitLayer::new(&Limits { requests_at_once_per_peer: 1, ..Limits::default() });
+        peer_limit.layer(tower::service_fn(async |_| Ok(Response::new(Body::new(axum::body::Body::from("answer"))))))
     }
 
     /// Answers 200 with the bytes of the request, or 400 if its body cannot be read.
-    fn echo(bytes_max: usize) -> impl Service<Request<Body>, Response = Response<Held>, Error = Infallible> {
-        let shares = Shares::new(&Limits { bytes_at_once_per_peer: bytes_max, ..Limits::default() });
-        shares.layer(tower::service_fn(async |request: Request<Body>| {
+    fn echo(bytes_max: usize) -> impl Service<Request<Body>, Response = Response<CountedBody>, Error = Infallible> {
+        let peer_limit = PeerLimitLayer::new(&Limits { bytes_at_once_per_peer: bytes_max, ..Limits::default() });
+        peer_limit.layer(tower::service_fn(async |request: Request<Body>| {
             Ok(match http_body_util::BodyExt::collect(request.into_body()).await {
                 Ok(body) => Response::new(Body::new(axum::body::Body::from(body.to_bytes()))),
                 Err(error) if error.code() == tonic::Code::ResourceExhausted => {
@@ -402,15 +402,15 @@ mod tests {
 
     #[test]
     fn bytes_of_unfinished_heads_are_given_back() {
-        let shares = Shares::new(&Limits { bytes_at_once_per_peer: 10, ..Limits::default() });
-        let first = shares.head(from(1).peer);
+        let peer_limit = PeerLimitLayer::new(&Limits { bytes_at_once_per_peer: 10, ..Limits::default() });
+        let first = peer_limit.head(from(1).peer);
         assert!(first.charge(6) && first.charge(4) && !first.charge(1));
-        let other = shares.head(from(1).peer);
+        let other = peer_limit.head(from(1).peer);
         assert!(!other.charge(1));
         first.release();
         assert!(other.charge(9));
         drop(other);
-        assert!(shares.head(from(1).peer).charge(10));
+        assert!(peer_limit.head(from(1).peer).charge(10));
     }
 
     #[tokio::test]

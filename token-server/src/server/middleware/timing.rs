@@ -22,7 +22,7 @@ const OTHER: &str = "other";
 
 /// A layer that measures from the request's head to the response's.
 #[derive(Clone, Debug)]
-pub(super) struct Timing(Arc<Histograms>);
+pub(crate) struct Timing(Arc<Histograms>);
 
 #[derive(Debug)]
 struct Histograms {
@@ -32,7 +32,7 @@ struct Histograms {
 
 impl Timing {
     /// Creates a histogram for every method of the contract and every endpoint.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let methods = POLICY.iter().map(|method| method.path.as_ref());
         let endpoints = [path::TOKEN, path::JWKS, path::OAUTH_METADATA, path::OPENID_CONFIGURATION];
         let known = methods.chain(endpoints).map(|path| (path, histogram!(NAME, "path" => path)));
@@ -50,7 +50,7 @@ impl<S> Layer<S> for Timing {
 
 /// A service whose responses are timed.
 #[derive(Clone, Debug)]
-pub(super) struct Timed<S> {
+pub(crate) struct Timed<S> {
     inner: S,
     histograms: Arc<Histograms>,
 }
@@ -75,7 +75,7 @@ where
 
 pin_project! {
     /// Records the duration on completion; a cancelled request is not recorded.
-    pub(super) struct TimedFuture<F> {
+    pub(crate) struct TimedFuture<F> {
         #[pin]
         inner: F,
         started: Instant,

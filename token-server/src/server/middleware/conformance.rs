@@ -8,12 +8,12 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING},
 };
 
-use super::face::Face;
+use super::protocol::Protocol;
 use crate::http::BODY_BYTES_MAX;
 
 /// A response in place of the service's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The request breaks a rule, or needs an unsupported feature.
     Refused(StatusCode, &'static str),
     /// `OPTIONS *`: a request about the server itself. RFC 9110 section 9.3.7.
@@ -23,7 +23,7 @@ pub(super) enum Verdict {
 use Verdict::Refused;
 
 /// Checks a request by its head. `header_bytes_max` limits the header list. RFC 9113 section 6.5.2.
-pub(super) fn judge<B>(request: &Request<B>, header_bytes_max: usize) -> Result<(), Verdict> {
+pub(crate) fn judge<B>(request: &Request<B>, header_bytes_max: usize) -> Result<(), Verdict> {
     let headers = request.headers();
     let http_2 = request.version() == Version::HTTP_2;
     // In HTTP/2 the transport has already counted.
@@ -35,7 +35,7 @@ pub(super) fn judge<B>(request: &Request<B>, header_bytes_max: usize) -> Result<
     if !http_2 {
         transfer_coding(headers)?;
     }
-    if Face::of(headers) == Face::Http {
+    if Protocol::of(headers) == Protocol::Http {
         body(headers)?;
     }
     if request.uri().path() == "*" {
@@ -48,7 +48,7 @@ pub(super) fn judge<B>(request: &Request<B>, header_bytes_max: usize) -> Result<
 }
 
 /// Returns the size of a header list, counted as in RFC 9113 section 6.5.2.
-pub(super) fn header_bytes(headers: &HeaderMap) -> usize {
+pub(crate) fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
@@ -81,7 +81,7 @@ fn host<B>(request: &Request<B>) -> Result<(), Verdict> {
         }
         (None, _, Version::HTTP_11) => Err(NO_HOST),
         // The gRPC protocol lets clients omit :authority.
-        (None, None, Version::HTTP_2) if Face::of(request.headers()) == Face::Http => Err(NO_HOST),
+        (None, None, Version::HTTP_2) if Protocol::of(request.headers()) == Protocol::Http => Err(NO_HOST),
         (Some(_) | None, ..) => Ok(()),
     }
 }

@@ -24,11 +24,14 @@ use tokio::time::Sleep;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::{face::Face, lateness::is_late, rest::Rest};
+use crate::server::{
+    middleware::{drained_body::DrainedBody, protocol::Protocol},
+    transport::overload::should_shed,
+};
 use crate::{config::Limits, connection, connection::ConnectionInfo};
 
 /// The counter of rejected requests, by reason.
-pub(super) const SHED: &str = "token_server_requests_shed_total";
+pub(crate) const SHED: &str = "token_server_requests_shed_total";
 /// Probes over gRPC ...
 const HEALTH: &str = "/grpc.health.v1.Health/";
 /// ... and over HTTP, and the metrics that explain rejections to operators.
@@ -36,10 +39,10 @@ const OPERATIONS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// A layer that limits concurrent requests.
 #[derive(Clone, Debug)]
-pub(super) struct Admission(Arc<Shared>);
+pub(crate) struct ConcurrencyLimitLayer(Arc<Permits>);
 
 #[derive(Debug)]
-struct Shared {
+struct Permits {
     at_once_max: usize,
     time_max: Duration,
     queue_time_max: Duration,
@@ -49,14 +52,14 @@ struct Shared {
     slow: Counter,
 }
 
-impl Admission {
-    pub(super) fn new(limits: &Limits) -> Self {
+impl ConcurrencyLimitLayer {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let shed = |why| {
             let counter = counter!(SHED, "why" => why);
             counter.absolute(0);
             counter
         };
-        Self(Arc::new(Shared {
+        Self(Arc::new(Permits {
             at_once_max: limits.requests_at_once,
             time_max: limits.request_timeout,
             queue_time_max: limits.queue_time_max,
@@ -68,80 +71,83 @@ impl Admission {
     }
 }
 
-impl<S> Layer<S> for Admission {
-    type Service = Admitting<S>;
+impl<S> Layer<S> for ConcurrencyLimitLayer {
+    type Service = ConcurrencyLimit<S>;
 
-    fn layer(&self, inner: S) -> Admitting<S> {
-        Admitting { inner, shared: Arc::clone(&self.0) }
+    fn layer(&self, inner: S) -> ConcurrencyLimit<S> {
+        ConcurrencyLimit { inner, permits: Arc::clone(&self.0) }
     }
 }
 
 /// A service with a limit on concurrent requests.
 #[derive(Clone, Debug)]
-pub(super) struct Admitting<S> {
+pub(crate) struct ConcurrencyLimit<S> {
     inner: S,
-    shared: Arc<Shared>,
+    permits: Arc<Permits>,
 }
 
 /// A permit for a request in flight, released on drop.
-struct Place(Arc<Shared>);
+struct Permit(Arc<Permits>);
 
-impl Place {
-    fn among(shared: &Arc<Shared>) -> Option<Self> {
-        let place = Self(Arc::clone(shared));
-        (shared.under_way.fetch_add(1, Ordering::Relaxed) < shared.at_once_max).then_some(place)
+impl Permit {
+    fn among(permits: &Arc<Permits>) -> Option<Self> {
+        let permit = Self(Arc::clone(permits));
+        (permits.under_way.fetch_add(1, Ordering::Relaxed) < permits.at_once_max).then_some(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl<S, A> Service<Request<A>> for Admitting<S>
+impl<S, A> Service<Request<A>> for ConcurrencyLimit<S>
 where
     S: Service<Request<A>, Response = Response<Body>>,
     A: http_body::Body,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = AdmittedFuture<S::Future, A>;
+    type Future = ConcurrencyLimitFuture<S::Future, A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let (face, is_probe) = (Face::of(request.headers()), is_probe(request.uri().path()));
-        let place = Place::among(&self.shared);
+        let (protocol, is_probe) = (Protocol::of(request.headers()), is_probe(request.uri().path()));
+        let permit = Permit::among(&self.permits);
         // Only a rejection needs the origin here, and rejections are rare: no ID is generated for one.
         let named = request.headers().contains_key(token_issuer::origin::REQUEST_ID);
         let origin = named.then(|| Box::new(connection::origin(request.headers(), request.extensions())));
-        let time_max = time_max(face, request.headers(), self.shared.time_max);
-        let refused = |answer, body| AdmittedFuture::Refused { answer: Some(answer), rest: Rest::of(body, time_max) };
-        let refusal = Refusal { face, origin, shared: Arc::clone(&self.shared) };
+        let time_max = time_max(protocol, request.headers(), self.permits.time_max);
+        let refused = |answer, body| ConcurrencyLimitFuture::Refused {
+            answer: Some(answer),
+            rest: DrainedBody::of(body, time_max),
+        };
+        let refusal = Refusal { protocol, origin, permits: Arc::clone(&self.permits) };
         // Another transport does not report when it reads.
         let read = request.extensions().get::<ConnectionInfo>().map(|line| line.activity.last_read());
-        if !is_probe && read.is_some_and(|read| is_late(read, self.shared.queue_time_max)) {
+        if !is_probe && read.is_some_and(|read| should_shed(read, self.permits.queue_time_max)) {
             return refused(refusal.too_late(), request.into_body());
         }
-        if !is_probe && place.is_none() {
+        if !is_probe && permit.is_none() {
             return refused(refusal.too_many(), request.into_body());
         }
-        AdmittedFuture::Admitted {
+        ConcurrencyLimitFuture::Admitted {
             inner: self.inner.call(request),
             time: None,
             time_max,
             refusal: Some(refusal),
-            _place: place,
+            _place: permit,
         }
     }
 }
 
 /// Returns the time that a request may take: the server's limit, or the caller's timeout if that is shorter.
 /// The `grpc-timeout` field has at most eight digits and a unit (gRPC over HTTP/2, "Requests").
-fn time_max(face: Face, headers: &HeaderMap, max: Duration) -> Duration {
+fn time_max(protocol: Protocol, headers: &HeaderMap, max: Duration) -> Duration {
     let asked = || {
         let text = headers.get("grpc-timeout")?.to_str().ok()?;
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -159,7 +165,7 @@ fn time_max(face: Face, headers: &HeaderMap, max: Duration) -> Duration {
             _ => return None,
         })
     };
-    if face == Face::Grpc { asked().map_or(max, |asked| asked.min(max)) } else { max }
+    if protocol == Protocol::Grpc { asked().map_or(max, |asked| asked.min(max)) } else { max }
 }
 
 fn is_probe(path: &str) -> bool {
@@ -168,28 +174,28 @@ fn is_probe(path: &str) -> bool {
 
 /// A response in place of the service's.
 struct Refusal {
-    face: Face,
+    protocol: Protocol,
     origin: Option<Box<Origin>>,
-    shared: Arc<Shared>,
+    permits: Arc<Permits>,
 }
 
 impl Refusal {
     /// Too many requests are in flight.
     fn too_many(self) -> Response<Body> {
-        self.shared.overload.increment(1);
-        self.face.overloaded(&self.origin())
+        self.permits.overload.increment(1);
+        self.protocol.overloaded(&self.origin())
     }
 
     /// The request queued too long.
     fn too_late(self) -> Response<Body> {
-        self.shared.late.increment(1);
-        self.face.overloaded(&self.origin())
+        self.permits.late.increment(1);
+        self.protocol.overloaded(&self.origin())
     }
 
     /// The request is taking too long.
     fn too_slow(self) -> Response<Body> {
-        self.shared.slow.increment(1);
-        self.face.too_slow(&self.origin())
+        self.permits.slow.increment(1);
+        self.protocol.too_slow(&self.origin())
     }
 
     fn origin(&self) -> Cow<'_, Origin> {
@@ -201,8 +207,8 @@ impl Refusal {
 pin_project! {
     /// The inner response, or a rejection.
     #[project = Admitted]
-    pub(super) enum AdmittedFuture<F, A> {
-        Refused { answer: Option<Response<Body>>, #[pin] rest: Rest<A> },
+    pub(crate) enum ConcurrencyLimitFuture<F, A> {
+        Refused { answer: Option<Response<Body>>, #[pin] rest: DrainedBody<A> },
         Admitted {
             #[pin]
             inner: F,
@@ -211,12 +217,12 @@ pin_project! {
             time: Option<Sleep>,
             time_max: Duration,
             refusal: Option<Refusal>,
-            _place: Option<Place>,
+            _place: Option<Permit>,
         },
     }
 }
 
-impl<F, E, A> Future for AdmittedFuture<F, A>
+impl<F, E, A> Future for ConcurrencyLimitFuture<F, A>
 where
     F: Future<Output = Result<Response<Body>, E>>,
     A: http_body::Body,
@@ -257,10 +263,8 @@ mod tests {
     use tokio::{sync::mpsc, time::advance};
     use tokio_stream::wrappers::ReceiverStream;
 
-    use super::{
-        super::lateness::tests::{rest, work},
-        *,
-    };
+    use super::*;
+    use crate::server::transport::overload::tests::{rest, work};
     use token_issuer::origin::Peer;
 
     /// Returns the response to a request that waits that long, and if its service was called.
@@ -275,7 +279,7 @@ mod tests {
             counting.fetch_add(1, Ordering::Relaxed);
             async { Ok::<_, Infallible>(Response::new(Body::empty())) }
         });
-        let mut service = Admission::new(&Limits::default()).layer(inner);
+        let mut service = ConcurrencyLimitLayer::new(&Limits::default()).layer(inner);
         let line = ConnectionInfo::new(Peer::UNKNOWN, false);
         let request = Request::post(path).header(CONTENT_TYPE, "application/grpc").header("x-request-id", "late");
         let request = request.extension(line).body(body).unwrap();
@@ -319,8 +323,8 @@ mod tests {
     #[test]
     fn callers_deadline_holds_where_it_is_shorter() {
         let max = Duration::from_secs(30);
-        let allowed = |face, value: &str| {
-            time_max(face, &HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), value.parse().unwrap())]), max)
+        let allowed = |protocol, value: &str| {
+            time_max(protocol, &HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), value.parse().unwrap())]), max)
         };
         for (value, expected) in [
             ("5S", Duration::from_secs(5)),
@@ -330,12 +334,12 @@ mod tests {
             ("1M", max),
             ("99999999H", max),
         ] {
-            assert_eq!(allowed(Face::Grpc, value), expected, "{value}");
+            assert_eq!(allowed(Protocol::Grpc, value), expected, "{value}");
         }
         for wrong in ["", "S", "5", "5s", "-5S", "999999999S", "5 S", "+5S"] {
-            assert_eq!(allowed(Face::Grpc, wrong), max, "{wrong}");
+            assert_eq!(allowed(Protocol::Grpc, wrong), max, "{wrong}");
         }
-        assert_eq!(allowed(Face::Http, "5S"), max);
+        assert_eq!(allowed(Protocol::Http, "5S"), max);
     }
 
     #[tokio::test(start_paused = true)]

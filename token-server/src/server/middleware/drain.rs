@@ -13,28 +13,28 @@ use tokio::sync::watch;
 use tonic::{Code, body::Body, server::NamedService};
 use tower::Service;
 
-use super::worker::{Phase, reached};
+use crate::server::transport::phase::{Phase, reached};
 
 /// Ends the responses of a service with UNAVAILABLE once the server drains. For services with endless
 /// streams: a health watch, a reflection session.
 #[derive(Clone, Debug)]
-pub(super) struct EndOnDrain(watch::Receiver<Phase>);
+pub(crate) struct EndOnDrain(watch::Receiver<Phase>);
 
 impl EndOnDrain {
     /// Creates a layer that ends responses once `phase` reaches draining.
-    pub(super) fn new(phase: watch::Receiver<Phase>) -> Self {
+    pub(crate) fn new(phase: watch::Receiver<Phase>) -> Self {
         Self(phase)
     }
 
     /// Wraps a service so that its responses end.
-    pub(super) fn around<S>(&self, inner: S) -> Ending<S> {
+    pub(crate) fn around<S>(&self, inner: S) -> Ending<S> {
         Ending { inner, phase: self.0.clone() }
     }
 }
 
 /// A service whose responses end when the server drains.
 #[derive(Clone, Debug)]
-pub(super) struct Ending<S> {
+pub(crate) struct Ending<S> {
     inner: S,
     phase: watch::Receiver<Phase>,
 }

@@ -23,23 +23,23 @@ use crate::connection;
 
 /// A layer that audits requests. It goes around the guard.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Recording;
+pub(crate) struct AuditLayer;
 
-impl<S> Layer<S> for Recording {
-    type Service = Recorded<S>;
+impl<S> Layer<S> for AuditLayer {
+    type Service = Audited<S>;
 
-    fn layer(&self, inner: S) -> Recorded<S> {
-        Recorded { inner }
+    fn layer(&self, inner: S) -> Audited<S> {
+        Audited { inner }
     }
 }
 
 /// A service whose requests are audited.
 #[derive(Clone, Debug)]
-pub(super) struct Recorded<S> {
+pub(crate) struct Audited<S> {
     inner: S,
 }
 
-impl<S> Service<Request> for Recorded<S>
+impl<S> Service<Request> for Audited<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
@@ -57,7 +57,8 @@ where
         let id = origin.request_id().header_value();
         // One ID for each request: in the response, in the change log, and here.
         request.headers_mut().insert(REQUEST_ID, id.clone());
-        let open = Open { origin, operation: operation(request.uri().path()), entry: Entry::default(), left: false };
+        let open =
+            PendingEvent { origin, operation: operation(request.uri().path()), entry: Entry::default(), left: false };
         request.extensions_mut().insert(open.entry.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -70,14 +71,14 @@ where
 }
 
 /// A request whose response is not known yet.
-struct Open {
+struct PendingEvent {
     origin: Origin,
     operation: Cow<'static, str>,
     entry: Entry,
     left: bool,
 }
 
-impl Open {
+impl PendingEvent {
     fn close(mut self, response: &Response) {
         self.left = true;
         let known = self.entry.known();
@@ -94,7 +95,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for PendingEvent {
     /// Audits the request as abandoned. The change may still have been made.
     fn drop(&mut self) {
         if !self.left {
@@ -164,7 +165,7 @@ mod tests {
             .with_filter(tracing_subscriber::filter::filter_fn(|event| event.target() == token_issuer::audit::TARGET));
         let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(audit));
         let never = tower::service_fn(|_: Request| std::future::pending::<Result<Response, Infallible>>());
-        let answered = Recording.layer(never).call(Request::default());
+        let answered = AuditLayer.layer(never).call(Request::default());
         assert!(futures_util::FutureExt::now_or_never(answered).is_none());
         assert_eq!(*outcomes.0.lock().unwrap(), ["\"abandoned\""]);
     }

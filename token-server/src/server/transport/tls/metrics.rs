@@ -8,18 +8,18 @@ use super::Pem;
 
 /// The metrics of one port.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Metrics {
     port: &'static str,
 }
 
-impl Told {
+impl Metrics {
     pub(super) fn new(port: &'static str) -> Self {
-        let told = Self { port };
-        told.usable(true);
+        let metrics = Self { port };
+        metrics.usable(true);
         for (file, outcome) in [("certificate", "changed"), ("client_ca", "changed"), ("any", "unusable")] {
-            told.reloads(file, outcome, 0);
+            metrics.reloads(file, outcome, 0);
         }
-        told
+        metrics
     }
 
     /// Reports the files that new handshakes use.

@@ -38,7 +38,7 @@ use crate::connection;
 
 /// A layer that admits an operator who still has the rights of the token.
 #[derive(Clone, Debug)]
-pub(super) struct Standing(Arc<Registered>);
+pub(crate) struct Standing(Arc<Registered>);
 
 /// The registered clients, and the trusted identity providers.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl From<StoreError> for Refusal {
 }
 
 impl Standing {
-    pub(super) fn new(clients: ClientRegistry, federation: Federation) -> Self {
+    pub(crate) fn new(clients: ClientRegistry, federation: Federation) -> Self {
         Self(Arc::new(Registered { clients, federation }))
     }
 }
@@ -169,7 +169,7 @@ impl<S> Layer<S> for Standing {
 
 /// A service that only operators with current rights reach.
 #[derive(Clone, Debug)]
-pub(super) struct Checked<S> {
+pub(crate) struct Checked<S> {
     inner: S,
     registered: Arc<Registered>,
 }

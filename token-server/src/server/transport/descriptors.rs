@@ -9,7 +9,7 @@ const CONNECTIONS_MIN: usize = 16;
 
 /// Returns the number of connections that each of `ports` may have: at most `configured`. `reserved`
 /// descriptors are needed for other purposes.
-pub(super) fn connections_max(configured: usize, ports: usize, workers: usize, reserved: usize) -> usize {
+pub(crate) fn connections_max(configured: usize, ports: usize, workers: usize, reserved: usize) -> usize {
     let Some(open_files_max) = open_files_max() else { return configured };
     let max = share(open_files_max, ports, RESERVED + RESERVED_PER_WORKER * workers + reserved);
     if max < configured {

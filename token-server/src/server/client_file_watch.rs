@@ -23,7 +23,7 @@ const RELOADS: &str = "token_server_clients_file_reloads_total";
 
 /// The file, and the clients last read from it.
 #[derive(Debug)]
-pub(super) struct DeclaredClients {
+pub(super) struct ClientFile {
     file: PathBuf,
     interval: Duration,
     store: Arc<DeclaredStore>,
@@ -46,7 +46,7 @@ pub(super) struct Source {
     pub(super) keep_tokens: bool,
 }
 
-impl DeclaredClients {
+impl ClientFile {
     /// Reads the file into the store. Fails without a valid file: there would be nothing to serve.
     pub(super) async fn start(
         source: Source,

@@ -54,7 +54,7 @@ struct Busy {
 }
 
 /// Records that this worker thread is about to park.
-pub(super) fn look() {
+pub(crate) fn on_park() {
     let busy = match WORKER.get() {
         Worker::Busy(busy) => Some(Busy { behind: false, ..busy }),
         Worker::Unknown | Worker::Looking { .. } | Worker::Rested => None,
@@ -63,7 +63,7 @@ pub(super) fn look() {
 }
 
 /// Records that this worker thread was unparked.
-pub(super) fn found() {
+pub(crate) fn on_unpark() {
     let Worker::Looking { since, busy } = WORKER.get() else { return };
     WORKER.set(match busy {
         Some(busy) if since.elapsed() < REST_MIN => Worker::Busy(busy),
@@ -73,7 +73,7 @@ pub(super) fn found() {
 
 /// Returns true if the request read at `read` should be shed: the worker is overloaded, and the request has
 /// queued for longer than `max`.
-pub(super) fn is_late(read: Instant, max: Duration) -> bool {
+pub(crate) fn should_shed(read: Instant, max: Duration) -> bool {
     let now = Instant::now();
     let Busy { since, begun, .. } = match WORKER.get() {
         Worker::Busy(busy) => busy,
@@ -89,12 +89,12 @@ pub(super) fn is_late(read: Instant, max: Duration) -> bool {
 }
 
 /// Returns true if this worker's queue is so long that it should read as little as possible.
-pub(super) fn is_behind() -> bool {
+pub(crate) fn is_behind() -> bool {
     matches!(WORKER.get(), Worker::Busy(Busy { behind: true, .. }))
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use tokio::time::advance;
 
     use super::*;
@@ -102,16 +102,16 @@ pub(super) mod tests {
     const MAX: Duration = Duration::from_millis(25);
 
     /// Makes this thread a worker that was idle.
-    pub(in crate::server) async fn rest() {
-        look();
+    pub(crate) async fn rest() {
+        on_park();
         advance(REST_MIN).await;
-        found();
+        on_unpark();
     }
 
     /// Makes this worker busy for longer than `OVERLOADED_AFTER`.
-    pub(in crate::server) async fn work() {
+    pub(crate) async fn work() {
         for _ in 0..BEGUN_PER_REFUSAL {
-            is_late(Instant::now(), MAX);
+            should_shed(Instant::now(), MAX);
         }
         advance(OVERLOADED_AFTER * 2).await;
     }
@@ -119,16 +119,16 @@ pub(super) mod tests {
     async fn after(wait: Duration) -> bool {
         let read = Instant::now();
         advance(wait).await;
-        is_late(read, MAX)
+        should_shed(read, MAX)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_worked_off_however_long_each_waits() {
         rest().await;
         let read = Instant::now();
-        is_late(read, MAX);
+        should_shed(read, MAX);
         advance(OVERLOADED_AFTER).await;
-        assert!((0..100).all(|_| !is_late(read, MAX)));
+        assert!((0..100).all(|_| !should_shed(read, MAX)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -145,7 +145,7 @@ pub(super) mod tests {
         work().await;
         let read = Instant::now();
         advance(MAX * 2).await;
-        let refused = (0..700).filter(|_| is_late(read, MAX)).count();
+        let refused = (0..700).filter(|_| should_shed(read, MAX)).count();
         assert_eq!(refused, 100);
     }
 
@@ -155,8 +155,8 @@ pub(super) mod tests {
         assert!(!after(MAX * 2).await && is_behind());
         assert!(!after(MAX).await && !is_behind());
         assert!(!after(MAX * 2).await && is_behind());
-        look();
-        found();
+        on_park();
+        on_unpark();
         assert!(!is_behind());
     }
 
@@ -164,9 +164,9 @@ pub(super) mod tests {
     async fn a_worker_that_finds_more_as_soon_as_it_looks_has_not_rested() {
         rest().await;
         work().await;
-        look();
+        on_park();
         advance(REST_MIN / 2).await;
-        found();
+        on_unpark();
         assert!(after(MAX * 2).await);
     }
 
@@ -181,9 +181,9 @@ pub(super) mod tests {
     #[test]
     fn a_runtime_that_waits_for_something_tells() {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_all().on_thread_park(look).on_thread_unpark(found).build().unwrap();
+        let runtime = builder.enable_all().on_thread_park(on_park).on_thread_unpark(on_unpark).build().unwrap();
         runtime.block_on(async {
-            is_late(Instant::now(), MAX);
+            should_shed(Instant::now(), MAX);
             tokio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(WORKER.get(), Worker::Rested);
         });
