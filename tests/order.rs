@@ -1,7 +1,7 @@
 //! Holds the order of the modules, and the walls between the packages.
 //!
-//! Each crate declares its modules in the order in which a request passes them. A module uses only the modules above
-//! it, so a reader can read them in that order, and no circle can form.
+//! Each crate declares its modules in the order in which a request passes them. A module uses only the modules
+//! above it. So a reader can read them in that order, and no circle can form.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -72,14 +72,16 @@ fn sources(folder: &Path, module: &str) -> Vec<(PathBuf, String)> {
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
-    let is_test = |path: &PathBuf| ["tests.rs", "faulty.rs", "machine_tests.rs"].iter().any(|name| path.ends_with(name));
+    let is_test =
+        |path: &PathBuf| ["tests.rs", "faulty.rs", "machine_tests.rs"].iter().any(|name| path.ends_with(name));
     let files = files.into_iter().filter(|path| path.extension().is_some_and(|rs| rs == "rs") && !is_test(path));
     files.map(|path| (path.clone(), without_tests(&fs::read_to_string(path).unwrap()).to_owned())).collect()
 }
 
 /// Returns the names that follow `prefix::` in the code, also in braces: `crate::{a::B, c}` uses `a` and `c`.
 fn used(source: &str, prefix: &str) -> BTreeSet<String> {
-    let code: String = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String =
+        source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut names = BTreeSet::new();
     for (at, _) in code.match_indices(&format!("{prefix}::")) {
         let rest = &code[at + prefix.len() + 2..];

@@ -28,7 +28,7 @@ mod trust;
 
 use std::{cell::RefCell, path::Path};
 
-pub use ext_authz::Declared;
+pub use ext_authz::DescriptorPolicy;
 pub use ext_authz::{AuditedDecisions, ExtAuthz};
 pub use keys::{Keys, Secrets, Store};
 pub use listen::{Admin, Limits, Listen, Tls};

@@ -17,7 +17,7 @@ use token_issuer::{
     client_authentication::presented::PresentedClient,
     error::IssueError,
     grant::{self, RequestedAccess, RequestedAudience, client_credentials, token_exchange},
-    request::{TokenQuestion, TokenRequest},
+    request::{TokenQuery, TokenRequest},
     security_token::{SecurityToken, TokenType},
 };
 use token_proto::token::v1;
@@ -62,7 +62,7 @@ pub(crate) struct ClientForm {
 
 /// The parameters of introspection and revocation, as sent. RFC 7662 section 2.1, RFC 7009 section 2.1.
 /// `token_type_hint` is ignored: this server has one kind of token.
-pub(crate) struct TokenQuestionForm {
+pub(crate) struct TokenQueryForm {
     pub(crate) client: ClientForm,
     pub(crate) token: String,
 }
@@ -167,29 +167,29 @@ fn token_type(name: Option<&str>, missing: &'static str) -> Result<TokenType, Is
 pub(crate) fn introspect_token(
     request: v1::IntrospectTokenRequest,
     headers: &HeaderMap,
-) -> Result<TokenQuestion, IssueError> {
+) -> Result<TokenQuery, IssueError> {
     takes(Step::Decoding);
     let v1::IntrospectTokenRequest { client, token } = request;
-    token_question(client_of_message(client, headers)?, token)
+    token_query(client_of_message(client, headers)?, token)
 }
 
 /// `TokenService.RevokeToken`.
-pub(crate) fn revoke_token(request: v1::RevokeTokenRequest, headers: &HeaderMap) -> Result<TokenQuestion, IssueError> {
+pub(crate) fn revoke_token(request: v1::RevokeTokenRequest, headers: &HeaderMap) -> Result<TokenQuery, IssueError> {
     takes(Step::Decoding);
     let v1::RevokeTokenRequest { client, token } = request;
-    token_question(client_of_message(client, headers)?, token)
+    token_query(client_of_message(client, headers)?, token)
 }
 
 /// `POST /oauth/introspect` and `POST /oauth/revoke`.
-pub(crate) fn token_question_form(form: TokenQuestionForm, headers: &HeaderMap) -> Result<TokenQuestion, IssueError> {
+pub(crate) fn token_query_form(form: TokenQueryForm, headers: &HeaderMap) -> Result<TokenQuery, IssueError> {
     takes(Step::Decoding);
-    let TokenQuestionForm { client, token } = form;
-    token_question(client_of_form(client, headers)?, token)
+    let TokenQueryForm { client, token } = form;
+    token_query(client_of_form(client, headers)?, token)
 }
 
-fn token_question(client: PresentedClient, token: String) -> Result<TokenQuestion, IssueError> {
+fn token_query(client: PresentedClient, token: String) -> Result<TokenQuery, IssueError> {
     let token = present(token).ok_or(IssueError::invalid_request("token is missing."))?;
-    Ok(TokenQuestion { client, token: token.into() })
+    Ok(TokenQuery { client, token: token.into() })
 }
 
 fn client_of_message(

@@ -42,6 +42,8 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The reason why the folder cannot be used.
+///
+/// Exhaustive: `dev` must explain a new reason before it compiles.
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentError {
     /// A file, or the folder itself, cannot be used.

@@ -10,7 +10,7 @@
 //! | the connection that a request arrived on | [`connection`] |
 //! | conversion from the wire to the issuer's types | `convert` |
 //! | the supported part of Envoy's protocol | [`envoy`] |
-//! | clients declared in a file | [`declared`] |
+//! | clients declared in a file | [`client_file`] |
 //! | all settings, with the location of every mistake | [`config`] |
 //! | the two protocols, gRPC and HTTP | [`service`], [`http`] |
 //! | log lines, the audit stream, metrics, traces | [`telemetry`] |
@@ -21,7 +21,7 @@ mod form;
 pub mod connection;
 mod convert;
 pub mod envoy;
-pub mod declared;
+pub mod client_file;
 pub mod config;
 pub mod service;
 pub mod http;

@@ -7,7 +7,8 @@
 //! | health, and the routes of every protocol with their layers | `health`, `routes` |
 //! | a port, its connections, and a thread per core | `port`, `inbound`, `connection`, `worker` |
 //! | probes and metrics on a port of their own | `operations` |
-//! | configuration → store, keys, issuer, admin services | `assembly`, `admin`, `client_file_watch`, `names` |
+//! | configuration → store, keys, issuer | `assembly`, `client_file_watch`, `names` |
+//! | the admin services | `admin`, `guard` |
 //! | decisions for proxies, on a port of their own | `ext_authz` |
 //! | findings about a configuration before it starts | `preflight` |
 //!

@@ -34,6 +34,7 @@ const LATENCY_BUCKETS: [f64; 12] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0
 
 /// The reason why telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TelemetryError {
     /// The audit file cannot be opened.
     #[error("cannot append to the audit file {}", path.display())]

@@ -7,7 +7,7 @@ mod clients;
 mod credentials;
 mod draft;
 mod keys;
-mod made;
+mod generate;
 mod operator;
 mod page;
 mod registrations;
@@ -29,6 +29,8 @@ use crate::{key::KeyError, store::StoreError};
 pub const ADMIN_AUDIENCE: &str = "m2m.admin.v1";
 
 /// The reason for which a change or a query was rejected. Its `Display` text is shown to the operator.
+///
+/// Exhaustive: the admin API must answer a new reason before it compiles.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The request breaks rules. All broken rules are listed.

@@ -175,6 +175,8 @@ impl Credential {
 }
 
 /// The kinds of credential.
+///
+/// Exhaustive: every user of credentials must handle a new kind before it compiles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialKind {

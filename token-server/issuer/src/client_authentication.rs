@@ -26,7 +26,7 @@ use crate::{
     origin::Peer,
 };
 
-/// An authenticated client. Only [`authenticate`] creates one.
+/// An authenticated client. Only [`ClientAuthenticator::authenticate`] creates one.
 #[derive(Debug)]
 pub struct AuthenticatedClient {
     client: Arc<Client>,
@@ -58,9 +58,9 @@ impl AuthenticatedClient {
     }
 }
 
-/// The dependencies of client authentication.
+/// Authenticates clients by what is registered.
 #[derive(Debug)]
-pub struct Means {
+pub struct ClientAuthenticator {
     /// The registered clients.
     pub registry: ClientRegistry,
     /// The peppers with which secrets are hashed.
@@ -69,49 +69,52 @@ pub struct Means {
     pub assertions: Assertions,
 }
 
-/// Checks the presented credential against the registered ones.
-///
-/// # Errors
-///
-/// [`IssueError::ClientAuthenticationFailed`] when any check fails. [`IssueError::Unavailable`] when the
-/// client is not in memory and the store is unreachable, because that does not mean that the secret is wrong.
-pub async fn authenticate(
-    means: &Means,
-    peer: Peer,
-    presented: &PresentedClient,
-    now: SystemTime,
-) -> Result<AuthenticatedClient, IssueError> {
-    let client = find(&means.registry, peer, presented.claimed_id()).await?;
-    let mut addressee = None;
-    let (client, credential_id) = match presented {
-        PresentedClient::Secret { secret, .. } => {
-            let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
-            let matched = means.peppers.find_match(secret.expose_secret(), credentials, now).await;
-            let matched = matched.map(|credential| credential.id.clone());
-            let (client, credential_id) = decide(client, matched, now)?;
-            (client, Some(credential_id))
-        }
-        PresentedClient::Assertion(assertion) => {
-            // Boxed because few requests need it. Otherwise the future of every request would have room for
-            // it.
-            let verified = Box::pin(means.assertions.verify(assertion, client.as_deref(), now)).await;
-            match client {
-                Some(client) if !client.disabled => {
-                    let Accepted { credential_id, addressee: of } = verified?;
-                    addressee = Some(of);
-                    (client, credential_id)
-                }
-                nobody => {
-                    let (client, credential_id) = decide(nobody, None, now)?;
-                    (client, Some(credential_id))
+impl ClientAuthenticator {
+    /// Checks the presented credential against the registered ones.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::ClientAuthenticationFailed`] when any check fails. [`IssueError::Unavailable`] when the
+    /// client is not in memory and the store is unreachable, because that does not mean that the secret is
+    /// wrong.
+    pub async fn authenticate(
+        &self,
+        peer: Peer,
+        presented: &PresentedClient,
+        now: SystemTime,
+    ) -> Result<AuthenticatedClient, IssueError> {
+        let client = find(&self.registry, peer, presented.claimed_id()).await?;
+        let mut addressee = None;
+        let (client, credential_id) = match presented {
+            PresentedClient::Secret { secret, .. } => {
+                let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
+                let matched = self.peppers.find_match(secret.expose_secret(), credentials, now).await;
+                let matched = matched.map(|credential| credential.id.clone());
+                let (client, credential_id) = decide(client, matched, now)?;
+                (client, Some(credential_id))
+            }
+            PresentedClient::Assertion(assertion) => {
+                // Boxed because few requests need it. Otherwise the future of every request would have
+                // room for it.
+                let verified = Box::pin(self.assertions.verify(assertion, client.as_deref(), now)).await;
+                match client {
+                    Some(client) if !client.disabled => {
+                        let Accepted { credential_id, addressee: of } = verified?;
+                        addressee = Some(of);
+                        (client, credential_id)
+                    }
+                    nobody => {
+                        let (client, credential_id) = decide(nobody, None, now)?;
+                        (client, Some(credential_id))
+                    }
                 }
             }
+        };
+        if let Some(credential_id) = credential_id {
+            self.registry.credential_used(&client.id, &credential_id, now);
         }
-    };
-    if let Some(credential_id) = credential_id {
-        means.registry.credential_used(&client.id, &credential_id, now);
+        Ok(AuthenticatedClient { client, addressee })
     }
-    Ok(AuthenticatedClient { client, addressee })
 }
 
 /// Finds the client. A malformed client ID is treated as an unknown client, and costs the same work.

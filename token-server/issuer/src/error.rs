@@ -15,6 +15,8 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// `Display` is the sentence for the caller. It never contains a secret, a token, or the reason for a failed
 /// client authentication.
+///
+/// Exhaustive: both protocols must answer a new reason before it compiles.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// A parameter is missing, repeated or malformed. RFC 6749 section 5.2, `invalid_request`.
@@ -76,6 +78,8 @@ pub struct TokenRefusal {
 }
 
 /// The budget that a request which comes too often has spent.
+///
+/// Exhaustive: the audit log must name a new budget before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
     /// The peer's requests.
@@ -138,6 +142,8 @@ impl Budget {
 
 /// The cause of a failed client authentication. For the audit log alone: the caller gets one answer for all
 /// of them.
+///
+/// Exhaustive: the audit log must name a new cause before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationFailure {
     /// Nothing was presented.

@@ -17,7 +17,7 @@
 #[cfg(test)]
 pub(crate) mod plain_log;
 mod position;
-mod told;
+mod metrics;
 pub(crate) mod unreported;
 
 use std::{
@@ -31,7 +31,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::{position::Position, told::Reason};
+use self::{metrics::Reason, position::Position};
 use crate::store::{Change, ChangeKind, ChangeLog, StoreError, answered};
 
 /// The maximum number of changes read by one query.
@@ -50,6 +50,8 @@ const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
 const RESYNC_PAUSE: Duration = Duration::from_secs(10);
 
 /// An event of the feed.
+///
+/// Exhaustive: every cache must handle a new event before it compiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Something changed. Subscribers read the new state from the store.
@@ -92,8 +94,8 @@ impl Feed {
     pub async fn start(log: Arc<dyn ChangeLog>, settings: FeedSettings) -> Result<Self, StoreError> {
         let connections_lost = log.connections_lost();
         let position = answered(Position::at_end(&*log)).await?;
-        told::reached(position.sequence());
-        told::stale(false);
+        metrics::reached(position.sequence());
+        metrics::stale(false);
         let sender = Arc::new(broadcast::Sender::new(BACKLOG));
         let now = Instant::now();
         let follower = Follower {
@@ -198,7 +200,7 @@ impl Follower {
         for change in news {
             match &change.kind {
                 Some(kind) => {
-                    told::changed(kind);
+                    metrics::changed(kind);
                     let _ = events.send(Event::Changed(kind.clone()));
                 }
                 None => unknown = true,
@@ -208,19 +210,19 @@ impl Follower {
         if unknown {
             self.resync(events, Reason::UnknownKind);
         }
-        told::reached(self.position.sequence());
+        metrics::reached(self.position.sequence());
     }
 
     fn resync(&mut self, events: &broadcast::Sender<Event>, reason: Reason) {
         (self.owed, self.resynced) = (None, Some(Instant::now()));
-        told::resynced(reason);
+        metrics::resynced(reason);
         let _ = events.send(Event::Resync);
     }
 
     fn in_touch(&mut self, events: &broadcast::Sender<Event>) {
         let was_stale = std::mem::replace(&mut self.stale, false);
         self.contact = Instant::now();
-        told::stale(false);
+        metrics::stale(false);
         if was_stale {
             tracing::info!("the store is reachable again");
         }
@@ -251,11 +253,11 @@ impl Follower {
     fn out_of_touch(&mut self, events: &broadcast::Sender<Event>, error: &StoreError) {
         // The store that answers next may be another server.
         self.owed.get_or_insert(Reason::Outage);
-        told::failed();
+        metrics::failed();
         tracing::warn!(error = %error_chain::of(error), "the change log cannot be read");
         if !self.stale && self.contact.elapsed() >= self.settings.staleness_max {
             self.stale = true;
-            told::stale(true);
+            metrics::stale(true);
             let _ = events.send(Event::Stale);
         }
     }

@@ -16,6 +16,8 @@ pub use token_exchange::OnBehalf;
 use crate::client::{Audience, Client, Scope};
 
 /// A token request, by grant type.
+///
+/// Exhaustive: a new grant must be decided before it compiles.
 #[derive(Debug)]
 pub enum Request {
     /// RFC 6749 section 4.4.

@@ -23,15 +23,14 @@ use crate::{
     audit::Decision,
     client::secret::Peppers,
     client_authentication::{
-        AuthenticatedClient, Means,
+        AuthenticatedClient, ClientAuthenticator,
         assertion::{AssertionRules, Assertions},
-        authenticate,
         presented::PresentedClient,
     },
     client_registry::ClientRegistry,
     error::IssueError,
-    federation::Federation,
     grant::{self, Authorization, client_credentials, token_exchange},
+    identity_provider::IdentityProviders,
     key::KeyRing,
     limit::{LimitSettings, Limits, QuotaSettings, Quotas},
     metadata::{self, Metadata},
@@ -45,7 +44,7 @@ use crate::{
 
 pub use admission::{Admitted, Operation};
 pub use introspect::introspected;
-pub use user_info::NotTold;
+pub use user_info::UserInfoError;
 
 /// The counter of decisions, by operation, outcome and reason.
 const REQUESTS: &str = "token_server_token_requests_total";
@@ -67,7 +66,7 @@ pub struct Settings {
     /// Announces in the metadata that clients may register themselves.
     pub registration: bool,
     /// The identity providers whose tokens may be exchanged, in addition to this issuer's own.
-    pub federation: Federation,
+    pub federation: IdentityProviders,
     /// Streams of keys and revocations to verifiers.
     pub trust_streams: TrustStreams,
     /// The number of unexpired tokens that one client may have revoked one by one. Every verifier keeps each
@@ -107,7 +106,7 @@ impl Settings {
             key_set_max_age: Duration::from_secs(300),
             client_assertions: AssertionRules::default(),
             registration: false,
-            federation: Federation::default(),
+            federation: IdentityProviders::default(),
             trust_streams: TrustStreams::default(),
             revoked_tokens_per_client: REVOKED_TOKENS_PER_CLIENT,
         }
@@ -116,7 +115,7 @@ impl Settings {
 
 /// The dependencies of an issuer.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct Dependencies {
     /// Clients.
     pub registry: ClientRegistry,
     /// The client assertions that were used.
@@ -135,7 +134,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Issuer {
     settings: Settings,
-    clients: Means,
+    clients: ClientAuthenticator,
     keys: KeyRing,
     revocations: RevocationRegistry,
     own_tokens: OwnTokens,
@@ -150,13 +149,13 @@ pub struct Issuer {
 impl Issuer {
     /// Creates the issuer.
     #[must_use]
-    pub fn new(settings: Settings, parts: Parts, clock: Arc<dyn Clock>) -> Self {
-        let Parts { registry, assertions, peppers, keys, revocations, verifier } = parts;
+    pub fn new(settings: Settings, parts: Dependencies, clock: Arc<dyn Clock>) -> Self {
+        let Dependencies { registry, assertions, peppers, keys, revocations, verifier } = parts;
         let own_tokens = OwnTokens::new(verifier, settings.terms.token_bytes_longest());
         Self {
             limits: Limits::new(settings.limits),
             quotas: Quotas::new(settings.quota.clone()),
-            clients: Means {
+            clients: ClientAuthenticator {
                 registry,
                 peppers,
                 assertions: Assertions::new(
@@ -254,7 +253,7 @@ impl Issuer {
             self.limits.attempt(origin.peer(), presented.claimed_id(), secret)?;
         }
         let span = tracing::info_span!(target: trace::TARGET, "authenticate client");
-        let client = authenticate(&self.clients, origin.peer(), presented, self.clock.now()).instrument(span).await;
+        let client = self.clients.authenticate(origin.peer(), presented, self.clock.now()).instrument(span).await;
         match (&client, guess) {
             (Ok(_), Some(secret)) => self.limits.succeeded(presented.claimed_id(), secret),
             (Err(IssueError::ClientAuthenticationFailed(_)), Some(_)) => {

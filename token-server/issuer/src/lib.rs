@@ -14,7 +14,7 @@
 //! | signing keys and their rotation | [`key`] |
 //! | revoked tokens | [`revocation`] |
 //! | verification of our own tokens | [`own_tokens`] |
-//! | other issuers' tokens that may be exchanged for ours | [`security_token`], [`federation`] |
+//! | other issuers' tokens that may be exchanged for ours | [`security_token`], [`identity_provider`] |
 //! | the decision on the client's access | [`grant`] |
 //! | the token, from claims to signature | [`mint`] |
 //! | rate limits | [`limit`] |
@@ -43,7 +43,7 @@ pub mod key;
 pub mod revocation;
 pub mod own_tokens;
 pub mod security_token;
-pub mod federation;
+pub mod identity_provider;
 pub mod grant;
 pub mod mint;
 pub mod limit;

@@ -26,7 +26,7 @@ use governor::{
 use quick_cache::sync::Cache;
 
 pub use quota::{Quota, QuotaMode, QuotaSettings};
-pub(crate) use quota::{Quotas, Standing};
+pub(crate) use quota::{QuotaStatus, Quotas};
 
 use crate::{
     client::ClientId,
@@ -80,13 +80,20 @@ pub struct LimitSettings {
     pub keys_max: usize,
 }
 
+/// The default rate of one peer's requests.
+pub const PEER_REQUESTS_PER_SECOND: u32 = 100_000;
+/// The default rate of one client's requests.
+pub const CLIENT_REQUESTS_PER_SECOND: u32 = 50_000;
+/// The default rate of failed authentications of one client from one peer.
+pub const FAILURES_PER_SECOND: u32 = 10;
+
 impl Default for LimitSettings {
     /// Generous defaults: they stop a runaway loop or an attack, and never normal use.
     fn default() -> Self {
         Self {
-            peer: Some(Rate::per_second(100_000, 100_000)),
-            client: Some(Rate::per_second(50_000, 50_000)),
-            failure: Some(Rate::per_second(10, 100)),
+            peer: Some(Rate::per_second(PEER_REQUESTS_PER_SECOND, PEER_REQUESTS_PER_SECOND)),
+            client: Some(Rate::per_second(CLIENT_REQUESTS_PER_SECOND, CLIENT_REQUESTS_PER_SECOND)),
+            failure: Some(Rate::per_second(FAILURES_PER_SECOND, 100)),
             revocation: Some(Rate::per_second(10, 1000)),
             keys_max: 65_536,
         }

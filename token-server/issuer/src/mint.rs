@@ -49,14 +49,21 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// The default lifetime of a token.
+    pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
+    /// The default limit of a lifetime.
+    pub const LIFETIME_MAX_DEFAULT: Duration = Duration::from_secs(3600);
+    /// The default limit of a token's length, in bytes.
+    pub const TOKEN_BYTES_MAX_DEFAULT: usize = 4096;
+
     /// Creates the default terms: a lifetime of five minutes, at most an hour, and 4 KiB.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
         Self {
             issuer: issuer.into(),
-            lifetime_default: Duration::from_secs(300),
-            lifetime_max: Duration::from_secs(3600),
-            token_bytes_max: 4096,
+            lifetime_default: Self::LIFETIME_DEFAULT,
+            lifetime_max: Self::LIFETIME_MAX_DEFAULT,
+            token_bytes_max: Self::TOKEN_BYTES_MAX_DEFAULT,
             token_bytes_max_by_audience: BTreeMap::new(),
             algorithm_by_audience: BTreeMap::new(),
             encryption_by_audience: BTreeMap::new(),

@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 pub use initial::{InitialAccessToken, InitialAccessTokens, TokenHash};
 pub use template::Template;
 
-pub use document::Told;
+pub use document::ClientInformation;
 pub use error::RegistrationError;
 
 use crate::{
@@ -104,7 +104,7 @@ impl Registrar {
         &self,
         asked: Asked<'_>,
         read: impl Future<Output = Body>,
-    ) -> Result<Told, RegistrationError> {
+    ) -> Result<ClientInformation, RegistrationError> {
         let mut decision = Decision::new(asked.origin, "register_client");
         let span = decision.span().clone();
         let registered = self.add(asked, read, &mut decision).instrument(span).await;
@@ -116,7 +116,7 @@ impl Registrar {
         asked: Asked<'_>,
         read: impl Future<Output = Body>,
         decision: &mut Decision<'_>,
-    ) -> Result<Told, RegistrationError> {
+    ) -> Result<ClientInformation, RegistrationError> {
         self.limits.peer(asked.origin.peer())?;
         let presented = presented(asked.headers)?;
         let initial = self.tokens.find(&presented, self.clock.now()).ok_or_else(bad_token)?;
@@ -127,7 +127,7 @@ impl Registrar {
         let by = Operator::registration(initial.name.as_str(), asked.origin.request_id().as_str());
         let registered = self.clients.register(&by, &wanted).await?;
         decision.claimed_by(registered.client.id.as_str());
-        Ok(Told::changed(registered, self.uri()))
+        Ok(ClientInformation::changed(registered, self.uri()))
     }
 
     /// Returns the registration of the client. RFC 7592 section 2.1.
@@ -135,11 +135,11 @@ impl Registrar {
     /// # Errors
     ///
     /// When its registration access token is not presented.
-    pub async fn read(&self, asked: Asked<'_>, id: &str) -> Result<Told, RegistrationError> {
+    pub async fn read(&self, asked: Asked<'_>, id: &str) -> Result<ClientInformation, RegistrationError> {
         let mut decision = Decision::new(asked.origin, "read_registration");
         let span = decision.span().clone();
         let told = self.proved(asked, id, &mut decision).instrument(span).await;
-        let told = told.map(|(client, token)| Told::read(Client::clone(&client), &token, self.uri()));
+        let told = told.map(|(client, token)| ClientInformation::read(Client::clone(&client), &token, self.uri()));
         on_record(&decision, "told", told)
     }
 
@@ -153,7 +153,7 @@ impl Registrar {
         asked: Asked<'_>,
         id: &str,
         read: impl Future<Output = Body>,
-    ) -> Result<Told, RegistrationError> {
+    ) -> Result<ClientInformation, RegistrationError> {
         let mut decision = Decision::new(asked.origin, "update_registration");
         let span = decision.span().clone();
         let updated = self.replace(asked, id, read, &mut decision).instrument(span).await;
@@ -166,7 +166,7 @@ impl Registrar {
         id: &str,
         read: impl Future<Output = Body>,
         decision: &mut Decision<'_>,
-    ) -> Result<Told, RegistrationError> {
+    ) -> Result<ClientInformation, RegistrationError> {
         let (client, token) = self.proved(asked, id, decision).await?;
         let registered_with = client.registration.as_ref().map(|known| known.details.registered_with.as_str());
         // The initial access token is gone, and with it the bounds of the client.
@@ -190,7 +190,7 @@ impl Registrar {
         };
         let by = Operator::caller(client.id.as_str(), [], asked.origin.request_id().as_str());
         let changed = self.clients.update_registration(&by, &client.id, &token, admit).await?;
-        Ok(Told::changed(changed, self.uri()))
+        Ok(ClientInformation::changed(changed, self.uri()))
     }
 
     /// Removes the client, and revokes its tokens. RFC 7592 section 2.3.

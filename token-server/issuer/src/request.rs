@@ -15,7 +15,7 @@ pub struct TokenRequest {
 
 /// A client's request to introspect or revoke a token.
 #[derive(Debug)]
-pub struct TokenQuestion {
+pub struct TokenQuery {
     /// The presented credentials.
     pub client: PresentedClient,
     /// The token.

@@ -4,6 +4,8 @@ use secrecy::SecretString;
 use token_interceptor::urn;
 
 /// The declared type of a token, by the names of RFC 8693 section 3.
+///
+/// Exhaustive: the exchange must decide about a new type before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
     /// An access token of this issuer.

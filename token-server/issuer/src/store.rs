@@ -288,6 +288,8 @@ pub trait Store:
 }
 
 /// The reason for which a call to the store failed.
+///
+/// Exhaustive: every caller must decide about a new reason before it compiles.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The entry to change does not exist.

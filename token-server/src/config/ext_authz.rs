@@ -27,6 +27,8 @@ pub struct ExtAuthz {
 }
 
 /// The decisions for proxies that are written to the audit stream. Proxies ask about each request.
+///
+/// Exhaustive: the server must apply a new choice before it compiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuditedDecisions {
     /// Every decision.
@@ -59,7 +61,7 @@ impl ExtAuthz {
         let client_ca = section.file("client_ca");
         let audit = section.or("audit", AuditedDecisions::default());
         let files: Vec<PathBuf> = section.required("descriptor_sets").unwrap_or_default();
-        let declared = Declared::read(&files).map_err(|problem| {
+        let declared = DescriptorPolicy::read(&files).map_err(|problem| {
             let allowed = "files of `buf build -o FILE` or `protoc --include_imports --descriptor_set_out=FILE`, with \
                            services whose methods are all annotated";
             section.reject("descriptor_sets", problem, allowed);
@@ -82,14 +84,14 @@ impl ExtAuthz {
 }
 
 /// The content of descriptor sets.
-pub struct Declared {
+pub struct DescriptorPolicy {
     /// Every method of every service with at least one annotated method.
     pub table: Vec<MethodPolicy>,
     /// The same, checked to be complete: every method of those services is annotated.
     pub policy: ServedPolicy,
 }
 
-impl Declared {
+impl DescriptorPolicy {
     /// Reads the files: encoded descriptor sets with their imports.
     ///
     /// # Errors

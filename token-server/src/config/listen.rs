@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use token_issuer::limit;
+
 use super::{
     reader::Section,
     setting::{Setting, describe},
@@ -237,9 +239,9 @@ impl Default for Limits {
             handshake_timeout: second * 10,
             streams_per_connection: 1_000,
             header_bytes: 16 * 1024,
-            requests_per_second_per_peer: 100_000,
-            requests_per_second_per_client: 50_000,
-            failures_per_second: 10,
+            requests_per_second_per_peer: limit::PEER_REQUESTS_PER_SECOND,
+            requests_per_second_per_client: limit::CLIENT_REQUESTS_PER_SECOND,
+            failures_per_second: limit::FAILURES_PER_SECOND,
             connection_age: second * 3600,
             drain_deadline: second * 30,
         }

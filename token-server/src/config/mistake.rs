@@ -4,6 +4,7 @@ use std::{fmt, path::Path, sync::Arc};
 
 /// The position of a setting, or the fact that it is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Place {
     /// In a file. Line and column start at 1.
     File {

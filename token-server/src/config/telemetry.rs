@@ -43,6 +43,8 @@ impl Default for Telemetry {
 }
 
 /// The format of log lines.
+///
+/// Exhaustive: the server must apply a new choice before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -52,6 +54,8 @@ pub enum LogFormat {
 }
 
 /// The destination of the audit stream.
+///
+/// Exhaustive: the server must apply a new choice before it compiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditTarget {
     /// Nowhere.
@@ -65,6 +69,8 @@ pub enum AuditTarget {
 }
 
 /// The policy for decisions while audit lines cannot be written.
+///
+/// Exhaustive: the server must apply a new choice before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditFailure {
     /// Decisions continue. Lines beyond the memory limit are dropped and counted.

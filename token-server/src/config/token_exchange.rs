@@ -9,7 +9,7 @@ use std::{
 use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Algorithm};
 use token_issuer::{
     client::{Audience, ClientId, Scope},
-    federation::{IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
+    identity_provider::{IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
     reserved_claims::is_reserved,
 };
 use url::Url;

@@ -3,14 +3,12 @@
 use std::{fmt, time::Duration};
 
 use token_interceptor::{encryption::EncryptionKey, http_client::is_loopback, signature::Algorithm};
-use token_issuer::{client::Audience, own_tokens::TOKEN_BYTES_MAX};
+use token_issuer::{client::Audience, mint::Terms, own_tokens::TOKEN_BYTES_MAX};
 use url::{Host, Url};
 
 use super::reader::Section;
 
-/// The default limit of a token's length, in bytes.
-const HEADER_BYTES: usize = 4096;
-/// The range of that limit.
+/// The range of the limit of a token's length, in bytes.
 const HEADER_BYTES_RANGE: std::ops::RangeInclusive<usize> = 512..=TOKEN_BYTES_MAX;
 
 /// An issuer identifier: an https URL without query or fragment (RFC 8414 section 2). On loopback, http is
@@ -114,13 +112,13 @@ impl Tokens {
     pub(super) fn read(mut section: Section<'_>, algorithms: &[Algorithm]) -> Self {
         let second = Duration::from_secs(1);
         let range = second * 10..=second * 86_400;
-        let header_bytes = section.within("header_bytes", HEADER_BYTES, HEADER_BYTES_RANGE);
+        let header_bytes = section.within("header_bytes", Terms::TOKEN_BYTES_MAX_DEFAULT, HEADER_BYTES_RANGE);
         let audiences = section.sections("audience").into_iter();
         let audiences =
             audiences.filter_map(|audience| AudienceRules::read(audience, algorithms, header_bytes)).collect();
         let tokens = Self {
-            default_lifetime: section.within("default_lifetime", second * 300, range.clone()),
-            maximum_lifetime: section.within("maximum_lifetime", second * 3600, range),
+            default_lifetime: section.within("default_lifetime", Terms::LIFETIME_DEFAULT, range.clone()),
+            maximum_lifetime: section.within("maximum_lifetime", Terms::LIFETIME_MAX_DEFAULT, range),
             header_bytes,
             audiences,
             danger_jwks_uri_anywhere: section.or("danger_jwks_uri_anywhere", false),
@@ -169,11 +167,10 @@ fn encryption_key(section: &mut Section<'_>) -> Option<EncryptionKey> {
 
 impl Default for Tokens {
     fn default() -> Self {
-        let minute = Duration::from_secs(60);
         Self {
-            default_lifetime: minute * 5,
-            maximum_lifetime: minute * 60,
-            header_bytes: HEADER_BYTES,
+            default_lifetime: Terms::LIFETIME_DEFAULT,
+            maximum_lifetime: Terms::LIFETIME_MAX_DEFAULT,
+            header_bytes: Terms::TOKEN_BYTES_MAX_DEFAULT,
             audiences: Vec::new(),
             danger_jwks_uri_anywhere: false,
         }

@@ -15,6 +15,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HOPS_MAX: usize = 16;
 
 /// The header field that the proxies in front of this server write.
+///
+/// Exhaustive: the server must read a new field before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ForwardedField {
     /// `X-Forwarded-For`: addresses separated by commas.

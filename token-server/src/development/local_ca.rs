@@ -24,6 +24,7 @@ const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The reason why there is no development certificate.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LocalCaError {
     /// A file cannot be read or written.
     #[error("cannot use {}", path.display())]

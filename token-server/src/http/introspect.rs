@@ -9,7 +9,7 @@ use token_interceptor::token::VerifiedToken;
 use token_issuer::{
     error::IssueError,
     issuer::{Operation, introspected},
-    request::TokenQuestion,
+    request::TokenQuery,
 };
 
 use super::{Shared, body, error};
@@ -27,10 +27,10 @@ pub(super) async fn introspect(State(shared): State<Shared>, request: Request) -
 }
 
 /// Reads an introspection or revocation request.
-pub(super) async fn question(mut request: Request) -> Result<TokenQuestion, IssueError> {
+pub(super) async fn question(mut request: Request) -> Result<TokenQuery, IssueError> {
     let headers = std::mem::take(request.headers_mut());
     let parameters = body::parameters(&headers, request).await?;
-    convert::token_question_form(parameters.token_question()?, &headers)
+    convert::token_query_form(parameters.token_query()?, &headers)
 }
 
 /// Encodes the response. RFC 7662 section 2.2: an inactive token discloses nothing else.

@@ -8,7 +8,7 @@ use token_interceptor::json;
 use token_issuer::error::IssueError;
 
 use crate::{
-    convert::{ClientForm, TokenQuestionForm},
+    convert::{ClientForm, TokenQueryForm},
     form,
 };
 
@@ -131,8 +131,8 @@ impl Parameters {
     }
 
     /// Takes out the parameters of introspection and revocation.
-    pub(super) fn token_question(mut self) -> Result<TokenQuestionForm, IssueError> {
-        Ok(TokenQuestionForm { client: self.client(), token: self.required("token")? })
+    pub(super) fn token_query(mut self) -> Result<TokenQueryForm, IssueError> {
+        Ok(TokenQueryForm { client: self.client(), token: self.required("token")? })
     }
 
     fn take(&mut self, name: &str) -> Option<String> {

@@ -10,7 +10,7 @@ use axum::{
 use http::StatusCode;
 use token_issuer::{
     origin::Origin,
-    registration::{Asked, Registrar, RegistrationError, Told},
+    registration::{Asked, ClientInformation, Registrar, RegistrationError},
 };
 
 use super::{Shared, body, error};
@@ -72,7 +72,7 @@ fn text(id: Id) -> String {
     id.map(|Path(id)| id).unwrap_or_default()
 }
 
-fn answer(told: Result<Told, RegistrationError>, origin: &Origin, shared: &Shared) -> Response {
+fn answer(told: Result<ClientInformation, RegistrationError>, origin: &Origin, shared: &Shared) -> Response {
     let answer = told.and_then(|told| Ok(body::answer(&told.json(), origin)?));
     answer.unwrap_or_else(|refusal| refuse(refusal, origin, shared))
 }

@@ -5,7 +5,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use token_issuer::issuer::{NotTold, Operation};
+use token_issuer::issuer::{Operation, UserInfoError};
 
 use super::{Shared, body, error};
 
@@ -15,16 +15,16 @@ pub(super) async fn user_info(State(shared): State<Shared>, request: Request) ->
     let origin = connection::origin(request.headers(), request.extensions());
     let told = match shared.issuer.admit(&origin, Operation::GetUserInfo) {
         Ok(admitted) => admitted.user_info(request.headers()).await,
-        Err(refusal) => Err(NotTold::Other(refusal)),
+        Err(refusal) => Err(UserInfoError::Other(refusal)),
     };
-    let answer = told.and_then(|claims| body::answer(&claims, &origin).map_err(NotTold::Other));
+    let answer = told.and_then(|claims| body::answer(&claims, &origin).map_err(UserInfoError::Other));
     match answer {
         Ok(response) => response,
-        Err(NotTold::Bearer(answer)) => {
+        Err(UserInfoError::Bearer(answer)) => {
             let mut response = answer.into_http().map(Body::new);
             body::never_cached(response.headers_mut(), &origin);
             response
         }
-        Err(NotTold::Other(refusal)) => error::response(&refusal, &origin, &shared.challenge),
+        Err(UserInfoError::Other(refusal)) => error::response(&refusal, &origin, &shared.challenge),
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::service::{audit, clients, keys};
 
 /// The dependencies of the admin services.
-pub(super) struct Parts {
+pub(super) struct Dependencies {
     pub(super) clients: ClientAdmin,
     pub(super) keys: KeyAdmin,
     pub(super) revocations: RevocationAdmin,
@@ -24,7 +24,7 @@ pub(super) struct Parts {
 }
 
 /// Returns the services. Their annotations declare the tokens that they require.
-pub(super) fn routes(parts: Parts, verifier: Verifier) -> Result<Router, ServeError> {
+pub(super) fn routes(parts: Dependencies, verifier: Verifier) -> Result<Router, ServeError> {
     let services =
         [client_service_server::SERVICE_NAME, key_service_server::SERVICE_NAME, audit_service_server::SERVICE_NAME];
     let guard = AuthorizationLayer::new(verifier, own_policy(&services)?);

@@ -10,9 +10,9 @@ use token_issuer::{
     client::secret::{Pepper, Peppers},
     client_authentication::assertion::Reach,
     client_registry::{ClientRegistry, peppers_in_use},
-    federation::Federation,
     feed::{Feed, FeedSettings},
-    issuer::{Issuer, Parts, Settings},
+    identity_provider::IdentityProviders,
+    issuer::{Dependencies, Issuer, Settings},
     key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys, TokenLifetimes},
     limit::{LimitSettings, Rate},
     own_tokens,
@@ -32,8 +32,8 @@ use super::{
     names,
 };
 use crate::{
+    client_file::{self, DeclaredError},
     config::{Config, IssuerUrl, Limits, Secrets},
-    declared::{self, DeclaredError},
 };
 
 /// The parts that serve, and the state behind them.
@@ -118,7 +118,7 @@ pub(super) async fn assemble(
     let clients = ClientAdmin::new(store.clone(), registry.clone(), peppers.clone(), Arc::clone(&clock), rules);
     let clients = clients.revoking(revoking.clone());
     let issuer_settings = self::settings(config, issuer_url)?;
-    let parts = admin::Parts {
+    let parts = admin::Dependencies {
         standing: Standing::new(registry.clone(), issuer_settings.federation.clone()),
         clients: clients.clone(),
         keys: KeyAdmin::new(rotation.clone()),
@@ -134,7 +134,7 @@ pub(super) async fn assemble(
     });
     let assertions = Arc::clone(&store) as _;
     let state = State { store, declared, registry: registry.clone(), following: (feed, rotation, revocations.clone()) };
-    let parts = Parts { registry, assertions, peppers, keys, revocations, verifier };
+    let parts = Dependencies { registry, assertions, peppers, keys, revocations, verifier };
     let issuer = Arc::new(Issuer::new(issuer_settings, parts, Arc::clone(&clock)));
     let registrar = config
         .registration
@@ -177,7 +177,7 @@ async fn stored_clients(
 pub fn check(config: &Config) -> Result<(), DeclaredError> {
     match &config.store.location {
         StoreLocation::Declared { clients, .. } => {
-            declared::load(clients, &peppers(&config.secrets), &rules(config)).map(drop)
+            client_file::load(clients, &peppers(&config.secrets), &rules(config)).map(drop)
         }
         StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => Ok(()),
     }
@@ -247,7 +247,7 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Result<Settings, ServeEr
     // A verifier that fetches at this interval holds every key before its first use.
     settings.key_set_max_age = settings.key_set_max_age.min(config.keys.visibility_period / 2);
     settings.federation =
-        Federation::new(config.token_exchange.trusted_issuers.clone()).map_err(ServeError::internal)?;
+        IdentityProviders::new(config.token_exchange.trusted_issuers.clone()).map_err(ServeError::internal)?;
     settings.limits = limits(&config.limits);
     settings.quota = config.quota.clone();
     settings.trust_streams = config.trust;

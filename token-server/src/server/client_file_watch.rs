@@ -17,7 +17,7 @@ use token_store::DeclaredStore;
 use tokio::sync::{Mutex, Notify, watch};
 
 use super::ServeError;
-use crate::declared;
+use crate::client_file;
 
 const RELOADS: &str = "token_server_clients_file_reloads_total";
 
@@ -108,7 +108,7 @@ impl ClientFile {
     /// Reloads the file and returns the number of changed clients.
     async fn reload(&self) -> Result<usize, ServeError> {
         let mut last = self.last.lock().await;
-        let clients = declared::load(&self.file, &self.peppers, &self.rules)?;
+        let clients = client_file::load(&self.file, &self.peppers, &self.rules)?;
         if *last == clients {
             return Ok(0);
         }

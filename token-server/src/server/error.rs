@@ -6,7 +6,7 @@ use super::transport::tls::TlsError;
 
 use token_issuer::{client_registry::peppers_in_use::WrongPepper, key::KeyError, store::StoreError};
 
-use crate::declared::DeclaredError;
+use crate::client_file::DeclaredError;
 
 /// The error of a server that cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 
 use token_issuer::{
     client::ClientId,
-    federation::Namespace,
+    identity_provider::Namespace,
     store::{ClientStore, StoreError},
 };
 

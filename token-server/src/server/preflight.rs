@@ -12,6 +12,8 @@ use super::{ext_authz, transport::tls};
 use crate::config::{AuditTarget, Config};
 
 /// The severity of a finding.
+///
+/// Exhaustive: `serve --check` must report a new severity before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// `serve` or every client would fail; `--check` fails.

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 use token_issuer::{
-    issuer::{Issuer, NotTold, Operation, introspected},
+    issuer::{Issuer, Operation, UserInfoError, introspected},
     mint::IssuedToken,
     origin::{Origin, REQUEST_ID},
 };
@@ -108,12 +108,12 @@ impl token_service_server::TokenService for TokenService {
         let (origin, headers, v1::GetUserInfoRequest {}) = split(request);
         let told = match self.issuer.admit(&origin, Operation::GetUserInfo) {
             Ok(admitted) => admitted.user_info(&headers).await,
-            Err(refusal) => Err(NotTold::Other(refusal)),
+            Err(refusal) => Err(UserInfoError::Other(refusal)),
         };
         match told {
             Ok(claims) => Ok(echo(v1::GetUserInfoResponse { claims: Some(structure::of(claims)) }, &origin)),
-            Err(NotTold::Bearer(answer)) => Err(status::of_bearer(answer, &origin)),
-            Err(NotTold::Other(error)) => Err(status::of_issue_error(&error, &origin, &self.challenge)),
+            Err(UserInfoError::Bearer(answer)) => Err(status::of_bearer(answer, &origin)),
+            Err(UserInfoError::Other(error)) => Err(status::of_issue_error(&error, &origin, &self.challenge)),
         }
     }
 }

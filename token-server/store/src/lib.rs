@@ -20,9 +20,9 @@ mod gate;
 mod row;
 pub mod sqlite;
 pub mod postgres;
-mod declared;
+mod client_file;
 mod location;
 
-pub use declared::DeclaredStore;
+pub use client_file::DeclaredStore;
 pub use location::{StoreLocation, StoreLocationError, open_state};
 pub use postgres::DatabaseUrlError;

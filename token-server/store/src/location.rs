@@ -22,6 +22,8 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The location of a store.
+///
+/// Exhaustive: the program must open a new kind of store before it compiles.
 #[derive(Clone)]
 pub enum StoreLocation {
     /// A SQLite database file: `sqlite:///var/lib/token-server/token-server.db`.

@@ -19,7 +19,7 @@ use token_interceptor::{
 };
 use token_issuer::{
     admin::{ClientDraft, ClientField, ClientUpdate, Operator},
-    federation::{Federation, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
+    identity_provider::{IdentityProvider, IdentityProviders, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
 };
 use token_proto::token::v1;
 use tonic::Code;
@@ -97,7 +97,7 @@ pub(crate) async fn federated(change: impl FnOnce(&mut IdentityProvider)) -> (Wo
     let provider = Provider::start().await;
     let mut trusted = provider.trusted("corporate:{sub}");
     change(&mut trusted);
-    let federation = Federation::new(vec![trusted]).unwrap();
+    let federation = IdentityProviders::new(vec![trusted]).unwrap();
     (world_with(|settings| settings.federation = federation).await, provider)
 }
 
@@ -253,7 +253,7 @@ async fn a_jwt_for_several_audiences_that_was_issued_to_another_party_is_refused
 async fn a_provider_that_is_out_of_reach_is_our_failure_and_not_the_tokens() {
     let provider = Provider::start().await;
     provider.down.store(true, Ordering::Relaxed);
-    let federation = Federation::new(vec![provider.trusted("corporate:{sub}")]).unwrap();
+    let federation = IdentityProviders::new(vec![provider.trusted("corporate:{sub}")]).unwrap();
     let world = world_with(|settings| settings.federation = federation).await;
     let request = request(&world, "exchanger", &provider.token().sign(), ID_TOKEN);
     let http = over_http(&world, &request).await;
@@ -277,7 +277,7 @@ async fn the_new_token_never_outlives_a_providers_token() {
 #[tokio::test]
 async fn subjects_of_different_providers_never_have_one_name() {
     let (one, two) = (Provider::start().await, Provider::start().await);
-    let federation = Federation::new(vec![one.trusted("one:{sub}"), two.trusted("two:{sub}")]).unwrap();
+    let federation = IdentityProviders::new(vec![one.trusted("one:{sub}"), two.trusted("two:{sub}")]).unwrap();
     let world = world_with(|settings| settings.federation = federation).await;
     let mut names = Vec::new();
     for provider in [&one, &two] {
@@ -439,7 +439,7 @@ async fn an_actor_token_of_a_provider_is_checked_as_a_subject_token_is() {
 #[tokio::test]
 async fn one_provider_is_trusted_once() {
     let provider = Provider::start().await;
-    assert!(Federation::new(vec![provider.trusted("a:{sub}"), provider.trusted("b:{sub}")]).is_err());
+    assert!(IdentityProviders::new(vec![provider.trusted("a:{sub}"), provider.trusted("b:{sub}")]).is_err());
 }
 
 /// Servers receive our tokens, so the holder of one is not its subject.

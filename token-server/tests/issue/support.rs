@@ -22,7 +22,7 @@ use token_issuer::{
         secret::{ClientSecret, Pepper, Peppers},
     },
     client_registry::ClientRegistry,
-    issuer::{Issuer, Parts, Settings},
+    issuer::{Dependencies, Issuer, Settings},
     key::KeyRing,
     key_material::KeyMaterial,
     limit::LimitSettings,
@@ -129,8 +129,14 @@ async fn build(others: Vec<SigningKey>, peppers: Peppers, change: impl FnOnce(&m
     let admin = admin.revoking(revoking.clone());
     let keys = KeyRing::fixed(key(), others);
     let verifier = own_tokens::verifier(ISSUER, &keys, revocations.verifying(), Arc::clone(&clock) as _).unwrap();
-    let parts =
-        Parts { verifier, registry: registry.clone(), assertions: Arc::clone(&store) as _, peppers, keys, revocations };
+    let parts = Dependencies {
+        verifier,
+        registry: registry.clone(),
+        assertions: Arc::clone(&store) as _,
+        peppers,
+        keys,
+        revocations,
+    };
     let registering = settings.registration;
     let issuer = Arc::new(Issuer::new(settings, parts, Arc::clone(&clock) as _));
     let registrar = registering.then(|| {

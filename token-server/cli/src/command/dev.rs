@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use secrecy::ExposeSecret as _;
 use token_server::{
-    config::{AuditedDecisions, Declared, ExtAuthz},
+    config::{AuditedDecisions, DescriptorPolicy, ExtAuthz},
     development::{self, Development, DevelopmentError, RunningDevelopment},
 };
 
@@ -77,7 +77,7 @@ impl Dev {
             return Ok(None);
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ext_authz_port));
-        let declared = Declared::read(&self.ext_authz).map_err(Failure::usage)?;
+        let declared = DescriptorPolicy::read(&self.ext_authz).map_err(Failure::usage)?;
         Ok(Some(ExtAuthz { address, client_ca: None, policy: declared.policy, audit: AuditedDecisions::All }))
     }
 }

@@ -8,7 +8,7 @@ mod yaml;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use token_server::config::{Declared, IssuerUrl};
+use token_server::config::{DescriptorPolicy, IssuerUrl};
 
 use super::{failure::Failure, output::Output};
 use rules::Rules;
@@ -68,7 +68,7 @@ impl Source {
     }
 
     fn rules(&self) -> Result<Rules, Failure> {
-        let declared = Declared::read(&self.descriptors).map_err(Failure::usage)?;
+        let declared = DescriptorPolicy::read(&self.descriptors).map_err(Failure::usage)?;
         Ok(Rules::of(&declared.table, self.danger_streams_outlive_tokens))
     }
 

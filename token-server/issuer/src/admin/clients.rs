@@ -8,14 +8,14 @@ use std::{
 
 use token_interceptor::clock::Clock;
 
-use super::{AdminError, ClientDraft, ClientField, Operator, RevocationAdmin, check::Check, made, page};
+use super::{AdminError, ClientDraft, ClientField, Operator, RevocationAdmin, check::Check, generate, page};
 use crate::{
     client::{
         Client, ClientId,
         secret::{ClientSecret, Peppers},
     },
     client_registry::ClientRegistry,
-    federation::Namespace,
+    identity_provider::Namespace,
     store::{AdminRecord, ClientStore, StoreError},
     timestamp,
 };
@@ -169,7 +169,7 @@ impl ClientAdmin {
             self.store.expect_free(&client.id).await?;
             return Ok(CreatedClient { client, secret: None });
         }
-        let (credential, secret) = made::secret(&self.peppers, now)?;
+        let (credential, secret) = generate::secret(&self.peppers, now)?;
         client.credentials.push(credential);
         let client = self.add(&client, &by.record(now, "CreateClient", client.id.as_str(), "")).await?;
         Ok(CreatedClient { client, secret: Some(secret) })
@@ -189,12 +189,12 @@ impl ClientAdmin {
     }
 
     fn generated_id(&self) -> Result<ClientId, AdminError> {
-        let mut id = made::client_id()?;
+        let mut id = generate::client_id()?;
         for _ in 0..GENERATED_MAX {
             if self.rules.check_new_name(&id).is_ok() {
                 break;
             }
-            id = made::client_id()?;
+            id = generate::client_id()?;
         }
         Ok(id)
     }

@@ -51,6 +51,8 @@ pub struct GrantDraft {
 }
 
 /// The fields that can be changed.
+///
+/// Exhaustive: an update must handle a new field before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClientField {
     /// `display_name`

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use token_interceptor::urn;
 
 /// A grant that a client may use. RFC 6749 section 1.3, RFC 8693 section 2.1.
+///
+/// Exhaustive: the token endpoint must decide about a new grant before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GrantType {
     /// RFC 6749 section 4.4.

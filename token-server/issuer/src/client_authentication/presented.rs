@@ -7,6 +7,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::assertion::UnverifiedAssertion;
 
 /// A claimed identity and its proof, by exactly one method.
+///
+/// Exhaustive: the server must verify a new method before it compiles.
 pub enum PresentedClient {
     /// `client_secret_basic` or `client_secret_post`.
     Secret {

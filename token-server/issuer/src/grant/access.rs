@@ -28,6 +28,8 @@ pub struct RequestedAccess {
 }
 
 /// A resource server by the parameter that named it.
+///
+/// Exhaustive: the grant must resolve a new parameter before it compiles.
 #[derive(Debug)]
 pub enum RequestedAudience {
     /// `audience`: any name. RFC 8693 section 2.1.

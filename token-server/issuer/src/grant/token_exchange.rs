@@ -24,7 +24,7 @@ use crate::{
     client::{Audience, Client, Grant, GrantType, Scope},
     client_authentication::AuthenticatedClient,
     error::IssueError,
-    federation::SubjectId,
+    identity_provider::SubjectId,
     security_token::SecurityToken,
 };
 

@@ -9,13 +9,15 @@ use crate::{
     audit::Decision,
     client_authentication::AuthenticatedClient,
     error::IssueError,
-    limit::Standing,
+    limit::QuotaStatus,
     mint::IssuedToken,
     origin::Origin,
-    request::{TokenQuestion, TokenRequest},
+    request::{TokenQuery, TokenRequest},
 };
 
 /// The operations of the issuer, as the audit stream and the metrics name them.
+///
+/// Exhaustive: the audit log must name a new operation before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A grant at the token endpoint, until the request says that it is a token exchange.
@@ -102,18 +104,18 @@ impl<'a> Admitted<'a> {
         let client = self.issuer.authenticate(self.decision.origin(), client).await?;
         self.decision.authenticated(&client);
         let authorization = self.issuer.authorize(client, grant, &mut self.decision).await?;
-        if self.issuer.quotas.take(&authorization.client().id, self.issuer.clock.now())? == Standing::Beyond {
+        if self.issuer.quotas.take(&authorization.client().id, self.issuer.clock.now())? == QuotaStatus::Exceeded {
             self.decision.beyond_quota();
         }
         self.issuer.mint(authorization)
     }
 
     /// Authenticates the client that asks about a token.
-    pub(super) async fn question(
+    pub(super) async fn authenticate_query(
         &mut self,
-        question: Result<TokenQuestion, IssueError>,
+        question: Result<TokenQuery, IssueError>,
     ) -> Result<(AuthenticatedClient, SecretString), IssueError> {
-        let TokenQuestion { client, token } = question?;
+        let TokenQuery { client, token } = question?;
         self.decision.claimed_by(client.claimed_id());
         let client = self.issuer.authenticate(self.decision.origin(), &client).await?;
         self.decision.authenticated(&client);

@@ -11,8 +11,8 @@ use crate::{
     audit::{Decision, Role},
     client::{Client, ClientId},
     error::IssueError,
-    federation::{SubjectId, claimed},
     grant::token_exchange::{Parties, Request, Subject, may_bring},
+    identity_provider::{SubjectId, claimed},
     security_token::{SecurityToken, TokenType},
 };
 

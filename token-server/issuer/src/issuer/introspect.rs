@@ -6,7 +6,7 @@ use token_interceptor::token::VerifiedToken;
 use tracing::Instrument as _;
 
 use super::{Admitted, answered};
-use crate::{client::Client, error::IssueError, request::TokenQuestion};
+use crate::{client::Client, error::IssueError, request::TokenQuery};
 
 /// The issuer's own audience. Scopes at it give rights at the issuer itself.
 const ISSUER_AUDIENCE: &str = "m2m.token.v1";
@@ -21,7 +21,7 @@ impl Admitted<'_> {
     /// When the client is not authenticated, or the request is malformed.
     pub async fn introspect(
         mut self,
-        question: Result<TokenQuestion, IssueError>,
+        question: Result<TokenQuery, IssueError>,
     ) -> Result<Option<VerifiedToken>, IssueError> {
         let span = self.decision.span().clone();
         let answer = self.inspect(question).instrument(span).await;
@@ -33,11 +33,8 @@ impl Admitted<'_> {
         answer
     }
 
-    async fn inspect(
-        &mut self,
-        question: Result<TokenQuestion, IssueError>,
-    ) -> Result<Option<VerifiedToken>, IssueError> {
-        let (client, token) = self.question(question).await?;
+    async fn inspect(&mut self, question: Result<TokenQuery, IssueError>) -> Result<Option<VerifiedToken>, IssueError> {
+        let (client, token) = self.authenticate_query(question).await?;
         let client = client.into_client();
         let token = self.issuer.own_tokens.verify(token.expose_secret())?;
         // RFC 7662 section 4: to a client that may not know, a valid token looks like any other string.

@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 use super::{Admitted, answered};
 use crate::{
     error::{Budget, IssueError},
-    request::TokenQuestion,
+    request::TokenQuery,
     store::{Revocation, RevocationTarget},
 };
 
@@ -24,9 +24,9 @@ impl Admitted<'_> {
     ///
     /// When the client is not authenticated, the token was issued to another one, or the store cannot be
     /// written.
-    pub async fn revoke(mut self, question: Result<TokenQuestion, IssueError>) -> Result<(), IssueError> {
+    pub async fn revoke(mut self, question: Result<TokenQuery, IssueError>) -> Result<(), IssueError> {
         let span = self.decision.span().clone();
-        let revoked = self.put_on_list(question).instrument(span).await;
+        let revoked = self.add_revocation(question).instrument(span).await;
         match &revoked {
             Ok(Some(token_id)) => answered(self.close(), "revoked", Some(token_id)),
             Ok(None) => answered(self.close(), "nothing_to_revoke", None),
@@ -36,8 +36,8 @@ impl Admitted<'_> {
     }
 
     /// Returns the `jti` of the revoked token.
-    async fn put_on_list(&mut self, question: Result<TokenQuestion, IssueError>) -> Result<Option<String>, IssueError> {
-        let (client, token) = self.question(question).await?;
+    async fn add_revocation(&mut self, question: Result<TokenQuery, IssueError>) -> Result<Option<String>, IssueError> {
+        let (client, token) = self.authenticate_query(question).await?;
         let issuer = self.issuer;
         // RFC 7009 section 2.1. Decided by the token's claims, before it is verified. The answer reveals
         // nothing about the validity of another client's token.

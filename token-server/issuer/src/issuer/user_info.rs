@@ -9,8 +9,10 @@ use super::{Admitted, Issuer, answered, denied};
 use crate::{client::ClientId, error::IssueError};
 
 /// The reason for an error response: an invalid bearer token (RFC 6750), or an error common to all requests.
+///
+/// Exhaustive: both protocols must answer a new reason before it compiles.
 #[derive(Debug)]
-pub enum NotTold {
+pub enum UserInfoError {
     /// The bearer token is missing or invalid.
     Bearer(Answer),
     /// An error common to all requests.
@@ -23,29 +25,29 @@ impl Admitted<'_> {
     /// # Errors
     ///
     /// When the request carries no valid token of this issuer.
-    pub async fn user_info(mut self, headers: &HeaderMap) -> Result<Map<String, Value>, NotTold> {
+    pub async fn user_info(mut self, headers: &HeaderMap) -> Result<Map<String, Value>, UserInfoError> {
         let told = self.look_up(headers).await;
         match &told {
             Ok((token, _)) => answered(self.close(), "told", Some(token.token_id())),
-            Err(NotTold::Bearer(answer)) => denied(self.close(), answer.reason()),
-            Err(NotTold::Other(error)) => self.refuse(error),
+            Err(UserInfoError::Bearer(answer)) => denied(self.close(), answer.reason()),
+            Err(UserInfoError::Other(error)) => self.refuse(error),
         }
         told.map(|(_, claims)| claims)
     }
 
-    async fn look_up(&mut self, headers: &HeaderMap) -> Result<(VerifiedToken, Map<String, Value>), NotTold> {
+    async fn look_up(&mut self, headers: &HeaderMap) -> Result<(VerifiedToken, Map<String, Value>), UserInfoError> {
         let token = self.issuer.bearer_token(headers)?;
         self.decision.claimed_by(token.client_id());
-        let claims = self.issuer.claims_about(&token).await.map_err(NotTold::Other)?;
+        let claims = self.issuer.claims_about(&token).await.map_err(UserInfoError::Other)?;
         Ok((token, claims))
     }
 }
 
 impl Issuer {
-    fn bearer_token(&self, headers: &HeaderMap) -> Result<VerifiedToken, NotTold> {
-        let token = bearer(headers).map_err(|denied: Denied| NotTold::Bearer(Answer::from(&denied)))?;
-        let verified = self.own_tokens.verify(token.expose()).map_err(NotTold::Other)?;
-        verified.ok_or(NotTold::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is invalid")))
+    fn bearer_token(&self, headers: &HeaderMap) -> Result<VerifiedToken, UserInfoError> {
+        let token = bearer(headers).map_err(|denied: Denied| UserInfoError::Bearer(Answer::from(&denied)))?;
+        let verified = self.own_tokens.verify(token.expose()).map_err(UserInfoError::Other)?;
+        verified.ok_or(UserInfoError::Bearer(Answer::new(ErrorReason::TokenInvalid, "the token is invalid")))
     }
 
     /// Returns the subject, and the client's name if the subject is a client.

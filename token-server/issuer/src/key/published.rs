@@ -11,6 +11,8 @@ use token_interceptor::{
 };
 
 /// The state of a key in its life cycle.
+///
+/// Exhaustive: the admin API must show a new state before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// Published, but not signing yet.

@@ -29,6 +29,8 @@ pub struct Schedule {
 pub(super) const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(300);
 
 /// One step of a rotation.
+///
+/// Exhaustive: the rotation must apply a new step before it compiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Generates a key that signs from `sign_after` on.

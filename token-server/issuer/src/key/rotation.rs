@@ -4,7 +4,7 @@
 //! rotation due, one succeeds and the others find it done.
 
 mod table;
-mod told;
+mod metrics;
 
 use std::{
     fmt,
@@ -99,7 +99,7 @@ impl KeyRotation {
         let Changed { table, now, .. } = keys.change(None, prepare).await?;
         let mut opened = Opened::new();
         let (signers, published) = keys.open(&table.keys, &mut opened, now)?;
-        told::tell(&keys, &table.keys, &published);
+        metrics::tell(&keys, &table.keys, &published);
         let ring = KeyRing::new(signers, PublishedKeys::new(published));
         let known = Known { stored: table.keys, opened, unreported: Unreported::new("keys") };
         Ok(Self(Arc::new(Shared { keys, ring, known: Mutex::new(known) })))
@@ -194,7 +194,7 @@ impl Shared {
             known.unreported.found([()]);
         }
         let (signers, published) = self.keys.open(&table.keys, &mut known.opened, now)?;
-        told::tell(&self.keys, &table.keys, &published);
+        metrics::tell(&self.keys, &table.keys, &published);
         self.ring.replace(signers, published);
         known.stored = table.keys;
         Ok(now)
@@ -218,11 +218,11 @@ async fn follow(shared: Weak<Shared>, mut events: Subscription) {
         let Some(shared) = shared.upgrade() else { return };
         wait = match shared.refresh().await {
             Ok(wait) => {
-                told::refreshed("done");
+                metrics::refreshed("done");
                 wait
             }
             Err(error) => {
-                told::refreshed("failed");
+                metrics::refreshed("failed");
                 tracing::error!(error = %error_chain::of(&error), "signing keys cannot be refreshed; the known ones stay in use");
                 LOOK_INTERVAL_MIN * 5
             }

@@ -23,6 +23,8 @@ pub(crate) const EXCEEDED: &str = "token_server_quota_exceeded_total";
 const CLIENTS_MAX: usize = 65_536;
 
 /// The action on a request beyond the quota.
+///
+/// Exhaustive: the limit must handle a new action before it compiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaMode {
     /// Accept and audit the request, to find a quota that harms no client.
@@ -74,10 +76,10 @@ struct Count {
 
 /// The relation of a request to its client's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum QuotaStatus {
     Within,
     /// The request exceeds the quota and is accepted anyway.
-    Beyond,
+    Exceeded,
 }
 
 impl Quotas {
@@ -96,18 +98,18 @@ impl Quotas {
     /// # Errors
     ///
     /// [`IssueError::RateLimited`] beyond an enforced quota.
-    pub(crate) fn take(&self, client: &ClientId, now: SystemTime) -> Result<Standing, IssueError> {
+    pub(crate) fn take(&self, client: &ClientId, now: SystemTime) -> Result<QuotaStatus, IssueError> {
         let QuotaSettings { window, default, clients } = &self.settings;
         let quota = if clients.is_empty() { default.as_ref() } else { clients.get(client).or(default.as_ref()) };
-        let Some(quota) = quota else { return Ok(Standing::Within) };
+        let Some(quota) = quota else { return Ok(QuotaStatus::Within) };
         let (window, ends_in) = place(now, *window);
         if self.count(client, window, quota.tokens) {
-            return Ok(Standing::Within);
+            return Ok(QuotaStatus::Within);
         }
         match quota.mode {
             QuotaMode::Observe => {
                 self.observed.increment(1);
-                Ok(Standing::Beyond)
+                Ok(QuotaStatus::Exceeded)
             }
             QuotaMode::Enforce => {
                 self.refused.increment(1);
@@ -161,8 +163,11 @@ mod tests {
     fn an_observed_quota_refuses_nobody_and_says_so() {
         let quotas = quotas(QuotaMode::Observe);
         let standing = || quotas.take(&client("orders"), at(0)).unwrap();
-        assert_eq!([standing(), standing(), standing()], [Standing::Within, Standing::Within, Standing::Beyond]);
-        assert_eq!(quotas.take(&client("billing"), at(0)).unwrap(), Standing::Within);
+        assert_eq!(
+            [standing(), standing(), standing()],
+            [QuotaStatus::Within, QuotaStatus::Within, QuotaStatus::Exceeded]
+        );
+        assert_eq!(quotas.take(&client("billing"), at(0)).unwrap(), QuotaStatus::Within);
     }
 
     #[test]
@@ -197,7 +202,7 @@ mod tests {
     #[test]
     fn without_a_quota_nothing_is_counted() {
         let quotas = Quotas::new(QuotaSettings::default());
-        assert_eq!(quotas.take(&client("orders"), at(0)).unwrap(), Standing::Within);
+        assert_eq!(quotas.take(&client("orders"), at(0)).unwrap(), QuotaStatus::Within);
         assert_eq!(quotas.counts.len(), 0);
     }
 }

@@ -11,14 +11,14 @@ use crate::{
 };
 
 /// A registration, with the secrets that its response shows. Only its JSON contains them.
-pub struct Told {
+pub struct ClientInformation {
     client: Client,
     secret: Option<ClientSecret>,
     token: String,
     endpoint: String,
 }
 
-impl Told {
+impl ClientInformation {
     /// Creates the response after a change, with any secret that was generated.
     pub(super) fn changed(registered: RegisteredClient, endpoint: String) -> Self {
         let RegisteredClient { client, secret, token } = registered;

@@ -9,6 +9,8 @@ use crate::{
 };
 
 /// The reason for which a registration was rejected.
+///
+/// Exhaustive: the HTTP endpoint must answer a new reason before it compiles.
 #[derive(Debug)]
 pub enum RegistrationError {
     /// The token is missing or invalid. RFC 6750 section 3.

@@ -29,6 +29,8 @@ pub struct LogPage {
 }
 
 /// The kind of a change.
+///
+/// Exhaustive: every store and cache must handle a new kind before it compiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// A client was created, changed or removed.

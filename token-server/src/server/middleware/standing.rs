@@ -20,7 +20,7 @@ use token_issuer::{
     client::{Client, ClientId, Scope},
     client_registry::ClientRegistry,
     error::UNAVAILABLE_RETRY_AFTER,
-    federation::{Federation, SubjectId},
+    identity_provider::{IdentityProviders, SubjectId},
     origin::Origin,
     store::StoreError,
 };
@@ -44,7 +44,7 @@ pub(crate) struct Standing(Arc<Registered>);
 #[derive(Debug)]
 struct Registered {
     clients: ClientRegistry,
-    federation: Federation,
+    federation: IdentityProviders,
 }
 
 /// The reason for which a caller with a valid token is rejected.
@@ -63,7 +63,7 @@ impl From<StoreError> for Refusal {
 }
 
 impl Standing {
-    pub(crate) fn new(clients: ClientRegistry, federation: Federation) -> Self {
+    pub(crate) fn new(clients: ClientRegistry, federation: IdentityProviders) -> Self {
         Self(Arc::new(Registered { clients, federation }))
     }
 }

@@ -25,6 +25,7 @@ use crate::config::{IssuerUrl, Tls};
 
 /// The error for certificates that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use token_proto::admin::v1::{Client, CreateClientRequest, DeleteClientRequest, UpdateClientRequest};
-use token_server::declared::{Declared, File};
+use token_server::client_file::{Declared, File};
 
 use super::{handed_out, handed_out_by, with_scopes};
 use crate::command::{

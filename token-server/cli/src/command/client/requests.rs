@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use token_proto::admin::v1::{self as proto, AddCredentialRequest, Credential, UpdateClientRequest};
-use token_server::declared::File;
+use token_server::client_file::File;
 
 use super::{
     changes::{self, Changes},

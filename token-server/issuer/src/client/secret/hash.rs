@@ -23,6 +23,8 @@ use crate::{
 const MAC_BYTES: usize = 32;
 
 /// The stored form of a secret.
+///
+/// Exhaustive: verification must handle a new form before it compiles.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretHash {

@@ -39,6 +39,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The addresses that a client's URL may lead to.
+///
+/// Exhaustive: the HTTP client must enforce a new reach before it compiles.
 #[derive(Clone, Copy, Debug)]
 pub enum Reach {
     /// The public Internet, over HTTPS.

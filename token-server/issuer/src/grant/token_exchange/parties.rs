@@ -12,7 +12,7 @@ use super::nested;
 use crate::{
     client::{Client, Scope},
     error::IssueError,
-    federation::{ForeignToken, IdentityProvider, SubjectId},
+    identity_provider::{ForeignToken, IdentityProvider, SubjectId},
     reserved_claims::is_reserved,
 };
 

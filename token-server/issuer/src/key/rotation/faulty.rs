@@ -185,7 +185,7 @@ async fn a_follower_goes_on_after_a_fault_at_any_await() {
 async fn keys_that_changed_without_a_report_are_counted_once() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
-    let _guard = metrics::set_default_local_recorder(&recorder);
+    let _guard = ::metrics::set_default_local_recorder(&recorder);
     let counted = || metrics.render().contains(r#"token_server_store_differences_total{kind="keys"} 1"#);
     let (store, clock) = (Arc::new(FaultyKeys::default()), Arc::new(FakeClock::default()));
     let (one, other) = (start(&store, &clock).await.unwrap(), start(&store, &clock).await.unwrap());

@@ -24,7 +24,7 @@ use crate::{
     timestamp,
 };
 
-use super::{TokenLifetimes, told};
+use super::{TokenLifetimes, metrics};
 
 /// The number of attempts at a change when another replica was faster.
 const ATTEMPTS: u32 = 8;
@@ -130,7 +130,7 @@ impl Keys {
         let own = timestamp::stored(self.clock.now());
         let Some(shared) = answered(self.store.time()).await? else { return Ok((own, true)) };
         let difference = own.duration_since(shared).unwrap_or_else(|behind| behind.duration());
-        told::clocks(difference);
+        metrics::clocks(difference);
         let agree = difference <= CLOCKS_DIFFER_MAX;
         if !agree {
             tracing::error!(?difference, "this machine's clock and the database's differ; no signing key is removed");

@@ -58,6 +58,8 @@ pub struct IdentityProvider {
 }
 
 /// The source of a provider's keys.
+///
+/// Exhaustive: the verifier must handle a new source before it compiles.
 #[derive(Clone)]
 pub enum ProviderKeys {
     /// Its metadata: OpenID Connect Discovery, or RFC 8414.

@@ -23,6 +23,7 @@ use self::credentials::{DeclaredKey, DeclaredSecret, Places};
 
 /// The reason for which a file does not declare clients.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeclaredError {
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]

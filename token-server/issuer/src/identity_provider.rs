@@ -1,4 +1,4 @@
-//! Identity providers whose tokens may be exchanged for ours: OpenID Connect federation.
+//! Identity providers whose tokens may be exchanged for tokens of this issuer.
 //!
 //! RFC 8693 section 2.1 leaves it to the server which tokens it accepts. Here a token must pass every check:
 //! issuer, key, algorithm and type (by the project's only verifier), the provider's audience, the rule for
@@ -40,7 +40,7 @@ use crate::{
 
 /// The trusted identity providers. Clones share their keys.
 #[derive(Clone, Debug, Default)]
-pub struct Federation {
+pub struct IdentityProviders {
     providers: BTreeMap<String, Arc<IdentityProvider>>,
     /// `None` if no provider is trusted.
     verifier: Option<Verifier>,
@@ -63,7 +63,7 @@ pub(crate) struct ForeignToken {
     pub(crate) provider: Arc<IdentityProvider>,
 }
 
-impl Federation {
+impl IdentityProviders {
     /// Trusts these providers. Starts to fetch their keys, so it must be called within a Tokio runtime.
     ///
     /// # Errors
