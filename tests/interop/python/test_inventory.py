@@ -1,4 +1,4 @@
-"""The Rust example application, called from Python through the call credentials."""
+"""The Rust example application, called from Python through the client layer."""
 
 import os
 
@@ -56,6 +56,6 @@ def test_a_server_that_cannot_reach_its_issuer_says_when_to_try_again():
 def test_a_wrong_secret_fails_the_call_and_says_why():
     with pytest.raises(grpc.RpcError) as failed:
         inventory(INVENTORY, tokens("wrong")).GetItem(inventory_pb2.GetItemRequest(), timeout=10)
-    # The library has one code for every failure of call credentials.
-    assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert "CLIENT_AUTHENTICATION_FAILED" in failed.value.details()
+    info, _ = details(failed.value)
+    assert failed.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert info.reason == "CLIENT_AUTHENTICATION_FAILED"

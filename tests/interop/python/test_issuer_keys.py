@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from token_verifier import TokenVerifier
+from m2m_token import Denied, Verifier, discover
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -48,31 +48,44 @@ def publish(documents, issuer, path):
     documents[path] = {"issuer": issuer, "jwks_uri": issuer.split("/", 3)[0] + "//" + issuer.split("/")[2] + "/elsewhere/keys"}
 
 
+def verifier_of(issuer):
+    # The issuer may begin to run later, and is asked again.
+    return Verifier([discover(issuer, cooldown=1)])
+
+
 @pytest.mark.parametrize("suffix", ["", "/", "/sso/tokens", "/sso/tokens/"])
 def test_keys_are_where_the_metadata_say(served, suffix):
     place, documents = served
     issuer = place + suffix
-    verifier = TokenVerifier.of_jwks(issuer, "inventory", {})
-    # The issuer is not running yet. The verifier starts without it and asks again.
-    with pytest.raises(jwt.PyJWKClientConnectionError):
-        verifier.verify(token(issuer))
+    verifier = verifier_of(issuer)
+    with pytest.raises(Denied) as denied:
+        verifier.verify(token(issuer), "inventory")
+    assert denied.value.reason == "TRUST_UNAVAILABLE"
     publish(documents, issuer, suffix.rstrip("/") + "/.well-known/openid-configuration")
-    assert verifier.verify(token(issuer))["client_id"] == "s"
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert verifier.verify(token(issuer), "inventory").client_id == "s"
+            return
+        except Denied as denied:
+            assert denied.is_transient and time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_metadata_of_another_issuer_are_refused(served):
     place, documents = served
     publish(documents, place + "/other", "/.well-known/openid-configuration")
-    with pytest.raises(jwt.PyJWKClientConnectionError):
-        TokenVerifier.of_jwks(place, "inventory", {}).verify(token(place))
+    with pytest.raises(Denied) as denied:
+        verifier_of(place).verify(token(place), "inventory")
+    assert denied.value.reason == "TRUST_UNAVAILABLE"
 
 
 def test_clocks_may_disagree_by_five_seconds(served):
     place, documents = served
     publish(documents, place, "/.well-known/openid-configuration")
-    verifier, now = TokenVerifier.of_jwks(place, "inventory", {}), int(time.time())
+    verifier, now = verifier_of(place), int(time.time())
     for claims in ({"iat": now + 3}, {"nbf": now + 3}, {"exp": now - 3}):
-        verifier.verify(token(place, **claims))
+        verifier.verify(token(place, **claims), "inventory")
     for claims in ({"iat": now + 10}, {"nbf": now + 10}, {"exp": now - 10}):
-        with pytest.raises(jwt.PyJWTError):
-            verifier.verify(token(place, **claims))
+        with pytest.raises(Denied):
+            verifier.verify(token(place, **claims), "inventory")

@@ -1,4 +1,4 @@
-"""Shared by the tests against a real issuer. `run` sets the environment."""
+"""What the tests against a real issuer share; `run` sets the environment."""
 
 import os
 
@@ -7,7 +7,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 import inventory_pb2_grpc
-from token_credentials import TokenCredentials
+from m2m_token import ClientCredentials, ClientTokens, GrpcIssuer
 
 ISSUER = os.environ["TOKEN_ISSUER"]
 CA_FILE = os.environ["TOKEN_CA_FILE"]
@@ -22,22 +22,19 @@ def read(path: str) -> bytes:
         return file.read()
 
 
-def tokens(secret: str = CLIENT_SECRET) -> TokenCredentials:
-    address = ISSUER.removeprefix("https://")
-    return TokenCredentials.connect(address, CLIENT_ID, secret, AUDIENCE, root_certificates=read(CA_FILE))
+def tokens(secret: str = CLIENT_SECRET) -> ClientTokens:
+    issuer = GrpcIssuer(ISSUER, extra_roots=read(CA_FILE))
+    return ClientTokens(ClientCredentials(CLIENT_ID, secret, issuer))
 
 
-def inventory(target: str, credentials: TokenCredentials | None = None):
-    channel_credentials = grpc.ssl_channel_credentials(read(CA_FILE))
-    if credentials:
-        channel_credentials = grpc.composite_channel_credentials(
-            channel_credentials, grpc.metadata_call_credentials(credentials)
-        )
-    return inventory_pb2_grpc.InventoryServiceStub(grpc.secure_channel(target, channel_credentials))
+def inventory(target: str, client_tokens: ClientTokens | None = None):
+    credentials = grpc.ssl_channel_credentials(read(CA_FILE))
+    secure = client_tokens.secure_channel if client_tokens else grpc.secure_channel
+    return inventory_pb2_grpc.InventoryServiceStub(secure(target, credentials))
 
 
 def details(error: grpc.RpcError):
-    """Returns the ErrorInfo and RetryInfo of a failed call."""
+    """ErrorInfo and RetryInfo of a failed call."""
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
