@@ -14,7 +14,7 @@ def lines(text: str) -> str:
     return "\n".join(line.strip() for line in text.splitlines())
 
 
-@pytest.mark.parametrize("page", ["browser", "node", "python"])
+@pytest.mark.parametrize("page", ["browser"])
 def test_the_first_call_of_the_page_is_in_the_program(page):
     first_call, program = re.split(r"The complete (?:program|page) is\s", (PAGES / f"{page}.md").read_text(), maxsplit=1)
     path = re.match(r"`([^`]+)`", program)[1]
