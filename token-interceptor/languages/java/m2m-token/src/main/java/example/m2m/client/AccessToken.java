@@ -13,7 +13,9 @@ public final class AccessToken {
     header = "Bearer " + token;
   }
 
-  /** Takes a token of RFC 6750's characters. With others, a header could be cut, or smuggle in a second one. */
+  /**
+   * Takes a token of RFC 6750's characters. With others, a header could be cut, or smuggle in a second one.
+   */
   public static Optional<AccessToken> of(String token) {
     return TOKEN.matcher(token).matches() ? Optional.of(new AccessToken(token)) : Optional.empty();
   }

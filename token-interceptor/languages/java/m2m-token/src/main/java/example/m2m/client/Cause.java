@@ -13,7 +13,10 @@ import java.util.Locale;
 import java.util.concurrent.TimeoutException;
 import javax.net.ssl.SSLException;
 
-/** The class of an outage: the first thing for an operator to check. It holds no host and no text of the issuer. */
+/**
+ * The class of an outage: the first thing for an operator to check. It holds no host and no text of the
+ * issuer.
+ */
 public enum Cause {
   /** The issuer's certificate comes from a CA that is not trusted here. */
   UNTRUSTED_CA("the issuer's certificate comes from a CA that is not trusted here"),

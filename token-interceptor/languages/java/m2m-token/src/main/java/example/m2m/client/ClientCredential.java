@@ -35,7 +35,10 @@ public abstract class ClientCredential {
 
   private ClientCredential() {}
 
-  /** {@code client_secret_basic}, or {@code client_secret_post} where the issuer's metadata offer nothing else. */
+  /**
+   * {@code client_secret_basic}, or {@code client_secret_post} where the issuer's metadata offer nothing
+   * else.
+   */
   public static ClientCredential secret(String secret) {
     return new Secret(secret);
   }
@@ -58,7 +61,10 @@ public abstract class ClientCredential {
   /** Returns the proof for the {@code TokenService}. */
   abstract ClientAuthentication forGrpc(String clientId) throws SourceException;
 
-  /** Returns the {@code authorization} header of a form post, if the proof is there, and adds fields to the form. */
+  /**
+   * Returns the {@code authorization} header of a form post, if the proof is there, and adds fields to the
+   * form.
+   */
   abstract Optional<String> forHttp(String clientId, boolean inForm, Map<String, String> form)
       throws SourceException;
 
@@ -80,7 +86,10 @@ public abstract class ClientCredential {
       return ClientAuthentication.newBuilder().setClientId(clientId).setClientSecret(secret).build();
     }
 
-    /** RFC 6749 section 2.3.1: both halves are form-encoded first, or a colon would move the border between them. */
+    /**
+     * RFC 6749 section 2.3.1: both halves are form-encoded first, or a colon would move the border between
+     * them.
+     */
     @Override
     Optional<String> forHttp(String clientId, boolean inForm, Map<String, String> form) {
       if (inForm) {

@@ -17,8 +17,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 /**
  * One access token, renewed in time: the shell around {@link Machine}.
  *
- * <p>A call never waits if there is a usable token. Renewal happens in the background, one request at a time. A token
- * that is no longer referred to is no longer renewed.
+ * <p>A call never waits if there is a usable token. Renewal happens in the background, one request at a time.
+ * A token that is no longer referred to is no longer renewed.
  */
 final class FreshToken {
   private static final System.Logger LOG = System.getLogger(FreshToken.class.getName());
@@ -77,7 +77,10 @@ final class FreshToken {
     return Optional.of(ready);
   }
 
-  /** Returns a token, or the reason that there is none. Waits while there is none and the source has not failed. */
+  /**
+   * Returns a token, or the reason that there is none. Waits while there is none and the source has not
+   * failed.
+   */
   CompletableFuture<Ready> get() {
     Optional<Ready> ready = ready();
     return ready.isPresent() ? CompletableFuture.completedFuture(ready.get()) : await(0, new Event.Wanted());

@@ -177,7 +177,8 @@ final class HttpIssuer extends Issuer {
     } catch (JsonException malformed) {
       throw unavailable(document + " is no JSON object");
     }
-    // RFC 8414 section 3.3: another issuer's metadata would send this client's credentials to another's endpoint.
+    // RFC 8414 section 3.3: another issuer's metadata would send this client's credentials to another's
+    // endpoint.
     if (!issuer.orElseThrow().equals(members.get("issuer"))) {
       throw unavailable(document + " is about another issuer");
     }

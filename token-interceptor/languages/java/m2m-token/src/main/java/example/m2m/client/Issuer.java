@@ -49,7 +49,8 @@ public abstract class Issuer {
   }
 
   /**
-   * An OAuth server that is found by its metadata, over connections that trust the roots of {@code tls} alone.
+   * An OAuth server that is found by its metadata, over connections that trust the roots of {@code tls}
+   * alone.
    *
    * @param issuer the issuer's identifier, an {@code https} URL
    */
@@ -62,7 +63,9 @@ public abstract class Issuer {
     return HttpIssuer.at(new JdkHttp(tls, HTTP_MAX), endpoint, audience, SystemTimeline.INSTANCE);
   }
 
-  /** An OAuth server whose token endpoint is known, over a transport and clocks of the caller's, for tests. */
+  /**
+   * An OAuth server whose token endpoint is known, over a transport and clocks of the caller's, for tests.
+   */
   public static Issuer tokenEndpoint(URI endpoint, HttpTransport http, Timeline timeline) {
     return HttpIssuer.at(http, endpoint, AudienceParameter.AUDIENCE, timeline);
   }

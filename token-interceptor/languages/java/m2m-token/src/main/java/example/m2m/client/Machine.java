@@ -9,8 +9,9 @@ import java.util.stream.LongStream;
 /**
  * The state machine that renews one token.
  *
- * <p>It is pure and synchronous: it takes the time, an event and a random draw, and returns the next action. It knows
- * times only, never the token. It watches two clocks, and a time has come when either has reached it.
+ * <p>It is pure and synchronous: it takes the time, an event and a random draw, and returns the next action.
+ * It knows times only, never the token. It watches two clocks, and a time has come when either has reached
+ * it.
  */
 final class Machine {
   /** The time for which calls wait while the source returns expired tokens, in nanoseconds. */
@@ -84,7 +85,9 @@ final class Machine {
     return held;
   }
 
-  /** Returns the time until which a call without a token fails with the last failure. None: the call waits. */
+  /**
+   * Returns the time until which a call without a token fails with the last failure. None: the call waits.
+   */
   OptionalLong blamedUntil() {
     return trouble.filter(last -> !last.forgotten).map(last -> OptionalLong.of(last.retryAt)).orElse(OptionalLong.empty());
   }
@@ -219,8 +222,9 @@ final class Machine {
   }
 
   /**
-   * Returns the time of renewal, counted from the request. It is the server's, if that is plausible. Otherwise it is
-   * between 65 and 80 % of the lifetime: early enough to survive an outage, late enough not to double the load.
+   * Returns the time of renewal, counted from the request. It is the server's, if that is plausible.
+   * Otherwise it is between 65 and 80 % of the lifetime: early enough to survive an outage, late enough not
+   * to double the load.
    */
   private static Duration renewAfter(Event.Fetched fetched, double draw) {
     Duration lifetime =

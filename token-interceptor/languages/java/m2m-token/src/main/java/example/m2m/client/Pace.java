@@ -3,8 +3,8 @@ package example.m2m.client;
 import java.time.Duration;
 
 /**
- * The pace at which a rejected token may be replaced: at once, then after 1 s, then 2 s, up to 60 s. A server that
- * refuses every token, by mistake or by malice, must not make its callers flood the issuer.
+ * The pace at which a rejected token may be replaced: at once, then after 1 s, then 2 s, up to 60 s. A server
+ * that refuses every token, by mistake or by malice, must not make its callers flood the issuer.
  */
 final class Pace {
   private static final long APART_FIRST = Duration.ofSeconds(1).toNanos();

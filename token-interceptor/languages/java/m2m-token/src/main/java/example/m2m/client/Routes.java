@@ -77,7 +77,10 @@ final class Routes {
         .map(demand -> shared.getOrDefault(method.path(), askedFor(method.audience(), demand)));
   }
 
-  /** Requests exactly what the method demands. Of alternative scopes it requests only the first, as one is enough. */
+  /**
+   * Requests exactly what the method demands. Of alternative scopes it requests only the first, as one is
+   * enough.
+   */
   private static TokenRequest askedFor(String audience, Requirement demand) {
     var scopes = new ArrayList<>(demand.allScopes());
     if (!demand.anyScopes().isEmpty() && demand.anyScopes().stream().noneMatch(scopes::contains)) {

@@ -4,8 +4,8 @@ import java.time.Duration;
 import java.util.Optional;
 
 /**
- * The error of a token source. Either the source could not answer, which passes by itself; or it refused, which lasts
- * until an operator acts.
+ * The error of a token source. Either the source could not answer, which passes by itself; or it refused,
+ * which lasts until an operator acts.
  */
 public final class SourceException extends Exception {
   private static final long serialVersionUID = 1;

@@ -5,7 +5,10 @@ import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 
-/** A token from the program's configuration: for tests, and for environments whose tokens live as long as a job. */
+/**
+ * A token from the program's configuration: for tests, and for environments whose tokens live as long as a
+ * job.
+ */
 public final class StaticToken implements TokenSource {
   private static final Duration LIFETIME = Duration.ofDays(1);
 

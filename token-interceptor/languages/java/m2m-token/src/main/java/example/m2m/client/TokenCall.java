@@ -24,10 +24,11 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 
 /**
- * A call that carries a token: token, attempt, and (refused before the handler: one new token, one more attempt).
+ * A call that carries a token: token, attempt, and (refused before the handler: one new token, one more
+ * attempt).
  *
- * <p>The program's actions are kept until there is a token. A unary call's actions are kept until its answer, for the
- * second attempt.
+ * <p>The program's actions are kept until there is a token. A unary call's actions are kept until its answer,
+ * for the second attempt.
  */
 final class TokenCall<Q, A> extends ClientCall<Q, A> {
   private final Tokens tokens;
@@ -277,7 +278,8 @@ final class TokenCall<Q, A> extends ClientCall<Q, A> {
     }
 
     /**
-     * Takes the layer's mark from the answer. Both mark and reason must be present: every program may write the reason.
+     * Takes the layer's mark from the answer. Both mark and reason must be present: every program may write
+     * the reason.
      */
     private Optional<Stage> refused(Status status, Metadata trailers) {
       Optional<Stage> stage = Mark.take(trailers, "/" + method.getFullMethodName());

@@ -13,8 +13,8 @@ import java.util.Set;
 import java.util.regex.Pattern;
 
 /**
- * The answer of a token endpoint: RFC 6749 sections 5.1 and 5.2. It is read strictly about the token, and leniently about
- * advisory members.
+ * The answer of a token endpoint: RFC 6749 sections 5.1 and 5.2. It is read strictly about the token, and
+ * leniently about advisory members.
  */
 final class TokenEndpointAnswer {
   private static final int OK = 200;
@@ -105,7 +105,9 @@ final class TokenEndpointAnswer {
     return longer ? before : seconds;
   }
 
-  /** Reads a number of seconds in any form that servers send: {@code 3600}, {@code 3600.0}, {@code "3600"}. */
+  /**
+   * Reads a number of seconds in any form that servers send: {@code 3600}, {@code 3600.0}, {@code "3600"}.
+   */
   private static Optional<Duration> seconds(String json) {
     boolean quoted = json.length() > 1 && json.startsWith("\"") && json.endsWith("\"");
     String text = (quoted ? json.substring(1, json.length() - 1) : json).strip();
@@ -137,8 +139,8 @@ final class TokenEndpointAnswer {
   }
 
   /**
-   * Returns true if the answer must be a token endpoint's. Any other may come from another program, at a URL that the
-   * token endpoint has left.
+   * Returns true if the answer must be a token endpoint's. Any other may come from another program, at a URL
+   * that the token endpoint has left.
    */
   static boolean isOfTokenEndpoint(HttpAnswer answer) {
     if (answer.status() == OK) {
@@ -157,7 +159,10 @@ final class TokenEndpointAnswer {
     }
   }
 
-  /** Keeps the characters that RFC 6749 section 5.2 allows in an error, so that the text cannot forge log lines. */
+  /**
+   * Keeps the characters that RFC 6749 section 5.2 allows in an error, so that the text cannot forge log
+   * lines.
+   */
   private static String printable(String text) {
     var kept = new StringBuilder();
     text.chars()

@@ -4,8 +4,9 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 
 /**
- * Tokens in exchange for those of the callers whom the program serves: RFC 8693. The caller stays the subject, this
- * client becomes the actor, and rights only narrow. For {@link Tokens.Builder#onBehalfOfCaller}.
+ * Tokens in exchange for those of the callers whom the program serves: RFC 8693. The caller stays the
+ * subject, this client becomes the actor, and rights only narrow. For {@link
+ * Tokens.Builder#onBehalfOfCaller}.
  */
 public final class TokenExchange implements TokenSource {
   private final String clientId;

@@ -18,11 +18,11 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 
 /**
- * Tokens of a file that another program renews: a Kubernetes projected token, a file of {@code token-server agent}. It
- * follows gRFC A97. The program that writes the file has to choose audience and scopes.
+ * Tokens of a file that another program renews: a Kubernetes projected token, a file of {@code token-server
+ * agent}. It follows gRFC A97. The program that writes the file has to choose audience and scopes.
  *
- * <p>The file is read at first use, again one minute before its token ends (30 s before {@code exp}), and again when a
- * callee refuses the token. The token is not verified: the callee does that.
+ * <p>The file is read at first use, again one minute before its token ends (30 s before {@code exp}), and
+ * again when a callee refuses the token. The token is not verified: the callee does that.
  */
 public final class TokenFile implements TokenSource {
   /** The time before {@code exp} at which the token counts as expired. */

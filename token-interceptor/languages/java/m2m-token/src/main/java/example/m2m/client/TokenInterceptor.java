@@ -29,7 +29,10 @@ final class TokenInterceptor implements ClientInterceptor {
     return new TokenCall<>(tokens, route, method, options, next);
   }
 
-  /** Tells if a call's own authorization is that of the caller whom the program serves: then it is not passed on. */
+  /**
+   * Tells if a call's own authorization is that of the caller whom the program serves: then it is not passed
+   * on.
+   */
   static boolean isCallers(Metadata headers) {
     Optional<Caller> caller = Caller.current();
     Iterable<String> values = headers.getAll(OneToken.AUTHORIZATION);

@@ -3,8 +3,8 @@ package example.m2m.client;
 import java.util.concurrent.CompletionStage;
 
 /**
- * A source of access tokens. It makes one request per call and caches nothing: the layer renews tokens, shares one
- * request between many calls and backs off, for every source alike.
+ * A source of access tokens. It makes one request per call and caches nothing: the layer renews tokens,
+ * shares one request between many calls and backs off, for every source alike.
  */
 @FunctionalInterface
 public interface TokenSource {

@@ -20,12 +20,12 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The tokens of a program's calls: it obtains them, attaches them, and renews them in the background. Safe for concurrent
- * use; share one between channels.
+ * The tokens of a program's calls: it obtains them, attaches them, and renews them in the background. Safe
+ * for concurrent use; share one between channels.
  *
- * <p>Each method has its own request: the audience of its service, and the scopes that the method demands. So a token
- * that leaks from a read cannot write. Methods with equal demands share a token. Public methods, and methods without
- * annotations, get no token.
+ * <p>Each method has its own request: the audience of its service, and the scopes that the method demands. So
+ * a token that leaks from a read cannot write. Methods with equal demands share a token. Public methods, and
+ * methods without annotations, get no token.
  *
  * <p>A token is sent only over TLS, or to this machine itself.
  */
@@ -86,17 +86,22 @@ public final class Tokens {
     }
 
     /**
-     * Calls on behalf of the caller whom the program serves: the {@link Caller} in the current context. A call that needs
-     * a token gets one in exchange for the caller's (RFC 8693), so the source must be a {@link TokenExchange}.
+     * Calls on behalf of the caller whom the program serves: the {@link Caller} in the current context. A
+     * call that needs a token gets one in exchange for the caller's (RFC 8693), so the source must be a
+     * {@link TokenExchange}.
      *
-     * <p>Without a caller, such a call fails. With the program's own token, callers could act with its rights.
+     * <p>Without a caller, such a call fails. With the program's own token, callers could act with its
+     * rights.
      */
     public Builder onBehalfOfCaller() {
       onBehalf = true;
       return this;
     }
 
-    /** Bounds the number of callers whose tokens are held. The least used are exchanged again. Default: 10,000. */
+    /**
+     * Bounds the number of callers whose tokens are held. The least used are exchanged again. Default:
+     * 10,000.
+     */
     public Builder callersMax(int callers) {
       callersMax = callers;
       return this;
@@ -121,14 +126,17 @@ public final class Tokens {
   }
 
   /**
-   * Returns an interceptor for channels. It attaches tokens, and sends a unary call once more if the server's layer
-   * refused its token before the handler ran.
+   * Returns an interceptor for channels. It attaches tokens, and sends a unary call once more if the server's
+   * layer refused its token before the handler ran.
    */
   public ClientInterceptor interceptor() {
     return new TokenInterceptor(this);
   }
 
-  /** Returns call credentials for stubs, for programs that cannot use an interceptor. They never send a call twice. */
+  /**
+   * Returns call credentials for stubs, for programs that cannot use an interceptor. They never send a call
+   * twice.
+   */
   public CallCredentials callCredentials() {
     return new PolicyCredentials(this);
   }

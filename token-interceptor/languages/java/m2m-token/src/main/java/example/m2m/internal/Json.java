@@ -7,13 +7,14 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Strict JSON for tokens and key sets: no repeated member (RFC 7515 section 4), bounded depth, no trailing text.
+ * Strict JSON for tokens and key sets: no repeated member (RFC 7515 section 4), bounded depth, no trailing
+ * text.
  *
  * <p>Where two parsers disagree on which of two equal members counts, a token says one thing to a gateway and
  * another to the service behind it.
  *
- * <p>Values are {@link String}, {@link Boolean}, {@link #NULL}, {@link Long} or {@link java.math.BigInteger} for whole
- * numbers, {@link Double} for others, {@link List} and {@link Map}.
+ * <p>Values are {@link String}, {@link Boolean}, {@link #NULL}, {@link Long} or {@link java.math.BigInteger}
+ * for whole numbers, {@link Double} for others, {@link List} and {@link Map}.
  */
 public final class Json {
   /** The value {@code null}. */
@@ -50,8 +51,8 @@ public final class Json {
   }
 
   /**
-   * Reads {@code json} as one object of which only some members matter: the others may have any form and depth, and may
-   * repeat.
+   * Reads {@code json} as one object of which only some members matter: the others may have any form and
+   * depth, and may repeat.
    *
    * @param visitor takes the name of a member and its JSON text
    * @throws JsonException when it is no JSON object

@@ -74,8 +74,8 @@ public final class Annotations {
   }
 
   /**
-   * The options are read anew from their bytes: a program may have been linked with another copy of the annotations, or
-   * with none.
+   * The options are read anew from their bytes: a program may have been linked with another copy of the
+   * annotations, or with none.
    */
   private static Optional<MethodAuthorization> declared(MethodDescriptor method, List<String> faults) {
     try {

@@ -2,10 +2,11 @@ package example.m2m.server;
 
 import example.m2m.policy.Policy;
 import example.m2m.verify.Verifier;
+import io.grpc.HandlerRegistry;
 import io.grpc.ServerBuilder;
-import io.grpc.ServerInterceptor;
 import io.grpc.ServerServiceDefinition;
 import io.grpc.ServiceDescriptor;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashSet;
 import java.util.List;
@@ -15,12 +16,13 @@ import java.util.function.Consumer;
 /**
  * The settings of the server layer.
  *
- * <p>The policy is taken from the descriptors of the registered services. A server does not start if one of its methods
- * has no policy. The health service is callable without a token; reflection is not, unless the program says so by
+ * <p>The policy is taken from the descriptors of the registered services. A server does not start if one of
+ * its methods has no policy. The health service is callable without a token; reflection is not, unless the
+ * program says so by
  * {@link #open}.
  *
- * <p>Handlers read the caller with {@link Caller#current()}. A stream ends within a second of its token's expiry or
- * revocation.
+ * <p>Handlers read the caller with {@link Caller#current()}. A stream ends within a second of its token's
+ * expiry or revocation.
  */
 public final class Authorization {
   private final Verifier verifier;
@@ -38,8 +40,8 @@ public final class Authorization {
   }
 
   /**
-   * Opens services or methods that no token is needed for, although nothing in their {@code .proto} files says so. A name
-   * is a service's full name, such as {@code grpc.reflection.v1.ServerReflection}, or a path,
+   * Opens services or methods that no token is needed for, although nothing in their {@code .proto} files
+   * says so. A name is a service's full name, such as {@code grpc.reflection.v1.ServerReflection}, or a path,
    * {@code /package.Service/Method}.
    */
   public Authorization open(String... names) {
@@ -69,14 +71,25 @@ public final class Authorization {
   }
 
   /**
-   * Returns an interceptor for a server whose services are known, for frameworks that build the server themselves.
+   * Puts the layer around a server that a framework builds. Call it once all other interceptors are added.
    *
+   * @param server the builder, with its services
+   * @param services the services that were added
    * @throws example.m2m.policy.PolicyException when the policy does not fit the services
    */
-  public ServerInterceptor interceptor(Collection<ServerServiceDefinition> services) {
+  public void protect(ServerBuilder<?> server, Collection<ServerServiceDefinition> services) {
+    protect(server, services, new AuthorizedServerBuilder.NoServices());
+  }
+
+  /** The interceptor that is added last runs first. */
+  void protect(
+      ServerBuilder<?> server, Collection<ServerServiceDefinition> services, HandlerRegistry fallback) {
+    var all = new ArrayList<>(services);
+    all.addAll(fallback.getServices());
     List<ServiceDescriptor> described =
-        services.stream().map(ServerServiceDefinition::getServiceDescriptor).toList();
+        all.stream().map(ServerServiceDefinition::getServiceDescriptor).toList();
     Policy policy = Policy.of(described, opened, verifier::clientIdsAreUnique);
-    return new AuthorizationInterceptor(new Judge(verifier, policy), recorder, observing);
+    server.intercept(new AuthorizationInterceptor(new Judge(verifier, policy), recorder, observing));
+    server.fallbackHandlerRegistry(new AuthorizedServerBuilder.EveryMethod(fallback));
   }
 }

@@ -55,16 +55,12 @@ final class AuthorizedServerBuilder extends ForwardingServerBuilder<AuthorizedSe
 
   @Override
   public Server build() {
-    var all = new ArrayList<>(services);
-    all.addAll(fallback.getServices());
-    // The interceptor that is added last runs first.
-    inner.intercept(authorization.interceptor(all));
-    inner.fallbackHandlerRegistry(new EveryMethod(fallback));
+    authorization.protect(inner, services, fallback);
     return inner.build();
   }
 
   /** A registry without services. */
-  private static final class NoServices extends HandlerRegistry {
+  static final class NoServices extends HandlerRegistry {
     @Override
     public ServerMethodDefinition<?, ?> lookupMethod(String name, String authority) {
       return null;
@@ -72,7 +68,7 @@ final class AuthorizedServerBuilder extends ForwardingServerBuilder<AuthorizedSe
   }
 
   /** A registry that has every method, so that the layer answers calls of unknown ones. */
-  private static final class EveryMethod extends HandlerRegistry {
+  static final class EveryMethod extends HandlerRegistry {
     private final HandlerRegistry known;
 
     EveryMethod(HandlerRegistry known) {

@@ -3,8 +3,8 @@ package example.m2m.server;
 import java.util.List;
 
 /**
- * The bearer token of a call: RFC 6750 section 2.1. A proxy may read the first of two fields and this layer the last, so
- * two are rejected.
+ * The bearer token of a call: RFC 6750 section 2.1. A proxy may read the first of two fields and this layer
+ * the last, so two are rejected.
  */
 final class Bearer {
   private static final String SCHEME = "bearer";

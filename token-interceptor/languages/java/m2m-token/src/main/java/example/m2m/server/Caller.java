@@ -87,8 +87,8 @@ public final class Caller {
   }
 
   /**
-   * Returns the token itself. Use it only to exchange it for a token of the next service (RFC 8693). Never forward it: it
-   * was issued for this service.
+   * Returns the token itself. Use it only to exchange it for a token of the next service (RFC 8693). Never
+   * forward it: it was issued for this service.
    */
   public String bearer() {
     return presented;

@@ -18,9 +18,9 @@ import java.time.Instant;
 /**
  * A stream that ends when its token does, in both directions.
  *
- * <p>It is checked at least once a second: the machine may have been suspended, or its clock set. A busy stream is
- * checked with its messages, twice a second at the most, and its token's expiry with each of them. The first message of
- * an answer always passes.
+ * <p>It is checked at least once a second: the machine may have been suspended, or its clock set. A busy
+ * stream is checked with its messages, twice a second at the most, and its token's expiry with each of them.
+ * The first message of an answer always passes.
  */
 final class GuardedCall<Q, A> extends UnmarkedCall<Q, A> {
   /** The longest time between two checks. */
@@ -159,7 +159,9 @@ final class GuardedCall<Q, A> extends UnmarkedCall<Q, A> {
     alarm.run();
   }
 
-  /** The incoming half. After the verdict no message passes, and the handler reads that the call is cancelled. */
+  /**
+   * The incoming half. After the verdict no message passes, and the handler reads that the call is cancelled.
+   */
   private final class Guard extends SimpleForwardingServerCallListener<Q> {
     Guard(ServerCall.Listener<Q> handler) {
       super(handler);

@@ -9,7 +9,9 @@ final class Throttle {
   private int lines;
   private long leftOut;
 
-  /** Returns the number of lines left out before this one, or a negative number if this one is left out too. */
+  /**
+   * Returns the number of lines left out before this one, or a negative number if this one is left out too.
+   */
   synchronized long admit(long now) {
     if (now != second) {
       second = now;

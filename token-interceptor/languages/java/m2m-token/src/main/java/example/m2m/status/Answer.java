@@ -14,8 +14,8 @@ import java.util.Optional;
 import java.util.TreeMap;
 
 /**
- * The answer to a call that does not get through: a code, a stable reason and a fixed sentence; {@link ErrorInfo} and,
- * where waiting helps, {@link RetryInfo}; and a challenge by RFC 6750 section 3 as metadata.
+ * The answer to a call that does not get through: a code, a stable reason and a fixed sentence; {@link
+ * ErrorInfo} and, where waiting helps, {@link RetryInfo}; and a challenge by RFC 6750 section 3 as metadata.
  */
 public final class Answer {
   /** The domain of every reason. */

@@ -9,9 +9,10 @@ import java.util.Optional;
 /**
  * The mark of a refusal that the server layer itself made.
  *
- * <p>A client layer may send a call again only if no handler ran. The reason in a status cannot prove that, as a handler
- * may pass on a refusal by the next service. So the server layer marks its own answers, and removes the mark from every
- * answer of a handler. The mark names the method's path, as a program without a server layer may pass a mark on.
+ * <p>A client layer may send a call again only if no handler ran. The reason in a status cannot prove that,
+ * as a handler may pass on a refusal by the next service. So the server layer marks its own answers, and
+ * removes the mark from every answer of a handler. The mark names the method's path, as a program without a
+ * server layer may pass a mark on.
  */
 public final class Mark {
   /** The trailer of the mark. */

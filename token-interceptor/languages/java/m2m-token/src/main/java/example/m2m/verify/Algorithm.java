@@ -4,7 +4,10 @@ import com.nimbusds.jose.JWSAlgorithm;
 import java.util.Optional;
 import java.util.Set;
 
-/** The algorithms of token signatures (RFC 7518 section 3.1, RFC 8037 section 3.1). There is no HMAC and no none. */
+/**
+ * The algorithms of token signatures (RFC 7518 section 3.1, RFC 8037 section 3.1). There is no HMAC and no
+ * none.
+ */
 public enum Algorithm {
   /** ECDSA on P-256 with SHA-256. */
   ES256(JWSAlgorithm.ES256),
@@ -35,7 +38,9 @@ public enum Algorithm {
     return jose.getName();
   }
 
-  /** Returns the algorithm of a JOSE name. {@code Ed25519} is RFC 9864's name for RFC 8037's {@code EdDSA}. */
+  /**
+   * Returns the algorithm of a JOSE name. {@code Ed25519} is RFC 9864's name for RFC 8037's {@code EdDSA}.
+   */
   public static Optional<Algorithm> of(String joseName) {
     for (Algorithm algorithm : values()) {
       if (algorithm.joseName().equals(joseName)) {

@@ -2,7 +2,10 @@ package example.m2m.verify;
 
 import example.m2m.token.v1.ErrorReason;
 
-/** The failed check of a rejected token, in the order of the checks. For logs; the caller sees the reason alone. */
+/**
+ * The failed check of a rejected token, in the order of the checks. For logs; the caller sees the reason
+ * alone.
+ */
 public enum Fault {
   /** Longer than any token may be. It is not parsed. */
   TOO_LARGE,

@@ -13,8 +13,8 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 
 /**
- * A JWK Set at the URL in the issuer's metadata (OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3), or at a
- * known URL. The metadata are read each time, as the URL may change.
+ * A JWK Set at the URL in the issuer's metadata (OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3),
+ * or at a known URL. The metadata are read each time, as the URL may change.
  */
 final class FromDiscovery implements KeyFetcher {
   private static final int OK = 200;

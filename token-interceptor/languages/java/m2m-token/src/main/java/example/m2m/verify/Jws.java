@@ -9,7 +9,8 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * A parsed compact JWS (RFC 7515 sections 4 and 7.1), as strict as RFC 8725 demands. Nothing in it is trusted.
+ * A parsed compact JWS (RFC 7515 sections 4 and 7.1), as strict as RFC 8725 demands. Nothing in it is
+ * trusted.
  *
  * @param algorithm {@code alg}, one of the supported ones
  * @param keyId {@code kid}
@@ -27,8 +28,8 @@ record Jws(
     byte[] signature) {
 
   /**
-   * Header parameters that are never accepted: extensions (RFC 7515 section 4.1.11, RFC 7797), and a key of the token's
-   * own or its address.
+   * Header parameters that are never accepted: extensions (RFC 7515 section 4.1.11, RFC 7797), and a key of
+   * the token's own or its address.
    */
   private static final List<String> NOT_ALLOWED = List.of("crit", "b64", "jwk", "jku", "x5c", "x5u");
 

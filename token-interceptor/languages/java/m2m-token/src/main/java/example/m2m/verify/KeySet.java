@@ -8,7 +8,10 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Optional;
 
-/** An immutable set of public keys (RFC 7517 section 5), each bound to one algorithm. Unusable keys are skipped. */
+/**
+ * An immutable set of public keys (RFC 7517 section 5), each bound to one algorithm. Unusable keys are
+ * skipped.
+ */
 public final class KeySet {
   /** Keys that are tried for one token. Each costs one signature check, which an attacker can cause. */
   private static final int CANDIDATES_MAX = 4;

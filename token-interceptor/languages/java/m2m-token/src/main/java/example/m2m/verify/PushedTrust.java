@@ -30,9 +30,9 @@ import java.util.concurrent.TimeUnit;
 /**
  * Keys and revocations that the issuer pushes: {@code m2m.token.v1.TrustService.WatchTrust}.
  *
- * <p>A key arrives before its first use, and a revocation within a second. So while the stream is live, an unknown key
- * is not the issuer's. When the stream is lost, the last state is used until it is too old. Then every token is
- * rejected, as a revocation may have been missed.
+ * <p>A key arrives before its first use, and a revocation within a second. So while the stream is live, an
+ * unknown key is not the issuer's. When the stream is lost, the last state is used until it is too old. Then
+ * every token is rejected, as a revocation may have been missed.
  */
 final class PushedTrust implements KeySource {
   private static final System.Logger LOG = System.getLogger(PushedTrust.class.getName());
@@ -160,8 +160,8 @@ final class PushedTrust implements KeySource {
       keysChanged |=
           message.getSnapshot() || message.getKeysCount() > 0 || message.getRemovedKeyIdsCount() > 0;
       applyKeys(message);
-      // The first state is used only once it is complete, as some revocations may still be missing. After that, a
-      // distrusted key is removed at once.
+      // The first state is used only once it is complete, as some revocations may still be missing. After
+      // that, a distrusted key is removed at once.
       if (keysChanged && (!message.getMoreFollows() || !stateVersion.isEmpty())) {
         hold(KeySet.ofJwks(jwks.values()));
         keysChanged = false;

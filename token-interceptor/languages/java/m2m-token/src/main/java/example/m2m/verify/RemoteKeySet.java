@@ -13,8 +13,8 @@ import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * A key set that is fetched, held, and fetched again: one fetch at a time. A verifier that is no longer used is not kept
- * alive by the alarm of the next fetch.
+ * A key set that is fetched, held, and fetched again: one fetch at a time. A verifier that is no longer used
+ * is not kept alive by the alarm of the next fetch.
  */
 final class RemoteKeySet implements KeySource {
   private static final System.Logger LOG = System.getLogger(RemoteKeySet.class.getName());

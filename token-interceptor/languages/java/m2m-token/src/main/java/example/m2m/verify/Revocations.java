@@ -13,7 +13,8 @@ import java.util.concurrent.atomic.AtomicLong;
 /**
  * Revoked tokens: single ones by their {@code jti}, or every token of a client issued before a time.
  *
- * <p>The set keeps hashes, not names. A revocation counts from the next call on. Share one set between verifiers.
+ * <p>The set keeps hashes, not names. A revocation counts from the next call on. Share one set between
+ * verifiers.
  */
 public final class Revocations {
   private static final int HASH_BYTES = 16;

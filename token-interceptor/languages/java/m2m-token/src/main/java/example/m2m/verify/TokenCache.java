@@ -6,8 +6,8 @@ import java.util.concurrent.atomic.AtomicLong;
 /**
  * The verified tokens, found by all of their text. Only verified tokens are held, so a forger fills nothing.
  *
- * <p>There are two generations. When the young one is full it becomes the old one, and the former old one is dropped. A
- * token of the old one that is used moves to the young one.
+ * <p>There are two generations. When the young one is full it becomes the old one, and the former old one is
+ * dropped. A token of the old one that is used moves to the young one.
  */
 final class TokenCache {
   /** The memory of an entry beside the text of its token: claims, lists, tables. */

@@ -16,7 +16,8 @@ import javax.net.ssl.SSLContext;
 /**
  * An issuer whose tokens are accepted, by its exact identifier.
  *
- * <p>By default it is accepted for any audience that a policy names, with every {@link Algorithm}, and with type
+ * <p>By default it is accepted for any audience that a policy names, with every {@link Algorithm}, and with
+ * type
  * {@code at+jwt}.
  */
 public final class TrustedIssuer {
@@ -63,8 +64,8 @@ public final class TrustedIssuer {
   }
 
   /**
-   * Trusts a token server that pushes its keys and revocations: {@code m2m.token.v1.TrustService.WatchTrust}. A new key
-   * arrives before its first use, and a revocation is enforced within a second.
+   * Trusts a token server that pushes its keys and revocations: {@code m2m.token.v1.TrustService.WatchTrust}.
+   * A new key arrives before its first use, and a revocation is enforced within a second.
    */
   public static TrustedIssuer watch(String issuer, Channel server) {
     return new TrustedIssuer(
@@ -93,8 +94,8 @@ public final class TrustedIssuer {
   /**
    * Accepts its tokens for these clients only: client IDs, or prefixes and a final {@code *}.
    *
-   * <p>A client ID is unique only within its issuer (RFC 9068 section 4). Where several trusted issuers share an
-   * audience, a policy that names {@code callers} admits only clients of issuers with this setting.
+   * <p>A client ID is unique only within its issuer (RFC 9068 section 4). Where several trusted issuers share
+   * an audience, a policy that names {@code callers} admits only clients of issuers with this setting.
    */
   public TrustedIssuer clients(String... patterns) {
     for (String pattern : patterns) {
@@ -114,8 +115,8 @@ public final class TrustedIssuer {
   }
 
   /**
-   * Accepts this {@code typ} beside {@code at+jwt}, for an issuer that does not follow RFC 9068 section 2.1. Make sure
-   * that nothing else that the issuer signs, such as an ID token, can pass for an access token.
+   * Accepts this {@code typ} beside {@code at+jwt}, for an issuer that does not follow RFC 9068 section 2.1.
+   * Make sure that nothing else that the issuer signs, such as an ID token, can pass for an access token.
    */
   public TrustedIssuer alsoAcceptType(String tokenType) {
     tokenTypes = Set.of("at+jwt", tokenType);
@@ -134,15 +135,17 @@ public final class TrustedIssuer {
     return this;
   }
 
-  /** Sets the minimum interval between fetches that unknown keys cause: a second at least. Default: 5 seconds. */
+  /**
+   * Sets the minimum interval between fetches that unknown keys cause: a second at least. Default: 5 seconds.
+   */
   public TrustedIssuer cooldown(Duration interval) {
     cooldown = atLeastASecond(interval);
     return this;
   }
 
   /**
-   * Rejects every token once the issuer was unreachable for this long. For {@link #watch} the default is one hour, as
-   * revocations may have been missed. A fetched key set has no limit by default.
+   * Rejects every token once the issuer was unreachable for this long. For {@link #watch} the default is one
+   * hour, as revocations may have been missed. A fetched key set has no limit by default.
    */
   public TrustedIssuer staleAfter(Duration age) {
     staleAfter = Optional.of(age);

@@ -58,8 +58,8 @@ public final class VerifiedToken {
   }
 
   /**
-   * Returns {@code act}: the parties that act for the subject, the current actor first. Only the first may decide about
-   * access; the others are history (RFC 8693 section 4.1).
+   * Returns {@code act}: the parties that act for the subject, the current actor first. Only the first may
+   * decide about access; the others are history (RFC 8693 section 4.1).
    */
   public List<Actor> actors() {
     return claims.actors();
@@ -70,7 +70,9 @@ public final class VerifiedToken {
     return claims.members();
   }
 
-  /** Returns true if {@code client_id} alone identifies the caller: no other trusted issuer has such clients. */
+  /**
+   * Returns true if {@code client_id} alone identifies the caller: no other trusted issuer has such clients.
+   */
   public boolean clientIdIsUnique() {
     return claims.clientIdIsUnique();
   }

@@ -16,9 +16,9 @@ import java.util.concurrent.CompletableFuture;
 /**
  * Verifies tokens of the issuers that it trusts. Safe for concurrent use; share one.
  *
- * <p>The checks, in order: size, form and algorithm, issuer, key, signature, type, claims, audience, times, revocation.
- * Before the signature is checked, a token's content only selects the issuer and the key. A signature is checked once;
- * everything that may change is checked on every call.
+ * <p>The checks, in order: size, form and algorithm, issuer, key, signature, type, claims, audience, times,
+ * revocation. Before the signature is checked, a token's content only selects the issuer and the key. A
+ * signature is checked once; everything that may change is checked on every call.
  */
 public final class Verifier implements AutoCloseable {
   /** The longest token that is read, in bytes. */
@@ -135,7 +135,10 @@ public final class Verifier implements AutoCloseable {
   public record Verdict(
       Optional<VerifiedToken> token, Optional<VerifyException> refusal, Optional<CompletableFuture<Void>> news) {}
 
-  /** Verifies {@code token} for {@code audience} now. It never waits: the verdict may be that a key is on its way. */
+  /**
+   * Verifies {@code token} for {@code audience} now. It never waits: the verdict may be that a key is on its
+   * way.
+   */
   public Verdict attempt(String token, String audience) {
     Instant now = now();
     try {

@@ -3,7 +3,10 @@ package example.m2m.verify;
 import java.time.Duration;
 import java.util.Optional;
 
-/** The reason a token was rejected. Its message is for logs. It never holds the token, nor a claim about a person. */
+/**
+ * The reason a token was rejected. Its message is for logs. It never holds the token, nor a claim about a
+ * person.
+ */
 public final class VerifyException extends Exception {
   private static final long serialVersionUID = 1;
 

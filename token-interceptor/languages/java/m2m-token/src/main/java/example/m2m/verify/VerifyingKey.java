@@ -22,8 +22,8 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * A public key with its one algorithm: RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2. So a token's header
- * cannot choose the algorithm (RFC 8725 section 3.1).
+ * A public key with its one algorithm: RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2. So a
+ * token's header cannot choose the algorithm (RFC 8725 section 3.1).
  */
 final class VerifyingKey {
   /** Members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4. */
@@ -62,7 +62,10 @@ final class VerifyingKey {
     }
   }
 
-  /** Reads a public JWK. Without {@code alg}, the curve decides the algorithm, and an RSA key is taken for RS256. */
+  /**
+   * Reads a public JWK. Without {@code alg}, the curve decides the algorithm, and an RSA key is taken for
+   * RS256.
+   */
   static VerifyingKey of(Map<String, Object> jwk) throws UnusableKeyException {
     for (String member : PRIVATE) {
       require(!jwk.containsKey(member), "it has a private member");

@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.Any;
 import com.google.rpc.ErrorInfo;
+import example.m2m.internal.SystemTimeline;
+import example.m2m.internal.Timeline;
 import example.m2m.policy.PolicyException;
 import example.m2m.status.Mark;
 import example.m2m.verify.Revocations;
@@ -54,6 +56,7 @@ class ServerLayerTest {
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
 
+  private final Ahead clock = new Ahead();
   private final Revocations revocations = new Revocations();
   private final List<Decision> decisions = new ArrayList<>();
   private TestIssuer issuer;
@@ -70,6 +73,31 @@ class ServerLayerTest {
     if (channel != null) {
       channel.shutdownNow();
       server.shutdownNow();
+    }
+  }
+
+  /** The machine's clocks, of which a test can set the wall clock. */
+  private static final class Ahead implements Timeline {
+    private volatile Duration ahead = Duration.ZERO;
+
+    @Override
+    public long nanos() {
+      return SystemTimeline.INSTANCE.nanos();
+    }
+
+    @Override
+    public Instant wall() {
+      return SystemTimeline.INSTANCE.wall().plus(ahead);
+    }
+
+    @Override
+    public double draw() {
+      return SystemTimeline.INSTANCE.draw();
+    }
+
+    @Override
+    public Runnable at(long nanos, Runnable task) {
+      return SystemTimeline.INSTANCE.at(nanos, task);
     }
   }
 
@@ -99,7 +127,8 @@ class ServerLayerTest {
   }
 
   private Authorization authorization() {
-    var verifier = Verifier.builder().issuer(issuer.trusted().revocations(revocations)).build();
+    var verifier =
+        Verifier.builder().timeline(clock).issuer(issuer.trusted().revocations(revocations)).build();
     return Authorization.of(verifier).record(decisions::add);
   }
 
@@ -219,10 +248,10 @@ class ServerLayerTest {
   void aStreamEndsWithItsToken() throws Exception {
     var inventory = new Inventory();
     serve(authorization().around(builder()).addService(inventory));
-    // With the leeway of five seconds, it has a second left.
-    String token = "Bearer " + issuer.token("inventory", "inventory.read", Instant.now().minusSeconds(60), Duration.ofSeconds(56));
+    String token = bearer("inventory.read", Duration.ofMinutes(5));
     var items = stub(token).listItems(ListItemsRequest.getDefaultInstance());
     items.next();
+    clock.ahead = Duration.ofMinutes(6);
     var error = assertThrows(StatusRuntimeException.class, items::hasNext);
     assertEquals("TOKEN_EXPIRED", info(error).getReason());
     assertEquals(
@@ -240,7 +269,7 @@ class ServerLayerTest {
     revocations.revokeToken("token-1", Instant.now().plusSeconds(300));
     var error = assertThrows(StatusRuntimeException.class, items::hasNext);
     assertEquals("TOKEN_REVOKED", info(error).getReason());
-    assertTrue(System.nanoTime() - began < Duration.ofSeconds(3).toNanos());
+    assertTrue(System.nanoTime() - began < Duration.ofSeconds(10).toNanos(), "a loaded machine gets some more");
   }
 
   @Test
