@@ -15,6 +15,8 @@ pub use signing::SigningKey;
 pub use verifying::VerifyingKey;
 
 /// The algorithms of token signatures, by JOSE name: RFC 7518 section 3.1 and RFC 8037 section 3.1.
+///
+/// Exhaustive: a match that forgets an algorithm must not compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256. The default, as verifiers in every language support it.

@@ -11,7 +11,7 @@ use ring::digest;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Algorithm, KeyError, VerifyingKey};
+use super::{Algorithm, KeyError, VerifyingKey, verifying::Public};
 
 /// Members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
@@ -40,6 +40,15 @@ impl PublicJwk {
 
     pub(super) fn rsa(algorithm: Algorithm, n: &[u8], e: &[u8]) -> Self {
         Self::new(algorithm, rsa(encode(n), encode(e)))
+    }
+
+    /// The public half of a key that signs elsewhere, written anew in canonical form.
+    pub(super) fn of(key: &VerifyingKey) -> Self {
+        match key.public() {
+            Public::Point(x) if key.algorithm() == Algorithm::EdDsa => Self::ed25519(x),
+            Public::Point(point) => Self::ec(key.algorithm(), point),
+            Public::Rsa { n, e } => Self::rsa(key.algorithm(), n, e),
+        }
     }
 
     fn new(algorithm: Algorithm, parameters: AlgorithmParameters) -> Self {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use jsonwebtoken::{
     crypto::JwtSigner,
+    jwk::Jwk,
     signature::{Error as SignatureError, Signer},
 };
 use ring::{
@@ -12,7 +13,7 @@ use ring::{
 };
 use zeroize::Zeroizing;
 
-use super::{Algorithm, KeyError, PublicJwk};
+use super::{Algorithm, KeyError, PublicJwk, VerifyingKey};
 
 /// A private key, parsed once, with its one algorithm.
 pub struct SigningKey {
@@ -25,6 +26,8 @@ enum Pair {
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
     Rsa(Box<RsaKeyPair>, &'static dyn signature::RsaEncoding),
+    /// The program's own signer.
+    Signer(Box<dyn JwtSigner + Send + Sync>, Box<PublicJwk>),
 }
 
 impl SigningKey {
@@ -80,6 +83,32 @@ impl SigningKey {
         Ok(Self { algorithm, pair, random })
     }
 
+    /// Wraps a signer of the program's own, such as one that calls a hardware module. It signs once here, to
+    /// prove that `public` is its public key. Each token waits for it, so it must be fast.
+    ///
+    /// # Errors
+    ///
+    /// When `public` is not a public signing key, the signer has another algorithm or another key, or it
+    /// fails.
+    pub fn from_signer(signer: impl JwtSigner + Send + Sync + 'static, public: &Jwk) -> Result<Self, KeyError> {
+        const PROBE: &[u8] = b"token-interceptor: does this key belong to this signer?";
+        let algorithm = Algorithm::of(signer.algorithm())
+            .ok_or(KeyError::UnusableJwk("the signer's algorithm is not supported"))?;
+        let mut public = public.clone();
+        // An RSA key without `alg` would be taken for RS256.
+        public.common.key_algorithm.get_or_insert_with(|| signer.algorithm().into());
+        let verifying = VerifyingKey::try_from(&public)?;
+        if verifying.algorithm() != algorithm {
+            return Err(KeyError::Malformed(algorithm));
+        }
+        let signature = signer.try_sign(PROBE).map_err(|_| KeyError::SigningFailed)?;
+        if !verifying.verifies(PROBE, &signature) {
+            return Err(KeyError::Malformed(algorithm));
+        }
+        let pair = Pair::Signer(Box::new(signer), Box::new(PublicJwk::of(&verifying)));
+        Ok(Self { algorithm, pair, random: SystemRandom::new() })
+    }
+
     /// Returns the one algorithm that the key signs with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
@@ -96,6 +125,7 @@ impl SigningKey {
                 let public = signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
                 PublicJwk::rsa(self.algorithm, &public.n, &public.e)
             }
+            Pair::Signer(_, public) => PublicJwk::clone(public),
         }
     }
 
@@ -114,6 +144,7 @@ impl SigningKey {
                 pair.sign(*encoding, &self.random, message, &mut signature).map_err(failed)?;
                 signature
             }
+            Pair::Signer(signer, _) => signer.try_sign(message).map_err(|_| KeyError::SigningFailed)?,
         })
     }
 }
@@ -160,6 +191,27 @@ impl fmt::Debug for SigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn generated(algorithm: Algorithm) -> SigningKey {
+        SigningKey::from_der(algorithm, &SigningKey::generate_pkcs8(algorithm).unwrap()).unwrap()
+    }
+
+    /// A key is itself a signer of `jsonwebtoken`, so it stands for one of the program's own.
+    #[test]
+    fn signer_of_the_program_signs_with_its_own_key_alone() {
+        for algorithm in [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa] {
+            let (key, other) = (generated(algorithm), generated(algorithm));
+            let (public, of_other) = (key.public_jwk(), other.public_jwk());
+            let mismatch = SigningKey::from_signer(generated(algorithm), of_other.as_jwk());
+            assert_eq!(mismatch.unwrap_err(), KeyError::Malformed(algorithm));
+            let wrapped = SigningKey::from_signer(key, public.as_jwk()).unwrap();
+            assert_eq!((wrapped.algorithm(), wrapped.public_jwk()), (algorithm, public.clone()));
+            let signature = wrapped.sign_bytes(b"message").unwrap();
+            assert!(public.verifying_key().unwrap().verifies(b"message", &signature), "{algorithm}");
+        }
+        let (signer, other) = (generated(Algorithm::Es256), generated(Algorithm::EdDsa).public_jwk());
+        assert_eq!(SigningKey::from_signer(signer, other.as_jwk()).unwrap_err(), KeyError::Malformed(Algorithm::Es256));
+    }
 
     #[test]
     fn what_can_be_made_signs_and_what_cannot_says_so() {

@@ -36,7 +36,7 @@ pub struct VerifyingKey {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Public {
+pub(super) enum Public {
     /// A point on the algorithm's curve.
     Point(Vec<u8>),
     Rsa {
@@ -69,6 +69,10 @@ impl VerifyingKey {
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    pub(super) fn public(&self) -> &Public {
+        &self.public
     }
 
     /// Returns true if this key made `signature` over `message`.

@@ -15,6 +15,7 @@ mod support;
 mod assertion;
 mod audit;
 mod coverage;
+mod decode;
 mod encryption;
 mod exchange;
 mod faces;
