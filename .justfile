@@ -27,6 +27,10 @@ clippy:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
 
+# The two libraries, each built from the package that would be published.
+package:
+    cargo package --quiet --allow-dirty -p token-proto -p token-interceptor
+
 # Licences, banned crates, sources.
 deny:
     cargo deny --config .deny.toml check bans licenses sources
