@@ -7,10 +7,10 @@
     reason = "the library's own modules, of which a build script needs a part"
 )]
 
-#[path = "proto/annotation.rs"]
-mod annotation;
 #[path = "proto/build.rs"]
 mod build;
+#[path = "proto/descriptor.rs"]
+mod descriptor;
 #[path = "proto/policy.rs"]
 mod policy;
 

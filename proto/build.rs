@@ -8,6 +8,11 @@
 //! }
 //! ```
 //!
+//! [`Build::generator`] and [`Build::prost`] pass every option of the code generators through.
+//!
+//! A build script that has its own compiler writes the policy table alone:
+//! [`crate::descriptor::write_policy`].
+//!
 //! In the crate, [`tonic::include_proto!`] includes the messages and services,
 //! [`include_policy!`](crate::include_policy) the policy table and
 //! [`include_descriptor_set!`](crate::include_descriptor_set) the encoded descriptor set.
@@ -16,8 +21,6 @@
 
 #[path = "build/redact.rs"]
 mod redact;
-#[path = "build/table.rs"]
-mod table;
 
 use std::{
     collections::BTreeSet,
@@ -25,9 +28,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use tonic_prost_build::Builder;
+pub use tonic_prost_build::{Builder, Config};
 
-use crate::{annotation, policy::Access};
+use crate::{descriptor, policy::Access};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -47,7 +50,7 @@ pub fn compile(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Re
 /// Returns settings for a compilation; see [`compile`].
 #[must_use]
 pub fn configure() -> Build {
-    Build { deny_undeclared: false, own: false, out_dir: None, generator: Vec::new() }
+    Build { deny_undeclared: false, own: false, out_dir: None, generator: Vec::new(), prost: Vec::new() }
 }
 
 /// Settings for [`Build::compile`].
@@ -57,6 +60,7 @@ pub struct Build {
     own: bool,
     out_dir: Option<PathBuf>,
     generator: Vec<Box<dyn FnOnce(Builder) -> Builder>>,
+    prost: Vec<Box<dyn FnOnce(&mut Config)>>,
 }
 
 impl fmt::Debug for Build {
@@ -96,6 +100,13 @@ impl Build {
         self
     }
 
+    /// Changes the options of prost that the generator does not have.
+    #[must_use]
+    pub fn prost(mut self, change: impl FnOnce(&mut Config) + 'static) -> Self {
+        self.prost.push(Box::new(change));
+        self
+    }
+
     /// For this package's own build script, which shares this file.
     #[allow(dead_code, reason = "the library itself never compiles the contract")]
     pub(crate) fn own(mut self) -> Self {
@@ -122,7 +133,7 @@ impl Build {
         // Only the Debug of protox shows file, line and column.
         let placed = |error: protox::Error| {
             let text = format!("{error:?}");
-            annotation::Error(format!("{text}{}", hint(&text)))
+            descriptor::Error(format!("{text}{}", hint(&text)))
         };
         compiler.include_imports(true).include_source_info(true).open_files(protos).map_err(placed)?;
         // The bytes, not the decoded set: prost-types would drop the custom options.
@@ -130,26 +141,28 @@ impl Build {
 
         // Services of imported files belong to other packages and their build scripts.
         let named: BTreeSet<&str> = compiler.files().filter(|file| !file.is_import()).map(|file| file.name()).collect();
-        let policies = annotation::read(&encoded, |file| named.contains(file))?;
+        let policies = descriptor::read(&encoded, |file| named.contains(file))?;
         self.report_undeclared(&policies)?;
 
         let redacted = redact::Redacted::find(&encoded)?;
         let changed = self.generator.into_iter().fold(tonic_prost_build::configure(), |tonic, change| change(tonic));
-        let mut prost =
+        let mut tonic =
             changed.out_dir(&out).extern_path(".google.rpc", "::tonic_types::pb").skip_debug(redacted.paths());
         if self.own {
-            prost = prost.codec_path("crate::codec::SmallMessages");
+            tonic = tonic.codec_path("crate::codec::SmallMessages");
         } else {
-            prost = prost
+            tonic = tonic
                 .extern_path(".m2m.token.v1", "::token_proto::token::v1")
                 .extern_path(".m2m.auth.v1", "::token_proto::auth::v1")
                 .extern_path(".m2m.admin.v1", "::token_proto::admin::v1");
         }
-        prost.compile_fds(compiler.file_descriptor_set())?;
+        let mut prost = Config::new();
+        self.prost.into_iter().for_each(|change| change(&mut prost));
+        tonic.compile_fds_with_config(compiler.file_descriptor_set(), prost)?;
         redacted.append_debug(&out)?;
 
-        let root = if self.own { "crate" } else { "::token_proto" };
-        fs::write(out.join("token_policy.rs"), table::render(&policies, root))?;
+        let table = if self.own { descriptor::own_table(&policies) } else { descriptor::table(&policies) };
+        fs::write(out.join("token_policy.rs"), table)?;
         fs::write(out.join("token_descriptors.bin"), encoded)?;
         for include in includes {
             println!("cargo::rerun-if-changed={}", include.as_ref().display());
@@ -162,10 +175,10 @@ impl Build {
             policies.iter().filter(|policy| policy.access == Access::Undeclared).map(|policy| &*policy.path).collect();
         if self.deny_undeclared && !undeclared.is_empty() {
             let error = format!("no m2m.auth.v1 policy is declared for {}", undeclared.join(", "));
-            return Err(annotation::Error(error).into());
+            return Err(descriptor::Error(error).into());
         }
         for path in undeclared {
-            println!("cargo::warning={path} declares no m2m.auth.v1 policy: the server layer refuses every call to it");
+            println!("cargo::warning={}", descriptor::undeclared(path));
         }
         Ok(())
     }

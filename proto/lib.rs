@@ -7,13 +7,14 @@
 //! | [`auth::v1`] | `m2m.auth.v1`: the annotations that declare the policy of a method |
 //! | [`admin::v1`] | `m2m.admin.v1`: clients and signing keys |
 //! | [`policy`] | the declared policy, as plain values |
+//! | `descriptor` (feature) | the policy in a descriptor set, and the table of it |
 //! | `build` (feature) | for build scripts: one call compiles an application's `.proto` files |
 
-#[cfg(any(feature = "build", feature = "descriptor"))]
-mod annotation;
 #[cfg(feature = "build")]
 pub mod build;
 mod codec;
+#[cfg(any(feature = "build", feature = "descriptor"))]
+pub mod descriptor;
 pub mod policy;
 
 /// `m2m.token`: tokens and trust.
@@ -77,7 +78,8 @@ pub static POLICY: &[policy::MethodPolicy] = include_policy!();
 /// scripts of direct dependents also have it in `DEP_TOKEN_PROTO_INCLUDE`.
 pub const PROTO_INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
 
-/// The policy table that `token_proto::build::compile` wrote: a `&'static [MethodPolicy]`.
+/// The policy table that `token_proto::build` or `token_proto::descriptor` wrote: a `&'static
+/// [MethodPolicy]`.
 ///
 /// ```ignore
 /// pub static POLICY: &[token_proto::policy::MethodPolicy] = token_proto::include_policy!();

@@ -1,15 +1,14 @@
 //! The policy as plain values: the requirement of each method, from the `m2m.auth.v1` annotations.
 //!
 //! An application's build script writes them into a static table ([`crate::include_policy!`]). With the
-//! feature `descriptor`, a program reads the same values from an encoded descriptor set at run time.
+//! feature `descriptor`, a program reads the same values from an encoded descriptor set:
+//! `token_proto::descriptor`.
 
 use std::{borrow::Cow, time::Duration};
 
-#[cfg(any(feature = "build", feature = "descriptor"))]
-pub use crate::annotation::Error;
-
 /// One method and its requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MethodPolicy {
     /// The path of its requests: `/package.Service/Method`.
     pub path: Cow<'static, str>,
@@ -21,7 +20,7 @@ pub struct MethodPolicy {
     pub kind: MethodKind,
 }
 
-/// The sides of a call that send a stream, as gRPC names them.
+/// The sides of a call that send a stream, as gRPC names them. Exhaustive: gRPC has these four kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MethodKind {
     /// One message each way.
@@ -34,7 +33,7 @@ pub enum MethodKind {
     BidirectionalStreaming,
 }
 
-/// The callers that may use a method.
+/// The callers that may use a method. Exhaustive: a layer that does not know a kind must not compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Neither the method nor its service declares a policy. Every call is denied.
@@ -47,6 +46,7 @@ pub enum Access {
 
 /// The requirement on a verified token: `m2m.auth.v1.Requirement` as a plain value.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Requirement {
     /// The scopes that a token must have.
     pub all_scopes: Cow<'static, [Cow<'static, str>]>,
@@ -60,7 +60,8 @@ pub struct Requirement {
     pub stream_expiry: StreamExpiry,
 }
 
-/// The fate of an open stream when its token expires.
+/// The fate of an open stream when its token expires. Exhaustive: a layer that does not know a fate must not
+/// compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamExpiry {
     /// The stream ends with `UNAUTHENTICATED` / `TOKEN_EXPIRED`. So does an unanswered call whose client
@@ -68,6 +69,14 @@ pub enum StreamExpiry {
     Close,
     /// The stream continues. It was authorized when it began.
     Allow,
+}
+
+impl MethodPolicy {
+    /// Creates the policy of the method with this path: `/package.Service/Method`.
+    #[must_use]
+    pub const fn new(path: Cow<'static, str>, audience: Cow<'static, str>, access: Access, kind: MethodKind) -> Self {
+        Self { path, audience, access, kind }
+    }
 }
 
 impl MethodKind {
@@ -102,6 +111,53 @@ impl Requirement {
         Self { all_scopes: scopes.into_iter().map(Into::into).collect(), ..Self::any_token() }
     }
 
+    /// Creates a requirement from all its parts, in the order of the fields. The policy table is written so.
+    #[must_use]
+    pub const fn new(
+        all_scopes: Cow<'static, [Cow<'static, str>]>,
+        any_scopes: Cow<'static, [Cow<'static, str>]>,
+        callers: Cow<'static, [Cow<'static, str>]>,
+        max_token_age: Option<Duration>,
+        stream_expiry: StreamExpiry,
+    ) -> Self {
+        Self { all_scopes, any_scopes, callers, max_token_age, stream_expiry }
+    }
+
+    /// Demands every one of these scopes.
+    #[must_use]
+    pub fn with_all_scopes<T: Into<Cow<'static, str>>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
+        self.all_scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Demands one of these scopes at least.
+    #[must_use]
+    pub fn with_any_scopes<T: Into<Cow<'static, str>>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
+        self.any_scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Admits these clients only: client IDs, or prefixes and a final `*`.
+    #[must_use]
+    pub fn with_callers<T: Into<Cow<'static, str>>>(mut self, callers: impl IntoIterator<Item = T>) -> Self {
+        self.callers = callers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Refuses a token that was issued longer ago than `age`.
+    #[must_use]
+    pub const fn with_max_token_age(mut self, age: Duration) -> Self {
+        self.max_token_age = Some(age);
+        self
+    }
+
+    /// Sets the fate of an open stream when its token expires.
+    #[must_use]
+    pub const fn with_stream_expiry(mut self, stream_expiry: StreamExpiry) -> Self {
+        self.stream_expiry = stream_expiry;
+        self
+    }
+
     /// Returns a requirement that any valid token for the audience meets.
     #[must_use]
     pub const fn any_token() -> Self {
@@ -113,14 +169,4 @@ impl Requirement {
             stream_expiry: StreamExpiry::Close,
         }
     }
-}
-
-/// Reads the policy of every service in an encoded `FileDescriptorSet` (imports included).
-///
-/// # Errors
-///
-/// Returns an error if the bytes are not a descriptor set, or an annotation contradicts itself.
-#[cfg(feature = "descriptor")]
-pub fn from_descriptor_set(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
-    crate::annotation::read(encoded, |_| true)
 }

@@ -38,8 +38,7 @@ fn one_call_writes_messages_policy_and_descriptors() {
         build::configure().deny_undeclared(),
     );
     result.unwrap();
-    let policies =
-        token_proto::policy::from_descriptor_set(&fs::read(dir.path().join("token_descriptors.bin")).unwrap());
+    let policies = token_proto::descriptor::policy(&fs::read(dir.path().join("token_descriptors.bin")).unwrap());
     let shown: Vec<String> = policies
         .unwrap()
         .into_iter()
@@ -176,7 +175,7 @@ fn a_contradiction_in_a_descriptor_set_is_an_error() {
     let place = encoded.windows(require.len()).position(|window| window == require).unwrap();
     // The same length: `public: true`, and a requirement that is two bytes shorter.
     encoded[place..place + require.len()].copy_from_slice(&[0x08, 0x01, 0x12, 0x02, 0x28, 0x01]);
-    let error = token_proto::policy::from_descriptor_set(&encoded).unwrap_err().to_string();
+    let error = token_proto::descriptor::policy(&encoded).unwrap_err().to_string();
     assert!(error.contains("shop.v1.Shop.Read") && error.contains("public"), "{error}");
 }
 
@@ -240,4 +239,32 @@ fn an_undeclared_method_is_a_build_warning() {
     let output = std::process::Command::new(this).args(["--exact", other, "--nocapture"]).output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("cargo::warning=/shop.v1.Shop/Read declares no"), "{printed}");
+}
+
+#[test]
+fn options_of_prost_pass_through() {
+    let build = build::configure().prost(|prost| {
+        prost.enable_type_names();
+    });
+    let (dir, result) = compile("service Shop { rpc Read(M) returns (M); }", build);
+    result.unwrap();
+    let source = generated(dir.path(), "shop.v1.rs");
+    assert!(source.contains("impl ::prost::Name for M"), "{source}");
+}
+
+#[test]
+fn policy_table_is_written_from_a_descriptor_set_alone() {
+    let (dir, result) = compile(
+        "service Shop { rpc Read(M) returns (M) { option (m2m.auth.v1.method).public = true; } }",
+        build::configure(),
+    );
+    result.unwrap();
+    let encoded = fs::read(dir.path().join("token_descriptors.bin")).unwrap();
+    let policy = token_proto::descriptor::policy_of_files(&encoded, &["shop.proto"]).unwrap();
+    assert_eq!(token_proto::descriptor::table(&policy), generated(dir.path(), "token_policy.rs"));
+    // The annotations are an import, and have no service.
+    let imported = token_proto::descriptor::policy_of_files(&encoded, &["m2m/auth/v1/annotations.proto"]).unwrap();
+    assert!(imported.is_empty());
+    let absent = token_proto::descriptor::policy_of_files(&encoded, &["proto/shop.proto"]).unwrap_err();
+    assert!(absent.to_string().contains("proto/shop.proto"), "{absent}");
 }

@@ -16,7 +16,7 @@ fn every_method_declares_a_policy() {
 
 #[test]
 fn the_exported_descriptor_set_keeps_the_annotations() {
-    let read = token_proto::policy::from_descriptor_set(token_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let read = token_proto::descriptor::policy(token_proto::FILE_DESCRIPTOR_SET).unwrap();
     assert_eq!(read, POLICY);
 }
 

@@ -3,7 +3,7 @@
 
 use secrecy::ExposeSecret as _;
 use token_interceptor::{
-    attach::{Attach, TokenLayer},
+    attach::{Attach, AttachLayer},
     source::{ClientCredentials, IssuerBuilder},
 };
 use token_proto::{
@@ -23,7 +23,7 @@ use crate::{
 
 fn call_as(client: &DevelopmentClient, issuer: IssuerBuilder, service: &Endpoint) -> KeyServiceClient<Attach<Channel>> {
     let source = ClientCredentials::new(client.id.as_str(), client.secret.expose_secret(), issuer).unwrap();
-    KeyServiceClient::new(TokenLayer::new(source).policy(POLICY).connect_lazy(service).unwrap())
+    KeyServiceClient::new(AttachLayer::new(source).policy(POLICY).connect_lazy(service).unwrap())
 }
 
 #[tokio::test]

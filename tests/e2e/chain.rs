@@ -2,7 +2,7 @@
 //! contain no token code.
 
 use token_interceptor::{
-    attach::{Attach, TokenLayer},
+    attach::{Attach, AttachLayer},
     source::{IssuerBuilder, TokenExchange},
 };
 use token_proto::{
@@ -47,7 +47,7 @@ async fn register(issuer: &Issuer, id: &str, grant_type: &str) -> String {
 /// A client for the next service, which `id` calls on behalf of its own caller.
 fn on_behalf(id: &str, secret: &str, issuer: IssuerBuilder, next: &Endpoint) -> KeyServiceClient<Attach<Channel>> {
     let source = TokenExchange::new(id, secret, issuer).unwrap();
-    let tokens = TokenLayer::new(source).policy(POLICY).on_behalf_of_caller();
+    let tokens = AttachLayer::new(source).policy(POLICY).on_behalf_of_caller();
     KeyServiceClient::new(tokens.connect_lazy(next).unwrap())
 }
 

@@ -8,7 +8,7 @@ use std::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use token_interceptor::{
-    attach::{Attach, TokenLayer},
+    attach::{Attach, AttachLayer},
     http_client::{HttpClient, HttpResponse},
     source::{ClientCredentials, IssuerBuilder},
 };
@@ -67,13 +67,13 @@ impl Issuer {
     }
 
     /// A layer that gets tokens for `client` over gRPC, for this project's own services.
-    pub(crate) fn tokens(&self, client: &DevelopmentClient) -> TokenLayer {
+    pub(crate) fn tokens(&self, client: &DevelopmentClient) -> AttachLayer {
         let source = ClientCredentials::new(
             client.id.as_str(),
             client.secret.expose_secret(),
             IssuerBuilder::grpc(self.endpoint()),
         );
-        TokenLayer::new(source.unwrap()).policy(POLICY)
+        AttachLayer::new(source.unwrap()).policy(POLICY)
     }
 
     /// The admin API, called as `client`.

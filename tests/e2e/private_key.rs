@@ -3,7 +3,7 @@
 
 use token_interceptor::{
     signature::{Algorithm, SigningKey},
-    source::{ClientCredentials, IssuerBuilder, PrivateKeyJwt, Refusal, TokenRequest, TokenSource as _},
+    source::{ClientCredentials, IssuerBuilder, IssuerRefusal, PrivateKeyJwt, TokenRequest, TokenSource as _},
 };
 use token_proto::admin::v1::{
     AddCredentialRequest, Client, CreateClientRequest, Credential, Grant, PublicKey, credential::Kind,
@@ -74,7 +74,7 @@ async fn another_key_or_another_issuers_assertion_opens_neither() {
         ] {
             let source = ClientCredentials::new("signer", assertion, way.clone()).unwrap();
             let refusal = source.fetch(&request).await.unwrap_err().refusal();
-            assert_eq!(refusal, Some(Refusal::ClientAuthentication));
+            assert_eq!(refusal, Some(IssuerRefusal::ClientAuthentication));
         }
     }
     issuer.stop().await;

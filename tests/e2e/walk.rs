@@ -93,12 +93,7 @@ async fn what_the_contract_does_not_know_is_denied_whatever_the_token() {
     let mut channel = issuer.channel();
     let token = issuer.token_of(issuer.admin(), "m2m.admin.v1").await;
     for path in ["/m2m.admin.v1.ClientService/Nothing", "/m2m.admin.v1.ClientService//ListClients"] {
-        let method = MethodPolicy {
-            path: path.into(),
-            audience: "".into(),
-            access: Access::Undeclared,
-            kind: MethodKind::Unary,
-        };
+        let method = MethodPolicy::new(path.into(), "".into(), Access::Undeclared, MethodKind::Unary);
         let status = call(&mut channel, &method, Some(&token)).await.expect("refused at once");
         assert_ne!(status.code(), Code::Ok, "{path}");
     }

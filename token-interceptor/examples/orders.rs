@@ -23,7 +23,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use application::pb::{self, inventory_service_client::InventoryServiceClient};
 use clap::Parser;
 use token_interceptor::{
-    attach::{Attach, TokenLayer},
+    attach::{Attach, AttachLayer},
     source::{ClientCredentials, IssuerBuilder, TokenRequest},
 };
 use tokio::net::TcpListener;
@@ -81,7 +81,7 @@ async fn run(command: Command) -> Result<()> {
     // so that a call that waited for one would show.
     let source = ClientCredentials::new(client_id, secret, IssuerBuilder::grpc(issuer.endpoint()?))?;
     let source = Arc::new(renewal::Slow::new(source.lifetime(renewal::LIFETIME)));
-    let tokens = TokenLayer::new(Arc::clone(&source)).policy(pb::POLICY);
+    let tokens = AttachLayer::new(Arc::clone(&source)).policy(pb::POLICY);
     let channel = tokens.connect_lazy(&issuer.trusted(&inventory)?)?;
     let mut client = InventoryServiceClient::new(channel);
 

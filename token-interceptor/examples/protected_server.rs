@@ -167,12 +167,15 @@ fn verifier(arguments: &Arguments) -> anyhow::Result<Verifier> {
     Ok(verifier.build()?)
 }
 
+fn addressed(method: &MethodPolicy, audience: &str) -> MethodPolicy {
+    MethodPolicy::new(method.path.clone(), audience.to_owned().into(), method.access.clone(), method.kind)
+}
+
 /// The annotations of this service, with the audience of the command line.
 fn policy(audience: &str) -> anyhow::Result<ServedPolicy> {
     let prefix = format!("/{SERVICE_NAME}/");
     let methods = POLICY.iter().filter(|method| method.path.starts_with(&prefix));
-    let methods: Vec<MethodPolicy> =
-        methods.map(|method| MethodPolicy { audience: audience.to_owned().into(), ..method.clone() }).collect();
+    let methods: Vec<MethodPolicy> = methods.map(|method| addressed(method, audience)).collect();
     Ok(Policy::new(&methods)?.serves(token_proto::include_descriptor_set!(), &[SERVICE_NAME])?)
 }
 

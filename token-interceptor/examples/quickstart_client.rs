@@ -10,7 +10,7 @@ use std::env;
 
 // README: client_use
 use token_interceptor::{
-    attach::TokenLayer,
+    attach::AttachLayer,
     source::{ClientCredentials, IssuerBuilder},
 };
 use tonic::transport::Endpoint;
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (id, secret) = (env::var("TOKEN_CLIENT_ID")?, env::var("TOKEN_CLIENT_SECRET")?);
     // README: client
     let issuer = IssuerBuilder::discover("https://localhost:8443");
-    let tokens = TokenLayer::new(ClientCredentials::new(id, secret, issuer)?).policy(pb::POLICY);
+    let tokens = AttachLayer::new(ClientCredentials::new(id, secret, issuer)?).policy(pb::POLICY);
     let channel = tokens.connect_lazy(&Endpoint::from_static("http://127.0.0.1:50051"))?;
     let mut inventory = InventoryServiceClient::new(channel);
     let answer = inventory.get_item(pb::GetItemRequest { sku: "sp-1".into() }).await?;

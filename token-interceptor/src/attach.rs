@@ -16,7 +16,7 @@
 //! By default each method has its own request: the audience of its service, and the scopes that the method
 //! demands. So a token that leaks from a read cannot write. A scope that the issuer does not grant affects
 //! only the methods that demand it. Methods with equal demands share a token. To have one token for each
-//! audience, name the methods that the program calls: [`TokenLayer::sharing`]. A [`TokenRequest`] in the
+//! audience, name the methods that the program calls: [`AttachLayer::sharing`]. A [`TokenRequest`] in the
 //! extensions of a call overrides the request. Public methods, and methods that the policy does not know, get
 //! no token.
 //!
@@ -73,11 +73,18 @@ pub use watched::Watched;
 /// The longest wait of a call without a deadline for a token.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// A tower layer around a tonic channel: obtains tokens, attaches them, and renews them in the background.
+/// A layer around a tonic channel: obtains tokens, attaches them, and renews them in the background.
+///
+/// Each method of the called service demands an audience and scopes. The layer reads them from the policy
+/// table, requests one token for each distinct demand, and adds it to every call. A call waits only for its
+/// first token. After that the token is renewed ahead of its expiry.
+///
+/// Two values make a layer. A [`TokenSource`] obtains a token. The policy table names the demand of each
+/// method.
 ///
 /// ```no_run
 /// use token_interceptor::{
-///     attach::TokenLayer,
+///     attach::AttachLayer,
 ///     http_client::grpc_endpoint,
 ///     source::{ClientCredentials, IssuerBuilder},
 /// };
@@ -85,7 +92,7 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 ///
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let issuer = IssuerBuilder::grpc("https://issuer.example");
-/// let tokens = TokenLayer::new(ClientCredentials::new("orders", "tks_…", issuer)?).policy(POLICY);
+/// let tokens = AttachLayer::new(ClientCredentials::new("orders", "tks_…", issuer)?).policy(POLICY);
 /// let channel = tokens.connect_lazy(&grpc_endpoint("https://inventory.example", b"")?)?;
 /// // InventoryClient::new(channel)
 /// # Ok(()) }
@@ -96,9 +103,9 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// # Where tokens go
 ///
 /// A token is sent only over TLS or to this machine. This is checked for each channel.
-/// [`TokenLayer::connect_lazy`] and [`TokenLayer::balance_list`] check the endpoints that they connect to.
-/// [`TokenLayer::to`] checks the URI of a channel of the program's own. [`TokenLayer::any_destination`] skips
-/// the check. A request may name a scheme of its own, which can only forbid the call.
+/// [`AttachLayer::connect_lazy`] and [`AttachLayer::balance_list`] check the endpoints that they connect to.
+/// [`AttachLayer::to`] checks the URI of a channel of the program's own. [`AttachLayer::any_destination`]
+/// skips the check. A request may name a scheme of its own, which can only forbid the call.
 ///
 /// # Calls with an `authorization` header
 ///
@@ -106,9 +113,9 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// program serves is never passed on. It is replaced by the call's own token, or removed if the method needs
 /// none. Any other header fails the call if it may have been passed on by mistake. That is so on behalf of
 /// callers, and if the request's extensions hold a [`Caller`](crate::caller::Caller). See
-/// [`TokenLayer::keep_authorization`].
+/// [`AttachLayer::keep_authorization`].
 #[derive(Clone)]
-pub struct TokenLayer {
+pub struct AttachLayer {
     tokens: Arc<Tokens>,
     demands: Demands,
     every_call: Option<TokenRequest>,
@@ -116,7 +123,7 @@ pub struct TokenLayer {
     choices: Choices,
 }
 
-impl TokenLayer {
+impl AttachLayer {
     /// Creates a layer that takes its tokens from `source`.
     pub fn new(source: impl TokenSource) -> Self {
         Self {
@@ -148,7 +155,7 @@ impl TokenLayer {
         Ok(self.resolved())
     }
 
-    /// Forbids that calls of these methods are sent twice, named as in [`TokenLayer::sharing`]. By default a
+    /// Forbids that calls of these methods are sent twice, named as in [`AttachLayer::sharing`]. By default a
     /// unary call is sent once more, with a new token, if the callee's layer refused the old one before the
     /// handler.
     ///
@@ -242,9 +249,9 @@ impl TokenLayer {
     /// # Errors
     ///
     /// Returns an error if `uri` is plaintext to another machine.
-    pub fn to(&self, uri: &Uri) -> Result<TokenLayerTo, PlaintextRefused> {
+    pub fn to(&self, uri: &Uri) -> Result<AttachLayerTo, PlaintextRefused> {
         Destination::of(uri)?;
-        Ok(TokenLayerTo(self.calls(false)))
+        Ok(AttachLayerTo(self.calls(false)))
     }
 
     /// Returns a [`tower::Layer`] for a channel to any destination; see [`danger::AllowPlaintext`].
@@ -282,17 +289,17 @@ impl TokenLayer {
     }
 }
 
-impl fmt::Debug for TokenLayer {
+impl fmt::Debug for AttachLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenLayer").field("choices", &self.choices).finish_non_exhaustive()
+        f.debug_struct("AttachLayer").field("choices", &self.choices).finish_non_exhaustive()
     }
 }
 
-/// A [`TokenLayer`] for one channel with a known destination: [`TokenLayer::to`].
+/// A [`AttachLayer`] for one channel with a known destination: [`AttachLayer::to`].
 #[derive(Debug)]
-pub struct TokenLayerTo(Arc<Calls>);
+pub struct AttachLayerTo(Arc<Calls>);
 
-impl TokenLayerTo {
+impl AttachLayerTo {
     /// Wraps the channel.
     #[must_use]
     pub fn layer<S>(self, channel: S) -> Attach<S> {
@@ -300,10 +307,10 @@ impl TokenLayerTo {
     }
 }
 
-/// A [`TokenLayer`] for channels to any destination: [`TokenLayer::any_destination`].
+/// A [`AttachLayer`] for channels to any destination: [`AttachLayer::any_destination`].
 #[derive(Clone, Debug)]
 pub struct AnyDestination {
-    layer: TokenLayer,
+    layer: AttachLayer,
     calls: Arc<Calls>,
 }
 

@@ -8,7 +8,7 @@
 ///   replace the issuer's metadata and keys, and so forge every token.
 /// * With [`IssuerBuilder::plaintext`] or [`IssuerBuilder::grpc_channel`], read the requests for tokens: the
 ///   client's secret and the tokens.
-/// * With [`TokenLayer::any_destination`], read the tokens of the application's own calls, and use them.
+/// * With [`AttachLayer::any_destination`], read the tokens of the application's own calls, and use them.
 ///
 /// For a channel or a client of its own, the program vouches that the connection is protected by other means.
 /// Examples are a mesh, a socket in the file system, a simulated network.
@@ -18,7 +18,7 @@
 /// [`HttpClientBuilder::plaintext`]: crate::http_client::HttpClientBuilder::plaintext
 /// [`IssuerBuilder::plaintext`]: crate::source::IssuerBuilder::plaintext
 /// [`IssuerBuilder::grpc_channel`]: crate::source::IssuerBuilder::grpc_channel
-/// [`TokenLayer::any_destination`]: crate::attach::TokenLayer::any_destination
+/// [`AttachLayer::any_destination`]: crate::attach::AttachLayer::any_destination
 #[derive(Clone, Copy, Debug)]
 pub struct AllowPlaintext;
 

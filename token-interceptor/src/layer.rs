@@ -14,7 +14,7 @@
 //! * a span `authorized` at level info around each call, with `client_id` and `jti`;
 //! * a span `fetch keys` around each fetch, which the issuer continues if [`crate::trace_context`] is set;
 //! * the reason of each refusal, at level info, ten lines a second at the most;
-//! * [`Refusal`], for a layer around this one that keeps a record;
+//! * [`DeniedCall`], for a layer around this one that keeps a record;
 //! * metrics over the `metrics` facade. Install the recorder before the server starts:
 //!
 //! | metric | labels |
@@ -24,7 +24,7 @@
 //! | `token_trust_age_seconds` | `issuer`: since when nothing was pushed |
 //! | `token_trust_streams_lost_total` | `issuer` |
 
-mod refusal;
+mod denied_call;
 
 mod decision;
 
@@ -51,8 +51,8 @@ use tower::{BoxError, Layer, Service};
 use decision::{Decision, Rules, Shared};
 
 pub use body::{GuardedBody, RequestBody};
+pub use denied_call::DeniedCall;
 pub use future::ResponseFuture;
-pub use refusal::Refusal;
 
 use crate::{
     policy::{PolicyError, ServedPolicy, TokenDemand},
@@ -67,9 +67,17 @@ const FETCHES_AWAITED_MAX: usize = 2;
 
 /// A [`tower::Layer`] that admits only requests with a token that meets the method's demand.
 ///
+/// A client sends its access token in the `authorization` header. The layer finds the policy of the called
+/// method, verifies the token, and compares the two. Then the handler runs, or the caller gets an error with
+/// a stable reason. A method without a policy is denied.
+///
+/// Two values make a layer. A [`Verifier`] knows the trusted issuers. A [`ServedPolicy`] is the policy that
+/// the `.proto` files declare, checked against the services that the program serves.
+///
 /// ```no_run
-/// # use token_interceptor::{layer::AuthorizationLayer, policy::Policy, verify::{TrustedIssuer, Verifier}};
+/// use token_interceptor::{layer::AuthorizationLayer, policy::Policy, verify::{TrustedIssuer, Verifier}};
 /// # use token_proto::{FILE_DESCRIPTOR_SET as DESCRIPTOR_SET, POLICY};
+///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let verifier = Verifier::builder().issuer(TrustedIssuer::discover("https://tokens.example.com")?).build()?;
 /// // The build script's table of the application's own `.proto` files, and the services that it serves.
@@ -78,7 +86,45 @@ const FETCHES_AWAITED_MAX: usize = 2;
 /// # Ok(()) }
 /// ```
 ///
-/// Handlers read the caller with [`Caller::of`](crate::caller::Caller::of).
+/// # The caller in a handler
+///
+/// [`Caller::of`](crate::caller::Caller::of) returns the verified identity: client, subject, scopes, claims.
+///
+/// ```
+/// use token_interceptor::caller::Caller;
+/// use tonic::{Request, Response, Status};
+///
+/// async fn who_am_i(request: Request<()>) -> Result<Response<String>, Status> {
+///     let caller = Caller::of(&request)?;
+///     Ok(Response::new(format!("{} for {}", caller.client_id(), caller.subject())))
+/// }
+/// ```
+///
+/// # Plain HTTP routes
+///
+/// No `.proto` declares them, so [`AuthorizationLayer::requiring`] takes the demand itself:
+///
+/// ```
+/// use token_interceptor::layer::AuthorizationLayer;
+/// use token_proto::policy::Requirement;
+///
+/// # fn routes(verifier: token_interceptor::verify::Verifier) -> axum::Router {
+/// let demand = Requirement::any_token().with_all_scopes(["report.read"]);
+/// axum::Router::new()
+///     .route("/report", axum::routing::get(|| async { "the report" }))
+///     .layer(AuthorizationLayer::requiring(verifier, "reports", demand))
+/// # }
+/// ```
+///
+/// # Long calls
+///
+/// A stream ends when its token expires or is revoked, in both directions. Work that the layer cannot see
+/// waits for [`Caller::ended`](crate::caller::Caller::ended).
+///
+/// # Tests
+///
+/// [`TestIssuer`](crate::test_util::TestIssuer) issues valid and invalid tokens in the test's own process,
+/// with the feature `test-util`.
 #[derive(Clone, Debug)]
 pub struct AuthorizationLayer(Arc<Shared>);
 

@@ -1,25 +1,29 @@
 //! Two layers for gRPC. On the server, one verifies tokens and enforces policy. On the client, the other
 //! obtains, attaches and renews tokens.
 //!
-//! Start with [`layer::AuthorizationLayer`] around a server and [`attach::TokenLayer`] around a channel. Both
-//! read a method's demand from the policy that its `.proto` declares and `token_proto::build` compiles.
+//! Start with [`layer::AuthorizationLayer`] around a server and [`attach::AttachLayer`] around a channel.
+//! Both read a method's demand from the policy that its `.proto` declares and `token_proto::build` compiles.
 //!
-//! A request passes these modules from top to bottom. A module uses only those above it.
+//! A module uses only those above it.
 //!
 //! | stage | server side | client side |
 //! |---|---|---|
+//! | time, logs, JSON, names | [`clock`], `throttle`, [`error_chain`], [`urn`], [`json`] | the same |
+//! | keys and signatures | [`signature`] | the same |
+//! | the network | [`danger`], [`trace_context`], [`http_client`] | the same, [`destination`] |
+//! | errors | [`error`] | [`error`] |
+//! | the presented token | [`token`], [`encryption`] | |
 //! | the called method's demand | [`policy`] | `token_proto::policy` |
-//! | the presented token | [`bearer`], [`token`], [`encryption`] | |
+//! | the `authorization` header | [`bearer`] | |
 //! | the issuer's revocations and keys | [`revocation`], [`key_set`] | |
 //! | every check of a token, in order | [`verify`] | |
 //! | cached tokens | `cache` | |
 //! | calls in progress | `ongoing` | |
 //! | the caller, for handlers | [`caller`] | |
-//! | errors, and the answers to the caller | [`error`], [`status`] | [`error`], [`status`] |
+//! | the answers to the caller | [`status`] | [`status`] |
 //! | the mark of the layer's own refusals | `mark` | `mark` |
 //! | the service's own metadata | [`protected_resource`] | |
 //! | around a server or a router | [`layer`], [`interceptor`] | |
-//! | permitted destinations of credentials | | [`destination`] |
 //! | sources of tokens | | [`source`] |
 //! | one token, renewed in time | | [`refresh`] |
 //! | around a channel | | [`attach`] |

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use token_proto::token::v1::ErrorReason;
 
 /// The header field of the mark, in the head of an answer or in its trailers.
-pub(crate) const HEADER: HeaderName = HeaderName::from_static("token-refused");
+pub(crate) static HEADER: HeaderName = HeaderName::from_static("token-refused");
 
 /// The time at which the layer refused the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) fn is_renewable(reason: ErrorReason) -> bool {
 pub(crate) fn put(headers: &mut HeaderMap, stage: Stage, path: &str) {
     // A path that is no header value stays unmarked, so the call is not sent again.
     if let Ok(value) = HeaderValue::try_from(format!("{} {path}", stage.name())) {
-        headers.insert(HEADER, value);
+        headers.insert(&HEADER, value);
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn take(headers: &mut HeaderMap, path: &str) -> Option<Stage> {
 
 /// Removes every mark: from a handler's answers, and from the answers that a program gets.
 pub(crate) fn remove(headers: &mut HeaderMap) {
-    headers.remove(HEADER);
+    headers.remove(&HEADER);
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
     const PATH: &str = "/a.S/Read";
 
     fn marked(values: &[&'static str]) -> HeaderMap {
-        values.iter().map(|value| (HEADER, HeaderValue::from_static(value))).collect()
+        values.iter().map(|value| (HEADER.clone(), HeaderValue::from_static(value))).collect()
     }
 
     #[test]

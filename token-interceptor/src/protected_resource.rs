@@ -87,11 +87,13 @@ mod tests {
     #[test]
     fn rfc_9728_section_2_metadata_name_issuers_and_scopes() {
         let issuer = TestIssuer::new("https://issuer.example");
-        let method = |path: &'static str, scope: &'static str| MethodPolicy {
-            path: path.into(),
-            audience: "inventory".into(),
-            access: Access::Require(Requirement { all_scopes: vec![scope.into()].into(), ..Requirement::any_token() }),
-            kind: MethodKind::Unary,
+        let method = |path: &'static str, scope: &'static str| {
+            MethodPolicy::new(
+                path.into(),
+                "inventory".into(),
+                Access::Require(Requirement::any_token().with_all_scopes([scope])),
+                MethodKind::Unary,
+            )
         };
         let policy = Policy::new(&[method("/a.B/C", "write"), method("/a.B/D", "read"), method("/a.B/E", "read")]);
         let resource = ProtectedResource::new("https://api.example").unwrap();

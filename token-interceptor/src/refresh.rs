@@ -82,7 +82,7 @@ impl FreshToken {
         clock: Arc<dyn Clock>,
         keep: Keep,
     ) -> Self {
-        Self(Arc::new(Last(Arc::new(Shared::new(source, request, clock, keep)))))
+        Self(Arc::new(Last(Arc::new(Shared::new(source, request, clock, keep, task::run)))))
     }
 
     /// Returns the token, if there is one. Never waits; without one, requests it.

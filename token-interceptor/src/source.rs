@@ -36,7 +36,7 @@ pub use assertion::PrivateKeyJwt;
 pub use cause::Cause;
 pub use client_credentials::ClientCredentials;
 pub use credential::{ClientCredential, SecretIn};
-pub use error::{Refusal, SourceError};
+pub use error::{IssuerRefusal, SourceError};
 pub use exchange::TokenExchange;
 pub use file::TokenFile;
 pub use issuer::{GrpcAddress, IssuerBuilder, SourceConfigError};
@@ -47,6 +47,43 @@ pub use static_token::StaticToken;
 const LIFETIME_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Obtains access tokens.
+///
+/// A program rarely implements this. [`ClientCredentials`] asks an OAuth server with the client's own
+/// credentials, [`TokenExchange`] on behalf of a caller, and [`TokenFile`] reads what another program renews.
+///
+/// ```no_run
+/// use token_interceptor::source::{ClientCredentials, IssuerBuilder};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let issuer = IssuerBuilder::grpc("https://issuer.example");
+/// let source = ClientCredentials::new("orders", "tks_…", issuer)?;
+/// # Ok(()) }
+/// ```
+///
+/// A source of the program's own makes one request and caches nothing. Renewal, retries and the sharing of
+/// one request between many calls are the layer's work:
+///
+/// ```
+/// use std::time::Duration;
+/// use token_interceptor::source::{AccessToken, IssuedToken, SourceError, TokenRequest, TokenSource};
+///
+/// /// Asks an agent on this machine.
+/// struct Agent;
+///
+/// # async fn ask_the_agent(_: Option<&str>) -> std::io::Result<String> { Ok("a.b.c".to_owned()) }
+/// #[async_trait::async_trait]
+/// impl TokenSource for Agent {
+///     async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
+///         let token = ask_the_agent(request.audience()).await.map_err(SourceError::unavailable)?;
+///         let token = AccessToken::new(&token).map_err(SourceError::unavailable)?;
+///         Ok(IssuedToken::new(token, Duration::from_secs(300)))
+///     }
+/// }
+/// # let layer = token_interceptor::attach::AttachLayer::new(Agent);
+/// ```
+///
+/// Return [`SourceError::unavailable`] for a failure that may pass. The layer then retries with increasing
+/// pauses, and calls go on with the token that is still valid.
 #[async_trait::async_trait]
 pub trait TokenSource: Send + Sync + 'static {
     /// Obtains one token.
@@ -138,7 +175,7 @@ impl TokenRequest {
     pub fn own(&self) -> Result<(), SourceError> {
         match self.subject {
             None => Ok(()),
-            Some(_) => Err(SourceError::refused(Refusal::Request, "this source exchanges no tokens")),
+            Some(_) => Err(SourceError::refused(IssuerRefusal::Request, "this source exchanges no tokens")),
         }
     }
 

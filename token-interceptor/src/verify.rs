@@ -43,6 +43,45 @@ const ISSUERS_NAMED: usize = 4;
 const FETCHES_AWAITED_MAX: usize = 2;
 
 /// Verifies tokens of the issuers that it trusts. Clones share keys and settings.
+///
+/// An access token is a statement that its issuer signed. A verifier checks the signature with the issuer's
+/// published key, and then every claim: issuer, audience, type, times, revocation. It returns a
+/// [`VerifiedToken`], or the check that failed.
+///
+/// [`AuthorizationLayer`](crate::layer::AuthorizationLayer) does this for each request. Use a verifier
+/// directly for tokens that arrive by another way, such as a message queue:
+///
+/// ```
+/// use token_interceptor::{test_util::TestIssuer, token::UnverifiedToken, verify::Verifier};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let issuer = TestIssuer::new("https://issuer.example");
+/// // In production: `TrustedIssuer::discover("https://issuer.example")?`.
+/// let verifier = Verifier::builder().issuer(issuer.trusted()).clock(issuer.clock()).build()?;
+///
+/// let token = issuer.token().audience("inventory").scope("inventory.read").sign();
+/// let verified = verifier.verify(UnverifiedToken::new(&token), "inventory", verifier.now())?;
+/// assert!(verified.has_scope("inventory.read"));
+///
+/// // A token for another audience is invalid here.
+/// let error = verifier.verify(UnverifiedToken::new(&token), "billing", verifier.now()).unwrap_err();
+/// assert!(!error.is_transient());
+/// # Ok(()) }
+/// ```
+///
+/// # The source of the keys
+///
+/// | the issuer | trust it by |
+/// |---|---|
+/// | a token server of this project | [`TrustedIssuer::watch`]: keys and revocations are pushed |
+/// | any OAuth 2.0 or OpenID Connect issuer | [`TrustedIssuer::discover`], and [`TrustedIssuer::foreign`] |
+/// | keys at a known URL | [`TrustedIssuer::jwks`] |
+/// | keys in the configuration | [`TrustedIssuer::fixed`] |
+///
+/// # When the key is not known yet
+///
+/// [`Verifier::verify`] never waits: it starts a fetch and returns a transient error.
+/// [`Verifier::verify_with_fetch`] waits for that fetch, for two seconds at the most.
 #[derive(Clone, Debug)]
 pub struct Verifier(Arc<Inner>);
 

@@ -20,7 +20,7 @@ use serde_json::json;
 use token_interceptor::{
     signature::{Algorithm, SigningKey},
     source::{
-        AudienceParameter, ClientCredentials, IssuerBuilder, PrivateKeyJwt, Refusal, SecretIn, SubjectToken,
+        AudienceParameter, ClientCredentials, IssuerBuilder, IssuerRefusal, PrivateKeyJwt, SecretIn, SubjectToken,
         TokenExchange, TokenRequest, TokenSource,
     },
 };
@@ -205,7 +205,7 @@ async fn token_exchange_sends_the_subject_token() {
     let issuer = IssuerBuilder::token_endpoint(format!("{url}/token"));
     let source = TokenExchange::new("shop", "s", issuer).unwrap();
     let refusal = source.fetch(&request()).await.unwrap_err().refusal();
-    assert_eq!(refusal, Some(Refusal::Request), "nothing to exchange");
+    assert_eq!(refusal, Some(IssuerRefusal::Request), "nothing to exchange");
     source.fetch(&request().on_behalf_of(SubjectToken::new("alice.s.token"))).await.unwrap();
     let form = last(&server).form;
     assert_eq!(names(&form), ["audience", "grant_type", "scope", "subject_token", "subject_token_type"]);
@@ -218,10 +218,10 @@ async fn a_no_of_the_server_is_a_refusal() {
     let (server, url) = start().await;
     let source = ClientCredentials::new("orders", "s", IssuerBuilder::discover(&url)).unwrap();
     for (status, error, refusal) in [
-        (401, "invalid_client", Refusal::ClientAuthentication),
-        (400, "invalid_scope", Refusal::Scope),
-        (400, "invalid_target", Refusal::Target),
-        (400, "unauthorized_client", Refusal::ClientNotAuthorized),
+        (401, "invalid_client", IssuerRefusal::ClientAuthentication),
+        (400, "invalid_scope", IssuerRefusal::Scope),
+        (400, "invalid_target", IssuerRefusal::Target),
+        (400, "unauthorized_client", IssuerRefusal::ClientNotAuthorized),
     ] {
         *server.failure.lock().unwrap() = Some((status, "", error));
         assert_eq!(source.fetch(&request()).await.unwrap_err().refusal(), Some(refusal), "{error}");
@@ -233,6 +233,6 @@ async fn a_source_of_ones_own_token_does_not_pass_it_off_as_a_callers() {
     let (server, url) = start().await;
     let source = ClientCredentials::new("orders", "s", IssuerBuilder::discover(&url)).unwrap();
     let for_alice = request().on_behalf_of(SubjectToken::new("alice.s.token"));
-    assert_eq!(source.fetch(&for_alice).await.unwrap_err().refusal(), Some(Refusal::Request));
+    assert_eq!(source.fetch(&for_alice).await.unwrap_err().refusal(), Some(IssuerRefusal::Request));
     assert!(server.posts.lock().unwrap().is_empty());
 }

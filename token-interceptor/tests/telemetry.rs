@@ -24,7 +24,7 @@ use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 /// Makes a valid call and five invalid ones. Returns the presented tokens.
 fn calls() -> Vec<String> {
     let issuer = TestIssuer::new("https://issuer.example");
-    let requirement = Requirement { all_scopes: vec!["read".into()].into(), ..Requirement::any_token() };
+    let requirement = Requirement::any_token().with_all_scopes(["read"]);
     let layer = AuthorizationLayer::requiring(issuer.verifier(), "inventory", requirement);
     let inner = tower::service_fn(|_: Request<Body>| async {
         tracing::info!("the handler runs");

@@ -26,7 +26,7 @@ use opentelemetry_sdk::{
 };
 use serde_json::json;
 use token_interceptor::{
-    attach::TokenLayer,
+    attach::AttachLayer,
     source::{ClientCredentials, IssuerBuilder, TokenRequest},
     test_util::TestIssuer,
     token::UnverifiedToken,
@@ -101,7 +101,7 @@ async fn each_request_to_an_issuer_goes_on_in_the_span_that_it_is_made_in() {
     let url = issuer.start(signer.jwks()).await;
     let token = async |reach| {
         let source = ClientCredentials::new("orders", "secret", reach).unwrap();
-        TokenLayer::new(source).token(TokenRequest::for_audience("inventory")).get().await
+        AttachLayer::new(source).token(TokenRequest::for_audience("inventory")).get().await
     };
 
     token(IssuerBuilder::token_endpoint(format!("{url}/token"))).await.unwrap();

@@ -35,7 +35,7 @@ pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
 pub use reader::SecretFile;
 pub use telemetry::{AuditFailure, AuditTarget, LogFormat, ResourceAttribute, Telemetry, Traces};
-pub use token_exchange::TokenExchange;
+pub use token_exchange::TokenExchangeConfig;
 pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 
 use token_interceptor::signature::Algorithm;
@@ -66,7 +66,7 @@ pub struct Config {
     /// `[client_assertions]`.
     pub client_assertions: AssertionRules,
     /// `[token_exchange]`.
-    pub token_exchange: TokenExchange,
+    pub token_exchange: TokenExchangeConfig,
     /// `[limits]`.
     pub limits: Limits,
     /// `[quota]`.
@@ -139,7 +139,7 @@ impl Config {
         let algorithms = keys.as_ref().map_or(Algorithm::ALL.to_vec(), |keys| keys.algorithms.clone());
         let tokens = Tokens::read(root.section("tokens"), &algorithms);
         let client_assertions = client_assertions::read(root.section("client_assertions"));
-        let token_exchange = TokenExchange::read(root.section("token_exchange"), issuer.as_ref());
+        let token_exchange = TokenExchangeConfig::read(root.section("token_exchange"), issuer.as_ref());
         let limits = Limits::read(root.section("limits"));
         let quota = quota::read(root.section("quota"));
         let has_client_ca = matches!(&tls, listen::Optional::Given(tls) if tls.client_ca.is_some());

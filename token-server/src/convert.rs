@@ -17,7 +17,7 @@ use token_issuer::{
     client_authentication::presented::PresentedClient,
     error::IssueError,
     grant::{self, RequestedAccess, RequestedAudience, client_credentials, token_exchange},
-    request::{TokenQuery, TokenRequest},
+    request::{GrantRequest, TokenQuery},
     security_token::{SecurityToken, TokenType},
 };
 use token_proto::token::v1;
@@ -68,10 +68,10 @@ pub(crate) struct TokenQueryForm {
 }
 
 /// `TokenService.IssueToken`.
-pub(crate) fn issue_token(request: v1::IssueTokenRequest, headers: &HeaderMap) -> Result<TokenRequest, IssueError> {
+pub(crate) fn issue_token(request: v1::IssueTokenRequest, headers: &HeaderMap) -> Result<GrantRequest, IssueError> {
     takes(Step::Decoding);
     let v1::IssueTokenRequest { client, audiences, scopes, lifetime, redirect_uri } = request;
-    Ok(TokenRequest {
+    Ok(GrantRequest {
         client: client_of_message(client, headers)?,
         grant: grant::Request::ClientCredentials(client_credentials::Request {
             access: RequestedAccess {
@@ -85,7 +85,7 @@ pub(crate) fn issue_token(request: v1::IssueTokenRequest, headers: &HeaderMap) -
 }
 
 /// `POST /oauth/token`.
-pub(crate) fn token_form(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, IssueError> {
+pub(crate) fn token_form(form: TokenForm, headers: &HeaderMap) -> Result<GrantRequest, IssueError> {
     takes(Step::Decoding);
     let TokenForm { grant_type, client, audience, resource, scope, lifetime, redirect_uri, exchange } = form;
     let grant_type = GrantType::from_name(&grant_type).ok_or(IssueError::UnsupportedGrantType)?;
@@ -102,14 +102,14 @@ pub(crate) fn token_form(form: TokenForm, headers: &HeaderMap) -> Result<TokenRe
         }
         GrantType::TokenExchange => grant::Request::TokenExchange(exchange_of_form(exchange, access)?),
     };
-    Ok(TokenRequest { client: client_of_form(client, headers)?, grant })
+    Ok(GrantRequest { client: client_of_form(client, headers)?, grant })
 }
 
 /// `TokenService.ExchangeToken`.
 pub(crate) fn exchange_token(
     request: v1::ExchangeTokenRequest,
     headers: &HeaderMap,
-) -> Result<TokenRequest, IssueError> {
+) -> Result<GrantRequest, IssueError> {
     takes(Step::Decoding);
     let v1::ExchangeTokenRequest { client, subject, actor, requested_token_type, audiences, scopes, lifetime } =
         request;
@@ -126,7 +126,7 @@ pub(crate) fn exchange_token(
         scopes,
         lifetime: lifetime.map(lifetime_of_message).transpose()?,
     };
-    Ok(TokenRequest {
+    Ok(GrantRequest {
         client: client_of_message(client, headers)?,
         grant: grant::Request::TokenExchange(exchange_of_form(form, access)?),
     })

@@ -29,8 +29,8 @@ pub use local_ca::LocalCaError;
 
 use crate::{
     config::{
-        Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls, TokenExchange,
-        Tokens,
+        Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls,
+        TokenExchangeConfig, Tokens,
     },
     connection::Forwarding,
     server::{Running, ServeError},
@@ -149,7 +149,7 @@ impl Development {
                 accept_imported: false,
             },
             client_assertions: AssertionRules::default(),
-            token_exchange: TokenExchange::default(),
+            token_exchange: TokenExchangeConfig::default(),
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
             quota: token_issuer::limit::QuotaSettings::default(),

@@ -12,13 +12,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use token_interceptor::{
-    attach::TokenLayer,
+    attach::AttachLayer,
     clock::Clock,
     danger,
     source::{IssuedToken, SourceError, TokenRequest, TokenSource},
     test_util,
 };
-use token_proto::{ERROR_DOMAIN, policy::from_descriptor_set};
+use token_proto::{ERROR_DOMAIN, descriptor};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -102,8 +102,8 @@ async fn simulate(case: ClientCase) -> Result<ClientResult> {
     let requests = Arc::<Mutex<Vec<v1::TokenRequest>>>::default();
     let answers = Mutex::new(case.answers.into_iter());
     let source = Scripted { began, clock: Arc::clone(&clock), answers, requests: Arc::clone(&requests) };
-    let table = from_descriptor_set(&case.descriptors)?;
-    let mut layer = TokenLayer::new(source).policy(&table).clock(clock);
+    let table = descriptor::policy(&case.descriptors)?;
+    let mut layer = AttachLayer::new(source).policy(&table).clock(clock);
     if !case.sharing.is_empty() {
         layer = layer.sharing(&case.sharing.iter().map(String::as_str).collect::<Vec<_>>())?;
     }
@@ -119,7 +119,7 @@ async fn simulate(case: ClientCase) -> Result<ClientResult> {
     Ok(ClientResult { requests, calls: results })
 }
 
-async fn called(layer: TokenLayer, call: Call, began: Instant, end: Instant) -> Result<CallResult> {
+async fn called(layer: AttachLayer, call: Call, began: Instant, end: Instant) -> Result<CallResult> {
     sleep_until(began + span(call.at.as_ref())).await;
     let attempts = Arc::<Mutex<Vec<String>>>::default();
     let callee = {

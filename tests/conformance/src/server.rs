@@ -23,7 +23,7 @@ use token_interceptor::{
     signature::Algorithm,
     verify::{TrustedIssuer, Verifier},
 };
-use token_proto::policy::from_descriptor_set;
+use token_proto::descriptor;
 use tonic::{Status, body::Body};
 use tonic_types::StatusExt as _;
 use tower::{Layer as _, Service as _, service_fn};
@@ -123,7 +123,7 @@ fn empty() -> ServerResult {
 }
 
 fn layer(name: &str, case: &ServerCase, keys: &KeyServer) -> Result<AuthorizationLayer> {
-    let table = from_descriptor_set(&case.descriptors)?;
+    let table = descriptor::policy(&case.descriptors)?;
     let services: Vec<&str> = case.services.iter().map(String::as_str).collect();
     // The table of a real server holds only the services of its own files.
     let table: Vec<_> = table

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use http_body_util::Full;
 use token_interceptor::{
-    attach::{Attach, TokenLayer},
+    attach::{Attach, AttachLayer},
     danger,
     refresh::FreshToken,
     source::{StaticToken, TokenRequest},
@@ -36,14 +36,10 @@ impl Attaching {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // As long as an ES256 access token usually is.
         let value = "e".repeat(600);
-        let requirement = Requirement { all_scopes: vec!["inventory.read".into()].into(), ..Requirement::any_token() };
-        let method = MethodPolicy {
-            path: PATH.into(),
-            audience: "inventory".into(),
-            access: Access::Require(requirement),
-            kind: MethodKind::Unary,
-        };
-        let layer = TokenLayer::new(StaticToken::new(&value).unwrap()).policy(&[method]);
+        let requirement = Requirement::any_token().with_all_scopes(["inventory.read"]);
+        let method =
+            MethodPolicy::new(PATH.into(), "inventory".into(), Access::Require(requirement), MethodKind::Unary);
+        let layer = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&[method]);
         let token = layer.token(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));
         runtime.block_on(token.get()).unwrap();
         let mut header = HeaderValue::try_from(format!("Bearer {value}")).unwrap();

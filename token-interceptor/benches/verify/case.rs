@@ -43,13 +43,9 @@ impl Verification {
         let token = issuer.token().scope("inventory.read").claim("exp", 4_000_000_000_u64).sign();
         let builder = Verifier::builder().issuer(issuer.trusted()).clock(SystemClock::shared());
         let verifier = builder.build().unwrap();
-        let requirement = Requirement { all_scopes: vec!["inventory.read".into()].into(), ..Requirement::any_token() };
-        let method = MethodPolicy {
-            path: PATH.into(),
-            audience: "inventory".into(),
-            access: Access::Require(requirement),
-            kind: MethodKind::Unary,
-        };
+        let requirement = Requirement::any_token().with_all_scopes(["inventory.read"]);
+        let method =
+            MethodPolicy::new(PATH.into(), "inventory".into(), Access::Require(requirement), MethodKind::Unary);
         let policy = Policy::new(&[method]).unwrap().unchecked(danger::UncheckedPolicy);
         let layer = AuthorizationLayer::new(verifier.clone(), policy);
         let pair = ring::signature::EcdsaKeyPair::from_pkcs8(

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use crate::{
     refresh::TokenError,
-    source::{Refusal, TokenRequest},
+    source::{IssuerRefusal, TokenRequest},
     status::Answer,
 };
 
@@ -57,33 +57,33 @@ fn unavailable(sentence: &'static str, retry_in: Duration) -> Answer {
     Answer::new(ErrorReason::IssuerUnavailable, sentence).retry_after(retry_in.max(Duration::from_millis(1)))
 }
 
-fn refused(refusal: Refusal, request: &TokenRequest) -> Answer {
+fn refused(refusal: IssuerRefusal, request: &TokenRequest) -> Answer {
     match refusal {
-        Refusal::ClientAuthentication => Answer::new(
+        IssuerRefusal::ClientAuthentication => Answer::new(
             ErrorReason::ClientAuthenticationFailed,
             "the issuer refused this client's credentials (invalid_client)",
         ),
-        Refusal::ClientNotAuthorized => Answer::new(
+        IssuerRefusal::ClientNotAuthorized => Answer::new(
             ErrorReason::ClientNotAuthorized,
             "the issuer does not let this client use this grant (unauthorized_client)",
         ),
-        Refusal::Scope => Answer::new(
+        IssuerRefusal::Scope => Answer::new(
             ErrorReason::ScopeInsufficient,
             "the issuer does not grant this client the scopes that the method demands (invalid_scope)",
         )
         .scope(request.scope_parameter()),
-        Refusal::Target => Answer::new(
+        IssuerRefusal::Target => Answer::new(
             ErrorReason::ClientNotAuthorized,
             "the issuer does not grant this client the audience that the method demands (invalid_target)",
         ),
-        Refusal::Grant => {
+        IssuerRefusal::Grant => {
             Answer::new(ErrorReason::InvalidGrant, "the issuer refused the token to be exchanged (invalid_grant)")
         }
-        Refusal::Token => Answer::new(
+        IssuerRefusal::Token => Answer::new(
             ErrorReason::ClientAuthenticationFailed,
             "the token that was provided for this program cannot be used",
         ),
-        Refusal::Request => Answer::new(
+        IssuerRefusal::Request => Answer::new(
             ErrorReason::PreconditionFailed,
             "the issuer does not understand this client's request for a token; its answer is in the log",
         ),
@@ -99,7 +99,7 @@ pub(super) fn deadline_exceeded() -> Status {
 pub(super) fn no_caller() -> Answer {
     Answer::new(
         ErrorReason::PreconditionFailed,
-        "this channel calls on behalf of a caller, and there is none: see TokenLayer::on_behalf_of_caller",
+        "this channel calls on behalf of a caller, and there is none: see AttachLayer::on_behalf_of_caller",
     )
 }
 
@@ -115,6 +115,6 @@ pub(super) fn plaintext_refused() -> Answer {
 pub(super) fn authorization_refused() -> Answer {
     Answer::new(
         ErrorReason::PreconditionFailed,
-        "the call brings an authorization header of its own: remove it, or see TokenLayer::keep_authorization",
+        "the call brings an authorization header of its own: remove it, or see AttachLayer::keep_authorization",
     )
 }

@@ -84,10 +84,10 @@ mod tests {
     use grpc::{attributes::Attributes, credentials::SecurityLevel};
     use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 
-    use crate::attach::TokenLayer;
+    use crate::attach::AttachLayer;
 
     use super::*;
-    use crate::source::{IssuedToken, Refusal, SourceError, TokenRequest, TokenSource};
+    use crate::source::{IssuedToken, IssuerRefusal, SourceError, TokenRequest, TokenSource};
 
     /// Returns the scopes as the token; refuses to grant `write`.
     struct Echo;
@@ -97,7 +97,7 @@ mod tests {
         async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
             let scopes = request.scope_parameter();
             if scopes == "write" {
-                return Err(SourceError::refused(Refusal::Scope, "no"));
+                return Err(SourceError::refused(IssuerRefusal::Scope, "no"));
             }
             let token = AccessToken::new(&scopes).map_err(SourceError::unavailable)?;
             Ok(IssuedToken::new(token, Duration::from_secs(300)))
@@ -105,17 +105,14 @@ mod tests {
     }
 
     fn method(path: &'static str, scope: Option<&'static str>) -> MethodPolicy {
-        let require = |scope| {
-            let all_scopes: Cow<'static, [Cow<'static, str>]> = vec![Cow::Borrowed(scope)].into();
-            Access::Require(Requirement { all_scopes, ..Requirement::any_token() })
-        };
+        let require = |scope| Access::Require(Requirement::any_token().with_all_scopes([scope]));
         let access = scope.map_or(Access::Public, require);
-        MethodPolicy { path: path.into(), audience: "a".into(), access, kind: MethodKind::Unary }
+        MethodPolicy::new(path.into(), "a".into(), access, MethodKind::Unary)
     }
 
     async fn metadata(method_name: &str) -> Result<Option<String>, StatusError> {
         let table = [method("/a.S/Read", Some("read")), method("/a.S/Write", Some("write")), method("/a.S/Open", None)];
-        let credentials = TokenLayer::new(Echo).policy(&table).call_credentials();
+        let credentials = AttachLayer::new(Echo).policy(&table).call_credentials();
         let credentials: Arc<dyn CallCredentials> = Arc::new(credentials);
         let security = ClientConnectionSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity, Attributes::new());
         let details = CallDetails::new("https://a.example/a.S", method_name);
@@ -141,7 +138,7 @@ mod tests {
 
     #[test]
     fn asks_for_a_channel_with_privacy() {
-        let credentials = TokenLayer::new(Echo).call_credentials();
+        let credentials = AttachLayer::new(Echo).call_credentials();
         assert_eq!(credentials.minimum_channel_security_level(), SecurityLevel::PrivacyAndIntegrity);
     }
 }

@@ -132,11 +132,13 @@ mod tests {
     use super::*;
 
     fn method(path: &'static str, audience: &'static str, access: Access) -> MethodPolicy {
-        MethodPolicy { path: path.into(), audience: audience.into(), access, kind: MethodKind::Unary }
+        MethodPolicy::new(path.into(), audience.into(), access, MethodKind::Unary)
     }
 
     fn require(all: &'static [Cow<'static, str>], any: &'static [Cow<'static, str>]) -> Access {
-        Access::Require(Requirement { all_scopes: all.into(), any_scopes: any.into(), ..Requirement::any_token() })
+        Access::Require(
+            Requirement::any_token().with_all_scopes(all.iter().cloned()).with_any_scopes(any.iter().cloned()),
+        )
     }
 
     const READ: &[Cow<'static, str>] = &[Cow::Borrowed("read")];
@@ -200,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_method_that_demands_a_young_token_asks_for_one() {
-        let requirement = Requirement { max_token_age: Some(Duration::from_secs(30)), ..Requirement::any_token() };
+        let requirement = Requirement::any_token().with_max_token_age(Duration::from_secs(30));
         let mut demands = Demands::default();
         demands.of_policy(&[method("/a.S/Young", "a", Access::Require(requirement))]);
         assert_eq!(demands.methods["/a.S/Young"].request.as_ref().unwrap().max_age(), Some(Duration::from_secs(30)));

@@ -26,7 +26,7 @@ pub fn current_caller() -> Option<Caller> {
 
 /// A server-side layer, inside of [`AuthorizationLayer`](crate::layer::AuthorizationLayer). While a handler
 /// runs, and while its response stream is read, client layers act on behalf of its caller. Those are the
-/// layers of [`TokenLayer::on_behalf_of_caller`](super::TokenLayer::on_behalf_of_caller).
+/// layers of [`AttachLayer::on_behalf_of_caller`](super::AttachLayer::on_behalf_of_caller).
 ///
 /// A task that a handler spawns has no caller. Put the caller into the extensions of its requests:
 /// `request.extensions_mut().insert(caller.clone())`.

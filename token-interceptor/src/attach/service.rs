@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Uri, header::AUTHORIZATION, request::Parts};
+use http::{Request, Response, header::AUTHORIZATION, request::Parts, uri::PathAndQuery};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body};
 use tower::Service;
@@ -19,14 +19,15 @@ use super::{
     calls::{Calls, Carried},
     deadline::Deadline,
     replay::{self, Outgoing},
-    watched::{Sent, Watched},
+    watched::{Sent, Watched, path_of},
 };
 use crate::{
     mark::{self, Stage},
     refresh::{self, FreshToken},
 };
 
-/// A service whose calls carry tokens: a channel behind [`TokenLayer`](super::TokenLayer). Clones are cheap.
+/// A service whose calls carry tokens: a channel behind [`AttachLayer`](super::AttachLayer). Clones are
+/// cheap.
 #[derive(Clone, Debug)]
 pub struct Attach<S> {
     inner: S,
@@ -141,36 +142,34 @@ where
         }
         let refresh::Ready { token, generation } = token;
         request.headers_mut().insert(AUTHORIZATION, token.into_header());
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let outgoing = if replayable { Outgoing::look_at(body) } else { Ok(Outgoing::once(body)) };
         let Outgoing { body, replay } = match outgoing {
             Ok(outgoing) => outgoing,
             Err(status) => return Ok(status.into_http()),
         };
-        // Kept once, for the marks of refusals and for a second attempt.
-        let uri = std::mem::take(&mut head.uri);
+        // The marks of refusals name it.
+        let path = head.uri.path_and_query().cloned();
         let again = replay.map(|message| (head.clone(), message));
-        head.uri = uri.clone();
         let mut response = service.call(Request::from_parts(head, body)).await?;
-        let Some(stage) = replay::refused(response.headers_mut(), uri.path()) else {
-            return Ok(source.watch(response, generation, uri));
+        let Some(stage) = replay::refused(response.headers_mut(), path_of(&path)) else {
+            return Ok(source.watch(response, generation, path));
         };
         let Some((head, message)) = again.filter(|_| stage == Stage::BeforeHandler) else {
             source.token.reject(generation);
             return Ok(unmarked(response));
         };
-        let Some((newer, mut head)) = source.replacement(generation, deadline, head).await else {
+        let Some((newer, head)) = source.replacement(generation, deadline, head).await else {
             return Ok(unmarked(response));
         };
-        head.uri = uri.clone();
         poll_fn(|context| service.poll_ready(context)).await?;
         metrics::counter!("token_client_replays_total").increment(1);
         let mut response = service.call(Request::from_parts(head, replay::one_message(message))).await?;
-        if replay::refused(response.headers_mut(), uri.path()).is_some() {
+        if replay::refused(response.headers_mut(), path_of(&path)).is_some() {
             source.token.reject(newer);
             return Ok(unmarked(response));
         }
-        Ok(source.watch(response, newer, uri))
+        Ok(source.watch(response, newer, path))
     }
 }
 
@@ -199,8 +198,8 @@ impl Waiting {
         (in_time && better).then_some((newer.generation, head))
     }
 
-    fn watch<B>(&self, response: Response<B>, generation: u64, uri: Uri) -> Response<Watched<B>> {
-        let sent = Sent { token: self.token.clone(), generation, uri };
+    fn watch<B>(self, response: Response<B>, generation: u64, path: Option<PathAndQuery>) -> Response<Watched<B>> {
+        let sent = Sent { token: self.token, generation, path };
         response.map(|body| Watched::new(body, Some(sent)))
     }
 }

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::Uri;
+use http::uri::PathAndQuery;
 use http_body::{Body, Frame, SizeHint};
 
 use super::replay;
@@ -25,7 +25,13 @@ pin_project_lite::pin_project! {
 pub(super) struct Sent {
     pub(super) token: FreshToken,
     pub(super) generation: u64,
-    pub(super) uri: Uri,
+    /// The method's path, which a mark must name.
+    pub(super) path: Option<PathAndQuery>,
+}
+
+/// Returns the path; empty for a request without one, which no mark names.
+pub(super) fn path_of(path: &Option<PathAndQuery>) -> &str {
+    path.as_ref().map_or("", PathAndQuery::path)
 }
 
 impl<B> Watched<B> {
@@ -52,7 +58,7 @@ impl<B: Body> Body for Watched<B> {
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
         {
-            let path = this.sent.as_ref().map_or("", |sent| sent.uri.path());
+            let path = this.sent.as_ref().map_or("", |sent| path_of(&sent.path));
             let refused = replay::refused(trailers, path).is_some();
             if let Some(sent) = this.sent.take().filter(|_| refused) {
                 sent.token.reject(sent.generation);

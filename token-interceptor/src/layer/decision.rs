@@ -10,7 +10,7 @@ use metrics::Counter;
 use token_proto::policy::{MethodKind, StreamExpiry};
 use tonic::body::Body;
 
-use super::{Refusal, wire::Wire};
+use super::{DeniedCall, wire::Wire};
 use crate::{
     bearer::bearer,
     cache::CachedVerifier,
@@ -116,7 +116,7 @@ impl Shared {
         metrics::counter!("token_decisions_total", "outcome" => "denied", "reason" => denied.label()).increment(1);
         let answer = Answer::from(denied).resource_metadata(self.resource_metadata.clone());
         let mut response = wire.answer(answer);
-        response.extensions_mut().insert(Refusal::new(denied, caller));
+        response.extensions_mut().insert(DeniedCall::new(denied, caller));
         response
     }
 

@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -17,12 +18,14 @@ use super::{
     TokenError,
     machine::Keep,
     snapshot::{Freshness, Ready, Snapshot, Verdict},
-    task,
 };
 use crate::{
     clock::Clock,
     source::{TokenRequest, TokenSource},
 };
+
+/// Creates the task that renews the token.
+pub(super) type Task = fn(Arc<Shared>) -> BoxFuture<'static, ()>;
 
 /// The shared state; see the module.
 pub(super) struct Shared {
@@ -30,6 +33,7 @@ pub(super) struct Shared {
     request: Arc<TokenRequest>,
     clock: Arc<dyn Clock>,
     keep: Keep,
+    task: Task,
     snapshot: ArcSwap<Snapshot>,
     /// Notifies the calls when the snapshot has changed.
     changed: watch::Sender<()>,
@@ -50,12 +54,19 @@ pub(super) struct Demands {
 }
 
 impl Shared {
-    pub(super) fn new(source: Arc<dyn TokenSource>, request: TokenRequest, clock: Arc<dyn Clock>, keep: Keep) -> Self {
+    pub(super) fn new(
+        source: Arc<dyn TokenSource>,
+        request: TokenRequest,
+        clock: Arc<dyn Clock>,
+        keep: Keep,
+        task: Task,
+    ) -> Self {
         Self {
             source,
             request: Arc::new(request),
             clock,
             keep,
+            task,
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             changed: watch::Sender::new(()),
             wake: Notify::new(),
@@ -211,7 +222,7 @@ impl Shared {
                 });
             }
             // On a runtime that is shutting down, the task is dropped at once. It then reads as stopped.
-            runtime.spawn(task::run(Arc::clone(self)));
+            runtime.spawn((self.task)(Arc::clone(self)));
         }
         Ok(())
     }

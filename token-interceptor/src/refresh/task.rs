@@ -22,7 +22,11 @@ const ATTEMPT_MAX: Duration = Duration::from_millis(30_500);
 type Answer = Result<IssuedToken, SourceError>;
 
 /// Renews the token until the last handle is gone.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) fn run(shared: Arc<Shared>) -> BoxFuture<'static, ()> {
+    Box::pin(renew(shared))
+}
+
+async fn renew(shared: Arc<Shared>) {
     let _stopped = Stopped(Arc::clone(&shared));
     let mut task = Task::new(shared);
     loop {

@@ -13,6 +13,7 @@ use crate::urn;
 
 /// A client's credential. Never printed.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum ClientCredential {
     /// `client_secret_basic` or `client_secret_post`.
     Secret(SecretString),
@@ -20,7 +21,7 @@ pub enum ClientCredential {
     PrivateKey(Arc<PrivateKeyJwt>),
 }
 
-/// The place of a client secret in an HTTP request. RFC 6749 section 2.3.1.
+/// The place of a client secret in an HTTP request. Exhaustive: RFC 6749 section 2.3.1 has these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretIn {
     /// `client_secret_basic`: the header, which every server must support.

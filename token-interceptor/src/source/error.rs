@@ -7,10 +7,10 @@ use super::Cause;
 /// The error of a token source.
 ///
 /// There are two kinds. The source could not answer: this passes by itself, and the source is asked again in
-/// the background. Or it refused (a [`Refusal`]): this lasts until an operator changes something.
+/// the background. Or it refused (a [`IssuerRefusal`]): this lasts until an operator changes something.
 #[derive(Debug)]
 pub struct SourceError {
-    refusal: Option<Refusal>,
+    refusal: Option<IssuerRefusal>,
     cause: Cause,
     retry_after: Option<Duration>,
     source: Box<dyn Error + Send + Sync>,
@@ -18,7 +18,8 @@ pub struct SourceError {
 
 /// A refusal by the issuer. RFC 6749 section 5.2, RFC 8707 section 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
+#[non_exhaustive]
+pub enum IssuerRefusal {
     /// `invalid_client`: the issuer does not know this client by these credentials.
     ClientAuthentication,
     /// `unauthorized_client`: the client may not use this grant.
@@ -36,7 +37,7 @@ pub enum Refusal {
     Request,
 }
 
-impl Refusal {
+impl IssuerRefusal {
     /// Returns the refusal of an OAuth error code.
     #[must_use]
     pub fn from_code(code: &str) -> Self {
@@ -64,7 +65,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for IssuerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.sentence())
     }
@@ -80,7 +81,7 @@ impl SourceError {
 
     /// Creates an error of a source that refused.
     #[must_use]
-    pub fn refused(refusal: Refusal, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub fn refused(refusal: IssuerRefusal, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { refusal: Some(refusal), cause: Cause::Answer, retry_after: None, source: source.into() }
     }
 
@@ -105,7 +106,7 @@ impl SourceError {
 
     /// Returns the issuer's refusal, if it gave one.
     #[must_use]
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn refusal(&self) -> Option<IssuerRefusal> {
         self.refusal
     }
 
@@ -124,7 +125,7 @@ impl SourceError {
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.refusal.map_or("no token can be obtained right now", Refusal::sentence))
+        f.write_str(self.refusal.map_or("no token can be obtained right now", IssuerRefusal::sentence))
     }
 }
 

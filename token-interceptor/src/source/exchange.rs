@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    IssuedToken, Refusal, SourceError, TokenRequest, TokenSource,
+    IssuedToken, IssuerRefusal, SourceError, TokenRequest, TokenSource,
     credential::ClientCredential,
     issuer::{IssuerBuilder, IssuerTransport, SourceConfigError},
 };
@@ -12,7 +12,7 @@ use super::{
 /// A source of tokens by exchange: the caller stays the subject, this client becomes the actor, and rights
 /// only narrow.
 ///
-/// Used with [`TokenLayer::on_behalf_of_caller`](crate::attach::TokenLayer::on_behalf_of_caller).
+/// Used with [`AttachLayer::on_behalf_of_caller`](crate::attach::AttachLayer::on_behalf_of_caller).
 #[derive(Debug)]
 pub struct TokenExchange {
     client_id: Arc<str>,
@@ -39,7 +39,8 @@ impl TokenExchange {
 impl TokenSource for TokenExchange {
     async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
         let subject = request.subject();
-        let subject = subject.ok_or_else(|| SourceError::refused(Refusal::Request, "there is no token to exchange"))?;
+        let subject =
+            subject.ok_or_else(|| SourceError::refused(IssuerRefusal::Request, "there is no token to exchange"))?;
         match &self.issuer {
             IssuerTransport::Grpc(issuer) => {
                 issuer.exchange(self.credential.for_grpc(&self.client_id)?, request, subject).await

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::io::AsyncReadExt as _;
 
-use super::{AccessToken, IssuedToken, Refusal, SourceError, TokenRequest, TokenSource};
+use super::{AccessToken, IssuedToken, IssuerRefusal, SourceError, TokenRequest, TokenSource};
 use crate::{
     clock::{Clock, SystemClock},
     json,
@@ -69,7 +69,7 @@ async fn read(path: &Path) -> std::io::Result<String> {
 /// Text that is no token reads UNAUTHENTICATED. An expired token reads UNAVAILABLE, as it may be renewed
 /// soon.
 fn token(text: &str, now: SystemTime) -> Result<IssuedToken, SourceError> {
-    let unusable = |why: &'static str| SourceError::refused(Refusal::Token, why);
+    let unusable = |why: &'static str| SourceError::refused(IssuerRefusal::Token, why);
     let token = AccessToken::new(text).map_err(|_| unusable("the token file holds no token"))?;
     let expires_at = expiry(text).ok_or_else(|| unusable("the token in the file is not a JWT with an exp"))?;
     let rest = expires_at.duration_since(now).ok().and_then(|rest| rest.checked_sub(EARLY));
@@ -129,7 +129,7 @@ mod tests {
     fn what_is_no_jwt_with_an_exp_reads_unauthenticated() {
         for text in ["", "abc", "a.b", "a.b.c", "a.b.c.d", &jwt("{}"), &jwt(r#"{"exp":"soon"}"#), &jwt(r#"{"exp":-1}"#)]
         {
-            assert_eq!(token(text, NOW).unwrap_err().refusal(), Some(Refusal::Token), "{text}");
+            assert_eq!(token(text, NOW).unwrap_err().refusal(), Some(IssuerRefusal::Token), "{text}");
         }
     }
 

@@ -10,7 +10,9 @@ use token_proto::{
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use super::{AccessToken, Cause, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError, SubjectToken, TokenRequest};
+use super::{
+    AccessToken, Cause, IssuedToken, IssuerRefusal, LIFETIME_DEFAULT, SourceError, SubjectToken, TokenRequest,
+};
 use crate::{error_chain, http_client, trace_context, urn};
 
 /// An issuer with a gRPC interface.
@@ -103,15 +105,17 @@ fn failure(status: &Status) -> SourceError {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other code is retried")]
-fn refusal_of_reason(reason: ErrorReason) -> Option<Refusal> {
+fn refusal_of_reason(reason: ErrorReason) -> Option<IssuerRefusal> {
     Some(match reason {
-        ErrorReason::ClientAuthenticationFailed | ErrorReason::CredentialsMissing => Refusal::ClientAuthentication,
-        ErrorReason::ClientNotAuthorized | ErrorReason::CallerNotAllowed => Refusal::ClientNotAuthorized,
-        ErrorReason::InvalidScope | ErrorReason::ScopeInsufficient => Refusal::Scope,
-        ErrorReason::InvalidTarget => Refusal::Target,
-        ErrorReason::InvalidGrant => Refusal::Grant,
+        ErrorReason::ClientAuthenticationFailed | ErrorReason::CredentialsMissing => {
+            IssuerRefusal::ClientAuthentication
+        }
+        ErrorReason::ClientNotAuthorized | ErrorReason::CallerNotAllowed => IssuerRefusal::ClientNotAuthorized,
+        ErrorReason::InvalidScope | ErrorReason::ScopeInsufficient => IssuerRefusal::Scope,
+        ErrorReason::InvalidTarget => IssuerRefusal::Target,
+        ErrorReason::InvalidGrant => IssuerRefusal::Grant,
         ErrorReason::InvalidRequest | ErrorReason::TokenTooLarge | ErrorReason::UnsupportedGrantType => {
-            Refusal::Request
+            IssuerRefusal::Request
         }
         _ => return None,
     })
@@ -119,11 +123,11 @@ fn refusal_of_reason(reason: ErrorReason) -> Option<Refusal> {
 
 /// For an issuer, or a proxy in front of it, that gives no reason.
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other code is retried")]
-fn refusal_of_code(code: Code) -> Option<Refusal> {
+fn refusal_of_code(code: Code) -> Option<IssuerRefusal> {
     match code {
-        Code::Unauthenticated => Some(Refusal::ClientAuthentication),
-        Code::PermissionDenied => Some(Refusal::ClientNotAuthorized),
-        Code::InvalidArgument => Some(Refusal::Request),
+        Code::Unauthenticated => Some(IssuerRefusal::ClientAuthentication),
+        Code::PermissionDenied => Some(IssuerRefusal::ClientNotAuthorized),
+        Code::InvalidArgument => Some(IssuerRefusal::Request),
         _ => None,
     }
 }
@@ -182,12 +186,12 @@ mod tests {
     #[test]
     fn a_no_is_told_from_an_outage() {
         let refusal = |reason| failure(&Answer::new(reason, "").into_status()).refusal();
-        assert_eq!(refusal(ErrorReason::ClientAuthenticationFailed), Some(Refusal::ClientAuthentication));
-        assert_eq!(refusal(ErrorReason::InvalidScope), Some(Refusal::Scope));
-        assert_eq!(refusal(ErrorReason::InvalidTarget), Some(Refusal::Target));
+        assert_eq!(refusal(ErrorReason::ClientAuthenticationFailed), Some(IssuerRefusal::ClientAuthentication));
+        assert_eq!(refusal(ErrorReason::InvalidScope), Some(IssuerRefusal::Scope));
+        assert_eq!(refusal(ErrorReason::InvalidTarget), Some(IssuerRefusal::Target));
         assert_eq!(refusal(ErrorReason::RateLimited), None);
         assert_eq!(refusal(ErrorReason::IssuerUnavailable), None);
-        assert_eq!(failure(&Status::unauthenticated("")).refusal(), Some(Refusal::ClientAuthentication));
+        assert_eq!(failure(&Status::unauthenticated("")).refusal(), Some(IssuerRefusal::ClientAuthentication));
         assert_eq!(failure(&Status::unavailable("")).refusal(), None);
     }
 

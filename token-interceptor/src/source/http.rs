@@ -20,6 +20,7 @@ const METADATA_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// The parameter that names an audience in the form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AudienceParameter {
     /// `audience`: this project's issuer, Auth0, RFC 8693.
     #[default]

@@ -90,12 +90,12 @@ impl TestIssuer {
         builder.build().expect("one issuer with fixed keys")
     }
 
-    /// Returns a token source for an application's [`TokenLayer`](crate::attach::TokenLayer). Both layers
+    /// Returns a token source for an application's [`AttachLayer`](crate::attach::AttachLayer). Both layers
     /// then run in one process, without an issuer to start.
     ///
     /// ```
     /// use token_interceptor::{
-    ///     attach::TokenLayer, caller::Caller, layer::AuthorizationLayer, policy::Policy,
+    ///     attach::AttachLayer, caller::Caller, layer::AuthorizationLayer, policy::Policy,
     ///     test_util::TestIssuer,
     /// };
     /// # use std::convert::Infallible;
@@ -107,7 +107,7 @@ impl TestIssuer {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let issuer = TestIssuer::new("https://issuer.example");
-    /// let tokens = TokenLayer::new(issuer.source()).policy(POLICY).to(&"http://localhost".parse()?)?;
+    /// let tokens = AttachLayer::new(issuer.source()).policy(POLICY).to(&"http://localhost".parse()?)?;
     /// let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &["m2m.token.v1.TokenService"])?;
     /// let authorization = AuthorizationLayer::new(issuer.verifier(), policy);
     /// // Or: tokens.connect_lazy(&endpoint), and Server::builder().layer(authorization).

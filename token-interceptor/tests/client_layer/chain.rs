@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use token_interceptor::{
-    attach::{CarryCallerLayer, TokenLayer},
+    attach::{AttachLayer, CarryCallerLayer},
     danger,
     layer::AuthorizationLayer,
     policy::Policy,
@@ -89,7 +89,7 @@ impl InventoryService for Shop {
 async fn serve_shop(users: Arc<TestIssuer>) -> turmoil::Result {
     let issuer = IssuerBuilder::grpc_channel(channel("issuer"), danger::AllowPlaintext);
     let source = TokenExchange::new("shop", "tks_shop", issuer)?;
-    let tokens = TokenLayer::new(source).policy(POLICY).on_behalf_of_caller();
+    let tokens = AttachLayer::new(source).policy(POLICY).on_behalf_of_caller();
     let shop = Shop(InventoryServiceClient::new(inventory(&tokens)));
     let policy = Policy::new(POLICY)?.serves(DESCRIPTOR_SET, &[SERVICE_NAME])?;
     Server::builder()

@@ -10,7 +10,7 @@ use std::{
 };
 
 use token_interceptor::{
-    attach::{Attach, TokenLayer},
+    attach::{Attach, AttachLayer},
     clock::Clock,
     danger,
     source::{ClientCredentials, IssuerBuilder},
@@ -39,7 +39,7 @@ pub struct World {
     pub issuer: Arc<Issuer>,
     pub callee: Arc<Callee>,
     pub clock: Arc<SimClock>,
-    pub tokens: TokenLayer,
+    pub tokens: AttachLayer,
     pub client: Client,
 }
 
@@ -100,15 +100,15 @@ impl World {
     }
 
     /// Returns the layer of a program without a policy.
-    pub fn without_policy() -> TokenLayer {
+    pub fn without_policy() -> AttachLayer {
         let reach = IssuerBuilder::grpc_channel(channel("issuer"), danger::AllowPlaintext);
         let source = ClientCredentials::new("orders", "tks_secret", reach).unwrap();
-        TokenLayer::new(source)
+        AttachLayer::new(source)
     }
 }
 
 /// Returns a channel to the callee whose calls carry tokens of this layer.
-pub fn inventory(tokens: &TokenLayer) -> Attach<Channel> {
+pub fn inventory(tokens: &AttachLayer) -> Attach<Channel> {
     tokens.any_destination(danger::AllowPlaintext).layer(channel("inventory"))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use token_interceptor::{
-    attach::TokenLayer,
+    attach::AttachLayer,
     source::{StaticToken, TokenRequest},
     status::Answer,
 };
@@ -124,7 +124,7 @@ fn a_call_that_brings_its_own_authorization_keeps_it() {
 #[test]
 fn plaintext_to_another_machine_is_refused_before_a_byte_leaves() {
     simulate(Duration::from_secs(20), |world| async move {
-        let tokens = TokenLayer::new(StaticToken::new("secret").unwrap()).policy(POLICY);
+        let tokens = AttachLayer::new(StaticToken::new("secret").unwrap()).policy(POLICY);
         let plaintext = Endpoint::from_static("http://inventory:50051");
         let tls = Endpoint::from_static("https://inventory");
         let refused = tokens.to(plaintext.uri()).unwrap_err();

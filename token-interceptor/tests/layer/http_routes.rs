@@ -3,7 +3,7 @@
 use super::*;
 
 async fn ask(issuer: &TestIssuer, scope: &str, authorization: Option<String>) -> http::Response<axum::body::Body> {
-    let requirement = Requirement { all_scopes: vec![scope.to_owned().into()].into(), ..Requirement::any_token() };
+    let requirement = Requirement::any_token().with_all_scopes([scope.to_owned()]);
     let layer = AuthorizationLayer::requiring(issuer.verifier(), "inventory", requirement);
     let whoami = get(|Extension(caller): Extension<Caller>| async move { caller.client_id().to_owned() });
     let router = Router::new().route("/whoami", whoami).layer(layer);
@@ -68,10 +68,10 @@ async fn whoever_keeps_a_record_learns_why_and_where_the_token_is_good_also_whom
         ("write", Some(format!("Bearer {good}")), ErrorReason::ScopeInsufficient, "scope", Some("orders")),
     ] {
         let answer = ask(&issuer, scope, authorization).await;
-        let refusal = answer.extensions().get::<Refusal>().unwrap();
+        let refusal = answer.extensions().get::<DeniedCall>().unwrap();
         assert_eq!((refusal.reason(), refusal.detail()), (reason, detail));
         assert_eq!(refusal.caller().map(Caller::client_id), caller);
     }
     let answer = ask(&issuer, "read", Some(format!("Bearer {good}"))).await;
-    assert!(answer.extensions().get::<Refusal>().is_none());
+    assert!(answer.extensions().get::<DeniedCall>().is_none());
 }

@@ -24,14 +24,11 @@ impl Two {
 
 /// `Delete` for the client `billing` alone; `Get` for any client with the scope.
 fn policy_with_callers() -> ServedPolicy {
-    let method = |path: &'static str, requirement| MethodPolicy {
-        path: path.into(),
-        audience: "inventory".into(),
-        access: Access::Require(requirement),
-        kind: MethodKind::Unary,
+    let method = |path: &'static str, requirement| {
+        MethodPolicy::new(path.into(), "inventory".into(), Access::Require(requirement), MethodKind::Unary)
     };
-    let callers = Requirement { callers: vec!["billing".into()].into(), ..Requirement::any_token() };
-    let scope = Requirement { all_scopes: vec!["inventory.read".into()].into(), ..Requirement::any_token() };
+    let callers = Requirement::any_token().with_callers(["billing"]);
+    let scope = Requirement::any_token().with_all_scopes(["inventory.read"]);
     let table = [method("/a.S/Delete", callers), method("/a.S/Get", scope)];
     Policy::new(&table).unwrap().unchecked(danger::UncheckedPolicy)
 }

@@ -18,11 +18,11 @@ use inventory::{
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use token_interceptor::{
-    attach::TokenLayer,
+    attach::AttachLayer,
     caller::Caller,
     danger,
     interceptor::AuthorizationInterceptor,
-    layer::{AuthorizationLayer, Refusal},
+    layer::{AuthorizationLayer, DeniedCall},
     policy::{Policy, PolicyError, ServedPolicy},
     protected_resource::ProtectedResource,
     revocation::Revocations,
@@ -234,7 +234,7 @@ async fn callers_and_age_are_limited_where_the_method_says_so() {
 #[tokio::test]
 async fn an_applications_client_layer_takes_its_tokens_from_the_test_issuer() {
     let issuer = TestIssuer::new("https://issuer.example");
-    let tokens = TokenLayer::new(issuer.source().client("shop")).policy(&policy());
+    let tokens = AttachLayer::new(issuer.source().client("shop")).policy(&policy());
     let tokens = tokens.to(&"http://127.0.0.1".parse().unwrap()).unwrap();
     let served = Policy::new(&policy()).unwrap().serves(DESCRIPTORS, &[SERVICE_NAME]).unwrap();
     let authorization = AuthorizationLayer::new(issuer.verifier(), served);

@@ -96,7 +96,7 @@ async fn a_handler_that_forges_the_mark_runs_once() {
     let issuer = TestIssuer::new("https://issuer.example");
     let ran = Arc::new(AtomicUsize::new(0));
     let server = layer(&issuer).layer(handler(true, Arc::clone(&ran)));
-    let tokens = TokenLayer::new(issuer.source().client("shop")).policy(&policy());
+    let tokens = AttachLayer::new(issuer.source().client("shop")).policy(&policy());
     let tokens = tokens.to(&"http://127.0.0.1".parse().unwrap()).unwrap();
     let mut client = InventoryServiceClient::new(tokens.layer(server));
     assert_eq!(client.get_item(GetItemRequest::default()).await.unwrap_err().message(), "of another token");

@@ -27,7 +27,9 @@ fn a_served_method_without_a_policy_is_an_error() {
 #[test]
 fn a_policy_without_a_method_is_an_error() {
     let mut methods = policy();
-    methods.push(MethodPolicy { path: "/inventory.v1.InventoryService/Sell".into(), ..methods[0].clone() });
+    let mut sell = methods[0].clone();
+    sell.path = "/inventory.v1.InventoryService/Sell".into();
+    methods.push(sell);
     assert!(faults(&methods, &[SERVICE_NAME])[0].contains("/Sell"));
 }
 
@@ -54,10 +56,13 @@ fn a_service_that_is_not_described_is_an_error() {
 #[test]
 fn contradictions_and_odd_paths_are_errors() {
     let mut twice = policy();
-    twice.push(MethodPolicy { access: Access::Public, ..twice[0].clone() });
+    let mut public = twice[0].clone();
+    public.access = Access::Public;
+    twice.push(public);
     assert!(Policy::new(&twice).is_err());
     for path in ["", "/", "/a", "a/b", "/a/b/c", "/a/b.c", "/a/*", "/a/b/", "/a//b", "/a/%62"] {
-        let odd = MethodPolicy { path: path.into(), ..policy()[0].clone() };
+        let mut odd = policy()[0].clone();
+        odd.path = path.into();
         assert!(Policy::new(&[odd]).is_err(), "{path}");
         assert!(Policy::new(&[]).unwrap().open(path).is_err(), "{path}");
     }
@@ -91,13 +96,11 @@ async fn health_is_open_and_reflection_is_not_unless_opened() {
 #[test]
 fn what_any_table_says_of_health_checks_counts_instead_of_what_is_implied() {
     const HEALTH: &str = "/grpc.health.v1.Health/Check";
-    let about = |path: &'static str, access: Access| MethodPolicy { path: path.into(), access, ..policy()[0].clone() };
-    let guarded = || {
-        about(
-            HEALTH,
-            Access::Require(Requirement { all_scopes: vec!["health.read".into()].into(), ..Requirement::any_token() }),
-        )
+    let about = |path: &'static str, access: Access| {
+        let MethodPolicy { audience, kind, .. } = policy()[0].clone();
+        MethodPolicy::new(path.into(), audience, access, kind)
     };
+    let guarded = || about(HEALTH, Access::Require(Requirement::any_token().with_all_scopes(["health.read"])));
     let empty = || Policy::new(&[]).unwrap();
     // In either order, and also where no table mentions them.
     for both in [Policy::new(&[guarded()]).unwrap().and(&policy()), Policy::new(&policy()).unwrap().and(&[guarded()])] {

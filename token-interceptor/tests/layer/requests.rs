@@ -167,7 +167,7 @@ async fn requests_end_with_their_token_idle_or_not() {
             assert_eq!(reason(&status), (Code::Unauthenticated, "TOKEN_EXPIRED".into()));
             let status = read_after(kind, any(), idle, |upload, _| upload.revoke()).await.unwrap();
             assert_eq!(reason(&status), (Code::Unauthenticated, "TOKEN_REVOKED".into()));
-            let young = Requirement { max_token_age: Some(Duration::from_secs(10)), ..any() };
+            let young = any().with_max_token_age(Duration::from_secs(10));
             let old = |_: &Upload, clock: &FakeClock| clock.advance(Duration::from_secs(16));
             let status = read_after(kind, young, idle, old).await.unwrap();
             assert_eq!(reason(&status), (Code::PermissionDenied, "TOKEN_TOO_OLD".into()));
@@ -177,7 +177,7 @@ async fn requests_end_with_their_token_idle_or_not() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_go_on_where_the_annotation_allows_it() {
-    let allowed = Requirement { stream_expiry: StreamExpiry::Allow, ..Requirement::any_token() };
+    let allowed = Requirement::any_token().with_stream_expiry(StreamExpiry::Allow);
     let kind = MethodKind::BidirectionalStreaming;
     for idle in [true, false] {
         assert!(read_after(kind, allowed.clone(), idle, |upload, _| upload.revoke()).await.is_none());

@@ -10,7 +10,7 @@ use super::*;
 /// ends.
 async fn end_of_stream(stream_expiry: StreamExpiry) -> Option<(Duration, HeaderMap)> {
     let issuer = TestIssuer::new("https://issuer.example");
-    let requirement = Requirement { stream_expiry, ..Requirement::any_token() };
+    let requirement = Requirement::any_token().with_stream_expiry(stream_expiry);
     let inner = tower::service_fn(|_: http::Request<Body>| async {
         let frame = Frame::data(Bytes::from_static(b"message"));
         let frames = tokio_stream::once(Ok::<_, Status>(frame)).chain(tokio_stream::pending());
@@ -139,7 +139,7 @@ pub(crate) fn upload(
     described: MethodKind,
 ) -> Result<ServedPolicy, PolicyError> {
     let access = Access::Require(requirement);
-    let method = MethodPolicy { path: "/Files/Upload".into(), audience: "inventory".into(), access, kind: declared };
+    let method = MethodPolicy::new("/Files/Upload".into(), "inventory".into(), access, declared);
     let described = MethodDescriptorProto {
         name: Some("Upload".to_owned()),
         client_streaming: Some(described.is_client_streaming()),
@@ -186,7 +186,7 @@ async fn a_call_whose_client_streams_ends_with_its_token_before_it_is_answered()
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_client_streams_goes_on_where_the_annotation_allows_it() {
-    let allowed = Requirement { stream_expiry: StreamExpiry::Allow, ..Requirement::any_token() };
+    let allowed = Requirement::any_token().with_stream_expiry(StreamExpiry::Allow);
     assert!(end_of_call(MethodKind::ClientStreaming, allowed).await.is_none());
 }
 

@@ -107,13 +107,13 @@ async fn protected(token_file: &str, bare_file: &str) {
     let issuer = TestIssuer::new("https://issuer.example");
     let token = issuer.token().scope("inventory.read").claim("exp", 4_000_000_000_u64).sign();
     fs::write(token_file, token).unwrap();
-    let requirement = Requirement { all_scopes: vec!["inventory.read".into()].into(), ..Requirement::any_token() };
-    let method = MethodPolicy {
-        path: "/m2m.token.v1.TokenService/GetUserInfo".into(),
-        audience: "inventory".into(),
-        access: Access::Require(requirement),
-        kind: MethodKind::Unary,
-    };
+    let requirement = Requirement::any_token().with_all_scopes(["inventory.read"]);
+    let method = MethodPolicy::new(
+        "/m2m.token.v1.TokenService/GetUserInfo".into(),
+        "inventory".into(),
+        Access::Require(requirement),
+        MethodKind::Unary,
+    );
     let policy = Policy::new(&[method]).unwrap().unchecked(token_interceptor::danger::UncheckedPolicy);
     let clock = token_interceptor::clock::SystemClock::shared();
     let verifier = Verifier::builder().issuer(issuer.trusted()).clock(clock).build().unwrap();

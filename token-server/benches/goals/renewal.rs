@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use token_interceptor::{
-    attach::TokenLayer,
+    attach::AttachLayer,
     danger::AllowPlaintext,
     source::{ClientCredentials, IssuerBuilder, TokenRequest},
 };
@@ -24,7 +24,7 @@ pub(crate) fn measure() -> Vec<Row> {
         let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
         let issuer = IssuerBuilder::grpc(endpoint).plaintext(AllowPlaintext);
         let source = ClientCredentials::new(CLIENT_ID, secret(), issuer).unwrap().lifetime(Duration::from_secs(1));
-        let layer = TokenLayer::new(source);
+        let layer = AttachLayer::new(source);
         let token = layer.token(TokenRequest::for_audience("inventory"));
         let first = token.get().await.unwrap().expose().to_owned();
         (token, first)

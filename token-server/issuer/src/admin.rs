@@ -23,7 +23,7 @@ pub use operator::Operator;
 pub use registrations::{RegisteredClient, SelfRegistration};
 pub use revocations::RevocationAdmin;
 
-use crate::{key::KeyError, store::StoreError};
+use crate::{key::SigningKeyError, store::StoreError};
 
 /// The audience of tokens for the admin API itself, as its `.proto` files declare it.
 pub const ADMIN_AUDIENCE: &str = "m2m.admin.v1";
@@ -101,26 +101,26 @@ impl From<StoreError> for AdminError {
     }
 }
 
-impl From<KeyError> for AdminError {
-    fn from(error: KeyError) -> Self {
+impl From<SigningKeyError> for AdminError {
+    fn from(error: SigningKeyError) -> Self {
         match error {
-            KeyError::NotFound => Self::NotFound("key"),
-            KeyError::Store(error) => error.into(),
-            KeyError::LastKey | KeyError::AlgorithmNotConfigured | KeyError::Signature(_) => {
+            SigningKeyError::NotFound => Self::NotFound("key"),
+            SigningKeyError::Store(error) => error.into(),
+            SigningKeyError::LastKey | SigningKeyError::AlgorithmNotConfigured | SigningKeyError::Signature(_) => {
                 Self::Precondition(format!("{error}."))
             }
-            KeyError::SealingKeyUnknown { .. }
-            | KeyError::SealBroken { .. }
-            | KeyError::Reused { .. }
-            | KeyError::NotPem
-            | KeyError::NoRandomness => Self::Internal(error.into()),
+            SigningKeyError::SealingKeyUnknown { .. }
+            | SigningKeyError::SealBroken { .. }
+            | SigningKeyError::Reused { .. }
+            | SigningKeyError::NotPem
+            | SigningKeyError::NoRandomness => Self::Internal(error.into()),
         }
     }
 }
 
 impl From<ring::error::Unspecified> for AdminError {
     fn from(_: ring::error::Unspecified) -> Self {
-        KeyError::NoRandomness.into()
+        SigningKeyError::NoRandomness.into()
     }
 }
 

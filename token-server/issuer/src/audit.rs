@@ -14,7 +14,7 @@ use crate::{
     client_authentication::AuthenticatedClient,
     error::IssueError,
     grant::{OnBehalf, token_exchange::Subject},
-    mint::IssuedToken,
+    mint::MintedToken,
     origin::Origin,
     trace,
 };
@@ -200,7 +200,7 @@ impl<'a> Decision<'a> {
     }
 
     /// Logs that a token was issued.
-    pub(crate) fn issued(&self, token: &IssuedToken) {
+    pub(crate) fn issued(&self, token: &MintedToken) {
         self.trace("granted", None, Some(token.token_id()));
         let on_behalf = token.on_behalf();
         tracing::info!(

@@ -1,7 +1,7 @@
 //! Grants: decide which access an authenticated client receives. One file per grant, each with an
 //! `authorize`.
 //!
-//! RFC 6749 section 4.4 and RFC 8693. [`Authorization`] holds the decision. Only this module creates one, and
+//! RFC 6749 section 4.4 and RFC 8693. [`GrantedAccess`] holds the decision. Only this module creates one, and
 //! [`crate::mint`] accepts nothing else.
 
 mod access;
@@ -39,7 +39,7 @@ impl Request {
 
 /// The content that a token may have.
 #[derive(Debug)]
-pub struct Authorization {
+pub struct GrantedAccess {
     client: Arc<Client>,
     access: Access,
     lifetime: Option<Duration>,
@@ -53,7 +53,7 @@ struct Access {
     scopes: Vec<Scope>,
 }
 
-impl Authorization {
+impl GrantedAccess {
     /// The client that the token is issued to.
     #[must_use]
     pub fn client(&self) -> &Client {

@@ -29,12 +29,12 @@ use crate::{
     },
     client_registry::ClientRegistry,
     error::IssueError,
-    grant::{self, Authorization, client_credentials, token_exchange},
+    grant::{self, GrantedAccess, client_credentials, token_exchange},
     identity_provider::IdentityProviders,
     key::KeyRing,
     limit::{LimitSettings, Limits, QuotaSettings, Quotas},
     metadata::{self, Metadata},
-    mint::{self, Entropy, IssuedToken, Terms},
+    mint::{self, Entropy, MintedToken, Terms},
     origin::Origin,
     own_tokens::OwnTokens,
     revocation::RevocationRegistry,
@@ -130,7 +130,45 @@ pub struct Dependencies {
     pub verifier: Verifier,
 }
 
-/// The issuer: everything that a request needs, in memory.
+/// The issuer: decides about every request for a token.
+///
+/// A client proves who it is, and asks for access to an audience with some scopes. The issuer compares that
+/// with the client's grants, and mints a signed token. It also answers what a token says (introspection), and
+/// takes tokens back (revocation).
+///
+/// An issuer has no socket and no database driver. It takes what it needs as [`Dependencies`], over the
+/// traits of [`store`](crate::store). So a program can serve it over its own transport, and a test can run it
+/// in memory:
+///
+/// ```
+/// use std::sync::Arc;
+/// use token_interceptor::{clock::SystemClock, signature::SigningKey};
+/// use token_issuer::{
+///     client::secret::Peppers,
+///     client_registry::ClientRegistry,
+///     issuer::{Dependencies, Issuer, Settings},
+///     key::KeyRing,
+///     own_tokens,
+///     revocation::RevocationRegistry,
+///     store::Store,
+/// };
+///
+/// # type Error = Box<dyn std::error::Error>;
+/// async fn assemble(store: Arc<dyn Store>, key: SigningKey, peppers: Peppers) -> Result<Issuer, Error> {
+///     const ISSUER: &str = "https://issuer.example";
+///     let clock = SystemClock::shared();
+///     // One key that never changes. `KeyRotation` generates and rotates keys by itself.
+///     let keys = KeyRing::fixed(key, vec![]);
+///     let revocations = RevocationRegistry::start(store.clone(), clock.clone()).await?;
+///     let verifier = own_tokens::verifier(ISSUER, &keys, revocations.verifying(), clock.clone())?;
+///     let registry = ClientRegistry::new(store.clone());
+///     let parts = Dependencies { registry, assertions: store, peppers, keys, revocations, verifier };
+///     Ok(Issuer::new(Settings::new(ISSUER), parts, clock))
+/// }
+/// ```
+///
+/// A request passes these stages, each of which takes the value of the one before: the limit of the peer, the
+/// authentication of the client, the limit of the client, the grant, the token, the audit record.
 #[derive(Debug)]
 pub struct Issuer {
     settings: Settings,
@@ -272,7 +310,7 @@ impl Issuer {
         client: AuthenticatedClient,
         grant: &grant::Request,
         decision: &mut Decision<'_>,
-    ) -> Result<Authorization, IssueError> {
+    ) -> Result<GrantedAccess, IssueError> {
         if self.settings.federation.names(client.id().as_str()) {
             return Err(IssueError::ClientNotAuthorized(
                 "The client's ID is a name of an identity provider's subjects. Register the client by another ID.",
@@ -289,7 +327,7 @@ impl Issuer {
         }
     }
 
-    fn mint(&self, authorization: Authorization) -> Result<IssuedToken, IssueError> {
+    fn mint(&self, authorization: GrantedAccess) -> Result<MintedToken, IssueError> {
         let terms = &self.settings.terms;
         let signer = match terms.algorithm(authorization.audiences())? {
             None => self.keys.default_signer(),

@@ -24,7 +24,7 @@ use crate::store::StoreError;
 /// The reason why a key cannot be obtained or used. Contains no private material.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyError {
+pub enum SigningKeyError {
     /// The key is malformed, cannot be generated here, or was rejected by the library.
     #[error(transparent)]
     Signature(#[from] signature::KeyError),

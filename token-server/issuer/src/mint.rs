@@ -1,4 +1,4 @@
-//! Mints tokens: [`Authorization`] → claims → signed token. Only this module decides lifetimes.
+//! Mints tokens: [`GrantedAccess`] → claims → signed token. Only this module decides lifetimes.
 //!
 //! RFC 9068 section 2.
 
@@ -20,7 +20,7 @@ pub use entropy::Entropy;
 use crate::{
     client::{Audience, Scope},
     error::IssueError,
-    grant::{Authorization, OnBehalf},
+    grant::{GrantedAccess, OnBehalf},
     key::Signer,
 };
 
@@ -72,7 +72,7 @@ impl Terms {
 
     /// Returns the requested or default lifetime, in whole seconds. It is capped by the client, the server
     /// and the tokens that this one derives from.
-    fn lifetime(&self, authorization: &Authorization, now: SystemTime) -> Duration {
+    fn lifetime(&self, authorization: &GrantedAccess, now: SystemTime) -> Duration {
         let cap = authorization.client().token_lifetime.unwrap_or(self.lifetime_max).min(self.lifetime_max);
         let usual = authorization.client().token_lifetime.unwrap_or(self.lifetime_default);
         let lifetime = authorization.lifetime().unwrap_or(usual).min(cap).max(LIFETIME_MIN);
@@ -124,7 +124,7 @@ impl Terms {
 }
 
 /// An issued token. Only [`mint`] creates one.
-pub struct IssuedToken {
+pub struct MintedToken {
     value: String,
     token_id: String,
     audiences: Vec<Audience>,
@@ -135,7 +135,7 @@ pub struct IssuedToken {
     refresh_after: Duration,
 }
 
-impl IssuedToken {
+impl MintedToken {
     /// The token in compact form. A secret.
     #[must_use]
     pub fn value(&self) -> &str {
@@ -198,9 +198,9 @@ impl IssuedToken {
     }
 }
 
-impl fmt::Debug for IssuedToken {
+impl fmt::Debug for MintedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuedToken").field("token_id", &self.token_id).finish_non_exhaustive()
+        f.debug_struct("MintedToken").field("token_id", &self.token_id).finish_non_exhaustive()
     }
 }
 
@@ -212,12 +212,12 @@ impl fmt::Debug for IssuedToken {
 /// `invalid_target` for audiences that cannot share a token. [`IssueError::Internal`] when the signature
 /// fails.
 pub fn mint(
-    authorization: Authorization,
+    authorization: GrantedAccess,
     terms: &Terms,
     signer: &Signer,
     entropy: Entropy,
     now: SystemTime,
-) -> Result<IssuedToken, IssueError> {
+) -> Result<MintedToken, IssueError> {
     let expires_in = terms.lifetime(&authorization, now);
     let token_id = URL_SAFE_NO_PAD.encode(entropy.token_id);
     let claims = claims::Claims {
@@ -240,7 +240,7 @@ pub fn mint(
         return Err(IssueError::TokenTooLarge { bytes: value.len(), bytes_max });
     }
     let (audiences, scopes, on_behalf) = authorization.into_parts();
-    Ok(IssuedToken {
+    Ok(MintedToken {
         value,
         token_id,
         audiences,

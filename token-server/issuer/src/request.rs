@@ -6,7 +6,7 @@ use crate::{client_authentication::presented::PresentedClient, grant};
 
 /// A request for a token: the client's credentials and the token it asks for.
 #[derive(Debug)]
-pub struct TokenRequest {
+pub struct GrantRequest {
     /// The presented credentials.
     pub client: PresentedClient,
     /// The requested grant.

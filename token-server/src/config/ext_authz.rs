@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use token_interceptor::policy::{Policy, ServedPolicy};
-use token_proto::policy::{Access, MethodPolicy, from_descriptor_set};
+use token_proto::{
+    descriptor,
+    policy::{Access, MethodPolicy},
+};
 
 use super::{
     reader::Section,
@@ -101,7 +104,7 @@ impl DescriptorPolicy {
         let (mut table, mut encoded) = (Vec::<MethodPolicy>::new(), Vec::new());
         for file in files {
             let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            let methods = from_descriptor_set(&bytes).map_err(|error| format!("{}: {error}", file.display()))?;
+            let methods = descriptor::policy(&bytes).map_err(|error| format!("{}: {error}", file.display()))?;
             let services = annotated(&methods);
             if services.is_empty() {
                 return Err(format!("{}: no service in it has m2m.auth.v1 annotations", file.display()));

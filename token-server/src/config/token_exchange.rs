@@ -31,12 +31,12 @@ const TOKEN_BYTES_RANGE: RangeInclusive<usize> = 1024..=60 * 1024;
 
 /// `[token_exchange]`.
 #[derive(Clone, Debug, Default)]
-pub struct TokenExchange {
+pub struct TokenExchangeConfig {
     /// `[[token_exchange.trusted_issuer]]`.
     pub trusted_issuers: Vec<IdentityProvider>,
 }
 
-impl TokenExchange {
+impl TokenExchangeConfig {
     /// Reads the section. `own` is this server's issuer identifier.
     pub(super) fn read(mut section: Section<'_>, own: Option<&IssuerUrl>) -> Self {
         let mut trusted_issuers: Vec<IdentityProvider> = Vec::new();

@@ -6,7 +6,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use token_issuer::{error::IssueError, issuer::Operation, mint::IssuedToken, origin::Origin, request::TokenRequest};
+use token_issuer::{error::IssueError, issuer::Operation, mint::MintedToken, origin::Origin, request::GrantRequest};
 
 use super::{Shared, body, error, parameters::Parameters};
 use crate::convert::{self, ExchangeForm, TokenForm};
@@ -26,7 +26,7 @@ pub(super) async fn token(State(shared): State<Shared>, request: Request) -> Res
     }
 }
 
-async fn read(mut request: Request) -> Result<TokenRequest, IssueError> {
+async fn read(mut request: Request) -> Result<GrantRequest, IssueError> {
     let headers = std::mem::take(request.headers_mut());
     let parameters = body::parameters(&headers, request).await?;
     convert::token_form(form(parameters)?, &headers)
@@ -56,7 +56,7 @@ fn form(mut parameters: Parameters) -> Result<TokenForm, IssueError> {
 ///
 /// No value needs escaping: the characters of tokens and scopes (section 3.3) stand in JSON unescaped. The
 /// JSON is therefore concatenated here; a serializer would inspect each character of the token.
-fn encode(token: &IssuedToken, origin: &Origin) -> Response {
+fn encode(token: &MintedToken, origin: &Origin) -> Response {
     let mut json = String::with_capacity(token.value().len() + 256);
     json.push_str(r#"{"access_token":""#);
     json.push_str(token.value());

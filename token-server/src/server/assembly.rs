@@ -13,7 +13,7 @@ use token_issuer::{
     feed::{Feed, FeedSettings},
     identity_provider::IdentityProviders,
     issuer::{Dependencies, Issuer, Settings},
-    key::{KeyError, KeyRotation, KeySettings, Schedule, SealingKeys, TokenLifetimes},
+    key::{KeyRotation, KeySettings, Schedule, SealingKeys, SigningKeyError, TokenLifetimes},
     limit::{LimitSettings, Rate},
     own_tokens,
     registration::Registrar,
@@ -213,7 +213,7 @@ async fn keys(
     store: Arc<dyn KeyStore>,
     lifetimes: Lifetimes,
     clock: Arc<dyn Clock>,
-) -> Result<KeyRotation, KeyError> {
+) -> Result<KeyRotation, SigningKeyError> {
     let sealing = SealingKeys::new(config.keys.sealing_key.clone(), config.keys.previous_sealing_keys.clone());
     let schedule = Schedule {
         algorithms: config.keys.algorithms.clone(),

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use super::transport::tls::TlsError;
 
-use token_issuer::{client_registry::peppers_in_use::WrongPepper, key::KeyError, store::StoreError};
+use token_issuer::{client_registry::peppers_in_use::WrongPepper, key::SigningKeyError, store::StoreError};
 
 use crate::client_file::DeclaredError;
 
@@ -24,7 +24,7 @@ enum Kind {
     #[error("the clients cannot be read")]
     Clients(#[from] DeclaredError),
     #[error("the signing keys cannot be used")]
-    Keys(#[from] KeyError),
+    Keys(#[from] SigningKeyError),
     #[error("the client secrets cannot be verified")]
     Pepper(#[from] WrongPepper),
     #[error("the server cannot be set up")]
@@ -65,4 +65,4 @@ macro_rules! from_stage {
         }
     )*};
 }
-from_stage!(TlsError, StoreError, DeclaredError, KeyError, WrongPepper);
+from_stage!(TlsError, StoreError, DeclaredError, SigningKeyError, WrongPepper);

@@ -18,7 +18,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use token_interceptor::{caller::Caller, layer::Refusal};
+use token_interceptor::{caller::Caller, layer::DeniedCall};
 use token_issuer::audit::Guarded;
 use token_proto::token::v1::ErrorReason;
 use tonic::Status;
@@ -93,7 +93,7 @@ where
                 answer::admitted(caller.as_ref(), &claimed)
             }
             None => {
-                match head.extensions.get::<Refusal>() {
+                match head.extensions.get::<DeniedCall>() {
                     Some(refusal) => on_record.denied(refusal),
                     None => on_record.refused("failed", (ErrorReason::Internal.as_reason(), None), None),
                 }

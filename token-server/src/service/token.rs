@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use http::{HeaderMap, HeaderValue};
 use token_issuer::{
     issuer::{Issuer, Operation, UserInfoError, introspected},
-    mint::IssuedToken,
+    mint::MintedToken,
     origin::{Origin, REQUEST_ID},
 };
 use token_proto::token::v1::{self, token_service_server};
@@ -125,7 +125,7 @@ fn split<T>(request: Request<T>) -> (Origin, HeaderMap, T) {
     (connection::origin(&headers, &extensions), headers, message)
 }
 
-fn encode(token: IssuedToken) -> v1::Token {
+fn encode(token: MintedToken) -> v1::Token {
     v1::Token {
         token_type: BEARER.to_owned(),
         issued_token_type: convert::ACCESS_TOKEN.to_owned(),

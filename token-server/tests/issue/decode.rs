@@ -14,7 +14,7 @@ use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use serde_json::Value;
 use token_interceptor::signature::{Algorithm, SigningKey};
-use token_issuer::{client::Audience, federation::Federation};
+use token_issuer::{client::Audience, identity_provider::IdentityProviders};
 
 use crate::{
     exchange::{self, ID_TOKEN, over_grpc},
@@ -76,7 +76,7 @@ fn key(algorithm: Algorithm) -> SigningKey {
 
 /// An issuer that signs tokens for `inventory` with `algorithm`, and trusts `provider`.
 async fn issuer(algorithm: Algorithm, provider: &Provider) -> World {
-    let federation = Federation::new(vec![provider.trusted("corporate:{sub}")]).unwrap();
+    let federation = IdentityProviders::new(vec![provider.trusted("corporate:{sub}")]).unwrap();
     let others = if algorithm == Algorithm::Es256 { vec![] } else { vec![key(algorithm)] };
     world_of(others, |settings| {
         settings.federation = federation;

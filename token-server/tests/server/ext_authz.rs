@@ -18,10 +18,13 @@ use token_interceptor::{
     verify::{TrustedIssuer, Verifier},
 };
 use token_proto::{
-    policy::{Access, MethodKind, MethodPolicy, Requirement, from_descriptor_set},
     token::v1::{
         ClientAuthentication, IssueTokenRequest, RevokeTokenRequest, client_authentication::Credential,
         token_service_client::TokenServiceClient,
+    },
+    {
+        descriptor,
+        policy::{Access, MethodKind, MethodPolicy, Requirement},
     },
 };
 use token_server::{
@@ -63,7 +66,7 @@ pub(crate) fn descriptor_set() -> Vec<u8> {
 }
 
 fn table() -> Vec<MethodPolicy> {
-    let mut table = from_descriptor_set(&descriptor_set()).unwrap();
+    let mut table = descriptor::policy(&descriptor_set()).unwrap();
     table.retain(|method| method.path.starts_with("/inventory."));
     table
 }
@@ -196,12 +199,12 @@ async fn every_forged_token_is_refused_and_for_its_own_reason() {
     let trusted = TrustedIssuer::fixed(gallery["issuer"].as_str().unwrap(), keys).unwrap();
     let verifier = Verifier::builder().issuer(trusted).build().unwrap();
     // The valid tokens lack the scopes that the example requires.
-    let any = MethodPolicy {
-        path: GET_ITEM.into(),
-        audience: "inventory".into(),
-        access: Access::Require(Requirement::any_token()),
-        kind: MethodKind::Unary,
-    };
+    let any = MethodPolicy::new(
+        GET_ITEM.into(),
+        "inventory".into(),
+        Access::Require(Requirement::any_token()),
+        MethodKind::Unary,
+    );
     let policy = Policy::new(&[any]).unwrap().unchecked(UncheckedPolicy);
     let service = service(&AuthorizationLayer::new(verifier, policy));
     let ask = |token: &Value| {

@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     http_client::HttpResponse,
     json,
-    source::{AccessToken, IssuedToken, LIFETIME_DEFAULT, Refusal, SourceError},
+    source::{AccessToken, IssuedToken, IssuerRefusal, LIFETIME_DEFAULT, SourceError},
 };
 
 use members::Members;
@@ -56,7 +56,7 @@ fn token(body: &[u8], server_time: Option<SystemTime>) -> Result<IssuedToken, &'
 
 /// RFC 6749 section 5.2. Overload is no refusal, even if the body says so. Nor is a missing endpoint, unless
 /// its body has an OAuth error code.
-fn refusal(status: StatusCode, body: &[u8], exchanged: bool) -> Option<(Refusal, String)> {
+fn refusal(status: StatusCode, body: &[u8], exchanged: bool) -> Option<(IssuerRefusal, String)> {
     if !status.is_client_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT {
         return None;
     }
@@ -67,9 +67,9 @@ fn refusal(status: StatusCode, body: &[u8], exchanged: bool) -> Option<(Refusal,
         return None;
     }
     let description = members.get("error_description").and_then(Value::as_str).unwrap_or_default();
-    let refusal = match Refusal::from_code(code) {
+    let refusal = match IssuerRefusal::from_code(code) {
         // RFC 8693 section 2.2.2: the code for a subject token that the issuer does not accept.
-        Refusal::Request if exchanged && code == "invalid_request" => Refusal::Grant,
+        IssuerRefusal::Request if exchanged && code == "invalid_request" => IssuerRefusal::Grant,
         refusal => refusal,
     };
     Some((refusal, format!("{}: {}", printable(code), printable(description))))
@@ -162,9 +162,9 @@ mod tests {
             let answer = HttpResponse { status: StatusCode::BAD_REQUEST, headers: HeaderMap::new(), body };
             read(&answer, &SystemClock, exchanged).unwrap_err().refusal()
         };
-        assert_eq!(answer("invalid_request", true), Some(Refusal::Grant));
-        assert_eq!(answer("invalid_request", false), Some(Refusal::Request));
-        assert_eq!(answer("unsupported_grant_type", true), Some(Refusal::Request));
+        assert_eq!(answer("invalid_request", true), Some(IssuerRefusal::Grant));
+        assert_eq!(answer("invalid_request", false), Some(IssuerRefusal::Request));
+        assert_eq!(answer("unsupported_grant_type", true), Some(IssuerRefusal::Request));
     }
 
     #[test]
@@ -201,10 +201,10 @@ mod tests {
     fn a_no_is_told_from_an_outage() {
         let refusal =
             |status, code: &str| answer(status, &[], &format!(r#"{{"error":"{code}"}}"#)).unwrap_err().refusal();
-        assert_eq!(refusal(401, "invalid_client"), Some(Refusal::ClientAuthentication));
-        assert_eq!(refusal(400, "invalid_client"), Some(Refusal::ClientAuthentication));
-        assert_eq!(refusal(400, "invalid_scope"), Some(Refusal::Scope));
-        assert_eq!(refusal(400, "unheard_of"), Some(Refusal::Request));
+        assert_eq!(refusal(401, "invalid_client"), Some(IssuerRefusal::ClientAuthentication));
+        assert_eq!(refusal(400, "invalid_client"), Some(IssuerRefusal::ClientAuthentication));
+        assert_eq!(refusal(400, "invalid_scope"), Some(IssuerRefusal::Scope));
+        assert_eq!(refusal(400, "unheard_of"), Some(IssuerRefusal::Request));
         for (status, code) in [
             (500, "invalid_client"),
             (503, "invalid_client"),
@@ -222,7 +222,7 @@ mod tests {
         for status in [404, 405, 410] {
             let refusal = |code: &str| answer(status, &[], &format!(r#"{{"error":"{code}"}}"#)).unwrap_err().refusal();
             assert_eq!(refusal("not_found"), None, "{status}");
-            assert_eq!(refusal("invalid_client"), Some(Refusal::ClientAuthentication), "{status}");
+            assert_eq!(refusal("invalid_client"), Some(IssuerRefusal::ClientAuthentication), "{status}");
         }
     }
 

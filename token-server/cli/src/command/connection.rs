@@ -11,7 +11,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use token_interceptor::{
-    attach::{Attach, TokenLayer},
+    attach::{Attach, AttachLayer},
     http_client::HttpClient,
     source::{ClientCredentials, IssuerBuilder},
 };
@@ -248,7 +248,7 @@ impl Target {
         let issuer = IssuerBuilder::grpc(endpoint.clone());
         let Identity { client_id, credential, .. } = &self.identity;
         let source = ClientCredentials::new(client_id.as_str(), credential.clone(), issuer);
-        let tokens = TokenLayer::new(source.map_err(|error| unusable().because(error))?).policy(POLICY);
+        let tokens = AttachLayer::new(source.map_err(|error| unusable().because(error))?).policy(POLICY);
         let tokens = tokens.to(endpoint.uri()).map_err(|error| unusable().because(error))?;
         // Connects before it requests a token, so that an unreachable issuer is reported as such.
         let channel = endpoint.connect().await.map_err(|error| {

@@ -14,7 +14,7 @@ use serde_json::json;
 use token_interceptor::{
     clock::{Clock as _, SystemClock},
     source::{
-        ClientCredentials, IssuerBuilder, Refusal, SourceConfigError, SourceError, SubjectToken, TokenExchange,
+        ClientCredentials, IssuerBuilder, IssuerRefusal, SourceConfigError, SourceError, SubjectToken, TokenExchange,
         TokenRequest, TokenSource,
     },
 };
@@ -228,20 +228,20 @@ pub(super) async fn refused(error: Arc<SourceError>, target: &Target, token_endp
     let id = &target.identity.client_id;
     let Some(refusal) = error.refusal() else { return unreached(error, target, token_endpoint).await };
     let (kind, next) = match refusal {
-        Refusal::ClientAuthentication => (
+        IssuerRefusal::ClientAuthentication => (
             Kind::Denied,
             format!("check the ID and the secret or key of the client {id:?}, and that it is not disabled"),
         ),
-        Refusal::ClientNotAuthorized | Refusal::Grant | Refusal::Token => {
+        IssuerRefusal::ClientNotAuthorized | IssuerRefusal::Grant | IssuerRefusal::Token => {
             (Kind::Denied, format!("`token-server client show {id}` shows an operator the client's grants"))
         }
-        Refusal::Scope | Refusal::Target => (
+        IssuerRefusal::Scope | IssuerRefusal::Target => (
             Kind::Denied,
             format!(
                 "`token-server client show {id}` shows an operator the audiences and scopes that the client may ask for"
             ),
         ),
-        Refusal::Request => {
+        IssuerRefusal::Request | _ => {
             (Kind::Usage, "name an --audience, and a --scope where there is no default scope".to_owned())
         }
     };

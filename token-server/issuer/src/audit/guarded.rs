@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use token_interceptor::{caller::Caller, layer::Refusal};
+use token_interceptor::{caller::Caller, layer::DeniedCall};
 use token_proto::token::v1::ErrorReason;
 
 use super::{TARGET, cleaned};
@@ -50,7 +50,7 @@ impl Guarded<'_> {
     }
 
     /// Logs that the authorization layer rejected the request.
-    pub fn denied(self, refusal: &Refusal) {
+    pub fn denied(self, refusal: &DeniedCall) {
         let ours = matches!(refusal.reason(), ErrorReason::TrustUnavailable | ErrorReason::Internal);
         let outcome = if ours { "failed" } else { "refused" };
         self.refused(outcome, (refusal.reason().as_reason(), Some(refusal.detail())), refusal.caller());

@@ -1,6 +1,6 @@
 //! The client credentials grant. RFC 6749 section 4.4.
 
-use super::{Authorization, RequestedAccess, access};
+use super::{GrantedAccess, RequestedAccess, access};
 use crate::{client::GrantType, client_authentication::AuthenticatedClient, error::IssueError};
 
 /// A client credentials request.
@@ -18,7 +18,7 @@ pub struct Request {
 ///
 /// `unauthorized_client`, `invalid_target`, `invalid_scope`, and `invalid_request` for a `redirect_uri` that
 /// is not registered.
-pub fn authorize(client: AuthenticatedClient, request: &Request) -> Result<Authorization, IssueError> {
+pub fn authorize(client: AuthenticatedClient, request: &Request) -> Result<GrantedAccess, IssueError> {
     let client = client.into_client();
     if !client.may_use(GrantType::ClientCredentials) {
         return Err(IssueError::ClientNotAuthorized("The client is not registered for client credentials."));
@@ -30,5 +30,5 @@ pub fn authorize(client: AuthenticatedClient, request: &Request) -> Result<Autho
         }
     }
     let access = access::authorize(&client.grants, &request.access)?;
-    Ok(Authorization { client, access, lifetime: request.access.lifetime, on_behalf: None })
+    Ok(GrantedAccess { client, access, lifetime: request.access.lifetime, on_behalf: None })
 }

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use parties::{Parties, Subject};
 
-use super::{Access, Authorization, RequestedAccess, access};
+use super::{Access, GrantedAccess, RequestedAccess, access};
 use crate::{
     client::{Audience, Client, Grant, GrantType, Scope},
     client_authentication::AuthenticatedClient,
@@ -131,14 +131,14 @@ pub(crate) fn authorize(
     client: AuthenticatedClient,
     request: &Request,
     parties: Parties,
-) -> Result<Authorization, IssueError> {
+) -> Result<GrantedAccess, IssueError> {
     let client = client.into_client();
     check_permitted(&client)?;
     let in_common = in_common(&client, &parties.subject);
     let access = access::authorize(&in_common, &request.access)
         .map_err(|refusal| lacking(refusal, &client, &parties.subject, &request.access))?;
     let on_behalf = on_behalf(&client, parties)?;
-    Ok(Authorization { client, access, lifetime: request.access.lifetime, on_behalf: Some(Box::new(on_behalf)) })
+    Ok(GrantedAccess { client, access, lifetime: request.access.lifetime, on_behalf: Some(Box::new(on_behalf)) })
 }
 
 /// Returns the rights that both have, by audience. The default for a subject of ours is the access of its

@@ -10,9 +10,9 @@ use crate::{
     client_authentication::AuthenticatedClient,
     error::IssueError,
     limit::QuotaStatus,
-    mint::IssuedToken,
+    mint::MintedToken,
     origin::Origin,
-    request::{TokenQuery, TokenRequest},
+    request::{GrantRequest, TokenQuery},
 };
 
 /// The operations of the issuer, as the audit stream and the metrics name them.
@@ -79,8 +79,8 @@ impl<'a> Admitted<'a> {
     /// The errors of the decoding and of each stage.
     pub fn issue(
         mut self,
-        request: Result<TokenRequest, IssueError>,
-    ) -> impl Future<Output = Result<IssuedToken, IssueError>> + Send + 'a {
+        request: Result<GrantRequest, IssueError>,
+    ) -> impl Future<Output = Result<MintedToken, IssueError>> + Send + 'a {
         // Boxed, because it would otherwise be copied with the future.
         let request = request.map(Box::new);
         async move {
@@ -97,8 +97,8 @@ impl<'a> Admitted<'a> {
         }
     }
 
-    async fn decide(&mut self, request: &TokenRequest) -> Result<IssuedToken, IssueError> {
-        let TokenRequest { client, grant } = request;
+    async fn decide(&mut self, request: &GrantRequest) -> Result<MintedToken, IssueError> {
+        let GrantRequest { client, grant } = request;
         self.decision.is(grant.operation());
         self.decision.claimed_by(client.claimed_id());
         let client = self.issuer.authenticate(self.decision.origin(), client).await?;

@@ -6,7 +6,7 @@ use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use token_interceptor::signature::{Algorithm, SigningKey};
 use zeroize::Zeroizing;
 
-use super::KeyError;
+use super::SigningKeyError;
 
 /// A private key generated elsewhere, and the one algorithm that it signs with.
 #[derive(Clone)]
@@ -21,12 +21,12 @@ impl ImportedKey {
     /// # Errors
     ///
     /// When `pem` holds no private key, or the key does not fit `algorithm`.
-    pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
-        let mut key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| KeyError::NotPem)?;
+    pub fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, SigningKeyError> {
+        let mut key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| SigningKeyError::NotPem)?;
         let der = match &key {
             PrivateKeyDer::Pkcs8(der) => der.secret_pkcs8_der(),
             PrivateKeyDer::Pkcs1(der) => der.secret_pkcs1_der(),
-            PrivateKeyDer::Sec1(_) | _ => return Err(KeyError::NotPem),
+            PrivateKeyDer::Sec1(_) | _ => return Err(SigningKeyError::NotPem),
         };
         let der = Zeroizing::new(der.to_vec());
         zeroize::Zeroize::zeroize(&mut key);
@@ -35,7 +35,7 @@ impl ImportedKey {
     }
 
     /// Returns the key, ready to sign.
-    pub fn signing_key(&self) -> Result<SigningKey, KeyError> {
+    pub fn signing_key(&self) -> Result<SigningKey, SigningKeyError> {
         Ok(SigningKey::from_der(self.algorithm, &self.der)?)
     }
 
@@ -75,7 +75,10 @@ mod tests {
         let pem = pem("PRIVATE KEY", &der);
         assert_eq!(*ImportedKey::from_pem(Algorithm::Es256, pem.as_bytes()).unwrap().der, *der);
         for other in [Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256] {
-            assert!(matches!(ImportedKey::from_pem(other, pem.as_bytes()), Err(KeyError::Signature(_))), "{other}");
+            assert!(
+                matches!(ImportedKey::from_pem(other, pem.as_bytes()), Err(SigningKeyError::Signature(_))),
+                "{other}"
+            );
         }
     }
 
@@ -102,7 +105,10 @@ mod tests {
     fn an_rsa_key_is_none_for_other_algorithms() {
         for algorithm in [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa] {
             for pem in RSA {
-                assert!(matches!(ImportedKey::from_pem(algorithm, pem), Err(KeyError::Signature(_))), "{algorithm}");
+                assert!(
+                    matches!(ImportedKey::from_pem(algorithm, pem), Err(SigningKeyError::Signature(_))),
+                    "{algorithm}"
+                );
             }
         }
     }
@@ -114,7 +120,7 @@ mod tests {
         let others = labels.map(|label| pem(label, &der));
         for text in ["", "hello"].into_iter().chain(others.iter().map(String::as_str)) {
             assert!(
-                matches!(ImportedKey::from_pem(Algorithm::Es256, text.as_bytes()), Err(KeyError::NotPem)),
+                matches!(ImportedKey::from_pem(Algorithm::Es256, text.as_bytes()), Err(SigningKeyError::NotPem)),
                 "{text}"
             );
         }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use self::table::{Changed, Keys, Opened};
-use super::{ImportedKey, KeyError, KeyRing, KeyState, PublishedKey, PublishedKeys, Schedule, SealingKeys};
+use super::{ImportedKey, KeyRing, KeyState, PublishedKey, PublishedKeys, Schedule, SealingKeys, SigningKeyError};
 use crate::{
     feed::{Event, Feed, Subscription, unreported::Unreported},
     store::{AdminRecord, ChangeKind, KeyStore, StoreError, StoredKey},
@@ -89,7 +89,7 @@ impl KeyRotation {
         sealing: SealingKeys,
         settings: KeySettings,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, KeyError> {
+    ) -> Result<Self, SigningKeyError> {
         let KeySettings { schedule, imported, lifetimes } = settings;
         let keys = Keys::new(store, sealing, schedule, lifetimes, clock);
         let prepare = |table: &mut Vec<StoredKey>, now| {
@@ -127,7 +127,7 @@ impl KeyRotation {
     /// # Errors
     ///
     /// As [`KeyRotation::start`]. The ring is unchanged then.
-    pub async fn refresh(&self) -> Result<(), KeyError> {
+    pub async fn refresh(&self) -> Result<(), SigningKeyError> {
         self.0.refresh().await.map(drop)
     }
 
@@ -136,35 +136,35 @@ impl KeyRotation {
     ///
     /// # Errors
     ///
-    /// [`KeyError::AlgorithmNotConfigured`]. [`KeyError::Signature`] for RSA, as RSA keys are imported. Also
-    /// returns the store's errors.
+    /// [`SigningKeyError::AlgorithmNotConfigured`]. [`SigningKeyError::Signature`] for RSA, as RSA keys are
+    /// imported. Also returns the store's errors.
     pub async fn rotate(
         &self,
         algorithm: Option<Algorithm>,
         audit: Option<&AdminRecord>,
-    ) -> Result<PublishedKey, KeyError> {
+    ) -> Result<PublishedKey, SigningKeyError> {
         let keys = &self.0.keys;
         let algorithm = algorithm.or_else(|| keys.schedule.algorithms.first().copied());
         let algorithm = algorithm
             .filter(|algorithm| keys.schedule.algorithms.contains(algorithm))
-            .ok_or(KeyError::AlgorithmNotConfigured)?;
+            .ok_or(SigningKeyError::AlgorithmNotConfigured)?;
         self.0.change(audit, |table, now| keys.apply(keys.schedule.advance(table, algorithm, now), table, now)).await?;
         let published = self.0.ring.published();
         let pending = |key: &&PublishedKey| key.algorithm == algorithm && key.state == KeyState::Pending;
         let next = published.keys.iter().filter(pending).min_by_key(|key| key.sign_after);
-        next.cloned().ok_or(KeyError::NotFound)
+        next.cloned().ok_or(SigningKeyError::NotFound)
     }
 
     /// Distrusts a compromised key: every verifier rejects it from now on, and another key signs immediately.
     ///
     /// # Errors
     ///
-    /// [`KeyError::NotFound`]. [`KeyError::LastKey`] when no key would be left to sign with. Also returns the
-    /// store's errors.
-    pub async fn distrust(&self, key_id: &str, audit: Option<&AdminRecord>) -> Result<(), KeyError> {
+    /// [`SigningKeyError::NotFound`]. [`SigningKeyError::LastKey`] when no key would be left to sign with.
+    /// Also returns the store's errors.
+    pub async fn distrust(&self, key_id: &str, audit: Option<&AdminRecord>) -> Result<(), SigningKeyError> {
         self.0
             .change(audit, |table, now| {
-                let key = table.iter_mut().find(|key| key.key_id == key_id).ok_or(KeyError::NotFound)?;
+                let key = table.iter_mut().find(|key| key.key_id == key_id).ok_or(SigningKeyError::NotFound)?;
                 key.distrust_time.get_or_insert(now);
                 Ok(())
             })
@@ -175,7 +175,7 @@ impl KeyRotation {
 
 impl Shared {
     /// Takes the steps that are due. Returns the time until the next one.
-    async fn refresh(&self) -> Result<Duration, KeyError> {
+    async fn refresh(&self) -> Result<Duration, SigningKeyError> {
         let now = self.change(None, |_, _| Ok(())).await?;
         let published = self.ring.published();
         let times = published.keys.iter().flat_map(|key| [Some(key.sign_after), key.verify_until]);
@@ -186,8 +186,8 @@ impl Shared {
     async fn change(
         &self,
         audit: Option<&AdminRecord>,
-        edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), KeyError> + Send + Sync,
-    ) -> Result<SystemTime, KeyError> {
+        edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), SigningKeyError> + Send + Sync,
+    ) -> Result<SystemTime, SigningKeyError> {
         let mut known = self.known.lock().await;
         let Changed { before, table, now } = self.keys.change(audit, edit).await?;
         if before != known.stored {

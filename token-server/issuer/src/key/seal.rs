@@ -10,7 +10,7 @@ use ring::{
 use token_interceptor::signature::Algorithm;
 use zeroize::Zeroizing;
 
-use super::KeyError;
+use super::SigningKeyError;
 use crate::{key_material::KeyMaterial, store::SealedKey};
 
 /// The current sealing key, and previous ones that still seal some private keys.
@@ -45,17 +45,17 @@ impl SealingKeys {
     /// # Errors
     ///
     /// When the system's random number generator fails.
-    pub fn seal(&self, key_id: &str, algorithm: Algorithm, private: &[u8]) -> Result<SealedKey, KeyError> {
+    pub fn seal(&self, key_id: &str, algorithm: Algorithm, private: &[u8]) -> Result<SealedKey, SigningKeyError> {
         // Random 96-bit nonces are safe for 2^32 seals under one sealing key (NIST SP 800-38D, 8.3).
         let mut nonce = [0; NONCE_LEN];
-        SystemRandom::new().fill(&mut nonce).map_err(|_| KeyError::NoRandomness)?;
+        SystemRandom::new().fill(&mut nonce).map_err(|_| SigningKeyError::NoRandomness)?;
         let mut sealed = private.to_vec();
         aead(&self.current)
             .and_then(|key| {
                 let aad = Aad::from(associated_data(key_id, algorithm));
                 key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
             })
-            .map_err(|_| KeyError::NoRandomness)?;
+            .map_err(|_| SigningKeyError::NoRandomness)?;
         let bytes = [nonce.as_slice(), &sealed].concat();
         Ok(SealedKey { sealing_key_id: self.current.id().to_owned(), bytes })
     }
@@ -65,15 +65,20 @@ impl SealingKeys {
     /// # Errors
     ///
     /// When its sealing key was not provided, or when it was not sealed for this key ID and algorithm.
-    pub fn open(&self, key_id: &str, algorithm: Algorithm, sealed: &SealedKey) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    pub fn open(
+        &self,
+        key_id: &str,
+        algorithm: Algorithm,
+        sealed: &SealedKey,
+    ) -> Result<Zeroizing<Vec<u8>>, SigningKeyError> {
         let key = std::iter::once(&self.current)
             .chain(&self.previous)
             .find(|key| key.id() == sealed.sealing_key_id)
-            .ok_or_else(|| KeyError::SealingKeyUnknown {
+            .ok_or_else(|| SigningKeyError::SealingKeyUnknown {
                 key_id: key_id.to_owned(),
                 sealing_key_id: sealed.sealing_key_id.clone(),
             })?;
-        let broken = || KeyError::SealBroken { key_id: key_id.to_owned() };
+        let broken = || SigningKeyError::SealBroken { key_id: key_id.to_owned() };
         let (nonce, ciphertext) = sealed.bytes.split_first_chunk::<NONCE_LEN>().ok_or_else(broken)?;
         let mut opened = Zeroizing::new(ciphertext.to_vec());
         let length = aead(key)
@@ -130,15 +135,15 @@ mod tests {
         let sealed = SealingKeys::new(material(1), vec![]).seal("kid", Algorithm::Es256, b"private").unwrap();
         assert!(SealingKeys::new(material(2), vec![material(1)]).open("kid", Algorithm::Es256, &sealed).is_ok());
         let error = SealingKeys::new(material(2), vec![]).open("kid", Algorithm::Es256, &sealed).unwrap_err();
-        assert!(matches!(error, KeyError::SealingKeyUnknown { .. }), "{error}");
+        assert!(matches!(error, SigningKeyError::SealingKeyUnknown { .. }), "{error}");
     }
 
     #[test]
     fn does_not_open_as_another_key_or_algorithm() {
         let keys = SealingKeys::new(material(1), vec![]);
         let sealed = keys.seal("kid", Algorithm::Rs256, b"private").unwrap();
-        assert!(matches!(keys.open("dik", Algorithm::Rs256, &sealed), Err(KeyError::SealBroken { .. })));
-        assert!(matches!(keys.open("kid", Algorithm::Ps256, &sealed), Err(KeyError::SealBroken { .. })));
+        assert!(matches!(keys.open("dik", Algorithm::Rs256, &sealed), Err(SigningKeyError::SealBroken { .. })));
+        assert!(matches!(keys.open("kid", Algorithm::Ps256, &sealed), Err(SigningKeyError::SealBroken { .. })));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::{Engine as _, encoded_len, engine::general_purpose::URL_SAFE_NO_PAD};
 use token_interceptor::signature::{Algorithm, PublicJwk, SigningKey};
 
-use super::KeyError;
+use super::SigningKeyError;
 
 /// The capacity reserved for an encoded signature, in bytes. ES256, Ed25519 and ES384 fit.
 const SIGNATURE_CHARS: usize = 128;
@@ -52,7 +52,7 @@ impl Signer {
     /// # Errors
     ///
     /// When the system's random number generator fails.
-    pub fn sign(&self, claims_json: &[u8]) -> Result<String, KeyError> {
+    pub fn sign(&self, claims_json: &[u8]) -> Result<String, SigningKeyError> {
         let claims_chars = encoded_len(claims_json.len(), false).unwrap_or_default();
         let mut token = String::with_capacity(self.header.len() + claims_chars + 1 + SIGNATURE_CHARS);
         token.push_str(&self.header);

@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use token_interceptor::token::ANCESTORS_CLAIM;
 
-use crate::{client::Scope, grant::Authorization, json_text, reserved_claims::is_reserved};
+use crate::{client::Scope, grant::GrantedAccess, json_text, reserved_claims::is_reserved};
 
 /// All inputs of one token.
 pub(super) struct Claims<'a> {
     pub(super) issuer: &'a str,
-    pub(super) authorization: &'a Authorization,
+    pub(super) authorization: &'a GrantedAccess,
     pub(super) issued_at: u64,
     pub(super) lifetime_seconds: u64,
     pub(super) token_id: &'a str,

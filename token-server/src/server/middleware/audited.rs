@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{extract::Request, response::Response};
-use token_interceptor::layer::Refusal;
+use token_interceptor::layer::DeniedCall;
 use token_issuer::{
     audit::{Entry, Guarded},
     origin::{Origin, REQUEST_ID},
@@ -84,7 +84,7 @@ impl PendingEvent {
         let known = self.entry.known();
         let (caller, resource) = (known.caller.as_ref(), known.resource.as_deref());
         let guarded = Guarded { origin: &self.origin, operation: &self.operation, resource };
-        match (response.extensions().get::<Refusal>(), Status::from_header_map(response.headers())) {
+        match (response.extensions().get::<DeniedCall>(), Status::from_header_map(response.headers())) {
             (Some(refusal), _) => guarded.denied(refusal),
             (None, Some(status)) if status.code() != Code::Ok => {
                 let ours = matches!(status.code(), Code::Unavailable | Code::Internal | Code::Unknown);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use token_interceptor::source::{
-    IssuedToken, Refusal, SourceError, SubjectToken, TokenExchange, TokenRequest, TokenSource,
+    IssuedToken, IssuerRefusal, SourceError, SubjectToken, TokenExchange, TokenRequest, TokenSource,
 };
 
 use crate::command::failure::Failure;
@@ -27,7 +27,8 @@ impl ExchangedFile {
 #[async_trait]
 impl TokenSource for ExchangedFile {
     async fn fetch(&self, request: &TokenRequest) -> Result<IssuedToken, SourceError> {
-        let subject = read(&self.file).map_err(|failure| SourceError::refused(Refusal::Token, failure.to_string()))?;
+        let subject =
+            read(&self.file).map_err(|failure| SourceError::refused(IssuerRefusal::Token, failure.to_string()))?;
         self.exchange.fetch(&request.clone().on_behalf_of(subject)).await
     }
 }

@@ -72,7 +72,7 @@ impl TokenLifetimes for Lifetimes {
     }
 }
 
-async fn start(store: &Arc<FaultyKeys>, clock: &Arc<FakeClock>) -> Result<KeyRotation, KeyError> {
+async fn start(store: &Arc<FaultyKeys>, clock: &Arc<FakeClock>) -> Result<KeyRotation, SigningKeyError> {
     start_with(store, clock, None).await
 }
 
@@ -80,7 +80,7 @@ async fn start_with(
     store: &Arc<FaultyKeys>,
     clock: &Arc<FakeClock>,
     lifetimes: Option<Arc<dyn TokenLifetimes>>,
-) -> Result<KeyRotation, KeyError> {
+) -> Result<KeyRotation, SigningKeyError> {
     let schedule =
         Schedule { algorithms: vec![Algorithm::Es256], period: PERIOD, visibility: VISIBILITY, retention: RETENTION };
     let settings = KeySettings { schedule, imported: Vec::new(), lifetimes };

@@ -16,7 +16,7 @@ use token_interceptor::{
 
 use crate::{
     key::{
-        ImportedKey, KeyError, PublishedKey, Schedule, SealingKeys, Signer,
+        ImportedKey, PublishedKey, Schedule, SealingKeys, Signer, SigningKeyError,
         ring::Signers,
         rotate::{CLOCKS_DIFFER_MAX, Step},
     },
@@ -90,8 +90,8 @@ impl Keys {
     pub(super) async fn change(
         &self,
         audit: Option<&AdminRecord>,
-        edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), KeyError> + Send + Sync,
-    ) -> Result<Changed, KeyError> {
+        edit: impl Fn(&mut Vec<StoredKey>, SystemTime) -> Result<(), SigningKeyError> + Send + Sync,
+    ) -> Result<Changed, SigningKeyError> {
         let may_remove = self.read_retention().await;
         for _ in 0..ATTEMPTS {
             let mut table = answered(self.store.keys()).await?;
@@ -126,7 +126,7 @@ impl Keys {
     /// Returns the time that decides about keys: the store's, which all replicas share, if the store has a
     /// clock. A replica whose own clock has jumped must neither stop the rotation nor remove a key in use.
     /// Also returns true if the two clocks agree.
-    async fn time(&self) -> Result<(SystemTime, bool), KeyError> {
+    async fn time(&self) -> Result<(SystemTime, bool), SigningKeyError> {
         let own = timestamp::stored(self.clock.now());
         let Some(shared) = answered(self.store.time()).await? else { return Ok((own, true)) };
         let difference = own.duration_since(shared).unwrap_or_else(|behind| behind.duration());
@@ -138,7 +138,7 @@ impl Keys {
         Ok((timestamp::stored(shared), agree))
     }
 
-    pub(super) fn apply(&self, step: Step, table: &mut Vec<StoredKey>, now: SystemTime) -> Result<(), KeyError> {
+    pub(super) fn apply(&self, step: Step, table: &mut Vec<StoredKey>, now: SystemTime) -> Result<(), SigningKeyError> {
         match step {
             Step::Generate { algorithm, sign_after } => {
                 let der = SigningKey::generate_pkcs8(algorithm)?;
@@ -160,7 +160,7 @@ impl Keys {
         table: &mut Vec<StoredKey>,
         imported: &[ImportedKey],
         now: SystemTime,
-    ) -> Result<(), KeyError> {
+    ) -> Result<(), SigningKeyError> {
         for import in imported {
             let sign_after = self.schedule.import_time(table, import.algorithm, now);
             let key = self.stored(import.algorithm, &import.der, now, sign_after)?;
@@ -168,7 +168,7 @@ impl Keys {
                 None => table.push(StoredKey { imported: true, ..key }),
                 Some(known) if known.algorithm == key.algorithm => {}
                 // RFC 8725 section 3.1, and the seal, bind a key to its algorithm.
-                Some(_) => return Err(KeyError::Reused { key_id: key.key_id }),
+                Some(_) => return Err(SigningKeyError::Reused { key_id: key.key_id }),
             }
         }
         Ok(())
@@ -180,7 +180,7 @@ impl Keys {
         der: &[u8],
         create_time: SystemTime,
         sign_after: SystemTime,
-    ) -> Result<StoredKey, KeyError> {
+    ) -> Result<StoredKey, SigningKeyError> {
         let key_id = SigningKey::from_der(algorithm, der)?.public_jwk().key_id().to_owned();
         let sealed = self.sealing.seal(&key_id, algorithm, der)?;
         Ok(StoredKey { key_id, algorithm, create_time, sign_after, distrust_time: None, imported: false, sealed })
@@ -189,7 +189,7 @@ impl Keys {
     /// Seals again, under the current sealing key, the keys that are still under an older one, so that the
     /// older one can be dropped. This runs only at the start. During a change of the sealing key, replicas
     /// disagree on the current one, and would undo each other's work.
-    pub(super) fn reseal(&self, table: &mut [StoredKey]) -> Result<(), KeyError> {
+    pub(super) fn reseal(&self, table: &mut [StoredKey]) -> Result<(), SigningKeyError> {
         for key in table.iter_mut().filter(|key| key.sealed.sealing_key_id != self.sealing.current_id()) {
             let der = self.sealing.open(&key.key_id, key.algorithm, &key.sealed)?;
             key.sealed = self.sealing.seal(&key.key_id, key.algorithm, &der)?;
@@ -197,9 +197,9 @@ impl Keys {
         Ok(())
     }
 
-    fn expect_default(&self, table: &[StoredKey], now: SystemTime) -> Result<(), KeyError> {
-        let default = self.schedule.algorithms.first().ok_or(KeyError::AlgorithmNotConfigured)?;
-        self.schedule.active(table, *default, now).map(drop).ok_or(KeyError::LastKey)
+    fn expect_default(&self, table: &[StoredKey], now: SystemTime) -> Result<(), SigningKeyError> {
+        let default = self.schedule.algorithms.first().ok_or(SigningKeyError::AlgorithmNotConfigured)?;
+        self.schedule.active(table, *default, now).map(drop).ok_or(SigningKeyError::LastKey)
     }
 
     /// Opens the keys. Only opened keys are published, and each ID is computed from its key. An attacker who
@@ -209,7 +209,7 @@ impl Keys {
         table: &[StoredKey],
         opened: &mut Opened,
         now: SystemTime,
-    ) -> Result<(Signers, Vec<PublishedKey>), KeyError> {
+    ) -> Result<(Signers, Vec<PublishedKey>), SigningKeyError> {
         opened.retain(|key_id, _| table.iter().any(|key| key.key_id == *key_id));
         let mut published = Vec::new();
         let schedule = self.schedule();
@@ -232,18 +232,18 @@ impl Keys {
             opened.get(&key.key_id).map(Arc::clone)
         };
         let mut signers = self.schedule.algorithms.iter().map(active);
-        let default = signers.next().flatten().ok_or(KeyError::LastKey)?;
+        let default = signers.next().flatten().ok_or(SigningKeyError::LastKey)?;
         Ok((Signers { default, others: signers.flatten().collect() }, published))
     }
 
-    fn signer(&self, key: &StoredKey, opened: &mut Opened) -> Result<Arc<Signer>, KeyError> {
+    fn signer(&self, key: &StoredKey, opened: &mut Opened) -> Result<Arc<Signer>, SigningKeyError> {
         if let Some(signer) = opened.get(&key.key_id).filter(|signer| signer.algorithm() == key.algorithm) {
             return Ok(Arc::clone(signer));
         }
         let der = self.sealing.open(&key.key_id, key.algorithm, &key.sealed)?;
         let signer = Arc::new(Signer::new(SigningKey::from_der(key.algorithm, &der)?));
         if signer.key_id() != key.key_id {
-            return Err(KeyError::SealBroken { key_id: key.key_id.clone() });
+            return Err(SigningKeyError::SealBroken { key_id: key.key_id.clone() });
         }
         opened.insert(key.key_id.clone(), Arc::clone(&signer));
         Ok(signer)

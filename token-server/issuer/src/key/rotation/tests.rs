@@ -54,7 +54,7 @@ impl Setting {
         }
     }
 
-    async fn start(&self) -> Result<KeyRotation, KeyError> {
+    async fn start(&self) -> Result<KeyRotation, SigningKeyError> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let store = Arc::clone(&self.store) as Arc<dyn KeyStore>;
         KeyRotation::start(store, self.sealing.clone(), self.settings.clone(), clock).await
@@ -177,7 +177,7 @@ async fn rotating_by_hand_publishes_a_key_and_answers_twice_with_the_same() {
     assert_eq!(next.sign_after, setting.clock.now() + VISIBILITY);
     assert_eq!(rotation.rotate(None, None).await.unwrap(), next);
     let error = rotation.rotate(Some(Algorithm::EdDsa), None).await.unwrap_err();
-    assert!(matches!(error, KeyError::AlgorithmNotConfigured), "{error:?}");
+    assert!(matches!(error, SigningKeyError::AlgorithmNotConfigured), "{error:?}");
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_distrusted_key_signs_no_more_from_that_moment() {
     assert_eq!(state(&compromised), KeyState::Distrusted);
     assert!(!String::from_utf8(published.jwks_json.to_vec()).unwrap().contains(&compromised));
     assert_eq!(setting.store.admin_records(&AdminRecordFilter::default(), None, 1).await.unwrap()[0].1.actor, "admin");
-    assert!(matches!(rotation.distrust("unknown", None).await.unwrap_err(), KeyError::NotFound));
+    assert!(matches!(rotation.distrust("unknown", None).await.unwrap_err(), SigningKeyError::NotFound));
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn without_the_sealing_key_nothing_starts_and_nothing_is_overwritten() {
     let before = setting.store.keys().await.unwrap();
     setting.sealing = SealingKeys::new(KeyMaterial::from_bytes([2; 32]), vec![]);
     let error = setting.start().await.unwrap_err();
-    assert!(matches!(error, KeyError::SealingKeyUnknown { .. }), "{error:?}");
+    assert!(matches!(error, SigningKeyError::SealingKeyUnknown { .. }), "{error:?}");
     assert_eq!(setting.store.keys().await.unwrap(), before);
 }
 
@@ -281,7 +281,7 @@ async fn a_key_that_was_moved_in_the_store_does_not_open() {
     let mut table = setting.store.keys().await.unwrap();
     table.keys[0].key_id = "chosen-by-an-attacker".to_owned();
     setting.store.replace_keys(&table, None).await.unwrap();
-    assert!(matches!(setting.start().await.unwrap_err(), KeyError::SealBroken { .. }));
+    assert!(matches!(setting.start().await.unwrap_err(), SigningKeyError::SealBroken { .. }));
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn a_failed_refresh_leaves_the_ring_as_it_is() {
     assert_eq!(active(&rotation), key_id);
     setting.store.close().await;
     let error = rotation.refresh().await.unwrap_err();
-    assert!(matches!(error, KeyError::Store(StoreError::Unavailable(_))), "{error:?}");
+    assert!(matches!(error, SigningKeyError::Store(StoreError::Unavailable(_))), "{error:?}");
     assert_eq!(active(&rotation), key_id);
 }
 

@@ -1,4 +1,4 @@
-//! The record of a refusal, for audit layers.
+//! The record of a denied call, for audit layers.
 
 use token_proto::token::v1::ErrorReason;
 
@@ -7,16 +7,16 @@ use crate::{
     error::{Denied, Detail},
 };
 
-/// The refusal, in the extensions of each answer by which the layer refuses. For layers around it.
+/// A denied call: in the extensions of each answer by which the layer refuses. For layers around it.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct DeniedCall {
     reason: ErrorReason,
     detail: &'static str,
     member: Option<Detail>,
     caller: Option<Caller>,
 }
 
-impl Refusal {
+impl DeniedCall {
     pub(super) fn new(denied: &Denied, caller: Option<Caller>) -> Self {
         let member = denied.member().cloned();
         Self { reason: denied.reason(), detail: denied.label(), member, caller }

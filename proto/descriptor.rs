@@ -1,9 +1,23 @@
-//! Reads the `m2m.auth.v1` annotations of a descriptor set as policy values.
+//! Reads the `m2m.auth.v1` annotations of an encoded descriptor set.
 //!
-//! Build scripts use it, this package's own included. With the feature `descriptor`, programs use it at run
-//! time.
+//! A build script that compiles `.proto` files with its own tools writes the policy table by
+//! [`write_policy`]. A program that meets its services at run time reads the policy by [`policy`].
+//!
+//! ```no_run
+//! // build.rs
+//! # fn compile_with_own_tools() -> Result<Vec<u8>, Box<dyn std::error::Error>> { Ok(Vec::new()) }
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // A `FileDescriptorSet` with its imports, from protoc, buf or protox.
+//!     let encoded = compile_with_own_tools()?;
+//!     token_proto::descriptor::write_policy(&encoded, &["inventory.proto"])?;
+//!     Ok(())
+//! }
+//! ```
 
-use std::{borrow::Cow, fmt, time::Duration};
+#[path = "descriptor/table.rs"]
+mod table;
+
+use std::{borrow::Cow, env, fmt, fs, path::PathBuf, time::Duration};
 
 use prost_reflect::{
     DescriptorPool, DynamicMessage, ExtensionDescriptor, Kind, MethodDescriptor, ServiceDescriptor, Value,
@@ -29,21 +43,81 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Returns the policy of every service in an encoded `FileDescriptorSet`, those of imports included.
+///
+/// # Errors
+///
+/// When the bytes are not a descriptor set, or an annotation contradicts itself.
+pub fn policy(encoded: &[u8]) -> Result<Vec<MethodPolicy>, Error> {
+    read(encoded, |_| true)
+}
+
+/// Returns the policy of the services in `files`. They are named as in the descriptor set.
+///
+/// # Errors
+///
+/// As [`policy`], and when one of the files is not in the set.
+pub fn policy_of_files(encoded: &[u8], files: &[&str]) -> Result<Vec<MethodPolicy>, Error> {
+    let pool = DescriptorPool::decode(encoded).map_err(unusable)?;
+    if let Some(absent) = files.iter().find(|file| pool.get_file_by_name(file).is_none()) {
+        return Err(Error(format!("the descriptor set has no file {absent:?}")));
+    }
+    read(encoded, |file| files.contains(&file))
+}
+
+/// Writes the policy table of the services in `files` to `OUT_DIR`, for
+/// [`include_policy!`](crate::include_policy). A method without a policy is a build warning.
+///
+/// # Errors
+///
+/// As [`policy_of_files`], and when the table cannot be written.
+#[allow(clippy::print_stdout, reason = "how a build script speaks to cargo")]
+pub fn write_policy(encoded: &[u8], files: &[&str]) -> Result<(), Box<dyn std::error::Error>> {
+    let policies = policy_of_files(encoded, files)?;
+    for method in policies.iter().filter(|method| method.access == Access::Undeclared) {
+        println!("cargo::warning={}", undeclared(&method.path));
+    }
+    let out = env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: call this from a build script")?;
+    fs::write(PathBuf::from(out).join("token_policy.rs"), table(&policies))?;
+    Ok(())
+}
+
+/// Returns the policy as a Rust expression of type `&'static [MethodPolicy]`.
+#[must_use]
+pub fn table(policies: &[MethodPolicy]) -> String {
+    table::render(policies, "::token_proto")
+}
+
+/// As [`table`], for this package's own build script.
+#[allow(dead_code, reason = "the library itself never compiles the contract")]
+pub(crate) fn own_table(policies: &[MethodPolicy]) -> String {
+    table::render(policies, "crate")
+}
+
+/// Returns the warning about a method without a policy.
+pub(crate) fn undeclared(path: &str) -> String {
+    format!("{path} declares no m2m.auth.v1 policy: the server layer refuses every call to it")
+}
+
+fn unusable(error: prost_reflect::DescriptorError) -> Error {
+    Error(format!("not a usable descriptor set: {error}"))
+}
+
 /// Reads the policy of the services in an encoded descriptor set. Only files for which `in_file` returns true
 /// count.
 pub(crate) fn read(encoded: &[u8], in_file: impl Fn(&str) -> bool) -> Result<Vec<MethodPolicy>, Error> {
-    let pool = DescriptorPool::decode(encoded).map_err(|e| Error(format!("not a usable descriptor set: {e}")))?;
+    let pool = DescriptorPool::decode(encoded).map_err(unusable)?;
     let extensions = Extensions::find(&pool)?;
     let mut policies = Vec::new();
     for service in pool.services().filter(|service| in_file(service.parent_file().name())) {
         let declared = extensions.of_service(&service)?;
         for method in service.methods() {
-            policies.push(MethodPolicy {
-                path: Cow::Owned(format!("/{}/{}", service.full_name(), method.name())),
-                audience: Cow::Owned(declared.audience.clone()),
-                access: extensions.of_method(&method)?.unwrap_or_else(|| declared.default.clone()),
-                kind: MethodKind::new(method.is_client_streaming(), method.is_server_streaming()),
-            });
+            policies.push(MethodPolicy::new(
+                Cow::Owned(format!("/{}/{}", service.full_name(), method.name())),
+                Cow::Owned(declared.audience.clone()),
+                extensions.of_method(&method)?.unwrap_or_else(|| declared.default.clone()),
+                MethodKind::new(method.is_client_streaming(), method.is_server_streaming()),
+            ));
         }
     }
     Ok(policies)

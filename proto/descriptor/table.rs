@@ -17,8 +17,7 @@ pub(super) fn render(policies: &[MethodPolicy], root: &str) -> String {
         };
         let _ = writeln!(
             text,
-            "    {root}::policy::MethodPolicy {{ path: {}, audience: {}, access: {access}, \
-             kind: {root}::policy::MethodKind::{:?} }},",
+            "    {root}::policy::MethodPolicy::new({}, {}, {access}, {root}::policy::MethodKind::{:?}),",
             borrowed(&policy.path),
             borrowed(&policy.audience),
             policy.kind,
@@ -44,8 +43,7 @@ fn render_requirement(requirement: &Requirement, root: &str) -> String {
         StreamExpiry::Allow => "Allow",
     };
     format!(
-        "{root}::policy::Requirement {{ all_scopes: {}, any_scopes: {}, callers: {}, \
-         max_token_age: {max_token_age}, stream_expiry: {root}::policy::StreamExpiry::{stream_expiry} }}",
+        "{root}::policy::Requirement::new({}, {}, {}, {max_token_age}, {root}::policy::StreamExpiry::{stream_expiry})",
         list(&requirement.all_scopes),
         list(&requirement.any_scopes),
         list(&requirement.callers),
