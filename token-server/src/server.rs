@@ -115,6 +115,9 @@ impl Running {
     /// As [`Running::start`].
     #[expect(clippy::too_many_lines, reason = "the steps of the start, each once and in order")]
     pub async fn start_at(config: Config, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
+        // Record metrics from the first step on.
+        let metrics = telemetry::metrics();
+
         // Bind the ports: a port that is taken is reported before anything else starts.
         let (listener, address) = bind(config.listen.address, "requests")?;
         let operations =
@@ -128,7 +131,6 @@ impl Running {
         let main_tls = main_tls.transpose()?.map(Arc::new);
 
         // Serve probes and metrics: a server that waits for its store is alive, and not ready.
-        let metrics = telemetry::metrics();
         let phase = watch::Sender::new(Phase::Serving);
         let health = Health::new();
         let probes = operations::probes(health.clone());

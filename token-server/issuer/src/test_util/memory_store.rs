@@ -92,7 +92,13 @@ impl Tables {
 
     fn put(&mut self, client: &Client) -> Client {
         let revision = self.log(ChangeKind::Client(client.id.clone()));
-        let client = Client { revision, ..client.clone() };
+        let mut client = Client { revision, ..client.clone() };
+        // The last use is kept with the credential, whatever the caller has read.
+        let known = self.clients.get(&client.id).map_or(&[] as &[_], |known| &known.credentials);
+        for credential in &mut client.credentials {
+            let before = known.iter().find(|before| before.id == credential.id);
+            credential.last_used_time = before.and_then(|before| before.last_used_time);
+        }
         self.clients.insert(client.id.clone(), client.clone());
         client
     }
