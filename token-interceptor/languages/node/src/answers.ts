@@ -6,7 +6,10 @@ import { ErrorInfoSchema, RetryInfoSchema } from './gen/google/rpc/error_details
 import { StatusSchema } from './gen/google/rpc/status_pb.js'
 import { type Denied, ERROR_DOMAIN } from './errors.js'
 
-/** The trailer by which a server layer marks its own refusals. A layer removes it from the handlers' answers. */
+/**
+ * The trailer by which a server layer marks its own refusals. A layer removes it from the handlers'
+ * answers.
+ */
 export const MARK = 'token-refused'
 /** The stage of a refusal before the handler, which never ran. */
 export const BEFORE_HANDLER = 'before-handler'

@@ -1,6 +1,6 @@
 /**
- * The token of each call, and the procedure of one call. A call gets a token and is sent. If its token is refused, it
- * gets one new token and is sent once more.
+ * The token of each call, and the procedure of one call. A call gets a token and is sent. If its token is
+ * refused, it gets one new token and is sent once more.
  *
  * The procedure is a generator. It yields what it waits for, so that programs and tests run the same one.
  */
@@ -44,9 +44,9 @@ export class Needs {
   }
 
   /**
-   * Makes the named methods share one token for each audience, with the scopes of all of them. A name is a path,
-   * `/package.Service/Method`, or a prefix and a `*`. Throws TypeError for a name that matches no method that demands a
-   * token.
+   * Makes the named methods share one token for each audience, with the scopes of all of them. A name is a
+   * path, `/package.Service/Method`, or a prefix and a `*`. Throws TypeError for a name that matches no
+   * method that demands a token.
    */
   share(patterns: readonly string[]): void {
     const named = this.#named(patterns)
@@ -172,8 +172,8 @@ export function refusedStage({ code, marks, reason, domain }: Reply, path: strin
 export type Procedure<R extends Reply> = Generator<Step, { reply: R } | { failure: Failure }, Ready | NoToken | R | undefined>
 
 /**
- * Runs one call. `deadline` is a monotonic time. `obtain` is answered with undefined when the time is over, and `send`
- * with the reply.
+ * Runs one call. `deadline` is a monotonic time. `obtain` is answered with undefined when the time is over,
+ * and `send` with the reply.
  */
 export function* procedure<R extends Reply>(
   keeper: Keeper,

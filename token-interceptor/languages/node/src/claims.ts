@@ -1,9 +1,9 @@
 /**
  * Claims and their types: RFC 9068 section 2.2, RFC 7519 section 4.1, RFC 8693 section 4.1.
  *
- * RFC 9068 requires `iss sub client_id aud exp iat jti`. Times are whole, non-negative numbers, as two parsers may
- * round a fraction differently. For foreign issuers only the rules of RFC 7519 apply: times may have a fraction, `iat`
- * may be missing, and `scope` may be a list.
+ * RFC 9068 requires `iss sub client_id aud exp iat jti`. Times are whole, non-negative numbers, as two
+ * parsers may round a fraction differently. For foreign issuers only the rules of RFC 7519 apply: times may
+ * have a fraction, `iat` may be missing, and `scope` may be a list.
  */
 
 import { Denied } from './errors.js'

@@ -1,8 +1,8 @@
 /**
  * The client side: every call carries the token that its method demands, as the annotations say.
  *
- * A channel of `ClientTokens` attaches tokens, renews them in the background, and sends a unary call once more, with a
- * new token, when the called server's own layer refused the old one before the handler.
+ * A channel of `ClientTokens` attaches tokens, renews them in the background, and sends a unary call once
+ * more, with a new token, when the called server's own layer refused the old one before the handler.
  */
 
 import {
@@ -39,8 +39,8 @@ export interface ClientTokensOptions {
   /** The policy of the called services, from their descriptors. */
   policy: Policy
   /**
-   * True to call on behalf of the caller whom the program serves. Each call gets a token in exchange for the caller's,
-   * so the source is `TokenExchange`. A call without a caller fails.
+   * True to call on behalf of the caller whom the program serves. Each call gets a token in exchange for
+   * the caller's, so the source is `TokenExchange`. A call without a caller fails.
    */
   onBehalfOfCaller?: boolean
   /** The longest wait of a call for a token, besides its own deadline, in milliseconds. Default: 10 s. */
@@ -66,9 +66,9 @@ export class ClientTokens {
   }
 
   /**
-   * Makes the named methods share one token for each audience, with the scopes that they demand together. A name is a
-   * path, `/package.Service/Method`, or a prefix and a `*`. By default each method has its own request, so that a token
-   * that leaks from a read cannot write. Throws TypeError for an unknown name.
+   * Makes the named methods share one token for each audience, with the scopes that they demand together. A
+   * name is a path, `/package.Service/Method`, or a prefix and a `*`. By default each method has its own
+   * request, so that a token that leaks from a read cannot write. Throws TypeError for an unknown name.
    */
   share(...methods: string[]): this {
     this.#needs.share(methods)
@@ -82,8 +82,8 @@ export class ClientTokens {
   }
 
   /**
-   * Returns the arguments of a client's constructor: `new InventoryService(...tokens.to(target, credentials))`. Throws
-   * PlaintextRefused for a plaintext channel to another machine.
+   * Returns the arguments of a client's constructor: `new InventoryService(...tokens.to(target,
+   * credentials))`. Throws PlaintextRefused for a plaintext channel to another machine.
    */
   to(
     target: string,
@@ -95,8 +95,8 @@ export class ClientTokens {
   }
 
   /**
-   * Returns call credentials, for a channel of the program's own. They send no call twice. Combine them with channel
-   * credentials: grpc-js sends those of a single call over plaintext too.
+   * Returns call credentials, for a channel of the program's own. They send no call twice. Combine them
+   * with channel credentials: grpc-js sends those of a single call over plaintext too.
    */
   callCredentials(): CallCredentials {
     return grpcCredentials.createFromMetadataGenerator(({ service_url, method_name }, done) => {

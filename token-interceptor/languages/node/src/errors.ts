@@ -6,8 +6,8 @@ export const ERROR_DOMAIN = 'm2m.token.v1'
 const NOT_VALID = ['TOKEN_INVALID', 'the token is not valid'] as const
 
 /**
- * The reason and the fixed sentence of each check. A sentence never quotes the token: it would tell a forger how far
- * the forgery came.
+ * The reason and the fixed sentence of each check. A sentence never quotes the token: it would tell a
+ * forger how far the forgery came.
  */
 const CHECKS = {
   method_not_declared: ['METHOD_NOT_DECLARED', 'the method declares no policy, so every call is denied'],
@@ -46,8 +46,8 @@ export const RENEWABLE: ReadonlySet<string> = new Set([
 ])
 
 /**
- * The refusal of a call. `check` names the check that failed, and `detail` the member that it compared: both are for
- * logs, not for the caller. Neither ever holds the token.
+ * The refusal of a call. `check` names the check that failed, and `detail` the member that it compared:
+ * both are for logs, not for the caller. Neither ever holds the token.
  */
 export class Denied extends Error {
   override name = 'Denied'

@@ -1,8 +1,8 @@
 /**
  * Access tokens for gRPC clients and servers, driven by the `m2m.auth.v1` annotations of the called services.
  *
- * A client: `ClientTokens`, with a source such as `ClientCredentials`. A server: `TokenServer`, with a trusted issuer
- * such as that of `discover`. Both take a `Policy`, read from descriptors.
+ * A client: `ClientTokens`, with a source such as `ClientCredentials`. A server: `TokenServer`, with a
+ * trusted issuer such as that of `discover`. Both take a `Policy`, read from descriptors.
  */
 
 export { ClientTokens, type ClientTokensOptions } from './client.js'

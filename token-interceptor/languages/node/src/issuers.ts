@@ -34,8 +34,8 @@ export interface FetchOptions extends Freshness, Limits {
 }
 
 /**
- * Trusts an issuer that is found by its metadata: OpenID Connect Discovery, or RFC 8414. `issuer` is compared byte for
- * byte with the metadata and with the `iss` of every token.
+ * Trusts an issuer that is found by its metadata: OpenID Connect Discovery, or RFC 8414. `issuer` is
+ * compared byte for byte with the metadata and with the `iss` of every token.
  */
 export function discover(issuer: string, options: FetchOptions = {}): TrustedIssuer {
   const { search, hash } = checkUrl(issuer)
@@ -52,9 +52,10 @@ export function jwks(issuer: string, url: string, options: FetchOptions = {}): T
 }
 
 /**
- * Trusts a token server that pushes its keys and revocations: `m2m.token.v1.TrustService.WatchTrust`. A new key arrives
- * before its first use, and a revocation is enforced within a second. `roots`: the certificates, in PEM, that are
- * trusted instead of Node's own. `staleAfter`: the milliseconds for which the last state is used without a stream.
+ * Trusts a token server that pushes its keys and revocations: `m2m.token.v1.TrustService.WatchTrust`. A new
+ * key arrives before its first use, and a revocation is enforced within a second. `roots`: the
+ * certificates, in PEM, that are trusted instead of Node's own. `staleAfter`: the milliseconds for which
+ * the last state is used without a stream.
  */
 export function watch(
   issuer: string,
@@ -123,8 +124,9 @@ function secondsAfter({ seconds, nanos }: { seconds: bigint; nanos: number }): n
 }
 
 /**
- * The pushed trust of one issuer. While the stream is live, an unknown key is not the issuer's. When the stream is
- * lost, the last state is used until it is too old. Then every token is rejected, as a revocation may have been missed.
+ * The pushed trust of one issuer. While the stream is live, an unknown key is not the issuer's. When the
+ * stream is lost, the last state is used until it is too old. Then every token is rejected, as a revocation
+ * may have been missed.
  */
 class PushedTrust implements KeySource {
   readonly revocations = new Revocations()

@@ -1,8 +1,8 @@
 /**
  * One access token, renewed in time: the shell around `machine`.
  *
- * A call never waits if there is a usable token. Renewal happens in the background, ahead of expiry, one request at a
- * time. A call that gives up cancels nothing.
+ * A call never waits if there is a usable token. Renewal happens in the background, ahead of expiry, one
+ * request at a time. A call that gives up cancels nothing.
  */
 
 import { type Log, silent } from './log.js'
@@ -10,8 +10,8 @@ import { type Event, hasReached, Machine, type Now, plus } from './machine.js'
 import { IssuedToken, SourceError, type TokenRequest } from './source.js'
 
 /**
- * The time after which an attempt has failed, in milliseconds. It outlasts a stall of 30 s, as a retry would only
- * lengthen the issuer's queue.
+ * The time after which an attempt has failed, in milliseconds. It outlasts a stall of 30 s, as a retry
+ * would only lengthen the issuer's queue.
  */
 const ATTEMPT_MAX = 30_500
 /** The longest delay of a timer of Node, in milliseconds. */

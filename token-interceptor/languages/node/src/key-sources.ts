@@ -1,8 +1,8 @@
 /**
  * The source of an issuer's current keys: fixed, fetched, or pushed.
  *
- * A verifier reads the cached set and does not wait. The exception is a token whose key is not cached: all calls with
- * such a token wait for one fetch together. A failed fetch leaves the cached set as it is.
+ * A verifier reads the cached set and does not wait. The exception is a token whose key is not cached: all
+ * calls with such a token wait for one fetch together. A failed fetch leaves the cached set as it is.
  */
 
 import { Denied } from './errors.js'
@@ -38,8 +38,8 @@ export interface KeySource {
   /** Returns true if the issuer still publishes the key. */
   holds(key: VerifyingKey): boolean
   /**
-   * Waits briefly for a key event after the first `news`. Returns false if the issuer has no such key. Rejects with
-   * Denied if that cannot be known at the moment, and instead of waiting if `wait` is false.
+   * Waits briefly for a key event after the first `news`. Returns false if the issuer has no such key.
+   * Rejects with Denied if that cannot be known at the moment, and instead of waiting if `wait` is false.
    */
   unknownKey(news: number, wait: boolean): Promise<boolean>
   /** Returns true if the state is too old to rely on. */
@@ -121,9 +121,9 @@ export class Held {
 /**
  * The schedule of fetches: pure functions of past events and the monotonic time in milliseconds.
  *
- * A set is fetched again once it is as old as `maxAge`. After a failure it is retried: quickly while there is no set at
- * all, else no sooner than `cooldown`. An unknown key causes a fetch at once, but no sooner than `cooldown` after the
- * last such fetch ended.
+ * A set is fetched again once it is as old as `maxAge`. After a failure it is retried: quickly while there
+ * is no set at all, else no sooner than `cooldown`. An unknown key causes a fetch at once, but no sooner
+ * than `cooldown` after the last such fetch ended.
  */
 export class Schedule {
   #due: number
@@ -195,8 +195,8 @@ export interface Freshness {
   /** The minimum interval between two fetches for unknown keys. Default: 5 seconds. */
   cooldown?: number
   /**
-   * The time after which an unreachable issuer's keys are no longer used. Default: they are used through an outage of
-   * any length.
+   * The time after which an unreachable issuer's keys are no longer used. Default: they are used through an
+   * outage of any length.
    */
   staleAfter?: number
 }

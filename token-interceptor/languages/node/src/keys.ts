@@ -138,8 +138,8 @@ export class KeySet {
   }
 
   /**
-   * Returns the keys that may have signed a token. Undefined if the set has no such key. Empty if the key exists for
-   * another algorithm.
+   * Returns the keys that may have signed a token. Undefined if the set has no such key. Empty if the key
+   * exists for another algorithm.
    */
   candidates(keyId: string | undefined, algorithm: Algorithm): VerifyingKey[] | undefined {
     const fits = (key: VerifyingKey) => key.algorithm === algorithm

@@ -1,4 +1,4 @@
-/** The decision on a call: policy → bearer → verification → requirement. The server of `@grpc/grpc-js` carries it out. */
+/** The decision on a call: policy → bearer → verification → requirement. The server carries it out. */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Answer, MARK, mark, type Trailer } from './answers.js'
@@ -41,7 +41,10 @@ export interface LayerOptions {
   log?: Log
 }
 
-/** The longest time between two checks of a call in progress, in milliseconds. A revocation may have arrived. */
+/**
+ * The longest time between two checks of a call in progress, in milliseconds. A revocation may have
+ * arrived.
+ */
 const DOZE_MAX = 500
 
 /** A policy, a verifier, and the mode. */
@@ -56,8 +59,8 @@ export class Layer {
   }
 
   /**
-   * Decides on a call. Throws Denied, and in observe mode records it instead. Returns a promise only where the token
-   * was not seen before.
+   * Decides on a call. Throws Denied, and in observe mode records it instead. Returns a promise only where
+   * the token was not seen before.
    */
   enter(path: string, authorization: readonly (string | Buffer)[]): Entry | Promise<Entry> {
     try {
@@ -74,7 +77,10 @@ export class Layer {
     }
   }
 
-  /** Checks a call in progress. Returns the milliseconds until the next check. Rejects with Denied to end it. */
+  /**
+   * Checks a call in progress. Returns the milliseconds until the next check. Rejects with Denied to end
+   * it.
+   */
   async look(path: string, { caller, endsWith }: Entry): Promise<number> {
     if (!caller || !endsWith) return DOZE_MAX
     try {

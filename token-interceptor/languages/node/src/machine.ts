@@ -1,11 +1,11 @@
 /**
  * The state machine that renews one token.
  *
- * It is pure and synchronous: it takes the time, an event and a random draw, and returns the next action. It knows
- * times only, never the token. Times are milliseconds.
+ * It is pure and synchronous: it takes the time, an event and a random draw, and returns the next action.
+ * It knows times only, never the token. Times are milliseconds.
  *
- * It watches two clocks, and a time has come when either has reached it. Monotonic time stands still while a machine
- * is suspended, and the wall clock may be set back.
+ * It watches two clocks, and a time has come when either has reached it. Monotonic time stands still while
+ * a machine is suspended, and the wall clock may be set back.
  */
 
 /** The longest use of a token, even if its issuer states a longer lifetime. */
@@ -105,8 +105,8 @@ export class Machine {
   }
 
   /**
-   * The time of the next request. Until its answer, a call without a token fails with the last failure. Undefined: the
-   * call waits.
+   * The time of the next request. Until its answer, a call without a token fails with the last failure.
+   * Undefined: the call waits.
    */
   get blamedUntil(): number | undefined {
     return this.#trouble?.forgotten ? undefined : this.#trouble?.retryAt
@@ -222,8 +222,9 @@ export class Machine {
 }
 
 /**
- * Returns the time of renewal, counted from the request. It is the server's, if that is plausible. Otherwise it is
- * between 65 and 80 % of the lifetime: early enough to survive an outage, late enough not to double the load.
+ * Returns the time of renewal, counted from the request. It is the server's, if that is plausible.
+ * Otherwise it is between 65 and 80 % of the lifetime: early enough to survive an outage, late enough not
+ * to double the load.
  */
 function renewAfter({ expiresIn, refreshAfter }: Event & { kind: 'fetched' }, draw: number): number {
   const lifetime = Math.min(expiresIn, LIFETIME_MAX)

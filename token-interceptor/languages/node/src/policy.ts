@@ -56,7 +56,10 @@ export class Policy {
     return Policy.fromFiles(...registry.files)
   }
 
-  /** Reads the policy of every service in the files that `protoc-gen-es` generated, such as `file_inventory`. */
+  /**
+   * Reads the policy of every service in the files that `protoc-gen-es` generated, such as
+   * `file_inventory`.
+   */
   static fromFiles(...files: DescFile[]): Policy {
     const policy = new Policy()
     for (const file of files) {
@@ -93,8 +96,9 @@ export class Policy {
   }
 
   /**
-   * Returns the demands of the served services. Throws PolicyError when a service is not described, or a method has
-   * no policy. `open`: the paths of methods that are open to all callers, in spite of their annotations.
+   * Returns the demands of the served services. Throws PolicyError when a service is not described, or a
+   * method has no policy. `open`: the paths of methods that are open to all callers, in spite of their
+   * annotations.
    */
   serve(services: Iterable<string>, open: readonly string[] = []): Demands {
     const methods: Method[] = []

@@ -1,6 +1,6 @@
 /**
- * The policy of `.proto` files that `@grpc/proto-loader` loads. Its package definitions drop custom options, so they are
- * read here from the same files, by protobufjs.
+ * The policy of `.proto` files that `@grpc/proto-loader` loads. Its package definitions drop custom
+ * options, so they are read here from the same files, by protobufjs.
  */
 
 import { existsSync } from 'node:fs'
@@ -19,7 +19,10 @@ export interface ProtoOptions {
   includeDirs?: readonly string[]
 }
 
-/** Reads the policy of the services in `.proto` files. Throws PolicyError for an annotation that cannot be read. */
+/**
+ * Reads the policy of the services in `.proto` files. Throws PolicyError for an annotation that cannot be
+ * read.
+ */
 export function policyOf(files: string | readonly string[], { includeDirs = [] }: ProtoOptions = {}): Policy {
   const root = new protobuf.Root()
   const folders = [...includeDirs, protoFolder()]

@@ -61,7 +61,10 @@ export class TokenRequest {
 export class IssuedToken {
   readonly #value: string
 
-  /** Throws TypeError for a text that is no token of RFC 6750 section 2.1. The error does not quote the text. */
+  /**
+   * Throws TypeError for a text that is no token of RFC 6750 section 2.1. The error does not quote the
+   * text.
+   */
   constructor(
     value: string,
     readonly expiresIn: number = LIFETIME_DEFAULT,
@@ -131,8 +134,8 @@ export function refusalOfCode(code: string): Refusal {
 }
 
 /**
- * The error of a token source. Without a refusal it passes by itself, and the source is asked again in the background.
- * A refusal lasts until an operator changes something.
+ * The error of a token source. Without a refusal it passes by itself, and the source is asked again in the
+ * background. A refusal lasts until an operator changes something.
  */
 export class SourceError extends Error {
   override name = 'SourceError'
@@ -165,8 +168,8 @@ export interface TokenSource {
 }
 
 /**
- * Rejects requests on behalf of a caller, for sources that cannot exchange tokens. Their own token would give a caller
- * this program's rights.
+ * Rejects requests on behalf of a caller, for sources that cannot exchange tokens. Their own token would
+ * give a caller this program's rights.
  */
 export function own(request: TokenRequest): void {
   if (request.subject !== undefined) throw new SourceError('this source exchanges no tokens', { refusal: 'request' })

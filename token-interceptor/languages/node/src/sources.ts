@@ -96,7 +96,10 @@ export class ClientOf {
 export class GrpcIssuer implements Issuer {
   readonly #channel: IssuerChannel
 
-  /** `roots`: the certificates, in PEM, that are trusted instead of Node's own. Plaintext: to this machine only. */
+  /**
+   * `roots`: the certificates, in PEM, that are trusted instead of Node's own. Plaintext: to this machine
+   * only.
+   */
   constructor(url: string, { roots }: { roots?: string | Buffer } = {}) {
     this.#channel = new IssuerChannel(url, roots)
   }
@@ -170,7 +173,10 @@ const REFUSAL_OF_REASON: Record<string, Refusal> = {
   TOKEN_TOO_LARGE: 'request',
   UNSUPPORTED_GRANT_TYPE: 'request',
 }
-/** For an issuer, or a proxy in front of it, that gives no reason: UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT. */
+/**
+ * For an issuer, or a proxy in front of it, that gives no reason: UNAUTHENTICATED, PERMISSION_DENIED,
+ * INVALID_ARGUMENT.
+ */
 const REFUSAL_OF_CODE: Record<number, Refusal> = { 16: 'client_authentication', 7: 'client_not_authorized', 3: 'request' }
 /** grpc-js tells the cause of a failed connection only in words. */
 const CAUSE_OF_WORDS: readonly [RegExp, Cause][] = [
@@ -202,7 +208,10 @@ function grpcFailure({ code, details, metadata }: ServiceError): SourceError {
 
 /** The settings of an `HttpIssuer`. */
 export interface HttpIssuerOptions {
-  /** The parameter that names the audience. `none`: the server derives it from the scopes. Default: `audience`. */
+  /**
+   * The parameter that names the audience. `none`: the server derives it from the scopes. Default:
+   * `audience`.
+   */
   audienceParameter?: 'audience' | 'resource' | 'none'
   /** The place of a secret. Default: the place that the metadata name, or else the header. */
   secretIn?: 'header' | 'form'
@@ -374,9 +383,10 @@ const REST_MIN = 2_000
 const FILE_BYTES_MAX = 64 * 1_024
 
 /**
- * A file that another program renews: a Kubernetes projected token, a file of `token-server agent`. It follows gRFC
- * A97. The file is read at first use, again one minute before its token ends (30 s before `exp`), and again when a
- * server refuses the token. The program that writes the file chooses audience and scopes.
+ * A file that another program renews: a Kubernetes projected token, a file of `token-server agent`. It
+ * follows gRFC A97. The file is read at first use, again one minute before its token ends (30 s before
+ * `exp`), and again when a server refuses the token. The program that writes the file chooses audience and
+ * scopes.
  */
 export class TokenFile implements TokenSource {
   constructor(

@@ -1,9 +1,9 @@
 /**
- * Strict JSON for tokens and key sets: RFC 7515 section 4. No member occurs twice, the depth is bounded, and no text
- * follows.
+ * Strict JSON for tokens and key sets: RFC 7515 section 4. No member occurs twice, the depth is bounded,
+ * and no text follows.
  *
- * `JSON.parse` keeps the last of two equal members. Where two parsers disagree on which one counts, a token says one
- * thing to a gateway and another to the service behind it.
+ * `JSON.parse` keeps the last of two equal members. Where two parsers disagree on which one counts, a token
+ * says one thing to a gateway and another to the service behind it.
  */
 
 /** The nesting depth of objects and arrays, at most. */
@@ -209,8 +209,8 @@ export function parseObject(text: Uint8Array): JsonObject {
 }
 
 /**
- * Returns the members of one strict JSON object, and the names of those that are whole, non-negative numbers without
- * fraction and exponent.
+ * Returns the members of one strict JSON object, and the names of those that are whole, non-negative
+ * numbers without fraction and exponent.
  */
 export function parseClaims(text: Uint8Array): { members: JsonObject; whole: Set<string> } {
   const source = decoded(text)

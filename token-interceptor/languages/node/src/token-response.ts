@@ -1,6 +1,6 @@
 /**
- * The answer of a token endpoint: RFC 6749 sections 5.1 and 5.2. Strict about the token, lenient about advisory
- * members.
+ * The answer of a token endpoint: RFC 6749 sections 5.1 and 5.2. Strict about the token, lenient about
+ * advisory members.
  */
 
 import { LIFETIME_MAX } from './machine.js'
@@ -103,8 +103,8 @@ function members(body: Uint8Array): Members {
 }
 
 /**
- * Parses a number of seconds in any form that servers send, rounded down; in milliseconds. Undefined for any other
- * value.
+ * Parses a number of seconds in any form that servers send, rounded down; in milliseconds. Undefined for
+ * any other value.
  */
 function secondsOf(value: unknown): number | undefined {
   const text = value instanceof NumberText ? value.text : typeof value === 'string' ? value.trim() : ''
@@ -113,8 +113,8 @@ function secondsOf(value: unknown): number | undefined {
 }
 
 /**
- * Returns the OAuth error code of a refusal and a text for the log; empty for an outage. Overload is no refusal, even
- * if the body says so. Nor is a missing endpoint, unless its body has an OAuth error code.
+ * Returns the OAuth error code of a refusal and a text for the log; empty for an outage. Overload is no
+ * refusal, even if the body says so. Nor is a missing endpoint, unless its body has an OAuth error code.
  */
 function refusal({ status, body }: HttpResponse): [string, string] {
   if (status < 400 || status >= 500 || status === 408 || status === 429) return ['', '']
@@ -133,7 +133,10 @@ function errorCode(body: Uint8Array): string {
   }
 }
 
-/** Keeps the characters that RFC 6749 section 5.2 allows in an error, so that the text cannot forge log lines. */
+/**
+ * Keeps the characters that RFC 6749 section 5.2 allows in an error, so that the text cannot forge log
+ * lines.
+ */
 function printable(text: string): string {
   return text.replace(/[^ !#-[\]-~]/g, '').slice(0, DESCRIPTION_MAX)
 }

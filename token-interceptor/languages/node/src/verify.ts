@@ -1,9 +1,9 @@
 /**
  * The verifier: a presented token becomes a `Caller`, or an error that names the failed check.
  *
- * RFC 9068 section 4, RFC 8725. The checks, in order: size → shape and algorithm → issuer → key ID → signature → type →
- * audience → times → revocation. Before the signature is checked, a token's content only selects the issuer and the
- * key.
+ * RFC 9068 section 4, RFC 8725. The checks, in order: size → shape and algorithm → issuer → key ID →
+ * signature → type → audience → times → revocation. Before the signature is checked, a token's content only
+ * selects the issuer and the key.
  */
 
 import { checkClaims, text } from './claims.js'
@@ -116,9 +116,9 @@ export class Verifier {
   }
 
   /**
-   * Throws PolicyError when a method names callers that cannot be told apart. That is so where several issuers may
-   * issue tokens for its audience. A client of one issuer could pass for another's. It is allowed where each issuer
-   * has its `clients`.
+   * Throws PolicyError when a method names callers that cannot be told apart. That is so where several
+   * issuers may issue tokens for its audience. A client of one issuer could pass for another's. It is
+   * allowed where each issuer has its `clients`.
    */
   checkDemands(demands: Demands): void {
     const faults = demands.namingCallers().flatMap(({ path, audience }) => {
@@ -130,8 +130,8 @@ export class Verifier {
   }
 
   /**
-   * Verifies the token and checks the method's requirement. Throws Denied. Returns a promise only where the token was
-   * not seen before: the signature has to be checked, or a key has to be waited for.
+   * Verifies the token and checks the method's requirement. Throws Denied. Returns a promise only where the
+   * token was not seen before: the signature has to be checked, or a key has to be waited for.
    */
   authorize(method: Method, token: string): Caller | Promise<Caller> {
     const now = this.#clock()
@@ -147,8 +147,8 @@ export class Verifier {
   }
 
   /**
-   * Checks the token of a call in progress again. Throws Denied when the call has to end. Returns the milliseconds
-   * until the token ends by its times. An unreachable issuer ends no call.
+   * Checks the token of a call in progress again. Throws Denied when the call has to end. Returns the
+   * milliseconds until the token ends by its times. An unreachable issuer ends no call.
    */
   async checkAgain(method: Method, caller: Caller): Promise<number> {
     const now = this.#clock()
