@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Database, Pool, Transaction};
+use sqlx::{Database, Pool, Transaction, pool::PoolConnection};
 use token_issuer::store::StoreError;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -65,18 +65,29 @@ impl<DB: Database> Gate<DB> {
         &self.pool
     }
 
+    /// Waits for a permit and takes a connection. The inner error is the database's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gate::enter`].
+    pub(super) async fn connection(
+        &self,
+        queue_time_max: Option<Duration>,
+    ) -> Result<Result<Held<DB>, sqlx::Error>, StoreError> {
+        let permit = self.enter_within(queue_time_max.unwrap_or(self.queue_time_max)).await?;
+        let connection = self.pool.acquire().await;
+        Ok(connection.map(|connection| Held { connection: Open::Connection(connection), _permit: permit }))
+    }
+
     /// Waits for a permit and begins a transaction. The inner error is the database's.
     ///
     /// # Errors
     ///
     /// As [`Gate::enter`].
-    pub(super) async fn begin(
-        &self,
-        statement: &'static str,
-    ) -> Result<Result<OpenChange<DB>, sqlx::Error>, StoreError> {
+    pub(super) async fn begin(&self, statement: &'static str) -> Result<Result<Held<DB>, sqlx::Error>, StoreError> {
         let permit = self.enter().await?;
         let transaction = self.pool.begin_with(statement).await;
-        Ok(transaction.map(|transaction| OpenChange { transaction, _permit: permit }))
+        Ok(transaction.map(|transaction| Held { connection: Open::Transaction(transaction), _permit: permit }))
     }
 }
 
@@ -87,29 +98,43 @@ impl<DB: Database> Clone for Gate<DB> {
     }
 }
 
-/// A transaction with its permit. Dropping it rolls the transaction back.
-#[derive(Debug)]
-pub(super) struct OpenChange<DB: Database> {
-    transaction: Transaction<'static, DB>,
+/// A connection with its permit. A transaction that is dropped is rolled back.
+pub(super) struct Held<DB: Database> {
+    connection: Open<DB>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl<DB: Database> OpenChange<DB> {
+enum Open<DB: Database> {
+    Connection(PoolConnection<DB>),
+    Transaction(Transaction<'static, DB>),
+}
+
+impl<DB: Database> Held<DB> {
+    /// Ends the transaction, if there is one.
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        self.transaction.commit().await
+        match self.connection {
+            Open::Connection(_) => Ok(()),
+            Open::Transaction(transaction) => transaction.commit().await,
+        }
     }
 }
 
-impl<DB: Database> Deref for OpenChange<DB> {
+impl<DB: Database> Deref for Held<DB> {
     type Target = DB::Connection;
 
     fn deref(&self) -> &Self::Target {
-        &self.transaction
+        match &self.connection {
+            Open::Connection(connection) => connection,
+            Open::Transaction(transaction) => transaction,
+        }
     }
 }
 
-impl<DB: Database> DerefMut for OpenChange<DB> {
+impl<DB: Database> DerefMut for Held<DB> {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.transaction
+        match &mut self.connection {
+            Open::Connection(connection) => connection,
+            Open::Transaction(transaction) => transaction,
+        }
     }
 }

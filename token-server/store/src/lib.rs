@@ -10,6 +10,7 @@
 //! | files that only their owner reads | [`private_file`] |
 //! | a pool of connections with a queue in front of it | `gate` |
 //! | rows, and the values of the issuer | `row` |
+//! | the statements, once for both databases | `sql` |
 //! | the embedded store | [`sqlite`] |
 //! | the store that several replicas share | [`postgres`] |
 //! | the store whose clients a file declares | [`DeclaredStore`] |
@@ -18,6 +19,7 @@
 pub mod private_file;
 mod gate;
 mod row;
+mod sql;
 pub mod sqlite;
 pub mod postgres;
 mod client_file;

@@ -3,34 +3,33 @@
 //! Changes take a lock, one after another, so that sequence numbers in the change log become visible in their
 //! order: a follower that has seen one has seen all before it. There are few changes, and no token is one.
 
-mod assertions;
-mod clients;
 pub(super) mod connect;
-mod history;
-mod keys;
 mod listen;
-mod revocations;
+mod session;
 pub(super) mod url;
 
 use std::{
     borrow::Cow,
     fmt,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use sqlx::{
-    PgConnection, PgPool, Postgres, SqlStr,
+    PgPool, Postgres, SqlStr,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
-use token_issuer::store::{AdminRecord, ChangeKind, Store, StoreError};
+use token_issuer::store::StoreError;
 use tokio::{sync::Notify, task::JoinSet};
 
 use self::connect::PATIENCE;
 pub use self::url::DatabaseUrlError;
 use crate::{
-    gate::{Gate, OpenChange},
-    row,
+    gate::{ASSERTION_QUEUE_TIME_MAX, Gate},
+    sql::{Database, Dialect, Purpose, Session, SqlStore},
 };
 
 /// Connections for the change feed: one polls, one listens, one checks that the store is reachable.
@@ -45,7 +44,10 @@ const CHANGE_LOCK: i64 = 0x74_6f_6b_65_6e;
 const CHANNEL: &str = "token_server_changes";
 
 /// A store in a PostgreSQL database.
-pub struct PostgresStore {
+pub type PostgresStore = SqlStore<PostgresDatabase>;
+
+/// A PostgreSQL database.
+pub struct PostgresDatabase {
     feed: Gate<Postgres>,
     decisions: Gate<Postgres>,
     lookups: Gate<Postgres>,
@@ -82,55 +84,72 @@ impl PostgresStore {
         let heard =
             listen::Heard { committed: Arc::clone(&committed), connections_lost: Arc::clone(&connections_lost) };
         listening.spawn(listen::listen(pools, servers, heard));
-        Ok(Self { feed, decisions, lookups, committed, connections_lost, _listening: listening })
-    }
-
-    /// Begins a change.
-    async fn begin(&self) -> Result<OpenChange<Postgres>, StoreError> {
-        let mut transaction = self.decisions.begin("BEGIN").await?.map_err(failed)?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(CHANGE_LOCK)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        Ok(transaction)
-    }
-
-    /// Commits a change with its audit row, and wakes the followers of the change log on every replica.
-    async fn commit(
-        &self,
-        mut transaction: OpenChange<Postgres>,
-        audit: Option<&AdminRecord>,
-    ) -> Result<(), StoreError> {
-        if let Some(record) = audit {
-            history::record(&mut transaction, record).await?;
-        }
-        // Without a payload: the log has the change, and PostgreSQL sends equal notices once.
-        sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
-        self.committed.notify_one();
-        Ok(())
+        let database =
+            PostgresDatabase { feed, decisions, lookups, committed, connections_lost, _listening: listening };
+        Ok(Self { database })
     }
 }
 
+const DIALECT: Dialect = Dialect {
+    log_change: "INSERT INTO change_log (kind, subject) VALUES ($1, $2) RETURNING sequence",
+    clients_by_id: "SELECT revision, CAST(document AS text) FROM client
+                    WHERE id IN (SELECT jsonb_array_elements_text($1))",
+    forget_uses: "DELETE FROM credential_use WHERE client_id = $1 AND credential_id NOT IN (
+                      SELECT credential ->> 'id'
+                      FROM client, jsonb_array_elements(client.document -> 'credentials') AS credential
+                      WHERE client.id = $1
+                  )",
+    purge_changes: "DELETE FROM change_log WHERE time <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1
+                        AND sequence < (SELECT max(sequence) FROM change_log)",
+    // Nothing is removed early because one replica's clock is ahead: the database's own clock must agree.
+    purge_revocations: "DELETE FROM revocation
+                        WHERE forget_time <= least($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)",
+    now: Some("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"),
+    // Without a payload: the log holds the change, and equal notices are sent once. The channel is CHANNEL.
+    notify: Some("SELECT CAST(pg_notify('token_server_changes', '') AS text)"),
+};
+
 #[async_trait]
-impl Store for PostgresStore {
+impl Database for PostgresDatabase {
+    fn dialect(&self) -> &'static Dialect {
+        &DIALECT
+    }
+
+    async fn session(&self, purpose: Purpose) -> Result<Box<dyn Session>, StoreError> {
+        let (gate, queue_time_max) = match purpose {
+            Purpose::Feed => (&self.feed, None),
+            Purpose::Read | Purpose::Write => (&self.decisions, None),
+            Purpose::Assertion => (&self.decisions, Some(ASSERTION_QUEUE_TIME_MAX)),
+            Purpose::Lookup => (&self.lookups, None),
+        };
+        Ok(Box::new(gate.connection(queue_time_max).await?.map_err(failed)?))
+    }
+
+    async fn change(&self) -> Result<Box<dyn Session>, StoreError> {
+        let mut change = self.decisions.begin("BEGIN").await?.map_err(failed)?;
+        let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(CHANGE_LOCK);
+        lock.execute(&mut *change).await.map_err(failed)?;
+        Ok(Box::new(change))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Session>, StoreError> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        Ok(Box::new(self.decisions.begin(begin).await?.map_err(failed)?))
+    }
+
+    fn committed(&self) -> &Notify {
+        &self.committed
+    }
+
+    fn connections_lost(&self) -> u64 {
+        self.connections_lost.load(Ordering::Acquire)
+    }
+
     async fn close(&self) {
         for gate in [&self.feed, &self.lookups, &self.decisions] {
             gate.pool().close().await;
         }
     }
-}
-
-/// Writes a row into the change log, and returns its sequence number.
-async fn log_change(connection: &mut PgConnection, kind: &ChangeKind) -> Result<i64, StoreError> {
-    let (kind, subject) = row::change_columns(kind);
-    sqlx::query_scalar("INSERT INTO change_log (kind, subject) VALUES ($1, $2) RETURNING sequence")
-        .bind(kind)
-        .bind(subject)
-        .fetch_one(connection)
-        .await
-        .map_err(failed)
 }
 
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
@@ -159,8 +178,8 @@ fn failed(error: sqlx::Error) -> StoreError {
     }
 }
 
-impl fmt::Debug for PostgresStore {
+impl fmt::Debug for PostgresDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore").field("decisions", &self.decisions).finish_non_exhaustive()
+        f.debug_struct("PostgresDatabase").field("decisions", &self.decisions).finish_non_exhaustive()
     }
 }

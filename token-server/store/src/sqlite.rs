@@ -3,12 +3,8 @@
 //! One connection writes, so that writers queue here and not in SQLite's busy handler; a few others read. A
 //! commit is on disk before it is acknowledged (`synchronous = FULL`): a removed secret stays removed.
 
-mod assertions;
-mod clients;
 mod declare;
-mod history;
-mod keys;
-mod revocations;
+mod session;
 
 use std::{
     borrow::Cow,
@@ -18,17 +14,17 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions as _, Connection as _, SqlStr, Sqlite, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection as _, SqlStr, Sqlite, SqlitePool,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use token_issuer::store::{AdminRecord, ChangeKind, Store, StoreError};
+use token_issuer::store::StoreError;
 use tokio::sync::Notify;
 
 use crate::private_file;
 use crate::{
-    gate::{Gate, OpenChange},
-    row,
+    gate::{ASSERTION_QUEUE_TIME_MAX, Gate},
+    sql::{Database, Dialect, Purpose, Session, SqlStore},
 };
 
 /// Connections for reads of revocations, keys and the admin API.
@@ -39,8 +35,11 @@ const LOOKUPS_MAX: u32 = 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store in one file, or in memory.
+pub type SqliteStore = SqlStore<SqliteDatabase>;
+
+/// A database in one file, or in memory.
 #[derive(Debug)]
-pub struct SqliteStore {
+pub struct SqliteDatabase {
     writer: Gate<Sqlite>,
     readers: Gate<Sqlite>,
     lookups: Gate<Sqlite>,
@@ -70,13 +69,14 @@ impl SqliteStore {
         migrate(&writer).await?;
         let options = options.read_only(true);
         let gate = |connections| Gate::new(pool(connections).connect_lazy_with(options.clone()), PATIENCE);
-        Ok(Self {
+        let database = SqliteDatabase {
             writer: Gate::new(writer, PATIENCE),
             readers: gate(READERS_MAX),
             lookups: gate(LOOKUPS_MAX),
             feed: gate(1),
             committed: Notify::new(),
-        })
+        };
+        Ok(Self { database })
     }
 
     /// Copies the current state of the database file `from` into the new file `to` (readable by its owner
@@ -112,41 +112,62 @@ impl SqliteStore {
         migrate(&pool).await?;
         let only = Gate::new(pool, PATIENCE);
         let [writer, readers, lookups, feed] = [only.clone(), only.clone(), only.clone(), only];
-        Ok(Self { writer, readers, lookups, feed, committed: Notify::new() })
-    }
-
-    /// Begins a change. IMMEDIATE takes the write lock at once. Otherwise a transaction that reads first
-    /// fails at its first write if another writer was faster, without waiting.
-    async fn begin(&self) -> Result<OpenChange<Sqlite>, StoreError> {
-        self.writer.begin("BEGIN IMMEDIATE").await?.map_err(failed)
-    }
-
-    /// Commits a change with its audit row, and wakes the followers of the change log.
-    async fn commit(&self, mut transaction: OpenChange<Sqlite>, audit: Option<&AdminRecord>) -> Result<(), StoreError> {
-        if let Some(record) = audit {
-            history::record(&mut transaction, record).await?;
-        }
-        transaction.commit().await.map_err(failed)?;
-        self.committed.notify_one();
-        Ok(())
+        Ok(Self { database: SqliteDatabase { writer, readers, lookups, feed, committed: Notify::new() } })
     }
 }
 
+const DIALECT: Dialect = Dialect {
+    log_change: "INSERT INTO change_log (mark, kind, subject) VALUES (lower(hex(randomblob(16))), $1, $2)
+                 RETURNING sequence",
+    clients_by_id: "SELECT revision, document FROM client WHERE id IN (SELECT value FROM json_each($1))",
+    forget_uses: "DELETE FROM credential_use WHERE client_id = $1 AND credential_id NOT IN (
+                      SELECT credential.value ->> 'id'
+                      FROM client, json_each(client.document, '$.credentials') AS credential
+                      WHERE client.id = $1
+                  )",
+    purge_changes: "DELETE FROM change_log WHERE time <= CAST(unixepoch('subsec') * 1000 AS INTEGER) - $1
+                        AND sequence < (SELECT max(sequence) FROM change_log)",
+    purge_revocations: "DELETE FROM revocation WHERE forget_time <= $1",
+    now: None,
+    notify: None,
+};
+
 #[async_trait]
-impl Store for SqliteStore {
+impl Database for SqliteDatabase {
+    fn dialect(&self) -> &'static Dialect {
+        &DIALECT
+    }
+
+    async fn session(&self, purpose: Purpose) -> Result<Box<dyn Session>, StoreError> {
+        let (gate, queue_time_max) = match purpose {
+            Purpose::Feed => (&self.feed, None),
+            Purpose::Read => (&self.readers, None),
+            Purpose::Write => (&self.writer, None),
+            Purpose::Assertion => (&self.writer, Some(ASSERTION_QUEUE_TIME_MAX)),
+            Purpose::Lookup => (&self.lookups, None),
+        };
+        Ok(Box::new(gate.connection(queue_time_max).await?.map_err(failed)?))
+    }
+
+    /// IMMEDIATE takes the write lock at once. Otherwise a transaction that reads first fails at its first
+    /// write if another writer was faster, without waiting.
+    async fn change(&self) -> Result<Box<dyn Session>, StoreError> {
+        Ok(Box::new(self.writer.begin("BEGIN IMMEDIATE").await?.map_err(failed)?))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Session>, StoreError> {
+        Ok(Box::new(self.readers.begin("BEGIN").await?.map_err(failed)?))
+    }
+
+    fn committed(&self) -> &Notify {
+        &self.committed
+    }
+
     async fn close(&self) {
         for gate in [&self.feed, &self.lookups, &self.readers, &self.writer] {
             gate.pool().close().await;
         }
     }
-}
-
-/// Writes a row into the change log, and returns its sequence number.
-async fn log_change(connection: &mut SqliteConnection, kind: &ChangeKind) -> Result<i64, StoreError> {
-    let (kind, subject) = row::change_columns(kind);
-    let insert = "INSERT INTO change_log (mark, kind, subject) VALUES (lower(hex(randomblob(16))), ?1, ?2)
-                  RETURNING sequence";
-    sqlx::query_scalar(insert).bind(kind).bind(subject).fetch_one(connection).await.map_err(failed)
 }
 
 /// Copies in one read transaction, so that the copy is consistent.

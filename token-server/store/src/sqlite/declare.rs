@@ -5,15 +5,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sqlx::SqliteConnection;
 use token_issuer::{
     client::{Client, ClientId},
     store::{AdminRecord, ChangeKind, Revocation, StoreError},
     timestamp,
 };
 
-use super::{SqliteStore, failed, history, log_change};
-use crate::row;
+use super::{DIALECT, SqliteStore};
+use crate::{
+    row,
+    sql::{self, Database as _, Session, Value, log_change},
+};
 
 /// The actor in the audit of changes that a file declares.
 const ACTOR: &str = "token-server";
@@ -36,8 +38,8 @@ impl SqliteStore {
     ) -> Result<usize, StoreError> {
         let now = timestamp::stored(now);
         let ended = |id: &ClientId| lifetime_max.map(|lifetime_max| Revocation::of_client(id, now, lifetime_max));
-        let mut transaction = self.begin().await?;
-        let mut there = clients(&mut transaction).await?;
+        let mut change = self.database.change().await?;
+        let mut there = clients(&mut *change).await?;
         let mut changed = 0;
         for wanted in declared {
             let before = there.remove(&wanted.id);
@@ -48,28 +50,23 @@ impl SqliteStore {
             let action = if before.is_some() { "UpdateClient" } else { "CreateClient" };
             let disabled = client.disabled && before.is_some_and(|before| !before.disabled);
             let revokes = if disabled { ended(&client.id) } else { None };
-            put(&mut transaction, &client).await?;
-            history::record(&mut transaction, &record(&client.id, action, now, revokes)).await?;
+            put(&mut *change, &client).await?;
+            sql::record(&mut *change, &DIALECT, &record(&client.id, action, now, revokes)).await?;
             changed += 1;
         }
         for id in there.into_keys() {
-            log_change(&mut transaction, &ChangeKind::Client(id.clone())).await?;
-            sqlx::query("DELETE FROM client WHERE id = ?1")
-                .bind(id.as_str())
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed)?;
-            history::record(&mut transaction, &record(&id, "DeleteClient", now, ended(&id))).await?;
+            sql::clients::remove(&mut *change, &DIALECT, &id).await?;
+            sql::record(&mut *change, &DIALECT, &record(&id, "DeleteClient", now, ended(&id))).await?;
             changed += 1;
         }
-        self.commit(transaction, None).await?;
+        self.database.commit(change, None).await?;
         Ok(changed)
     }
 }
 
-async fn clients(connection: &mut SqliteConnection) -> Result<BTreeMap<ClientId, Client>, StoreError> {
-    let rows = sqlx::query_as("SELECT revision, document FROM client").fetch_all(connection).await.map_err(failed)?;
-    let clients = rows.into_iter().map(row::client);
+async fn clients(session: &mut dyn Session) -> Result<BTreeMap<ClientId, Client>, StoreError> {
+    let rows = session.rows("SELECT revision, document FROM client", &[]).await?;
+    let clients = rows.iter().map(sql::clients::client);
     clients.map(|client| client.map(|client| (client.id.clone(), client))).collect()
 }
 
@@ -89,18 +86,12 @@ fn same(before: &Client, client: &Client) -> bool {
     *before == Client { revision: before.revision, update_time: before.update_time, ..client.clone() }
 }
 
-async fn put(connection: &mut SqliteConnection, client: &Client) -> Result<(), StoreError> {
-    let revision = log_change(connection, &ChangeKind::Client(client.id.clone())).await?;
-    sqlx::query(
-        "INSERT INTO client (id, revision, document) VALUES (?1, ?2, ?3)
-         ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, document = excluded.document",
-    )
-    .bind(client.id.as_str())
-    .bind(revision)
-    .bind(row::client_document(client)?)
-    .execute(connection)
-    .await
-    .map_err(failed)?;
+async fn put(session: &mut dyn Session, client: &Client) -> Result<(), StoreError> {
+    let revision = log_change(session, &DIALECT, &ChangeKind::Client(client.id.clone())).await?;
+    let (id, document) = (client.id.as_str(), row::client_document(client)?);
+    let insert = "INSERT INTO client (id, revision, document) VALUES ($1, $2, $3)
+                  ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, document = excluded.document";
+    session.execute(insert, &[id.into(), revision.into(), Value::Json(&document)]).await?;
     Ok(())
 }
 
