@@ -139,6 +139,12 @@ impl ClientStore for MemoryStore {
         Ok(clients.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect())
     }
 
+    async fn expect_free(&self, id: &ClientId) -> Result<(), StoreError> {
+        let tables = self.open()?;
+        let taken = tables.clients.contains_key(id) || tables.deleted.contains(id);
+        if taken { Err(StoreError::AlreadyExists) } else { Ok(()) }
+    }
+
     async fn create_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
         self.change(audit, |tables| tables.insert(client, audit.is_some()))
     }
@@ -160,8 +166,14 @@ impl ClientStore for MemoryStore {
 
     async fn update_client(&self, client: &Client, audit: Option<&AdminRecord>) -> Result<Client, StoreError> {
         self.change(audit, |tables| {
-            tables.at_revision(&client.id, Some(client.revision))?;
-            Ok(tables.put(client))
+            let before = tables.at_revision(&client.id, Some(client.revision))?.credentials.clone();
+            let mut client = client.clone();
+            // The uses belong to the credentials that stay.
+            for credential in &mut client.credentials {
+                let known = before.iter().find(|known| known.id == credential.id);
+                credential.last_used_time = known.and_then(|known| known.last_used_time);
+            }
+            Ok(tables.put(&client))
         })
     }
 
