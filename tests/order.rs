@@ -1,7 +1,7 @@
 //! Holds the order of the modules, and the walls between the packages.
 //!
-//! Each crate declares its modules in the order in which a request passes them. A module uses only the modules
-//! above it. So a reader can read them in that order, and no circle can form.
+//! Each crate declares its modules in the order in which a request passes them. A module uses only the
+//! modules above it. So a reader can read them in that order, and no circle can form.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

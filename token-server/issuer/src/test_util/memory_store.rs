@@ -93,7 +93,7 @@ impl Tables {
     fn put(&mut self, client: &Client) -> Client {
         let revision = self.log(ChangeKind::Client(client.id.clone()));
         let mut client = Client { revision, ..client.clone() };
-        // The last use is kept with the credential, whatever the caller has read.
+        // The store keeps the last use beside the credential, and ignores the value of the caller.
         let known = self.clients.get(&client.id).map_or(&[] as &[_], |known| &known.credentials);
         for credential in &mut client.credentials {
             let before = known.iter().find(|before| before.id == credential.id);

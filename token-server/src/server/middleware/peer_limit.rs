@@ -1,8 +1,8 @@
 //! A peer's share of the requests in flight and of their bytes. A request counts from its head until the peer
 //! has received the whole response.
 //!
-//! `concurrency_limit` counts all peers together, and only until the response's head. On its own, it would let
-//! one peer take every permit with endless requests. The peer could also fill the memory with unfinished
+//! `concurrency_limit` counts all peers together, and only until the response's head. On its own, it would
+//! let one peer take every permit with endless requests. The peer could also fill the memory with unfinished
 //! bodies. Or it could pin one response per stream in memory by never opening its flow-control window.
 
 use std::{
