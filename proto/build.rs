@@ -53,6 +53,9 @@ pub fn configure() -> Build {
     Build { deny_undeclared: false, own: false, out_dir: None, generator: Vec::new(), prost: Vec::new() }
 }
 
+/// A program's own change of prost's settings.
+type Change = Box<dyn FnOnce(&mut Config)>;
+
 /// Settings for [`Build::compile`].
 pub struct Build {
     deny_undeclared: bool,
@@ -60,7 +63,7 @@ pub struct Build {
     own: bool,
     out_dir: Option<PathBuf>,
     generator: Vec<Box<dyn FnOnce(Builder) -> Builder>>,
-    prost: Vec<Box<dyn FnOnce(&mut Config)>>,
+    prost: Vec<Change>,
 }
 
 impl fmt::Debug for Build {

@@ -104,7 +104,7 @@ impl Requirement {
     /// ```
     /// use token_proto::policy::Requirement;
     ///
-    /// assert_eq!(Requirement::all_of(["notes.read"]).all_scopes, ["notes.read"]);
+    /// assert_eq!(Requirement::all_of(["notes.read"]).all_scopes.first().unwrap(), "notes.read");
     /// ```
     #[must_use]
     pub fn all_of<T: Into<Cow<'static, str>>>(scopes: impl IntoIterator<Item = T>) -> Self {

@@ -79,7 +79,6 @@ fn status(answer: Answer) -> StatusError {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
 
     use grpc::{attributes::Attributes, credentials::SecurityLevel};
     use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};

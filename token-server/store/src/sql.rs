@@ -1,7 +1,7 @@
 //! One store over two databases: each statement stands here once.
 //!
-//! A [`Database`] opens sessions and names the few statements that differ, in its [`Dialect`]. All the rest is in the
-//! modules below, for both.
+//! A [`Database`] opens sessions and names the few statements that differ, in its [`Dialect`]. The modules
+//! below have all the rest, for both.
 
 mod assertions;
 pub(crate) mod clients;

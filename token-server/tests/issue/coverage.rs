@@ -92,5 +92,5 @@ fn every_test_of_another_language_on_this_page_exists() {
         assert!(text.contains(test), "{file} has no {test}");
         clients.insert(client);
     }
-    assert_eq!(clients.len(), 9, "{clients:?}");
+    assert_eq!(clients.len(), 14, "{clients:?}");
 }

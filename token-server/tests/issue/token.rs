@@ -102,7 +102,7 @@ async fn header_budget_of_an_audience_wins_over_the_general_one() {
     })
     .await;
     let status = grpc(&world).issue_token(message_of_orders(&world)).await.unwrap_err();
-    assert!(status.message().contains("takes 300"), "{}", status.message());
+    assert!(status.message().contains("limit for this audience is 300"), "{}", status.message());
 }
 
 #[tokio::test]

@@ -67,11 +67,9 @@ fn refusal(status: StatusCode, body: &[u8], exchanged: bool) -> Option<(IssuerRe
         return None;
     }
     let description = members.get("error_description").and_then(Value::as_str).unwrap_or_default();
-    let refusal = match IssuerRefusal::from_code(code) {
-        // RFC 8693 section 2.2.2: the code for a subject token that the issuer does not accept.
-        IssuerRefusal::Request if exchanged && code == "invalid_request" => IssuerRefusal::Grant,
-        refusal => refusal,
-    };
+    // RFC 8693 section 2.2.2: the code for a subject token that the issuer does not accept.
+    let about_the_subject = exchanged && code == "invalid_request";
+    let refusal = if about_the_subject { IssuerRefusal::Grant } else { IssuerRefusal::from_code(code) };
     Some((refusal, format!("{}: {}", printable(code), printable(description))))
 }
 
