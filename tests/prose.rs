@@ -13,9 +13,9 @@ use std::{
 const INTERROGATIVES: [&str; 11] =
     ["What", "Who", "Whose", "Whom", "Which", "Whether", "Where", "Wherever", "How", "Why", "That"];
 
-/// Pronouns that name no actor. The page that forbids them is the one page that may list them.
+/// Pronouns that name no actor. They may stand in this file alone.
 const NO_ACTOR: [&str; 7] = ["nobody", "anybody", "somebody", "whoever", "whatever", "whichever", "whomever"];
-const NO_ACTOR_ALLOWED_IN: [&str; 2] = ["CONTRIBUTING.md", "tests/prose.rs"];
+const NO_ACTOR_ALLOWED_IN: &str = "tests/prose.rs";
 
 /// The share of doc lines that may open with an interrogative, in thousandths. The models have 2 to 13.
 const INTERROGATIVE_SHARE_MAX: usize = 15;
@@ -66,16 +66,18 @@ fn doc_text(line: &str) -> Option<&str> {
     line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(str::trim)
 }
 
-/// The parts of a line of Rust that a person reads: its comment and its string literals.
+/// The parts of a line of Rust that a person reads: comment, name of a function, string literals.
 fn prose_of(line: &str) -> String {
     if line.trim_start().starts_with("//") {
         return line.to_owned();
     }
-    line.split('"').skip(1).step_by(2).collect::<Vec<_>>().join(" ")
+    let name = line.split_once("fn ").and_then(|(_, rest)| rest.split('(').next());
+    name.into_iter().chain(line.split('"').skip(1).step_by(2)).collect::<Vec<_>>().join(" ")
 }
 
 fn names_no_actor(prose: &str) -> bool {
-    prose.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| NO_ACTOR.contains(&&*word.to_lowercase()))
+    // The name of a test is read as words too.
+    prose.split(|c: char| !c.is_alphanumeric()).any(|word| NO_ACTOR.contains(&&*word.to_lowercase()))
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn doc_comments_open_with_a_name_or_a_verb() {
 fn prose_names_its_actors() {
     let mut breaches = Vec::new();
     for (file, text) in sources(&[".rs", ".md", ".proto", ".toml", ".yaml"]) {
-        if NO_ACTOR_ALLOWED_IN.contains(&&*file) {
+        if file == NO_ACTOR_ALLOWED_IN {
             continue;
         }
         let rust = file.ends_with(".rs");
@@ -152,4 +154,5 @@ fn the_rules_find_what_they_are_for() {
     assert!(names_no_actor("it is Nobody's turn") && names_no_actor("// whatever"));
     assert!(!names_no_actor("what ever") && !names_no_actor(&prose_of("let nobody = 1;")));
     assert!(names_no_actor(&prose_of(r#"warn!("anybody there");"#)));
+    assert!(names_no_actor("`registration::nobody_registers`") && names_no_actor(&prose_of("fn nobody_registers() {")));
 }

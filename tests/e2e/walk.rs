@@ -88,7 +88,7 @@ async fn every_public_method_is_served_and_authenticates_by_itself() {
 }
 
 #[tokio::test]
-async fn what_the_contract_does_not_know_is_denied_whatever_the_token() {
+async fn undeclared_methods_are_denied_with_any_token() {
     let issuer = Issuer::start().await;
     let mut channel = issuer.channel();
     let token = issuer.token_of(issuer.admin(), "m2m.admin.v1").await;

@@ -108,7 +108,7 @@ async fn accepts_good_tokens_and_refuses_others_over_both_methods() {
 }
 
 #[tokio::test]
-async fn trusts_several_issuers_and_serves_health_to_anybody() {
+async fn trusts_several_issuers_and_serves_health_to_strangers() {
     let (first, second) =
         (HttpIssuer::start("", Metadata::OpenId).await, HttpIssuer::start("/b", Metadata::Rfc8414).await);
     set_to_now(&first.signer);
@@ -171,7 +171,7 @@ async fn forgets_a_removed_key_after_max_cache_age() {
 }
 
 #[tokio::test]
-async fn a_flood_of_invented_keys_costs_one_fetch_per_cooldown_and_disturbs_nobody() {
+async fn a_flood_of_invented_keys_costs_one_fetch_per_cooldown() {
     let issuer = HttpIssuer::start("", Metadata::OpenId).await;
     set_to_now(&issuer.signer);
     let program = Program::start(&[issuer.identifier()], &["--cooldown", "600"]).await;

@@ -154,7 +154,7 @@ fn rejects_a_missing_or_mistyped_alg() {
 }
 
 #[test]
-fn rejects_critical_extensions_known_to_nobody() {
+fn rejects_unknown_critical_extensions() {
     for crit in [json!(["exp"]), json!(["b64"]), json!([]), json!("x"), json!(null)] {
         assert_eq!(refused(|token| token.header("crit", crit)), "header");
     }

@@ -161,8 +161,8 @@ fn an_initial_access_token_that_says_too_little_or_too_much_is_a_mistake() {
         let all = shown(&error).join("\n");
         assert!(all.contains(expected), "{expected}:\n{all}");
     }
-    let nobody = example(folder.path()).replace("[registration]", "[registration]\nenabled = true");
-    let all = shown(&read(&nobody, &[]).unwrap_err()).join("\n");
+    let no_client = example(folder.path()).replace("[registration]", "[registration]\nenabled = true");
+    let all = shown(&read(&no_client, &[]).unwrap_err()).join("\n");
     assert!(all.contains("registration.enabled: no client could register"), "{all}");
 }
 

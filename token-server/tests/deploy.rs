@@ -329,7 +329,7 @@ fn unit_file_checks_the_configuration_and_waits_for_the_drain() {
 }
 
 #[test]
-fn image_runs_as_nobody_and_serves() {
+fn image_runs_without_privileges_and_serves() {
     let dockerfile = read("Dockerfile");
     assert!(dockerfile.contains("USER 65532:65532"));
     let command = dockerfile.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();

@@ -104,7 +104,7 @@ def test_who_calls_cannot_be_made_up_beside_a_good_token(service, token, upstrea
     assert told == [("x-token-client-id", CLIENT_ID)]
 
 
-def test_a_method_that_nobody_declared_is_denied(service, token):
+def test_an_undeclared_method_is_denied(service, token):
     channel = grpc.insecure_channel(service.address)
     for path in ("/inventory.v1.InventoryService/Other", "/other.v1.Service/GetItem"):
         call = channel.unary_unary(path)

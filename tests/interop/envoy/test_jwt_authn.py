@@ -83,7 +83,7 @@ def test_a_public_method_needs_no_token_and_tells_no_lies(service, upstream):
     assert not [name for name, _ in upstream.metadata if name.startswith("x-token")]
 
 
-def test_a_method_that_nobody_declared_is_denied(service, token):
+def test_an_undeclared_method_is_denied(service, token):
     call = grpc.insecure_channel(service.address).unary_unary("/inventory.v1.InventoryService/Other")
     assert refused(lambda: call(b"", **bearer(token))) is grpc.StatusCode.PERMISSION_DENIED
 

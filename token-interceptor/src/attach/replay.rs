@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_message_a_stream_and_whatever_is_not_one_message_are_sent_once() {
+    async fn a_large_message_a_stream_and_partial_messages_are_sent_once() {
         let two = [message(1), message(1)].concat().into();
         let cut = message(10).slice(..8);
         for frames in [

@@ -111,7 +111,7 @@ fn a_lifetime_beyond_every_clock_is_a_long_one() {
 }
 
 #[test]
-fn does_nothing_until_somebody_wants_a_token() {
+fn does_nothing_until_a_call_wants_a_token() {
     let mut bench = Bench::new();
     assert_eq!(bench.tell(Event::Woke), Next { fetch: false, wake: None });
     assert!(bench.tell(Event::Wanted).fetch);
@@ -243,7 +243,7 @@ fn heals_within_30_s_of_any_number_of_failures() {
 }
 
 #[test]
-fn a_refusal_is_remembered_and_then_asked_about_again_when_somebody_needs_to_know() {
+fn a_cached_refusal_ends_with_the_next_call_that_needs_a_token() {
     let mut bench = Bench::new();
     bench.tell(Event::Wanted);
     let next = bench.refused();

@@ -26,7 +26,7 @@ fn after_a_suspension_a_fresh_token_comes_first() {
 }
 
 #[test]
-fn after_a_short_suspension_the_token_is_renewed_in_time_and_nobody_waits() {
+fn no_call_waits_for_a_token_after_a_short_suspension() {
     simulate(Duration::from_secs(20), |world| async move {
         world.issuer.lifetime(60, 30);
         call(world.client.clone()).await.0.unwrap();

@@ -130,7 +130,7 @@ fn wrong_credentials_read_unauthenticated_and_are_remembered_but_never_for_good(
 }
 
 #[test]
-fn a_refusal_is_not_asked_about_again_while_nobody_needs_to_know() {
+fn a_refusal_causes_no_request_while_no_call_needs_a_token() {
     simulate_coarsely(Duration::from_secs(300), |world| async move {
         world.issuer.set(failing(ErrorReason::InvalidScope));
         call(world.client.clone()).await.0.unwrap_err();

@@ -31,7 +31,7 @@ impl io::Write for Log {
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
 
 #[test]
-fn neither_secret_nor_token_is_logged_whatever_happens() {
+fn neither_secret_nor_token_is_logged_in_any_outcome() {
     LazyLock::force(&SECOND);
     let log = Log::default();
     let writer = log.clone();

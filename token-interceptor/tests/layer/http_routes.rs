@@ -59,7 +59,7 @@ async fn refusals_are_those_of_rfc_6750() {
 }
 
 #[tokio::test]
-async fn whoever_keeps_a_record_learns_why_and_where_the_token_is_good_also_whom() {
+async fn a_record_has_the_reason_and_for_a_valid_token_the_caller() {
     let issuer = TestIssuer::new("https://issuer.example");
     let good = issuer.token().scope("read").sign();
     for (scope, authorization, reason, detail, caller) in [

@@ -10,12 +10,14 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, routing};
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use token_interceptor::{layer::AuthorizationLayer, policy::Policy, test_util::TestIssuer, verify::Verifier};
 use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 use tokio::net::{TcpListener, TcpSocket};
 use tonic::{service::Routes, transport::Server as GrpcServer};
 
-use crate::{echo::Echo, process::Server, tls};
+use crate::{echo::Echo, process::Server};
 
 /// The floor that a started program is.
 pub(crate) const ARGUMENT: &str = "floor";
@@ -126,9 +128,19 @@ async fn protected(token_file: &str, bare_file: &str) {
     server.add_service(Echo::new()).serve_with_incoming(incoming).await.unwrap();
 }
 
+fn server_config(certificate: &str, key: &str) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = CertificateDer::pem_file_iter(certificate).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
 /// Handshakes and nothing else.
 async fn handshakes(certificate: &str, key: &str) {
-    let config = Arc::new(tls::server_config(certificate, key));
+    let config = Arc::new(server_config(certificate, key));
     let listener = listen().await;
     loop {
         let (stream, _) = listener.accept().await.unwrap();

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, client::Resumption};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore, client::Resumption};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{floor, issuer::Site, load::median, process::Server, report::Row};
@@ -55,16 +55,6 @@ pub(crate) fn measure() -> Vec<Row> {
             format!("{kept:.0} KiB resident, of {KEPT} of them"),
         ),
     ]
-}
-
-pub(crate) fn server_config(certificate: &str, key: &str) -> ServerConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = CertificateDer::pem_file_iter(certificate).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(key).unwrap();
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config
 }
 
 fn make_certificate(certificate: &Path, key: &Path) {

@@ -103,8 +103,8 @@ impl ClientAuthenticator {
                         addressee = Some(of);
                         (client, credential_id)
                     }
-                    nobody => {
-                        let (client, credential_id) = decide(nobody, None, now)?;
+                    unknown => {
+                        let (client, credential_id) = decide(unknown, None, now)?;
                         (client, Some(credential_id))
                     }
                 }

@@ -13,7 +13,7 @@ mod uses;
 use std::{
     fmt,
     sync::{
-        Arc, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -28,7 +28,7 @@ use tokio::{
 use self::{lookups::Lookups, uses::Uses};
 use crate::{
     client::{Client, ClientId},
-    feed::{Event, Feed, Subscription},
+    feed::{Event, Feed, Subscription, unreported::Unreported},
     origin::Peer,
     store::{ChangeKind, ClientStore, StoreError, answered},
 };
@@ -58,6 +58,8 @@ struct Shared {
     stale: AtomicU64,
     /// The number of times that changes may have been missed.
     doubts: watch::Sender<u64>,
+    /// Differences that a comparison found.
+    unreported: Mutex<Unreported<ClientId>>,
     lookups: Lookups,
     outage: RwLock<Option<(Instant, StoreError)>>,
     uses: Uses,
@@ -81,6 +83,7 @@ impl ClientRegistry {
             current: AtomicBool::new(true),
             stale: AtomicU64::new(0),
             doubts: watch::Sender::new(0),
+            unreported: Mutex::new(Unreported::new("client")),
             lookups: Lookups::new(),
             outage: RwLock::new(None),
             uses: Uses::default(),
@@ -223,6 +226,10 @@ impl Shared {
         self.unknown.remove(id);
     }
 
+    fn unreported(&self) -> MutexGuard<'_, Unreported<ClientId>> {
+        self.unreported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn distrust(&self) {
         self.stale.fetch_add(1, Ordering::SeqCst);
         self.current.store(false, Ordering::Release);
@@ -239,7 +246,10 @@ async fn follow(shared: &Weak<Shared>, mut events: Subscription) {
     while let Some(event) = events.next().await {
         let Some(shared) = shared.upgrade() else { return };
         match event {
-            Event::Changed(ChangeKind::Client(id)) => shared.forget(&id),
+            Event::Changed(ChangeKind::Client(id)) => {
+                shared.forget(&id);
+                shared.unreported().reported(&id);
+            }
             Event::Changed(ChangeKind::Keys | ChangeKind::Revocation(_)) => {}
             Event::Stale => shared.distrust(),
             Event::Resync => {

@@ -219,7 +219,7 @@ mod tests {
 
     /// The cost per pair is constant, and the number of pairs is bounded.
     #[test]
-    fn no_pair_is_read_beyond_the_limit_whatever_the_size() {
+    fn no_pair_is_read_beyond_the_limit_at_any_size() {
         for name in ["audience", "scope2", "client_id"] {
             for size in [1_000, 100_000] {
                 let mut taken = 0;

@@ -143,7 +143,7 @@ mod tests {
     };
 
     #[test]
-    fn a_line_is_one_json_object_whatever_is_in_it() {
+    fn a_line_is_one_json_object_for_any_content() {
         let sink = Memory::default();
         let (lines, writing) = Lines::start(sink.clone(), AUDIT_BYTES_MAX, Counter::noop()).unwrap();
         let subscriber = tracing_subscriber::registry().with(AuditLines::new(lines, false));

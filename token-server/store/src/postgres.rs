@@ -105,8 +105,8 @@ const DIALECT: Dialect = Dialect {
     purge_revocations: "DELETE FROM revocation
                         WHERE forget_time <= least($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)",
     now: Some("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"),
-    // Without a payload: the log holds the change, and equal notices are sent once. The channel is CHANNEL.
-    notify: Some("SELECT CAST(pg_notify('token_server_changes', '') AS text)"),
+    // Without a payload: the log holds the change, and equal notices are sent once.
+    notify: Some(("SELECT CAST(pg_notify($1, '') AS text)", CHANNEL)),
 };
 
 #[async_trait]

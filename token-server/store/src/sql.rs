@@ -60,8 +60,8 @@ pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
         if let Some(audit) = audit {
             record(&mut *change, self.dialect(), audit).await?;
         }
-        if let Some(notify) = self.dialect().notify {
-            change.rows(notify, &[]).await?;
+        if let Some((notify, channel)) = self.dialect().notify {
+            change.rows(notify, &[channel.into()]).await?;
         }
         change.commit().await?;
         self.committed().notify_one();
@@ -95,8 +95,8 @@ pub(crate) struct Dialect {
     pub(crate) purge_revocations: &'static str,
     /// The time by the database's clock, in milliseconds, if the clock is not this machine's.
     pub(crate) now: Option<&'static str>,
-    /// Tells the other replicas of a change, within its transaction.
-    pub(crate) notify: Option<&'static str>,
+    /// Tells the other replicas of a change, within its transaction. The second text is `$1`, the channel.
+    pub(crate) notify: Option<(&'static str, &'static str)>,
 }
 
 /// A value of a statement.

@@ -181,7 +181,7 @@ async fn what_is_beyond_a_quota_is_on_record_whether_it_is_refused_or_not() {
 }
 
 #[tokio::test]
-async fn log_has_no_secret_and_no_token_whatever_happens() {
+async fn log_has_no_secret_and_no_token_in_any_outcome() {
     let world = world().await;
     let (captured, _guard) = capture();
     let mut sensitive = every_way_to_present(&world).await;

@@ -360,7 +360,7 @@ async fn sentence(world: &World, request: &v1::ExchangeTokenRequest) -> String {
 }
 
 #[tokio::test]
-async fn the_client_is_the_outermost_actor_whatever_token_it_sends() {
+async fn the_client_is_the_outermost_actor_for_any_token() {
     let world = world().await;
     let subject = issue(&world, "caller", &[]).await.value;
     let other = issue(&world, "orders", &[]).await.value;

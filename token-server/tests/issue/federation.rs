@@ -208,9 +208,9 @@ async fn only_a_client_that_is_named_exchanges_a_providers_tokens() {
     let (world, provider) = federated(|_| ()).await;
     let token = provider.token().sign();
     no_grant(&world, "another client", request(&world, "second-exchanger", &token, ID_TOKEN)).await;
-    let nobody = federated(|provider| provider.clients.clear()).await;
-    let token = nobody.1.token().sign();
-    no_grant(&nobody.0, "no client is named", request(&nobody.0, "exchanger", &token, ID_TOKEN)).await;
+    let no_client = federated(|provider| provider.clients.clear()).await;
+    let token = no_client.1.token().sign();
+    no_grant(&no_client.0, "no client is named", request(&no_client.0, "exchanger", &token, ID_TOKEN)).await;
 }
 
 #[tokio::test]
@@ -444,7 +444,7 @@ async fn one_provider_is_trusted_once() {
 
 /// Servers receive our tokens, so the holder of one is not its subject.
 #[tokio::test]
-async fn may_act_is_not_met_by_whoever_holds_a_token_of_the_named_actor() {
+async fn may_act_names_the_client_and_not_the_holder_of_a_token() {
     let (world, provider) = federated(|_| ()).await;
     let subject = provider.token().claim("may_act", json!({"iss": ISSUER, "sub": "short"})).sign();
     let mut of_short = crate::support::calls::message("short", &world.secret);

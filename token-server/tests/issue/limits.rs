@@ -82,7 +82,7 @@ async fn only_the_client_itself_spends_its_budget() {
 
 /// A generated secret cannot be guessed, so wrong ones do not lock its client out.
 #[tokio::test]
-async fn generated_secrets_lock_nobody_out() {
+async fn generated_secrets_cause_no_lock_out() {
     let world = limited(|limits| limits.failure = hourly(1)).await;
     for _ in 0..110 {
         assert_eq!(http_from(&world, "192.0.2.1:1", "orders", "guess").await.status, 401);
@@ -146,7 +146,7 @@ async fn a_refused_request_is_no_token_of_the_quota() {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_observed_refuses_nobody() {
+async fn a_quota_that_is_observed_refuses_no_client() {
     let world = with_quota(QuotaMode::Observe).await;
     for _ in 0..5 {
         assert_eq!(post_as_orders(&world, "").await.status, 200);

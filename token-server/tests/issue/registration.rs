@@ -52,7 +52,7 @@ async fn rfc_7591_section_3_the_endpoint_is_there_and_in_the_metadata_only_where
 }
 
 #[tokio::test]
-async fn rfc_7591_section_3_1_without_a_live_initial_access_token_nobody_registers() {
+async fn rfc_7591_section_3_1_registering_takes_a_live_initial_token() {
     let world = registering().await;
     let metadata = json!({"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [key()]}});
     assert_eq!(register(&world, KEYS_ONLY, &metadata).await.status, 201);
@@ -200,7 +200,7 @@ async fn an_initial_access_token_registers_so_many_clients_and_no_more() {
 }
 
 #[tokio::test]
-async fn rfc_7592_section_2_1_the_client_reads_its_registration_and_nobody_else_does() {
+async fn rfc_7592_section_2_1_only_the_client_reads_its_registration() {
     let world = registering().await;
     let (told, other) = (registered(&world, &json!({"client_name": "A"})).await, registered(&world, &json!({})).await);
     let mut expected = told.clone();

@@ -31,7 +31,7 @@ use token_issuer::{
     revocation::RevocationRegistry,
 };
 
-use store::MemoryStore;
+use store::CountingStore;
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
 
@@ -59,7 +59,7 @@ impl Clock for TestClock {
 /// The issuer, with everything that a test inspects.
 pub(crate) struct World {
     pub(crate) issuer: Arc<Issuer>,
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) store: Arc<CountingStore>,
     pub(crate) registry: ClientRegistry,
     pub(crate) clock: Arc<TestClock>,
     /// The secret of the client `orders`.
@@ -112,7 +112,7 @@ async fn build(others: Vec<SigningKey>, peppers: Peppers, change: impl FnOnce(&m
     let mut registered = clients(&peppers, &secret);
     registered.push(client_with_imported_secret(&registered[0]));
     registered.extend(clients_with_key(&client_key));
-    let store = Arc::new(MemoryStore::new(registered));
+    let store = Arc::new(CountingStore::new(registered));
     let clock = Arc::new(TestClock(Mutex::new(start())));
     let der = SigningKey::generate_pkcs8(Algorithm::Es256).unwrap();
     let key = || SigningKey::from_der(Algorithm::Es256, &der).unwrap();

@@ -161,7 +161,7 @@ async fn requests_that_never_end_leave_room_for_other_peers() {
 
 /// A window of zero: the answer is ready, and the client does not take it.
 #[tokio::test]
-async fn answers_that_nobody_takes_are_kept_for_no_more_than_a_peers_share() {
+async fn unread_answers_are_kept_up_to_the_share_of_a_peer() {
     let (_folder, server) = plaintext(|config| config.limits.requests_at_once_per_peer = 2).await;
     let mut stream = connect(&server, 0).await;
     for number in 0..4 {

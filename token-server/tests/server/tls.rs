@@ -169,7 +169,7 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 #[tokio::test]
-async fn whoever_does_not_trust_the_ca_is_told_how_to() {
+async fn a_client_without_the_ca_gets_the_remedy() {
     let (ca, other) = (Ca::new(), Ca::new());
     let (_folder, server) = start(&ca, |_, _| {}).await;
     let place = format!("https://localhost:{}", server.local_addr().port());

@@ -268,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_answered_is_not_a_panic(status in 100..1000_u16, body: Vec<u8>, retry_after in "\\PC*") {
+        fn no_answer_causes_a_panic(status in 100..1000_u16, body: Vec<u8>, retry_after in "\\PC*") {
             let mut headers = HeaderMap::new();
             if let Ok(value) = retry_after.parse() { headers.insert(RETRY_AFTER, value); }
             let answer = HttpResponse { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() };

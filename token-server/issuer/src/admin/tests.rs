@@ -310,7 +310,7 @@ async fn a_removed_credential_is_refused_at_once() {
 
 /// `clients.write` alone must not lead to `keys.write`.
 #[tokio::test]
-async fn nobody_hands_out_more_of_the_admin_api_than_they_have() {
+async fn operators_grant_only_admin_scopes_that_they_hold() {
     let setting = Setting::new().await;
     let beyond = |error: AdminError| {
         let AdminError::BeyondOwnScopes { missing } = error else { panic!("{error:?}") };
@@ -333,7 +333,7 @@ async fn nobody_hands_out_more_of_the_admin_api_than_they_have() {
 
 /// The operator with the fewest scopes must not remove the one with the most.
 #[tokio::test]
-async fn nobody_removes_a_client_that_may_do_more() {
+async fn removing_a_client_takes_its_admin_scopes() {
     let setting = Setting::new().await;
     let chief = ClientDraft { client_id: "chief".to_owned(), ..may_ask_admin_api_for("keys.write") };
     setting.admin.create(&Operator::local("root"), &chief, false).await.unwrap();

@@ -13,13 +13,13 @@ use std::{
     time::Duration,
 };
 
-use metrics::counter;
 use token_interceptor::error_chain;
 use tokio::time::sleep;
 
 use super::Shared;
 use crate::{
     client::{Client, ClientId},
+    feed::unreported::wait_until,
     store::{StoreError, answered},
 };
 
@@ -31,8 +31,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Compares after each resync, until the registry is dropped.
 pub(super) async fn compare(shared: &Weak<Shared>) {
     let Some(mut demanded) = shared.upgrade().map(|shared| shared.doubts.subscribe()) else { return };
-    while demanded.changed().await.is_ok() {
-        let Some(shared) = shared.upgrade() else { return };
+    loop {
+        let Some(count_at) = shared.upgrade().map(|shared| shared.unreported().count_at()) else { return };
+        let demanded = tokio::select! {
+            changed = demanded.changed() => changed.map(|()| true),
+            () = wait_until(count_at) => Ok(false),
+        };
+        let (Ok(demanded), Some(shared)) = (demanded, shared.upgrade()) else { return };
+        if !demanded {
+            shared.unreported().count();
+            continue;
+        }
         while let Err(error) = shared.compare().await {
             tracing::warn!(error = %error_chain::of(&error), "could not compare cached clients with the store; will retry");
             sleep(RETRY).await;
@@ -58,25 +67,18 @@ impl Shared {
     }
 
     async fn compare_page(&self, ids: &[ClientId]) -> Result<(), StoreError> {
-        let forgotten = self.forgotten.load(Ordering::SeqCst);
         let stored = match answered(self.store.clients_by_id(ids)).await {
             // One client that cannot be read must not hide the others.
             Err(StoreError::Corrupt(_)) => self.one_by_one(ids).await?,
             stored => stored?,
         };
         let stored: HashMap<&ClientId, &Client> = stored.iter().map(|client| (&client.id, client)).collect();
-        let mut differences = 0_u64;
         for id in ids {
             let Some(held) = self.known.peek(id) else { continue };
             if stored.get(id).is_none_or(|stored| **stored != *held) {
                 self.forget(id);
-                differences += 1;
+                self.unreported().found([id.clone()]);
             }
-        }
-        // A change in the meantime does not count as a difference.
-        if differences > 0 && self.forgotten.load(Ordering::SeqCst) == forgotten + differences {
-            counter!("token_server_store_differences_total", "kind" => "client").increment(differences);
-            tracing::warn!(differences, "cached clients differed from the store; dropped them from the cache");
         }
         Ok(())
     }

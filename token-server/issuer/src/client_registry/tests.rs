@@ -1,6 +1,7 @@
 use std::sync::{Mutex, atomic::AtomicUsize};
 
 use async_trait::async_trait;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::Notify;
 
 use token_interceptor::clock::SystemClock;
@@ -262,8 +263,8 @@ async fn memory_is_bounded_and_made_up_ids_push_no_client_out() {
     assert!(registry.0.known.len() <= 100);
 }
 
-async fn followed(store: &Arc<Instrumented>) -> (ClientRegistry, Feed, Arc<SqliteLog>) {
-    let log = Arc::new(SqliteLog { store: Arc::clone(store), broken: AtomicBool::new(false) });
+async fn followed(store: &Arc<Instrumented>) -> (ClientRegistry, Feed, Arc<BreakableLog>) {
+    let log = Arc::new(BreakableLog { store: Arc::clone(store), broken: AtomicBool::new(false) });
     let settings = FeedSettings { poll_interval: Duration::from_millis(1), staleness_max: Duration::from_millis(20) };
     let feed = Feed::start(Arc::clone(&log) as Arc<dyn ChangeLog>, settings).await.unwrap();
     let registry = registry(store);
@@ -308,6 +309,38 @@ async fn a_resync_repairs_memory_through_the_feed() {
     log.broken.store(false, Ordering::SeqCst);
     until(async || registry.0.current.load(Ordering::SeqCst)).await;
     assert!(registry.find(&id("orders")).await.unwrap().unwrap().disabled);
+}
+
+fn differences(metrics: &PrometheusHandle) -> Option<String> {
+    let text = metrics.render();
+    let line = text.lines().find(|line| line.starts_with(r#"token_server_store_differences_total{kind="client"}"#));
+    line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_difference_is_counted_unless_the_feed_reports_it() {
+    for (reported, counted) in [(false, Some("1")), (true, None)] {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let _recorder = metrics::set_default_local_recorder(&recorder);
+        let store = Instrumented::new().await;
+        let client = store.add("orders").await;
+        let (registry, _feed, _log) = followed(&store).await;
+        assert!(found(&registry, "orders").await);
+        if reported {
+            store.update_client(&Client { disabled: true, ..client }, None).await.unwrap();
+        } else {
+            store.altered.lock().unwrap().push(id("orders"));
+        }
+        // The comparison is faster than the feed.
+        registry.0.compare().await.unwrap();
+        registry.0.doubts.send_modify(|doubts| *doubts += 1);
+        assert!(registry.find(&id("orders")).await.unwrap().unwrap().disabled);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(differences(&metrics), None, "the feed has ten seconds to report");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(differences(&metrics).as_deref(), counted, "reported: {reported}");
+    }
 }
 
 /// A store that returns only for a moment must not empty the cache.
@@ -380,13 +413,13 @@ async fn registration_lookups_of_a_peer_are_within_its_share() {
 }
 
 /// The store's own log, which fails on demand.
-struct SqliteLog {
+struct BreakableLog {
     store: Arc<Instrumented>,
     broken: AtomicBool,
 }
 
 #[async_trait]
-impl ChangeLog for SqliteLog {
+impl ChangeLog for BreakableLog {
     async fn last_change(&self) -> Result<u64, StoreError> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(StoreError::unavailable("pulled the plug"));

@@ -298,7 +298,7 @@ async fn who_lags_too_far_behind_resyncs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_is_purged_of_what_nobody_can_still_be_missing() {
+async fn the_log_is_purged_of_changes_that_every_replica_has() {
     let log = Arc::new(FakeLog::default());
     let (_feed, _events) = start(&log).await;
     sleep(PURGE_INTERVAL * 3 + Duration::from_secs(60)).await;

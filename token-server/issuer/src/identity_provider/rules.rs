@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_that_says_nothing_allows_nobody() {
+    fn an_empty_rule_allows_no_subject() {
         assert!(!SubjectRule::default().allows("alice"));
         assert!(!SubjectRule::default().allows(""));
     }

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_imported_key_is_never_removed_whatever_its_algorithm() {
+    fn an_imported_key_of_any_algorithm_is_never_removed() {
         let imported = |name, sign_after| StoredKey { imported: true, ..key(name, sign_after) };
         let keys = [imported("a", 0), imported("b", 10), distrusted(imported("c", 20), 30)];
         let due = es256().due(&keys, at(500));

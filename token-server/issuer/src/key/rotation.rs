@@ -99,7 +99,7 @@ impl KeyRotation {
         let Changed { table, now, .. } = keys.change(None, prepare).await?;
         let mut opened = Opened::new();
         let (signers, published) = keys.open(&table.keys, &mut opened, now)?;
-        metrics::tell(&keys, &table.keys, &published);
+        metrics::tell(&keys.schedule, &keys.sealing, &table.keys, &published);
         let ring = KeyRing::new(signers, PublishedKeys::new(published));
         let known = Known { stored: table.keys, opened, unreported: Unreported::new("keys") };
         Ok(Self(Arc::new(Shared { keys, ring, known: Mutex::new(known) })))
@@ -194,7 +194,7 @@ impl Shared {
             known.unreported.found([()]);
         }
         let (signers, published) = self.keys.open(&table.keys, &mut known.opened, now)?;
-        metrics::tell(&self.keys, &table.keys, &published);
+        metrics::tell(&self.keys.schedule, &self.keys.sealing, &table.keys, &published);
         self.ring.replace(signers, published);
         known.stored = table.keys;
         Ok(now)

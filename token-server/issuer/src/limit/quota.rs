@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observed_quota_refuses_nobody_and_says_so() {
+    fn an_observed_quota_refuses_no_client_and_says_so() {
         let quotas = quotas(QuotaMode::Observe);
         let standing = || quotas.take(&client("orders"), at(0)).unwrap();
         assert_eq!(

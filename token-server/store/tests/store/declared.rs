@@ -80,7 +80,7 @@ async fn only_what_differs_changes_and_what_is_not_declared_goes() {
 }
 
 #[tokio::test]
-async fn nobody_changes_clients_here() {
+async fn clients_of_a_file_cannot_be_changed() {
     let store = DeclaredStore::new(open_state(None).await.unwrap());
     store.declare(&[client("a", "")], at(1), None).await.unwrap();
     let a = store.client(&client("a", "").id).await.unwrap().unwrap();

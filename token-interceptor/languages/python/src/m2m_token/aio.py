@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -19,8 +19,7 @@ from .keeper import Keeper, NoToken, Ready, Runtime
 from .key_sources import KeyOnItsWay
 from .layer import Entry, Layer, OnDenied, set_caller
 from .machine import SECOND, nanoseconds
-from .policy import Policy
-from .server import ServedServices
+from .server import Registering
 from .verify import TrustedIssuer, Verifier
 
 _Continuation = Callable[[Any], Coroutine[Any, Any, grpc.RpcMethodHandler | None]]
@@ -36,7 +35,8 @@ class AuthorizationInterceptor(grpc.aio.ServerInterceptor):
         self, continuation: _Continuation, details: Any
     ) -> grpc.RpcMethodHandler | None:
         """Puts the layer around the handler."""
-        assert self.layer is not None, "the server was started without m2m_token"
+        if self.layer is None:
+            raise RuntimeError("the server was started without m2m_token")
         handler = await continuation(details)
         path = details.method if isinstance(details.method, str) else details.method.decode()
         return _guarded(self.layer, path, handler)
@@ -166,51 +166,17 @@ async def _step(step: Any) -> tuple[Any, bool]:
         return None, True
 
 
-class Server:
+class Server(Registering):
     """A `grpc.aio.Server` that starts only with a policy for each of its methods."""
-
-    def __init__(
-        self,
-        inner: grpc.aio.Server,
-        interceptor: AuthorizationInterceptor,
-        make_layer: Callable[[Policy], Layer],
-        public: Sequence[str],
-    ):
-        self._inner = inner
-        self._interceptor = interceptor
-        self._make_layer = make_layer
-        self._public = public
-        self._services = ServedServices()
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
-        """Registers handlers, as `grpc.aio.Server` does."""
-        handlers = tuple(generic_rpc_handlers)
-        self._services.add_generic(handlers)
-        self._inner.add_generic_rpc_handlers(handlers)
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
-        """Registers handlers, as `grpc.aio.Server` does."""
-        self._services.add(service_name)
-        self._inner.add_registered_method_handlers(service_name, method_handlers)
-
-    def add_insecure_port(self, address: str) -> int:
-        """Opens a plaintext port: for this machine, and behind a proxy that ends TLS."""
-        return int(self._inner.add_insecure_port(address))
-
-    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        """Opens a port with TLS."""
-        return int(self._inner.add_secure_port(address, server_credentials))
 
     async def start(self) -> None:
         """Starts the server. Raises PolicyError, which names every fault."""
-        self._interceptor.layer = self._make_layer(self._services.policy(self._public))
+        self._protect()
         await self._inner.start()
 
     async def stop(self, grace: float | None) -> None:
         """Stops the server."""
-        layer = self._interceptor.layer
-        if layer is not None:
-            layer.verifier.close()
+        self._close()
         await self._inner.stop(grace)
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:

@@ -28,7 +28,8 @@ class AuthorizationInterceptor(grpc.ServerInterceptor):
 
     def intercept_service(self, continuation: _Continuation, details: Any) -> grpc.RpcMethodHandler | None:
         """Puts the layer around the handler."""
-        assert self.layer is not None, "the server was started without m2m_token"
+        if self.layer is None:
+            raise RuntimeError("the server was started without m2m_token")
         return _server.guarded(self.layer, details.method, continuation(details))
 
 
@@ -62,13 +63,13 @@ class ServedServices:
         return Policy.of_services(dict.fromkeys([*names, *opened]), public)
 
 
-class Server:
-    """A `grpc.Server` that starts only with a policy for each of its methods."""
+class Registering:
+    """The part that servers of `grpc` and `grpc.aio` share: services, ports, and the layer of the start."""
 
     def __init__(
         self,
-        inner: grpc.Server,
-        interceptor: AuthorizationInterceptor,
+        inner: Any,
+        interceptor: Any,
         make_layer: Callable[[Policy], Layer],
         public: Sequence[str],
     ):
@@ -79,13 +80,13 @@ class Server:
         self._services = ServedServices()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
-        """Registers handlers, as `grpc.Server` does."""
+        """Registers handlers, as the server inside does."""
         handlers = tuple(generic_rpc_handlers)
         self._services.add_generic(handlers)
         self._inner.add_generic_rpc_handlers(handlers)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
-        """Registers handlers, as `grpc.Server` does."""
+        """Registers handlers, as the server inside does."""
         self._services.add(service_name)
         self._inner.add_registered_method_handlers(service_name, method_handlers)
 
@@ -97,16 +98,26 @@ class Server:
         """Opens a port with TLS."""
         return int(self._inner.add_secure_port(address, server_credentials))
 
+    def _protect(self) -> None:
+        self._interceptor.layer = self._make_layer(self._services.policy(self._public))
+
+    def _close(self) -> None:
+        layer = self._interceptor.layer
+        if layer is not None:
+            layer.verifier.close()
+
+
+class Server(Registering):
+    """A `grpc.Server` that starts only with a policy for each of its methods."""
+
     def start(self) -> None:
         """Starts the server. Raises PolicyError, which names every fault."""
-        self._interceptor.layer = self._make_layer(self._services.policy(self._public))
+        self._protect()
         self._inner.start()
 
     def stop(self, grace: float | None) -> Any:
         """Stops the server."""
-        layer = self._interceptor.layer
-        if layer is not None:
-            layer.verifier.close()
+        self._close()
         return self._inner.stop(grace)
 
     def wait_for_termination(self, timeout: float | None = None) -> bool:

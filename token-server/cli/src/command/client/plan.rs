@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_somebody_else_has_changed_since_the_plan_is_neither_overwritten_nor_removed() {
+    async fn changes_made_since_the_plan_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let running = Development::open(folder.path(), 0).unwrap().start().await.unwrap();
         let state_dir = folder.path().to_str().unwrap();

@@ -62,7 +62,7 @@ pub(super) struct Remembered {
     passed: Cache<[u8; 32], ()>,
     slow: Semaphore,
     /// The dummy hash, for clients without an imported secret.
-    nobodys: String,
+    decoy: String,
 }
 
 impl Remembered {
@@ -76,7 +76,7 @@ impl Remembered {
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
             passed: Cache::new(REMEMBERED_MAX),
             slow: Semaphore::new(AT_ONCE),
-            nobodys: hash(&random.iter().map(|byte| format!("{byte:02x}")).collect::<String>())?,
+            decoy: hash(&random.iter().map(|byte| format!("{byte:02x}")).collect::<String>())?,
         })
     }
 
@@ -84,7 +84,7 @@ impl Remembered {
     /// work.
     pub(super) async fn verify(&self, presented: &str, phc: Option<&str>) -> bool {
         let exists = phc.is_some();
-        let phc = phc.unwrap_or(&self.nobodys);
+        let phc = phc.unwrap_or(&self.decoy);
         let fingerprint = self.fingerprint(presented, phc);
         if fingerprint.is_some_and(|fingerprint| self.passed.get(&fingerprint).is_some()) {
             return exists;
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobodys_secret_is_none() {
+    async fn the_decoy_secret_matches_nothing() {
         let remembered = Remembered::new().unwrap();
         assert!(!remembered.verify("hunter2", None).await);
         assert_eq!(remembered.passed.len(), 0);

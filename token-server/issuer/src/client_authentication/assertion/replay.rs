@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_assertion_is_used_once_whichever_replica_it_comes_to() {
+    async fn an_assertion_is_used_once_across_replicas() {
         let (_, one, other) = two_replicas().await;
         assert!(one.use_once("a", "1", at(100), at(0)).await.is_ok());
         assert!(other.use_once("a", "1", at(100), at(0)).await.is_err());

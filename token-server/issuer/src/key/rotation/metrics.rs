@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics::{counter, gauge};
 use token_interceptor::signature::{Algorithm, SigningKey};
 
-use super::table::Keys;
 use crate::{
-    key::{KeyState, PublishedKey, Schedule},
+    key::{KeyState, PublishedKey, Schedule, SealingKeys},
     store::StoredKey,
 };
 
@@ -19,7 +18,7 @@ const STATES: [(KeyState, &str); 4] = [
 ];
 
 /// Records the stored keys and the published keys.
-pub(super) fn tell(keys: &Keys, stored: &[StoredKey], published: &[PublishedKey]) {
+pub(super) fn tell(schedule: &Schedule, sealing: &SealingKeys, stored: &[StoredKey], published: &[PublishedKey]) {
     for algorithm in Algorithm::ALL {
         let of_it = || published.iter().filter(move |key| key.algorithm == algorithm);
         for (state, name) in STATES {
@@ -29,7 +28,7 @@ pub(super) fn tell(keys: &Keys, stored: &[StoredKey], published: &[PublishedKey]
         if let Some(active) = of_it().find(|key| key.state == KeyState::Active) {
             gauge!("token_server_signing_key_active_since_timestamp_seconds", "algorithm" => algorithm.name())
                 .set(timestamp(active.sign_after));
-            if let Some(due) = due(&keys.schedule, active) {
+            if let Some(due) = due(schedule, active) {
                 gauge!("token_server_signing_key_due_timestamp_seconds", "algorithm" => algorithm.name())
                     .set(timestamp(due));
             }
@@ -38,8 +37,8 @@ pub(super) fn tell(keys: &Keys, stored: &[StoredKey], published: &[PublishedKey]
     let (mut current, mut previous, mut unknown) = (0, 0, 0);
     for key in stored {
         match key.sealed.sealing_key_id.as_str() {
-            id if id == keys.sealing.current_id() => current += 1,
-            id if keys.sealing.has(id) => previous += 1,
+            id if id == sealing.current_id() => current += 1,
+            id if sealing.has(id) => previous += 1,
             _ => unknown += 1,
         }
     }
