@@ -10,11 +10,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use token_issuer::{
-    client::{
-        GrantType,
-        work::{Step, takes},
-    },
+    client::GrantType,
     client_authentication::presented::PresentedClient,
+    cost::{Step, takes},
     error::IssueError,
     grant::{self, RequestedAccess, RequestedAudience, client_credentials, token_exchange},
     request::{GrantRequest, TokenQuery},

@@ -12,7 +12,7 @@
 //! | the supported part of Envoy's protocol | [`envoy`] |
 //! | clients declared in a file | [`client_file`] |
 //! | all settings, with the location of every mistake | [`config`] |
-//! | the two protocols, gRPC and HTTP | [`service`], [`http`] |
+//! | the two protocols, gRPC and HTTP | [`grpc`], [`http`] |
 //! | log lines, the audit stream, metrics, traces | [`telemetry`] |
 //! | the server: all parts on one port | [`server`] |
 //! | an issuer without configuration, for development and tests | [`development`] |
@@ -23,7 +23,7 @@ mod convert;
 pub mod envoy;
 pub mod client_file;
 pub mod config;
-pub mod service;
+pub mod grpc;
 pub mod http;
 pub mod telemetry;
 pub mod server;

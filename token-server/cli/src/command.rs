@@ -16,6 +16,7 @@ mod inspect;
 mod key;
 mod output;
 mod policy;
+mod runtime;
 mod serve;
 mod signals;
 mod supervisor;
@@ -52,9 +53,6 @@ Exit codes:
 
 With --json an error is one JSON object on standard error.
 An empty environment variable counts as unset.";
-
-/// The default state folder of `dev`.
-const STATE_DIR: &str = ".token-server";
 
 /// An OAuth 2.0 issuer for machines, over gRPC and HTTP on one port, and its tools.
 #[derive(Debug, Parser)]
@@ -131,14 +129,8 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Inspect(inspect) => inspect.run(output),
         Command::Policy(policy) => policy.run(output),
         Command::Backup(backup) => backup.run(output),
-        Command::Completions(completions) => completions.run(output),
+        Command::Completions(completions) => completions.run(Arguments::command(), output),
     }
-}
-
-/// A runtime for a command that waits for one response at a time.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::failed("cannot start", error))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Clients: their grants and their credentials. RFC 6749 section 2.
 
-pub mod work;
 mod authentication_method;
 mod grant_type;
 mod name;

@@ -2,7 +2,7 @@
 //!
 //! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
 //! the same path with the same work, so neither the answer nor the time reveals which client IDs exist. See
-//! [`crate::client::work`], and `docs/adr/0017-equal-work-for-every-failure.md` for the remaining
+//! [`crate::cost`], and `docs/adr/0017-equal-work-for-every-failure.md` for the remaining
 //! differences.
 
 pub mod assertion;
@@ -16,12 +16,9 @@ use assertion::{Accepted, Addressee, Assertions};
 use presented::PresentedClient;
 
 use crate::{
-    client::{
-        Client, ClientId, Credential,
-        secret::Peppers,
-        work::{Step, takes},
-    },
+    client::{Client, ClientId, Credential, secret::Peppers},
     client_registry::ClientRegistry,
+    cost::{Step, takes},
     error::{AuthenticationFailure, IssueError},
     origin::Peer,
 };

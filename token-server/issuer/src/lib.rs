@@ -5,7 +5,7 @@
 //!
 //! | steps of a token request | module |
 //! |---|---|
-//! | the origin of the request, and the reasons for errors | [`origin`], [`error`] |
+//! | the origin of the request, the reasons for errors, the costly steps | [`origin`], [`error`], [`cost`] |
 //! | clients and their rights: the types | [`client`] |
 //! | the traits of the store of clients, sealed keys, revocations and audit records | [`store`] |
 //! | the change feed for the caches and the trust stream | [`feed`] |
@@ -31,6 +31,7 @@ pub mod key_material;
 pub mod json_text;
 pub mod reserved_claims;
 pub mod error;
+pub mod cost;
 pub mod origin;
 pub mod client;
 pub mod store;

@@ -11,7 +11,7 @@ use super::{
     guard::own_policy,
     middleware::{audited::AuditLayer, framing::Framing, standing::Standing},
 };
-use crate::service::{audit, clients, keys};
+use crate::grpc::{audit, clients, keys};
 
 /// The dependencies of the admin services.
 pub(super) struct Dependencies {

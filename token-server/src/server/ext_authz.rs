@@ -7,12 +7,12 @@ use tonic::service::Routes;
 use super::transport::tls::{ReloadingTls, TlsError};
 use crate::{
     config::{AuditedDecisions, Config, Tls},
-    service,
+    grpc,
 };
 
 /// Returns the one service of the port.
 pub(super) fn routes(guard: &AuthorizationLayer, audited: AuditedDecisions) -> Router {
-    Routes::new(service::ext_authz::server(guard, audited)).into_axum_router().with_state(())
+    Routes::new(grpc::ext_authz::server(guard, audited)).into_axum_router().with_state(())
 }
 
 /// Loads the port's TLS. A proxy presents a certificate of the CA configured for it. Without TLS, the port is

@@ -30,9 +30,9 @@ use super::{
     },
 };
 use crate::{
+    grpc::{status, token, trust},
     http as oauth,
     http::TokenEndpoint,
-    service::{status, token, trust},
 };
 
 /// The port's services and settings besides the issuer.

@@ -7,7 +7,7 @@ use token_issuer::store::{Revocation, RevocationTarget};
 use token_proto::token::v1::{
     self, trust_service_client::TrustServiceClient, trust_service_server::TrustServiceServer,
 };
-use token_server::service;
+use token_server::grpc;
 use tokio_stream::StreamExt as _;
 
 use crate::support::{
@@ -16,8 +16,8 @@ use crate::support::{
     world, world_with,
 };
 
-fn trust(world: &World) -> TrustServiceClient<TrustServiceServer<service::trust::TrustService>> {
-    TrustServiceClient::new(service::trust::server(Arc::clone(&world.issuer)))
+fn trust(world: &World) -> TrustServiceClient<TrustServiceServer<grpc::trust::TrustService>> {
+    TrustServiceClient::new(grpc::trust::server(Arc::clone(&world.issuer)))
 }
 
 async fn watch(world: &World, since_version: &str) -> tonic::Streaming<v1::WatchTrustResponse> {

@@ -12,10 +12,7 @@ use std::{
 use ::http::Method;
 use serde_json::json;
 use token_interceptor::signature::{Algorithm, SigningKey};
-use token_issuer::{
-    client::{secret::ClientSecret, work::TARGET},
-    limit::Rate,
-};
+use token_issuer::{client::secret::ClientSecret, cost::TARGET, limit::Rate};
 use token_proto::token::v1::{
     ClientAssertion, ExchangeTokenRequest, GetUserInfoRequest, IntrospectTokenRequest, RevokeTokenRequest,
     client_authentication::Credential,

@@ -37,7 +37,7 @@ use token_server::{
         authorization_server::Authorization,
         check_response::HttpResponse,
     },
-    service::ext_authz::{Admission, ExtAuthz as Service},
+    grpc::ext_authz::{Admission, ExtAuthz as Service},
 };
 use tonic::{
     Code, Status,

@@ -19,7 +19,7 @@ use super::{
     connection::{Connection, Role, Target},
     failure::Failure,
     output::{Output, note},
-    runtime,
+    runtime::runtime,
     signals::{Asked, Signals},
     token,
 };

@@ -12,7 +12,7 @@ use super::{
     explain,
     failure::Failure,
     output::{Output, note},
-    runtime,
+    runtime::runtime,
 };
 
 /// Shows who changed clients, credentials, keys and revocations, and when.

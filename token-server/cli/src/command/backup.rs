@@ -9,7 +9,7 @@ use token_store::{StoreLocation, sqlite::SqliteStore};
 use super::{
     failure::Failure,
     output::{Output, note},
-    runtime,
+    runtime::runtime,
     serve::load,
 };
 

@@ -22,7 +22,8 @@ use super::{
     connection::{Admin, AdminCall},
     failure::{Failure, Kind},
     output::{Answer, Output, confirm, note},
-    runtime, token,
+    runtime::runtime,
+    token,
 };
 use keys::{AddKey, NewKey};
 use requests::{AddSecret, Create, FromFile, Update};
@@ -169,7 +170,7 @@ impl Client {
                     call.admin().await?.clients().create_client(with_scopes(request, scopes)).await?.into_inner();
                 show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
             }
-            Command::List => show::clients(&every(&call.admin().await?).await?, json, output),
+            Command::List => show::clients(&list_all(&call.admin().await?).await?, json, output),
             Command::Plan { from, exit_code } => {
                 let (_, plan) = from.plan(&call).await.map_err(|failure| mistaken(failure, exit_code))?;
                 plan.show(output)?;
@@ -182,12 +183,12 @@ impl Client {
                     return plan.show(output);
                 }
                 if plan.removes() {
-                    sure(yes, "Clients that are not declared are removed. Continue?")?;
+                    confirm_or_fail(yes, "Clients that are not declared are removed. Continue?")?;
                 }
                 plan.apply(&admin, output).await
             }
             Command::NewSecret { config } => offline::new_secret(config.as_deref(), json, output),
-            Command::Export => plan::export(every(&call.admin().await?).await?, output),
+            Command::Export => plan::export(list_all(&call.admin().await?).await?, output),
             Command::Show { id } => {
                 let answer =
                     call.admin().await?.clients().get_client(GetClientRequest { client_id: id }).await?.into_inner();
@@ -201,7 +202,7 @@ impl Client {
                 show::client(&answer.client.unwrap_or_default(), json, output)
             }
             Command::Delete { id, keep_tokens, yes } => {
-                sure(yes, &format!("Remove the client {id} and its credentials?"))?;
+                confirm_or_fail(yes, &format!("Remove the client {id} and its credentials?"))?;
                 let admin = call.admin().await?;
                 let scopes = handed_out_by(&admin, &id).await?;
                 let request = DeleteClientRequest { client_id: id.clone(), etag: String::new(), keep_tokens };
@@ -218,7 +219,7 @@ impl Client {
                 add.run(jwks, &call.admin().await?, json, output).await
             }
             Command::RevokeTokens { id, yes } => {
-                sure(yes, &format!("Revoke every token that {id} has been issued so far?"))?;
+                confirm_or_fail(yes, &format!("Revoke every token that {id} has been issued so far?"))?;
                 let target = call.target()?;
                 let admin = target.admin().await?;
                 let scopes = handed_out_by(&admin, &id).await?;
@@ -243,7 +244,7 @@ impl Client {
                 Ok(output.line(token)?)
             }
             Command::RemoveCredential { id, credential, revoke_tokens, yes } => {
-                sure(
+                confirm_or_fail(
                     yes,
                     &format!("Remove the credential {credential} of {id}? A client that uses it gets no more tokens."),
                 )?;
@@ -299,7 +300,7 @@ fn mistaken(failure: Failure, exit_code: bool) -> Failure {
 }
 
 /// Asks before a change that cannot be undone.
-pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
+pub(super) fn confirm_or_fail(yes: bool, question: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
@@ -313,7 +314,7 @@ pub(super) fn sure(yes: bool, question: &str) -> Result<(), Failure> {
 }
 
 /// Returns the clients of every page.
-async fn every(admin: &Admin) -> Result<Vec<proto::Client>, Failure> {
+async fn list_all(admin: &Admin) -> Result<Vec<proto::Client>, Failure> {
     let mut clients = Vec::new();
     let mut page_token = String::new();
     loop {

@@ -1,9 +1,9 @@
 //! `token-server completions`: a script for command-line completion in a shell.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{Arguments, failure::Failure, output::Output};
+use super::{failure::Failure, output::Output};
 
 /// Prints completions for a shell.
 #[derive(Debug, Args)]
@@ -18,9 +18,10 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+    /// Prints the script for `program`.
+    pub(super) fn run(self, mut program: Command, output: &mut Output) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "token-server", &mut script);
+        clap_complete::generate(self.shell, &mut program, "token-server", &mut script);
         Ok(output.line(String::from_utf8_lossy(&script).trim_end())?)
     }
 }

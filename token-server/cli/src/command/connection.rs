@@ -29,6 +29,8 @@ use client_certificate::{ClientCertificate, ClientCertificateFiles};
 use credential::Identity;
 use state::State;
 
+/// The default state folder of `token-server dev`.
+pub(super) const STATE_DIR: &str = ".token-server";
 /// The time limit of a call, longer than any healthy response takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -48,7 +50,7 @@ pub(super) struct Connection {
     ///
     /// Its files are read only if they belong to the user, no other user may write them, and they name an
     /// issuer on this machine.
-    #[arg(long, global = true, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
+    #[arg(long, global = true, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = STATE_DIR)]
     pub(super) state_dir: PathBuf,
     /// Authenticate as this client. The issuer must then be named too.
     ///

@@ -15,7 +15,7 @@ use token_server::{
 use super::{
     failure::Failure,
     output::Output,
-    runtime,
+    runtime::runtime,
     serve::{announce_stop, cannot_start, start_telemetry, until_stopped},
     signals::Signals,
 };
@@ -44,7 +44,7 @@ pub(super) struct Dev {
     #[arg(long, default_value_t = PORT)]
     port: u16,
     /// The state folder.
-    #[arg(long, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::STATE_DIR)]
+    #[arg(long, env = "TOKEN_STATE_DIR", value_name = "DIR", default_value = super::connection::STATE_DIR)]
     state_dir: PathBuf,
     /// Decide for Envoy (ext_authz) by the annotations in this descriptor set; repeat it for more.
     #[arg(long, value_name = "FILE")]
@@ -104,7 +104,7 @@ fn tell(running: &RunningDevelopment, state_dir: &Path, output: &mut Output) -> 
     let (ca, secret) = (ca_file.display(), example.secret.expose_secret());
     let program = program();
     // Needed only with another folder; otherwise it is noise.
-    let state = if state_dir == Path::new(super::STATE_DIR) {
+    let state = if state_dir == Path::new(super::connection::STATE_DIR) {
         String::new()
     } else {
         format!(" --state-dir {}", state_dir.display())

@@ -10,12 +10,13 @@ use token_proto::{
 };
 
 use super::{
-    client::sure,
+    client::confirm_or_fail,
     connection::AdminCall,
     explain,
     failure::Failure,
     output::{Output, note},
-    runtime, token,
+    runtime::runtime,
+    token,
 };
 
 /// Shows, rotates and distrusts signing keys. Keys also rotate automatically.
@@ -82,7 +83,7 @@ impl Key {
                 show(answer.key.as_slice(), json, output)
             }
             Command::Distrust { key_id, yes } => {
-                sure(yes, &format!("Distrust the key {key_id}? Every token that it signed is rejected."))?;
+                confirm_or_fail(yes, &format!("Distrust the key {key_id}? Every token that it signed is rejected."))?;
                 let request = DistrustSigningKeyRequest { key_id: key_id.clone() };
                 let target = call.target()?;
                 target.admin().await?.keys().distrust_signing_key(request).await?;

@@ -13,7 +13,7 @@ use token_server::{
 use super::{
     failure::{Failure, Kind},
     output::{Output, note},
-    runtime,
+    runtime::runtime,
     signals::{Asked, Signals},
     supervisor::{self, State},
 };

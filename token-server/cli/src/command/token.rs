@@ -24,7 +24,7 @@ use super::{
     explain,
     failure::{Failure, Kind},
     output::{Output, note},
-    runtime,
+    runtime::runtime,
 };
 pub(super) use cache::forget;
 use cache::{Cache, CachedToken};

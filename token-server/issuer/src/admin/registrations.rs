@@ -17,8 +17,8 @@ use crate::{
     client::{
         AuthenticationMethod, Client, ClientId, Credential, CredentialKind, Registration, RegistrationDetails,
         secret::ClientSecret,
-        work::{Step, takes},
     },
+    cost::{Step, takes},
     origin::Peer,
     timestamp,
 };

@@ -29,10 +29,8 @@ use token_interceptor::{
 pub use remote::Reach;
 
 use crate::{
-    client::{
-        Client, CredentialKind,
-        work::{Step, takes},
-    },
+    client::{Client, CredentialKind},
+    cost::{Step, takes},
     error::{AuthenticationFailure, IssueError},
     store::AssertionStore,
 };

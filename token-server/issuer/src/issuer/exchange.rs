@@ -46,7 +46,7 @@ impl Issuer {
             self.own_party(client, token, (role, &claimed)).await?
         } else {
             let verified = self.settings.federation.verify(&client.id, token, self.clock.now()).await?;
-            Subject::there(verified)
+            Subject::federated(verified)
         };
         decision.party(role, &subject);
         if subject.foreign().is_some() && self.registered(subject.name()).await?.is_some() {
@@ -79,11 +79,11 @@ impl Issuer {
         self.expect_actors(&verified).await?;
         let Some(id) = SubjectId::of(&verified) else {
             let subject = self.expect_client(verified.subject(), SUBJECT).await?;
-            return Ok(Subject::here(verified, subject));
+            return Ok(Subject::local(verified, subject));
         };
         let provider = self.settings.federation.provider(&id.issuer).cloned();
         match provider.filter(|provider| provider.subjects.allows(&id.subject)) {
-            Some(provider) => Ok(Subject::there_before(verified, id, provider)),
+            Some(provider) => Ok(Subject::previously_federated(verified, id, provider)),
             None => Err(IssueError::invalid_grant("The subject's identity provider is no longer trusted for it.")),
         }
     }

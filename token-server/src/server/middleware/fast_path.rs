@@ -21,7 +21,7 @@ use tonic::body::Body;
 use tower::{Layer as _, Service};
 
 use super::framing::{Framed, FramedFuture, Framing};
-use crate::{http::TokenEndpoint, service::token::TokenService};
+use crate::{grpc::token::TokenService, http::TokenEndpoint};
 
 /// Answers requests for tokens, and forwards the others to the router.
 #[derive(Clone, Debug)]

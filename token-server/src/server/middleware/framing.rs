@@ -15,7 +15,7 @@ use token_issuer::origin::{Origin, Peer, REQUEST_ID};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use crate::service::status;
+use crate::grpc::status;
 
 /// A layer that answers unreadable messages with INVALID_ARGUMENT.
 #[derive(Clone, Debug)]

@@ -248,7 +248,7 @@ where
 
 /// The error for the reader of a body whose peer has too many bytes in flight.
 fn too_many_bytes() -> tonic::Status {
-    crate::service::status::overloaded(&connection::unknown_origin())
+    crate::grpc::status::overloaded(&connection::unknown_origin())
 }
 
 fn refusal<A>(request: &Request<A>) -> Response<Body> {

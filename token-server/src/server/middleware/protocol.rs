@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use token_issuer::{error::IssueError, origin::Origin};
 use tonic::body::Body;
 
-use crate::{http as oauth, service::status};
+use crate::{grpc::status, http as oauth};
 
 /// gRPC in each of its forms, or HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use token_proto::{
 use tonic::Status;
 use tower::{Layer, Service};
 
-use crate::service::{operator::CurrentScopes, status};
+use crate::grpc::{operator::CurrentScopes, status};
 
 use crate::connection;
 

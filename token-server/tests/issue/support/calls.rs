@@ -12,7 +12,7 @@ use token_proto::token::v1::{
     self, client_authentication::Credential, token_service_client::TokenServiceClient,
     token_service_server::TokenServiceServer,
 };
-use token_server::{http::router, service};
+use token_server::{grpc as protocol, http::router};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
@@ -79,8 +79,8 @@ pub(crate) fn basic(client_id: &str, secret: &str) -> (header::HeaderName, Strin
     (header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)))
 }
 
-pub(crate) fn grpc(world: &World) -> TokenServiceClient<TokenServiceServer<service::token::TokenService>> {
-    TokenServiceClient::new(service::token::server(Arc::clone(&world.issuer)))
+pub(crate) fn grpc(world: &World) -> TokenServiceClient<TokenServiceServer<protocol::token::TokenService>> {
+    TokenServiceClient::new(protocol::token::server(Arc::clone(&world.issuer)))
 }
 
 pub(crate) fn message(client_id: &str, secret: &str) -> v1::IssueTokenRequest {

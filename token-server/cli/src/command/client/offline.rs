@@ -9,7 +9,7 @@ use token_issuer::{
     client_registry::{ClientRegistry, peppers_in_use},
 };
 use token_proto::admin::v1::{Client, CreateClientResponse};
-use token_server::{config::Config, server, service::clients};
+use token_server::{config::Config, grpc::clients, server};
 use token_store::StoreLocation;
 
 use crate::command::{

@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::command::{
-        client::every,
+        client::list_all,
         connection::{Connection, Role},
     };
     use token_server::development::Development;
@@ -172,7 +172,7 @@ mod tests {
         for (declared, name) in [("[[client]]\nid = \"orders\"\nname = \"Declared\"\n", "Theirs"), ("", "Theirs again")]
         {
             std::fs::write(&path, declared).unwrap();
-            let there = every(&admin).await.unwrap();
+            let there = list_all(&admin).await.unwrap();
             let plan = Plan::new(&File::read(&path).unwrap(), there, true, &target.identity.client_id).unwrap();
             assert_eq!(plan.0.len(), 1, "{plan:?}");
             rename(&admin, name).await;

@@ -8,7 +8,7 @@ use token_server::client_file::File;
 
 use super::{
     changes::{self, Changes},
-    every, offline,
+    list_all, offline,
     plan::Plan,
     scopes_of, show, with_scopes,
 };
@@ -142,7 +142,7 @@ impl FromFile {
             File::read(&self.file).map_err(|error| Failure::usage("there is nothing to plan").because(error))?;
         let target = call.target()?;
         let admin = target.admin().await?;
-        let plan = Plan::new(&declared, every(&admin).await?, self.prune, &target.identity.client_id)?;
+        let plan = Plan::new(&declared, list_all(&admin).await?, self.prune, &target.identity.client_id)?;
         Ok((admin, plan))
     }
 }

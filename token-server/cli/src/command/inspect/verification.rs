@@ -16,7 +16,7 @@ use crate::command::{
     connection::{client_certificate::ClientCertificateFiles, named, reach},
     explain::Decoded,
     failure::{Failure, Kind},
-    runtime,
+    runtime::runtime,
 };
 
 /// The keys to verify a token with.

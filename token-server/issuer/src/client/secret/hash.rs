@@ -12,10 +12,8 @@ use super::{
     imported::{self, ImportError, Remembered},
 };
 use crate::{
-    client::{
-        Credential, CredentialKind,
-        work::{Step, takes},
-    },
+    client::{Credential, CredentialKind},
+    cost::{Step, takes},
     key_material::KeyMaterial,
 };
 

@@ -14,7 +14,7 @@ use ring::{
 use tokio::sync::Semaphore;
 
 use super::ClientSecret;
-use crate::client::work::{Step, takes};
+use crate::cost::{Step, takes};
 
 /// The longest imported secret, in bytes.
 const SECRET_BYTES_MAX: usize = 1024;

@@ -32,35 +32,35 @@ pub(crate) struct Subject {
     token: VerifiedToken,
     /// The subject's name, as this issuer writes it in `sub`.
     name: String,
-    home: Home,
+    origin: SubjectOrigin,
 }
 
 /// The origin of a subject, which decides its access beyond the token.
 #[derive(Debug)]
-enum Home {
+enum SubjectOrigin {
     /// A client of this issuer.
-    Here(Arc<Client>),
+    Local(Arc<Client>),
     /// An identity provider vouches for it in this very token.
-    There(SubjectId, Arc<IdentityProvider>),
+    Federated(SubjectId, Arc<IdentityProvider>),
     /// An identity provider vouched for it when it came.
-    ThereBefore(SubjectId, Arc<IdentityProvider>),
+    PreviouslyFederated(SubjectId, Arc<IdentityProvider>),
 }
 
 impl Subject {
     /// The subject of a token of ours.
-    pub(crate) fn here(token: VerifiedToken, client: Arc<Client>) -> Self {
-        Self { name: token.subject().to_owned(), token, home: Home::Here(client) }
+    pub(crate) fn local(token: VerifiedToken, client: Arc<Client>) -> Self {
+        Self { name: token.subject().to_owned(), token, origin: SubjectOrigin::Local(client) }
     }
 
     /// The subject of a token of ours, which an identity provider vouched for at first.
-    pub(crate) fn there_before(token: VerifiedToken, id: SubjectId, provider: Arc<IdentityProvider>) -> Self {
-        Self { name: token.subject().to_owned(), token, home: Home::ThereBefore(id, provider) }
+    pub(crate) fn previously_federated(token: VerifiedToken, id: SubjectId, provider: Arc<IdentityProvider>) -> Self {
+        Self { name: token.subject().to_owned(), token, origin: SubjectOrigin::PreviouslyFederated(id, provider) }
     }
 
     /// The subject of an identity provider's token.
-    pub(crate) fn there(foreign: ForeignToken) -> Self {
+    pub(crate) fn federated(foreign: ForeignToken) -> Self {
         let ForeignToken { token, id, provider } = foreign;
-        Self { name: provider.namespace.name(&id.subject), token, home: Home::There(id, provider) }
+        Self { name: provider.namespace.name(&id.subject), token, origin: SubjectOrigin::Federated(id, provider) }
     }
 
     /// The subject's name, as this issuer writes it in `sub`.
@@ -69,14 +69,14 @@ impl Subject {
     }
 
     pub(super) fn is_ours(&self) -> bool {
-        !matches!(self.home, Home::There(..))
+        !matches!(self.origin, SubjectOrigin::Federated(..))
     }
 
     /// Returns its identity at its identity provider, if it comes from one.
     pub(crate) fn foreign(&self) -> Option<&SubjectId> {
-        match &self.home {
-            Home::Here(_) => None,
-            Home::There(id, _) | Home::ThereBefore(id, _) => Some(id),
+        match &self.origin {
+            SubjectOrigin::Local(_) => None,
+            SubjectOrigin::Federated(id, _) | SubjectOrigin::PreviouslyFederated(id, _) => Some(id),
         }
     }
 
@@ -100,15 +100,15 @@ impl Subject {
     }
 
     pub(super) fn into_foreign(self) -> Option<SubjectId> {
-        match self.home {
-            Home::Here(_) => None,
-            Home::There(id, _) | Home::ThereBefore(id, _) => Some(id),
+        match self.origin {
+            SubjectOrigin::Local(_) => None,
+            SubjectOrigin::Federated(id, _) | SubjectOrigin::PreviouslyFederated(id, _) => Some(id),
         }
     }
 
     /// Returns true if the subject itself has the scope at the audience.
     pub(super) fn may_have(&self, audience: &str, scope: &Scope) -> bool {
-        if let Home::There(_, provider) = &self.home {
+        if let SubjectOrigin::Federated(_, provider) = &self.origin {
             // The provider knows none of our scopes. Without configured grants, the exchanging client, which
             // the operator has allowed, is the bound.
             return provider.grants(audience, scope).unwrap_or(true);
@@ -116,9 +116,9 @@ impl Subject {
         if self.token_names(audience) {
             return self.token.has_scope(scope.as_str());
         }
-        match &self.home {
-            Home::Here(client) => client.grant(audience).is_some_and(|grant| grant.scopes.contains(scope)),
-            Home::There(_, provider) | Home::ThereBefore(_, provider) => {
+        match &self.origin {
+            SubjectOrigin::Local(client) => client.grant(audience).is_some_and(|grant| grant.scopes.contains(scope)),
+            SubjectOrigin::Federated(_, provider) | SubjectOrigin::PreviouslyFederated(_, provider) => {
                 provider.grants(audience, scope).unwrap_or(false)
             }
         }
@@ -146,9 +146,9 @@ impl Subject {
     /// Returns the actors so far, the last one first. Actors of an identity provider are named as its
     /// subjects are, so that none is mistaken for a client of ours.
     pub(super) fn chain(&self) -> impl DoubleEndedIterator<Item = String> {
-        let named = |name: &str| match &self.home {
-            Home::There(_, provider) => provider.namespace.name(name),
-            Home::Here(_) | Home::ThereBefore(..) => name.to_owned(),
+        let named = |name: &str| match &self.origin {
+            SubjectOrigin::Federated(_, provider) => provider.namespace.name(name),
+            SubjectOrigin::Local(_) | SubjectOrigin::PreviouslyFederated(..) => name.to_owned(),
         };
         self.token.actors().iter().map(move |actor| named(actor.subject()))
     }
@@ -161,9 +161,9 @@ impl Subject {
     /// The claims that describe the subject and follow it. Of an identity provider's claims, only those that
     /// the operator has named.
     pub(super) fn claims(&self) -> Map<String, Value> {
-        let copied = |name: &String| match &self.home {
-            Home::Here(_) | Home::ThereBefore(..) => true,
-            Home::There(_, provider) => provider.copied_claims.contains(name),
+        let copied = |name: &String| match &self.origin {
+            SubjectOrigin::Local(_) | SubjectOrigin::PreviouslyFederated(..) => true,
+            SubjectOrigin::Federated(_, provider) => provider.copied_claims.contains(name),
         };
         let claims = self.token.claims().iter().filter(|(name, _)| !is_reserved(name) && copied(name));
         claims.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -181,9 +181,11 @@ impl Subject {
             Some(issuer) => issuer.as_str(),
         };
         let named = issuer.zip(may_act.get("sub").and_then(Value::as_str));
-        let vouched = actor.and_then(|actor| match &actor.home {
-            Home::There(id, _) if actor.token.actors().is_empty() => Some((id.issuer.as_str(), id.subject.as_str())),
-            Home::There(..) | Home::Here(_) | Home::ThereBefore(..) => None,
+        let vouched = actor.and_then(|actor| match &actor.origin {
+            SubjectOrigin::Federated(id, _) if actor.token.actors().is_empty() => {
+                Some((id.issuer.as_str(), id.subject.as_str()))
+            }
+            SubjectOrigin::Federated(..) | SubjectOrigin::Local(_) | SubjectOrigin::PreviouslyFederated(..) => None,
         });
         if named.is_some() && (named == client || named == vouched) {
             return Ok(());

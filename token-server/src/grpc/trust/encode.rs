@@ -23,7 +23,7 @@ pub(super) fn issuer(metadata: Metadata) -> v1::Issuer {
     }
 }
 
-pub(in crate::service) fn key(key: &PublishedKey) -> v1::Key {
+pub(in crate::grpc) fn key(key: &PublishedKey) -> v1::Key {
     let PublishedKey { algorithm, jwk, state, sign_after, verify_until } = key;
     v1::Key {
         key_id: jwk.key_id().to_owned(),

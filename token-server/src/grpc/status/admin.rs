@@ -16,7 +16,7 @@ use tonic_types::ErrorDetails;
 use super::with_details;
 
 /// The status of a rejected admin request.
-pub(in crate::service) fn of_admin_error(error: &AdminError, origin: &Origin) -> Status {
+pub(in crate::grpc) fn of_admin_error(error: &AdminError, origin: &Origin) -> Status {
     let reason = reason(error);
     let mut metadata = HashMap::new();
     let mut details = ErrorDetails::new();
