@@ -19,10 +19,13 @@
 //!
 //! | metric | labels |
 //! |---|---|
-//! | `token_decisions_total` | `outcome`: allowed, denied; `reason`: the check that failed, of a closed set |
+//! | `token_decisions_total` | `outcome`: allowed, denied, would_deny; `reason`: the failed check; `method` |
 //! | `token_key_set_fetches_total` | `issuer`; `outcome`: ok, failed, timed_out |
 //! | `token_trust_age_seconds` | `issuer`: since when nothing was pushed |
 //! | `token_trust_streams_lost_total` | `issuer` |
+//!
+//! The labels of decisions are of closed sets. `method` is a path of the policy, `unknown` for every other
+//! path, and `any` where one demand holds for all requests.
 
 mod denied_call;
 
@@ -33,6 +36,8 @@ mod body;
 mod future;
 
 mod entry;
+
+mod rules;
 
 mod wire;
 
@@ -48,7 +53,8 @@ use http::{Request, Response};
 use token_proto::policy::{MethodKind, Requirement};
 use tower::{BoxError, Layer, Service};
 
-use decision::{Decision, Rules, Shared};
+use decision::Shared;
+use rules::Rules;
 
 pub use body::{GuardedBody, RequestBody};
 pub use denied_call::DeniedCall;
@@ -145,7 +151,7 @@ impl AuthorizationLayer {
     /// [`clients`](crate::verify::TrustedIssuer::clients).
     pub fn try_new(verifier: Verifier, policy: ServedPolicy) -> Result<Self, PolicyError> {
         policy.check_callers(|audience| verifier.client_ids_are_unique(audience))?;
-        Ok(Self::with(verifier, Rules::ByMethod(policy)))
+        Ok(Self::with(verifier, Rules::by_method(policy)))
     }
 
     /// Applies `policy` to each method. A method without a policy is denied, with or without a token.
@@ -157,7 +163,7 @@ impl AuthorizationLayer {
         if let Err(error) = policy.check_callers(|audience| verifier.client_ids_are_unique(audience)) {
             tracing::error!(%error, "cannot distinguish callers by issuer; denying them");
         }
-        Self::with(verifier, Rules::ByMethod(policy))
+        Self::with(verifier, Rules::by_method(policy))
     }
 
     /// Applies one requirement to every request: for HTTP routes, whose paths no `.proto` declares.
@@ -165,23 +171,53 @@ impl AuthorizationLayer {
     pub fn requiring(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
         // HTTP has no kinds of methods. A response that goes on ends with its token.
         let demand = TokenDemand { audience: audience.into(), requirement, kind: MethodKind::ServerStreaming };
-        Self::with(verifier, Rules::Same(Arc::new(demand)))
+        Self::with(verifier, Rules::same(demand))
+    }
+
+    /// Observes: the layer decides, logs and counts each call as if it enforced, and lets every call pass.
+    /// For the first days with a service that has callers already; see [`crate::recipes`].
+    ///
+    /// A call that would be refused is counted with the outcome `would_deny`. The extensions of its request
+    /// hold a [`DeniedCall`], and the [`Caller`](crate::caller::Caller) if the token is valid. No stream ends
+    /// with its token. A call whose token is signed by a new key waits for that key, as if the layer enforced.
+    #[must_use]
+    pub fn observe(self) -> Self {
+        self.with_changed(|shared| shared.rules.observe())
+    }
+
+    /// Observes calls of these methods only, as [`AuthorizationLayer::observe`] does, and enforces the
+    /// others. A name is a path of the policy, `/package.Service/Method`, or a prefix and a `*`. A path without a
+    /// policy is denied. The last call of the two counts.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a name matches no method of the policy. It names each one.
+    pub fn observe_only(self, methods: &[&str]) -> Result<Self, PolicyError> {
+        let mut shared = Arc::unwrap_or_clone(self.0);
+        shared.rules.observe_only(methods)?;
+        Ok(Self(Arc::new(shared)))
     }
 
     /// Bounds the memory for cached tokens, in bytes; 0 verifies every token each time.
     #[must_use]
     pub fn cache_bytes_max(self, cache_bytes_max: u64) -> Self {
-        Self(Arc::new(self.0.with_cache(cache_bytes_max)))
+        self.with_changed(|shared| shared.set_cache(cache_bytes_max))
     }
 
     /// Names the URL of the service's own metadata in every challenge: RFC 9728 section 5.1.
     #[must_use]
     pub fn resource(self, resource: &ProtectedResource) -> Self {
-        Self(Arc::new(self.0.with_resource(resource.metadata_url().as_str())))
+        self.with_changed(|shared| shared.resource_metadata = Some(resource.metadata_url().as_str().into()))
     }
 
     fn with(verifier: Verifier, rules: Rules) -> Self {
-        Self(Arc::new(Shared::new(verifier, Arc::new(rules), CACHE_BYTES_MAX)))
+        Self(Arc::new(Shared::new(verifier, rules, CACHE_BYTES_MAX)))
+    }
+
+    fn with_changed(self, change: impl FnOnce(&mut Shared)) -> Self {
+        let mut shared = Arc::unwrap_or_clone(self.0);
+        change(&mut shared);
+        Self(Arc::new(shared))
     }
 }
 
@@ -235,19 +271,16 @@ where
     RB: http_body::Body<Data = Bytes>,
     RB::Error: Into<BoxError>,
 {
-    let mut decision = Decision::Denied(wait.given_up().into(), None);
     for _ in 0..FETCHES_AWAITED_MAX {
         if let Err(error) = shared.verifier().key_arrives(wait).await {
-            decision = Decision::Denied(error.into(), None);
-            break;
+            let decision = shared.deny(&request, error.into());
+            return shared.enter(decision, &mut service, request).await;
         }
         match shared.decide(&request) {
-            Ok(decided) => {
-                decision = decided;
-                break;
-            }
+            Ok(decision) => return shared.enter(decision, &mut service, request).await,
             Err(again) => wait = again,
         }
     }
+    let decision = shared.deny(&request, wait.given_up().into());
     shared.enter(decision, &mut service, request).await
 }

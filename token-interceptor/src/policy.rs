@@ -42,6 +42,8 @@ pub struct Policy {
 /// The demand of one method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
+    /// No policy. Every call is denied.
+    Undeclared,
     /// No token.
     Open,
     /// A token for `audience` that meets `requirement`.
@@ -53,6 +55,15 @@ pub(crate) struct TokenDemand {
     pub(crate) audience: Cow<'static, str>,
     pub(crate) requirement: Requirement,
     pub(crate) kind: MethodKind,
+}
+
+impl Demand {
+    pub(crate) fn token(&self) -> Option<&Arc<TokenDemand>> {
+        match self {
+            Self::Token(demand) => Some(demand),
+            Self::Open | Self::Undeclared => None,
+        }
+    }
 }
 
 impl Policy {
@@ -79,7 +90,10 @@ impl Policy {
         let mut faults = Vec::new();
         for method in table {
             let demand = match &method.access {
-                Access::Undeclared => continue,
+                Access::Undeclared => {
+                    self.methods.entry(method.path.clone()).or_insert(Demand::Undeclared);
+                    continue;
+                }
                 Access::Public => Demand::Open,
                 Access::Require(requirement) => {
                     if method.audience.is_empty() {
@@ -97,7 +111,7 @@ impl Policy {
             }
             let implied = self.implied.remove(&*method.path);
             match self.methods.insert(method.path.clone(), demand.clone()) {
-                Some(before) if before != demand && !implied => {
+                Some(before) if before != demand && before != Demand::Undeclared && !implied => {
                     faults.push(format!("{}: is declared twice, with different policies", method.path));
                 }
                 Some(_) | None => {}
@@ -164,11 +178,8 @@ impl Policy {
     /// Returns every scope that some method demands or accepts.
     #[must_use]
     pub fn scopes(&self) -> BTreeSet<&str> {
-        let demands = self.methods.values().filter_map(|demand| match demand {
-            Demand::Open => None,
-            Demand::Token(demand) => Some(&demand.requirement),
-        });
-        demands
+        let requirements = self.methods.values().filter_map(Demand::token).map(|demand| &demand.requirement);
+        requirements
             .flat_map(|requirement| requirement.all_scopes.iter().chain(requirement.any_scopes.iter()))
             .map(|scope| &**scope)
             .collect()
@@ -176,15 +187,9 @@ impl Policy {
 
     /// Returns the methods that name callers, with their audiences.
     fn naming_callers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.methods.iter().filter_map(|(path, demand)| match demand {
-            Demand::Token(demand) if !demand.requirement.callers.is_empty() => Some((&**path, &*demand.audience)),
-            Demand::Token(_) | Demand::Open => None,
-        })
-    }
-
-    /// Returns the demand of the method at `path`.
-    pub(crate) fn demand(&self, path: &str) -> Result<&Demand, Denied> {
-        self.methods.get(path).ok_or_else(|| Denial::MethodNotDeclared.into())
+        let demands = self.methods.iter().filter_map(|(path, demand)| Some((path, demand.token()?)));
+        let naming = demands.filter(|(_, demand)| !demand.requirement.callers.is_empty());
+        naming.map(|(path, demand)| (&**path, &*demand.audience))
     }
 }
 
@@ -193,7 +198,7 @@ impl Policy {
 pub struct PolicyError(Vec<String>);
 
 impl PolicyError {
-    fn or<P>(faults: Vec<String>, policy: P) -> Result<P, Self> {
+    pub(crate) fn or<P>(faults: Vec<String>, policy: P) -> Result<P, Self> {
         if faults.is_empty() { Ok(policy) } else { Err(Self(faults)) }
     }
 

@@ -118,12 +118,12 @@ fn decisions_are_counted_by_closed_reason() {
     assert_eq!(
         counts,
         [
-            ("token_decisions_total outcome=allowed reason=ok", 1),
-            ("token_decisions_total outcome=denied reason=credentials_missing", 1),
-            ("token_decisions_total outcome=denied reason=expired", 1),
-            ("token_decisions_total outcome=denied reason=key_unknown", 1),
-            ("token_decisions_total outcome=denied reason=malformed", 1),
-            ("token_decisions_total outcome=denied reason=scope", 1),
+            ("token_decisions_total outcome=allowed reason=ok method=any", 1),
+            ("token_decisions_total outcome=denied reason=credentials_missing method=any", 1),
+            ("token_decisions_total outcome=denied reason=expired method=any", 1),
+            ("token_decisions_total outcome=denied reason=key_unknown method=any", 1),
+            ("token_decisions_total outcome=denied reason=malformed method=any", 1),
+            ("token_decisions_total outcome=denied reason=scope method=any", 1),
         ]
     );
 }

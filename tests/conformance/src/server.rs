@@ -17,7 +17,7 @@ use token_interceptor::{
     caller,
     clock::Clock,
     http_client::HttpClient,
-    layer::AuthorizationLayer,
+    layer::{AuthorizationLayer, DeniedCall},
     policy::Policy,
     revocation::Revocations,
     signature::Algorithm,
@@ -84,10 +84,8 @@ async fn served(State(sets): State<KeySets>, uri: http::Uri) -> axum::response::
 
 /// Runs one case.
 pub(crate) async fn run(name: &str, case: ServerCase, keys: &KeyServer) -> Result<ServerResult> {
-    if case.observe {
-        return Err("the Rust layer does not observe".into());
-    }
     let layer = match layer(name, &case, keys) {
+        Ok(layer) if case.observe => layer.observe(),
         Ok(layer) => layer,
         Err(error) => return Ok(ServerResult { decision: Some(Decision::StartError(error.to_string())), ..empty() }),
     };
@@ -96,7 +94,8 @@ pub(crate) async fn run(name: &str, case: ServerCase, keys: &KeyServer) -> Resul
         let (seen, marks) = (Arc::clone(&seen), case.handler_marks.clone());
         service_fn(move |request: Request<Body>| {
             let caller = request.extensions().get::<caller::Caller>().map(caller_of).unwrap_or_default();
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller);
+            let would_deny = request.extensions().get::<DeniedCall>().map(|call| Status::from(call.denied().clone()));
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((caller, would_deny));
             let response = answered(&marks);
             async move { Ok::<_, Infallible>(response) }
         })
@@ -110,12 +109,17 @@ pub(crate) async fn run(name: &str, case: ServerCase, keys: &KeyServer) -> Resul
     let trailers = body.collect().await.map_err(|error| format!("the body failed: {error}"))?.trailers().cloned();
     let headers = if head.headers.contains_key("grpc-status") { head.headers } else { trailers.unwrap_or_default() };
     let marks = headers.get_all(MARK).iter().map(|mark| mark.to_str().unwrap_or_default().to_owned()).collect();
-    let caller = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let decision = match caller {
-        Some(caller) => Decision::Allowed(caller),
-        None => Decision::Refused(refusal(&headers)?),
+    let handled = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (decision, would_deny) = match handled {
+        Some((caller, would_deny)) => {
+            (Decision::Allowed(caller), would_deny.map(|status| refusal(&status)).transpose()?)
+        }
+        None => {
+            let status = Status::from_header_map(&headers).ok_or("the layer's answer has no status")?;
+            (Decision::Refused(refusal(&status)?), None)
+        }
     };
-    Ok(ServerResult { decision: Some(decision), would_deny: None, marks })
+    Ok(ServerResult { decision: Some(decision), would_deny, marks })
 }
 
 fn empty() -> ServerResult {
@@ -191,10 +195,10 @@ fn caller_of(caller: &caller::Caller) -> Caller {
     }
 }
 
-fn refusal(headers: &HeaderMap) -> Result<Refusal> {
-    let status = Status::from_header_map(headers).ok_or("the layer's answer has no status")?;
+fn refusal(status: &Status) -> Result<Refusal> {
     let info = status.get_details_error_info().ok_or("the layer's answer has no ErrorInfo")?;
-    let challenge = headers.get("www-authenticate").map(|value| value.to_str().unwrap_or_default().to_owned());
+    let challenge =
+        status.metadata().get("www-authenticate").map(|value| value.to_str().unwrap_or_default().to_owned());
     Ok(Refusal {
         code: status.code().into(),
         reason: info.reason,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use token_conformance::{
     executor::Executor,
+    protocol::v1::{conformance_request::Case, conformance_response::Result as Outcome, server_result::Decision},
     runner::{Process, judge},
     suite,
 };
@@ -19,6 +20,29 @@ fn the_rust_layers_pass_every_case() {
         .map(|failure| failure.to_string())
         .collect();
     assert!(failures.is_empty(), "{} of {} cases failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+#[test]
+fn an_observing_layer_refuses_no_case() {
+    let rust = Executor::start().unwrap();
+    let (mut allowed, mut denied) = (0, 0);
+    for case in suite::cases().unwrap() {
+        let mut request = case.request;
+        let Some(Case::Server(server)) = &mut request.case else { continue };
+        server.observe = true;
+        let name = request.name.clone();
+        let Some(Outcome::Server(result)) = rust.run(request).result else { unreachable!("{name}") };
+        match (result.decision.unwrap(), result.would_deny) {
+            (Decision::Allowed(_), None) => allowed += 1,
+            (Decision::Allowed(_), Some(refusal)) => {
+                assert_eq!(refusal.domain, "m2m.token.v1", "{name}");
+                denied += 1;
+            }
+            (Decision::StartError(_), _) => {}
+            (Decision::Refused(refusal), _) => unreachable!("{name}: {refusal:?}"),
+        }
+    }
+    assert!(allowed >= 10 && denied >= 100, "{allowed} and {denied}");
 }
 
 #[test]

@@ -138,9 +138,15 @@ where
             }
             StateProjection::Inner { body, guard, began } => match body.poll_frame(cx) {
                 Poll::Ready(Some(Ok(mut frame))) => match guard {
-                    Some(guard) if frame.is_data() && *began => match guard.watch.ongoing.look() {
+                    Some(watching) if frame.is_data() && *began => match watching.watch.ongoing.look() {
                         Ok(_) => return Poll::Ready(Some(Ok(frame))),
-                        Err(denied) => guard.end(&denied),
+                        Err(denied) => match watching.end(denied) {
+                            Some(end) => end,
+                            None => {
+                                *guard = None;
+                                return Poll::Ready(Some(Ok(frame)));
+                            }
+                        },
                     },
                     Some(_) | None => {
                         *began = true;
@@ -151,9 +157,15 @@ where
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    let Some(guard) = guard else { return Poll::Pending };
-                    let denied = ready!(guard.poll_ended(cx));
-                    guard.end(&denied)
+                    let Some(watching) = guard else { return Poll::Pending };
+                    let denied = ready!(watching.poll_ended(cx));
+                    match watching.end(denied) {
+                        Some(end) => end,
+                        None => {
+                            *guard = None;
+                            return Poll::Pending;
+                        }
+                    }
                 }
             },
         };
@@ -243,22 +255,29 @@ impl Guard {
     }
 
     /// Returns the answer to a call that has none yet.
-    pub(super) fn refuse(&self, denied: &Denied) -> Response<Body> {
-        let mut response = self.shared.answer(denied, Some(self.caller.clone()), self.wire);
-        if self.wire != Wire::Http && mark::is_renewable(denied.reason()) {
+    pub(super) fn refuse(&self, denied: Denied) -> Response<Body> {
+        let renewable = self.wire != Wire::Http && mark::is_renewable(denied.reason());
+        let mut response = self.shared.answer(self.path.path(), denied, Some(self.caller.clone()), self.wire);
+        if renewable {
             mark::put(response.headers_mut(), Stage::AfterHandler, self.path.path());
         }
         response
     }
 
     /// Returns the end of the stream: trailers in gRPC, their frame in gRPC-Web; in HTTP the body breaks off.
-    fn end(&self, denied: &Denied) -> Result<Frame<Bytes>, BoxError> {
+    /// A stream that is only observed is reported, and goes on: `None`.
+    fn end(&self, denied: Denied) -> Option<Result<Frame<Bytes>, BoxError>> {
+        if self.shared.rules.of(self.path.path()).observed {
+            self.shared.report(self.path.path(), &denied, Some(&self.caller));
+            return None;
+        }
+        let text = denied.to_string();
         let mut trailers = self.refuse(denied).into_parts().0.headers;
         trailers.remove(CONTENT_TYPE);
-        match self.wire {
+        Some(match self.wire {
             Wire::Grpc => Ok(Frame::trailers(trailers)),
             Wire::GrpcWeb(encoding) => Ok(Frame::data(encoding.trailers(&trailers))),
-            Wire::Http => Err(denied.to_string().into()),
-        }
+            Wire::Http => Err(text.into()),
+        })
     }
 }

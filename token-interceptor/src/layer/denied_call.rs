@@ -1,4 +1,4 @@
-//! The record of a denied call, for audit layers.
+//! The record of a denied call, for audit layers and for handlers behind a layer that observes.
 
 use token_proto::token::v1::ErrorReason;
 
@@ -7,37 +7,43 @@ use crate::{
     error::{Denied, Detail},
 };
 
-/// A denied call: in the extensions of each answer by which the layer refuses. For layers around it.
+/// A denied call: in the extensions of each answer by which the layer refuses, for layers around it.
+///
+/// A layer that only [observes](super::AuthorizationLayer::observe) puts it into the extensions of each request
+/// that it would refuse. The caller beside it has a valid token, but the method demands more.
 #[derive(Clone, Debug)]
 pub struct DeniedCall {
-    reason: ErrorReason,
-    detail: &'static str,
-    member: Option<Detail>,
+    denied: Denied,
     caller: Option<Caller>,
 }
 
 impl DeniedCall {
-    pub(super) fn new(denied: &Denied, caller: Option<Caller>) -> Self {
-        let member = denied.member().cloned();
-        Self { reason: denied.reason(), detail: denied.label(), member, caller }
+    pub(super) fn new(denied: Denied, caller: Option<Caller>) -> Self {
+        Self { denied, caller }
+    }
+
+    /// Returns the error, which converts into the [`tonic::Status`] that the caller gets.
+    #[must_use]
+    pub fn denied(&self) -> &Denied {
+        &self.denied
     }
 
     /// Returns the reason that the caller sees.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
-        self.reason
+        self.denied.reason()
     }
 
     /// Returns the failed check: one of a closed set, and not for the caller.
     #[must_use]
     pub fn detail(&self) -> &'static str {
-        self.detail
+        self.denied.label()
     }
 
     /// Returns the member of the token that the check compared, if any. Not for the caller.
     #[must_use]
     pub fn member(&self) -> Option<&Detail> {
-        self.member.as_ref()
+        self.denied.member()
     }
 
     /// Returns the refused caller, if the token itself is valid.

@@ -7,18 +7,23 @@ use http::{Request, Response};
 use tower::{BoxError, Service};
 
 use super::{
+    DeniedCall,
     body::{Guard, RequestBody, Watch},
-    decision::{Decision, Shared},
+    decision::{Decision, Shared, Verdict},
     future::ResponseFuture,
+    rules::Ending,
     wire::Wire,
 };
-use crate::mark::{self, Stage};
+use crate::{
+    caller::Caller,
+    mark::{self, Stage},
+};
 
 impl Shared {
     /// Passes the request to `service`, or answers in its place.
     pub(super) fn enter<S, B, RB>(
         self: &Arc<Self>,
-        decision: Decision,
+        Decision { rule, verdict }: Decision<'_>,
         service: &mut S,
         mut request: Request<B>,
     ) -> ResponseFuture<S::Future, RB, S::Error>
@@ -28,35 +33,60 @@ impl Shared {
         RB: http_body::Body<Data = Bytes>,
         RB::Error: Into<BoxError>,
     {
-        match decision {
-            Decision::Open => ResponseFuture::open(service.call(request)),
-            Decision::Allowed(caller, ending) => {
-                self.count_allowed();
-                let span =
-                    tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
-                let mut guard = None;
-                if let Some(ending) = ending {
-                    let ongoing = Arc::new(caller.ongoing());
-                    let (wire, path) = (Wire::of(request.headers()), request.uri().clone());
-                    let watched = Guard::new(Arc::clone(&ongoing), Arc::clone(self), caller.clone(), wire, path);
-                    guard = Some((Box::new(watched), ending.until_answered));
-                    if ending.request {
-                        let watch = Watch::new(ongoing);
-                        request = request.map(|body| watch.request(body));
-                    }
-                }
-                request.extensions_mut().insert(caller);
-                let future = span.in_scope(|| service.call(request));
-                ResponseFuture::guarded(future, guard, span)
+        match verdict {
+            Verdict::Open => ResponseFuture::open(service.call(request)),
+            Verdict::Allowed(caller) => {
+                rule.count_allowed();
+                self.admit(caller, rule.ending(), service, request)
             }
-            Decision::Denied(denied, caller) => {
+            Verdict::Denied(denied, caller) if rule.observed => {
+                self.report(request.uri().path(), &denied, caller.as_ref());
+                request.extensions_mut().insert(DeniedCall::new(denied, caller.clone()));
+                match caller {
+                    Some(caller) => self.admit(caller, None, service, request),
+                    None => ResponseFuture::open(service.call(request)),
+                }
+            }
+            Verdict::Denied(denied, caller) => {
                 let wire = Wire::of(request.headers());
-                let mut response = self.answer(&denied, caller, wire);
-                if wire != Wire::Http && mark::is_renewable(denied.reason()) {
+                let renewable = wire != Wire::Http && mark::is_renewable(denied.reason());
+                let mut response = self.answer(request.uri().path(), denied, caller, wire);
+                if renewable {
                     mark::put(response.headers_mut(), Stage::BeforeHandler, request.uri().path());
                 }
                 ResponseFuture::refused(response)
             }
         }
+    }
+
+    /// Passes the request of a known caller to `service`.
+    fn admit<S, B, RB>(
+        self: &Arc<Self>,
+        caller: Caller,
+        ending: Option<Ending>,
+        service: &mut S,
+        mut request: Request<B>,
+    ) -> ResponseFuture<S::Future, RB, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<RB>>,
+        B: RequestBody,
+        RB: http_body::Body<Data = Bytes>,
+        RB::Error: Into<BoxError>,
+    {
+        let span = tracing::info_span!("authorized", client_id = caller.client_id(), jti = caller.token().token_id());
+        let mut guard = None;
+        if let Some(ending) = ending {
+            let ongoing = Arc::new(caller.ongoing());
+            let (wire, path) = (Wire::of(request.headers()), request.uri().clone());
+            let watched = Guard::new(Arc::clone(&ongoing), Arc::clone(self), caller.clone(), wire, path);
+            guard = Some((Box::new(watched), ending.until_answered));
+            if ending.request {
+                let watch = Watch::new(ongoing);
+                request = request.map(|body| watch.request(body));
+            }
+        }
+        request.extensions_mut().insert(caller);
+        let future = span.in_scope(|| service.call(request));
+        ResponseFuture::guarded(future, guard, span)
     }
 }

@@ -74,7 +74,7 @@ where
                 let _entered = span.enter();
                 let Some((guard, true)) = guard else { return Poll::Pending };
                 let denied = ready!(guard.poll_ended(cx));
-                Poll::Ready(Ok(guard.refuse(&denied).map(GuardedBody::refused)))
+                Poll::Ready(Ok(guard.refuse(denied).map(GuardedBody::refused)))
             }
             StateProjection::Refused { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(GuardedBody::refused))),

@@ -1,13 +1,15 @@
 //! The policy, checked against the descriptors of the served methods.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use token_proto::policy::MethodKind;
 
 use super::{Demand, Policy, PolicyError};
-use crate::error::Denied;
 
 /// A policy that was checked against the served methods. A server layer takes no other kind, so a server with
 /// a mistake does not start. [`Policy::serves`] makes one.
@@ -34,9 +36,9 @@ impl ServedPolicy {
         PolicyError::or(faults, ())
     }
 
-    /// Returns the demand of the method at `path`.
-    pub(crate) fn demand(&self, path: &str) -> Result<&Demand, Denied> {
-        self.0.demand(path)
+    /// Returns the path and the demand of each method.
+    pub(crate) fn into_demands(self) -> impl Iterator<Item = (Cow<'static, str>, Demand)> {
+        self.0.methods.into_iter()
     }
 }
 
@@ -62,7 +64,12 @@ impl Described {
 
     /// Returns every difference between the `declared` policy and the served `services`.
     pub(super) fn faults(&self, declared: &Policy, services: &[&str]) -> Vec<String> {
-        let declared = &declared.methods;
+        let declared: HashMap<&str, &Demand> = declared
+            .methods
+            .iter()
+            .map(|(path, demand)| (&**path, demand))
+            .filter(|(_, demand)| **demand != Demand::Undeclared)
+            .collect();
         let mut faults = BTreeSet::new();
         for service in services {
             let prefix = format!("/{service}/");
@@ -74,8 +81,8 @@ impl Described {
                 faults.insert(format!("{path}: is served without a policy, so every call is denied"));
             }
         }
-        for (path, demand) in declared.iter().filter(|(path, _)| !path.starts_with("/grpc.health.v1.Health/")) {
-            let Some(described) = self.0.get(&**path) else {
+        for (path, demand) in declared.into_iter().filter(|(path, _)| !path.starts_with("/grpc.health.v1.Health/")) {
+            let Some(described) = self.0.get(path) else {
                 faults.insert(format!("{path}: has a policy, but there is no such method"));
                 continue;
             };

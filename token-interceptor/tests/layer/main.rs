@@ -47,8 +47,13 @@ mod issuers;
 mod marks;
 mod policies;
 mod requests;
+mod rollout;
 mod streams;
 mod web;
+
+#[allow(dead_code, reason = "each test uses a part of it")]
+#[path = "../support/recorder.rs"]
+mod recorder;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
 mod inventory {
