@@ -58,6 +58,10 @@ pub fn numeric_date(time: SystemTime) -> u64 {
 /// Returns `None` for a time before 1970 or beyond the year 9999.
 #[must_use]
 pub fn numeric_date_of(seconds: f64, round_up: bool) -> Option<u64> {
+    // Rounded up, half a second before 1970 would be 1970.
+    if seconds < 0.0 {
+        return None;
+    }
     let whole = if round_up { seconds.ceil() } else { seconds.floor() };
     let seconds = Duration::try_from_secs_f64(whole).ok()?.as_secs();
     (seconds <= NUMERIC_DATE_MAX).then_some(seconds)

@@ -22,11 +22,12 @@ pub struct VerifyError {
 
 /// The member of a rejected token that a check compared. For logs and audit records, never for the caller.
 ///
-/// It quotes `iss`, `aud`, `typ`, `alg`, `kid`, `jti` and times, escaped and cut. It never holds the token.
-/// Of every other member it names only the JSON type, as the value may be personal.
+/// It quotes `iss`, `aud`, `typ`, `alg`, `kid`, `jti`, times, and the claims that a profile demands a value
+/// of, escaped and cut. It never holds the token. Of every other member it names only the JSON type, as the
+/// value may be personal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
-    name: &'static str,
+    name: Cow<'static, str>,
     came: String,
     expected: String,
 }
@@ -34,8 +35,8 @@ pub struct Detail {
 impl Detail {
     /// Returns the claim or header parameter; `token` where the token as a whole was rejected.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the value in the token, escaped and cut, or its JSON type; `nothing` where the member is
@@ -79,6 +80,10 @@ pub(crate) enum Unverified {
     SignatureInvalid,
     /// `typ` is not an access token's.
     TypeNotAllowed,
+    /// A claim by which the issuer tells its kinds of token apart has another value.
+    ClaimNotAllowed,
+    /// Lives longer than the issuer's tokens may.
+    LifetimeTooLong,
     /// Issued for another audience.
     AudienceMismatch,
     /// `exp` has passed, leeway included.
@@ -112,6 +117,8 @@ impl VerifyError {
             | Unverified::IssuerUnknown
             | Unverified::SignatureInvalid
             | Unverified::TypeNotAllowed
+            | Unverified::ClaimNotAllowed
+            | Unverified::LifetimeTooLong
             | Unverified::NotYetValid
             | Unverified::IssuedInFuture
             | Unverified::SenderConstrained
@@ -151,6 +158,8 @@ impl VerifyError {
             | Unverified::KeyUnknown
             | Unverified::SignatureInvalid
             | Unverified::TypeNotAllowed
+            | Unverified::ClaimNotAllowed
+            | Unverified::LifetimeTooLong
             | Unverified::AudienceMismatch
             | Unverified::Expired
             | Unverified::NotYetValid
@@ -176,6 +185,8 @@ impl VerifyError {
             Unverified::KeyUnavailable { .. } => "key_unavailable",
             Unverified::SignatureInvalid => "signature",
             Unverified::TypeNotAllowed => "type",
+            Unverified::ClaimNotAllowed => "claim",
+            Unverified::LifetimeTooLong => "lifetime",
             Unverified::AudienceMismatch => "audience",
             Unverified::Expired => "expired",
             Unverified::NotYetValid => "not_yet_valid",
@@ -203,8 +214,16 @@ impl VerifyError {
 
 impl Unverified {
     /// Attaches the member that failed: its name, the value that came, and the expected value.
-    pub(crate) fn about(self, name: &'static str, came: String, expected: impl Into<String>) -> VerifyError {
-        VerifyError { kind: self, detail: Some(Box::new(Detail { name, came, expected: expected.into() })) }
+    pub(crate) fn about(
+        self,
+        name: impl Into<Cow<'static, str>>,
+        came: String,
+        expected: impl Into<String>,
+    ) -> VerifyError {
+        VerifyError {
+            kind: self,
+            detail: Some(Box::new(Detail { name: name.into(), came, expected: expected.into() })),
+        }
     }
 }
 
@@ -257,6 +276,8 @@ impl fmt::Display for Unverified {
             Self::KeyUnavailable { .. } => f.write_str("the issuer's key set is unreachable"),
             Self::SignatureInvalid => f.write_str("the signature is not valid"),
             Self::TypeNotAllowed => f.write_str("the token's typ is not an access token's"),
+            Self::ClaimNotAllowed => f.write_str("a claim does not have the value that the issuer's profile demands"),
+            Self::LifetimeTooLong => f.write_str("the token lives longer than the issuer's tokens may"),
             Self::AudienceMismatch => f.write_str("the token is for another audience"),
             Self::Expired => f.write_str("the token has expired"),
             Self::NotYetValid => f.write_str("the token is not valid yet"),

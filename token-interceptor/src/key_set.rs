@@ -24,7 +24,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 pub use live::LiveKeySet;
 use ring::digest;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     json,
@@ -82,6 +82,37 @@ pub(crate) enum Found {
 #[error("not a JWK Set (RFC 7517 section 5)")]
 pub struct KeySetError(#[from] serde_json::Error);
 
+/// The rules for the members of a document of keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Format {
+    /// RFC 7517 section 5.
+    JwkSet,
+    /// SPIFFE Trust Domain and Bundle, section 4.
+    SpiffeBundle,
+}
+
+impl Format {
+    pub(crate) fn read(self, document: &[u8]) -> Result<KeySet, KeySetError> {
+        Ok(KeySet::read(jwks(document)?, self))
+    }
+
+    /// Brings the JWK of a bundle into the form of RFC 7517, whose `use` knows no `jwt-svid`.
+    fn check(self, jwk: &mut Map<String, Value>) -> Result<(), &'static str> {
+        match self {
+            Self::JwkSet => return Ok(()),
+            Self::SpiffeBundle => {}
+        }
+        if jwk.get("use").and_then(Value::as_str) != Some("jwt-svid") {
+            return Err("its use is not jwt-svid");
+        }
+        if jwk.get("kid").and_then(Value::as_str).is_none_or(str::is_empty) {
+            return Err("it has no kid");
+        }
+        jwk.insert("use".to_owned(), "sig".into());
+        Ok(())
+    }
+}
+
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(borrow)]
@@ -109,12 +140,28 @@ impl KeySet {
         Ok(Self::from_jwks_one_by_one(jwks(document)?))
     }
 
+    /// Reads the bundle of a SPIFFE trust domain: SPIFFE Trust Domain and Bundle, section 4. Only its keys
+    /// with `use: jwt-svid` and a `kid` count. Those of X.509-SVIDs are skipped, as is what
+    /// [`KeySet::from_jwks`] skips.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::from_jwks`].
+    pub fn from_spiffe_bundle(document: &[u8]) -> Result<Self, KeySetError> {
+        Ok(Self::read(jwks(document)?, Format::SpiffeBundle))
+    }
+
     /// Reads public JWKs, each in its JSON. Unusable ones are skipped, as by [`KeySet::from_jwks`].
     pub fn from_jwks_one_by_one<'a>(jwks: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::read(jwks, Format::JwkSet)
+    }
+
+    fn read<'a>(jwks: impl IntoIterator<Item = &'a str>, format: Format) -> Self {
         let mut jwks: Vec<&str> = jwks.into_iter().collect();
         jwks.sort_unstable();
         let keys = jwks.iter().map(|jwk| {
-            let members = json::object(jwk.as_bytes()).map_err(|error| error.to_string())?;
+            let mut members = json::object(jwk.as_bytes()).map_err(|error| error.to_string())?;
+            format.check(&mut members)?;
             VerifyingKey::from_jwk(&members).map_err(|error| error.to_string())
         });
         let mut set = Self::of(keys);

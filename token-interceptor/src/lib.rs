@@ -31,6 +31,9 @@
 #[doc = include_str!("../recipes.md")]
 pub mod recipes {}
 
+#[doc = include_str!("../profiles.md")]
+pub mod profiles {}
+
 pub mod clock;
 
 mod throttle;

@@ -27,13 +27,37 @@ pub enum Algorithm {
     EdDsa,
     /// RSASSA-PKCS1-v1_5 with SHA-256. RFC 9068 section 2.1 requires its support.
     Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384. Other issuers sign with it.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512. Other issuers sign with it.
+    Rs512,
     /// RSASSA-PSS with SHA-256.
     Ps256,
+    /// RSASSA-PSS with SHA-384. Other issuers sign with it.
+    Ps384,
+    /// RSASSA-PSS with SHA-512. Other issuers sign with it.
+    Ps512,
 }
 
 impl Algorithm {
-    /// Every algorithm, the preferred one first.
-    pub const ALL: [Self; 5] = [Self::Es256, Self::EdDsa, Self::Es384, Self::Ps256, Self::Rs256];
+    /// Every algorithm that signatures are verified with, the preferred one first. ES512 is not among them,
+    /// because `ring` has no P-521.
+    pub const ALL: [Self; 9] = [
+        Self::Es256,
+        Self::EdDsa,
+        Self::Es384,
+        Self::Ps256,
+        Self::Rs256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Rs384,
+        Self::Rs512,
+    ];
+
+    /// The algorithms that an issuer of this project signs with, the preferred one first. A token of the
+    /// profile of RFC 9068 has one of them, unless its [`TrustedIssuer`](crate::verify::TrustedIssuer) allows
+    /// others.
+    pub const ISSUED: [Self; 5] = [Self::Es256, Self::EdDsa, Self::Es384, Self::Ps256, Self::Rs256];
 
     /// Returns the JOSE name, as in `alg`.
     #[must_use]
@@ -43,7 +67,11 @@ impl Algorithm {
             Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
             Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
             Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
         }
     }
 
@@ -55,7 +83,11 @@ impl Algorithm {
             "ES384" => Self::Es384,
             "EdDSA" | "Ed25519" => Self::EdDsa,
             "RS256" => Self::Rs256,
+            "RS384" => Self::Rs384,
+            "RS512" => Self::Rs512,
             "PS256" => Self::Ps256,
+            "PS384" => Self::Ps384,
+            "PS512" => Self::Ps512,
             _ => return None,
         })
     }
@@ -75,7 +107,11 @@ impl From<Algorithm> for jsonwebtoken::Algorithm {
             Algorithm::Es384 => Self::ES384,
             Algorithm::EdDsa => Self::EdDSA,
             Algorithm::Rs256 => Self::RS256,
+            Algorithm::Rs384 => Self::RS384,
+            Algorithm::Rs512 => Self::RS512,
             Algorithm::Ps256 => Self::PS256,
+            Algorithm::Ps384 => Self::PS384,
+            Algorithm::Ps512 => Self::PS512,
         }
     }
 }

@@ -197,6 +197,8 @@ fn sentence(denied: &Denied) -> &'static str {
             | Unverified::IssuerUnknown
             | Unverified::SignatureInvalid
             | Unverified::TypeNotAllowed
+            | Unverified::ClaimNotAllowed
+            | Unverified::LifetimeTooLong
             | Unverified::NotYetValid
             | Unverified::IssuedInFuture
             | Unverified::SenderConstrained

@@ -43,8 +43,7 @@ impl fmt::Debug for UnverifiedToken<'_> {
 #[derive(Clone)]
 pub struct VerifiedToken(Arc<Claims>);
 
-/// Claims of checked types. `iss sub client_id aud exp iat jti` are present (in an identity token `iss sub
-/// aud exp iat`). `scope` and `act` are of their type if present.
+/// Claims of checked types, read by the profile of their issuer. `sub`, an audience and `exp` are present.
 pub(crate) struct Claims {
     pub(crate) issuer: Arc<str>,
     pub(crate) expires_at: u64,
@@ -60,10 +59,13 @@ pub(crate) struct Claims {
 /// The members that every call reads, looked up once. A lookup for each call would double the cost of a
 /// cached token.
 pub(crate) struct AtHand {
-    client_id: Box<str>,
-    token_id: Box<str>,
-    scope: Box<str>,
-    audiences: Box<[Box<str>]>,
+    /// Empty if the profile lets it be missing.
+    pub(crate) client_id: Box<str>,
+    /// Empty if the profile lets it be missing.
+    pub(crate) token_id: Box<str>,
+    /// Names separated by one space.
+    pub(crate) scope: Box<str>,
+    pub(crate) audiences: Box<[Box<str>]>,
 }
 
 /// One hop of a delegation: a party that acts for the subject. RFC 8693 section 4.1.
@@ -84,7 +86,7 @@ impl VerifiedToken {
         &self.0
     }
 
-    /// Returns `iss`: the issuer identifier, exactly as configured.
+    /// Returns the issuer identifier, exactly as configured: `iss`, or the trust domain of a JWT-SVID.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer
@@ -93,31 +95,31 @@ impl VerifiedToken {
     /// Returns `sub`: the subject; for client credentials the client itself.
     #[must_use]
     pub fn subject(&self) -> &str {
-        text(&self.0.members, "sub")
+        self.0.members.get("sub").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Returns `client_id`: the client that the token was issued to. It is empty only where
-    /// [`TrustedIssuer::identity_tokens`](crate::verify::TrustedIssuer::identity_tokens) allows it to be
-    /// missing.
+    /// Returns the client that the token was issued to: `client_id`, or the claim that the
+    /// [`TokenProfile`](crate::verify::TokenProfile) of its issuer names. It is empty only where
+    /// [`TokenProfile::identity`](crate::verify::TokenProfile::identity) allows it to be missing.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.0.at_hand.client_id
     }
 
-    /// Returns `jti`: the token's ID, fit for logs. It is empty where it may be missing, like
-    /// [`VerifiedToken::client_id`].
+    /// Returns the token's ID, fit for logs: `jti`, or the claim that the profile names. It is empty where
+    /// the profile lets it be missing.
     #[must_use]
     pub fn token_id(&self) -> &str {
         &self.0.at_hand.token_id
     }
 
-    /// Returns `aud`: the audiences that the token was issued for; one at least.
+    /// Returns the audiences that the token was issued for, as its issuer names them; one at least.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         self.0.audiences()
     }
 
-    /// Returns `scope`: the granted scopes that
-    /// [`TrustedIssuer::scopes`](crate::verify::TrustedIssuer::scopes) lets the issuer grant.
+    /// Returns the granted scopes that [`TrustedIssuer::scopes`](crate::verify::TrustedIssuer::scopes) lets
+    /// the issuer grant. They are in `scope`, or where the profile says.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.0.at_hand.scope.split(' ').filter(|scope| !scope.is_empty())
     }
@@ -223,35 +225,6 @@ impl Claims {
     pub(crate) fn audiences(&self) -> impl Iterator<Item = &str> {
         self.at_hand.audiences.iter().map(|audience| &**audience)
     }
-}
-
-impl AtHand {
-    /// Reads claims whose types are checked.
-    pub(crate) fn of(members: &Map<String, Value>) -> Self {
-        let audience = members.get("aud");
-        // RFC 7519 section 4.1.3: one string, or several.
-        let several = audience.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        Self {
-            client_id: text(members, "client_id").into(),
-            token_id: text(members, "jti").into(),
-            scope: scope(members.get("scope")),
-            audiences: audience.and_then(Value::as_str).into_iter().chain(several).map(Into::into).collect(),
-        }
-    }
-}
-
-/// RFC 6749 section 3.3: a string. Other issuers write a list, or another type, which grants nothing.
-fn scope(claim: Option<&Value>) -> Box<str> {
-    match claim {
-        Some(Value::String(scope)) => scope.as_str().into(),
-        Some(Value::Array(scopes)) => scopes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ").into(),
-        _ => "".into(),
-    }
-}
-
-/// Returns a text claim; empty if it is absent, which only optional ones may be.
-fn text<'c>(members: &'c Map<String, Value>, name: &str) -> &'c str {
-    members.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Actor {

@@ -2,14 +2,15 @@
 //! check. RFC 9068 section 4, RFC 8725.
 //!
 //! The checks, in order: size → (decryption) → shape and algorithm → issuer → key ID → signature → type →
-//! audience → times → revocation. Before the signature is checked, a token's content only selects the issuer
-//! and the key.
+//! claims → audience → times → lifetime → revocation. Before the signature is checked, a token's content only
+//! selects the issuer and the key.
 
 mod builder;
 mod claims;
 mod issuer;
 mod issuer_channel;
 pub mod jws;
+mod profile;
 mod trusted_issuer;
 
 use std::{
@@ -20,9 +21,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::{Map, Value};
+
 use builder::Encryption;
 pub use builder::{BuildError, LEEWAY_MAX, VerifierBuilder};
 pub use issuer_channel::IssuerChannel;
+pub use profile::TokenProfile;
 pub use trusted_issuer::TrustedIssuer;
 
 use crate::{
@@ -34,6 +38,7 @@ use crate::{
 };
 use issuer::Issuer;
 use jws::Jws;
+use profile::{NamedBy, trust_domain_of};
 
 /// The retry delay of a caller that cannot wait here for a key that is being fetched.
 const KEY_ON_ITS_WAY: Duration = Duration::from_secs(1);
@@ -74,7 +79,7 @@ const FETCHES_AWAITED_MAX: usize = 2;
 /// | the issuer | trust it by |
 /// |---|---|
 /// | a token server of this project | [`TrustedIssuer::watch`]: keys and revocations are pushed |
-/// | any OAuth 2.0 or OpenID Connect issuer | [`TrustedIssuer::discover`], and [`TrustedIssuer::foreign`] |
+/// | any OAuth 2.0 or OpenID Connect issuer | [`TrustedIssuer::discover`], and a [`TokenProfile`] |
 /// | keys at a known URL | [`TrustedIssuer::jwks`] |
 /// | keys in the configuration | [`TrustedIssuer::fixed`] |
 ///
@@ -211,7 +216,7 @@ impl Verifier {
         check_size(token, self.0.token_bytes_max)?;
         let opened: Option<Arc<str>> = self.0.encryption.open(token.expose())?.map(Into::into);
         let jws = Jws::parse_foreign(opened.as_deref().unwrap_or(token.expose()))?;
-        let (index, issuer) = self.issuer(claims::text(&jws.claims, "iss")?)?;
+        let (index, issuer) = self.issuer(&jws.claims)?;
         check_size(token, issuer.token_bytes_max)?;
         issuer.check_header(&jws)?;
         issuer.check_fresh(now)?;
@@ -220,10 +225,11 @@ impl Verifier {
         let (key_version, revocation_version) = (issuer.keys.version().into(), issuer.revocations.version().into());
         let key = signed_by(issuer, &jws, wait)?;
         issuer.check_type(jws.token_type.as_deref())?;
-        let mut claims = claims::check(jws.claims, Arc::clone(&issuer.id), issuer.profile)?;
+        let mut claims = claims::check(jws.claims, Arc::clone(&issuer.id), &issuer.profile)?;
         issuer.limit(&mut claims)?;
         issuer.check_audience(&claims, audience)?;
         self.check_times(&claims, now)?;
+        issuer.check_lifetime(&claims, now)?;
         let verified = VerifiedToken::new(claims);
         issuer.check_revoked(&verified)?;
         Ok((verified, Grounds { issuer: index, key, key_version, revocation_version, opened }))
@@ -258,13 +264,29 @@ impl Verifier {
         Ok(true)
     }
 
-    /// RFC 9068 section 4: exactly one of the trusted issuers.
-    fn issuer(&self, id: &str) -> Result<(usize, &Issuer), VerifyError> {
-        let mut issuers = self.0.issuers.iter().enumerate();
-        issuers.find(|(_, issuer)| *issuer.id == *id).ok_or_else(|| {
+    /// RFC 9068 section 4: exactly one of the trusted issuers. `iss` names it, or else the trust domain of
+    /// `sub` (SPIFFE JWT-SVID section 3). Keys are never tried to find it.
+    fn issuer(&self, claims: &Map<String, Value>) -> Result<(usize, &Issuer), VerifyError> {
+        let named = |id: &str, by: NamedBy| {
+            let mut issuers = self.0.issuers.iter().enumerate();
+            issuers.find(|(_, issuer)| *issuer.id == *id && issuer.profile.issuer == by)
+        };
+        let unknown = |claim: &'static str, id: &str| {
             let trusted: Vec<&str> = self.issuers().take(ISSUERS_NAMED).collect();
-            Unverified::IssuerUnknown.about("iss", quoted(id), format!("one of {trusted:?}"))
-        })
+            Unverified::IssuerUnknown.about(claim, quoted(id), format!("one of {trusted:?}"))
+        };
+        let trust_domain = claims.get("sub").and_then(Value::as_str).and_then(trust_domain_of);
+        let by_trust_domain = |domain: &str| named(domain, NamedBy::TrustDomain);
+        match trust_domain {
+            Some(domain) if !claims.contains_key("iss") => {
+                by_trust_domain(domain).ok_or_else(|| unknown("sub", domain))
+            }
+            Some(_) | None => {
+                let id = claims::text(claims, "iss")?;
+                let found = named(id, NamedBy::Issuer).or_else(|| by_trust_domain(trust_domain?));
+                found.ok_or_else(|| unknown("iss", id))
+            }
+        }
     }
 
     /// RFC 7519 sections 4.1.4 to 4.1.6.

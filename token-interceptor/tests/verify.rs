@@ -11,7 +11,7 @@ use token_interceptor::{
     signature::{self, Algorithm, SigningKey, VerifyingKey},
     test_util::{TestIssuer, TokenBuilder},
     token::{UnverifiedToken, VerifiedToken},
-    verify::{TrustedIssuer, Verifier},
+    verify::{TokenProfile, TrustedIssuer, Verifier},
 };
 use token_proto::token::v1::ErrorReason;
 
@@ -191,7 +191,7 @@ fn accepts_the_access_token_type_however_it_is_written() {
 #[test]
 fn accepts_another_type_where_the_issuer_is_configured_so() {
     let issuer = TestIssuer::new(ISSUER);
-    let trusted = issuer.trusted().also_accept_type("JWT");
+    let trusted = issuer.trusted().profile(TokenProfile::rfc9068().types(["at+jwt", "JWT"]));
     let verifier = Verifier::builder().issuer(trusted).clock(issuer.clock()).build().unwrap();
     verify(&verifier, &issuer.token().header("typ", "JWT").sign()).unwrap();
     assert_eq!(verify(&verifier, &issuer.token().without_header("typ").sign()).unwrap_err(), "type");
@@ -644,7 +644,7 @@ fn plaintext_to_another_machine_is_refused_before_anything_is_sent() {
 fn identity_tokens_need_no_client_id_and_no_jti_and_are_of_their_own_types_alone() {
     let issuer = TestIssuer::new(ISSUER);
     let trusting = |trusted: TrustedIssuer| Verifier::builder().issuer(trusted).clock(issuer.clock()).build().unwrap();
-    let verifier = trusting(issuer.trusted().identity_tokens(["JWT"]));
+    let verifier = trusting(issuer.trusted().profile(TokenProfile::identity(["JWT"])));
     let good = || issuer.token().header("typ", "JWT").without_claim("client_id").without_claim("jti");
     let verified = verify(&verifier, &good().sign()).unwrap();
     assert_eq!((verified.subject(), verified.client_id(), verified.token_id()), ("orders", "", ""));
@@ -657,22 +657,22 @@ fn identity_tokens_need_no_client_id_and_no_jti_and_are_of_their_own_types_alone
     ] {
         assert_eq!(verify(&verifier, &change.sign()).unwrap_err(), label);
     }
-    let untyped = trusting(issuer.trusted().identity_tokens(["JWT"]).untyped());
+    let untyped = trusting(issuer.trusted().profile(TokenProfile::identity(["JWT"]).untyped()));
     verify(&untyped, &good().without_header("typ").sign()).unwrap();
     assert_eq!(verify(&untyped, &good().header("typ", "at+jwt").sign()).unwrap_err(), "type");
 }
 
-/// Returns a verifier that treats its issuer as foreign.
-fn of_another_maker(issuer: &TestIssuer, change: impl FnOnce(TrustedIssuer) -> TrustedIssuer) -> Verifier {
-    let trusted = change(issuer.trusted());
+/// Returns a verifier that reads its issuer's tokens by `profile`.
+fn of_another_maker(issuer: &TestIssuer, profile: TokenProfile) -> Verifier {
+    let trusted = issuer.trusted().profile(profile);
     Verifier::builder().issuer(trusted).clock(issuer.clock()).build().unwrap()
 }
 
 #[test]
 fn foreign_tokens_may_have_what_rfc_7515_and_7519_allow() {
     let issuer = TestIssuer::new(ISSUER);
-    let access = of_another_maker(&issuer, TrustedIssuer::foreign);
-    let identity = of_another_maker(&issuer, |trusted| trusted.identity_tokens(["at+jwt"]));
+    let access = of_another_maker(&issuer, TokenProfile::rfc7519());
+    let identity = of_another_maker(&issuer, TokenProfile::identity(["at+jwt"]));
     let own = issuer.verifier();
     let iat = serde_json::from_str::<Value>(&issuer.token().claims_json()).unwrap()["iat"].as_f64().unwrap();
     for (name, change) in [
@@ -705,7 +705,7 @@ fn foreign_tokens_may_have_what_rfc_7515_and_7519_allow() {
 #[test]
 fn foreign_tokens_are_held_to_everything_that_decides() {
     let issuer = TestIssuer::new(ISSUER);
-    let verifier = of_another_maker(&issuer, TrustedIssuer::foreign);
+    let verifier = of_another_maker(&issuer, TokenProfile::rfc7519());
     let stranger = TestIssuer::new(ISSUER);
     let own: Value = serde_json::from_str(&stranger.key().public_jwk().to_json()).unwrap();
     for (label, token) in [
@@ -716,6 +716,8 @@ fn foreign_tokens_are_held_to_everything_that_decides() {
         ("malformed", issuer.token().claim("exp", "1767225600.5").sign()),
         ("malformed", issuer.token().claim("exp", 1e300).sign()),
         ("malformed", issuer.token().claim("exp", -0.5).sign()),
+        ("malformed", issuer.token().claim("nbf", -0.5).sign()),
+        ("malformed", issuer.token().claim("nbf", 253_402_300_800_u64).sign()),
         ("malformed", issuer.token().claim("nbf", json!(null)).sign()),
         ("malformed", issuer.token().claim("act", json!({ "sub": 1 })).sign()),
         ("malformed", issuer.token().without_claim("client_id").sign()),
@@ -731,7 +733,7 @@ fn foreign_tokens_are_held_to_everything_that_decides() {
 #[test]
 fn fractions_of_foreign_times_are_rounded_towards_refusal() {
     let issuer = TestIssuer::new(ISSUER);
-    let verifier = of_another_maker(&issuer, TrustedIssuer::foreign);
+    let verifier = of_another_maker(&issuer, TokenProfile::rfc7519());
     let iat = serde_json::from_str::<Value>(&issuer.token().claims_json()).unwrap()["iat"].as_f64().unwrap();
     // The leeway of 5 seconds.
     verify(&verifier, &issuer.token().claim("exp", iat - 4.0).sign()).unwrap();
@@ -744,7 +746,10 @@ fn fractions_of_foreign_times_are_rounded_towards_refusal() {
 fn each_issuer_has_its_own_bound_on_tokens() {
     let (own, foreign) = (TestIssuer::new(ISSUER), TestIssuer::new("https://other.example"));
     let bounded = TestIssuer::new("https://bounded.example");
-    let builder = Verifier::builder().clock(own.clock()).issuer(own.trusted()).issuer(foreign.trusted().foreign());
+    let builder = Verifier::builder()
+        .clock(own.clock())
+        .issuer(own.trusted())
+        .issuer(foreign.trusted().profile(TokenProfile::rfc7519()));
     let verifier = builder.issuer(bounded.trusted().token_bytes_max(1000)).build().unwrap();
     let long = |issuer: &TestIssuer, bytes: usize| issuer.token().claim("padding", "x".repeat(bytes)).sign();
     for (issuer, fits, too_long) in [(&own, 4000, 8000), (&foreign, 20_000, 32_000), (&bounded, 100, 1000)] {
@@ -762,22 +767,22 @@ fn a_refusal_names_the_member_and_what_was_expected() {
         let error = verifier.verify(UnverifiedToken::new(&token), "inventory", verifier.now()).unwrap_err();
         let detail = error.detail().unwrap_or_else(|| panic!("{error}"));
         assert!(error.to_string().contains(detail.expected()), "{error}");
-        (detail.name(), detail.came().to_owned(), detail.expected().to_owned())
+        (detail.name().to_owned(), detail.came().to_owned(), detail.expected().to_owned())
     };
     for name in ["sub", "client_id", "jti", "iss"] {
         let (claim, came, expected) = told(issuer.token().without_claim(name));
-        assert_eq!((claim, &*came, &*expected), (name, "nothing", "text"));
+        assert_eq!((&*claim, &*came, &*expected), (name, "nothing", "text"));
     }
     let (claim, came, expected) = told(issuer.token().audience("orders"));
-    assert_eq!((claim, &*came, &*expected), ("aud", r#""orders""#, r#""inventory""#));
+    assert_eq!((&*claim, &*came, &*expected), ("aud", r#""orders""#, r#""inventory""#));
     let (claim, came, expected) = told(issuer.token().header("typ", "JWT"));
-    assert_eq!((claim, &*came, &*expected), ("typ", r#""JWT""#, r#"one of ["at+jwt"]"#));
+    assert_eq!((&*claim, &*came, &*expected), ("typ", r#""JWT""#, r#"one of ["at+jwt"]"#));
     let (claim, came, _) = told(issuer.token().claim("iss", "https://\nother.example"));
-    assert_eq!((claim, &*came), ("iss", r#""https://\nother.example""#));
+    assert_eq!((&*claim, &*came), ("iss", r#""https://\nother.example""#));
     let (claim, came, _) = told(issuer.token().claim("iss", "x".repeat(5000)));
-    assert_eq!((claim, came.chars().count()), ("iss", 96 + 3));
+    assert_eq!((&*claim, came.chars().count()), ("iss", 96 + 3));
     let (claim, came, _) = told(issuer.token().claim("sub", json!({ "name": "Alice" })));
-    assert_eq!((claim, &*came), ("sub", "an object"));
+    assert_eq!((&*claim, &*came), ("sub", "an object"));
     for (name, value) in [("exp", json!(1)), ("nbf", json!(4_102_444_800_u64)), ("iat", json!("soon"))] {
         assert_eq!(told(issuer.token().claim(name, value)).0, name);
     }

@@ -136,7 +136,7 @@ impl Config {
         let keys = Keys::read(root.section("keys"));
         let secrets = Secrets::read(root.section("secrets"));
         // If `[keys]` has a mistake, an audience's algorithm is not reported as well.
-        let algorithms = keys.as_ref().map_or(Algorithm::ALL.to_vec(), |keys| keys.algorithms.clone());
+        let algorithms = keys.as_ref().map_or(Algorithm::ISSUED.to_vec(), |keys| keys.algorithms.clone());
         let tokens = Tokens::read(root.section("tokens"), &algorithms);
         let client_assertions = client_assertions::read(root.section("client_assertions"));
         let token_exchange = TokenExchangeConfig::read(root.section("token_exchange"), issuer.as_ref());

@@ -43,7 +43,12 @@ impl SigningKey {
             Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &random),
             Algorithm::Es384 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &random),
             Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
-            Algorithm::Rs256 | Algorithm::Ps256 => return generate_rsa_pkcs8(algorithm),
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => return generate_rsa_pkcs8(algorithm),
         };
         let document = document.map_err(|_| KeyError::SigningFailed)?;
         Ok(Zeroizing::new(document.as_ref().to_vec()))
@@ -54,7 +59,12 @@ impl SigningKey {
     pub fn generates(algorithm: Algorithm) -> bool {
         match algorithm {
             Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => true,
-            Algorithm::Rs256 | Algorithm::Ps256 => cfg!(feature = "rsa-generation"),
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => cfg!(feature = "rsa-generation"),
         }
     }
 
@@ -77,8 +87,12 @@ impl SigningKey {
             ),
             // OpenSSL writes version 1 without the public key; ring writes version 2.
             Algorithm::EdDsa => Pair::Ed(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(malformed)?),
-            Algorithm::Rs256 => Pair::Rsa(Box::new(rsa(der).map_err(malformed)?), &signature::RSA_PKCS1_SHA256),
-            Algorithm::Ps256 => Pair::Rsa(Box::new(rsa(der).map_err(malformed)?), &signature::RSA_PSS_SHA256),
+            Algorithm::Rs256 => rsa(der, &signature::RSA_PKCS1_SHA256).map_err(malformed)?,
+            Algorithm::Rs384 => rsa(der, &signature::RSA_PKCS1_SHA384).map_err(malformed)?,
+            Algorithm::Rs512 => rsa(der, &signature::RSA_PKCS1_SHA512).map_err(malformed)?,
+            Algorithm::Ps256 => rsa(der, &signature::RSA_PSS_SHA256).map_err(malformed)?,
+            Algorithm::Ps384 => rsa(der, &signature::RSA_PSS_SHA384).map_err(malformed)?,
+            Algorithm::Ps512 => rsa(der, &signature::RSA_PSS_SHA512).map_err(malformed)?,
         };
         Ok(Self { algorithm, pair, random })
     }
@@ -166,8 +180,9 @@ fn generate_rsa_pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyErr
     Err(KeyError::CannotGenerate(algorithm))
 }
 
-fn rsa(der: &[u8]) -> Result<RsaKeyPair, ring::error::KeyRejected> {
-    RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der))
+fn rsa(der: &[u8], encoding: &'static dyn signature::RsaEncoding) -> Result<Pair, ring::error::KeyRejected> {
+    let pair = RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der))?;
+    Ok(Pair::Rsa(Box::new(pair), encoding))
 }
 
 impl Signer<Vec<u8>> for SigningKey {

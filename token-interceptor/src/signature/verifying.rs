@@ -14,7 +14,7 @@ use jsonwebtoken::{
 use ring::{
     agreement::{self, EphemeralPrivateKey},
     rand::SystemRandom,
-    signature::{self, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm},
+    signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm},
 };
 use serde_json::{Map, Value};
 
@@ -43,6 +43,28 @@ pub(super) enum Public {
         n: Vec<u8>,
         e: Vec<u8>,
     },
+}
+
+/// An algorithm as `ring` has it.
+enum Scheme {
+    Point(&'static dyn VerificationAlgorithm),
+    Rsa(&'static RsaParameters),
+}
+
+impl Scheme {
+    fn of(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Es256 => Self::Point(&signature::ECDSA_P256_SHA256_FIXED),
+            Algorithm::Es384 => Self::Point(&signature::ECDSA_P384_SHA384_FIXED),
+            Algorithm::EdDsa => Self::Point(&signature::ED25519),
+            Algorithm::Rs256 => Self::Rsa(&signature::RSA_PKCS1_2048_8192_SHA256),
+            Algorithm::Rs384 => Self::Rsa(&signature::RSA_PKCS1_2048_8192_SHA384),
+            Algorithm::Rs512 => Self::Rsa(&signature::RSA_PKCS1_2048_8192_SHA512),
+            Algorithm::Ps256 => Self::Rsa(&signature::RSA_PSS_2048_8192_SHA256),
+            Algorithm::Ps384 => Self::Rsa(&signature::RSA_PSS_2048_8192_SHA384),
+            Algorithm::Ps512 => Self::Rsa(&signature::RSA_PSS_2048_8192_SHA512),
+        }
+    }
 }
 
 impl VerifyingKey {
@@ -78,24 +100,14 @@ impl VerifyingKey {
     /// Returns true if this key made `signature` over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let verified = match &self.public {
-            Public::Point(point) => {
-                let algorithm: &'static dyn VerificationAlgorithm = match self.algorithm {
-                    Algorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
-                    Algorithm::Es384 => &signature::ECDSA_P384_SHA384_FIXED,
-                    Algorithm::EdDsa => &signature::ED25519,
-                    Algorithm::Rs256 | Algorithm::Ps256 => return false,
-                };
+        let verified = match (Scheme::of(self.algorithm), &self.public) {
+            (Scheme::Point(algorithm), Public::Point(point)) => {
                 UnparsedPublicKey::new(algorithm, point).verify(message, signature)
             }
-            Public::Rsa { n, e } => {
-                let parameters = match self.algorithm {
-                    Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-                    Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
-                    Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => return false,
-                };
+            (Scheme::Rsa(parameters), Public::Rsa { n, e }) => {
                 RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
             }
+            (Scheme::Point(_), Public::Rsa { .. }) | (Scheme::Rsa(_), Public::Point(_)) => return false,
         };
         verified.is_ok()
     }
@@ -176,7 +188,7 @@ fn okp(jwk: &OctetKeyPairParameters, declared: Option<Algorithm>) -> Result<(Alg
 /// unusable key is reported as one.
 fn rsa(jwk: &RSAKeyParameters, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
     let algorithm = declared.unwrap_or(Algorithm::Rs256);
-    if !matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256) {
+    if !matches!(Scheme::of(algorithm), Scheme::Rsa(_)) {
         return Err(KeyError::UnusableJwk("its alg does not belong to its kty"));
     }
     let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);

@@ -1,61 +1,54 @@
-//! Claims and their types: RFC 9068 section 2.2, RFC 7519 section 4.1, RFC 8693 section 4.1.
+//! Claims and their types, read by the profile of their issuer: RFC 9068 section 2.2, RFC 7519 section 4.1,
+//! RFC 8693 section 4.1.
 //!
 //! RFC 9068 requires `iss sub client_id aud exp iat jti`. An access token that lacks one of them, or has one
 //! of another type, is rejected. Its times are whole, non-negative numbers, as two parsers may round a
-//! fraction differently.
+//! fraction differently; this project's issuer never writes one.
 //!
-//! For tokens of foreign issuers only the rules of RFC 7519 apply. Their times may have a fraction (section
-//! 2), which is rounded towards rejection. Claims that decide nothing here count as missing if their type is
-//! wrong.
+//! For tokens of other makers the rules of RFC 7519 apply. Their times may have a fraction (section 2), which
+//! is rounded towards rejection. Negative times, and times after the year 9999, are rejected everywhere.
+//! Claims that decide nothing here count as missing if their type is wrong.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::{Map, Value};
 
+use super::profile::{Form, NamedBy, Place, TokenProfile, trust_domain_of};
 use crate::{
     clock::{NUMERIC_DATE_MAX, numeric_date_of},
-    error::{Unverified, VerifyError, kind_of},
+    error::{Unverified, VerifyError, kind_of, quoted},
     token::{Actor, AtHand, Claims},
 };
 
-/// The claims that name the token and its parties: RFC 9068 section 2.2.
-const NAMES: [&str; 3] = ["sub", "client_id", "jti"];
-
-/// The rules for the claims of one issuer's tokens.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Profile {
-    /// `client_id` and `jti` may be missing, as in an ID token: OpenID Connect Core section 2.
-    pub(super) identity: bool,
-    /// True for tokens of a foreign issuer: only RFC 7519 rules their form.
-    pub(super) foreign: bool,
-}
-
 /// Checks every claim that has a meaning here.
-pub(super) fn check(members: Map<String, Value>, issuer: Arc<str>, profile: Profile) -> Result<Claims, VerifyError> {
-    for name in NAMES.into_iter().filter(|name| *name == "sub" || !profile.identity) {
-        text(&members, name)?;
+pub(super) fn check(
+    members: Map<String, Value>,
+    issuer: Arc<str>,
+    profile: &TokenProfile,
+) -> Result<Claims, VerifyError> {
+    let subject = text(&members, "sub")?;
+    if profile.issuer == NamedBy::TrustDomain && trust_domain_of(subject) != Some(&*issuer) {
+        return Err(Unverified::IssuerUnknown.about("sub", kind_of(members.get("sub")), format!("{issuer}/…")));
     }
-    let audience = members.get("aud");
-    match audience {
-        Some(Value::String(one)) if !one.is_empty() => {}
-        Some(Value::Array(several)) if !several.is_empty() && several.iter().all(Value::is_string) => {}
-        other => return Err(malformed("aud is neither a string nor strings", "aud", other, "a string or strings")),
-    }
-    let scope = members.get("scope");
-    if !profile.foreign && scope.is_some_and(|scope| !scope.is_string()) {
-        return Err(malformed("scope is not a string", "scope", scope, "a string"));
+    let at_hand = at_hand(&members, profile)?;
+    for claim in &profile.required {
+        let value = claim.place.of(&members);
+        if !value.and_then(Value::as_str).is_some_and(|text| claim.any_of.iter().any(|allowed| allowed == text)) {
+            let came = value.and_then(Value::as_str).map_or_else(|| kind_of(value), quoted);
+            let expected = format!("one of {:?}", claim.any_of);
+            return Err(Unverified::ClaimNotAllowed.about(claim.place.name(), came, expected));
+        }
     }
     // RFC 8705 section 3, RFC 9449 section 7.1. Accepting it as a bearer token would defeat the binding.
     if members.contains_key("cnf") {
         return Err(Unverified::SenderConstrained.about("cnf", "a value".to_owned(), "no such claim"));
     }
     let expires_at = time(&members, "exp", profile, Round::Down)?;
-    let issued_at = if profile.foreign {
+    let issued_at = match profile.form {
+        Form::Rfc9068 => time(&members, "iat", profile, Round::Down)?,
         // RFC 7519 section 4.1.6: it decides nothing. A token without one counts as older than any limit on
         // its age.
-        time(&members, "iat", profile, Round::Down).ok().flatten().or(Some(0))
-    } else {
-        time(&members, "iat", profile, Round::Down)?
+        Form::Rfc7519 => time(&members, "iat", profile, Round::Down).ok().flatten().or(Some(0)),
     };
     Ok(Claims {
         issuer,
@@ -63,19 +56,78 @@ pub(super) fn check(members: Map<String, Value>, issuer: Arc<str>, profile: Prof
         issued_at: issued_at.ok_or_else(|| malformed("it has no iat", "iat", None, "a time"))?,
         not_before: time(&members, "nbf", profile, Round::Up)?,
         actors: actors(members.get("act"), profile)?,
-        at_hand: AtHand::of(&members),
+        at_hand,
         client_id_is_unique: true,
         members,
     })
 }
 
+/// Reads the values that the profile says where to find.
+fn at_hand(members: &Map<String, Value>, profile: &TokenProfile) -> Result<AtHand, VerifyError> {
+    let client_id = match &profile.client {
+        Some(place) => required(members, place)?,
+        None => optional(members, &Place::from("client_id")),
+    };
+    let token_id = match profile.token_id_required {
+        true => required(members, &profile.token_id)?,
+        false => optional(members, &profile.token_id),
+    };
+    Ok(AtHand {
+        client_id: client_id.into(),
+        token_id: token_id.into(),
+        scope: scope(members, profile)?,
+        audiences: audiences(members, &profile.audience)?,
+    })
+}
+
+/// RFC 6749 section 3.3: text. Other issuers write a list, or another type, which grants nothing.
+fn scope(members: &Map<String, Value>, profile: &TokenProfile) -> Result<Box<str>, VerifyError> {
+    let present = profile.scopes.iter().find_map(|place| Some((place, place.of(members)?)));
+    Ok(match present {
+        None => "".into(),
+        Some((_, Value::String(scope))) => scope.as_str().into(),
+        Some((place, other)) if profile.form == Form::Rfc9068 => {
+            return Err(malformed("scope is not a string", place.name(), Some(other), "a string"));
+        }
+        Some((_, Value::Array(names))) => {
+            // One name with a space is not two scopes.
+            let names = names.iter().filter_map(Value::as_str).filter(|name| !name.contains(' '));
+            names.collect::<Vec<_>>().join(" ").into()
+        }
+        Some(_) => "".into(),
+    })
+}
+
+/// RFC 7519 section 4.1.3: one string, or several.
+fn audiences(members: &Map<String, Value>, place: &Place) -> Result<Box<[Box<str>]>, VerifyError> {
+    let value = place.of(members);
+    let several = match value {
+        Some(Value::String(one)) if !one.is_empty() => Some(vec![one.as_str().into()]),
+        Some(Value::Array(several)) if !several.is_empty() => {
+            several.iter().map(|one| one.as_str().map(Into::into)).collect::<Option<Vec<_>>>()
+        }
+        _ => None,
+    };
+    let fault = "the audience is neither a string nor strings";
+    several.map(Into::into).ok_or_else(|| malformed(fault, place.name(), value, "a string or strings"))
+}
+
 /// Returns a required claim, as text that is not empty.
 pub(super) fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, VerifyError> {
-    let value = members.get(name);
+    required(members, &Place::from(name))
+}
+
+fn required<'a>(members: &'a Map<String, Value>, place: &Place) -> Result<&'a str, VerifyError> {
+    let value = place.of(members);
     value
         .and_then(Value::as_str)
         .filter(|text| !text.is_empty())
-        .ok_or_else(|| malformed("a required claim is missing or is not text", name, value, "text"))
+        .ok_or_else(|| malformed("a required claim is missing or is not text", place.name(), value, "text"))
+}
+
+/// Returns a claim that decides nothing; empty if it is missing or not text.
+fn optional<'a>(members: &'a Map<String, Value>, place: &Place) -> &'a str {
+    place.of(members).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The direction in which a fraction of a second is rounded: the one that accepts less.
@@ -88,14 +140,17 @@ enum Round {
 fn time(
     members: &Map<String, Value>,
     name: &'static str,
-    profile: Profile,
+    profile: &TokenProfile,
     round: Round,
 ) -> Result<Option<u64>, VerifyError> {
     let Some(value) = members.get(name) else { return Ok(None) };
-    let whole = value.as_u64().or_else(|| fraction(value, round).filter(|_| profile.foreign));
+    let whole = value.as_u64().or_else(|| fraction(value, round).filter(|_| profile.is_foreign()));
     let seconds = whole.filter(|seconds| *seconds <= NUMERIC_DATE_MAX);
     seconds.map(Some).ok_or_else(|| {
-        let expected = if profile.foreign { "seconds since 1970" } else { "a whole number of seconds since 1970" };
+        let expected = match profile.form {
+            Form::Rfc9068 => "a whole number of seconds since 1970",
+            Form::Rfc7519 => "seconds since 1970",
+        };
         let came = if value.is_number() { value.to_string() } else { kind_of(Some(value)) };
         Unverified::Malformed("a time is not a whole number of seconds").about(name, came, expected)
     })
@@ -107,8 +162,8 @@ fn fraction(value: &Value, round: Round) -> Option<u64> {
 }
 
 /// Returns the actors, the current one first. The depth is bounded by that of the JSON.
-fn actors(mut act: Option<&Value>, profile: Profile) -> Result<Vec<Actor>, VerifyError> {
-    if profile.foreign && !act.is_some_and(Value::is_object) {
+fn actors(mut act: Option<&Value>, profile: &TokenProfile) -> Result<Vec<Actor>, VerifyError> {
+    if profile.is_foreign() && !act.is_some_and(Value::is_object) {
         // A claim of that name, but not that of RFC 8693.
         return Ok(Vec::new());
     }
@@ -128,6 +183,11 @@ fn actors(mut act: Option<&Value>, profile: Profile) -> Result<Vec<Actor>, Verif
     Ok(actors)
 }
 
-fn malformed(fault: &'static str, name: &'static str, came: Option<&Value>, expected: &'static str) -> VerifyError {
+fn malformed(
+    fault: &'static str,
+    name: impl Into<Cow<'static, str>>,
+    came: Option<&Value>,
+    expected: &'static str,
+) -> VerifyError {
     Unverified::Malformed(fault).about(name, kind_of(came), expected)
 }

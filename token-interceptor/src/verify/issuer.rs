@@ -1,13 +1,17 @@
 //! A trusted issuer at run time: the rules for its tokens.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::{claims::Profile, jws::Jws};
+use super::{
+    jws::Jws,
+    profile::{Place, TokenProfile},
+};
 use crate::{
+    clock::numeric_date,
     error::{Unverified, VerifyError, kind_of, quoted},
     key_set::source::KeySource,
     policy::matches,
@@ -25,11 +29,10 @@ pub(super) struct Issuer {
     pub(super) id: Arc<str>,
     pub(super) keys: KeySource,
     pub(super) audiences: Option<BTreeSet<String>>,
+    /// The names that its tokens give to an audience, if they are other ones.
+    pub(super) audience_names: BTreeMap<String, BTreeSet<String>>,
     pub(super) algorithms: Vec<Algorithm>,
-    pub(super) token_types: Vec<String>,
-    /// True if a token without `typ` is accepted too.
-    pub(super) untyped: bool,
-    pub(super) profile: Profile,
+    pub(super) profile: TokenProfile,
     pub(super) token_bytes_max: usize,
     /// The clients that it may issue tokens for: IDs, or prefixes and a final `*`. `None`: any.
     pub(super) clients: Option<Vec<String>>,
@@ -52,7 +55,7 @@ impl Issuer {
 
     /// Checks the algorithm, and that only foreign tokens have a key in their header.
     pub(super) fn check_header(&self, jws: &Jws<'_>) -> Result<(), VerifyError> {
-        if !self.profile.foreign {
+        if !self.profile.is_foreign() {
             jws.check_no_key()?;
         }
         if self.algorithms.contains(&jws.algorithm) {
@@ -66,38 +69,56 @@ impl Issuer {
     /// RFC 7515 section 4.1.9: a media type, case-insensitive, `application/` left out or not.
     pub(super) fn check_type(&self, token_type: Option<&str>) -> Result<(), VerifyError> {
         const PREFIX: &str = "application/";
-        let accepted = token_type.map_or(self.untyped, |token_type| {
+        let TokenProfile { types, untyped, .. } = &self.profile;
+        let accepted = token_type.map_or(*untyped, |token_type| {
             let short = match token_type.split_at_checked(PREFIX.len()) {
                 Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
                 Some(_) | None => token_type,
             };
-            self.token_types.iter().any(|accepted| accepted.eq_ignore_ascii_case(short))
+            types.iter().any(|accepted| accepted.eq_ignore_ascii_case(short))
         });
         if accepted {
             return Ok(());
         }
         let came = token_type.map_or_else(|| kind_of(None), quoted);
-        Err(Unverified::TypeNotAllowed.about("typ", came, format!("one of {:?}", self.token_types)))
+        let or_none = if *untyped { ", or none" } else { "" };
+        Err(Unverified::TypeNotAllowed.about("typ", came, format!("one of {types:?}{or_none}")))
+    }
+
+    /// Checks the time from `iat` to `exp`, or without `iat` from `now`.
+    pub(super) fn check_lifetime(&self, claims: &Claims, now: SystemTime) -> Result<(), VerifyError> {
+        let Some(lifetime_max) = self.profile.lifetime_max else { return Ok(()) };
+        let issued_at = if claims.issued_at == 0 { numeric_date(now) } else { claims.issued_at };
+        let (lifetime, lifetime_max) = (claims.expires_at.saturating_sub(issued_at), lifetime_max.as_secs());
+        if lifetime <= lifetime_max {
+            return Ok(());
+        }
+        let (came, expected) = (format!("{lifetime} s after iat"), format!("at most {lifetime_max} s after iat"));
+        Err(Unverified::LifetimeTooLong.about("exp", came, expected))
     }
 
     pub(super) fn check_audience(&self, claims: &Claims, audience: &str) -> Result<(), VerifyError> {
         let allowed = self.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
-        let meant = claims.audiences().any(|one| one == audience);
+        let names = self.audience_names.get(audience);
+        let meant = match names {
+            Some(names) => claims.audiences().any(|one| names.contains(one)),
+            None => claims.audiences().any(|one| one == audience),
+        };
         if allowed && meant {
             return Ok(());
         }
-        let expected = if allowed {
-            quoted(audience)
-        } else {
-            format!("{}, for which this issuer is not trusted", quoted(audience))
+        let expected = match names {
+            _ if !allowed => format!("{}, for which this issuer is not trusted", quoted(audience)),
+            Some(names) => format!("one of {names:?}"),
+            None => quoted(audience),
         };
         let came = claims.audiences().collect::<Vec<_>>().join(" ");
-        Err(Unverified::AudienceMismatch.about("aud", quoted(&came), expected))
+        Err(Unverified::AudienceMismatch.about(self.profile.audience.name(), quoted(&came), expected))
     }
 
     /// Returns true if both may issue tokens to clients for one audience. Identity tokens name no clients.
     pub(super) fn shares_an_audience(&self, other: &Self) -> bool {
-        if self.profile.identity || other.profile.identity {
+        if self.profile.client.is_none() || other.profile.client.is_none() {
             return false;
         }
         match (&self.audiences, &other.audiences) {
@@ -116,7 +137,8 @@ impl Issuer {
         match &self.clients {
             Some(clients) if !among(clients, claims.client_id()) => {
                 let came = quoted(claims.client_id());
-                Err(Unverified::ClientNotTrusted.about("client_id", came, format!("one of {clients:?}")))
+                let claim = self.profile.client.as_ref().map_or("client_id".into(), Place::name);
+                Err(Unverified::ClientNotTrusted.about(claim, came, format!("one of {clients:?}")))
             }
             Some(_) | None => Ok(()),
         }

@@ -1,17 +1,26 @@
 //! The trusted issuers: for which audiences and algorithms, and from where the keys come.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tonic::transport::Channel;
 use url::Url;
 
-use super::{BuildError, claims::Profile, issuer::Issuer, issuer_channel::IssuerChannel};
+use super::{
+    BuildError,
+    issuer::Issuer,
+    issuer_channel::IssuerChannel,
+    profile::{NamedBy, TokenProfile, trust_domain},
+};
 use crate::{
     clock::Clock,
     danger,
     http_client::HttpClient,
     key_set::{
-        KeySet, LiveKeySet,
+        Format, KeySet, LiveKeySet,
         fetch::{Documents, FetchKeys, FromDiscovery, FromJwks, FromTrustService},
         pushed::{Push, PushedTrust},
         remote::{Freshness, RemoteKeySet},
@@ -32,13 +41,14 @@ const FRESHNESS_MIN: Duration = Duration::from_secs(1);
 /// The default time for which pushed trust is used after its stream was lost.
 const STALE_AFTER: Duration = Duration::from_secs(3600);
 
-/// The default limit for a foreign token, in bytes. Entra ID writes up to 200 groups into one, 14 KiB.
+/// The default limit for a token in the form of RFC 7519, in bytes. Entra ID writes up to 200 groups into
+/// one, 14 KiB.
 const FOREIGN_TOKEN_BYTES_MAX: usize = 32 * 1024;
 
 /// An issuer whose tokens are accepted, by its exact identifier.
 ///
-/// By default it is accepted for any audience that a policy names, with any algorithm of [`Algorithm::ALL`],
-/// and with type `at+jwt`.
+/// By default it is accepted for any audience that a policy names, and its tokens have the form of RFC 9068.
+/// Another form is a [`TokenProfile`]. The order of the settings does not matter.
 #[derive(Clone, Debug)]
 pub struct TrustedIssuer {
     issuer: Arc<str>,
@@ -49,10 +59,10 @@ pub struct TrustedIssuer {
     http: Option<HttpClient>,
     plaintext: Option<danger::AllowPlaintext>,
     audiences: Option<BTreeSet<String>>,
-    algorithms: Vec<Algorithm>,
-    token_types: Vec<String>,
-    untyped: bool,
-    profile: Profile,
+    audience_names: BTreeMap<String, BTreeSet<String>>,
+    /// In place of the profile's.
+    algorithms: Option<Vec<Algorithm>>,
+    profile: TokenProfile,
     token_bytes_max: Option<usize>,
     clients: Option<Vec<String>>,
     scopes: Option<Vec<String>>,
@@ -142,10 +152,9 @@ impl TrustedIssuer {
             http: None,
             plaintext: None,
             audiences: None,
-            algorithms: Algorithm::ALL.to_vec(),
-            token_types: vec!["at+jwt".to_owned()],
-            untyped: false,
-            profile: Profile::default(),
+            audience_names: BTreeMap::new(),
+            algorithms: None,
+            profile: TokenProfile::rfc9068(),
             token_bytes_max: None,
             clients: None,
             scopes: None,
@@ -160,7 +169,29 @@ impl TrustedIssuer {
         self
     }
 
-    /// Accepts its tokens for these clients only: client IDs, or prefixes and a final `*`.
+    /// Reads its tokens by this profile. Default: [`TokenProfile::rfc9068`].
+    #[must_use]
+    pub fn profile(mut self, profile: TokenProfile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Accepts its tokens for `audience` if they name one of `names`, and no longer if they name `audience`
+    /// itself. An issuer may know an audience of the policy by another name, such as the ID of an app in
+    /// Entra ID.
+    #[must_use]
+    pub fn audience_names<T: Into<String>>(
+        mut self,
+        audience: impl Into<String>,
+        names: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.audience_names.entry(audience.into()).or_default().extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Accepts its tokens for these clients only: client IDs, or prefixes up to a separator and a final `*`,
+    /// such as `repo:acme/orders:*`. `*` alone is any client. A separator is any character but a letter or a
+    /// digit, so that `repo:acme/*` does not include the owner `acme-evil`.
     ///
     /// A client ID is unique only within its issuer (RFC 9068 section 4). Where several trusted issuers share
     /// an audience, a policy that names `callers` admits only clients of issuers with this setting. `["*"]`
@@ -171,62 +202,28 @@ impl TrustedIssuer {
         self
     }
 
-    /// Lets this issuer grant these scopes only: names, or prefixes and a final `*`. Other scopes in its
-    /// tokens are ignored, and [`Caller::scopes`](crate::caller::Caller::scopes) does not show them.
+    /// Lets this issuer grant these scopes only: names, or prefixes up to a separator and a final `*`, as in
+    /// [`TrustedIssuer::clients`]. Other scopes in its tokens are ignored, and
+    /// [`Caller::scopes`](crate::caller::Caller::scopes) does not show them.
     #[must_use]
     pub fn scopes<T: Into<String>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
         self.scopes = Some(scopes.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Accepts these algorithms only.
+    /// Accepts these algorithms only, in place of the profile's. An RSA key without `alg` in the issuer's key
+    /// set verifies RS256 alone.
     #[must_use]
     pub fn algorithms(mut self, algorithms: &[Algorithm]) -> Self {
-        self.algorithms = algorithms.to_vec();
-        self
-    }
-
-    /// Accepts this `typ` beside `at+jwt`, for an issuer that does not follow RFC 9068 section 2.1. Make sure
-    /// that nothing else that the issuer signs, such as an ID token, can pass for an access token.
-    #[must_use]
-    pub fn also_accept_type(mut self, token_type: impl Into<String>) -> Self {
-        self.token_types.push(token_type.into());
-        self
-    }
-
-    /// Accepts the issuer's statements about a subject, such as ID tokens (OpenID Connect Core section 2),
-    /// instead of access tokens. Only these `typ` are accepted, and `client_id` and `jti` may be missing.
-    /// This is for a token exchange (RFC 8693); a resource server does not need it. Implies
-    /// [`TrustedIssuer::foreign`].
-    #[must_use]
-    pub fn identity_tokens<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
-        self.token_types = types.into_iter().map(Into::into).collect();
-        self.profile.identity = true;
-        self.foreign()
-    }
-
-    /// Reads its tokens by RFC 7515 and RFC 7519, for an issuer other than this project's server. A token may
-    /// have 32 KiB. A key or a key's URL in its header is ignored. Times may have a fraction, `iat` may be
-    /// missing, and `scope` may be a list. Every check that decides about access stays the same.
-    #[must_use]
-    pub fn foreign(mut self) -> Self {
-        self.profile.foreign = true;
+        self.algorithms = Some(algorithms.to_vec());
         self
     }
 
     /// Sets the longest token of this issuer that is read, in bytes. Default: the verifier's, and 32 KiB for
-    /// a [`TrustedIssuer::foreign`] one.
+    /// tokens in the form of RFC 7519, which all profiles but RFC 9068 have.
     #[must_use]
     pub fn token_bytes_max(mut self, token_bytes_max: usize) -> Self {
         self.token_bytes_max = Some(token_bytes_max);
-        self
-    }
-
-    /// Accepts tokens without `typ` too, for an issuer that writes none. Only audience and claims then tell
-    /// its kinds of token apart.
-    #[must_use]
-    pub fn untyped(mut self) -> Self {
-        self.untyped = true;
         self
     }
 
@@ -282,11 +279,7 @@ impl TrustedIssuer {
         if self.max_age < FRESHNESS_MIN || self.cooldown < FRESHNESS_MIN {
             return Err(BuildError::new(&self.issuer, "max_age and cooldown must be a second at least"));
         }
-        let patterns = self.clients.iter().chain(&self.scopes).flatten();
-        if let Some(bad) = patterns.into_iter().find(|pattern| !is_pattern(pattern)) {
-            let fault = format!("{bad:?} must be a name, or a prefix and one final \"*\"");
-            return Err(BuildError::new(&self.issuer, fault));
-        }
+        self.check()?;
         let keys = match &self.keys {
             KeysFrom::TrustStream(channel) => {
                 let push = Push {
@@ -301,7 +294,11 @@ impl TrustedIssuer {
                 .remote(clock, FromTrustService { issuer: Arc::clone(&self.issuer), channel: self.connect(channel)? }),
             KeysFrom::Jwks(url) => {
                 let http = self.checked_client(url)?;
-                self.remote(clock, FromJwks { http, url: url.clone() })
+                let format = match self.profile.issuer {
+                    NamedBy::Issuer => Format::JwkSet,
+                    NamedBy::TrustDomain => Format::SpiffeBundle,
+                };
+                self.remote(clock, FromJwks { http, url: url.clone(), format })
             }
             KeysFrom::Discovery => {
                 let fault = |fault| BuildError::new(&self.issuer, fault);
@@ -313,7 +310,7 @@ impl TrustedIssuer {
                 self.remote(clock, FromDiscovery { http, issuer: Arc::clone(&self.issuer), documents })
             }
         };
-        let default_max = match self.profile.foreign {
+        let default_max = match self.profile.is_foreign() {
             true => token_bytes_max.max(FOREIGN_TOKEN_BYTES_MAX),
             false => token_bytes_max,
         };
@@ -323,9 +320,8 @@ impl TrustedIssuer {
             id: self.issuer,
             keys,
             audiences: self.audiences,
-            algorithms: self.algorithms,
-            token_types: self.token_types,
-            untyped: self.untyped,
+            audience_names: self.audience_names,
+            algorithms: self.algorithms.unwrap_or_else(|| self.profile.algorithms.clone()),
             profile: self.profile,
             token_bytes_max: self.token_bytes_max.unwrap_or(default_max),
             clients: self.clients,
@@ -334,6 +330,31 @@ impl TrustedIssuer {
             client_ids_are_unique: false,
             revocations,
         })
+    }
+
+    /// Checks the settings against each other.
+    fn check(&self) -> Result<(), BuildError> {
+        let fault = |fault: &str| Err(BuildError::new(&self.issuer, fault));
+        let patterns = self.clients.iter().chain(&self.scopes).flatten();
+        if let Some(bad) = patterns.into_iter().find(|pattern| !is_pattern(pattern)) {
+            let bad = format!("{bad:?} must be a name, or a prefix up to a separator and one final \"*\"");
+            return fault(&bad);
+        }
+        if let Some(bad) = self.profile.fault() {
+            return fault(bad);
+        }
+        if self.profile.shared && self.clients.is_none() {
+            return fault("strangers have accounts at this issuer; name the accepted ones with clients");
+        }
+        if self.profile.issuer == NamedBy::TrustDomain {
+            if trust_domain(&self.issuer).is_none() {
+                return fault("the issuer of JWT-SVIDs is named spiffe://, and the name of the trust domain");
+            }
+            if matches!(self.keys, KeysFrom::Discovery | KeysFrom::TrustService(_) | KeysFrom::TrustStream(_)) {
+                return fault("the keys of a trust domain are its bundle; use jwks, fixed or live");
+            }
+        }
+        Ok(())
     }
 
     fn connect(&self, server: &IssuerChannel) -> Result<Channel, BuildError> {
@@ -358,8 +379,11 @@ impl TrustedIssuer {
     }
 }
 
-/// Returns true for a name, or a prefix and one final `*`.
+/// Returns true for a name, a prefix that ends with a separator and one final `*`, or `*`.
 fn is_pattern(pattern: &str) -> bool {
-    let name = pattern.strip_suffix('*').unwrap_or(pattern);
-    !pattern.is_empty() && !name.contains(['*', ' '])
+    let (name, ends_well) = match pattern.strip_suffix('*') {
+        Some(prefix) => (prefix, !prefix.ends_with(char::is_alphanumeric)),
+        None => (pattern, !pattern.is_empty()),
+    };
+    ends_well && !name.contains(['*', ' '])
 }

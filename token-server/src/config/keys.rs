@@ -179,6 +179,11 @@ fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], import: &[I
         section.reject("algorithms", "at least one is required".to_owned(), "ES256, EdDSA, ES384, RS256, PS256");
     }
     for algorithm in algorithms {
+        if !Algorithm::ISSUED.contains(algorithm) {
+            let problem = format!("this server does not sign with {algorithm}");
+            section.reject("algorithms", problem, "ES256, EdDSA, ES384, RS256, PS256");
+            continue;
+        }
         if !SigningKey::generates(*algorithm) && !import.iter().any(|key| key.algorithm() == *algorithm) {
             section.reject(
                 "algorithms",

@@ -157,7 +157,7 @@ impl Setting for SocketAddr {
 }
 
 impl Setting for Algorithm {
-    const ALLOWED: &'static str = "ES256, ES384, EdDSA, RS256, PS256";
+    const ALLOWED: &'static str = "ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384, PS512";
 
     fn read(value: &Value) -> Result<Self, String> {
         let text = text(value, "an algorithm")?;

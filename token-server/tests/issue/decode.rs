@@ -101,7 +101,7 @@ fn decoded(world: &World, token: &str, algorithm: Algorithm) -> jsonwebtoken::er
 async fn jsonwebtoken_decodes_every_token_of_every_algorithm() {
     let _ = RING.install_default();
     let provider = Provider::start().await;
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::ISSUED {
         let world = issuer(algorithm, &provider).await;
         let own = grpc(&world).issue_token(message_of_orders(&world)).await.unwrap().into_inner().token.unwrap().value;
         let exchanged = exchange::request(&world, "exchanger", &own);

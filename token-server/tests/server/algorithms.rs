@@ -36,7 +36,7 @@ async fn verified(trusted: TrustedIssuer, token: &str) -> Result<VerifiedToken, 
 
 #[tokio::test]
 async fn a_token_of_each_algorithm_is_verified_by_discovery_and_by_list_keys() {
-    assert!(Algorithm::ALL.iter().all(|algorithm| TABLE.iter().any(|(listed, ..)| listed == algorithm)));
+    assert!(Algorithm::ISSUED.iter().all(|algorithm| TABLE.iter().any(|(listed, ..)| listed == algorithm)));
     for (algorithm, key_type, imported) in TABLE {
         let (_folder, dev) = development(|config| {
             config.keys.algorithms = vec![algorithm];
@@ -61,7 +61,7 @@ async fn a_token_of_each_algorithm_is_verified_by_discovery_and_by_list_keys() {
         for trusted in [discovered, asked] {
             let token_of_example = verified(trusted.clone(), &token).await.unwrap();
             assert_eq!(token_of_example.client_id(), dev.example.id, "{algorithm}");
-            let others = Algorithm::ALL.into_iter().filter(|other| *other != algorithm).collect::<Vec<_>>();
+            let others = Algorithm::ISSUED.into_iter().filter(|other| *other != algorithm).collect::<Vec<_>>();
             assert!(verified(trusted.algorithms(&others), &token).await.is_err(), "{algorithm} was not allowed");
         }
     }

@@ -10,18 +10,19 @@ use super::{FetchError, FetchKeys, usable};
 use crate::{
     http_client::{HttpClient, HttpError, HttpResponse},
     json,
-    key_set::KeySet,
+    key_set::{Format, KeySet},
 };
 
 const OPENID: &str = "the issuer's OpenID configuration";
 const OAUTH: &str = "the issuer's OAuth server metadata";
 const KEYS: &str = "the issuer's key set";
 
-/// A JWK Set at a known URL.
+/// A JWK Set, or a SPIFFE bundle, at a known URL.
 #[derive(Debug)]
 pub(crate) struct FromJwks {
     pub(crate) http: HttpClient,
     pub(crate) url: Url,
+    pub(crate) format: Format,
 }
 
 /// A JWK Set at the URL in the issuer's metadata. The metadata are read each time, as the URL may change.
@@ -61,7 +62,7 @@ impl Documents {
 #[async_trait]
 impl FetchKeys for FromJwks {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
-        key_set(&self.http, &self.url).await
+        key_set(&self.http, &self.url, self.format).await
     }
 }
 
@@ -73,7 +74,7 @@ impl FetchKeys for FromDiscovery {
             // One of the two documents is enough. If both fail, the first error says more.
             Err(error) => self.keys_url(OAUTH, &self.documents.oauth).await.map_err(|_| error)?,
         };
-        key_set(&self.http, &url).await
+        key_set(&self.http, &url, Format::JwkSet).await
     }
 }
 
@@ -93,8 +94,8 @@ impl FromDiscovery {
     }
 }
 
-async fn key_set(http: &HttpClient, url: &Url) -> Result<KeySet, FetchError> {
-    usable(KeySet::from_jwks(&body(KEYS, http.get_key_set(url, ::http::HeaderMap::new()).await)?)?)
+async fn key_set(http: &HttpClient, url: &Url, format: Format) -> Result<KeySet, FetchError> {
+    usable(format.read(&body(KEYS, http.get_key_set(url, ::http::HeaderMap::new()).await)?)?)
 }
 
 /// A redirect is not followed, and is an error.

@@ -33,8 +33,12 @@ impl KeyAdmin {
     /// has no key here, or whose keys are imported. Also returns the store's errors.
     pub async fn rotate(&self, by: &Operator, algorithm: &str) -> Result<PublishedKey, AdminError> {
         let unknown = || AdminError::invalid("algorithm", "it must be ES256, EdDSA, ES384, RS256 or PS256");
-        let named =
-            if algorithm.is_empty() { None } else { Some(Algorithm::from_name(algorithm).ok_or_else(unknown)?) };
+        let named = match algorithm {
+            "" => None,
+            name => {
+                Some(Algorithm::from_name(name).filter(|named| Algorithm::ISSUED.contains(named)).ok_or_else(unknown)?)
+            }
+        };
         let record = by.record(self.rotation.clock().now(), "RotateSigningKey", algorithm, String::new());
         Ok(self.rotation.rotate(named, Some(&record)).await?)
     }

@@ -11,7 +11,7 @@ use token_interceptor::{
     key_set::KeySet,
     signature::Algorithm,
     token::VerifiedToken,
-    verify::{BuildError, TrustedIssuer},
+    verify::{BuildError, TokenProfile, TrustedIssuer},
 };
 
 use super::{
@@ -78,9 +78,9 @@ impl IdentityProvider {
             ProviderKeys::Jwks(url, http) => TrustedIssuer::jwks(&self.issuer, url)?.http_client(http.clone()),
             ProviderKeys::Fixed(keys) => TrustedIssuer::fixed(&self.issuer, keys.clone())?,
         };
-        let trusted = trusted.identity_tokens(self.types.clone());
-        let trusted = if self.untyped { trusted.untyped() } else { trusted };
-        let trusted = trusted.token_bytes_max(self.token_bytes);
+        let profile = TokenProfile::identity(self.types.clone());
+        let profile = if self.untyped { profile.untyped() } else { profile };
+        let trusted = trusted.profile(profile).token_bytes_max(self.token_bytes);
         Ok(trusted.audiences([self.audience.clone()]).algorithms(&self.algorithms))
     }
 

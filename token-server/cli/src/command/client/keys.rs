@@ -113,7 +113,8 @@ fn no_key(what: impl Into<String>) -> NoKey {
 
 fn algorithm(flag: &str, name: &str) -> Result<Algorithm, Failure> {
     Algorithm::from_name(name).ok_or_else(|| {
-        Failure::usage(format!("{flag} {name} is not an algorithm")).next("ES256, ES384, EdDSA, RS256 or PS256")
+        Failure::usage(format!("{flag} {name} is not an algorithm"))
+            .next("ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512")
     })
 }
 

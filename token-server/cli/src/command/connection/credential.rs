@@ -92,7 +92,7 @@ struct NoKey(&'static str, &'static str);
 
 /// Reads the private key in `pem`. The algorithm follows from the key, except for RSA.
 fn private_key(pem: &str, algorithm: Option<&str>) -> Result<SigningKey, NoKey> {
-    const ALGORITHMS: &str = "the algorithms are ES256, ES384, EdDSA, RS256 and PS256";
+    const ALGORITHMS: &str = "the algorithms are ES256, ES384, EdDSA, and RS or PS with 256, 384 or 512";
     let read = |algorithm| ImportedKey::from_pem(algorithm, pem.as_bytes()).ok()?.signing_key().ok();
     if let Some(name) = algorithm {
         let algorithm = Algorithm::from_name(name).ok_or(NoKey("cannot sign by --client-key-algorithm", ALGORITHMS))?;

@@ -195,7 +195,7 @@ fn demanded(demand: &Demand) -> Vec<Yaml> {
     let by = |algorithm: &Algorithm| metadata(&["header", "alg"], string("exact", algorithm.name(), false));
     let mut all = vec![
         any_of(vec![of_type("at+jwt"), of_type("application/at+jwt")]),
-        any_of(Algorithm::ALL.iter().map(by).collect()),
+        any_of(Algorithm::ISSUED.iter().map(by).collect()),
         Yaml::Map(vec![("not_id", metadata(&["header", "crit"], present()))]),
         Yaml::Map(vec![("not_id", metadata(&["payload", "cnf"], present()))]),
     ];

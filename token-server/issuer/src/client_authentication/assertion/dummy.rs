@@ -28,7 +28,12 @@ fn make(algorithm: Algorithm) -> Option<VerifyingKey> {
             let der = SigningKey::generate_pkcs8(algorithm).ok()?;
             SigningKey::from_der(algorithm, &der).ok()?.public_jwk().to_json()
         }
-        Algorithm::Rs256 | Algorithm::Ps256 => rsa(algorithm),
+        Algorithm::Rs256
+        | Algorithm::Rs384
+        | Algorithm::Rs512
+        | Algorithm::Ps256
+        | Algorithm::Ps384
+        | Algorithm::Ps512 => rsa(algorithm),
     };
     VerifyingKey::from_jwk(&json::object(jwk.as_bytes()).ok()?).ok()
 }

@@ -19,7 +19,7 @@ const STATES: [(KeyState, &str); 4] = [
 
 /// Records the stored keys and the published keys.
 pub(super) fn tell(schedule: &Schedule, sealing: &SealingKeys, stored: &[StoredKey], published: &[PublishedKey]) {
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::ISSUED {
         let of_it = || published.iter().filter(move |key| key.algorithm == algorithm);
         for (state, name) in STATES {
             let number = of_it().filter(|key| key.state == state).count();
