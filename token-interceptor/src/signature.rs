@@ -5,12 +5,14 @@
 //! the algorithm (RFC 8725 section 3.1). There is no HMAC and no `none`.
 
 mod jwk;
-mod signing;
 mod verifying;
+mod public_jwk;
+mod signing;
 
 use std::fmt;
 
-pub use jwk::{PublicJwk, thumbprint};
+pub use jwk::thumbprint;
+pub use public_jwk::PublicJwk;
 pub use signing::SigningKey;
 pub use verifying::VerifyingKey;
 

@@ -1,4 +1,5 @@
-//! Public keys as JWK: RFC 7517, RFC 7518 section 6, RFC 8037 section 2; thumbprints: RFC 7638.
+//! JWKs: the parameters of public keys (RFC 7517, RFC 7518 section 6, RFC 8037 section 2), and thumbprints (RFC
+//! 7638).
 //!
 //! The types are `jsonwebtoken`'s. Its reader and its thumbprint are not used: see ADR 21.
 
@@ -8,87 +9,12 @@ use jsonwebtoken::jwk::{
     KeyOperations, OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse, RSAKeyParameters, RSAKeyType,
 };
 use ring::digest;
-use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Algorithm, KeyError, VerifyingKey, verifying::Public};
+use super::{Algorithm, KeyError};
 
 /// Members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
-/// A public signing key, ready to be written into a key set: with `kid`, `alg` and `use`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct PublicJwk {
-    jwk: Jwk,
-    #[serde(skip)]
-    key_id: String,
-}
-
-impl PublicJwk {
-    /// `point` is uncompressed: 0x04, x, y.
-    pub(super) fn ec(algorithm: Algorithm, point: &[u8]) -> Self {
-        let curve = if algorithm == Algorithm::Es384 { EllipticCurve::P384 } else { EllipticCurve::P256 };
-        let coordinates = point.get(1..).unwrap_or_default();
-        let (x, y) = coordinates.split_at(coordinates.len() / 2);
-        Self::new(algorithm, ec(curve, encode(x), encode(y)))
-    }
-
-    pub(super) fn ed25519(x: &[u8]) -> Self {
-        Self::new(Algorithm::EdDsa, okp(encode(x)))
-    }
-
-    pub(super) fn rsa(algorithm: Algorithm, n: &[u8], e: &[u8]) -> Self {
-        Self::new(algorithm, rsa(encode(n), encode(e)))
-    }
-
-    /// The public half of a key that signs elsewhere, written anew in canonical form.
-    pub(super) fn of(key: &VerifyingKey) -> Self {
-        match key.public() {
-            Public::Point(x) if key.algorithm() == Algorithm::EdDsa => Self::ed25519(x),
-            Public::Point(point) => Self::ec(key.algorithm(), point),
-            Public::Rsa { n, e } => Self::rsa(key.algorithm(), n, e),
-        }
-    }
-
-    fn new(algorithm: Algorithm, parameters: AlgorithmParameters) -> Self {
-        let key_id = thumbprint_of(&parameters).unwrap_or_default();
-        let common = CommonParameters {
-            public_key_use: Some(PublicKeyUse::Signature),
-            key_algorithm: Some(jsonwebtoken::Algorithm::from(algorithm).into()),
-            key_id: Some(key_id.clone()),
-            ..CommonParameters::default()
-        };
-        Self { jwk: Jwk { common, algorithm: parameters }, key_id }
-    }
-
-    /// Returns the key ID: the key's RFC 7638 thumbprint with SHA-256.
-    #[must_use]
-    pub fn key_id(&self) -> &str {
-        &self.key_id
-    }
-
-    /// Returns the JWK as JSON.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// Returns the JWK as `jsonwebtoken` has it.
-    #[must_use]
-    pub fn as_jwk(&self) -> &Jwk {
-        &self.jwk
-    }
-
-    /// Returns the key that verifies with it.
-    ///
-    /// # Errors
-    ///
-    /// When the key is too weak to be one: [`VerifyingKey::from_jwk`].
-    pub fn verifying_key(&self) -> Result<VerifyingKey, KeyError> {
-        VerifyingKey::try_from(&self.jwk)
-    }
-}
 
 /// Reads a public JWK, with the reason where it is none.
 pub(super) fn read(members: &Map<String, Value>) -> Result<Jwk, KeyError> {
@@ -149,21 +75,21 @@ fn text(members: &Map<String, Value>, name: &str) -> Result<String, KeyError> {
     optional_text(members, name)?.map(str::to_owned).ok_or(KeyError::UnusableJwk("a key parameter is missing"))
 }
 
-fn ec(curve: EllipticCurve, x: String, y: String) -> AlgorithmParameters {
+pub(super) fn ec(curve: EllipticCurve, x: String, y: String) -> AlgorithmParameters {
     AlgorithmParameters::EllipticCurve(EllipticCurveKeyParameters { key_type: EllipticCurveKeyType::EC, curve, x, y })
 }
 
-fn okp(x: String) -> AlgorithmParameters {
+pub(super) fn okp(x: String) -> AlgorithmParameters {
     let (key_type, curve) = (OctetKeyPairType::OctetKeyPair, EllipticCurve::Ed25519);
     AlgorithmParameters::OctetKeyPair(OctetKeyPairParameters { key_type, curve, x })
 }
 
-fn rsa(n: String, e: String) -> AlgorithmParameters {
+pub(super) fn rsa(n: String, e: String) -> AlgorithmParameters {
     AlgorithmParameters::RSA(RSAKeyParameters { key_type: RSAKeyType::RSA, n, e })
 }
 
 /// The required members only, in lexicographic order (RFC 7638 section 3).
-fn thumbprint_of(parameters: &AlgorithmParameters) -> Option<String> {
+pub(super) fn thumbprint_of(parameters: &AlgorithmParameters) -> Option<String> {
     let curve = |curve: &EllipticCurve| match curve {
         EllipticCurve::P256 => Some("P-256"),
         EllipticCurve::P384 => Some("P-384"),
@@ -205,7 +131,7 @@ pub fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
     })
 }
 
-fn encode(bytes: &[u8]) -> String {
+pub(super) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
