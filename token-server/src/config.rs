@@ -8,7 +8,7 @@
 //! | `source` | file and variables → one tree of values with their positions |
 //! | `setting`, `reader` | values → types, sections, ranges; unknown settings |
 //! | `listen`, `keys`, `tokens`, `client_assertions` | sections |
-//! | `token_exchange`, `ext_authz`, `registration`, `telemetry` | sections |
+//! | `trusted_issuers`, `ext_authz`, `registration`, `telemetry` | sections |
 //! | `mistake` | the reported mistakes |
 
 mod client_assertions;
@@ -22,9 +22,9 @@ mod registration;
 mod setting;
 mod source;
 mod telemetry;
-mod token_exchange;
 mod tokens;
 mod trust;
+mod trusted_issuers;
 
 use std::{cell::RefCell, path::Path};
 
@@ -35,11 +35,11 @@ pub use listen::{Admin, Limits, Listen, Tls};
 pub use mistake::{ConfigError, Mistake, Place};
 pub use reader::SecretFile;
 pub use telemetry::{AuditFailure, AuditTarget, LogFormat, ResourceAttribute, Telemetry, Traces};
-pub use token_exchange::TokenExchangeConfig;
 pub use tokens::{AudienceRules, IssuerUrl, Tokens};
 
 use token_interceptor::signature::Algorithm;
 use token_issuer::client_authentication::assertion::AssertionRules;
+use token_issuer::identity_provider::IdentityProvider;
 use token_issuer::registration::RegistrationSettings;
 use token_issuer::{issuer::TrustStreams, limit::QuotaSettings};
 
@@ -65,8 +65,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// `[client_assertions]`.
     pub client_assertions: AssertionRules,
-    /// `[token_exchange]`.
-    pub token_exchange: TokenExchangeConfig,
+    /// `[[trusted_issuer]]`: other issuers, and what their tokens are accepted for.
+    pub trusted_issuers: Vec<IdentityProvider>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[quota]`.
@@ -139,7 +139,7 @@ impl Config {
         let algorithms = keys.as_ref().map_or(Algorithm::ISSUED.to_vec(), |keys| keys.algorithms.clone());
         let tokens = Tokens::read(root.section("tokens"), &algorithms);
         let client_assertions = client_assertions::read(root.section("client_assertions"));
-        let token_exchange = TokenExchangeConfig::read(root.section("token_exchange"), issuer.as_ref());
+        let trusted_issuers = trusted_issuers::read(root, issuer.as_ref());
         let limits = Limits::read(root.section("limits"));
         let quota = quota::read(root.section("quota"));
         let has_client_ca = matches!(&tls, listen::Optional::Given(tls) if tls.client_ca.is_some());
@@ -158,7 +158,7 @@ impl Config {
             secrets: secrets?,
             tokens,
             client_assertions,
-            token_exchange,
+            trusted_issuers,
             limits,
             quota,
             trust,

@@ -28,10 +28,7 @@ pub use env_file::parse as parse_env_file;
 pub use local_ca::LocalCaError;
 
 use crate::{
-    config::{
-        Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls,
-        TokenExchangeConfig, Tokens,
-    },
+    config::{Admin, AuditTarget, Config, IssuerUrl, Keys, Limits, Listen, Secrets, Store, Telemetry, Tls, Tokens},
     connection::Forwarding,
     server::{Running, ServeError},
 };
@@ -149,7 +146,7 @@ impl Development {
                 accept_imported: false,
             },
             client_assertions: AssertionRules::default(),
-            token_exchange: TokenExchangeConfig::default(),
+            trusted_issuers: Vec::new(),
             tokens: Tokens::default(),
             limits: Limits { drain_deadline: Duration::from_secs(5), ..Limits::default() },
             quota: token_issuer::limit::QuotaSettings::default(),

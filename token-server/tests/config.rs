@@ -83,7 +83,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
     assert_eq!(spelt_out.quota.clients.len(), 1);
     assert!(as_it_is.ext_authz.is_none() && spelt_out.ext_authz.is_some());
     assert!(spelt_out.registration.is_none());
-    assert_eq!(spelt_out.token_exchange.trusted_issuers.len(), 1);
+    assert_eq!(spelt_out.trusted_issuers.len(), 1);
     let comparable = |config: &Config| {
         let mut config = config.clone();
         config.keys.import.clear();
@@ -91,7 +91,7 @@ fn example_file_is_valid_and_shows_the_defaults() {
         config.tokens.audiences.clear();
         config.quota.clients.clear();
         config.ext_authz = None;
-        config.token_exchange.trusted_issuers.clear();
+        config.trusted_issuers.clear();
         format!("{config:?}")
     };
     assert_eq!(comparable(&as_it_is), comparable(&spelt_out));
@@ -218,12 +218,33 @@ connections = 5
     assert!(error.to_string().starts_with("the configuration has 11 mistakes:"), "{error}");
 }
 
-/// The example with an identity provider that has `settings` beside the required ones.
+/// The settings of a trusted issuer that are not about the exchange of its tokens.
+const OF_THE_ISSUER: [&str; 8] = [
+    "audience",
+    "jwks_uri",
+    "jwks_file",
+    "private_addresses",
+    "required_claims",
+    "algorithms",
+    "types",
+    "type_required",
+];
+
+/// The tables of a trusted issuer whose tokens the client `gateway` exchanges.
+fn trusted(issuer: &str, settings: &str) -> String {
+    let of_the_issuer = |line: &&str| OF_THE_ISSUER.iter().any(|name| line.split('=').next().unwrap().trim() == *name);
+    let (own, door): (Vec<&str>, Vec<&str>) = settings.lines().partition(of_the_issuer);
+    format!(
+        "[[trusted_issuer]]\nissuer = \"{issuer}\"\naudience = \"us\"\n{}\n\
+         [trusted_issuer.token_exchange]\nclients = [\"gateway\"]\n{}\n",
+        own.join("\n"),
+        door.join("\n")
+    )
+}
+
+/// The example with a trusted issuer that has `settings` beside the required ones.
 fn with_provider(folder: &Path, settings: &str) -> Result<Config, ConfigError> {
-    let provider = format!(
-        "[[token_exchange.trusted_issuer]]\nissuer = \"https://login.example\"\naudience = \"us\"\n\
-         clients = [\"gateway\"]\n{settings}\n"
-    );
+    let provider = trusted("https://login.example", settings);
     read(&format!("{}\n{provider}", example(folder)), &[])
 }
 
@@ -233,12 +254,41 @@ fn an_identity_provider_is_trusted_for_what_is_said_and_no_more() {
     let settings = "subject_prefixes = [\"a:\"]\nrequired_claims = { tenant = \"acme\", level = [1, 2], mfa = true }\n\
                     grants = { inventory = [\"inventory.read\"] }";
     let config = with_provider(folder.path(), settings).unwrap();
-    let [provider] = config.token_exchange.trusted_issuers.as_slice() else { unreachable!("one was configured") };
+    let [provider] = config.trusted_issuers.as_slice() else { unreachable!("one was configured") };
     assert_eq!((provider.types.join(" ").as_str(), provider.untyped), ("JWT", false));
-    assert!(provider.subjects.allows("a:x") && !provider.subjects.allows("b"));
-    assert_eq!(provider.namespace.name("x"), "https://login.example#x");
     assert_eq!(provider.required_claims.len(), 3);
-    assert!(provider.copied_claims.is_empty() && provider.grants.is_some());
+    let rules = provider.exchange.as_ref().unwrap();
+    assert!(rules.subjects.allows("a:x") && !rules.subjects.allows("b"));
+    assert_eq!(rules.namespace.name("x"), "https://login.example#x");
+    assert!(rules.copied_claims.is_empty() && rules.grants.is_some());
+}
+
+#[test]
+fn the_former_table_of_trusted_issuers_names_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let former = "[[token_exchange.trusted_issuer]]\nissuer = \"https://login.example\"\naudience = \"us\"\n\
+                  clients = [\"gateway\"]\nany_subject = true";
+    let all = shown(&read(&format!("{}\n{former}", example(folder.path())), &[]).unwrap_err()).join("\n");
+    for expected in ["token_exchange: ", "[[trusted_issuer]]", "[trusted_issuer.token_exchange]", "subject_template"] {
+        assert!(all.contains(expected), "{expected}\nnot in\n{all}");
+    }
+    assert_eq!(all.lines().count(), 1, "{all}");
+}
+
+#[test]
+fn an_issuer_is_trusted_for_nothing_without_a_door() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = "[[trusted_issuer]]\nissuer = \"https://login.example\"";
+    let all = shown(&read(&format!("{}\n{closed}", example(folder.path())), &[]).unwrap_err()).join("\n");
+    assert!(all.contains("its tokens are accepted for nothing"), "{all}");
+}
+
+#[test]
+fn the_audience_of_a_trusted_issuer_is_this_issuer_by_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = trusted("https://login.example", "any_subject = true").replace("audience = \"us\"\n", "");
+    let config = read(&format!("{}\n{settings}", example(folder.path())), &[]).unwrap();
+    assert_eq!(config.trusted_issuers[0].audience, "https://tokens.example.com");
 }
 
 #[test]
@@ -248,7 +298,7 @@ fn mistakes_about_an_identity_provider_are_told() {
     fs::write(&jwks, r#"{"keys":[]}"#).unwrap();
     let jwks_file = format!("any_subject = true\njwks_file = \"{}\"", jwks.display());
     for (settings, expected) in [
-        ("", "token_exchange.trusted_issuer.subjects: the subjects whose tokens may be exchanged are missing"),
+        ("", "trusted_issuer.token_exchange.subjects: the subjects whose tokens may be exchanged are missing"),
         ("any_subject = true\nsubjects = [\"a\"]", "any_subject: it contradicts the listed subjects"),
         ("any_subject = true\nsubject_template = \"x\"", "subject_template: \"x\" is not a prefix followed by {sub}"),
         (
@@ -277,12 +327,11 @@ fn mistakes_about_an_identity_provider_are_told() {
 fn two_identity_providers_never_share_a_name() {
     let folder = tempfile::tempdir().unwrap();
     let second = |issuer: &str, template: &str| {
-        let second = format!(
-            "any_subject = true\nsubject_template = \"a{{sub}}\"\n[[token_exchange.trusted_issuer]]\n\
-             issuer = \"{issuer}\"\naudience = \"us\"\nclients = [\"gateway\"]\nany_subject = true\n\
-             subject_template = \"{template}\""
-        );
-        with_provider(folder.path(), &second).map_err(|error| shown(&error).join("\n"))
+        let settings = |template: &str| format!("any_subject = true\nsubject_template = \"{template}\"");
+        let first = trusted("https://login.example", &settings("a{sub}"));
+        let second = trusted(issuer, &settings(template));
+        let both = format!("{}\n{first}{second}", example(folder.path()));
+        read(&both, &[]).map_err(|error| shown(&error).join("\n"))
     };
     assert!(second("https://other.example", "b:{sub}").is_ok());
     let overlapping = second("https://other.example", "ab:{sub}").unwrap_err();

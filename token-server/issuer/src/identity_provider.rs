@@ -29,7 +29,7 @@ use token_interceptor::{
     verify::{BuildError, Verifier},
 };
 
-pub use provider::{IdentityProvider, ProviderKeys};
+pub use provider::{ExchangeRules, IdentityProvider, ProviderKeys};
 pub use rules::{Namespace, RequiredClaim, SubjectRule};
 
 use crate::{
@@ -60,7 +60,7 @@ pub struct SubjectId {
 pub(crate) struct ForeignToken {
     pub(crate) token: VerifiedToken,
     pub(crate) id: SubjectId,
-    pub(crate) provider: Arc<IdentityProvider>,
+    pub(crate) rules: Arc<ExchangeRules>,
 }
 
 impl IdentityProviders {
@@ -81,21 +81,26 @@ impl IdentityProviders {
         Ok(Self { verifier: Some(builder.build()?), providers: providers.into_iter().map(by_issuer).collect() })
     }
 
-    /// Returns the trusted provider with that issuer identifier.
-    pub fn provider(&self, issuer: &str) -> Option<&Arc<IdentityProvider>> {
-        self.providers.get(issuer)
+    /// Returns the rules for the exchange of that issuer's tokens, if they may be exchanged at all.
+    #[must_use]
+    pub fn exchange(&self, issuer: &str) -> Option<&Arc<ExchangeRules>> {
+        self.providers.get(issuer)?.exchange.as_ref()
+    }
+
+    fn exchanges(&self) -> impl Iterator<Item = &Arc<ExchangeRules>> {
+        self.providers.values().filter_map(|provider| provider.exchange.as_ref())
     }
 
     /// Returns true if a provider's subject may have the name here. No client has such a name.
     #[must_use]
     pub fn names(&self, name: &str) -> bool {
-        self.providers.values().any(|provider| provider.namespace.covers(name))
+        self.exchanges().any(|rules| rules.namespace.covers(name))
     }
 
     /// Returns the namespaces of the providers' subjects here.
     #[must_use]
     pub fn namespaces(&self) -> Vec<Namespace> {
-        self.providers.values().map(|provider| provider.namespace.clone()).collect()
+        self.exchanges().map(|rules| rules.namespace.clone()).collect()
     }
 
     /// Checks a token that `client` presents.
@@ -113,10 +118,12 @@ impl IdentityProviders {
         let text = token.value.expose_secret();
         let issuer = named_issuer(text).unwrap_or_default();
         // Checked before any fetch. An unknown provider and another client's provider get the same answer.
-        let (Some(provider), Some(verifier)) = (self.provider(&issuer).cloned(), &self.verifier) else {
+        let provider = self.providers.get(&issuer);
+        let rules = provider.and_then(|provider| provider.exchange.as_ref());
+        let (Some(provider), Some(rules), Some(verifier)) = (provider, rules, &self.verifier) else {
             return Err(not_trusted(format!("issuer: iss: {}, expected a trusted issuer", quoted(&issuer.into()))));
         };
-        if !provider.clients.contains(client) {
+        if !rules.clients.contains(client) {
             let detail = format!("clients: {client}, expected one that is named for the issuer {:?}", provider.issuer);
             return Err(not_trusted(detail));
         }
@@ -130,9 +137,10 @@ impl IdentityProviders {
             return Err(IssueError::invalid_grant(EXPIRED));
         }
         provider.check_authorized_party(&verified, token.kind)?;
-        provider.check_rules(&verified)?;
+        rules.check_subject(&verified)?;
+        provider.check_required_claims(&verified)?;
         let id = SubjectId { issuer: provider.issuer.clone(), subject: verified.subject().to_owned() };
-        Ok(ForeignToken { token: verified, id, provider })
+        Ok(ForeignToken { token: verified, id, rules: Arc::clone(rules) })
     }
 }
 

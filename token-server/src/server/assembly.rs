@@ -145,8 +145,8 @@ pub(super) async fn assemble(
 
 /// Returns the rules that operators' changes must keep.
 pub fn rules(config: &Config) -> AdminRules {
-    let providers = config.token_exchange.trusted_issuers.iter();
-    let foreign_names = providers.map(|provider| provider.namespace.clone()).collect();
+    let exchanges = config.trusted_issuers.iter().filter_map(|issuer| issuer.exchange.as_ref());
+    let foreign_names = exchanges.map(|rules| rules.namespace.clone()).collect();
     AdminRules { foreign_names, ..AdminRules::new(config.tokens.maximum_lifetime) }
 }
 
@@ -246,8 +246,7 @@ fn settings(config: &Config, issuer_url: &IssuerUrl) -> Result<Settings, ServeEr
     }
     // A verifier that fetches at this interval holds every key before its first use.
     settings.key_set_max_age = settings.key_set_max_age.min(config.keys.visibility_period / 2);
-    settings.federation =
-        IdentityProviders::new(config.token_exchange.trusted_issuers.clone()).map_err(ServeError::internal)?;
+    settings.federation = IdentityProviders::new(config.trusted_issuers.clone()).map_err(ServeError::internal)?;
     settings.limits = limits(&config.limits);
     settings.quota = config.quota.clone();
     settings.trust_streams = config.trust;

@@ -19,7 +19,9 @@ use token_interceptor::{
 };
 use token_issuer::{
     admin::{ClientDraft, ClientField, ClientUpdate, Operator},
-    identity_provider::{IdentityProvider, IdentityProviders, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
+    identity_provider::{
+        ExchangeRules, IdentityProvider, IdentityProviders, Namespace, ProviderKeys, RequiredClaim, SubjectRule,
+    },
 };
 use token_proto::token::v1;
 use tonic::Code;
@@ -70,6 +72,17 @@ impl Provider {
             name: name.to_owned(),
             any_of: any_of.as_array().unwrap().clone(),
         };
+        let exchange = ExchangeRules {
+            clients: ["exchanger", "impersonator"].map(|id| id.try_into().unwrap()).into(),
+            subjects: SubjectRule {
+                exactly: ["alice".to_owned()].into(),
+                prefixes: vec!["team:".to_owned()],
+                any: false,
+            },
+            namespace: Namespace::parse(namespace).unwrap(),
+            copied_claims: BTreeSet::new(),
+            grants: None,
+        };
         IdentityProvider {
             issuer: self.issuer().to_owned(),
             audience: ISSUER.to_owned(),
@@ -78,18 +91,15 @@ impl Provider {
             token_bytes: 32 * 1024,
             algorithms: vec![Algorithm::Es256],
             keys: ProviderKeys::Discovery(HttpClient::builder().build().unwrap()),
-            clients: ["exchanger", "impersonator"].map(|id| id.try_into().unwrap()).into(),
-            subjects: SubjectRule {
-                exactly: ["alice".to_owned()].into(),
-                prefixes: vec!["team:".to_owned()],
-                any: false,
-            },
-            namespace: Namespace::parse(namespace).unwrap(),
             required_claims: vec![claim("tenant", json!(["acme", "acme-labs"])), claim("mfa", json!([true]))],
-            copied_claims: BTreeSet::new(),
-            grants: None,
+            exchange: Some(Arc::new(exchange)),
         }
     }
+}
+
+/// The rules for the exchange of the provider's tokens.
+fn exchange_of(provider: &mut IdentityProvider) -> &mut ExchangeRules {
+    Arc::get_mut(provider.exchange.as_mut().unwrap()).unwrap()
 }
 
 /// One trusted provider, with a change to the settings of a careful operator.
@@ -208,7 +218,7 @@ async fn only_a_client_that_is_named_exchanges_a_providers_tokens() {
     let (world, provider) = federated(|_| ()).await;
     let token = provider.token().sign();
     no_grant(&world, "another client", request(&world, "second-exchanger", &token, ID_TOKEN)).await;
-    let no_client = federated(|provider| provider.clients.clear()).await;
+    let no_client = federated(|provider| exchange_of(provider).clients.clear()).await;
     let token = no_client.1.token().sign();
     no_grant(&no_client.0, "no client is named", request(&no_client.0, "exchanger", &token, ID_TOKEN)).await;
 }
@@ -289,12 +299,13 @@ async fn subjects_of_different_providers_never_have_one_name() {
 
 #[tokio::test]
 async fn a_subject_with_the_name_of_a_client_is_refused() {
-    let (world, provider) = federated(|provider| provider.namespace = Namespace::parse("with-{sub}").unwrap()).await;
+    let (world, provider) =
+        federated(|provider| exchange_of(provider).namespace = Namespace::parse("with-{sub}").unwrap()).await;
     let token = provider.token().claim("sub", "team:x").sign();
     granted(&world, request(&world, "exchanger", &token, JWT)).await;
     let (world, provider) = federated(|provider| {
-        provider.namespace = Namespace::parse("with-{sub}").unwrap();
-        provider.subjects.any = true;
+        exchange_of(provider).namespace = Namespace::parse("with-{sub}").unwrap();
+        exchange_of(provider).subjects.any = true;
     })
     .await;
     let token = provider.token().claim("sub", "claims").sign();
@@ -370,7 +381,7 @@ async fn scopes_and_audiences_are_those_of_the_client_and_narrowed_by_the_provid
 
     let grants: BTreeMap<_, BTreeSet<_>> =
         [("inventory".try_into().unwrap(), ["inventory.read".try_into().unwrap()].into())].into();
-    let (world, provider) = federated(|provider| provider.grants = Some(grants)).await;
+    let (world, provider) = federated(|provider| exchange_of(provider).grants = Some(grants)).await;
     let token = provider.token().sign();
     granted(&world, asking(&world, &token, "inventory", "inventory.read")).await;
     let beyond = asking(&world, &token, "inventory", "inventory.write");
@@ -382,7 +393,7 @@ async fn scopes_and_audiences_are_those_of_the_client_and_narrowed_by_the_provid
 #[tokio::test]
 async fn at_the_next_hop_a_providers_subject_has_what_the_operator_grants_it_and_nothing_else() {
     let hop = async |grants: Option<BTreeMap<_, _>>| {
-        let (world, provider) = federated(|provider| provider.grants = grants).await;
+        let (world, provider) = federated(|provider| exchange_of(provider).grants = grants).await;
         let token = provider.token().sign();
         let first = over_grpc(&world, request(&world, "exchanger", &token, ID_TOKEN)).await.unwrap();
         let next = v1::ExchangeTokenRequest {
@@ -413,7 +424,7 @@ async fn without_a_scope_asked_for_a_providers_subject_gets_the_clients_defaults
 #[tokio::test]
 async fn claims_that_the_operator_names_go_on_into_the_new_token() {
     let (world, provider) = federated(|provider| {
-        provider.copied_claims = ["email", "scope", "act"].map(str::to_owned).into();
+        exchange_of(provider).copied_claims = ["email", "scope", "act"].map(str::to_owned).into();
     })
     .await;
     let token = provider.token().claim("email", "alice@acme.example").claim("scope", "everything").sign();
@@ -471,8 +482,8 @@ async fn no_client_gets_the_name_of_a_providers_subject() {
 #[tokio::test]
 async fn a_client_by_the_name_of_a_providers_subject_gets_no_token() {
     let (world, provider) = federated(|provider| {
-        provider.namespace = Namespace::parse("ord{sub}").unwrap();
-        provider.subjects.any = true;
+        exchange_of(provider).namespace = Namespace::parse("ord{sub}").unwrap();
+        exchange_of(provider).subjects.any = true;
     })
     .await;
     let refused = crate::support::calls::post_as_orders(&world, "").await;

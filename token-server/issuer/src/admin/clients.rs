@@ -50,7 +50,7 @@ impl AdminRules {
     /// Rejects an ID that is in the namespace of an identity provider's subjects.
     pub(super) fn check_name(&self, id: &ClientId) -> Result<(), AdminError> {
         if self.foreign_names.iter().any(|names| names.covers(id.as_str())) {
-            let rule = "it is a name of an identity provider's subjects (token_exchange.trusted_issuer)";
+            let rule = "it is a name of an identity provider's subjects (trusted_issuer.token_exchange)";
             return Err(AdminError::invalid("client.client_id", rule));
         }
         Ok(())

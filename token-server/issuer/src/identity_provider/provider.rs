@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -41,14 +42,21 @@ pub struct IdentityProvider {
     pub algorithms: Vec<Algorithm>,
     /// The source of its keys.
     pub keys: ProviderKeys,
+    /// Claims that its tokens must have.
+    pub required_claims: Vec<RequiredClaim>,
+    /// The rules for its tokens in a token exchange. With `None`, none of them may be exchanged.
+    pub exchange: Option<Arc<ExchangeRules>>,
+}
+
+/// The rules for the exchange of one provider's tokens.
+#[derive(Clone, Debug)]
+pub struct ExchangeRules {
     /// The clients that may exchange its tokens.
     pub clients: BTreeSet<ClientId>,
     /// The subjects whose tokens may be exchanged.
     pub subjects: SubjectRule,
     /// The namespace of its subjects here.
     pub namespace: Namespace,
-    /// Claims that its tokens must have.
-    pub required_claims: Vec<RequiredClaim>,
     /// Claims that are copied into the new token.
     pub copied_claims: BTreeSet<String>,
     /// The upper bound on the grants of its subjects. With `None`, an exchange of the provider's own token is
@@ -84,13 +92,8 @@ impl IdentityProvider {
         Ok(trusted.audiences([self.audience.clone()]).algorithms(&self.algorithms))
     }
 
-    /// Checks the operator's rules on a verified token.
-    pub(super) fn check_rules(&self, token: &VerifiedToken) -> Result<(), IssueError> {
-        if !self.subjects.allows(token.subject()) {
-            let detail =
-                format!("subjects: sub: {}, expected one that the rule allows", quoted(&token.subject().into()));
-            return Err(IssueError::invalid_grant_because("Tokens of that subject may not be exchanged.", detail));
-        }
+    /// Checks the claims that every token of the provider must have.
+    pub(super) fn check_required_claims(&self, token: &VerifiedToken) -> Result<(), IssueError> {
         let unmet = self.required_claims.iter().find(|claim| !claim.is_met(token.claims()));
         unmet.map_or(Ok(()), |RequiredClaim { name, any_of }| {
             let came = token.claims().get(name).map_or_else(|| "nothing".to_owned(), quoted);
@@ -118,6 +121,17 @@ impl IdentityProvider {
         let came = token.claims().get("azp").map_or_else(|| "nothing".to_owned(), quoted);
         let detail = format!("authorized_party: azp: {came}, expected {:?}", self.audience);
         Err(IssueError::invalid_grant_because("The token was issued to another party.", detail))
+    }
+}
+
+impl ExchangeRules {
+    /// Checks that the subject's tokens may be exchanged.
+    pub(super) fn check_subject(&self, token: &VerifiedToken) -> Result<(), IssueError> {
+        if self.subjects.allows(token.subject()) {
+            return Ok(());
+        }
+        let detail = format!("subjects: sub: {}, expected one that the rule allows", quoted(&token.subject().into()));
+        Err(IssueError::invalid_grant_because("Tokens of that subject may not be exchanged.", detail))
     }
 
     /// Returns true if its subjects may have the scope at the audience, or `None` if no grants are

@@ -81,9 +81,9 @@ impl Issuer {
             let subject = self.expect_client(verified.subject(), SUBJECT).await?;
             return Ok(Subject::local(verified, subject));
         };
-        let provider = self.settings.federation.provider(&id.issuer).cloned();
-        match provider.filter(|provider| provider.subjects.allows(&id.subject)) {
-            Some(provider) => Ok(Subject::previously_federated(verified, id, provider)),
+        let rules = self.settings.federation.exchange(&id.issuer).cloned();
+        match rules.filter(|rules| rules.subjects.allows(&id.subject)) {
+            Some(rules) => Ok(Subject::previously_federated(verified, id, rules)),
             None => Err(IssueError::invalid_grant("The subject's identity provider is no longer trusted for it.")),
         }
     }

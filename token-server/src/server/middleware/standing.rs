@@ -81,13 +81,12 @@ impl Registered {
             }
         }
         if let Some(id) = SubjectId::of(caller.token()) {
-            let provider = self.federation.provider(&id.issuer).ok_or(Refusal::Gone)?;
-            if !provider.subjects.allows(&id.subject) {
+            let rules = self.federation.exchange(&id.issuer).ok_or(Refusal::Gone)?;
+            if !rules.subjects.allows(&id.subject) {
                 return Err(Refusal::Gone);
             }
             let granted = |scope: &String| {
-                Scope::try_from(scope.as_str())
-                    .is_ok_and(|scope| provider.grants(ADMIN_AUDIENCE, &scope) != Some(false))
+                Scope::try_from(scope.as_str()).is_ok_and(|scope| rules.grants(ADMIN_AUDIENCE, &scope) != Some(false))
             };
             scopes.retain(granted);
         } else if caller.subject() != caller.client_id() {

@@ -12,7 +12,7 @@ use super::nested;
 use crate::{
     client::{Client, Scope},
     error::IssueError,
-    identity_provider::{ForeignToken, IdentityProvider, SubjectId},
+    identity_provider::{ExchangeRules, ForeignToken, SubjectId},
     reserved_claims::is_reserved,
 };
 
@@ -41,9 +41,9 @@ enum SubjectOrigin {
     /// A client of this issuer.
     Local(Arc<Client>),
     /// An identity provider vouches for it in this very token.
-    Federated(SubjectId, Arc<IdentityProvider>),
+    Federated(SubjectId, Arc<ExchangeRules>),
     /// An identity provider vouched for it when it came.
-    PreviouslyFederated(SubjectId, Arc<IdentityProvider>),
+    PreviouslyFederated(SubjectId, Arc<ExchangeRules>),
 }
 
 impl Subject {
@@ -53,14 +53,14 @@ impl Subject {
     }
 
     /// The subject of a token of ours, which an identity provider vouched for at first.
-    pub(crate) fn previously_federated(token: VerifiedToken, id: SubjectId, provider: Arc<IdentityProvider>) -> Self {
-        Self { name: token.subject().to_owned(), token, origin: SubjectOrigin::PreviouslyFederated(id, provider) }
+    pub(crate) fn previously_federated(token: VerifiedToken, id: SubjectId, rules: Arc<ExchangeRules>) -> Self {
+        Self { name: token.subject().to_owned(), token, origin: SubjectOrigin::PreviouslyFederated(id, rules) }
     }
 
     /// The subject of an identity provider's token.
     pub(crate) fn federated(foreign: ForeignToken) -> Self {
-        let ForeignToken { token, id, provider } = foreign;
-        Self { name: provider.namespace.name(&id.subject), token, origin: SubjectOrigin::Federated(id, provider) }
+        let ForeignToken { token, id, rules } = foreign;
+        Self { name: rules.namespace.name(&id.subject), token, origin: SubjectOrigin::Federated(id, rules) }
     }
 
     /// The subject's name, as this issuer writes it in `sub`.
@@ -72,7 +72,7 @@ impl Subject {
         !matches!(self.origin, SubjectOrigin::Federated(..))
     }
 
-    /// Returns its identity at its identity provider, if it comes from one.
+    /// Returns its identity at its identity rules, if it comes from one.
     pub(crate) fn foreign(&self) -> Option<&SubjectId> {
         match &self.origin {
             SubjectOrigin::Local(_) => None,
@@ -108,18 +108,18 @@ impl Subject {
 
     /// Returns true if the subject itself has the scope at the audience.
     pub(super) fn may_have(&self, audience: &str, scope: &Scope) -> bool {
-        if let SubjectOrigin::Federated(_, provider) = &self.origin {
+        if let SubjectOrigin::Federated(_, rules) = &self.origin {
             // The provider knows none of our scopes. Without configured grants, the exchanging client, which
             // the operator has allowed, is the bound.
-            return provider.grants(audience, scope).unwrap_or(true);
+            return rules.grants(audience, scope).unwrap_or(true);
         }
         if self.token_names(audience) {
             return self.token.has_scope(scope.as_str());
         }
         match &self.origin {
             SubjectOrigin::Local(client) => client.grant(audience).is_some_and(|grant| grant.scopes.contains(scope)),
-            SubjectOrigin::Federated(_, provider) | SubjectOrigin::PreviouslyFederated(_, provider) => {
-                provider.grants(audience, scope).unwrap_or(false)
+            SubjectOrigin::Federated(_, rules) | SubjectOrigin::PreviouslyFederated(_, rules) => {
+                rules.grants(audience, scope).unwrap_or(false)
             }
         }
     }
@@ -147,7 +147,7 @@ impl Subject {
     /// subjects are, so that none is mistaken for a client of ours.
     pub(super) fn chain(&self) -> impl DoubleEndedIterator<Item = String> {
         let named = |name: &str| match &self.origin {
-            SubjectOrigin::Federated(_, provider) => provider.namespace.name(name),
+            SubjectOrigin::Federated(_, rules) => rules.namespace.name(name),
             SubjectOrigin::Local(_) | SubjectOrigin::PreviouslyFederated(..) => name.to_owned(),
         };
         self.token.actors().iter().map(move |actor| named(actor.subject()))
@@ -163,7 +163,7 @@ impl Subject {
     pub(super) fn claims(&self) -> Map<String, Value> {
         let copied = |name: &String| match &self.origin {
             SubjectOrigin::Local(_) | SubjectOrigin::PreviouslyFederated(..) => true,
-            SubjectOrigin::Federated(_, provider) => provider.copied_claims.contains(name),
+            SubjectOrigin::Federated(_, rules) => rules.copied_claims.contains(name),
         };
         let claims = self.token.claims().iter().filter(|(name, _)| !is_reserved(name) && copied(name));
         claims.map(|(name, value)| (name.clone(), value.clone())).collect()

@@ -1,15 +1,18 @@
-//! `[token_exchange]`: identity providers whose tokens may be exchanged.
+//! `[[trusted_issuer]]`: other issuers, their keys, and what their tokens are accepted for.
+//!
+//! Each use is a door of its own, a table below the issuer. A door without a table is closed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
+    sync::Arc,
     time::Duration,
 };
 
 use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Algorithm};
 use token_issuer::{
     client::{Audience, ClientId, Scope},
-    identity_provider::{IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
+    identity_provider::{ExchangeRules, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
     reserved_claims::is_reserved,
 };
 use url::Url;
@@ -29,65 +32,92 @@ const TOKEN_BYTES: usize = 32 * 1024;
 /// The range of that limit. A token arrives in a request body, which has at most 64 KiB.
 const TOKEN_BYTES_RANGE: RangeInclusive<usize> = 1024..=60 * 1024;
 
-/// `[token_exchange]`.
-#[derive(Clone, Debug, Default)]
-pub struct TokenExchangeConfig {
-    /// `[[token_exchange.trusted_issuer]]`.
-    pub trusted_issuers: Vec<IdentityProvider>,
+/// Reads `[[trusted_issuer]]`. `own` is this server's issuer identifier.
+pub(super) fn read(root: &mut Section<'_>, own: Option<&IssuerUrl>) -> Vec<IdentityProvider> {
+    reject_former_section(root);
+    let mut trusted: Vec<IdentityProvider> = Vec::new();
+    for mut issuer in root.sections("trusted_issuer") {
+        if let Some(provider) = provider(&mut issuer, own) {
+            check_apart(&mut issuer, &provider, &trusted, own);
+            trusted.push(provider);
+        }
+        issuer.finish();
+    }
+    trusted
 }
 
-impl TokenExchangeConfig {
-    /// Reads the section. `own` is this server's issuer identifier.
-    pub(super) fn read(mut section: Section<'_>, own: Option<&IssuerUrl>) -> Self {
-        let mut trusted_issuers: Vec<IdentityProvider> = Vec::new();
-        for mut issuer in section.sections("trusted_issuer") {
-            if let Some(provider) = provider(&mut issuer) {
-                check_apart(&issuer, &provider, &trusted_issuers, own);
-                trusted_issuers.push(provider);
-            }
-            issuer.finish();
-        }
-        section.finish();
-        Self { trusted_issuers }
+/// The settings were in `[[token_exchange.trusted_issuer]]` when they served one door only.
+fn reject_former_section(root: &mut Section<'_>) {
+    if root.has("token_exchange") {
+        let problem = "its trusted issuers now serve client authentication too, and have a table of their own";
+        root.reject("token_exchange", problem.to_owned(), MOVED);
+        root.known("token_exchange");
     }
 }
 
+/// The new form of `[[token_exchange.trusted_issuer]]`.
+const MOVED: &str = "[[trusted_issuer]] with issuer, audience, keys, types and required_claims; below it \
+                     [trusted_issuer.token_exchange] with clients, subjects, subject_prefixes, any_subject, \
+                     subject_template, copied_claims and grants";
+
 /// Checks that subjects of two providers, and of this server, cannot collide.
-fn check_apart(section: &Section<'_>, new: &IdentityProvider, known: &[IdentityProvider], own: Option<&IssuerUrl>) {
+fn check_apart(section: &mut Section<'_>, new: &IdentityProvider, known: &[IdentityProvider], own: Option<&IssuerUrl>) {
     if own.is_some_and(|own| own.as_str() == new.issuer) || known.iter().any(|known| known.issuer == new.issuer) {
         section.reject("issuer", format!("{:?} is already trusted", new.issuer), "each issuer once, and not this one");
     }
-    if known.iter().any(|known| known.namespace.overlaps(&new.namespace)) {
+    let Some(exchange) = &new.exchange else { return };
+    let mut others = known.iter().filter_map(|known| known.exchange.as_ref());
+    if others.any(|known| known.namespace.overlaps(&exchange.namespace)) {
         let problem = "a subject of another issuer could have the same name".to_owned();
-        section.reject("subject_template", problem, "a prefix that no other template continues");
+        let door = section.section("token_exchange");
+        door.reject("subject_template", problem, "a prefix that no other template continues");
     }
 }
 
 /// Returns `None` only if a mistake has been recorded.
-fn provider(section: &mut Section<'_>) -> Option<IdentityProvider> {
+fn provider(section: &mut Section<'_>, own: Option<&IssuerUrl>) -> Option<IdentityProvider> {
     let issuer: Option<String> = section.required("issuer");
-    let audience: Option<String> = section.required("audience");
+    // A workload chooses the audience of its token. The issuer identifier names this server and no other.
+    let audience = section.optional("audience").or_else(|| own.map(|own| own.as_str().to_owned()));
     let keys = keys(section, issuer.as_deref());
-    let namespace = namespace(section, issuer.as_deref());
+    let exchange = match section.has("token_exchange") {
+        true => Some(Arc::new(exchange(section.section("token_exchange"), issuer.as_deref())?)),
+        false => None,
+    };
+    section.known("token_exchange");
     let provider = IdentityProvider {
         types: section.or("types", vec!["JWT".to_owned()]),
         untyped: !section.or("type_required", true),
         token_bytes: section.within("token_bytes", TOKEN_BYTES, TOKEN_BYTES_RANGE),
         algorithms: algorithms(section),
-        clients: names(section, "clients").into_iter().flatten().collect(),
-        subjects: subjects(section),
         required_claims: required_claims(section),
-        copied_claims: copied_claims(section),
-        grants: grants(section),
         issuer: issuer?,
         audience: audience?,
         keys: keys?,
-        namespace: namespace?,
+        exchange,
     };
-    if provider.clients.is_empty() {
-        section.reject("clients", "no client may exchange its tokens".to_owned(), "the IDs of one or more clients");
+    if provider.exchange.is_none() {
+        let problem = "its tokens are accepted for nothing".to_owned();
+        section.reject("issuer", problem, "[trusted_issuer.token_exchange] below it");
     }
     Some(provider)
+}
+
+/// Reads `[trusted_issuer.token_exchange]`.
+fn exchange(mut section: Section<'_>, issuer: Option<&str>) -> Option<ExchangeRules> {
+    let namespace = namespace(&mut section, issuer);
+    let rules = ExchangeRules {
+        clients: names(&mut section, "clients").into_iter().flatten().collect(),
+        subjects: subjects(&mut section),
+        copied_claims: copied_claims(&mut section),
+        grants: grants(&mut section),
+        namespace: namespace?,
+    };
+    if rules.clients.is_empty() {
+        section.reject("clients", "no client may exchange its tokens".to_owned(), "the IDs of one or more clients");
+    }
+    section.finish();
+    Some(rules)
 }
 
 /// Reads the source of the keys. The default is discovery.
