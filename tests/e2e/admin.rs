@@ -25,7 +25,7 @@ fn billing() -> Client {
 }
 
 fn create(client: Client) -> CreateClientRequest {
-    CreateClientRequest { client: Some(client), validate_only: false }
+    CreateClientRequest { client: Some(client), ..Default::default() }
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn register(issuer: &Issuer, id: &str, grant_type: &str) -> String {
         subject_audiences: vec![AUDIENCE.into()],
         ..Default::default()
     };
-    let request = CreateClientRequest { client: Some(client), validate_only: false };
+    let request = CreateClientRequest { client: Some(client), ..Default::default() };
     // An operator can grant a scope of the admin API only if it holds that scope: ADR 8.
     let tokens = issuer.tokens(issuer.admin()).sharing(&["/m2m.admin.v1.*"]).unwrap();
     let mut admin = ClientServiceClient::new(tokens.connect_lazy(&issuer.endpoint()).unwrap());

@@ -24,7 +24,7 @@ async fn register(issuer: &Issuer, id: &str, key: &SigningKey) {
         default_scopes: vec!["inventory.read".into()],
     };
     let client = Client { client_id: id.into(), grants: vec![grant], ..Default::default() };
-    let create = CreateClientRequest { client: Some(client), validate_only: false };
+    let create = CreateClientRequest { client: Some(client), ..Default::default() };
     issuer.keep_secret(&admin.create_client(create).await.unwrap().into_inner().client_secret);
     let kind = Kind::PublicKey(PublicKey { jwk: key.public_jwk().to_json() });
     let credential = Credential { kind: Some(kind), ..Default::default() };

@@ -4,6 +4,7 @@
 //! whose store is the file itself. Only then does it also contain the locations of the clients' secrets.
 
 mod credentials;
+mod identity;
 mod wire;
 
 use std::{
@@ -20,6 +21,7 @@ use token_issuer::{
 };
 
 use self::credentials::{DeclaredKey, DeclaredSecret, Places};
+use self::identity::DeclaredIdentity;
 
 /// The reason for which a file does not declare clients.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +89,8 @@ pub struct Declared {
     secrets: Vec<DeclaredSecret>,
     #[serde(rename = "key", skip_serializing_if = "Vec::is_empty")]
     keys: Vec<DeclaredKey>,
+    #[serde(rename = "identity", skip_serializing_if = "Vec::is_empty")]
+    identities: Vec<DeclaredIdentity>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,7 +220,8 @@ impl Declared {
         let mut client = self.draft().client(rules).map_err(|error| error.to_string())?;
         let secrets = self.secrets.iter().map(|secret| secret.credential(places, peppers));
         let keys = self.keys.iter().map(|key| key.credential(places));
-        client.credentials = secrets.chain(keys).collect::<Result<_, _>>()?;
+        let identities = self.identities.iter().map(|identity| identity.credential(rules));
+        client.credentials = secrets.chain(keys).chain(identities).collect::<Result<_, _>>()?;
         if client.credentials.len() > CREDENTIALS_MAX {
             return Err(format!("it has more than {CREDENTIALS_MAX} credentials"));
         }
@@ -255,6 +260,6 @@ impl Declared {
     /// Returns true if it declares credentials, which only a file that serves as the store can do.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
-        !self.secrets.is_empty() || !self.keys.is_empty()
+        !self.secrets.is_empty() || !self.keys.is_empty() || !self.identities.is_empty()
     }
 }

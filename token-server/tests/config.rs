@@ -284,6 +284,31 @@ fn an_issuer_is_trusted_for_nothing_without_a_door() {
 }
 
 #[test]
+fn an_issuer_authenticates_clients_only_by_a_table_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |settings: &str| {
+        let issuer = "[[trusted_issuer]]\nissuer = \"https://cluster.example/\"\n\
+                      [trusted_issuer.client_authentication]";
+        read(&format!("{}\n{issuer}\n{settings}\n", example(folder.path())), &[])
+    };
+    let config = with("").unwrap();
+    let [issuer] = config.trusted_issuers.as_slice() else { unreachable!("one was configured") };
+    let rules = issuer.client_authentication.as_ref().unwrap();
+    assert_eq!((rules.max_age, rules.tokens_may_outlive), (Duration::from_secs(3600), false));
+    assert!(issuer.exchange.is_none());
+    let exchanged = with_provider(folder.path(), "any_subject = true").unwrap();
+    assert!(exchanged.trusted_issuers[0].client_authentication.is_none());
+    for (settings, expected) in [
+        ("max_age = \"1s\"", "trusted_issuer.client_authentication.max_age: 1s is out of range"),
+        ("max_age = \"2days\"", "max_age: 2days is out of range"),
+        ("clients = [\"a\"]", "trusted_issuer.client_authentication.clients: there is no such setting"),
+    ] {
+        let all = shown(&with(settings).unwrap_err()).join("\n");
+        assert!(all.contains(expected), "{expected}\nnot in\n{all}");
+    }
+}
+
+#[test]
 fn the_audience_of_a_trusted_issuer_is_this_issuer_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let settings = trusted("https://login.example", "any_subject = true").replace("audience = \"us\"\n", "");

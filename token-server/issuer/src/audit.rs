@@ -11,7 +11,7 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     client::{Audience, Scope},
-    client_authentication::AuthenticatedClient,
+    client_authentication::{AuthenticatedClient, ProvenIdentity},
     error::IssueError,
     grant::{OnBehalf, token_exchange::Subject},
     mint::MintedToken,
@@ -26,6 +26,8 @@ pub const TARGET: &str = "audit";
 
 /// The most characters of a claimed client ID that are written.
 const CLIENT_ID_CHARS_MAX: usize = 64;
+/// The most characters of a workload's `sub` that are written. OpenID Connect Core section 2 allows 255.
+const SUBJECT_CHARS_MAX: usize = 255;
 /// The most characters of a claimed `jti` that are written. This issuer's have 22.
 const TOKEN_ID_CHARS_MAX: usize = 64;
 
@@ -40,6 +42,8 @@ pub(crate) struct Decision<'a> {
     registered_with: Option<String>,
     /// The audience of the client's assertion, if it is not the issuer.
     assertion_audience: Option<&'static str>,
+    /// The client's identity at another issuer, by which it was authenticated.
+    proven: Option<Box<ProvenIdentity>>,
     /// The tokens of an exchange.
     brought: Option<Box<Brought>>,
     /// The valid token of the query, and the reason for which the caller does not learn of it.
@@ -112,6 +116,7 @@ impl<'a> Decision<'a> {
             quota: None,
             registered_with: None,
             assertion_audience: None,
+            proven: None,
             brought: None,
             withheld: None,
         }
@@ -136,8 +141,18 @@ impl<'a> Decision<'a> {
         client_id.clone_into(&mut self.client_id);
     }
 
-    /// Records the client's authentication method, if an operator has allowed it as an exception.
+    /// Records the client, its identity at another issuer, and its authentication method if an operator has
+    /// allowed it as an exception.
     pub(crate) fn authenticated(&mut self, client: &AuthenticatedClient) {
+        if let Some(proven) = client.proven() {
+            // An assertion may prove a client that the request does not name.
+            client.id().as_str().clone_into(&mut self.client_id);
+            self.proven = Some(Box::new(ProvenIdentity {
+                issuer: proven.issuer.clone(),
+                subject: cleaned(&proven.subject, SUBJECT_CHARS_MAX).into_owned(),
+                token_id: cleaned(&proven.token_id, TOKEN_ID_CHARS_MAX).into_owned(),
+            }));
+        }
         if client.is_by_endpoint_assertion() {
             self.assertion_audience = Some("token_endpoint");
             let client_id = client.id().as_str();
@@ -202,7 +217,7 @@ impl<'a> Decision<'a> {
     /// Logs that a token was issued.
     pub(crate) fn issued(&self, token: &MintedToken) {
         self.trace("granted", None, Some(token.token_id()));
-        let on_behalf = token.on_behalf();
+        let (on_behalf, proven) = (token.on_behalf(), self.proven.as_deref());
         tracing::info!(
             target: TARGET,
             operation = self.operation,
@@ -219,6 +234,9 @@ impl<'a> Decision<'a> {
             expires_in_seconds = token.expires_in().as_secs(),
             quota = self.quota,
             assertion_audience = self.assertion_audience,
+            assertion_issuer = proven.map(|proven| proven.issuer.as_str()),
+            assertion_subject = proven.map(|proven| proven.subject.as_str()),
+            assertion_jti = proven.map(|proven| proven.token_id.as_str()).filter(|id| !id.is_empty()),
             peer = %self.origin.peer(),
             request_id = self.origin.request_id().as_str(),
         );
@@ -227,7 +245,7 @@ impl<'a> Decision<'a> {
     /// Logs an answered introspection, or a revocation. `token_id` is that of the token, if it is valid.
     pub(crate) fn answered(&self, outcome: &'static str, token_id: Option<&str>) {
         let (withheld, detail) = self.withheld.as_ref().map(|(id, why)| (id.as_str(), *why)).unzip();
-        let token_id = token_id.or(withheld);
+        let (token_id, proven) = (token_id.or(withheld), self.proven.as_deref());
         self.trace(outcome, None, token_id);
         tracing::info!(
             target: TARGET,
@@ -235,6 +253,9 @@ impl<'a> Decision<'a> {
             outcome,
             client_id = &*claimed(&self.client_id),
             assertion_audience = self.assertion_audience,
+            assertion_issuer = proven.map(|proven| proven.issuer.as_str()),
+            assertion_subject = proven.map(|proven| proven.subject.as_str()),
+            assertion_jti = proven.map(|proven| proven.token_id.as_str()).filter(|id| !id.is_empty()),
             jti = token_id,
             detail,
             registered_with = self.registered_with.as_deref(),
@@ -266,7 +287,7 @@ impl<'a> Decision<'a> {
         let (peer, request_id) = (self.origin.peer(), self.origin.request_id().as_str());
         let reason = error.reason().as_reason();
         let detail = error.detail();
-        let assertion_audience = self.assertion_audience;
+        let (assertion_audience, proven) = (self.assertion_audience, self.proven.as_deref());
         self.trace("refused", Some(reason), None);
         let brought = self.brought.as_deref();
         let (subject, actor) = (brought.map(|brought| &brought.subject), brought.map(|brought| &brought.actor));
@@ -285,6 +306,9 @@ impl<'a> Decision<'a> {
                     reason,
                     detail,
                     assertion_audience,
+                    assertion_issuer = proven.map(|proven| proven.issuer.as_str()),
+                    assertion_subject = proven.map(|proven| proven.subject.as_str()),
+                    assertion_jti = proven.map(|proven| proven.token_id.as_str()).filter(|id| !id.is_empty()),
                     %peer,
                     request_id,
                 )

@@ -1,6 +1,7 @@
 //! Clients: their grants and their credentials. RFC 6749 section 2.
 
 mod authentication_method;
+mod federated_identity;
 mod grant_type;
 mod name;
 mod public_key;
@@ -15,6 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use authentication_method::AuthenticationMethod;
+pub use federated_identity::{FederatedIdentity, FederatedIdentityError, Mismatch, SubjectMatch};
 pub use grant_type::GrantType;
 pub use name::{Audience, ClientId, NameError, Scope};
 pub use public_key::{PublicKeyError, PublicKeyJwk};
@@ -126,6 +128,14 @@ impl Client {
         format!("{:x}", self.revision)
     }
 
+    /// Returns the rules of its federated identities, for an index by issuer and subject.
+    pub fn federated_identities(&self) -> impl Iterator<Item = &FederatedIdentity> {
+        self.credentials.iter().filter_map(|credential| match &credential.kind {
+            CredentialKind::FederatedIdentity(identity) => Some(identity),
+            CredentialKind::Secret(_) | CredentialKind::PublicKey(_) => None,
+        })
+    }
+
     /// Returns the scopes that the client may request at `audience`.
     #[must_use]
     pub fn grant(&self, audience: &str) -> Option<&Grant> {
@@ -183,4 +193,6 @@ pub enum CredentialKind {
     Secret(SecretHash),
     /// A public key for `private_key_jwt`.
     PublicKey(PublicKeyJwk),
+    /// The identity of a workload at another issuer, whose tokens are the client's assertions.
+    FederatedIdentity(FederatedIdentity),
 }

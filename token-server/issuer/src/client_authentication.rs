@@ -6,13 +6,15 @@
 //! differences.
 
 pub mod assertion;
+mod federated;
 pub mod presented;
 
 use std::{sync::Arc, time::SystemTime};
 
 use secrecy::ExposeSecret as _;
 
-use assertion::{Accepted, Addressee, Assertions};
+use assertion::{Accepted, Addressee, Assertions, UnverifiedAssertion};
+pub use federated::ProvenIdentity;
 use presented::PresentedClient;
 
 use crate::{
@@ -20,6 +22,7 @@ use crate::{
     client_registry::ClientRegistry,
     cost::{Step, takes},
     error::{AuthenticationFailure, IssueError},
+    identity_provider::{AssertionIssuer, IdentityProviders},
     origin::Peer,
 };
 
@@ -28,6 +31,10 @@ use crate::{
 pub struct AuthenticatedClient {
     client: Arc<Client>,
     addressee: Option<Addressee>,
+    /// The identity at another issuer that proved the client.
+    proven: Option<Box<ProvenIdentity>>,
+    /// The expiry of the assertion, if it bounds the tokens that are issued for it.
+    not_after: Option<SystemTime>,
 }
 
 impl AuthenticatedClient {
@@ -48,10 +55,15 @@ impl AuthenticatedClient {
         &self.client
     }
 
-    /// Returns the client itself, for the decision of the grant.
+    /// The identity at another issuer by which the client was authenticated.
+    pub(crate) fn proven(&self) -> Option<&ProvenIdentity> {
+        self.proven.as_deref()
+    }
+
+    /// Returns the client itself, for the decision of the grant, and the time that no token may outlive.
     #[must_use]
-    pub(crate) fn into_client(self) -> Arc<Client> {
-        self.client
+    pub(crate) fn into_parts(self) -> (Arc<Client>, Option<SystemTime>) {
+        (self.client, self.not_after)
     }
 }
 
@@ -64,6 +76,8 @@ pub struct ClientAuthenticator {
     pub peppers: Peppers,
     /// Verifies assertions.
     pub assertions: Assertions,
+    /// The other issuers whose tokens are accepted as assertions.
+    pub federation: IdentityProviders,
 }
 
 impl ClientAuthenticator {
@@ -80,37 +94,58 @@ impl ClientAuthenticator {
         presented: &PresentedClient,
         now: SystemTime,
     ) -> Result<AuthenticatedClient, IssueError> {
-        let client = find(&self.registry, peer, presented.claimed_id()).await?;
-        let mut addressee = None;
-        let (client, credential_id) = match presented {
-            PresentedClient::Secret { secret, .. } => {
+        match presented {
+            PresentedClient::Secret { client_id, secret } => {
+                let client = find(&self.registry, peer, client_id).await?;
                 let credentials = client.as_ref().map_or(&[] as &[Credential], |client| &client.credentials);
                 let matched = self.peppers.find_match(secret.expose_secret(), credentials, now).await;
                 let matched = matched.map(|credential| credential.id.clone());
                 let (client, credential_id) = decide(client, matched, now)?;
-                (client, Some(credential_id))
+                self.registry.credential_used(&client.id, &credential_id, now);
+                Ok(AuthenticatedClient { client, addressee: None, proven: None, not_after: None })
             }
-            PresentedClient::Assertion(assertion) => {
-                // Boxed because few requests need it. Otherwise the future of every request would have
-                // room for it.
-                let verified = Box::pin(self.assertions.verify(assertion, client.as_deref(), now)).await;
-                match client {
-                    Some(client) if !client.disabled => {
-                        let Accepted { credential_id, addressee: of } = verified?;
-                        addressee = Some(of);
-                        (client, credential_id)
-                    }
-                    unknown => {
-                        let (client, credential_id) = decide(unknown, None, now)?;
-                        (client, Some(credential_id))
-                    }
-                }
-            }
-        };
-        if let Some(credential_id) = credential_id {
-            self.registry.credential_used(&client.id, &credential_id, now);
+            // Boxed because few requests need it. Otherwise the future of every request would have room for it.
+            PresentedClient::Assertion(assertion) => match self.issuer_of(assertion) {
+                Some(issuer) => Box::pin(self.federated(peer, assertion, issuer, now)).await,
+                None => Box::pin(self.own_key(peer, assertion, now)).await,
+            },
         }
-        Ok(AuthenticatedClient { client, addressee })
+    }
+
+    /// Returns the other issuer that decides about the assertion. `None` leaves it to the client's own key.
+    /// The claims decide before anything is verified, and no second way is tried.
+    fn issuer_of(&self, assertion: &UnverifiedAssertion) -> Option<AssertionIssuer<'_>> {
+        if assertion.is_of_its_client() { None } else { self.federation.assertion_issuer(assertion.issuer()?) }
+    }
+
+    /// Authenticates a client by an assertion of its own: `private_key_jwt`.
+    async fn own_key(
+        &self,
+        peer: Peer,
+        assertion: &UnverifiedAssertion,
+        now: SystemTime,
+    ) -> Result<AuthenticatedClient, IssueError> {
+        let client = find(&self.registry, peer, assertion.claimed_id()).await?;
+        let verified = self.assertions.verify(assertion, client.as_deref(), now).await;
+        if let Some(issuer) = assertion.issuer().filter(|_| !assertion.is_of_its_client())
+            && let Some(detail) = self.federation.not_an_issuer(issuer)
+        {
+            return Err(failed(AuthenticationFailure::FederationRefused(detail.into_boxed_str())));
+        }
+        match client {
+            Some(client) if !client.disabled => {
+                let Accepted { credential_id, addressee } = verified?;
+                if let Some(credential_id) = credential_id {
+                    self.registry.credential_used(&client.id, &credential_id, now);
+                }
+                Ok(AuthenticatedClient { client, addressee: Some(addressee), proven: None, not_after: None })
+            }
+            unknown => {
+                let (client, credential_id) = decide(unknown, None, now)?;
+                self.registry.credential_used(&client.id, &credential_id, now);
+                Ok(AuthenticatedClient { client, addressee: None, proven: None, not_after: None })
+            }
+        }
     }
 }
 

@@ -136,6 +136,26 @@ impl ClientRegistry {
         Box::pin(shared.load(peer, id)).await
     }
 
+    /// Returns the IDs of at most `limit` clients with a federated identity that can accept the subject. It
+    /// always reads the store. The peer's lookups in flight are limited.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientRegistry::find_for`].
+    pub async fn federated(
+        &self,
+        peer: Peer,
+        issuer: &str,
+        subject: &str,
+        limit: u32,
+    ) -> Result<Vec<ClientId>, StoreError> {
+        let shared = &*self.0;
+        shared.outage()?;
+        let _turn = shared.lookups.turn(Some(peer)).await?;
+        shared.outage()?;
+        shared.noted(answered(shared.store.federated_clients(issuer, subject, limit)).await)
+    }
+
     /// Removes one client from the cache. A caller that changes a client calls this before it confirms the
     /// change.
     pub fn forget(&self, id: &ClientId) {
@@ -200,12 +220,16 @@ impl Shared {
     }
 
     async fn read(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
-        let read = answered(self.store.lookup(id)).await;
+        Ok(self.noted(answered(self.store.lookup(id)).await)?.map(Arc::new))
+    }
+
+    /// Notes an outage of the store.
+    fn noted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
         // A busy store is not an outage: it answers other callers.
         if let Err(error @ StoreError::Unavailable(_)) = &read {
             self.set_outage(Some((Instant::now(), error.clone())));
         }
-        Ok(read?.map(Arc::new))
+        read
     }
 
     /// Fails if the store has just failed, so that not each of a thousand callers asks it again.

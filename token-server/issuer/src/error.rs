@@ -144,7 +144,7 @@ impl Budget {
 /// of them.
 ///
 /// Exhaustive: the audit log must name a new cause before it compiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthenticationFailure {
     /// Nothing was presented.
     Missing,
@@ -160,6 +160,9 @@ pub enum AuthenticationFailure {
     NoMatch,
     /// The client assertion is invalid, with the reason.
     AssertionRefused(&'static str),
+    /// The assertion is of another issuer, and it or its issuer is not accepted. The text says what came and
+    /// what was configured.
+    FederationRefused(Box<str>),
     /// No live credential of the client matches, and it has expired ones.
     NoLiveMatch,
 }
@@ -167,7 +170,7 @@ pub enum AuthenticationFailure {
 impl AuthenticationFailure {
     /// The stable name in the log.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Missing => "credentials_missing",
             Self::Malformed => "credentials_malformed",
@@ -176,6 +179,7 @@ impl AuthenticationFailure {
             Self::ClientDisabled => "client_disabled",
             Self::NoMatch => "credential_mismatch",
             Self::AssertionRefused(_) => "assertion_refused",
+            Self::FederationRefused(_) => "federated_identity_refused",
             Self::NoLiveMatch => "credential_mismatch_some_expired",
         }
     }
@@ -186,6 +190,7 @@ impl fmt::Display for AuthenticationFailure {
         f.write_str(self.as_str())?;
         match self {
             Self::AssertionRefused(why) => write!(f, ": {why}"),
+            Self::FederationRefused(why) => write!(f, ": {why}"),
             Self::Missing
             | Self::Malformed
             | Self::UnsupportedMethod

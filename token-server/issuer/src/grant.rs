@@ -8,7 +8,10 @@ mod access;
 pub mod client_credentials;
 pub mod token_exchange;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub use access::{RequestedAccess, RequestedAudience};
 pub use token_exchange::OnBehalf;
@@ -44,6 +47,8 @@ pub struct GrantedAccess {
     access: Access,
     lifetime: Option<Duration>,
     on_behalf: Option<Box<OnBehalf>>,
+    /// The expiry of the proof by which the client authenticated, if it bounds the token.
+    not_after: Option<SystemTime>,
 }
 
 /// The granted audiences and scopes: at least one of each.
@@ -88,6 +93,14 @@ impl GrantedAccess {
     #[must_use]
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
+    }
+
+    /// The time that the token may not outlive: the earliest expiry of the tokens that it derives from, and of
+    /// the client's proof.
+    #[must_use]
+    pub fn not_after(&self) -> Option<SystemTime> {
+        let derived = self.on_behalf.as_ref().map(|on_behalf| on_behalf.not_after());
+        derived.into_iter().chain(self.not_after).min()
     }
 
     /// Returns the granted values by move, after the token was minted.

@@ -1,4 +1,7 @@
-//! Identity providers whose tokens may be exchanged for tokens of this issuer.
+//! Other issuers that this one trusts: identity providers whose tokens may be exchanged for tokens of this
+//! issuer, and platforms whose tokens authenticate clients.
+//!
+//! Both uses have one configuration and one verifier. Each is a door of its own, which is closed by default.
 //!
 //! RFC 8693 section 2.1 leaves it to the server which tokens it accepts. Here a token must pass every check:
 //! issuer, key, algorithm and type (by the project's only verifier), the provider's audience, the rule for
@@ -29,12 +32,12 @@ use token_interceptor::{
     verify::{BuildError, Verifier},
 };
 
-pub use provider::{ExchangeRules, IdentityProvider, ProviderKeys};
+pub use provider::{ClientAuthenticationRules, ExchangeRules, IdentityProvider, ProviderKeys};
 pub use rules::{Namespace, RequiredClaim, SubjectRule};
 
 use crate::{
-    client::ClientId,
-    error::IssueError,
+    client::{ClientId, secret},
+    error::{AuthenticationFailure, IssueError},
     security_token::{SecurityToken, TokenType},
 };
 
@@ -138,9 +141,76 @@ impl IdentityProviders {
         }
         provider.check_authorized_party(&verified, token.kind)?;
         rules.check_subject(&verified)?;
-        provider.check_required_claims(&verified)?;
+        provider
+            .check_required_claims(&verified)
+            .map_err(|detail| IssueError::invalid_grant_because("The token lacks a required claim.", detail))?;
         let id = SubjectId { issuer: provider.issuer.clone(), subject: verified.subject().to_owned() };
         Ok(ForeignToken { token: verified, id, rules: Arc::clone(rules) })
+    }
+}
+
+/// A trusted issuer whose tokens are accepted as client assertions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AssertionIssuer<'p> {
+    provider: &'p IdentityProvider,
+    pub(crate) rules: &'p ClientAuthenticationRules,
+}
+
+/// Client authentication. RFC 7523 section 3.
+impl IdentityProviders {
+    /// Returns the trusted issuer with exactly that identifier, if its tokens are accepted as assertions.
+    pub(crate) fn assertion_issuer(&self, issuer: &str) -> Option<AssertionIssuer<'_>> {
+        let provider = self.providers.get(issuer)?;
+        Some(AssertionIssuer { provider, rules: provider.client_authentication.as_ref()? })
+    }
+
+    /// Returns the identifiers of the issuers whose tokens are accepted as assertions.
+    pub fn assertion_issuers(&self) -> impl Iterator<Item = &str> {
+        let open = self.providers.values().filter(|provider| provider.client_authentication.is_some());
+        open.map(|provider| provider.issuer.as_str())
+    }
+
+    /// Says for the audit why no client can authenticate with an assertion of that issuer. `None` if no other
+    /// issuer is configured at all.
+    pub(crate) fn not_an_issuer(&self, issuer: &str) -> Option<String> {
+        let known: Vec<&str> = self.assertion_issuers().take(ISSUERS_NAMED).collect();
+        let came = quoted(&issuer.into());
+        (!known.is_empty()).then(|| format!("iss: {came}, expected the client's ID, or exactly one of {known:?}"))
+    }
+
+    /// Checks an assertion: everything but the rules of the client.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::ClientAuthenticationFailed`] when any check fails. [`IssueError::Unavailable`] when the
+    /// issuer's keys are unreachable, because the assertion may be valid.
+    pub(crate) async fn verify_assertion(
+        &self,
+        AssertionIssuer { provider, .. }: AssertionIssuer<'_>,
+        assertion: &str,
+        now: SystemTime,
+    ) -> Result<VerifiedToken, IssueError> {
+        let not_accepted = |detail: String| {
+            let detail = format!("iss: {}: {detail}", quoted(&provider.issuer.as_str().into()));
+            IssueError::ClientAuthenticationFailed(AuthenticationFailure::FederationRefused(detail.into_boxed_str()))
+        };
+        let Some(verifier) = &self.verifier else { return Err(not_accepted("no issuer is trusted".to_owned())) };
+        let verified = verifier.verify_with_fetch(UnverifiedToken::new(assertion), &provider.audience, now).await;
+        let verified = verified.map_err(|error| match error.is_transient() {
+            true => IssueError::Unavailable(Box::new(error)),
+            false => not_accepted(provider.described(&error)),
+        })?;
+        // The verifier's leeway covers clock skew. A token minted for this one must not start out expired.
+        if now >= verified.expires_at() {
+            return Err(not_accepted("expired".to_owned()));
+        }
+        // Another audience could present the assertion here.
+        if verified.audiences().count() != 1 {
+            let came = verified.claims().get("aud").map_or_else(String::new, quoted);
+            return Err(not_accepted(format!("audience: aud: {came}, expected {:?} alone", provider.audience)));
+        }
+        provider.check_required_claims(&verified).map_err(not_accepted)?;
+        Ok(verified)
     }
 }
 
@@ -173,9 +243,16 @@ pub(crate) fn claimed(token: &str) -> Option<Map<String, Value>> {
 /// The most characters of a claim that a detail quotes.
 const QUOTED_CHARS_MAX: usize = 96;
 
-/// Quotes a claim's value for the audit log, escaped and truncated.
-fn quoted(value: &Value) -> String {
+/// The most trusted issuers that a detail names.
+const ISSUERS_NAMED: usize = 8;
+
+/// Quotes a claim's value for the audit log, escaped and truncated. A secret that was sent in its place is
+/// hidden.
+pub(crate) fn quoted(value: &Value) -> String {
     let text = value.to_string();
+    if text.contains(secret::PREFIX) {
+        return "[redacted]".to_owned();
+    }
     if text.chars().count() <= QUOTED_CHARS_MAX {
         return text;
     }

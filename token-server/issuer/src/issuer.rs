@@ -65,7 +65,7 @@ pub struct Settings {
     pub client_assertions: AssertionRules,
     /// Announces in the metadata that clients may register themselves.
     pub registration: bool,
-    /// The identity providers whose tokens may be exchanged, in addition to this issuer's own.
+    /// The other issuers whose tokens may be exchanged, or authenticate clients.
     pub federation: IdentityProviders,
     /// Streams of keys and revocations to verifiers.
     pub trust_streams: TrustStreams,
@@ -202,6 +202,7 @@ impl Issuer {
                     settings.client_assertions.clone(),
                     assertions,
                 ),
+                federation: settings.federation.clone(),
             },
             settings,
             keys,

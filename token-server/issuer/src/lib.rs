@@ -10,11 +10,11 @@
 //! | the traits of the store of clients, sealed keys, revocations and audit records | [`store`] |
 //! | the change feed for the caches and the trust stream | [`feed`] |
 //! | the cache of clients | [`client_registry`] |
+//! | other issuers' tokens, for an exchange or as client assertions | [`security_token`], [`identity_provider`] |
 //! | client authentication | [`client_authentication`] |
 //! | signing keys and their rotation | [`key`] |
 //! | revoked tokens | [`revocation`] |
 //! | verification of our own tokens | [`own_tokens`] |
-//! | other issuers' tokens that may be exchanged for ours | [`security_token`], [`identity_provider`] |
 //! | the decision on the client's access | [`grant`] |
 //! | the token, from claims to signature | [`mint`] |
 //! | rate limits | [`limit`] |
@@ -39,12 +39,12 @@ pub mod store;
 pub mod test_util;
 pub mod feed;
 pub mod client_registry;
+pub mod security_token;
+pub mod identity_provider;
 pub mod client_authentication;
 pub mod key;
 pub mod revocation;
 pub mod own_tokens;
-pub mod security_token;
-pub mod identity_provider;
 pub mod grant;
 pub mod mint;
 pub mod limit;

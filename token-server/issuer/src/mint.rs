@@ -70,15 +70,15 @@ impl Terms {
         }
     }
 
-    /// Returns the requested or default lifetime, in whole seconds. It is capped by the client, the server
-    /// and the tokens that this one derives from.
+    /// Returns the requested or default lifetime, in whole seconds. It is capped by the client, the server,
+    /// the tokens that this one derives from, and the proof of the client.
     fn lifetime(&self, authorization: &GrantedAccess, now: SystemTime) -> Duration {
         let cap = authorization.client().token_lifetime.unwrap_or(self.lifetime_max).min(self.lifetime_max);
         let usual = authorization.client().token_lifetime.unwrap_or(self.lifetime_default);
         let lifetime = authorization.lifetime().unwrap_or(usual).min(cap).max(LIFETIME_MIN);
         let left = authorization
-            .on_behalf()
-            .map_or(u64::MAX, |on_behalf| numeric_date(on_behalf.not_after()).saturating_sub(numeric_date(now)));
+            .not_after()
+            .map_or(u64::MAX, |not_after| numeric_date(not_after).saturating_sub(numeric_date(now)));
         Duration::from_secs(lifetime.as_secs().min(left))
     }
 

@@ -62,6 +62,14 @@ pub trait ClientStore: Send + Sync {
         Ok(clients)
     }
 
+    /// Returns the IDs of at most `limit` clients with a federated identity of `issuer` that can accept
+    /// `subject`, in order. The cost does not grow with the number of clients. Expired credentials count too.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientStore::lookup`].
+    async fn federated_clients(&self, issuer: &str, subject: &str, limit: u32) -> Result<Vec<ClientId>, StoreError>;
+
     /// Reads at most `limit` clients in the order of their IDs, beginning after `after`.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ fn read(file: &Path, places: Places<'_>) -> Result<Zeroizing<String>, String> {
     read.map(Zeroizing::new).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-fn credential(id: &str, kind: CredentialKind, expires: Option<SystemTime>) -> Result<Credential, String> {
+pub(super) fn credential(id: &str, kind: CredentialKind, expires: Option<SystemTime>) -> Result<Credential, String> {
     if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!("{id:?} is not a credential ID: 1 to 64 printable characters"));
     }
@@ -153,20 +153,25 @@ pub(super) fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
 }
 
 /// Times in RFC 3339.
-mod humantime_time {
+pub(super) mod humantime_time {
     use std::time::SystemTime;
 
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     #[expect(clippy::ref_option, reason = "the shape that serde asks for")]
-    pub(super) fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::client_file) fn serialize<S: Serializer>(
+        time: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => serializer.collect_str(&humantime::format_rfc3339_seconds(*time)),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+    pub(in crate::client_file) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_rfc3339_weak(&text).map(Some).map_err(D::Error::custom)
     }

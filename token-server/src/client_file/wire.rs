@@ -79,6 +79,7 @@ impl From<v1::Client> for Declared {
             // The API does not return secrets.
             secrets: Vec::new(),
             keys: Vec::new(),
+            identities: Vec::new(),
         }
         .normal()
     }

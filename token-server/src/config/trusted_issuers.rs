@@ -12,7 +12,9 @@ use std::{
 use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Algorithm};
 use token_issuer::{
     client::{Audience, ClientId, Scope},
-    identity_provider::{ExchangeRules, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule},
+    identity_provider::{
+        ClientAuthenticationRules, ExchangeRules, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule,
+    },
     reserved_claims::is_reserved,
 };
 use url::Url;
@@ -31,6 +33,11 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const TOKEN_BYTES: usize = 32 * 1024;
 /// The range of that limit. A token arrives in a request body, which has at most 64 KiB.
 const TOKEN_BYTES_RANGE: RangeInclusive<usize> = 1024..=60 * 1024;
+
+/// The default limit of the age of an assertion. The kubelet replaces a token of an hour after 48 minutes.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+/// The range of that limit. An older token proves little about the workload that holds it now.
+const MAX_AGE_RANGE: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(86_400);
 
 /// Reads `[[trusted_issuer]]`. `own` is this server's issuer identifier.
 pub(super) fn read(root: &mut Section<'_>, own: Option<&IssuerUrl>) -> Vec<IdentityProvider> {
@@ -85,6 +92,11 @@ fn provider(section: &mut Section<'_>, own: Option<&IssuerUrl>) -> Option<Identi
         false => None,
     };
     section.known("token_exchange");
+    let client_authentication = match section.has("client_authentication") {
+        true => Some(client_authentication(section.section("client_authentication"))),
+        false => None,
+    };
+    section.known("client_authentication");
     let provider = IdentityProvider {
         types: section.or("types", vec!["JWT".to_owned()]),
         untyped: !section.or("type_required", true),
@@ -95,12 +107,25 @@ fn provider(section: &mut Section<'_>, own: Option<&IssuerUrl>) -> Option<Identi
         audience: audience?,
         keys: keys?,
         exchange,
+        client_authentication,
     };
-    if provider.exchange.is_none() {
+    if provider.exchange.is_none() && provider.client_authentication.is_none() {
         let problem = "its tokens are accepted for nothing".to_owned();
-        section.reject("issuer", problem, "[trusted_issuer.token_exchange] below it");
+        section.reject("issuer", problem, DOORS);
     }
     Some(provider)
+}
+
+const DOORS: &str = "[trusted_issuer.client_authentication] or [trusted_issuer.token_exchange] below it, or both";
+
+/// Reads `[trusted_issuer.client_authentication]`.
+fn client_authentication(mut section: Section<'_>) -> ClientAuthenticationRules {
+    let rules = ClientAuthenticationRules {
+        max_age: section.within("max_age", MAX_AGE, MAX_AGE_RANGE),
+        tokens_may_outlive: section.or("tokens_may_outlive_assertion", false),
+    };
+    section.finish();
+    rules
 }
 
 /// Reads `[trusted_issuer.token_exchange]`.

@@ -45,7 +45,7 @@ impl CredentialFields {
                 Ok(PresentedClient::Secret { client_id, secret: secret.into() })
             }
             (None, None, Some(assertion)) => {
-                let assertion = UnverifiedAssertion::parse(assertion, client_id.as_deref());
+                let assertion = UnverifiedAssertion::parse(assertion, client_id);
                 assertion.map(PresentedClient::Assertion).map_err(failed)
             }
             (None, None, None) => Err(failed(AuthenticationFailure::Missing)),

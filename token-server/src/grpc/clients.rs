@@ -27,9 +27,11 @@ pub fn server(
 pub async fn create_locally(
     admin: &ClientAdmin,
     by: &Operator,
-    client: v1::Client,
+    request: v1::CreateClientRequest,
 ) -> Result<v1::CreateClientResponse, AdminError> {
-    let created = admin.create(by, &decode::client(Some(client))?.draft, false).await?;
+    let v1::CreateClientRequest { client, validate_only, credential } = request;
+    let first = decode::credential(credential)?;
+    let created = admin.create_with(by, &decode::client(client)?.draft, &first, validate_only).await?;
     Ok(v1::CreateClientResponse {
         client: Some(encode::client(created.client)),
         client_secret: created.secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
@@ -50,10 +52,11 @@ impl client_service_server::ClientService for ClientService {
         request: Request<v1::CreateClientRequest>,
     ) -> Result<Response<v1::CreateClientResponse>, Status> {
         let (origin, by, entry) = operator::of(&request)?;
-        let v1::CreateClientRequest { client, validate_only } = request.into_inner();
+        let v1::CreateClientRequest { client, validate_only, credential } = request.into_inner();
         entry.about(client.as_ref().map_or("", |client| &client.client_id));
         let answer = async {
-            let created = self.admin.create(&by, &decode::client(client)?.draft, validate_only).await?;
+            let (first, draft) = (decode::credential(credential)?, decode::client(client)?.draft);
+            let created = self.admin.create_with(&by, &draft, &first, validate_only).await?;
             entry.about(created.client.id.as_str());
             Ok(v1::CreateClientResponse {
                 client: Some(encode::client(created.client)),

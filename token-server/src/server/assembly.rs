@@ -147,7 +147,9 @@ pub(super) async fn assemble(
 pub fn rules(config: &Config) -> AdminRules {
     let exchanges = config.trusted_issuers.iter().filter_map(|issuer| issuer.exchange.as_ref());
     let foreign_names = exchanges.map(|rules| rules.namespace.clone()).collect();
-    AdminRules { foreign_names, ..AdminRules::new(config.tokens.maximum_lifetime) }
+    let authenticating = config.trusted_issuers.iter().filter(|issuer| issuer.client_authentication.is_some());
+    let assertion_issuers = authenticating.map(|issuer| issuer.issuer.clone()).collect();
+    AdminRules { foreign_names, assertion_issuers, ..AdminRules::new(config.tokens.maximum_lifetime) }
 }
 
 /// Opens the store, and reads the file that declares the clients into it, if there is one.

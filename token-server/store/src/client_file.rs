@@ -56,6 +56,10 @@ impl ClientStore for DeclaredStore {
         self.state.clients_by_id(ids).await
     }
 
+    async fn federated_clients(&self, issuer: &str, subject: &str, limit: u32) -> Result<Vec<ClientId>, StoreError> {
+        self.state.federated_clients(issuer, subject, limit).await
+    }
+
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
         self.state.clients(after, limit).await
     }

@@ -94,6 +94,9 @@ const DIALECT: Dialect = Dialect {
     log_change: "INSERT INTO change_log (kind, subject) VALUES ($1, $2) RETURNING sequence",
     clients_by_id: "SELECT revision, CAST(document AS text) FROM client
                     WHERE id IN (SELECT jsonb_array_elements_text($1))",
+    federated_clients: "SELECT DISTINCT client_id FROM federated_identity
+                        WHERE issuer = $1 AND subject IN (SELECT jsonb_array_elements_text($2))
+                        ORDER BY client_id LIMIT $3",
     forget_uses: "DELETE FROM credential_use WHERE client_id = $1 AND credential_id NOT IN (
                       SELECT credential ->> 'id'
                       FROM client, jsonb_array_elements(client.document -> 'credentials') AS credential
@@ -162,6 +165,7 @@ async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
         migration(3, "epoch", include_str!("../migrations/postgres/0003_epoch.sql")),
         migration(4, "revocation owner", include_str!("../migrations/postgres/0004_revocation_owner.sql")),
         migration(5, "registered with", include_str!("../migrations/postgres/0005_registered_with.sql")),
+        migration(6, "federated identity", include_str!("../migrations/postgres/0006_federated_identity.sql")),
     ];
     Migrator::with_migrations(migrations).run(pool).await.map_err(|error| {
         if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }

@@ -154,6 +154,6 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn client_id_of(text: &str) -> Result<ClientId, StoreError> {
+pub(super) fn client_id_of(text: &str) -> Result<ClientId, StoreError> {
     ClientId::try_from(text).map_err(StoreError::corrupt)
 }

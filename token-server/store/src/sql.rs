@@ -87,6 +87,9 @@ pub(crate) struct Dialect {
     pub(crate) log_change: &'static str,
     /// Revision and document of each client in `$1`, a JSON array of IDs.
     pub(crate) clients_by_id: &'static str,
+    /// The IDs of at most `$3` clients with a federated identity of issuer `$1` and one of the subjects in
+    /// `$2`, a JSON array of keys.
+    pub(crate) federated_clients: &'static str,
     /// Removes the uses of credentials that client `$1` no longer has.
     pub(crate) forget_uses: &'static str,
     /// Removes the changes that are older than `$1` milliseconds by the database's clock, but never the last.

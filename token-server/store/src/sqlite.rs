@@ -120,6 +120,9 @@ const DIALECT: Dialect = Dialect {
     log_change: "INSERT INTO change_log (mark, kind, subject) VALUES (lower(hex(randomblob(16))), $1, $2)
                  RETURNING sequence",
     clients_by_id: "SELECT revision, document FROM client WHERE id IN (SELECT value FROM json_each($1))",
+    federated_clients: "SELECT DISTINCT client_id FROM federated_identity
+                        WHERE issuer = $1 AND subject IN (SELECT value FROM json_each($2))
+                        ORDER BY client_id LIMIT $3",
     forget_uses: "DELETE FROM credential_use WHERE client_id = $1 AND credential_id NOT IN (
                       SELECT credential.value ->> 'id'
                       FROM client, json_each(client.document, '$.credentials') AS credential
@@ -201,6 +204,7 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         migration(3, "epoch", include_str!("../migrations/sqlite/0003_epoch.sql")),
         migration(4, "revocation owner", include_str!("../migrations/sqlite/0004_revocation_owner.sql")),
         migration(5, "registered with", include_str!("../migrations/sqlite/0005_registered_with.sql")),
+        migration(6, "federated identity", include_str!("../migrations/sqlite/0006_federated_identity.sql")),
     ];
     // Another process may migrate at the same time. Each attempt that fails because of that finds more of the
     // work done.
@@ -243,4 +247,29 @@ fn failed(error: sqlx::Error) -> StoreError {
     // SQLITE_CORRUPT, SQLITE_NOTADB
     let damaged = code.is_some_and(|code| matches!(&*code, "11" | "26"));
     if undecodable || damaged { StoreError::corrupt(error) } else { StoreError::unavailable(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection as _;
+
+    use super::*;
+
+    /// A workload that does not send its client ID chooses the subject of the lookup.
+    #[tokio::test]
+    async fn a_lookup_by_issuer_and_subject_uses_the_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token-server.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        let statement = format!("EXPLAIN QUERY PLAN {}", DIALECT.federated_clients);
+        let plan = sqlx::query(sqlx::AssertSqlSafe(statement)).bind("i").bind(r#"["=a"]"#).bind(9_i64);
+        let rows = plan.fetch_all(&mut connection).await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 3)).collect();
+        let of_the_table: Vec<_> = steps.iter().filter(|step| step.contains("federated_identity")).collect();
+        assert!(!of_the_table.is_empty(), "{steps:?}");
+        let searched = |step: &&String| step.starts_with("SEARCH") && step.contains("issuer=? AND subject=?");
+        assert!(of_the_table.iter().all(searched), "{steps:?}");
+        drop(store);
+    }
 }

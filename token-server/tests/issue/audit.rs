@@ -23,14 +23,14 @@ use crate::{
 
 /// Keeps everything that is logged on this thread.
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    fn audit(&self) -> Vec<Map<String, Value>> {
+    pub(crate) fn audit(&self) -> Vec<Map<String, Value>> {
         let events =
             self.text().lines().map(|line| serde_json::from_str::<Map<_, _>>(line).unwrap()).collect::<Vec<_>>();
         let audit = events.into_iter().filter(|event| event["target"] == "audit");
@@ -61,7 +61,7 @@ impl<'a> MakeWriter<'a> for Captured {
 /// for all threads if it is recorded, and other tests' threads have no subscriber.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
 
-fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
+pub(crate) fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
     LazyLock::force(&SECOND);
     let captured = Captured::default();
     let subscriber =

@@ -93,6 +93,7 @@ impl Provider {
             keys: ProviderKeys::Discovery(HttpClient::builder().build().unwrap()),
             required_claims: vec![claim("tenant", json!(["acme", "acme-labs"])), claim("mfa", json!([true]))],
             exchange: Some(Arc::new(exchange)),
+            client_authentication: None,
         }
     }
 }

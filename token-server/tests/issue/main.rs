@@ -31,3 +31,4 @@ mod resilience;
 mod token;
 mod trust;
 mod work;
+mod workload;

@@ -283,7 +283,7 @@ async fn a_peer_over_its_limit_causes_no_work() {
 async fn members_without_end_cost_no_step() {
     let world = world().await;
     let (steps, _guard) = count();
-    for (members, status) in [(1_000, 401), (100_000, 413)] {
+    for (members, status) in [(2_000, 401), (100_000, 413)] {
         for in_header in [true, false] {
             let (mut header, mut claims) = good("with-key");
             let place = if in_header { &mut header } else { &mut claims };

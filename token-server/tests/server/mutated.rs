@@ -198,7 +198,7 @@ async fn exchanger(dev: &RunningDevelopment, channel: &Channel) -> String {
         subject_audiences: vec!["inventory".into()],
         ..Default::default()
     };
-    let request = admin::CreateClientRequest { client: Some(client), validate_only: false };
+    let request = admin::CreateClientRequest { client: Some(client), ..Default::default() };
     let mut clients = admin::client_service_client::ClientServiceClient::new(channel.clone());
     clients.create_client(as_admin(dev, request).await).await.unwrap().into_inner().client_secret
 }
@@ -269,6 +269,7 @@ fn over_grpc(id: &str, secret: &str, exchanger: &str, token: &str, admins: &str)
             ..Default::default()
         }),
         validate_only: true,
+        credential: None,
     };
     let bearer = |token: &str| format!("Bearer {token}");
     let admins = bearer(admins);

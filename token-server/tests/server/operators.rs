@@ -18,7 +18,7 @@ fn helpdesk(scopes: &[&str]) -> Client {
 }
 
 fn create(client: Client) -> CreateClientRequest {
-    CreateClientRequest { client: Some(client), validate_only: false }
+    CreateClientRequest { client: Some(client), ..Default::default() }
 }
 
 async fn update(dev: &RunningDevelopment, client: Client, path: &str, keep_tokens: bool) {

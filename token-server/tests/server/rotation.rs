@@ -57,7 +57,7 @@ async fn billing(dev: &RunningDevelopment) -> String {
         default_scopes: vec![READ.to_owned()],
     };
     let client = Client { client_id: BILLING.to_owned(), grants: vec![grant], ..Client::default() };
-    let request = CreateClientRequest { client: Some(client), validate_only: false };
+    let request = CreateClientRequest { client: Some(client), ..Default::default() };
     let request = as_admin(dev, request).await;
     let created = ClientServiceClient::new(channel(dev).await).create_client(request).await.unwrap();
     created.into_inner().client_secret

@@ -1,6 +1,7 @@
 //! `token-server client`: registers clients and changes what they may ask for.
 
 mod changes;
+mod identity;
 mod keys;
 mod offline;
 mod plan;
@@ -14,8 +15,8 @@ use clap::{Args, Subcommand};
 use token_interceptor::source::TokenRequest;
 use token_issuer::admin::ADMIN_AUDIENCE;
 use token_proto::admin::v1::{
-    self as proto, CreateClientRequest, DeleteClientRequest, GetClientRequest, ListClientsRequest,
-    RemoveCredentialRequest, ReplaceRegistrationTokenRequest, RevokeClientTokensRequest,
+    self as proto, DeleteClientRequest, GetClientRequest, ListClientsRequest, RemoveCredentialRequest,
+    ReplaceRegistrationTokenRequest, RevokeClientTokensRequest,
 };
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
     runtime::runtime,
     token,
 };
+use identity::AddIdentity;
 use keys::{AddKey, NewKey};
 use requests::{AddSecret, Create, FromFile, Update};
 
@@ -41,6 +43,9 @@ Examples:
 
   token-server client new-key --out orders.pem > orders.jwk
   token-server client add-key orders --key orders.jwk
+
+  token-server client add-identity orders --identity-subject system:serviceaccount:prod:orders \\
+      --identity-issuer https://kubernetes.default.svc.cluster.local --identity-reuse
 
   token-server client export > clients.toml      # edit, keep under version control, then
   token-server client plan --file clients.toml --prune
@@ -61,7 +66,7 @@ pub(super) struct Client {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Registers a client and shows its secret once.
+    /// Registers a client, by default with a secret that is shown once.
     Create(Create),
     /// Lists the clients.
     List,
@@ -89,6 +94,9 @@ enum Command {
     NewKey(NewKey),
     /// Registers public keys for private_key_jwt, from a JWK, a JWK Set or PEM.
     AddKey(AddKey),
+    /// Registers the identity of a workload at another issuer, such as Kubernetes or GitHub Actions. The client
+    /// then needs no secret.
+    AddIdentity(AddIdentity),
     /// Revokes every token that a client has been issued so far.
     ///
     /// The issuer rejects them at once. Verifiers that follow the issuer's trust stream reject them within a
@@ -134,7 +142,7 @@ enum Command {
     },
     /// Prints the clients as a file for `plan` and `apply`, without their secrets.
     Export,
-    /// Removes a secret or key of a client at once.
+    /// Removes a secret, key or identity of a client at once.
     RemoveCredential {
         /// The client.
         id: String,
@@ -163,9 +171,8 @@ impl Client {
             Command::Create(create) if create.offline => create.offline(json, output).await,
             // Mistakes in the arguments are reported before the server is called.
             Command::Create(create) => {
-                let client = create.client()?;
-                let scopes = handed_out(&client);
-                let request = CreateClientRequest { client: Some(client), validate_only: false };
+                let request = create.request()?;
+                let scopes = request.client.as_ref().map(handed_out).unwrap_or_default();
                 let answer =
                     call.admin().await?.clients().create_client(with_scopes(request, scopes)).await?.into_inner();
                 show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
@@ -217,6 +224,10 @@ impl Client {
             Command::AddKey(add) => {
                 let jwks = add.jwks()?;
                 add.run(jwks, &call.admin().await?, json, output).await
+            }
+            Command::AddIdentity(add) => {
+                let request = add.request()?;
+                identity::add(request, &call.admin().await?, json, output).await
             }
             Command::RevokeTokens { id, yes } => {
                 confirm_or_fail(yes, &format!("Revoke every token that {id} has been issued so far?"))?;

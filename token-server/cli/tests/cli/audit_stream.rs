@@ -335,7 +335,7 @@ async fn every_decision_of_every_method_and_endpoint_is_one_event_that_says_all(
         ],
         ..Default::default()
     };
-    let created = admin::CreateClientRequest { client: Some(orders), validate_only: false };
+    let created = admin::CreateClientRequest { client: Some(orders), ..Default::default() };
     let created: admin::CreateClientResponse = world.call("CreateClient", &created, &root, true).await;
     let secret = created.client_secret;
     let token = tokens(&world, &secret).await;

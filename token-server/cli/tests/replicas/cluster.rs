@@ -108,7 +108,7 @@ impl Replica {
             default_scopes: vec!["inventory.read".to_owned()],
         }];
         let client = Some(admin::Client { client_id: id.to_owned(), grants, ..admin::Client::default() });
-        let created = clients.create_client(admin::CreateClientRequest { client, validate_only: false }).await?;
+        let created = clients.create_client(admin::CreateClientRequest { client, ..Default::default() }).await?;
         Ok(Identity { id: id.to_owned(), secret: created.into_inner().client_secret })
     }
 

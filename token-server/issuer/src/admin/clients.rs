@@ -1,6 +1,7 @@
 //! Operations on clients: register, read, change, remove.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -8,10 +9,13 @@ use std::{
 
 use token_interceptor::clock::Clock;
 
-use super::{AdminError, ClientDraft, ClientField, Operator, RevocationAdmin, check::Check, generate, page};
+use super::{
+    AddedCredential, AdminError, ClientDraft, ClientField, NewCredential, Operator, RevocationAdmin, check::Check,
+    generate, page,
+};
 use crate::{
     client::{
-        Client, ClientId,
+        Client, ClientId, FederatedIdentity, FederatedIdentityError,
         secret::{ClientSecret, Peppers},
     },
     client_registry::ClientRegistry,
@@ -33,10 +37,14 @@ pub struct AdminRules {
     pub token_lifetime_max: Duration,
     /// The namespaces of identity providers' subjects, which no client ID may be in.
     pub foreign_names: Vec<Namespace>,
+    /// The identifiers of the issuers whose tokens are accepted as client assertions.
+    pub assertion_issuers: BTreeSet<String>,
 }
 
 /// Prefixes that stand for other actors in the audit.
 const RESERVED_STARTS: [&str; 2] = ["local:", "registration:"];
+/// The most issuers that an error names.
+const ISSUERS_NAMED: usize = 8;
 /// The number of attempts to generate an allowed ID. Only a namespace of one character needs many.
 const GENERATED_MAX: u32 = 64;
 
@@ -44,7 +52,7 @@ impl AdminRules {
     /// Creates rules without foreign names.
     #[must_use]
     pub const fn new(token_lifetime_max: Duration) -> Self {
-        Self { token_lifetime_max, foreign_names: Vec::new() }
+        Self { token_lifetime_max, foreign_names: Vec::new(), assertion_issuers: BTreeSet::new() }
     }
 
     /// Rejects an ID that is in the namespace of an identity provider's subjects.
@@ -54,6 +62,27 @@ impl AdminRules {
             return Err(AdminError::invalid("client.client_id", rule));
         }
         Ok(())
+    }
+
+    /// Checks a federated identity: its form, and that an operator trusts its issuer. A rule for any other
+    /// issuer would never be met.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that is broken. An unknown issuer is compared byte for byte, so the text names the
+    /// known ones: one of them may differ in a final `/`.
+    pub fn check_identity(&self, identity: &FederatedIdentity) -> Result<(), FederatedIdentityError> {
+        identity.check()?;
+        if self.assertion_issuers.contains(&identity.issuer) {
+            return Ok(());
+        }
+        let known: Vec<&String> = self.assertion_issuers.iter().take(ISSUERS_NAMED).collect();
+        let rule = format!(
+            "{:?} is not exactly the issuer of a [[trusted_issuer]] with [trusted_issuer.client_authentication]: \
+             {known:?}",
+            identity.issuer
+        );
+        Err(FederatedIdentityError { field: "issuer", rule })
     }
 
     /// Rejects an ID that a new client may not have.
@@ -74,7 +103,7 @@ pub struct ClientAdmin {
     pub(super) registry: ClientRegistry,
     pub(super) peppers: Peppers,
     pub(super) clock: Arc<dyn Clock>,
-    rules: AdminRules,
+    pub(super) rules: AdminRules,
     /// Revokes the tokens of a client together with the client.
     revocations: Option<RevocationAdmin>,
 }
@@ -84,7 +113,7 @@ pub struct ClientAdmin {
 pub struct CreatedClient {
     /// The stored client.
     pub client: Client,
-    /// The secret, shown once. Absent if the request was only checked.
+    /// The secret, shown once. Absent if the first credential is not a secret, or the request was only checked.
     pub secret: Option<ClientSecret>,
 }
 
@@ -155,24 +184,39 @@ impl ClientAdmin {
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`], [`AdminError::AlreadyExists`], [`AdminError::BeyondOwnScopes`], the store's.
+    /// As [`ClientAdmin::create_with`].
     pub async fn create(
         &self,
         by: &Operator,
         draft: &ClientDraft,
         validate_only: bool,
     ) -> Result<CreatedClient, AdminError> {
+        self.create_with(by, draft, &NewCredential::SECRET, validate_only).await
+    }
+
+    /// Registers a client with its first credential. If the ID is empty, it is generated.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`], [`AdminError::AlreadyExists`], [`AdminError::BeyondOwnScopes`], the store's.
+    pub async fn create_with(
+        &self,
+        by: &Operator,
+        draft: &ClientDraft,
+        first: &NewCredential,
+        validate_only: bool,
+    ) -> Result<CreatedClient, AdminError> {
         let now = timestamp::stored(self.clock.now());
         let mut client = self.drafted(draft, now)?;
         by.expect_may_hand_out(&client)?;
+        let AddedCredential { credential, secret } = self.make(first, now)?;
         if validate_only {
             self.store.expect_free(&client.id).await?;
             return Ok(CreatedClient { client, secret: None });
         }
-        let (credential, secret) = generate::secret(&self.peppers, now)?;
         client.credentials.push(credential);
         let client = self.add(&client, &by.record(now, "CreateClient", client.id.as_str(), "")).await?;
-        Ok(CreatedClient { client, secret: Some(secret) })
+        Ok(CreatedClient { client, secret })
     }
 
     /// Returns the draft as a client without credentials. If the draft names no ID, it is generated.

@@ -9,7 +9,10 @@ use super::{
     generate,
 };
 use crate::{
-    client::{Client, Credential, CredentialKind, PublicKeyJwk, secret::ClientSecret},
+    client::{
+        Client, Credential, CredentialKind, FederatedIdentity, FederatedIdentityError, PublicKeyJwk,
+        secret::ClientSecret,
+    },
     timestamp,
 };
 
@@ -28,6 +31,11 @@ pub struct NewCredential {
     pub expire_time: Option<SystemTime>,
 }
 
+impl NewCredential {
+    /// A secret that does not expire.
+    pub const SECRET: Self = Self { kind: NewCredentialKind::Secret, expire_time: None };
+}
+
 /// The kinds of credential that can be added.
 ///
 /// Exhaustive: the admin API must read a new kind before it compiles.
@@ -37,6 +45,8 @@ pub enum NewCredentialKind {
     Secret,
     /// A public JWK, as JSON, for `private_key_jwt`.
     PublicKey(String),
+    /// The identity of a workload at a trusted issuer.
+    FederatedIdentity(FederatedIdentity),
 }
 
 /// A credential that was added.
@@ -44,7 +54,7 @@ pub enum NewCredentialKind {
 pub struct AddedCredential {
     /// The stored credential.
     pub credential: Credential,
-    /// The secret, shown once. Absent for a public key.
+    /// The secret, shown once. Absent for a public key and a federated identity.
     pub secret: Option<ClientSecret>,
 }
 
@@ -124,6 +134,12 @@ impl ClientAdmin {
                 let jwk = PublicKeyJwk::register(jwk)
                     .map_err(|error| AdminError::invalid("credential.public_key.jwk", error.to_string()))?;
                 (generate::credential(CredentialKind::PublicKey(jwk), now)?, None)
+            }
+            NewCredentialKind::FederatedIdentity(identity) => {
+                self.rules.check_identity(identity).map_err(|FederatedIdentityError { field, rule }| {
+                    AdminError::invalid(format!("credential.federated_identity.{field}"), rule)
+                })?;
+                (generate::credential(CredentialKind::FederatedIdentity(identity.clone()), now)?, None)
             }
         };
         credential.expire_time = new.expire_time.map(timestamp::stored);

@@ -37,6 +37,10 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 const CREDENTIALS_HELD: &str =
     "an operator has removed a credential of the client; ask for a new registration access token to get another";
 
+fn is_federated(credential: &Credential) -> bool {
+    matches!(credential.kind, CredentialKind::FederatedIdentity(_))
+}
+
 fn is_live(registration: &Registration, now: SystemTime) -> bool {
     registration.token_expire_time.is_none_or(|expires| now < expires)
 }
@@ -212,19 +216,26 @@ impl ClientAdmin {
                 if held && keys.iter().any(|key| !client.credentials.contains(key)) {
                     return Err(AdminError::invalid("jwks", CREDENTIALS_HELD));
                 }
-                client.credentials = keys;
+                // An operator adds federated identities, and a registration does not name them.
+                client.credentials.retain(is_federated);
+                client.credentials.extend(keys);
                 None
             }
             AuthenticationMethod::ClientSecretBasic | AuthenticationMethod::ClientSecretPost => {
-                client.credentials.retain(|credential| matches!(credential.kind, CredentialKind::Secret(_)));
-                if held {
-                    if client.credentials.is_empty() {
+                let (federated, others): (Vec<_>, Vec<_>) = client.credentials.drain(..).partition(is_federated);
+                let is_secret = |credential: &Credential| matches!(credential.kind, CredentialKind::Secret(_));
+                let mut secrets: Vec<Credential> = others.into_iter().filter(is_secret).collect();
+                client.credentials = federated;
+                let added = if held {
+                    if secrets.is_empty() {
                         return Err(AdminError::invalid("token_endpoint_auth_method", CREDENTIALS_HELD));
                     }
                     None
                 } else {
-                    self.secret(&mut client.credentials, wanted, now)?
-                }
+                    self.secret(&mut secrets, wanted, now)?
+                };
+                client.credentials.extend(secrets);
+                added
             }
         };
         let token = ClientSecret::generate()?;

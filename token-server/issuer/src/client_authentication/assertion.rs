@@ -39,8 +39,8 @@ use crate::{
 const LIFETIME_MAX: Duration = Duration::from_secs(300);
 /// The tolerated difference between the clocks of client and issuer.
 const LEEWAY: Duration = Duration::from_secs(10);
-/// The longest assertion that is parsed, in bytes.
-const ASSERTION_BYTES_MAX: usize = 8 * 1024;
+/// The longest assertion that is parsed, in bytes. Entra ID writes up to 200 groups into one, 14 KiB.
+const ASSERTION_BYTES_MAX: usize = 16 * 1024;
 /// The types that RFC 10070 defines.
 const TYPES: [&str; 2] = ["client-authentication+jwt", "application/client-authentication+jwt"];
 /// The type that older libraries write. Most of them write none.
@@ -70,39 +70,61 @@ impl Default for AssertionRules {
 
 /// An assertion as it was presented. Nothing in it is trusted yet.
 pub struct UnverifiedAssertion {
-    client_id: String,
+    client_id: Option<String>,
+    issuer: Option<String>,
+    subject: String,
     text: SecretString,
 }
 
 impl UnverifiedAssertion {
-    /// Reads the claimed client ID. `client_id` is the parameter of the request.
+    /// Reads the claims that choose the way to verify it. `client_id` is the parameter of the request.
     ///
     /// # Errors
     ///
-    /// When the text is not a JWT, or the two IDs differ: RFC 7521 section 4.2.
-    pub fn parse(text: String, client_id: Option<&str>) -> Result<Self, AuthenticationFailure> {
+    /// When the text is not a JWT with `sub`, or it is too long.
+    pub fn parse(text: String, client_id: Option<String>) -> Result<Self, AuthenticationFailure> {
         const MALFORMED: AuthenticationFailure = AuthenticationFailure::Malformed;
         if text.len() > ASSERTION_BYTES_MAX {
             return Err(MALFORMED);
         }
-        let jws = Jws::parse_assertion(&text).map_err(|_| MALFORMED)?;
-        let subject = jws.claims.get("sub").and_then(Value::as_str).ok_or(MALFORMED)?.to_owned();
-        if client_id.is_some_and(|client_id| client_id != subject) {
-            return Err(AuthenticationFailure::AssertionRefused("client_id is not its sub"));
-        }
-        Ok(Self { client_id: subject, text: text.into() })
+        let jws = Jws::parse_foreign(&text).map_err(|_| MALFORMED)?;
+        let claim = |name: &str| self::text(&jws.claims, name).map(str::to_owned);
+        let (issuer, subject) = (claim("iss"), claim("sub").ok_or(MALFORMED)?);
+        Ok(Self { client_id, issuer, subject, text: text.into() })
     }
 
-    /// The claimed client ID.
+    /// The parameter `client_id` of the request.
+    pub(super) fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
+    /// The claimed `iss`.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// The assertion itself.
+    pub(super) fn text(&self) -> &SecretString {
+        &self.text
+    }
+
+    /// The claimed client ID: `client_id`, or else the subject of an assertion that its subject has signed.
+    /// Empty if another issuer has signed it.
     #[must_use]
     pub fn claimed_id(&self) -> &str {
-        &self.client_id
+        let own = self.issuer.as_ref().is_none_or(|issuer| *issuer == self.subject);
+        self.client_id.as_deref().unwrap_or(if own { &self.subject } else { "" })
+    }
+
+    /// Returns true if the client itself claims to have signed it, so that its own key decides.
+    pub(super) fn is_of_its_client(&self) -> bool {
+        self.issuer.as_deref() == Some(self.claimed_id())
     }
 }
 
 impl fmt::Debug for UnverifiedAssertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnverifiedAssertion").field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("UnverifiedAssertion").field("client_id", &self.claimed_id()).finish_non_exhaustive()
     }
 }
 
@@ -161,11 +183,27 @@ impl Assertions {
         let accepts_endpoint = client.is_some_and(|client| client.accept_token_endpoint_audience);
         let addressee = self.addressee(jws.claims.get("aud"), accepts_endpoint);
         let addressee = addressee.ok_or(refused("aud is not the issuer identifier alone"))?;
-        let expires = check_claims(&jws.claims, &assertion.client_id, now)?;
+        let expires = check_claims(&jws.claims, assertion.claimed_id(), now)?;
         let token_id = text(&jws.claims, "jti").ok_or(refused("it has no jti"))?;
         // The last check: only an otherwise valid assertion is used up.
-        self.replays.use_once(&assertion.client_id, token_id, expires + LEEWAY, now).await?;
+        self.replays.use_once(assertion.claimed_id(), token_id, expires + LEEWAY, now).await?;
         Ok(Accepted { credential_id: candidates.credential_id(), addressee })
+    }
+
+    /// Uses up an assertion that another issuer has signed for `client_id`. The assertion is named by its
+    /// issuer and its `jti`, so that it is used up for every client.
+    ///
+    /// # Errors
+    ///
+    /// As for an assertion of the client itself that was used before, or cannot be remembered.
+    pub(super) async fn use_foreign(
+        &self,
+        client_id: &str,
+        assertion: (&str, &str),
+        forget: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), IssueError> {
+        self.replays.use_foreign(client_id, assertion, forget, now).await
     }
 
     /// Returns the audience of the assertion, if it is an accepted one. RFC 10070; with `accepts_endpoint`

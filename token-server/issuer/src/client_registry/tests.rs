@@ -90,6 +90,10 @@ impl ClientStore for Instrumented {
         read
     }
 
+    async fn federated_clients(&self, issuer: &str, subject: &str, limit: u32) -> Result<Vec<ClientId>, StoreError> {
+        self.inner.federated_clients(issuer, subject, limit).await
+    }
+
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
         self.inner.clients(after, limit).await
     }

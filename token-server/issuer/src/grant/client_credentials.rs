@@ -19,7 +19,7 @@ pub struct Request {
 /// `unauthorized_client`, `invalid_target`, `invalid_scope`, and `invalid_request` for a `redirect_uri` that
 /// is not registered.
 pub fn authorize(client: AuthenticatedClient, request: &Request) -> Result<GrantedAccess, IssueError> {
-    let client = client.into_client();
+    let (client, not_after) = client.into_parts();
     if !client.may_use(GrantType::ClientCredentials) {
         return Err(IssueError::ClientNotAuthorized("The client is not registered for client credentials."));
     }
@@ -30,5 +30,5 @@ pub fn authorize(client: AuthenticatedClient, request: &Request) -> Result<Grant
         }
     }
     let access = access::authorize(&client.grants, &request.access)?;
-    Ok(GrantedAccess { client, access, lifetime: request.access.lifetime, on_behalf: None })
+    Ok(GrantedAccess { client, access, lifetime: request.access.lifetime, on_behalf: None, not_after })
 }

@@ -132,13 +132,14 @@ pub(crate) fn authorize(
     request: &Request,
     parties: Parties,
 ) -> Result<GrantedAccess, IssueError> {
-    let client = client.into_client();
+    let (client, not_after) = client.into_parts();
     check_permitted(&client)?;
     let in_common = in_common(&client, &parties.subject);
     let access = access::authorize(&in_common, &request.access)
         .map_err(|refusal| lacking(refusal, &client, &parties.subject, &request.access))?;
     let on_behalf = on_behalf(&client, parties)?;
-    Ok(GrantedAccess { client, access, lifetime: request.access.lifetime, on_behalf: Some(Box::new(on_behalf)) })
+    let on_behalf = Some(Box::new(on_behalf));
+    Ok(GrantedAccess { client, access, lifetime: request.access.lifetime, on_behalf, not_after })
 }
 
 /// Returns the rights that both have, by audience. The default for a subject of ours is the access of its

@@ -4,10 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::Value;
 use token_interceptor::{
+    error::VerifyError,
     http_client::HttpClient,
     key_set::KeySet,
     signature::Algorithm,
@@ -46,6 +48,17 @@ pub struct IdentityProvider {
     pub required_claims: Vec<RequiredClaim>,
     /// The rules for its tokens in a token exchange. With `None`, none of them may be exchanged.
     pub exchange: Option<Arc<ExchangeRules>>,
+    /// The rules for its tokens as client assertions. With `None`, no client authenticates with them.
+    pub client_authentication: Option<ClientAuthenticationRules>,
+}
+
+/// The rules for client authentication with one provider's tokens. RFC 7523 section 2.2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthenticationRules {
+    /// The longest time since a token's `iat`.
+    pub max_age: Duration,
+    /// Allows tokens of this issuer that expire after the assertion.
+    pub tokens_may_outlive: bool,
 }
 
 /// The rules for the exchange of one provider's tokens.
@@ -92,14 +105,30 @@ impl IdentityProvider {
         Ok(trusted.audiences([self.audience.clone()]).algorithms(&self.algorithms))
     }
 
+    /// Describes a failed check for the audit log.
+    pub(super) fn described(&self, error: &VerifyError) -> String {
+        let label = error.label();
+        let detail = format!("{label}: {error}");
+        match &self.keys {
+            // A rotated key reaches no file by itself.
+            ProviderKeys::Fixed(_) if label == "key_unknown" => {
+                format!("{detail}; the keys come from jwks_file, which a person must replace")
+            }
+            ProviderKeys::Fixed(_) | ProviderKeys::Discovery(_) | ProviderKeys::Jwks(..) => detail,
+        }
+    }
+
     /// Checks the claims that every token of the provider must have.
-    pub(super) fn check_required_claims(&self, token: &VerifiedToken) -> Result<(), IssueError> {
+    ///
+    /// # Errors
+    ///
+    /// The claim that is missing or different, for the audit log.
+    pub(super) fn check_required_claims(&self, token: &VerifiedToken) -> Result<(), String> {
         let unmet = self.required_claims.iter().find(|claim| !claim.is_met(token.claims()));
         unmet.map_or(Ok(()), |RequiredClaim { name, any_of }| {
             let came = token.claims().get(name).map_or_else(|| "nothing".to_owned(), quoted);
             let expected = quoted(&Value::Array(any_of.clone()));
-            let detail = format!("required_claims: {name}: {came}, expected one of {expected}");
-            Err(IssueError::invalid_grant_because("The token lacks a required claim.", detail))
+            Err(format!("required_claims: {name}: {came}, expected one of {expected}"))
         })
     }
 

@@ -35,7 +35,7 @@ impl Admitted<'_> {
 
     async fn inspect(&mut self, question: Result<TokenQuery, IssueError>) -> Result<Option<VerifiedToken>, IssueError> {
         let (client, token) = self.authenticate_query(question).await?;
-        let client = client.into_client();
+        let (client, _) = client.into_parts();
         let token = self.issuer.own_tokens.verify(token.expose_secret())?;
         // RFC 7662 section 4: to a client that may not know, a valid token looks like any other string.
         if let Some(token) = token.as_ref().filter(|token| !may_introspect(&client, token)) {

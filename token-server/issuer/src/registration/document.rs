@@ -98,7 +98,7 @@ fn secret_expires_at(client: &Client) -> Option<u64> {
 fn keys(client: &Client) -> Option<Vec<Value>> {
     let key = |kind: &CredentialKind| match kind {
         CredentialKind::PublicKey(jwk) => serde_json::from_str(jwk.as_json()).ok(),
-        CredentialKind::Secret(_) => None,
+        CredentialKind::Secret(_) | CredentialKind::FederatedIdentity(_) => None,
     };
     let keys: Vec<Value> = client.credentials.iter().filter_map(|credential| key(&credential.kind)).collect();
     (!keys.is_empty()).then_some(keys)

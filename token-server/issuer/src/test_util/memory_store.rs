@@ -11,7 +11,7 @@ use token_interceptor::clock::{Clock as _, SystemClock};
 use tokio::sync::Notify;
 
 use crate::{
-    client::{Client, ClientId},
+    client::{Client, ClientId, SubjectMatch},
     store::{
         AdminAuditStore, AdminRecord, AdminRecordFilter, AssertionStore, Change, ChangeKind, ChangeLog, ClientStore,
         CredentialUse, KeyStore, KeyTable, LIFETIME_MARGIN, LogPage, Revocation, RevocationStore, RevocationTarget,
@@ -131,6 +131,17 @@ fn columns(target: &RevocationTarget) -> (&'static str, String) {
 impl ClientStore for MemoryStore {
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
         Ok(self.open()?.clients.get(id).cloned())
+    }
+
+    async fn federated_clients(&self, issuer: &str, subject: &str, limit: u32) -> Result<Vec<ClientId>, StoreError> {
+        let tables = self.open()?;
+        let keys = SubjectMatch::keys_of(subject);
+        let fits = |client: &&Client| {
+            let mut rules = client.federated_identities();
+            rules.any(|rule| rule.issuer == issuer && keys.contains(&rule.subject.key()))
+        };
+        let found = tables.clients.values().filter(fits).map(|client| client.id.clone());
+        Ok(found.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
     }
 
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {

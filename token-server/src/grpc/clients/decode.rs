@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use prost_types::{FieldMask, Timestamp};
-use token_issuer::admin::{
-    AdminError, ClientDraft, ClientField, ClientUpdate, GrantDraft, NewCredential, NewCredentialKind,
+use token_issuer::{
+    admin::{AdminError, ClientDraft, ClientField, ClientUpdate, GrantDraft, NewCredential, NewCredentialKind},
+    client::{FederatedIdentity, SubjectMatch},
 };
 use token_proto::admin::v1;
 
@@ -96,9 +97,26 @@ pub(super) fn credential(credential: Option<v1::Credential>) -> Result<NewCreden
     let kind = match kind {
         None | Some(v1::credential::Kind::Secret(_)) => NewCredentialKind::Secret,
         Some(v1::credential::Kind::PublicKey(v1::PublicKey { jwk })) => NewCredentialKind::PublicKey(jwk),
+        Some(v1::credential::Kind::FederatedIdentity(identity)) => {
+            NewCredentialKind::FederatedIdentity(federated_identity(identity)?)
+        }
     };
     let expire_time = expire_time.map(|expires| time(expires, "credential.expire_time")).transpose()?;
     Ok(NewCredential { kind, expire_time })
+}
+
+fn federated_identity(identity: v1::FederatedIdentity) -> Result<FederatedIdentity, AdminError> {
+    const FIELD: &str = "credential.federated_identity";
+    let v1::FederatedIdentity { issuer, accepts, claims, max_age, reuse } = identity;
+    let subject = match accepts {
+        Some(v1::federated_identity::Accepts::Subject(subject)) => SubjectMatch::Exactly(subject),
+        Some(v1::federated_identity::Accepts::SubjectPrefix(prefix)) => SubjectMatch::Prefix(prefix),
+        None => return Err(AdminError::invalid(format!("{FIELD}.subject"), "subject or subject_prefix is required")),
+    };
+    let values = |v1::ClaimValues { values }: v1::ClaimValues| values.into_iter().collect();
+    let claims = claims.into_iter().map(|(pointer, allowed)| (pointer, values(allowed))).collect();
+    let max_age = max_age.map(|age| duration(age, &format!("{FIELD}.max_age"))).transpose()?;
+    Ok(FederatedIdentity { issuer, subject, claims, max_age, reuse })
 }
 
 /// Reads the overlap, at most ten years. A credential that is to stay has no overlap.

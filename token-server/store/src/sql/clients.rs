@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use token_issuer::{
-    client::{Client, ClientId},
+    client::{Client, ClientId, SubjectMatch},
     store::{AdminRecord, ChangeKind, ClientStore, CredentialUse, StoreError},
     timestamp::to_millis,
 };
@@ -33,6 +33,14 @@ impl<D: Database> ClientStore for SqlStore<D> {
         let ids = serde_json::to_string(&ids).map_err(StoreError::corrupt)?;
         let rows = session.rows(self.database.dialect().clients_by_id, &[Value::Json(&ids)]).await?;
         rows.iter().map(client).collect()
+    }
+
+    async fn federated_clients(&self, issuer: &str, subject: &str, limit: u32) -> Result<Vec<ClientId>, StoreError> {
+        let mut session = self.database.session(Purpose::Lookup).await?;
+        let keys = serde_json::to_string(&SubjectMatch::keys_of(subject)).map_err(StoreError::corrupt)?;
+        let values = [issuer.into(), Value::Json(&keys), i64::from(limit).into()];
+        let rows = session.rows(self.database.dialect().federated_clients, &values).await?;
+        rows.iter().map(|found| row::client_id_of(found.get::<String>(0)?.as_str())).collect()
     }
 
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
@@ -91,6 +99,7 @@ impl<D: Database> ClientStore for SqlStore<D> {
         let update = "UPDATE client SET revision = $2, document = $3 WHERE id = $1";
         change.execute(update, &[id.into(), revision.into(), Value::Json(&document)]).await?;
         change.execute(self.database.dialect().forget_uses, &[id.into()]).await?;
+        index(&mut *change, client).await?;
         self.database.commit(change, audit).await?;
         Ok(Client { revision: row::unsigned(revision)?, ..client.clone() })
     }
@@ -149,7 +158,22 @@ async fn insert(
     if session.execute(insert, &[id.into(), revision.into(), Value::Json(&document)]).await? == 0 {
         return Err(StoreError::AlreadyExists);
     }
+    index(session, client).await?;
     Ok(Client { revision: row::unsigned(revision)?, ..client.clone() })
+}
+
+/// Writes the federated identities of a client within a change, in place of the earlier ones.
+pub(crate) async fn index(session: &mut dyn Session, client: &Client) -> Result<(), StoreError> {
+    let id = client.id.as_str();
+    session.execute("DELETE FROM federated_identity WHERE client_id = $1", &[id.into()]).await?;
+    let insert = "INSERT INTO federated_identity (issuer, subject, client_id) VALUES ($1, $2, $3)
+                  ON CONFLICT (issuer, subject, client_id) DO NOTHING";
+    for identity in client.federated_identities() {
+        let subject = identity.subject.key();
+        let values = [identity.issuer.as_str().into(), subject.as_str().into(), id.into()];
+        session.execute(insert, &values).await?;
+    }
+    Ok(())
 }
 
 /// Returns the uses of the credentials of every client from `first` to `last`.

@@ -92,7 +92,7 @@ async fn put(session: &mut dyn Session, client: &Client) -> Result<(), StoreErro
     let insert = "INSERT INTO client (id, revision, document) VALUES ($1, $2, $3)
                   ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, document = excluded.document";
     session.execute(insert, &[id.into(), revision.into(), Value::Json(&document)]).await?;
-    Ok(())
+    sql::clients::index(session, client).await
 }
 
 fn record(id: &ClientId, action: &str, time: SystemTime, revokes: Option<Revocation>) -> AdminRecord {

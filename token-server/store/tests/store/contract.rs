@@ -9,8 +9,8 @@ use std::{
 use token_interceptor::signature::Algorithm;
 use token_issuer::{
     client::{
-        Audience, AuthenticationMethod, Client, ClientId, Credential, CredentialKind, Grant, GrantType, Registration,
-        RegistrationDetails, Scope, SecretHash,
+        Audience, AuthenticationMethod, Client, ClientId, Credential, CredentialKind, FederatedIdentity, Grant,
+        GrantType, Registration, RegistrationDetails, Scope, SecretHash, SubjectMatch,
         secret::{ClientSecret, Pepper, Peppers},
     },
     key_material::KeyMaterial,
@@ -29,6 +29,8 @@ macro_rules! contract {
             an_unknown_client_is_absent,
             a_lookup_finds_what_is_there,
             clients_are_read_by_their_ids,
+            a_client_is_found_by_its_federated_identity,
+            a_federated_identity_goes_with_its_credential_and_client,
             a_client_id_is_taken_once,
             an_update_needs_the_current_revision,
             of_concurrent_updates_one_succeeds,
@@ -197,6 +199,83 @@ pub(crate) async fn a_lookup_finds_what_is_there(store: Shared) {
     assert_eq!(Client { credentials: Vec::new(), ..found.clone() }, Client { credentials: Vec::new(), ..created });
     assert_eq!(found.credentials.len(), 2);
     assert_eq!(store.lookup(&id("absent")).await.unwrap(), None);
+}
+
+/// A client with one federated identity for each subject.
+fn federated(text: &str, subjects: &[SubjectMatch]) -> Client {
+    let credential = |(number, subject): (usize, &SubjectMatch)| Credential {
+        id: number.to_string(),
+        kind: CredentialKind::FederatedIdentity(FederatedIdentity {
+            issuer: "https://a.example".to_owned(),
+            subject: subject.clone(),
+            claims: [("/repository_id".to_owned(), ["1".to_owned(), "2".to_owned()].into())].into(),
+            max_age: Some(Duration::from_secs(600)),
+            reuse: true,
+        }),
+        ..credential("x")
+    };
+    Client { credentials: subjects.iter().enumerate().map(credential).collect(), ..bare(text) }
+}
+
+/// The credentials of a client with this exact subject.
+pub(crate) fn identities(subject: &str) -> Vec<Credential> {
+    federated("x", &[exactly(subject)]).credentials
+}
+
+fn exactly(subject: &str) -> SubjectMatch {
+    SubjectMatch::Exactly(subject.to_owned())
+}
+
+fn prefix(subject: &str) -> SubjectMatch {
+    SubjectMatch::Prefix(subject.to_owned())
+}
+
+async fn found(store: &Shared, issuer: &str, subject: &str, limit: u32) -> Vec<String> {
+    let found = store.federated_clients(issuer, subject, limit).await.unwrap();
+    found.iter().map(ToString::to_string).collect()
+}
+
+pub(crate) async fn a_client_is_found_by_its_federated_identity(store: Shared) {
+    let one = federated("one", &[exactly("ns:a"), exactly("ns:b"), prefix("ns:"), prefix("other/")]);
+    let one = store.create_client(&one, None).await.unwrap();
+    assert_eq!(store.client(&one.id).await.unwrap().unwrap(), one);
+    store.create_client(&federated("two", &[exactly("ns:a")]), None).await.unwrap();
+    store.create_client(&federated("three", &[prefix("ns:a:")]), None).await.unwrap();
+    // A subject that looks like the key of a rule.
+    store.create_client(&federated("four", &[exactly("^ns:")]), None).await.unwrap();
+    for (subject, expected) in [
+        ("ns:a", vec!["one", "two"]),
+        ("ns:b", vec!["one"]),
+        ("ns:a:x", vec!["one", "three"]),
+        ("other/x/y", vec!["one"]),
+        ("^ns:", vec!["four"]),
+        ("ns", vec![]),
+        ("NS:a", vec![]),
+        ("%", vec![]),
+        ("ns:a%", vec!["one"]),
+        ("", vec![]),
+    ] {
+        assert_eq!(found(&store, "https://a.example", subject, 9).await, expected, "{subject}");
+    }
+    assert_eq!(found(&store, "https://a.example", "ns:a", 1).await, ["one"]);
+    for issuer in ["https://a.example/", "https://A.example", "https://b.example", ""] {
+        assert!(found(&store, issuer, "ns:a", 9).await.is_empty(), "{issuer}");
+    }
+}
+
+pub(crate) async fn a_federated_identity_goes_with_its_credential_and_client(store: Shared) {
+    let issuer = "https://a.example";
+    let client = store.create_client(&federated("one", &[exactly("a"), exactly("b")]), None).await.unwrap();
+    let changed = Client { revision: client.revision, ..federated("one", &[exactly("b"), exactly("c")]) };
+    let changed = store.update_client(&changed, None).await.unwrap();
+    for (subject, there) in [("a", false), ("b", true), ("c", true)] {
+        assert_eq!(found(&store, issuer, subject, 9).await.len(), usize::from(there), "{subject}");
+    }
+    // A change that fails changes nothing.
+    store.update_client(&Client { revision: client.revision, ..bare("one") }, None).await.unwrap_err();
+    assert_eq!(found(&store, issuer, "b", 9).await, ["one"]);
+    store.delete_client(&changed.id, None, None).await.unwrap();
+    assert!(found(&store, issuer, "b", 9).await.is_empty());
 }
 
 pub(crate) async fn clients_are_read_by_their_ids(store: Shared) {

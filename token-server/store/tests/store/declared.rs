@@ -80,6 +80,21 @@ async fn only_what_differs_changes_and_what_is_not_declared_goes() {
 }
 
 #[tokio::test]
+async fn a_declared_identity_is_found_until_it_is_declared_no_more() {
+    let store = DeclaredStore::new(open_state(None).await.unwrap());
+    let declared = |subject: &str| Client { credentials: crate::contract::identities(subject), ..client("a", "") };
+    for (seconds, subject) in [(1, "ns:one"), (2, "ns:two")] {
+        store.declare(&[declared(subject)], at(seconds), None).await.unwrap();
+        for known in ["ns:one", "ns:two"] {
+            let found = store.federated_clients("https://a.example", known, 9).await.unwrap();
+            assert_eq!(found.len(), usize::from(known == subject), "{known}");
+        }
+    }
+    store.declare(&[client("a", "")], at(3), None).await.unwrap();
+    assert!(store.federated_clients("https://a.example", "ns:two", 9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn clients_of_a_file_cannot_be_changed() {
     let store = DeclaredStore::new(open_state(None).await.unwrap());
     store.declare(&[client("a", "")], at(1), None).await.unwrap();

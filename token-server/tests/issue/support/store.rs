@@ -87,6 +87,10 @@ impl ClientStore for CountingStore {
         self.read()?.client(id).await
     }
 
+    async fn federated_clients(&self, issuer: &str, subject: &str, limit: u32) -> Result<Vec<ClientId>, StoreError> {
+        self.read()?.federated_clients(issuer, subject, limit).await
+    }
+
     async fn clients(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, StoreError> {
         self.read()?.clients(after, limit).await
     }

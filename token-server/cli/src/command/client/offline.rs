@@ -8,7 +8,7 @@ use token_issuer::{
     client::secret::ClientSecret,
     client_registry::{ClientRegistry, peppers_in_use},
 };
-use token_proto::admin::v1::{Client, CreateClientResponse};
+use token_proto::admin::v1::{CreateClientRequest, CreateClientResponse};
 use token_server::{config::Config, grpc::clients, server};
 use token_store::StoreLocation;
 
@@ -19,7 +19,7 @@ use crate::command::{
 };
 
 /// Registers the client. A server on the same store learns of it within a second.
-pub(super) async fn create(config: &Config, client: Client) -> Result<CreateClientResponse, Failure> {
+pub(super) async fn create(config: &Config, request: CreateClientRequest) -> Result<CreateClientResponse, Failure> {
     let store = server::open_store(config).await.map_err(|error| {
         let failure = Failure::failed("the store cannot be used", error);
         match &config.store.location {
@@ -39,7 +39,7 @@ pub(super) async fn create(config: &Config, client: Client) -> Result<CreateClie
     let admin = ClientAdmin::new(store.clone(), registry, peppers, SystemClock::shared(), rules);
     // The audit of changes in the store names the local user.
     let by = Operator::local("token-server client create --offline");
-    let created = clients::create_locally(&admin, &by, client).await;
+    let created = clients::create_locally(&admin, &by, request).await;
     store.close().await;
     created.map_err(refused)
 }

@@ -43,7 +43,9 @@ impl Plan {
             if wanted.has_credentials() {
                 let refused =
                     format!("{} is declared with credentials, which only a file store may contain", wanted.id);
-                return Err(Failure::usage(refused).next("use the API: token-server client add-secret, add-key"));
+                return Err(
+                    Failure::usage(refused).next("use the API: token-server client add-secret, add-key, add-identity")
+                );
             }
             let Some(client) = there.remove(&wanted.id) else {
                 steps.push(Step::Create(proto(wanted)?));
@@ -97,7 +99,7 @@ impl Plan {
             match step {
                 Step::Create(client) => {
                     let (id, scopes) = (client.client_id.clone(), handed_out(&client));
-                    let request = CreateClientRequest { client: Some(client), validate_only: false };
+                    let request = CreateClientRequest { client: Some(client), ..Default::default() };
                     let answer = clients.create_client(with_scopes(request, scopes)).await?.into_inner();
                     output.line(format_args!("+ {id}  secret {}", answer.client_secret))?;
                 }

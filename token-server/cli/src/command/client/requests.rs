@@ -3,11 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use token_proto::admin::v1::{self as proto, AddCredentialRequest, Credential, UpdateClientRequest};
+use token_proto::admin::v1::{
+    self as proto, AddCredentialRequest, CreateClientRequest, Credential, UpdateClientRequest,
+};
 use token_server::client_file::File;
 
 use super::{
     changes::{self, Changes},
+    identity::Identity,
     list_all, offline,
     plan::Plan,
     scopes_of, show, with_scopes,
@@ -25,6 +28,8 @@ pub(super) struct Create {
     id: Option<String>,
     #[command(flatten)]
     changes: Changes,
+    #[command(flatten)]
+    identity: Identity,
     /// Work on the store of this configuration, for the first client of an installation.
     ///
     /// The server may run at the same time, and learns of the client within a second. Run it as the user that
@@ -76,7 +81,8 @@ pub(super) struct AddSecret {
 }
 
 impl Create {
-    pub(super) fn client(self) -> Result<proto::Client, Failure> {
+    pub(super) fn request(self) -> Result<CreateClientRequest, Failure> {
+        let credential = self.identity.credential()?;
         let mut client = proto::Client { client_id: self.id.unwrap_or_default(), ..Default::default() };
         self.changes.apply(&mut client)?;
         if client.grants.is_empty() {
@@ -88,12 +94,12 @@ impl Create {
                  libraries do not: they will be refused. Letters, digits, \"-\", \".\" and \"_\" are safe."
             ));
         }
-        Ok(client)
+        Ok(CreateClientRequest { client: Some(client), validate_only: false, credential })
     }
 
     pub(super) async fn offline(self, json: bool, output: &mut Output) -> Result<(), Failure> {
         let config = load(self.config.as_deref())?;
-        let answer = offline::create(&config, self.client()?).await?;
+        let answer = offline::create(&config, self.request()?).await?;
         show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
     }
 }

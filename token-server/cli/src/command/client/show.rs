@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use token_proto::admin::v1::{Client, Credential, Grant, credential::Kind};
+use token_proto::admin::v1::{
+    Client, Credential, FederatedIdentity, Grant, credential::Kind, federated_identity::Accepts,
+};
 
 use crate::command::{
     explain,
@@ -43,6 +45,9 @@ pub(super) fn created(created: &Client, secret: &str, json: bool, output: &mut O
         return Ok(output.json(&with_secret(as_json(created), &created.client_id, secret))?);
     }
     let mut pairs = in_words(created);
+    if secret.is_empty() {
+        return Ok(output.pairs(&pairs)?);
+    }
     pairs.push(("Secret", secret.to_owned()));
     output.pairs(&pairs)?;
     note("The secret is shown only once: store it now. `client add-secret` generates another.");
@@ -126,6 +131,7 @@ fn credential(credential: &Credential) -> String {
     let kind = match &credential.kind {
         Some(Kind::Secret(secret)) => format!("secret {}…", secret.prefix),
         Some(Kind::PublicKey(_)) => "public key".to_owned(),
+        Some(Kind::FederatedIdentity(identity)) => identity_in_words(identity),
         None => "of an unknown kind".to_owned(),
     };
     let expires =
@@ -135,6 +141,43 @@ fn credential(credential: &Credential) -> String {
         None => "never used".to_owned(),
     };
     format!("{}  {kind}{expires}, {used}", credential.credential_id)
+}
+
+fn identity_in_words(identity: &FederatedIdentity) -> String {
+    let FederatedIdentity { issuer, accepts, claims, max_age, reuse } = identity;
+    let subject = match accepts {
+        Some(Accepts::Subject(subject)) => subject.clone(),
+        Some(Accepts::SubjectPrefix(prefix)) => format!("{prefix}*"),
+        None => String::new(),
+    };
+    let mut words = format!("identity {subject} of {issuer}");
+    let claims: std::collections::BTreeMap<_, _> = claims.iter().collect();
+    for (pointer, allowed) in claims {
+        words += &format!(", {pointer} = {}", allowed.values.join(" or "));
+    }
+    if let Some(age) = max_age.and_then(|age| std::time::Duration::try_from(age).ok()) {
+        words += &format!(", at most {} old", humantime::format_duration(age));
+    }
+    words += if *reuse { ", each token until it expires" } else { ", each token once" };
+    words
+}
+
+fn identity_json(identity: &FederatedIdentity) -> Value {
+    let FederatedIdentity { issuer, accepts, claims, max_age, reuse } = identity;
+    let (name, subject) = match accepts {
+        Some(Accepts::SubjectPrefix(prefix)) => ("subject_prefix", prefix.as_str()),
+        Some(Accepts::Subject(subject)) => ("subject", subject.as_str()),
+        None => ("subject", ""),
+    };
+    let claims: std::collections::BTreeMap<_, _> =
+        claims.iter().map(|(pointer, allowed)| (pointer, &allowed.values)).collect();
+    json!({
+        "issuer": issuer,
+        name: subject,
+        "claims": claims,
+        "max_age_seconds": max_age.map(|age| age.seconds),
+        "reuse": reuse,
+    })
 }
 
 fn as_json(client: &Client) -> Value {
@@ -169,6 +212,7 @@ fn credential_json(credential: &Credential) -> Value {
     let (kind, detail) = match &credential.kind {
         Some(Kind::Secret(secret)) => ("secret", json!({"prefix": secret.prefix})),
         Some(Kind::PublicKey(key)) => ("public_key", json!({"jwk": key.jwk})),
+        Some(Kind::FederatedIdentity(identity)) => ("federated_identity", identity_json(identity)),
         None => ("unknown", Value::Null),
     };
     json!({

@@ -198,7 +198,9 @@ impl Peppers {
 fn slow(credential: &Credential) -> Option<(&Credential, &str)> {
     match &credential.kind {
         CredentialKind::Secret(SecretHash::Argon2id { phc }) => Some((credential, phc)),
-        CredentialKind::Secret(SecretHash::Hmac { .. }) | CredentialKind::PublicKey(_) => None,
+        CredentialKind::Secret(SecretHash::Hmac { .. })
+        | CredentialKind::PublicKey(_)
+        | CredentialKind::FederatedIdentity(_) => None,
     }
 }
 

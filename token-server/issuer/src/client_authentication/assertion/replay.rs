@@ -94,7 +94,32 @@ impl Replays {
         forget: SystemTime,
         now: SystemTime,
     ) -> Result<(), IssueError> {
-        let name = name(client_id, token_id);
+        self.use_named(client_id, name(client_id, token_id), forget, now).await
+    }
+
+    /// The same for an assertion that another issuer has signed: its issuer and its `jti`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replays::use_once`].
+    pub(super) async fn use_foreign(
+        &self,
+        client_id: &str,
+        (issuer, token_id): (&str, &str),
+        forget: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), IssueError> {
+        // No client ID begins with a zero byte, so no assertion of a client has this name.
+        self.use_named(client_id, name(&format!("\0{issuer}"), token_id), forget, now).await
+    }
+
+    async fn use_named(
+        &self,
+        client_id: &str,
+        name: Name,
+        forget: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), IssueError> {
         if !lock(&self.used).use_once(client_id, name, forget, now)? {
             return Err(used_before());
         }
@@ -249,6 +274,15 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let replica = || Replays::new(Arc::clone(&store) as _);
         (Arc::clone(&store), replica(), replica())
+    }
+
+    #[tokio::test]
+    async fn a_foreign_assertion_is_used_once_by_all_clients() {
+        let (_, replays, other) = two_replicas().await;
+        assert!(replays.use_foreign("a", ("https://i.example", "1"), at(100), at(0)).await.is_ok());
+        assert!(other.use_foreign("b", ("https://i.example", "1"), at(100), at(0)).await.is_err());
+        assert!(replays.use_foreign("b", ("https://j.example", "1"), at(100), at(0)).await.is_ok());
+        assert!(replays.use_once("https://i.example", "1", at(100), at(0)).await.is_ok());
     }
 
     #[tokio::test]

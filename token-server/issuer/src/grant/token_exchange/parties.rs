@@ -72,7 +72,7 @@ impl Subject {
         !matches!(self.origin, SubjectOrigin::Federated(..))
     }
 
-    /// Returns its identity at its identity rules, if it comes from one.
+    /// Returns its identity at its identity provider, if it comes from one.
     pub(crate) fn foreign(&self) -> Option<&SubjectId> {
         match &self.origin {
             SubjectOrigin::Local(_) => None,
