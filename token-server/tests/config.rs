@@ -268,11 +268,12 @@ fn the_former_table_of_trusted_issuers_names_the_new_one() {
     let folder = tempfile::tempdir().unwrap();
     let former = "[[token_exchange.trusted_issuer]]\nissuer = \"https://login.example\"\naudience = \"us\"\n\
                   clients = [\"gateway\"]\nany_subject = true";
-    let all = shown(&read(&format!("{}\n{former}", example(folder.path())), &[]).unwrap_err()).join("\n");
+    let mistakes = shown(&read(&format!("{}\n{former}", example(folder.path())), &[]).unwrap_err());
+    let all = mistakes.join("\n");
     for expected in ["token_exchange: ", "[[trusted_issuer]]", "[trusted_issuer.token_exchange]", "subject_template"] {
         assert!(all.contains(expected), "{expected}\nnot in\n{all}");
     }
-    assert_eq!(all.lines().count(), 1, "{all}");
+    assert_eq!(mistakes.len(), 1, "{all}");
 }
 
 #[test]
@@ -306,6 +307,32 @@ fn an_issuer_authenticates_clients_only_by_a_table_for_it() {
         let all = shown(&with(settings).unwrap_err()).join("\n");
         assert!(all.contains(expected), "{expected}\nnot in\n{all}");
     }
+}
+
+#[test]
+fn a_platform_knows_its_issuers_and_the_form_of_its_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |platform: &str, issuer: &str| {
+        let issuer = format!(
+            "[[trusted_issuer]]\nplatform = \"{platform}\"\nissuer = \"{issuer}\"\n\
+             [trusted_issuer.client_authentication]"
+        );
+        read(&format!("{}\n{issuer}\n", example(folder.path())), &[]).map_err(|error| shown(&error).join("\n"))
+    };
+    let github = "https://token.actions.githubusercontent.com";
+    for (platform, issuer, untyped, minutes) in
+        [("kubernetes", "https://cluster.example/", true, 60), ("github", github, false, 10)]
+    {
+        let config = with(platform, issuer).unwrap();
+        let [trusted] = config.trusted_issuers.as_slice() else { unreachable!("one was configured") };
+        assert_eq!(trusted.platform.map(|platform| platform.name()), Some(platform));
+        let max_age = trusted.client_authentication.as_ref().unwrap().max_age;
+        assert_eq!((trusted.untyped, max_age), (untyped, Duration::from_secs(60 * minutes)));
+    }
+    let all = with("github", "https://cluster.example/").unwrap_err();
+    assert!(all.contains("is not an issuer of github") && all.contains(github), "{all}");
+    let all = with("jenkins", github).unwrap_err();
+    assert!(all.contains("\"jenkins\" is not a known platform") && all.contains("kubernetes, github"), "{all}");
 }
 
 #[test]

@@ -104,7 +104,8 @@ impl ClientAuthenticator {
                 self.registry.credential_used(&client.id, &credential_id, now);
                 Ok(AuthenticatedClient { client, addressee: None, proven: None, not_after: None })
             }
-            // Boxed because few requests need it. Otherwise the future of every request would have room for it.
+            // Boxed because few requests need it. Otherwise the future of every request would have
+            // room for it.
             PresentedClient::Assertion(assertion) => match self.issuer_of(assertion) {
                 Some(issuer) => Box::pin(self.federated(peer, assertion, issuer, now)).await,
                 None => Box::pin(self.own_key(peer, assertion, now)).await,

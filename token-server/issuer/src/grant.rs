@@ -95,8 +95,8 @@ impl GrantedAccess {
         self.lifetime
     }
 
-    /// The time that the token may not outlive: the earliest expiry of the tokens that it derives from, and of
-    /// the client's proof.
+    /// The time that the token may not outlive: the earliest expiry of the tokens that it derives from, and
+    /// of the client's proof.
     #[must_use]
     pub fn not_after(&self) -> Option<SystemTime> {
         let derived = self.on_behalf.as_ref().map(|on_behalf| on_behalf.not_after());

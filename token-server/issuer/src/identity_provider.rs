@@ -17,6 +17,7 @@
 //! A subject of one provider is never a subject of another, nor a client of ours. Its name here begins with
 //! the provider's own [`Namespace`], and `sub_id` (RFC 9493 section 3.2.2) names its origin.
 
+mod platform;
 mod provider;
 mod rules;
 
@@ -32,6 +33,7 @@ use token_interceptor::{
     verify::{BuildError, Verifier},
 };
 
+pub use platform::Platform;
 pub use provider::{ClientAuthenticationRules, ExchangeRules, IdentityProvider, ProviderKeys};
 pub use rules::{Namespace, RequiredClaim, SubjectRule};
 
@@ -156,6 +158,13 @@ pub(crate) struct AssertionIssuer<'p> {
     pub(crate) rules: &'p ClientAuthenticationRules,
 }
 
+impl AssertionIssuer<'_> {
+    /// The platform that the operator has named, with its own rules.
+    pub(crate) fn platform(&self) -> Option<Platform> {
+        self.provider.platform
+    }
+}
+
 /// Client authentication. RFC 7523 section 3.
 impl IdentityProviders {
     /// Returns the trusted issuer with exactly that identifier, if its tokens are accepted as assertions.
@@ -164,16 +173,16 @@ impl IdentityProviders {
         Some(AssertionIssuer { provider, rules: provider.client_authentication.as_ref()? })
     }
 
-    /// Returns the identifiers of the issuers whose tokens are accepted as assertions.
-    pub fn assertion_issuers(&self) -> impl Iterator<Item = &str> {
+    /// Returns the issuers whose tokens are accepted as assertions: their identifiers and platforms.
+    pub fn assertion_issuers(&self) -> impl Iterator<Item = (&str, Option<Platform>)> {
         let open = self.providers.values().filter(|provider| provider.client_authentication.is_some());
-        open.map(|provider| provider.issuer.as_str())
+        open.map(|provider| (provider.issuer.as_str(), provider.platform))
     }
 
     /// Says for the audit why no client can authenticate with an assertion of that issuer. `None` if no other
     /// issuer is configured at all.
     pub(crate) fn not_an_issuer(&self, issuer: &str) -> Option<String> {
-        let known: Vec<&str> = self.assertion_issuers().take(ISSUERS_NAMED).collect();
+        let known: Vec<&str> = self.assertion_issuers().map(|(known, _)| known).take(ISSUERS_NAMED).collect();
         let came = quoted(&issuer.into());
         (!known.is_empty()).then(|| format!("iss: {came}, expected the client's ID, or exactly one of {known:?}"))
     }
@@ -210,7 +219,10 @@ impl IdentityProviders {
             return Err(not_accepted(format!("audience: aud: {came}, expected {:?} alone", provider.audience)));
         }
         provider.check_required_claims(&verified).map_err(not_accepted)?;
-        Ok(verified)
+        match provider.platform.and_then(|platform| platform.refusal(verified.claims())) {
+            Some(why) => Err(not_accepted(format!("platform: {why}"))),
+            None => Ok(verified),
+        }
     }
 }
 

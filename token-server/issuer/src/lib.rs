@@ -10,7 +10,7 @@
 //! | the traits of the store of clients, sealed keys, revocations and audit records | [`store`] |
 //! | the change feed for the caches and the trust stream | [`feed`] |
 //! | the cache of clients | [`client_registry`] |
-//! | other issuers' tokens, for an exchange or as client assertions | [`security_token`], [`identity_provider`] |
+//! | other issuers' tokens, to exchange or as assertions | [`security_token`], [`identity_provider`] |
 //! | client authentication | [`client_authentication`] |
 //! | signing keys and their rotation | [`key`] |
 //! | revoked tokens | [`revocation`] |

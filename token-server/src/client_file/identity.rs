@@ -75,7 +75,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Credential, String> {
         let mut rules = AdminRules::new(Duration::from_secs(3600));
-        rules.assertion_issuers = ["https://cluster.example/".to_owned()].into();
+        rules.assertion_issuers = [("https://cluster.example/".to_owned(), None)].into();
         let declared: DeclaredIdentity = toml::from_str(text).map_err(|error| error.to_string())?;
         declared.credential(&rules)
     }

@@ -13,7 +13,8 @@ use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Alg
 use token_issuer::{
     client::{Audience, ClientId, Scope},
     identity_provider::{
-        ClientAuthenticationRules, ExchangeRules, IdentityProvider, Namespace, ProviderKeys, RequiredClaim, SubjectRule,
+        ClientAuthenticationRules, ExchangeRules, IdentityProvider, Namespace, Platform, ProviderKeys, RequiredClaim,
+        SubjectRule,
     },
     reserved_claims::is_reserved,
 };
@@ -87,23 +88,25 @@ fn provider(section: &mut Section<'_>, own: Option<&IssuerUrl>) -> Option<Identi
     // A workload chooses the audience of its token. The issuer identifier names this server and no other.
     let audience = section.optional("audience").or_else(|| own.map(|own| own.as_str().to_owned()));
     let keys = keys(section, issuer.as_deref());
+    let platform = platform(section, issuer.as_deref());
     let exchange = match section.has("token_exchange") {
         true => Some(Arc::new(exchange(section.section("token_exchange"), issuer.as_deref())?)),
         false => None,
     };
     section.known("token_exchange");
     let client_authentication = match section.has("client_authentication") {
-        true => Some(client_authentication(section.section("client_authentication"))),
+        true => Some(client_authentication(section.section("client_authentication"), platform)),
         false => None,
     };
     section.known("client_authentication");
     let provider = IdentityProvider {
         types: section.or("types", vec!["JWT".to_owned()]),
-        untyped: !section.or("type_required", true),
+        untyped: !section.or("type_required", platform.is_none_or(Platform::writes_type)),
         token_bytes: section.within("token_bytes", TOKEN_BYTES, TOKEN_BYTES_RANGE),
         algorithms: algorithms(section),
         required_claims: required_claims(section),
         issuer: issuer?,
+        platform,
         audience: audience?,
         keys: keys?,
         exchange,
@@ -119,9 +122,9 @@ fn provider(section: &mut Section<'_>, own: Option<&IssuerUrl>) -> Option<Identi
 const DOORS: &str = "[trusted_issuer.client_authentication] or [trusted_issuer.token_exchange] below it, or both";
 
 /// Reads `[trusted_issuer.client_authentication]`.
-fn client_authentication(mut section: Section<'_>) -> ClientAuthenticationRules {
+fn client_authentication(mut section: Section<'_>, platform: Option<Platform>) -> ClientAuthenticationRules {
     let rules = ClientAuthenticationRules {
-        max_age: section.within("max_age", MAX_AGE, MAX_AGE_RANGE),
+        max_age: section.within("max_age", platform.map_or(MAX_AGE, Platform::max_age), MAX_AGE_RANGE),
         tokens_may_outlive: section.or("tokens_may_outlive_assertion", false),
     };
     section.finish();
@@ -143,6 +146,20 @@ fn exchange(mut section: Section<'_>, issuer: Option<&str>) -> Option<ExchangeRu
     }
     section.finish();
     Some(rules)
+}
+
+/// Reads the platform, whose issuers have a form of their own.
+fn platform(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Platform> {
+    let name: String = section.optional("platform")?;
+    let Some(platform) = Platform::from_name(&name) else {
+        let names = Platform::ALL.map(Platform::name).join(", ");
+        section.reject("platform", format!("{name:?} is not a known platform"), &names);
+        return None;
+    };
+    if let Some((issuer, Err(form))) = issuer.map(|issuer| (issuer, platform.check_issuer(issuer))) {
+        section.reject("issuer", format!("{issuer:?} is not an issuer of {name}"), form);
+    }
+    Some(platform)
 }
 
 /// Reads the source of the keys. The default is discovery.

@@ -148,7 +148,7 @@ pub fn rules(config: &Config) -> AdminRules {
     let exchanges = config.trusted_issuers.iter().filter_map(|issuer| issuer.exchange.as_ref());
     let foreign_names = exchanges.map(|rules| rules.namespace.clone()).collect();
     let authenticating = config.trusted_issuers.iter().filter(|issuer| issuer.client_authentication.is_some());
-    let assertion_issuers = authenticating.map(|issuer| issuer.issuer.clone()).collect();
+    let assertion_issuers = authenticating.map(|issuer| (issuer.issuer.clone(), issuer.platform)).collect();
     AdminRules { foreign_names, assertion_issuers, ..AdminRules::new(config.tokens.maximum_lifetime) }
 }
 

@@ -4,20 +4,28 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 const PAGE: &str = include_str!("../../docs/rfc-coverage.md");
 
-/// `module::test` of every test beside this file, and `server/module::test` of those of the whole server.
+/// `module::test` of every test beside this file, and `server/module::test` of those of the whole server. A
+/// submodule's tests are `module::submodule::test`.
 fn tests() -> BTreeSet<String> {
-    let folders = ["issue", "server"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name));
-    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
-    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut tests = BTreeSet::new();
-    for file in files {
-        let module = file.file_stem().unwrap().to_str().unwrap();
-        let module = if file.starts_with(&folders[1]) { format!("server/{module}") } else { module.to_owned() };
-        let text = fs::read_to_string(&file).unwrap();
-        let names = text.lines().filter_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
-        tests.extend(names.filter_map(|line| line.split_once('(')).map(|(name, _)| format!("{module}::{name}")));
-    }
+    add(&root.join("issue"), "", &mut tests);
+    add(&root.join("server"), "server/", &mut tests);
     tests
+}
+
+/// Adds the tests of the modules in a folder.
+fn add(folder: &Path, above: &str, tests: &mut BTreeSet<String>) {
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let module = format!("{above}{}", path.file_stem().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            add(&path, &format!("{module}::"), tests);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let names = text.lines().filter_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
+            tests.extend(names.filter_map(|line| line.split_once('(')).map(|(name, _)| format!("{module}::{name}")));
+        }
+    }
 }
 
 fn on_the_page() -> BTreeSet<String> {

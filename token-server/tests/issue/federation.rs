@@ -85,6 +85,7 @@ impl Provider {
         };
         IdentityProvider {
             issuer: self.issuer().to_owned(),
+            platform: None,
             audience: ISSUER.to_owned(),
             types: vec!["JWT".to_owned()],
             untyped: false,

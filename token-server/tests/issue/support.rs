@@ -123,7 +123,11 @@ async fn build(others: Vec<SigningKey>, peppers: Peppers, change: impl FnOnce(&m
     let revocations = RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap();
     let rules = AdminRules {
         foreign_names: settings.federation.namespaces(),
-        assertion_issuers: settings.federation.assertion_issuers().map(str::to_owned).collect(),
+        assertion_issuers: settings
+            .federation
+            .assertion_issuers()
+            .map(|(known, platform)| (known.to_owned(), platform))
+            .collect(),
         ..AdminRules::new(settings.terms.lifetime_max)
     };
     let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock) as _, rules.clone());

@@ -4,6 +4,7 @@
 mod bounds;
 mod choice;
 mod forgeries;
+mod platforms;
 mod told;
 
 use std::{
@@ -55,6 +56,7 @@ struct Platforms {
 fn provider(signer: &TestIssuer, untyped: bool) -> IdentityProvider {
     IdentityProvider {
         issuer: signer.issuer().to_owned(),
+        platform: None,
         audience: ISSUER.to_owned(),
         types: vec!["JWT".to_owned()],
         untyped,

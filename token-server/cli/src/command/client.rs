@@ -94,8 +94,8 @@ enum Command {
     NewKey(NewKey),
     /// Registers public keys for private_key_jwt, from a JWK, a JWK Set or PEM.
     AddKey(AddKey),
-    /// Registers the identity of a workload at another issuer, such as Kubernetes or GitHub Actions. The client
-    /// then needs no secret.
+    /// Registers the identity of a workload at another issuer, such as Kubernetes or GitHub Actions. The
+    /// client then needs no secret.
     AddIdentity(AddIdentity),
     /// Revokes every token that a client has been issued so far.
     ///

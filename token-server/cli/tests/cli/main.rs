@@ -28,3 +28,4 @@ mod serve;
 mod stop;
 mod token;
 mod traces;
+mod workload;

@@ -1,7 +1,7 @@
 //! Operations on clients: register, read, change, remove.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -19,7 +19,7 @@ use crate::{
         secret::{ClientSecret, Peppers},
     },
     client_registry::ClientRegistry,
-    identity_provider::Namespace,
+    identity_provider::{Namespace, Platform},
     store::{AdminRecord, ClientStore, StoreError},
     timestamp,
 };
@@ -37,8 +37,8 @@ pub struct AdminRules {
     pub token_lifetime_max: Duration,
     /// The namespaces of identity providers' subjects, which no client ID may be in.
     pub foreign_names: Vec<Namespace>,
-    /// The identifiers of the issuers whose tokens are accepted as client assertions.
-    pub assertion_issuers: BTreeSet<String>,
+    /// The issuers whose tokens are accepted as client assertions, with their platforms.
+    pub assertion_issuers: BTreeMap<String, Option<Platform>>,
 }
 
 /// Prefixes that stand for other actors in the audit.
@@ -52,7 +52,7 @@ impl AdminRules {
     /// Creates rules without foreign names.
     #[must_use]
     pub const fn new(token_lifetime_max: Duration) -> Self {
-        Self { token_lifetime_max, foreign_names: Vec::new(), assertion_issuers: BTreeSet::new() }
+        Self { token_lifetime_max, foreign_names: Vec::new(), assertion_issuers: BTreeMap::new() }
     }
 
     /// Rejects an ID that is in the namespace of an identity provider's subjects.
@@ -64,8 +64,8 @@ impl AdminRules {
         Ok(())
     }
 
-    /// Checks a federated identity: its form, and that an operator trusts its issuer. A rule for any other
-    /// issuer would never be met.
+    /// Checks a federated identity: its form, that an operator trusts its issuer, and that its platform calls
+    /// it safe. A rule for any other issuer would never be met.
     ///
     /// # Errors
     ///
@@ -73,10 +73,12 @@ impl AdminRules {
     /// known ones: one of them may differ in a final `/`.
     pub fn check_identity(&self, identity: &FederatedIdentity) -> Result<(), FederatedIdentityError> {
         identity.check()?;
-        if self.assertion_issuers.contains(&identity.issuer) {
-            return Ok(());
+        match self.assertion_issuers.get(&identity.issuer) {
+            Some(Some(platform)) => return platform.check_rule(identity),
+            Some(None) => return Ok(()),
+            None => {}
         }
-        let known: Vec<&String> = self.assertion_issuers.iter().take(ISSUERS_NAMED).collect();
+        let known: Vec<&String> = self.assertion_issuers.keys().take(ISSUERS_NAMED).collect();
         let rule = format!(
             "{:?} is not exactly the issuer of a [[trusted_issuer]] with [trusted_issuer.client_authentication]: \
              {known:?}",
@@ -113,7 +115,8 @@ pub struct ClientAdmin {
 pub struct CreatedClient {
     /// The stored client.
     pub client: Client,
-    /// The secret, shown once. Absent if the first credential is not a secret, or the request was only checked.
+    /// The secret, shown once. Absent if the first credential is of another kind, or the request was only
+    /// checked.
     pub secret: Option<ClientSecret>,
 }
 

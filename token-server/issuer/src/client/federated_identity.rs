@@ -185,8 +185,8 @@ fn is_text(text: &str, bytes_max: usize) -> bool {
     !text.is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
 }
 
-/// Returns true if the prefix ends at a separator, and is neither a scheme alone nor the first part of a host.
-/// `spiffe:`, `spiffe:/` and `spiffe://` would accept every trust domain.
+/// Returns true if the prefix ends at a separator, and is neither a scheme alone nor the first part of a
+/// host. `spiffe:`, `spiffe:/` and `spiffe://` would accept every trust domain.
 fn is_prefix(prefix: &str) -> bool {
     if !prefix.ends_with(SEPARATORS) {
         return false;

@@ -78,7 +78,7 @@ impl ClientAuthenticator {
         }
         let (credential, identity) = proof.matching(&client).ok_or_else(|| proof.refused(&[&client]))?;
         if !identity.reuse {
-            self.use_once(&client, &proof, identity).await?;
+            self.use_once(&client, &proof).await?;
         }
         self.registry.credential_used(&client.id, &credential.id, now);
         let token = &proof.token;
@@ -113,18 +113,13 @@ impl ClientAuthenticator {
     }
 
     /// Uses up the assertion. It is the last check: only an otherwise valid assertion is used up.
-    async fn use_once(
-        &self,
-        client: &Client,
-        proof: &Proof<'_>,
-        identity: &FederatedIdentity,
-    ) -> Result<(), IssueError> {
+    async fn use_once(&self, client: &Client, proof: &Proof<'_>) -> Result<(), IssueError> {
         let token = &proof.token;
         if token.token_id().is_empty() {
             return Err(proof.because("it has no jti, and the client's rule accepts each assertion once: set reuse"));
         }
-        // Afterwards it is too old in any case.
-        let too_old = token.issued_at() + proof.max_age(identity);
+        // Afterwards it is too old for every client's rule.
+        let too_old = token.issued_at() + proof.issuer.rules.max_age;
         let forget = token.expires_at().min(too_old) + std::time::Duration::from_secs(2 * LEEWAY_SECONDS);
         let used =
             self.assertions.use_foreign(client.id.as_str(), (token.issuer(), token.token_id()), forget, proof.now);
@@ -149,10 +144,16 @@ impl Proof<'_> {
         age <= self.max_age(identity).as_secs() + LEEWAY_SECONDS
     }
 
+    /// Returns true if the platform calls the rule safe. It may have been registered before the platform was
+    /// configured.
+    fn is_safe(&self, identity: &FederatedIdentity) -> bool {
+        self.issuer.platform().is_none_or(|platform| platform.check_rule(identity).is_ok())
+    }
+
     /// Returns the live credential that accepts the assertion. One that allows reuse is preferred.
     fn matching<'c>(&self, client: &'c Client) -> Option<(&'c Credential, &'c FederatedIdentity)> {
         let accepts = |(_, identity): &(&Credential, &FederatedIdentity)| {
-            identity.mismatch(self.token.claims()).is_none() && self.is_young(identity)
+            identity.mismatch(self.token.claims()).is_none() && self.is_young(identity) && self.is_safe(identity)
         };
         self.rules(client).filter(accepts).max_by_key(|(_, identity)| identity.reuse)
     }
@@ -201,6 +202,10 @@ impl Proof<'_> {
             Some(Mismatch::Claim { pointer, came, values }) => {
                 let came = came.as_ref().map_or_else(|| "nothing".to_owned(), quoted);
                 format!("{pointer}: {came}, expected one of {}", quoted(&serde_json::json!(values)))
+            }
+            None if !self.is_safe(identity) => {
+                let unsafe_rule = self.issuer.platform().and_then(|platform| platform.check_rule(identity).err());
+                format!("unsafe rule: {}", unsafe_rule.map(|why| why.to_string()).unwrap_or_default())
             }
             None => {
                 let (issued, most) = (numeric_date(self.token.issued_at()), self.max_age(identity).as_secs());

@@ -18,6 +18,7 @@ use token_interceptor::{
 };
 
 use super::{
+    platform::Platform,
     quoted,
     rules::{Namespace, RequiredClaim, SubjectRule},
 };
@@ -32,6 +33,8 @@ use crate::{
 pub struct IdentityProvider {
     /// Its issuer identifier, compared byte for byte.
     pub issuer: String,
+    /// The platform, if its rules apply too.
+    pub platform: Option<Platform>,
     /// The audience that its tokens must name: this issuer, as the provider knows it.
     pub audience: String,
     /// The `typ` of its tokens.

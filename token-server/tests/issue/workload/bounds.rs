@@ -57,6 +57,19 @@ async fn an_assertion_is_used_once_by_all_clients_together() {
     assert_eq!(http(world, "orders-ci", &second).await, Err(401));
 }
 
+/// The client with the shorter age is no way to make the other one forget.
+#[tokio::test]
+async fn a_used_assertion_is_remembered_for_the_longest_age() {
+    let platforms = platforms_with(|_| ()).await;
+    let short = FederatedIdentity { max_age: Some(Duration::from_secs(60)), ..workflow_rule() };
+    platforms.register("short-ci", short).await;
+    platforms.register("long-ci", workflow_rule()).await;
+    let token = platforms.workflow().claim("exp", now() + 3000).sign();
+    assert!(http(&platforms.world, "short-ci", &token).await.is_ok());
+    platforms.world.clock.advance(Duration::from_secs(200));
+    assert_eq!(http(&platforms.world, "long-ci", &token).await, Err(401));
+}
+
 #[tokio::test]
 async fn an_assertion_is_used_again_only_where_the_rule_allows() {
     let platforms = platforms().await;

@@ -186,3 +186,36 @@ async fn an_unreachable_store_is_an_outage_and_never_a_pass() {
     assert!(http(&platforms.world, "orders-pod", &platforms.pod().sign()).await.is_ok());
     assert_eq!(http(&platforms.world, "", &platforms.pod().sign()).await, Err(503));
 }
+
+/// A client that registers itself names keys or a secret, and never an identity.
+#[tokio::test]
+async fn a_self_registered_client_keeps_what_an_operator_added() {
+    use http::Method;
+
+    use crate::support::registration::{manage, registered};
+    let cluster = TestIssuer::new(CLUSTER);
+    let federation = IdentityProviders::new(vec![provider(&cluster, true)]).unwrap();
+    let world = world_with(|settings| {
+        settings.federation = federation;
+        settings.registration = true;
+    });
+    let world = world.await;
+    let told = registered(&world, &json!({"scope": "inventory.read"})).await;
+    let id = told["client_id"].as_str().unwrap();
+    world.admin.add_credential(&Operator::local("test"), id, &new(pod_rule()), None).await.unwrap();
+    let key: Value = serde_json::from_str(&world.client_key.public_jwk().to_json()).unwrap();
+    let with_key = json!({
+        "client_id": id, "token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [key]},
+        "scope": "inventory.read",
+    });
+    let changed = manage(&world, Method::PUT, &told, &with_key).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let changed = changed.json();
+    assert_eq!(changed["jwks"]["keys"].as_array().unwrap().len(), 1);
+    assert!(http(&world, id, &pod_of(&cluster).sign()).await.is_ok());
+    let with_secret = json!({"client_id": id, "scope": "inventory.read"});
+    let back = manage(&world, Method::PUT, &changed, &with_secret).await.json();
+    assert!(back.contains_key("client_secret"));
+    assert!(http(&world, id, &pod_of(&cluster).sign()).await.is_ok());
+    assert_eq!(world.admin.get(id).await.unwrap().credentials.len(), 2);
+}

@@ -92,13 +92,9 @@ async fn without_a_rule_or_an_open_door_nothing_is_accepted() {
         platforms.refused(client_id, client_id, || platforms.pod()).await;
     }
     let closed = platforms_with(|[cluster, _]| cluster.client_authentication = None).await;
-    let refused = closed.world.admin.create_with(
-        &Operator::local("test"),
-        &ClientDraft { client_id: "late".to_owned(), ..ClientDraft::default() },
-        &new(pod_rule()),
-        false,
-    );
-    let error = refused.await.unwrap_err().to_string();
+    let (by, late) = (Operator::local("test"), new(pod_rule()));
+    let draft = ClientDraft { client_id: "late".to_owned(), ..ClientDraft::default() };
+    let error = closed.world.admin.create_with(&by, &draft, &late, false).await.unwrap_err().to_string();
     assert!(error.contains("credential.federated_identity.issuer") && error.contains(GITHUB), "{error}");
     // The rule was registered while the door was open.
     let trusted = super::platforms().await;
