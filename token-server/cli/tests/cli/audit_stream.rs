@@ -221,7 +221,7 @@ async fn tokens(world: &World, secret: &str) -> String {
 /// Calls every method of the admin services, successful and rejected.
 async fn administration(world: &World, root: &str) {
     let about = |id: &str| Client { client_id: id.to_owned(), ..Default::default() };
-    let made = admin::CreateClientRequest { client: Some(about("robot")), validate_only: false };
+    let made = admin::CreateClientRequest { client: Some(about("robot")), ..Default::default() };
     let changed = Client { display_name: "Robot".to_owned(), ..about("robot") };
     let changed = admin::UpdateClientRequest { client: Some(changed), ..Default::default() };
     let id = || "robot".to_owned();
