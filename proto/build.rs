@@ -192,7 +192,7 @@ fn hint(error: &str) -> &'static str {
     if error.contains("m2m.auth.v1") && error.contains("is not defined") {
         "\nadd to the file: import \"m2m/auth/v1/annotations.proto\";"
     } else if error.contains("m2m.auth.v1.Requirement") {
-        "\nthe fields of a requirement: all_scopes, any_scopes, callers, max_token_age, stream_expiry"
+        "\nthe fields of a requirement: all_scopes, any_scopes, callers, max_token_age, stream_expiry, claims"
     } else {
         ""
     }

@@ -23,7 +23,7 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, ExtensionDescriptor, Kind, MethodDescriptor, ServiceDescriptor, Value,
 };
 
-use crate::policy::{Access, MethodKind, MethodPolicy, Requirement, StreamExpiry};
+use crate::policy::{Access, ClaimRequirement, MethodKind, MethodPolicy, Requirement, StreamExpiry};
 
 /// The reason that a descriptor set has no usable policy.
 pub struct Error(pub(crate) String);
@@ -156,6 +156,7 @@ impl Extensions {
     fn of_service(&self, service: &ServiceDescriptor) -> Result<Declared, Error> {
         let mut declared = Declared { audience: service.full_name().to_owned(), default: Access::Undeclared };
         let Some(option) = option(&service.options(), self.service.as_ref()) else { return Ok(declared) };
+        all_known(&option, &["audience", "default_requirement"], service.full_name())?;
         if let Some(audience) = strings(&option, "audience").into_iter().next() {
             declared.audience = audience;
         }
@@ -168,21 +169,45 @@ impl Extensions {
     /// Returns `None` if the method has no option of its own.
     fn of_method(&self, method: &MethodDescriptor) -> Result<Option<Access>, Error> {
         let Some(option) = option(&method.options(), self.method.as_ref()) else { return Ok(None) };
-        let public = matches!(option.get_field_by_name("public").as_deref(), Some(Value::Bool(true)));
-        let access = match message(&option, "require") {
-            Some(_) if public => {
-                let name = method.full_name();
+        let name = method.full_name();
+        all_known(&option, &["public", "require", "identify"], name)?;
+        let flag = |field| matches!(option.get_field_by_name(field).as_deref(), Some(Value::Bool(true)));
+        let access = match (message(&option, "require"), flag("public"), flag("identify")) {
+            (Some(_), true, _) => {
                 return Err(Error(format!("{name}: is both public and requires a token: declare one of the two")));
             }
-            Some(requirement) => Access::Require(requirement_of(&requirement, method.full_name())?),
-            None if public => Access::Public,
-            None => Access::Undeclared,
+            (Some(_), false, true) => {
+                return Err(Error(format!("{name}: identify is for public methods, and this one requires a token")));
+            }
+            (None, false, true) => {
+                return Err(Error(format!("{name}: identify is for public methods: declare public too")));
+            }
+            (Some(requirement), false, false) => Access::Require(requirement_of(&requirement, name)?),
+            (None, true, true) => Access::Identify,
+            (None, true, false) => Access::Public,
+            (None, false, false) => Access::Undeclared,
         };
         Ok(Some(access))
     }
 }
 
+/// Rejects an annotation with fields that this version does not know. They may demand more of a token.
+fn all_known(message: &DynamicMessage, known: &[&str], owner: &str) -> Result<(), Error> {
+    let set = message.fields().map(|(field, _)| field.name().to_owned());
+    let numbered = message.unknown_fields().map(|field| format!("number {}", field.number()));
+    match set.filter(|name| !known.contains(&&**name)).chain(numbered).next() {
+        Some(unknown) => Err(Error(format!(
+            "{owner}: the annotation has the field {unknown}, which this version of token-proto does not know"
+        ))),
+        None => Ok(()),
+    }
+}
+
+const REQUIREMENT_FIELDS: [&str; 6] =
+    ["all_scopes", "any_scopes", "callers", "max_token_age", "stream_expiry", "claims"];
+
 fn requirement_of(message: &DynamicMessage, owner: &str) -> Result<Requirement, Error> {
+    all_known(message, &REQUIREMENT_FIELDS, owner)?;
     let requirement = Requirement {
         all_scopes: cows(strings(message, "all_scopes")),
         any_scopes: cows(strings(message, "any_scopes")),
@@ -192,6 +217,7 @@ fn requirement_of(message: &DynamicMessage, owner: &str) -> Result<Requirement, 
             Some(Value::EnumNumber(2)) => StreamExpiry::Allow,
             _ => StreamExpiry::Close,
         },
+        claims: claims(message, owner)?,
     };
     for scope in requirement.all_scopes.iter().chain(requirement.any_scopes.iter()) {
         // RFC 6749 section 3.3: scope-token.
@@ -208,6 +234,22 @@ fn requirement_of(message: &DynamicMessage, owner: &str) -> Result<Requirement, 
         }
     }
     Ok(requirement)
+}
+
+fn claims(requirement: &DynamicMessage, owner: &str) -> Result<Cow<'static, [ClaimRequirement]>, Error> {
+    let declared = requirement.get_field_by_name("claims");
+    let declared = declared.as_deref().and_then(Value::as_list).unwrap_or_default();
+    let mut claims = Vec::with_capacity(declared.len());
+    for message in declared.iter().filter_map(Value::as_message) {
+        all_known(message, &["claim", "values"], owner)?;
+        let claim = strings(message, "claim").into_iter().next().unwrap_or_default();
+        let required = ClaimRequirement::new(claim.into(), cows(strings(message, "values")));
+        if let Some(fault) = required.fault() {
+            return Err(Error(format!("{owner}: {fault}")));
+        }
+        claims.push(required);
+    }
+    Ok(claims.into())
 }
 
 fn option(options: &DynamicMessage, extension: Option<&ExtensionDescriptor>) -> Option<DynamicMessage> {

@@ -40,6 +40,8 @@ pub enum Access {
     Undeclared,
     /// Every caller, without a token.
     Public,
+    /// Every caller. A token that comes is verified, so that the handler knows its caller.
+    Identify,
     /// Callers with a token that meets the requirement.
     Require(Requirement),
 }
@@ -58,6 +60,18 @@ pub struct Requirement {
     pub max_token_age: Option<Duration>,
     /// The fate of an open stream when its token expires.
     pub stream_expiry: StreamExpiry,
+    /// The claims that a token must have. It must meet each of them.
+    pub claims: Cow<'static, [ClaimRequirement]>,
+}
+
+/// A claim and its allowed values: `m2m.auth.v1.ClaimRequirement` as a plain value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClaimRequirement {
+    /// The name of the claim. If it begins with `/`, a JSON Pointer (RFC 6901) into the claims.
+    pub claim: Cow<'static, str>,
+    /// The allowed values. The claim must be one of these strings, or a list that contains one.
+    pub values: Cow<'static, [Cow<'static, str>]>,
 }
 
 /// The fate of an open stream when its token expires. Exhaustive: a layer that does not know a fate must not
@@ -113,14 +127,16 @@ impl Requirement {
 
     /// Creates a requirement from all its parts, in the order of the fields. The policy table is written so.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "one for each field; the generated table alone calls it")]
     pub const fn new(
         all_scopes: Cow<'static, [Cow<'static, str>]>,
         any_scopes: Cow<'static, [Cow<'static, str>]>,
         callers: Cow<'static, [Cow<'static, str>]>,
         max_token_age: Option<Duration>,
         stream_expiry: StreamExpiry,
+        claims: Cow<'static, [ClaimRequirement]>,
     ) -> Self {
-        Self { all_scopes, any_scopes, callers, max_token_age, stream_expiry }
+        Self { all_scopes, any_scopes, callers, max_token_age, stream_expiry, claims }
     }
 
     /// Demands every one of these scopes.
@@ -151,6 +167,18 @@ impl Requirement {
         self
     }
 
+    /// Demands one of these values of a claim, besides the claims that are demanded already.
+    #[must_use]
+    pub fn with_claim<T: Into<Cow<'static, str>>>(
+        mut self,
+        claim: impl Into<Cow<'static, str>>,
+        values: impl IntoIterator<Item = T>,
+    ) -> Self {
+        let values = values.into_iter().map(Into::into).collect();
+        self.claims.to_mut().push(ClaimRequirement::new(claim.into(), values));
+        self
+    }
+
     /// Sets the fate of an open stream when its token expires.
     #[must_use]
     pub const fn with_stream_expiry(mut self, stream_expiry: StreamExpiry) -> Self {
@@ -167,6 +195,40 @@ impl Requirement {
             callers: Cow::Borrowed(&[]),
             max_token_age: None,
             stream_expiry: StreamExpiry::Close,
+            claims: Cow::Borrowed(&[]),
         }
     }
+}
+
+impl ClaimRequirement {
+    /// Creates a requirement from the claim's name or JSON Pointer, and its allowed values.
+    #[must_use]
+    pub const fn new(claim: Cow<'static, str>, values: Cow<'static, [Cow<'static, str>]>) -> Self {
+        Self { claim, values }
+    }
+
+    /// Returns the fault of the requirement, if it has one. The scopes and the client of a token have fields
+    /// of their own, which know the limits of each issuer.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let claim = &self.claim;
+        let name = claim.strip_prefix('/').unwrap_or(claim);
+        if self.values.is_empty() {
+            return Some(format!("the claim {claim:?} has no allowed values, so no token could meet it"));
+        }
+        match name {
+            "" => Some(format!("{claim:?} is not the name of a claim")),
+            "scope" | "scp" => Some(format!("{claim:?}: use all_scopes or any_scopes")),
+            "client_id" | "azp" | "cid" => Some(format!("{claim:?}: use callers")),
+            _ if claim.starts_with('/') && !is_pointer(claim) => {
+                Some(format!("{claim:?} is not a JSON Pointer (RFC 6901): write ~ as ~0"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// RFC 6901 section 3: `~` stands only before 0 or 1.
+fn is_pointer(text: &str) -> bool {
+    text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }

@@ -180,6 +180,80 @@ fn a_contradiction_in_a_descriptor_set_is_an_error() {
 }
 
 #[test]
+fn a_field_that_this_version_does_not_know_is_an_error() {
+    let (dir, result) = compile(
+        "service Shop { rpc Read(M) returns (M) { option (m2m.auth.v1.method) = {require: {callers: \"aa\"}}; } }",
+        build::configure(),
+    );
+    result.unwrap();
+    let mut encoded = fs::read(dir.path().join("token_descriptors.bin")).unwrap();
+    let require = [0x12, 0x04, 0x1a, 0x02, b'a', b'a'];
+    let place = encoded.windows(require.len()).position(|window| window == require).unwrap();
+    // Field 7 of a requirement: a later version may demand more of a token by it.
+    encoded[place + 2] = 0x3a;
+    let error = token_proto::descriptor::policy(&encoded).unwrap_err().to_string();
+    assert!(error.contains("shop.v1.Shop.Read") && error.contains("number 7"), "{error}");
+}
+
+#[test]
+fn identify_belongs_to_public_methods_alone() {
+    let read = |options: &str| {
+        let service =
+            format!("service Shop {{ rpc Read(M) returns (M) {{ option (m2m.auth.v1.method) = {options}; }} }}");
+        let (dir, result) = compile(&service, build::configure().deny_undeclared());
+        result.map(|()| generated(dir.path(), "token_policy.rs"))
+    };
+    assert!(read("{public: true identify: true}").unwrap().contains("Access::Identify"));
+    assert!(read("{public: true identify: false}").unwrap().contains("Access::Public"));
+    for (options, expected) in [
+        ("{identify: true}", "declare public too"),
+        ("{identify: true require: {}}", "this one requires a token"),
+        ("{identify: true public: true require: {}}", "both public and requires a token"),
+    ] {
+        let error = read(options).unwrap_err();
+        assert!(error.contains("shop.v1.Shop.Read") && error.contains(expected), "{options}: {error}");
+    }
+}
+
+#[test]
+fn a_reader_without_identify_takes_the_method_for_public() {
+    /// The annotation before the field `identify`.
+    #[derive(prost::Message)]
+    struct Before {
+        #[prost(bool, tag = "1")]
+        public: bool,
+        #[prost(message, optional, tag = "2")]
+        require: Option<token_proto::auth::v1::Requirement>,
+    }
+    let now = token_proto::auth::v1::MethodAuthorization { public: true, require: None, identify: true };
+    let read: Before = prost::Message::decode(&*prost::Message::encode_to_vec(&now)).unwrap();
+    assert!(read.public && read.require.is_none());
+}
+
+#[test]
+fn claims_and_their_values_are_in_the_table() {
+    let claims = r#"claims: {claim: "tenant" values: "acme"} claims: {claim: "/roles/shop" values: ["a", "b"]}"#;
+    let (dir, result) = compile(
+        &format!(
+            "service Shop {{ rpc Read(M) returns (M) {{ option (m2m.auth.v1.method).require = {{{claims}}}; }} }}"
+        ),
+        build::configure(),
+    );
+    result.unwrap();
+    let (table, cow) = (generated(dir.path(), "token_policy.rs"), "::std::borrow::Cow::Borrowed");
+    for (claim, values) in [("tenant", r#"["acme"]"#), ("/roles/shop", r#"["a", "b"]"#)] {
+        let values = values
+            .replace('"', "")
+            .trim_matches(['[', ']'])
+            .split(", ")
+            .map(|v| format!("{cow}({v:?})"))
+            .collect::<Vec<_>>();
+        let row = format!("ClaimRequirement::new({cow}({claim:?}), {cow}(&[{}]))", values.join(", "));
+        assert!(table.contains(&row), "{row} in {table}");
+    }
+}
+
+#[test]
 fn the_table_holds_no_service_of_an_import() {
     let dir = tempfile::tempdir().unwrap();
     let other = r#"syntax = "proto3"; package other.v1; message N {} service Other { rpc Do(N) returns (N); }"#;
@@ -213,6 +287,12 @@ fn what_cannot_be_enforced_is_refused_with_its_place() {
         (r#"{callers: "a*b"}"#, "final"),
         (r#"{callers: ""}"#, "client ID"),
         ("{max_token_age: {seconds: -1}}", "negative"),
+        (r#"{claims: {claim: "tenant"}}"#, "no allowed values"),
+        (r#"{claims: {values: "acme"}}"#, "not the name of a claim"),
+        (r#"{claims: {claim: "/" values: "acme"}}"#, "not the name of a claim"),
+        (r#"{claims: {claim: "/realm~access" values: "admin"}}"#, "not a JSON Pointer"),
+        (r#"{claims: {claim: "scope" values: "shop.read"}}"#, "use all_scopes"),
+        (r#"{claims: {claim: "/client_id" values: "orders"}}"#, "use callers"),
     ] {
         let (_dir, result) = compile(
             &format!(

@@ -11,6 +11,7 @@ pub(super) fn render(policies: &[MethodPolicy], root: &str) -> String {
         let access = match &policy.access {
             Access::Undeclared => format!("{root}::policy::Access::Undeclared"),
             Access::Public => format!("{root}::policy::Access::Public"),
+            Access::Identify => format!("{root}::policy::Access::Identify"),
             Access::Require(requirement) => {
                 format!("{root}::policy::Access::Require({})", render_requirement(requirement, root))
             }
@@ -43,11 +44,20 @@ fn render_requirement(requirement: &Requirement, root: &str) -> String {
         StreamExpiry::Allow => "Allow",
     };
     format!(
-        "{root}::policy::Requirement::new({}, {}, {}, {max_token_age}, {root}::policy::StreamExpiry::{stream_expiry})",
+        "{root}::policy::Requirement::new({}, {}, {}, {max_token_age}, {root}::policy::StreamExpiry::{stream_expiry}, {})",
         list(&requirement.all_scopes),
         list(&requirement.any_scopes),
         list(&requirement.callers),
+        claims(requirement, root),
     )
+}
+
+fn claims(requirement: &Requirement, root: &str) -> String {
+    let claims = requirement.claims.iter().map(|required| {
+        let (claim, values) = (borrowed(&required.claim), list(&required.values));
+        format!("{root}::policy::ClaimRequirement::new({claim}, {values})")
+    });
+    format!("::std::borrow::Cow::Borrowed(&[{}])", claims.collect::<Vec<_>>().join(", "))
 }
 
 fn list(items: &[std::borrow::Cow<'static, str>]) -> String {

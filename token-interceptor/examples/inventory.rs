@@ -68,7 +68,7 @@ fn demand(method: &token_proto::policy::MethodPolicy) -> String {
     use token_proto::policy::Access;
     match &method.access {
         Access::Undeclared => "denied to every caller".to_owned(),
-        Access::Public => "open to every caller".to_owned(),
+        Access::Public | Access::Identify => "open to every caller".to_owned(),
         Access::Require(requirement) => {
             format!("audience {}, scopes {}", method.audience, requirement.all_scopes.join(" "))
         }

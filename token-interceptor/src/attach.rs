@@ -18,7 +18,7 @@
 //! only the methods that demand it. Methods with equal demands share a token. To have one token for each
 //! audience, name the methods that the program calls: [`AttachLayer::sharing`]. A [`TokenRequest`] in the
 //! extensions of a call overrides the request. Public methods, and methods that the policy does not know, get
-//! no token.
+//! no token. A public method with `identify` gets one if the source has one; else the call is anonymous.
 //!
 //! # Metrics
 //!
@@ -265,6 +265,13 @@ impl AttachLayer {
     #[must_use]
     pub fn token(&self, request: TokenRequest) -> FreshToken {
         self.tokens.standing(request)
+    }
+
+    /// Returns the token that calls of a method carry: `/package.Service/Method`. `None` for a method that
+    /// needs none. On behalf of callers, it is the program's own, which is not sent.
+    #[must_use]
+    pub fn token_of(&self, path: &str) -> Option<FreshToken> {
+        self.routes.of(path).token.clone()
     }
 
     /// Returns the layer's tokens for the `grpc` crate.

@@ -15,7 +15,10 @@ use crate::{
 };
 
 /// The caller: a verified token that met the method's demand. It is in the extensions of every request to a
-/// method that demands a token. Clones are cheap.
+/// method that demands a token, and of a request with a token to a public method with `identify`. In axum it
+/// is an argument of the handler; `Option<Caller>` where a caller may be anonymous. Clones are cheap.
+///
+/// While the layer [observes](crate::layer::AuthorizationLayer::observe), the token may not meet the demand.
 #[derive(Clone)]
 pub struct Caller {
     seen: Arc<Seen>,

@@ -39,6 +39,10 @@ mod entry;
 
 mod rules;
 
+mod check;
+
+mod extract;
+
 mod wire;
 
 use std::{
@@ -49,10 +53,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use token_proto::policy::{MethodKind, Requirement};
 use tower::{BoxError, Layer, Service};
 
+use check::Check;
 use decision::Shared;
 use rules::Rules;
 
@@ -61,6 +66,8 @@ pub use denied_call::DeniedCall;
 pub use future::ResponseFuture;
 
 use crate::{
+    caller::Caller,
+    error::Denied,
     policy::{PolicyError, ServedPolicy, TokenDemand},
     protected_resource::ProtectedResource,
     verify::{KeyWait, Verifier},
@@ -111,13 +118,13 @@ const FETCHES_AWAITED_MAX: usize = 2;
 /// No `.proto` declares them, so [`AuthorizationLayer::requiring`] takes the demand itself:
 ///
 /// ```
-/// use token_interceptor::layer::AuthorizationLayer;
+/// use token_interceptor::{caller::Caller, layer::AuthorizationLayer};
 /// use token_proto::policy::Requirement;
 ///
 /// # fn routes(verifier: token_interceptor::verify::Verifier) -> axum::Router {
 /// let demand = Requirement::any_token().with_all_scopes(["report.read"]);
 /// axum::Router::new()
-///     .route("/report", axum::routing::get(|| async { "the report" }))
+///     .route("/report", axum::routing::get(|caller: Caller| async move { caller.client_id().to_owned() }))
 ///     .layer(AuthorizationLayer::requiring(verifier, "reports", demand))
 /// # }
 /// ```
@@ -179,14 +186,15 @@ impl AuthorizationLayer {
     ///
     /// A call that would be refused is counted with the outcome `would_deny`. The extensions of its request
     /// hold a [`DeniedCall`], and the [`Caller`](crate::caller::Caller) if the token is valid. No stream ends
-    /// with its token. A call whose token is signed by a new key waits for that key, as if the layer enforced.
+    /// with its token. A call whose token is signed by a new key waits for that key, as if the layer
+    /// enforced.
     #[must_use]
     pub fn observe(self) -> Self {
         self.with_changed(|shared| shared.rules.observe())
     }
 
-    /// Observes calls of these methods only, as [`AuthorizationLayer::observe`] does, and enforces the
-    /// others. A name is a path of the policy, `/package.Service/Method`, or a prefix and a `*`. A path without a
+    /// Observes calls of these methods only, as [`AuthorizationLayer::observe`] does, and enforces the rest.
+    /// A name is a path of the policy, `/package.Service/Method`, or a prefix and a `*`. A path without a
     /// policy is denied. The last call of the two counts.
     ///
     /// # Errors
@@ -196,6 +204,36 @@ impl AuthorizationLayer {
         let mut shared = Arc::unwrap_or_clone(self.0);
         shared.rules.observe_only(methods)?;
         Ok(Self(Arc::new(shared)))
+    }
+
+    /// Adds a rule of the program's own, for what scopes cannot say: the tenant, the resource, the time of
+    /// day. It decides after the policy, and may only deny. It sees the caller and the head of the request,
+    /// once, when a call begins. It must not block. Calls without a caller do not reach it: public methods,
+    /// and anonymous calls. Rules that were added before decide first.
+    ///
+    /// ```
+    /// use token_interceptor::{error::Denied, layer::AuthorizationLayer};
+    ///
+    /// fn of_own_tenant(layer: AuthorizationLayer) -> AuthorizationLayer {
+    ///     layer.check(|caller, request| {
+    ///         let tenant = request.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok());
+    ///         let own = caller.claims().get("tenant").and_then(|tenant| tenant.as_str());
+    ///         match (tenant, own) {
+    ///             (Some(tenant), Some(own)) if tenant == own => Ok(()),
+    ///             _ => Err(Denied::custom("tenant", "the request is for another tenant")),
+    ///         }
+    ///     })
+    /// }
+    /// ```
+    #[must_use]
+    pub fn check(self, rule: impl Fn(&Caller, &Parts) -> Result<(), Denied> + Send + Sync + 'static) -> Self {
+        self.with_changed(|shared| {
+            let next = Check::new(rule);
+            shared.check = Some(match shared.check.take() {
+                Some(first) => first.and(next),
+                None => next,
+            });
+        })
     }
 
     /// Bounds the memory for cached tokens, in bytes; 0 verifies every token each time.

@@ -14,8 +14,8 @@ use std::{
 use crate::{
     cache::{CachedVerifier, Seen},
     clock::numeric_date,
-    error::{Denial, Denied, Unverified},
-    policy::TokenDemand,
+    error::{Denied, Unverified},
+    policy::{TokenDemand, too_old},
 };
 
 /// The longest wait before the clock is read again. The machine may have been suspended, or its clock set,
@@ -69,12 +69,12 @@ impl Ongoing {
         })?;
         let left = match self.terms.demand.requirement.max_token_age {
             None => left,
-            Some(age) => {
+            Some(limit) => {
                 // In whole seconds, as at the start of the call: a token is too old from one second past the
                 // limit.
-                let age = Duration::from_secs(age.as_secs()).saturating_add(leeway) + Duration::from_secs(1);
+                let age = Duration::from_secs(limit.as_secs()).saturating_add(leeway) + Duration::from_secs(1);
                 let end = verified.issued_at().checked_add(age);
-                left.min(time_left(end, now).ok_or(Denial::TokenTooOld)?)
+                left.min(time_left(end, now).ok_or_else(|| too_old(limit, verified, now, leeway))?)
             }
         };
         // The wall clock may have been set back.

@@ -14,7 +14,8 @@ use std::{
 };
 
 use quick_cache::DefaultHashBuilder;
-use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
+use serde_json::{Map, Value};
+use token_proto::policy::{Access, ClaimRequirement, MethodKind, MethodPolicy, Requirement};
 
 use served::Described;
 pub use served::ServedPolicy;
@@ -22,7 +23,7 @@ pub use served::ServedPolicy;
 use crate::{
     clock::numeric_date,
     danger,
-    error::{Denial, Denied},
+    error::{Denial, Denied, Detail, kind_of, quoted},
     token::VerifiedToken,
 };
 
@@ -46,6 +47,8 @@ pub(crate) enum Demand {
     Undeclared,
     /// No token.
     Open,
+    /// No token; but one that comes must be valid for the audience.
+    Identify(Arc<TokenDemand>),
     /// A token for `audience` that meets `requirement`.
     Token(Arc<TokenDemand>),
 }
@@ -60,7 +63,7 @@ pub(crate) struct TokenDemand {
 impl Demand {
     pub(crate) fn token(&self) -> Option<&Arc<TokenDemand>> {
         match self {
-            Self::Token(demand) => Some(demand),
+            Self::Identify(demand) | Self::Token(demand) => Some(demand),
             Self::Open | Self::Undeclared => None,
         }
     }
@@ -89,23 +92,26 @@ impl Policy {
     pub fn and(mut self, table: &[MethodPolicy]) -> Result<Self, PolicyError> {
         let mut faults = Vec::new();
         for method in table {
+            let token = |requirement: Requirement| {
+                let audience = method.audience.clone();
+                Arc::new(TokenDemand { audience, requirement, kind: method.kind })
+            };
             let demand = match &method.access {
                 Access::Undeclared => {
                     self.methods.entry(method.path.clone()).or_insert(Demand::Undeclared);
                     continue;
                 }
                 Access::Public => Demand::Open,
+                Access::Identify => Demand::Identify(token(Requirement::any_token())),
                 Access::Require(requirement) => {
-                    if method.audience.is_empty() {
-                        faults.push(format!("{}: has no audience", method.path));
-                    }
-                    Demand::Token(Arc::new(TokenDemand {
-                        audience: method.audience.clone(),
-                        requirement: requirement.clone(),
-                        kind: method.kind,
-                    }))
+                    let claims = requirement.claims.iter().filter_map(ClaimRequirement::fault);
+                    faults.extend(claims.map(|fault| format!("{}: {fault}", method.path)));
+                    Demand::Token(token(requirement.clone()))
                 }
             };
+            if method.audience.is_empty() && demand.token().is_some() {
+                faults.push(format!("{}: has no audience", method.path));
+            }
             if !is_method_path(&method.path) {
                 faults.push(format!("{:?}: is not /package.Service/Method", method.path));
             }
@@ -230,21 +236,76 @@ pub(crate) fn check(
         missing.extend(any.iter().cloned());
     }
     if !missing.is_empty() {
-        return Err(Denial::ScopeInsufficient(missing).into());
+        return Err(lacks_scopes(requirement, token, missing));
     }
     let callers = &requirement.callers;
     let is_named = || callers.iter().any(|pattern| matches(pattern, token.client_id()));
     let allowed = callers.is_empty() || (token.checked().client_id_is_unique && is_named());
     if !allowed {
-        return Err(Denial::CallerNotAllowed.into());
+        return Err(not_among(callers, token));
+    }
+    for required in requirement.claims.iter() {
+        let came = claim(token.claims(), &required.claim);
+        if !came.is_some_and(|value| is_allowed(value, &required.values)) {
+            let expected = format!("one of {:?}", required.values);
+            let detail = Detail::new(required.claim.clone(), kind_of(came), expected);
+            return Err(Denial::ClaimNotAllowed(detail.into()).into());
+        }
     }
     if let Some(age) = requirement.max_token_age {
         let latest = token.checked().issued_at.saturating_add(age.as_secs()).saturating_add(leeway.as_secs());
         if numeric_date(now) > latest {
-            return Err(Denial::TokenTooOld.into());
+            return Err(too_old(age, token, now, leeway));
         }
     }
     Ok(())
+}
+
+fn lacks_scopes(requirement: &Requirement, token: &VerifiedToken, missing: Vec<Cow<'static, str>>) -> Denied {
+    let (all, any) = (&requirement.all_scopes, &requirement.any_scopes);
+    let expected = match (all.is_empty(), any.is_empty()) {
+        (false, false) => format!("all of {all:?} and one of {any:?}"),
+        (false, true) => format!("all of {all:?}"),
+        (true, _) => format!("one of {any:?}"),
+    };
+    let came: Vec<&str> = token.scopes().collect();
+    let detail = Detail::new("scope", quoted(&came.join(" ")), expected).into();
+    Denial::ScopeInsufficient { missing, detail }.into()
+}
+
+fn not_among(callers: &[Cow<'static, str>], token: &VerifiedToken) -> Denied {
+    let expected = if token.checked().client_id_is_unique {
+        format!("one of {callers:?}")
+    } else {
+        format!("one of {callers:?}, of an issuer with clients of its own: several issuers speak for this audience")
+    };
+    Denial::CallerNotAllowed(Detail::new("client_id", quoted(token.client_id()), expected).into()).into()
+}
+
+/// Returns the denial of a token that was issued longer ago than `age`.
+pub(crate) fn too_old(age: Duration, token: &VerifiedToken, now: SystemTime, leeway: Duration) -> Denied {
+    let (issued_at, now) = (token.checked().issued_at, numeric_date(now));
+    let earliest = now.saturating_sub(age.as_secs()).saturating_sub(leeway.as_secs());
+    let expected =
+        format!("at least {earliest} (now {now}, maximum age {}, leeway {})", age.as_secs(), leeway.as_secs());
+    Denial::TokenTooOld(Detail::new("iat", issued_at.to_string(), expected).into()).into()
+}
+
+/// Returns the claim of this name, or at this JSON Pointer (RFC 6901), which begins with `/`.
+fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let Some(pointer) = name.strip_prefix('/') else { return claims.get(name) };
+    let (first, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
+    claims.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
+}
+
+/// Returns true if the claim is one of the allowed strings, or a list that contains one.
+fn is_allowed(value: &Value, allowed: &[Cow<'static, str>]) -> bool {
+    let is_one = |value: &Value| value.as_str().is_some_and(|text| allowed.iter().any(|allowed| *allowed == text));
+    match value {
+        Value::Array(items) => items.iter().any(is_one),
+        Value::String(_) => is_one(value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    }
 }
 
 /// Matches a client ID against another, or against a prefix and one final `*`.

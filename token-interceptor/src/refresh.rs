@@ -114,6 +114,30 @@ impl FreshToken {
         }
     }
 
+    /// Waits for the next renewal: until a newer token is in hand than at the time of this call. Without a
+    /// token at that time, the first one does not count.
+    ///
+    /// For a stream that is to outlive its token; see [`crate::recipes`]. Call it before the stream is
+    /// opened, so that no renewal is missed. The stream then carries this token or a newer one.
+    pub fn renewed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let token = self.clone();
+        let generation = |token: &Self| token.ready().map(|ready| ready.generation);
+        let (mut changes, mut before) = (token.shared().changes(), generation(&token));
+        async move {
+            loop {
+                match (before, generation(&token)) {
+                    (Some(before), Some(now)) if now > before => return,
+                    (None, Some(now)) => before = Some(now),
+                    (Some(_), Some(_)) | (_, None) => {}
+                }
+                // Cannot fail: the sender lives as long as this handle.
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
     /// Returns the lead of the issuer's clock over this machine's, in milliseconds, if the issuer reported
     /// its time.
     #[must_use]

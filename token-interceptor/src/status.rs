@@ -20,6 +20,8 @@ use crate::error::{Denial, Denied, Unverified, VerifyError};
 pub struct Answer {
     reason: ErrorReason,
     sentence: &'static str,
+    /// The program's own rule that denies the call.
+    rule: Option<&'static str>,
     /// Space-separated, as in RFC 6750 section 3.
     scope: Option<Box<str>>,
     retry_after: Option<Duration>,
@@ -37,6 +39,7 @@ impl Answer {
         Self {
             reason,
             sentence,
+            rule: None,
             scope: None,
             retry_after: None,
             resource_metadata: None,
@@ -91,6 +94,7 @@ impl Answer {
         let mut metadata: HashMap<String, String> =
             self.details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         metadata.extend(self.scope.iter().map(|scope| ("scope".to_owned(), scope.to_string())));
+        metadata.extend(self.rule.map(|rule| ("rule".to_owned(), rule.to_owned())));
         details.set_error_info(self.reason.as_reason(), ERROR_DOMAIN, metadata);
         if self.retry_after.is_some() {
             details.set_retry_info(self.retry_after);
@@ -111,11 +115,14 @@ impl Answer {
     /// section 5.2.
     #[must_use]
     pub fn into_http(self) -> Response<Body> {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "error": oauth_error(self.reason),
             "error_description": self.sentence,
             "reason": self.reason.as_reason(),
         });
+        if let (Some(rule), Some(members)) = (self.rule, body.as_object_mut()) {
+            members.insert("rule".to_owned(), rule.into());
+        }
         let mut response = Response::new(Body::new(body.to_string()));
         *response.status_mut() = http_status(self.reason);
         let headers = response.headers_mut();
@@ -150,13 +157,15 @@ impl From<&Denied> for Answer {
     fn from(denied: &Denied) -> Self {
         let answer = Self::new(denied.reason(), sentence(denied));
         match &denied.0 {
-            Denial::ScopeInsufficient(missing) => answer.scope(missing.join(" ")),
+            Denial::ScopeInsufficient { missing, .. } => answer.scope(missing.join(" ")),
             Denial::Token(error) => Self { retry_after: error.retry_after(), ..answer },
+            Denial::Custom { rule, .. } => Self { rule: Some(rule), ..answer },
             Denial::MethodNotDeclared
             | Denial::CredentialsMissing
             | Denial::CredentialsMalformed(_)
-            | Denial::CallerNotAllowed
-            | Denial::TokenTooOld => answer,
+            | Denial::CallerNotAllowed(_)
+            | Denial::ClaimNotAllowed(_)
+            | Denial::TokenTooOld(_) => answer,
         }
     }
 }
@@ -179,9 +188,11 @@ fn sentence(denied: &Denied) -> &'static str {
         Denial::MethodNotDeclared => "the method declares no policy, so every call is denied",
         Denial::CredentialsMissing => "a bearer token is required",
         Denial::CredentialsMalformed(_) => "the authorization is not one bearer token",
-        Denial::ScopeInsufficient(_) => "the token lacks a scope that the method demands",
-        Denial::CallerNotAllowed => "the client may not call this method",
-        Denial::TokenTooOld => "the token was issued too long ago for this method",
+        Denial::ScopeInsufficient { .. } => "the token lacks a scope that the method demands",
+        Denial::CallerNotAllowed(_) => "the client may not call this method",
+        Denial::ClaimNotAllowed(_) => "the token lacks a claim that the method demands",
+        Denial::Custom { sentence, .. } => sentence,
+        Denial::TokenTooOld(_) => "the token was issued too long ago for this method",
         Denial::Token(error) => match error.kind() {
             Unverified::KeyUnknown => "the token is signed by a key that its issuer does not publish",
             Unverified::KeyUnavailable { .. } => "the token cannot be verified at the moment; try again",
@@ -300,7 +311,8 @@ mod tests {
 
     #[test]
     fn missing_scopes_are_named_twice() {
-        let status = status(Denial::ScopeInsufficient(vec!["a.read".into(), "b".into()]));
+        let detail = crate::error::Detail::new("scope", String::new(), "").into();
+        let status = status(Denial::ScopeInsufficient { missing: vec!["a.read".into(), "b".into()], detail });
         assert_eq!(status.code(), Code::PermissionDenied);
         assert_eq!(challenge(&status), Some(r#"Bearer error="insufficient_scope", scope="a.read b""#));
         assert_eq!(status.get_details_error_info().unwrap().metadata["scope"], "a.read b");
@@ -329,5 +341,17 @@ mod tests {
         let http = Answer::from(&Denied::from(VerifyError::from(Unverified::SignatureInvalid))).into_http();
         assert_eq!(http.status(), 401);
         assert_eq!(http.headers()["cache-control"], "no-store");
+    }
+
+    #[test]
+    fn a_programs_own_rule_is_named_in_both_protocols() {
+        let denied = Denied::custom("tenant", "the order belongs to another tenant");
+        let answered = Status::from(denied.clone());
+        assert_eq!((answered.code(), challenge(&answered)), (Code::PermissionDenied, None));
+        assert_eq!(answered.message(), "the order belongs to another tenant");
+        let info = answered.get_details_error_info().unwrap();
+        assert_eq!((&*info.reason, &*info.metadata["rule"]), ("CALLER_NOT_ALLOWED", "tenant"));
+        let http = Answer::from(&denied).into_http();
+        assert_eq!(http.status(), 403);
     }
 }

@@ -99,6 +99,22 @@ fn the_handlers_span_names_client_and_token_id() {
 }
 
 #[test]
+fn a_refusals_line_says_what_came_and_what_was_expected() {
+    let (_, text) = capture();
+    for (check, detail) in [
+        ("scope", r#"missing scopes: read (scope: "write", expected all of ["read"])"#),
+        ("expired", "the token has expired (exp: 1, expected more than "),
+        ("key_unknown", r#"(kid: "another", expected a key that the issuer publishes)"#),
+        ("credentials_missing", "no bearer token was presented"),
+    ] {
+        let named = |line: &&str| line.contains(&format!("check=\"{check}\""));
+        let line = text.lines().find(named).unwrap();
+        let fit = line.contains(" INFO ") && line.contains("a call is refused") && line.contains(r#"method="any""#);
+        assert!(fit && line.contains(detail), "{line}");
+    }
+}
+
+#[test]
 fn no_token_and_no_part_of_one_is_ever_logged() {
     let (tokens, text) = capture();
     assert!(text.contains("a call is refused"));

@@ -28,11 +28,14 @@ impl TokenCallCredentials {
         Self(calls)
     }
 
-    fn token_for(&self, details: &CallDetails) -> Result<Option<FreshToken>, Answer> {
+    /// Returns the token, and true if the call may go without.
+    fn token_for(&self, details: &CallDetails) -> Result<Option<(FreshToken, bool)>, Answer> {
         let service = details.service_url().rsplit('/').next().unwrap_or_default();
         let path = format!("/{service}/{}", details.method_name());
-        let Some(token) = &self.0.routes.of(&path).token else { return Ok(None) };
-        self.0.own_or_callers(token.clone(), current_caller).map(Some)
+        let route = self.0.routes.of(&path);
+        let Some(token) = &route.token else { return Ok(None) };
+        let token = self.0.own_or_callers(token.clone(), current_caller);
+        if route.optional { Ok(token.ok().map(|token| (token, true))) } else { token.map(|token| Some((token, false))) }
     }
 }
 
@@ -44,8 +47,12 @@ impl CallCredentials for TokenCallCredentials {
         _security: &ClientConnectionSecurityInfo,
         metadata: &mut MetadataMap,
     ) -> Result<(), StatusError> {
-        let Some(token) = self.token_for(details).map_err(status)? else { return Ok(()) };
-        let token = obtained(&token, self.0.choices.wait_max).await.map_err(status)?;
+        let Some((token, optional)) = self.token_for(details).map_err(status)? else { return Ok(()) };
+        let token = match obtained(&token, self.0.choices.wait_max).await {
+            Ok(token) => token,
+            Err(_) if optional => return Ok(()),
+            Err(answer) => return Err(status(answer)),
+        };
         let value = AsciiMetadataValue::try_from(token.header().as_bytes());
         let mut value = value.map_err(|_| StatusError::new(StatusCodeError::Internal, "the token cannot be sent"))?;
         value.set_sensitive(true);

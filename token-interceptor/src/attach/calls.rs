@@ -36,8 +36,8 @@ pub(super) struct Choices {
 
 /// The treatment of a call's `authorization` header.
 pub(super) enum Carried {
-    /// The call carries this token.
-    Token { token: FreshToken, replayable: bool },
+    /// The call carries this token. If it is `optional` and there is none, the call goes without.
+    Token { token: FreshToken, optional: bool, replayable: bool },
     /// The call keeps its own header, or has none.
     Unchanged,
     /// The call brought its caller's token, and the method needs none.
@@ -53,18 +53,22 @@ impl Calls {
             return Ok(Carried::Unchanged);
         }
         let route = self.routes.of(request.uri().path());
-        let token = match request.extensions().get::<TokenRequest>() {
-            Some(asked_for) => Some(self.tokens.occasional(asked_for)),
-            None => route.token.clone(),
+        let (token, optional) = match request.extensions().get::<TokenRequest>() {
+            Some(asked_for) => (Some(self.tokens.occasional(asked_for)), false),
+            None => (route.token.clone(), route.optional),
         };
-        let Some(token) = token else {
-            return Ok(if matches!(brought, Brought::Callers) { Carried::Removed } else { Carried::Unchanged });
+        let none = if matches!(brought, Brought::Callers) { Carried::Removed } else { Carried::Unchanged };
+        let Some(token) = token else { return Ok(none) };
+        let token = if self.may_go_to(request.uri()) {
+            self.own_or_callers(token, || of_request().cloned().or_else(current_caller))
+        } else {
+            Err(answer::plaintext_refused())
         };
-        if !self.may_go_to(request.uri()) {
-            return Err(answer::plaintext_refused());
+        match token {
+            Ok(token) => Ok(Carried::Token { token, optional, replayable: route.replayable }),
+            Err(_) if optional => Ok(none),
+            Err(answer) => Err(answer),
         }
-        let token = self.own_or_callers(token, || of_request().cloned().or_else(current_caller))?;
-        Ok(Carried::Token { token, replayable: route.replayable })
     }
 
     /// A handler that passes on its request passes on its caller's token too. That token was issued for this

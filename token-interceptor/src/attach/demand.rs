@@ -32,6 +32,8 @@ pub(super) struct Demand {
     /// `None`: the calls need no token.
     pub(super) request: Option<TokenRequest>,
     pub(super) kind: MethodKind,
+    /// True if the method accepts a call without a token too.
+    pub(super) optional: bool,
     /// True if the program forbids to send the calls twice.
     pub(super) never_replayed: bool,
 }
@@ -44,9 +46,12 @@ impl Demands {
             let request = match &method.access {
                 // A token is not sent to a service whose policy does not ask for one.
                 Access::Undeclared | Access::Public => None,
+                Access::Identify => Some(asked_for(&method.audience, &Requirement::any_token())),
                 Access::Require(requirement) => Some(asked_for(&method.audience, requirement)),
             };
-            self.methods.insert(path.into(), Demand { request, kind: method.kind, never_replayed: false });
+            let optional = method.access == Access::Identify;
+            let demand = Demand { request, kind: method.kind, optional, never_replayed: false };
+            self.methods.insert(path.into(), demand);
         }
         self.apply_patterns();
     }

@@ -19,6 +19,8 @@ pub(super) struct Routes {
 pub(super) struct Route {
     /// `None`: the method needs no token, or no policy states its demand.
     pub(super) token: Option<FreshToken>,
+    /// True if a call is sent without a token where there is none.
+    pub(super) optional: bool,
     /// True if a call may be sent again after a refusal before its handler ran. The method is unary by its
     /// policy, and the program does not forbid it. A method without a policy may be a stream.
     pub(super) replayable: bool,
@@ -29,9 +31,11 @@ impl Routes {
         let token = |request: &TokenRequest| tokens.standing(request.clone());
         let by_path = demands.iter().map(|(path, demand)| {
             let replayable = demand.kind == MethodKind::Unary && !demand.never_replayed;
-            (Arc::clone(path), Route { token: demand.request.as_ref().map(token), replayable })
+            let token = demand.request.as_ref().map(token);
+            (Arc::clone(path), Route { token, optional: demand.optional, replayable })
         });
-        Self { by_path: by_path.collect(), otherwise: Route { token: every_call.map(token), replayable: false } }
+        let otherwise = Route { token: every_call.map(token), optional: false, replayable: false };
+        Self { by_path: by_path.collect(), otherwise }
     }
 
     pub(super) fn of(&self, path: &str) -> &Route {

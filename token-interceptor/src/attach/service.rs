@@ -55,8 +55,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let (token, replayable) = match self.calls.carried(&request) {
-            Ok(Carried::Token { token, replayable }) => (token, replayable),
+        let (token, optional, replayable) = match self.calls.carried(&request) {
+            Ok(Carried::Token { token, optional, replayable }) => (token, optional, replayable),
             Ok(carried @ (Carried::Unchanged | Carried::Removed)) => {
                 if matches!(carried, Carried::Removed) {
                     request.headers_mut().remove(AUTHORIZATION);
@@ -76,7 +76,7 @@ where
         // so that calls that need no token can proceed.
         let service = if in_hand.is_some() { Ready::Now(ready) } else { Ready::Later(self.inner.clone()) };
         let wait_max = self.calls.choices.wait_max;
-        let call = Call { service, replayable, source: Waiting { token, wait_max } };
+        let call = Call { service, optional, replayable, source: Waiting { token, wait_max } };
         Box::pin(call.run(request, in_hand))
     }
 }
@@ -106,6 +106,8 @@ impl<S> Ready<S> {
 
 struct Call<S> {
     service: Ready<S>,
+    /// True if the call is sent without a token where there is none.
+    optional: bool,
     /// False for streams, which are never sent twice.
     replayable: bool,
     source: Waiting,
@@ -126,12 +128,13 @@ where
         mut request: Request<Body>,
         in_hand: Option<refresh::Ready>,
     ) -> Result<Response<Watched<B>>, S::Error> {
-        let Self { service, replayable, source } = self;
+        let Self { service, optional, replayable, source } = self;
         let deadline = Deadline::of(request.headers());
         let token = match in_hand {
             Some(token) => token,
             None => match source.wait(deadline).await {
                 Ok(token) => token,
+                Err(_) if optional => return anonymous(service, request, deadline).await,
                 Err(status) => return Ok(status.into_http()),
             },
         };
@@ -171,6 +174,24 @@ where
         }
         Ok(source.watch(response, newer, path))
     }
+}
+
+/// Sends a call for which there is no token, to a method that needs none.
+async fn anonymous<S, B>(
+    service: Ready<S>,
+    mut request: Request<Body>,
+    deadline: Option<Deadline>,
+) -> Result<Response<Watched<B>>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+{
+    // It may be the token of the caller whom the program serves.
+    request.headers_mut().remove(AUTHORIZATION);
+    let mut service = service.get().await?;
+    if deadline.is_some_and(|deadline| !deadline.write_rest(request.headers_mut())) {
+        return Ok(answer::deadline_exceeded().into_http());
+    }
+    Ok(unmarked(service.call(request).await?))
 }
 
 impl Waiting {

@@ -5,11 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tonic::body::Body;
 
 use super::{
     DeniedCall,
+    check::Check,
     rules::{Rule, Rules},
     wire::Wire,
 };
@@ -17,7 +18,7 @@ use crate::{
     bearer::bearer,
     cache::CachedVerifier,
     caller::Caller,
-    error::{Denial, Denied, quoted},
+    error::{Denial, Denied},
     ongoing::Terms,
     policy::{self, Demand, TokenDemand},
     status::Answer,
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) rules: Rules,
     /// The URL that tells a caller where to get a token.
     pub(super) resource_metadata: Option<Arc<str>>,
+    /// The program's own rule.
+    pub(super) check: Option<Check>,
     lines: Arc<Throttle>,
 }
 
@@ -41,7 +44,7 @@ pub(super) struct Decision<'a> {
 }
 
 pub(super) enum Verdict {
-    /// The method is open. Credentials in the request are ignored.
+    /// The method is open, and there is no caller.
     Open,
     Allowed(Caller),
     /// Denied. The caller is known where the token is valid and only the method demands more.
@@ -51,7 +54,7 @@ pub(super) enum Verdict {
 impl Shared {
     pub(super) fn new(verifier: Verifier, rules: Rules, cache_bytes_max: u64) -> Self {
         let tokens = Arc::new(CachedVerifier::new(verifier, cache_bytes_max));
-        Self { tokens, rules, resource_metadata: None, lines: Arc::default() }
+        Self { tokens, rules, resource_metadata: None, check: None, lines: Arc::default() }
     }
 
     /// Replaces the cache by an empty one of another size.
@@ -69,7 +72,10 @@ impl Shared {
         let verdict = match &rule.demand {
             Demand::Open => Verdict::Open,
             Demand::Undeclared => Verdict::Denied(Denial::MethodNotDeclared.into(), None),
-            Demand::Token(demand) => self.authorize(demand, request.headers(), self.now())?,
+            Demand::Identify(_) if !request.headers().contains_key(AUTHORIZATION) => Verdict::Open,
+            Demand::Identify(demand) | Demand::Token(demand) => {
+                self.authorize(demand, request.headers(), self.now())?
+            }
         };
         Ok(Decision { rule, verdict })
     }
@@ -121,7 +127,7 @@ impl Shared {
             return;
         };
         let (client_id, jti) = (caller.map(Caller::client_id), caller.map(|caller| caller.token().token_id()));
-        let method = quoted(rule.name(path));
+        let method = rule.name(path);
         tracing::info!(check, method, detail = %denied, client_id, jti, left_out, "{event}");
     }
 

@@ -9,8 +9,8 @@ use crate::{
 
 /// A denied call: in the extensions of each answer by which the layer refuses, for layers around it.
 ///
-/// A layer that only [observes](super::AuthorizationLayer::observe) puts it into the extensions of each request
-/// that it would refuse. The caller beside it has a valid token, but the method demands more.
+/// A layer that only [observes](super::AuthorizationLayer::observe) puts it into the extensions of each
+/// request that it would refuse. The caller beside it has a valid token, but the method demands more.
 #[derive(Clone, Debug)]
 pub struct DeniedCall {
     denied: Denied,

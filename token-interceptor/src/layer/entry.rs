@@ -23,7 +23,7 @@ impl Shared {
     /// Passes the request to `service`, or answers in its place.
     pub(super) fn enter<S, B, RB>(
         self: &Arc<Self>,
-        Decision { rule, verdict }: Decision<'_>,
+        Decision { rule, mut verdict }: Decision<'_>,
         service: &mut S,
         mut request: Request<B>,
     ) -> ResponseFuture<S::Future, RB, S::Error>
@@ -33,6 +33,9 @@ impl Shared {
         RB: http_body::Body<Data = Bytes>,
         RB::Error: Into<BoxError>,
     {
+        if let Some(check) = &self.check {
+            (verdict, request) = check.of(verdict, request);
+        }
         match verdict {
             Verdict::Open => ResponseFuture::open(service.call(request)),
             Verdict::Allowed(caller) => {

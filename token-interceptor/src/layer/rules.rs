@@ -21,6 +21,9 @@ const UNKNOWN: &str = "unknown";
 /// The label `method` of a layer with one demand for every request.
 const ANY: &str = "any";
 
+/// The characters of an unknown path that the log shows, at the most. Longer than any method's path.
+const PATH_CHARS_MAX: usize = 256;
+
 /// The rules of a layer.
 #[derive(Clone, Debug)]
 pub(super) enum Rules {
@@ -122,7 +125,7 @@ impl Rule {
     /// Returns the name for the log: the method's path. `called` is the path of the request, which stands for
     /// a method that the policy does not know.
     pub(super) fn name<'a>(&'a self, called: &'a str) -> &'a str {
-        if *self.method == *UNKNOWN { called } else { &self.method }
+        if *self.method == *UNKNOWN { cut(called) } else { &self.method }
     }
 
     /// Returns the parts of a call that end with its token; `None` for a call that is authorized only once. A
@@ -148,6 +151,12 @@ impl Rule {
         let method = self.method.clone();
         metrics::counter!("token_decisions_total", "outcome" => outcome, "reason" => reason, "method" => method)
     }
+}
+
+/// Cuts a path that the caller chose.
+fn cut(path: &str) -> &str {
+    let end = path.char_indices().nth(PATH_CHARS_MAX).map_or(path.len(), |(at, _)| at);
+    path.get(..end).unwrap_or_default()
 }
 
 impl Ending {

@@ -86,7 +86,7 @@ impl Described {
                 faults.insert(format!("{path}: has a policy, but there is no such method"));
                 continue;
             };
-            if let Demand::Token(demand) = demand
+            if let Some(demand) = demand.token()
                 && demand.kind != *described
             {
                 faults.insert(format!("{path}: is {:?} in the policy, {described:?} as it is served", demand.kind));

@@ -43,11 +43,14 @@ use tonic_types::StatusExt as _;
 use tower::{Layer as _, ServiceExt as _};
 
 mod http_routes;
+mod identify;
 mod issuers;
 mod marks;
 mod policies;
+mod reopened;
 mod requests;
 mod rollout;
+mod rules;
 mod streams;
 mod web;
 

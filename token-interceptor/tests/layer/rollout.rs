@@ -18,10 +18,10 @@ fn layer(issuer: &TestIssuer) -> AuthorizationLayer {
 }
 
 /// The extensions of the request as the handler sees them: the client, and the reason of the denial.
-type Seen = Option<(Option<String>, Option<ErrorReason>)>;
+pub(crate) type Seen = Option<(Option<String>, Option<ErrorReason>)>;
 
 /// Calls a method of a service behind `layer`. Returns `None` if the call does not reach the handler.
-async fn call(layer: Option<&AuthorizationLayer>, path: &str, token: Option<&str>) -> Seen {
+pub(crate) async fn call(layer: Option<&AuthorizationLayer>, path: &str, token: Option<&str>) -> Seen {
     let handler = tower::service_fn(|request: http::Request<Body>| async move {
         let client = request.extensions().get::<Caller>().map(|caller| caller.client_id().to_owned());
         let denied = request.extensions().get::<DeniedCall>().map(DeniedCall::reason);

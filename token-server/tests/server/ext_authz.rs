@@ -228,6 +228,21 @@ async fn every_forged_token_is_refused_and_for_its_own_reason() {
 }
 
 #[tokio::test]
+async fn an_optional_caller_is_named_and_an_invalid_token_denied() {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let method = MethodPolicy::new(OPENING_HOURS.into(), "inventory".into(), Access::Identify, MethodKind::Unary);
+    let policy = Policy::new(&[method]).unwrap().unchecked(UncheckedPolicy);
+    let service = service(&AuthorizationLayer::new(issuer.verifier(), policy));
+    let bearer = format!("Bearer {}", issuer.token().audience("inventory").sign());
+    let forged = format!("{bearer}x");
+    let anonymous = admitted(decide(&service, grpc(OPENING_HOURS, &[])).await);
+    assert!(anonymous.headers.is_empty());
+    let known = admitted(decide(&service, grpc(OPENING_HOURS, &[("authorization", &bearer)])).await);
+    assert!(known.headers.iter().any(|field| field.header.as_ref().unwrap().key == "x-token-client-id"));
+    denied(decide(&service, grpc(OPENING_HOURS, &[("authorization", &forged)])).await);
+}
+
+#[tokio::test]
 async fn the_server_behind_learns_who_calls_and_nothing_that_the_client_made_up() {
     let issuer = TestIssuer::new("https://issuer.example");
     let service = service(&layer(issuer.verifier()));

@@ -8,6 +8,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -55,6 +56,73 @@ type Requirement struct {
 	HasMaxTokenAge bool
 	// StreamOutlivesToken is true if an open stream goes on when its token expires.
 	StreamOutlivesToken bool
+	// Claims are further claims of the token, each of which must have an allowed value.
+	Claims []Claim
+}
+
+// Claim is a claim of the token and its allowed values.
+type Claim struct {
+	// Name is the claim's name. If it begins with "/", a JSON Pointer (RFC 6901) into the claims.
+	Name string
+	// Values are the allowed values. The claim is one of these strings, or a list that contains one.
+	Values []string
+}
+
+// Allows returns true if the claim of the token with these claims has an allowed value.
+func (c Claim) Allows(claims map[string]any) bool {
+	isOne := func(value any) bool {
+		text, ok := value.(string)
+		return ok && slices.Contains(c.Values, text)
+	}
+	value := at(claims, c.Name)
+	if items, ok := value.([]any); ok {
+		return slices.ContainsFunc(items, isOne)
+	}
+	return isOne(value)
+}
+
+// at returns the claim of this name, or at this JSON Pointer. It is nil if there is none.
+func at(claims map[string]any, name string) any {
+	pointer, found := strings.CutPrefix(name, "/")
+	if !found {
+		return claims[name]
+	}
+	var value any = claims
+	for token := range strings.SplitSeq(pointer, "/") {
+		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+		switch parent := value.(type) {
+		case map[string]any:
+			value = parent[token]
+		case []any:
+			index, err := strconv.Atoi(token)
+			if err != nil || strconv.Itoa(index) != token || index < 0 || index >= len(parent) {
+				return nil
+			}
+			value = parent[index]
+		default:
+			return nil
+		}
+	}
+	return value
+}
+
+// fault returns the fault of the claim, or "". Scopes and clients have fields of their own, which know the
+// limits of each issuer.
+func (c Claim) fault() string {
+	name := strings.TrimPrefix(c.Name, "/")
+	switch {
+	case len(c.Values) == 0:
+		return fmt.Sprintf("the claim %q has no allowed values, so no token could meet it", c.Name)
+	case name == "":
+		return fmt.Sprintf("%q is not the name of a claim", c.Name)
+	case name == "scope" || name == "scp":
+		return fmt.Sprintf("%q: use all_scopes or any_scopes", c.Name)
+	case name == "client_id" || name == "azp" || name == "cid":
+		return fmt.Sprintf("%q: use callers", c.Name)
+	case c.Name != name && strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(name), "~"):
+		return fmt.Sprintf("%q is not a JSON Pointer (RFC 6901): write ~ as ~0", c.Name)
+	}
+	return ""
 }
 
 // RequestedScopes returns the scopes that a client requests for the method, sorted: all that are demanded.
@@ -101,6 +169,11 @@ func (r Requirement) check(owner string) error {
 	for _, caller := range r.Callers {
 		if caller == "" || strings.Contains(strings.TrimSuffix(caller, "*"), "*") {
 			return fmt.Errorf(`%s: caller %q must be a client ID, or a prefix and one final "*"`, owner, caller)
+		}
+	}
+	for _, claim := range r.Claims {
+		if fault := claim.fault(); fault != "" {
+			return fmt.Errorf("%s: %s", owner, fault)
 		}
 	}
 	return nil

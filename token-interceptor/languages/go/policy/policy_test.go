@@ -137,3 +137,38 @@ func TestADirectoryFindsMethodsWithoutAList(t *testing.T) {
 		t.Error(paths)
 	}
 }
+
+func TestAClaimIsOneOfTheValuesOrAListWithOne(t *testing.T) {
+	tenant, deep := Claim{"tenant", []string{"acme", "globex"}}, Claim{"/a~1b/0/~0", []string{"x"}}
+	for _, one := range []struct {
+		claim   Claim
+		claims  map[string]any
+		allowed bool
+	}{
+		{tenant, map[string]any{"tenant": "globex"}, true},
+		{tenant, map[string]any{"tenant": "initech"}, false},
+		{tenant, map[string]any{"tenant": []any{"initech", "acme"}}, true},
+		{tenant, map[string]any{"tenant": []any{[]any{"acme"}}}, false},
+		{tenant, map[string]any{"tenant": map[string]any{"acme": "acme"}}, false},
+		{tenant, nil, false},
+		{deep, map[string]any{"a/b": []any{map[string]any{"~": "x"}}}, true},
+		{deep, map[string]any{"a/b": map[string]any{"0": map[string]any{"~": "x"}}}, true},
+		{deep, map[string]any{"a/b": []any{}}, false},
+		{deep, map[string]any{"/a~1b/0/~0": "x"}, false},
+	} {
+		if allowed := one.claim.Allows(one.claims); allowed != one.allowed {
+			t.Errorf("%v %v: %v", one.claim, one.claims, allowed)
+		}
+	}
+}
+
+func TestClaimsThatCannotBeMetAreFaults(t *testing.T) {
+	for _, claim := range []Claim{{"tenant", nil}, {"", []string{"a"}}, {"/", []string{"a"}}, {"scope", []string{"a"}}, {"/client_id", []string{"a"}}, {"/a~b", []string{"a"}}} {
+		if (Requirement{Claims: []Claim{claim}}).check("one.S.Get") == nil {
+			t.Error(claim)
+		}
+	}
+	if err := (Requirement{Claims: []Claim{{"/a~1b", []string{"a"}}, {"a~b", []string{"a"}}}}).check("one.S.Get"); err != nil {
+		t.Error(err)
+	}
+}

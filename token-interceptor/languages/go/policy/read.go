@@ -52,6 +52,8 @@ func ofMethod(method protoreflect.MethodDescriptor, fallback Method) (Method, er
 		return fallback, nil
 	case option.GetRequire() != nil && option.GetPublic():
 		return Method{}, fmt.Errorf("%s: is both public and requires a token: declare one of the two", name)
+	case option.GetIdentify() && !option.GetPublic():
+		return Method{}, fmt.Errorf("%s: identify is for public methods", name)
 	case option.GetRequire() != nil:
 		requirement, err := requirementOf(option.GetRequire(), string(name))
 		return Method{Access: Token, Requirement: requirement}, err
@@ -69,6 +71,9 @@ func requirementOf(message *authv1.Requirement, owner string) (Requirement, erro
 		Callers:             message.GetCallers(),
 		HasMaxTokenAge:      message.GetMaxTokenAge() != nil,
 		StreamOutlivesToken: message.GetStreamExpiry() == authv1.StreamExpiry_STREAM_EXPIRY_ALLOW,
+	}
+	for _, claim := range message.GetClaims() {
+		requirement.Claims = append(requirement.Claims, Claim{Name: claim.GetClaim(), Values: claim.GetValues()})
 	}
 	if requirement.HasMaxTokenAge {
 		requirement.MaxTokenAge = message.GetMaxTokenAge().AsDuration()

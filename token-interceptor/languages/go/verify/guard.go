@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -113,6 +114,11 @@ func meets(token *Token, requirement policy.Requirement, now time.Time, leeway t
 	}
 	if len(requirement.Callers) > 0 && (!token.clientIDIsUnique || !among(requirement.Callers, token.clientID)) {
 		return refuse(callerNotAllowed)
+	}
+	for _, claim := range requirement.Claims {
+		if !claim.Allows(token.claims) {
+			return claimNotAllowed.about(claim.Name, "no such value", fmt.Sprintf("one of %q", claim.Values))
+		}
 	}
 	if requirement.HasMaxTokenAge && numericDate(now) > latest(token, requirement, leeway) {
 		return refuse(tokenTooOld)

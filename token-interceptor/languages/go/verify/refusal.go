@@ -77,6 +77,8 @@ var (
 		"the token lacks a scope that the method demands", "a scope is missing"}
 	callerNotAllowed = &check{ReasonCallerNotAllowed, "caller",
 		"the client may not call this method", "the client is not among the method's callers"}
+	claimNotAllowed = &check{ReasonCallerNotAllowed, "claim",
+		"the token lacks a claim that the method demands", "a claim has no value that the method allows"}
 	tokenTooOld = &check{ReasonTokenTooOld, "token_age", "the token was issued too long ago for this method",
 		"the token was issued too long ago for this method"}
 )

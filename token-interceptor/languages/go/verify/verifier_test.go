@@ -434,3 +434,15 @@ func TestTheCacheIsBounded(t *testing.T) {
 		t.Fatal("it holds nothing")
 	}
 }
+
+func TestATokenWithoutTheDemandedClaimIsRefused(t *testing.T) {
+	requirement := policy.Requirement{Claims: []policy.Claim{{Name: "tenant", Values: []string{"acme"}}}}
+	if err := meets(&Token{claims: map[string]any{"tenant": "acme"}}, requirement, time.Now(), 0); err != nil {
+		t.Error(err)
+	}
+	var refusal *Refusal
+	err := meets(&Token{claims: map[string]any{"tenant": "initech"}}, requirement, time.Now(), 0)
+	if !errors.As(err, &refusal) || refusal.Reason() != ReasonCallerNotAllowed || strings.Contains(err.Error(), "initech") {
+		t.Error(err)
+	}
+}

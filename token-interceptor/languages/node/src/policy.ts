@@ -8,6 +8,7 @@ import { type DescFile, fromBinary, getOption, hasOption, toBinary, createFileRe
 import { FileDescriptorSetSchema, type FileDescriptorSet } from '@bufbuild/protobuf/wkt'
 import * as annotations from './gen/m2m/auth/v1/annotations_pb.js'
 import { Denied, PolicyError } from './errors.js'
+import type { Json, JsonObject } from './strict-json.js'
 
 /** The health methods, open by default: a monitoring probe has no token. Reflection is not open. */
 export const HEALTH = ['Check', 'List', 'Watch'].map((method) => `/grpc.health.v1.Health/${method}`)
@@ -22,6 +23,16 @@ export interface Requirement {
   readonly maxTokenAge?: number
   /** True if an open stream goes on after the token's end. */
   readonly outlivesToken: boolean
+  /** Further claims of the token, each of which must have an allowed value. */
+  readonly claims: readonly ClaimRequirement[]
+}
+
+/** A claim of the token and its allowed values. */
+export interface ClaimRequirement {
+  /** The name of the claim. If it begins with `/`, a JSON Pointer (RFC 6901) into the claims. */
+  readonly claim: string
+  /** The claim is one of these strings, or a list that contains one. */
+  readonly values: readonly string[]
 }
 
 /** One method and its demand. */
@@ -164,6 +175,7 @@ function demandOf(service: string, declared: Declared, open: readonly string[]):
   if (method?.public && required) {
     return [`${owner}: is both public and requires a token: declare one of the two`]
   }
+  if (method?.identify && !method.public) return [`${owner}: identify is for public methods`]
   if (method?.public) return publicMethod(declared)
   if (!required) {
     return HEALTH.includes(path) ? undefined : [`${path}: is served without a policy, so every call is denied`]
@@ -177,11 +189,13 @@ function demandOf(service: string, declared: Declared, open: readonly string[]):
     callers: required.callers,
     ...(age && { maxTokenAge: Number(age.seconds) + age.nanos / 1e9 }),
     outlivesToken: required.streamExpiry === annotations.StreamExpiry.ALLOW,
+    claims: required.claims.map(({ claim, values }) => ({ claim, values })),
   }
   return { path, audience: declared.service?.audience || service, requirement, clientStreaming, serverStreaming }
 }
 
-function faultsOf(owner: string, { allScopes, anyScopes, callers, maxTokenAge }: annotations.Requirement): string[] {
+function faultsOf(owner: string, required: annotations.Requirement): string[] {
+  const { allScopes, anyScopes, callers, claims, maxTokenAge } = required
   const faults: string[] = []
   for (const scope of [...allScopes, ...anyScopes]) {
     // RFC 6749 section 3.3: scope-token.
@@ -194,10 +208,48 @@ function faultsOf(owner: string, { allScopes, anyScopes, callers, maxTokenAge }:
       faults.push(`${owner}: caller ${JSON.stringify(caller)} must be a client ID, or a prefix and one final "*"`)
     }
   }
+  for (const one of claims) {
+    const fault = faultOf(one)
+    if (fault) faults.push(`${owner}: ${fault}`)
+  }
   if (maxTokenAge && (maxTokenAge.seconds < 0n || maxTokenAge.nanos < 0)) {
     faults.push(`${owner}: max_token_age is negative`)
   }
   return faults
+}
+
+/** Scopes and clients have fields of their own, which know the limits of each issuer. */
+function faultOf({ claim, values }: ClaimRequirement): string | undefined {
+  const name = claim.replace(/^\//, '')
+  const shown = JSON.stringify(claim)
+  if (values.length === 0) return `the claim ${shown} has no allowed values, so no token could meet it`
+  if (!name) return `${shown} is not the name of a claim`
+  if (['scope', 'scp'].includes(name)) return `${shown}: use all_scopes or any_scopes`
+  if (['client_id', 'azp', 'cid'].includes(name)) return `${shown}: use callers`
+  if (claim.startsWith('/') && /~(?![01])/.test(claim)) {
+    return `${shown} is not a JSON Pointer (RFC 6901): write ~ as ~0`
+  }
+  return undefined
+}
+
+/** Returns true if the claim is one of the allowed strings, or a list that contains one. */
+export function hasAllowedValue({ claim, values }: ClaimRequirement, claims: JsonObject): boolean {
+  const value = claimAt(claims, claim)
+  const isOne = (one: unknown): boolean => typeof one === 'string' && values.includes(one)
+  return Array.isArray(value) ? value.some(isOne) : isOne(value)
+}
+
+/** Objects of tokens have no prototype, so a name finds members alone. */
+function claimAt(claims: JsonObject, name: string): Json | undefined {
+  if (!name.startsWith('/')) return claims[name]
+  let value: Json | undefined = claims
+  for (const escaped of name.slice(1).split('/')) {
+    const token = escaped.replaceAll('~1', '/').replaceAll('~0', '~')
+    if (Array.isArray(value)) value = /^(0|[1-9][0-9]*)$/.test(token) ? value[Number(token)] : undefined
+    else if (typeof value === 'object' && value !== null) value = value[token]
+    else return undefined
+  }
+  return value
 }
 
 /** Matches a name against another, or against a prefix and one final `*`. */

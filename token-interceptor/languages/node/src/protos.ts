@@ -101,15 +101,25 @@ function isNamed(key: string, name: string): boolean {
   return bare === name || name.endsWith(`.${bare}`)
 }
 
+/** Makes a list of a member that stands once. */
+function listed(json: JsonObject, member: string): void {
+  const value = json[member]
+  if (value !== undefined) json[member] = Array.isArray(value) ? value : [value]
+}
+
 /** Brings a requirement into the form of ProtoJSON: lists, and a duration as text. */
 function withRequirement(json: JsonObject, member: string): JsonObject {
   const requirement = json[member]
   if (typeof requirement !== 'object' || requirement === null || Array.isArray(requirement)) return json
   const { max_token_age: age, ...rest } = requirement
   const whole: JsonObject = { ...rest }
-  for (const list of ['all_scopes', 'any_scopes', 'callers']) {
-    const value = whole[list]
-    if (value !== undefined) whole[list] = Array.isArray(value) ? value : [value]
+  for (const list of ['all_scopes', 'any_scopes', 'callers', 'claims']) listed(whole, list)
+  if (Array.isArray(whole['claims'])) {
+    whole['claims'] = whole['claims'].map((claim) => {
+      const copy = { ...(claim as JsonObject) }
+      listed(copy, 'values')
+      return copy
+    })
   }
   if (age !== undefined) {
     const { seconds = 0, nanos = 0 } = age as { seconds?: number; nanos?: number }

@@ -11,7 +11,7 @@ import { Denied, PolicyError } from './errors.js'
 import { type Jws, parse } from './jws.js'
 import { FixedKeys, type KeySource } from './key-sources.js'
 import { type Algorithm, ALGORITHMS, type KeySet, type VerifyingKey } from './keys.js'
-import { type Demands, matches, type Method } from './policy.js'
+import { hasAllowedValue, type Demands, matches, type Method } from './policy.js'
 import type { Revocations } from './revocations.js'
 import { Caller, type Checked } from './token.js'
 
@@ -239,10 +239,13 @@ export class Verifier {
   #required({ requirement }: Method, caller: Caller, now: number): Caller {
     if (!requirement) return caller
     const missing = requirement.allScopes.filter((scope) => !caller.scopes.includes(scope))
-    const { anyScopes, callers, maxTokenAge } = requirement
+    const { anyScopes, callers, claims, maxTokenAge } = requirement
     if (anyScopes.length > 0 && !anyScopes.some((scope) => caller.scopes.includes(scope))) missing.push(...anyScopes)
     if (missing.length > 0) throw new Denied('scope', '', { scopes: missing })
     if (callers.length > 0 && !(caller.clientIdIsUnique && among(callers, caller.clientId))) throw new Denied('caller')
+    for (const one of claims) {
+      if (!hasAllowedValue(one, caller.claims)) throw new Denied('claim', `${one.claim} has no value that the method allows`)
+    }
     if (maxTokenAge !== undefined) {
       const latest = caller.issuedAt + Math.floor(maxTokenAge) + LEEWAY
       if (Math.floor(now / 1_000) > latest) throw new Denied('token_age')

@@ -9,7 +9,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 const require = createRequire(import.meta.url)
-const { Policy } = require('../build/src/policy.js')
+const { hasAllowedValue, Policy } = require('../build/src/policy.js')
 const { policyOf } = require('../build/src/protos.js')
 const { PolicyError } = require('../build/src/errors.js')
 const { file_conformance_catalog_v1_catalog: catalog } = require(
@@ -62,4 +62,43 @@ test('an annotation with a leading dot counts too', () => {
   )
   const { requirement } = policy.serve(['one.S']).of('/one.S/Get')
   assert.deepEqual([requirement.allScopes, requirement.maxTokenAge], [['b'], 60])
+})
+
+test('a claim is one of the values or a list with one', () => {
+  const policy = policyOfText(
+    `service S { rpc Get(M) returns (M) { option (m2m.auth.v1.method).require = {
+      claims: { claim: "tenant" values: "acme" values: "globex" } claims: { claim: "/a~1b/0/~0" values: "x" } }; } }`,
+  )
+  const [tenant, deep] = policy.serve(['one.S']).of('/one.S/Get').requirement.claims
+  for (const [claim, claims, allowed] of [
+    [tenant, { tenant: 'globex' }, true],
+    [tenant, { tenant: 'initech' }, false],
+    [tenant, { tenant: ['initech', 'acme'] }, true],
+    [tenant, { tenant: [['acme']] }, false],
+    [tenant, { tenant: { acme: 'acme' } }, false],
+    [tenant, {}, false],
+    [deep, { 'a/b': [{ '~': 'x' }] }, true],
+    [deep, { 'a/b': { 0: { '~': 'x' } } }, true],
+    [deep, { 'a/b': [] }, false],
+    [deep, { '/a~1b/0/~0': 'x' }, false],
+  ]) {
+    assert.equal(hasAllowedValue(claim, claims), allowed, JSON.stringify([claim, claims]))
+  }
+})
+
+test('claims and identify that contradict stop the start', () => {
+  for (const option of [
+    '.require = { claims: { claim: "tenant" } }',
+    '.require = { claims: { values: "a" } }',
+    '.require = { claims: { claim: "scope" values: "a" } }',
+    '.require = { claims: { claim: "/client_id" values: "a" } }',
+    '.require = { claims: { claim: "/a~b" values: "a" } }',
+    ' = { identify: true }',
+    ' = { identify: true require: {} }',
+  ]) {
+    const policy = policyOfText(`service S { rpc Get(M) returns (M) { option (m2m.auth.v1.method)${option}; } }`)
+    assert.throws(() => policy.serve(['one.S']), PolicyError, option)
+  }
+  const text = 'service S { rpc Get(M) returns (M) { option (m2m.auth.v1.method) = { public: true identify: true }; } }'
+  assert.equal(policyOfText(text).serve(['one.S']).of('/one.S/Get').requirement, undefined)
 })

@@ -76,6 +76,10 @@ fn verifies_by_issuer_or_key_set_and_the_exit_code_tells() {
         let forged = inspect(&forged, &[]);
         assert_eq!(forged.code, 3, "{}", forged.stderr);
         assert!(forged.stderr.contains("INVALID") && forged.stdout.contains("orders"), "{}", forged.stderr);
-        assert_eq!(inspect(&token, &["--audience", "billing"]).code, 3);
+        let elsewhere = inspect(&token, &["--audience", "billing"]);
+        assert_eq!(elsewhere.code, 3);
+        // The words of the server layer's log.
+        let words = r#"the token is for another audience (aud: "inventory", expected "billing")"#;
+        assert!(elsewhere.stderr.contains(words), "{}", elsewhere.stderr);
     }
 }

@@ -77,6 +77,8 @@ fn what_cannot_be_said_is_denied_with_the_reason() {
     for (requirement, target, why) in [
         ("max_token_age: {seconds: 60}", "envoy", "max_token_age"),
         ("max_token_age: {seconds: 60}", "istio", "max_token_age"),
+        (r#"claims: {claim: "tenant" values: "acme"}"#, "envoy", "values of claims"),
+        (r#"claims: {claim: "tenant" values: "acme"}"#, "istio", "values of claims"),
         (r#"all_scopes: "items.*""#, "istio", "reads as a pattern"),
         (r#"any_scopes: ["a", "*b"]"#, "istio", "reads as a pattern"),
     ] {

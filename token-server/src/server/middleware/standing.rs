@@ -109,7 +109,7 @@ impl Registered {
         let missing = match method.map(|method| &method.access) {
             Some(Access::Require(requirement)) => missing(requirement, &scopes),
             // The guard admits nothing else.
-            Some(Access::Undeclared | Access::Public) | None => return Err(Refusal::Gone),
+            Some(Access::Undeclared | Access::Public | Access::Identify) | None => return Err(Refusal::Gone),
         };
         if missing.is_empty() { Ok(scopes) } else { Err(Refusal::Lacks(missing)) }
     }

@@ -29,6 +29,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "revoked": ("TOKEN_REVOKED", "the token was revoked"),
     "scope": ("SCOPE_INSUFFICIENT", "the token lacks a scope that the method demands"),
     "caller": ("CALLER_NOT_ALLOWED", "the client may not call this method"),
+    "claim": ("CALLER_NOT_ALLOWED", "the token lacks a claim that the method demands"),
     "token_age": ("TOKEN_TOO_OLD", "the token was issued too long ago for this method"),
 }
 

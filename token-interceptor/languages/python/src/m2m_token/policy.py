@@ -24,6 +24,10 @@ _METHOD: Any = annotations_pb2.method
 # RFC 6749 section 3.3: scope-token.
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
 
+# RFC 6901 section 3: `~` stands only before 0 or 1.
+_NO_POINTER = re.compile(r"~(?![01])")
+_INDEX = re.compile(r"(0|[1-9][0-9]*)\Z", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -37,6 +41,39 @@ class Requirement:
     max_token_age: float | None = None
     #: True if an open stream goes on after the token's end.
     outlives_token: bool = False
+    #: Further claims of the token, each of which must have an allowed value.
+    claims: tuple["ClaimRequirement", ...] = ()
+
+
+@dataclass(frozen=True)
+class ClaimRequirement:
+    """A claim of the token and its allowed values."""
+
+    #: The name of the claim. If it begins with `/`, a JSON Pointer (RFC 6901) into the claims.
+    claim: str
+    values: tuple[str, ...]
+
+    def allows(self, claims: Mapping[str, Any]) -> bool:
+        """Returns true if the claim is one of the allowed strings, or a list that contains one."""
+        value = _claim_at(claims, self.claim)
+        found = value if isinstance(value, list) else [value]
+        return any(isinstance(one, str) and one in self.values for one in found)
+
+    @property
+    def fault(self) -> str | None:
+        """The fault, if there is one. Scopes and clients have fields that know the limits of each issuer."""
+        name = self.claim.removeprefix("/")
+        if not self.values:
+            return f"the claim {self.claim!r} has no allowed values, so no token could meet it"
+        if not name:
+            return f"{self.claim!r} is not the name of a claim"
+        if name in ("scope", "scp"):
+            return f"{self.claim!r}: use all_scopes or any_scopes"
+        if name in ("client_id", "azp", "cid"):
+            return f"{self.claim!r}: use callers"
+        if self.claim.startswith("/") and _NO_POINTER.search(self.claim):
+            return f"{self.claim!r} is not a JSON Pointer (RFC 6901): write ~ as ~0"
+        return None
 
 
 @dataclass(frozen=True)
@@ -160,6 +197,9 @@ def _methods(
         if method.options.HasExtension(_METHOD):
             own: annotations_pb2.MethodAuthorization = method.options.Extensions[_METHOD]
             requirement, public = (own.require if own.HasField("require") else None), own.public
+            if own.identify and not public:
+                faults.append(f"{owner}: identify is for public methods")
+                continue
         if path in opened:
             methods.append(Method(path, audience, None, method.client_streaming, method.server_streaming))
         elif public and requirement is not None:
@@ -184,7 +224,27 @@ def _requirement(message: annotations_pb2.Requirement) -> Requirement:
         tuple(message.callers),
         age.seconds + age.nanos / 1e9 if message.HasField("max_token_age") else None,
         message.stream_expiry == annotations_pb2.STREAM_EXPIRY_ALLOW,
+        _claims(message),
     )
+
+
+def _claims(message: annotations_pb2.Requirement) -> tuple[ClaimRequirement, ...]:
+    return tuple(ClaimRequirement(one.claim, tuple(one.values)) for one in message.claims)
+
+
+def _claim_at(claims: Mapping[str, Any], name: str) -> Any:
+    if not name.startswith("/"):
+        return claims.get(name)
+    value: Any = claims
+    for escaped in name[1:].split("/"):
+        token = escaped.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, Mapping):
+            value = value.get(token)
+        elif isinstance(value, list) and _INDEX.match(token) and int(token) < len(value):
+            value = value[int(token)]
+        else:
+            return None
+    return value
 
 
 def _faults(owner: str, message: annotations_pb2.Requirement) -> list[str]:
@@ -195,6 +255,7 @@ def _faults(owner: str, message: annotations_pb2.Requirement) -> list[str]:
     for caller in message.callers:
         if not caller or "*" in caller.removesuffix("*"):
             faults.append(f'{owner}: caller {caller!r} must be a client ID, or a prefix and one final "*"')
+    faults.extend(f"{owner}: {claim.fault}" for claim in _claims(message) if claim.fault)
     if message.max_token_age.seconds < 0 or message.max_token_age.nanos < 0:
         faults.append(f"{owner}: max_token_age is negative")
     return faults

@@ -281,6 +281,9 @@ class Verifier:
             named = _among(requirement.callers, caller.client_id)
             if not named or not caller.client_id_is_unique:
                 raise Denied("caller")
+        for claim in requirement.claims:
+            if not claim.allows(caller.claims):
+                raise Denied("claim", f"{claim.claim} has no value that the method allows")
         age = requirement.max_token_age
         if age is not None and int(now) > caller.issued_at + int(age) + self.leeway:
             raise Denied("token_age")

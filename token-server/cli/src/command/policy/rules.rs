@@ -34,7 +34,8 @@ impl Rules {
             let path = method.path.to_string();
             match &method.access {
                 Access::Undeclared => rules.deny(path, "declares no policy"),
-                Access::Public => rules.allowed.push(Rule { path, token: None }),
+                // A proxy does not tell the server behind it who calls.
+                Access::Public | Access::Identify => rules.allowed.push(Rule { path, token: None }),
                 Access::Require(requirement) => {
                     match beyond_a_proxy(requirement, method.kind, streams_outlive_tokens) {
                         Some(why) => rules.deny(path, why),
@@ -80,6 +81,9 @@ impl Demand {
 /// Returns the reason why a proxy cannot enforce the requirement. A proxy sees only the start of a call, and
 /// checks no time except `exp`.
 fn beyond_a_proxy(requirement: &Requirement, kind: MethodKind, streams_outlive_tokens: bool) -> Option<&'static str> {
+    if !requirement.claims.is_empty() {
+        return Some("asks for values of claims (claims)");
+    }
     if requirement.max_token_age.is_some() {
         return Some("asks for a token of a certain age (max_token_age)");
     }

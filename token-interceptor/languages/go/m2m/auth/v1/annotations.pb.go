@@ -152,7 +152,11 @@ type MethodAuthorization struct {
 	// True: the method can be called without a token. It is never inferred.
 	Public bool `protobuf:"varint,1,opt,name=public,proto3" json:"public,omitempty"`
 	// The method can be called with a token that meets this requirement.
-	Require       *Requirement `protobuf:"bytes,2,opt,name=require,proto3" json:"require,omitempty"`
+	Require *Requirement `protobuf:"bytes,2,opt,name=require,proto3" json:"require,omitempty"`
+	// True, beside `public`: a caller that sends a valid token is known to the handler. A caller without a
+	// token is anonymous. A call with an invalid token is rejected. A layer that does not know this field
+	// treats the method as public.
+	Identify      bool `protobuf:"varint,3,opt,name=identify,proto3" json:"identify,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,6 +205,13 @@ func (x *MethodAuthorization) GetRequire() *Requirement {
 	return nil
 }
 
+func (x *MethodAuthorization) GetIdentify() bool {
+	if x != nil {
+		return x.Identify
+	}
+	return false
+}
+
 // The requirement on a verified token. An empty requirement accepts any valid token for the audience.
 type Requirement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -213,7 +224,9 @@ type Requirement struct {
 	// The maximum age of a token. An older token is rejected, even before its `exp`.
 	MaxTokenAge *durationpb.Duration `protobuf:"bytes,4,opt,name=max_token_age,json=maxTokenAge,proto3" json:"max_token_age,omitempty"`
 	// The fate of an open stream when its token expires.
-	StreamExpiry  StreamExpiry `protobuf:"varint,5,opt,name=stream_expiry,json=streamExpiry,proto3,enum=m2m.auth.v1.StreamExpiry" json:"stream_expiry,omitempty"`
+	StreamExpiry StreamExpiry `protobuf:"varint,5,opt,name=stream_expiry,json=streamExpiry,proto3,enum=m2m.auth.v1.StreamExpiry" json:"stream_expiry,omitempty"`
+	// The token must meet each of these. For scopes and client IDs use the fields above.
+	Claims        []*ClaimRequirement `protobuf:"bytes,6,rep,name=claims,proto3" json:"claims,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -283,6 +296,69 @@ func (x *Requirement) GetStreamExpiry() StreamExpiry {
 	return StreamExpiry_STREAM_EXPIRY_UNSPECIFIED
 }
 
+func (x *Requirement) GetClaims() []*ClaimRequirement {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+// A claim of the token, and its allowed values.
+type ClaimRequirement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the claim, such as "tenant". If it begins with "/", a JSON Pointer (RFC 6901) into the
+	// claims, such as "/realm_access/roles".
+	Claim string `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	// The allowed values; one at least. The claim must be one of these strings, or a list that contains one.
+	Values        []string `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimRequirement) Reset() {
+	*x = ClaimRequirement{}
+	mi := &file_m2m_auth_v1_annotations_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimRequirement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimRequirement) ProtoMessage() {}
+
+func (x *ClaimRequirement) ProtoReflect() protoreflect.Message {
+	mi := &file_m2m_auth_v1_annotations_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimRequirement.ProtoReflect.Descriptor instead.
+func (*ClaimRequirement) Descriptor() ([]byte, []int) {
+	return file_m2m_auth_v1_annotations_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ClaimRequirement) GetClaim() string {
+	if x != nil {
+		return x.Claim
+	}
+	return ""
+}
+
+func (x *ClaimRequirement) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 var file_m2m_auth_v1_annotations_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.ServiceOptions)(nil),
@@ -341,10 +417,11 @@ const file_m2m_auth_v1_annotations_proto_rawDesc = "" +
 	"\x1dm2m/auth/v1/annotations.proto\x12\vm2m.auth.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"}\n" +
 	"\x14ServiceAuthorization\x12\x1a\n" +
 	"\baudience\x18\x01 \x01(\tR\baudience\x12I\n" +
-	"\x13default_requirement\x18\x02 \x01(\v2\x18.m2m.auth.v1.RequirementR\x12defaultRequirement\"a\n" +
+	"\x13default_requirement\x18\x02 \x01(\v2\x18.m2m.auth.v1.RequirementR\x12defaultRequirement\"}\n" +
 	"\x13MethodAuthorization\x12\x16\n" +
 	"\x06public\x18\x01 \x01(\bR\x06public\x122\n" +
-	"\arequire\x18\x02 \x01(\v2\x18.m2m.auth.v1.RequirementR\arequire\"\xe4\x01\n" +
+	"\arequire\x18\x02 \x01(\v2\x18.m2m.auth.v1.RequirementR\arequire\x12\x1a\n" +
+	"\bidentify\x18\x03 \x01(\bR\bidentify\"\x9b\x02\n" +
 	"\vRequirement\x12\x1d\n" +
 	"\n" +
 	"all_scopes\x18\x01 \x03(\tR\tallScopes\x12\x1d\n" +
@@ -352,7 +429,11 @@ const file_m2m_auth_v1_annotations_proto_rawDesc = "" +
 	"any_scopes\x18\x02 \x03(\tR\tanyScopes\x12\x18\n" +
 	"\acallers\x18\x03 \x03(\tR\acallers\x12=\n" +
 	"\rmax_token_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vmaxTokenAge\x12>\n" +
-	"\rstream_expiry\x18\x05 \x01(\x0e2\x19.m2m.auth.v1.StreamExpiryR\fstreamExpiry*_\n" +
+	"\rstream_expiry\x18\x05 \x01(\x0e2\x19.m2m.auth.v1.StreamExpiryR\fstreamExpiry\x125\n" +
+	"\x06claims\x18\x06 \x03(\v2\x1d.m2m.auth.v1.ClaimRequirementR\x06claims\"@\n" +
+	"\x10ClaimRequirement\x12\x14\n" +
+	"\x05claim\x18\x01 \x01(\tR\x05claim\x12\x16\n" +
+	"\x06values\x18\x02 \x03(\tR\x06values*_\n" +
 	"\fStreamExpiry\x12\x1d\n" +
 	"\x19STREAM_EXPIRY_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STREAM_EXPIRY_CLOSE\x10\x01\x12\x17\n" +
@@ -375,32 +456,34 @@ func file_m2m_auth_v1_annotations_proto_rawDescGZIP() []byte {
 }
 
 var file_m2m_auth_v1_annotations_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_m2m_auth_v1_annotations_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_m2m_auth_v1_annotations_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_m2m_auth_v1_annotations_proto_goTypes = []any{
 	(StreamExpiry)(0),                   // 0: m2m.auth.v1.StreamExpiry
 	(*ServiceAuthorization)(nil),        // 1: m2m.auth.v1.ServiceAuthorization
 	(*MethodAuthorization)(nil),         // 2: m2m.auth.v1.MethodAuthorization
 	(*Requirement)(nil),                 // 3: m2m.auth.v1.Requirement
-	(*durationpb.Duration)(nil),         // 4: google.protobuf.Duration
-	(*descriptorpb.ServiceOptions)(nil), // 5: google.protobuf.ServiceOptions
-	(*descriptorpb.MethodOptions)(nil),  // 6: google.protobuf.MethodOptions
-	(*descriptorpb.FieldOptions)(nil),   // 7: google.protobuf.FieldOptions
+	(*ClaimRequirement)(nil),            // 4: m2m.auth.v1.ClaimRequirement
+	(*durationpb.Duration)(nil),         // 5: google.protobuf.Duration
+	(*descriptorpb.ServiceOptions)(nil), // 6: google.protobuf.ServiceOptions
+	(*descriptorpb.MethodOptions)(nil),  // 7: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),   // 8: google.protobuf.FieldOptions
 }
 var file_m2m_auth_v1_annotations_proto_depIdxs = []int32{
-	3, // 0: m2m.auth.v1.ServiceAuthorization.default_requirement:type_name -> m2m.auth.v1.Requirement
-	3, // 1: m2m.auth.v1.MethodAuthorization.require:type_name -> m2m.auth.v1.Requirement
-	4, // 2: m2m.auth.v1.Requirement.max_token_age:type_name -> google.protobuf.Duration
-	0, // 3: m2m.auth.v1.Requirement.stream_expiry:type_name -> m2m.auth.v1.StreamExpiry
-	5, // 4: m2m.auth.v1.service:extendee -> google.protobuf.ServiceOptions
-	6, // 5: m2m.auth.v1.method:extendee -> google.protobuf.MethodOptions
-	7, // 6: m2m.auth.v1.sensitive:extendee -> google.protobuf.FieldOptions
-	1, // 7: m2m.auth.v1.service:type_name -> m2m.auth.v1.ServiceAuthorization
-	2, // 8: m2m.auth.v1.method:type_name -> m2m.auth.v1.MethodAuthorization
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	7, // [7:9] is the sub-list for extension type_name
-	4, // [4:7] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3,  // 0: m2m.auth.v1.ServiceAuthorization.default_requirement:type_name -> m2m.auth.v1.Requirement
+	3,  // 1: m2m.auth.v1.MethodAuthorization.require:type_name -> m2m.auth.v1.Requirement
+	5,  // 2: m2m.auth.v1.Requirement.max_token_age:type_name -> google.protobuf.Duration
+	0,  // 3: m2m.auth.v1.Requirement.stream_expiry:type_name -> m2m.auth.v1.StreamExpiry
+	4,  // 4: m2m.auth.v1.Requirement.claims:type_name -> m2m.auth.v1.ClaimRequirement
+	6,  // 5: m2m.auth.v1.service:extendee -> google.protobuf.ServiceOptions
+	7,  // 6: m2m.auth.v1.method:extendee -> google.protobuf.MethodOptions
+	8,  // 7: m2m.auth.v1.sensitive:extendee -> google.protobuf.FieldOptions
+	1,  // 8: m2m.auth.v1.service:type_name -> m2m.auth.v1.ServiceAuthorization
+	2,  // 9: m2m.auth.v1.method:type_name -> m2m.auth.v1.MethodAuthorization
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	8,  // [8:10] is the sub-list for extension type_name
+	5,  // [5:8] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_m2m_auth_v1_annotations_proto_init() }
@@ -414,7 +497,7 @@ func file_m2m_auth_v1_annotations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_m2m_auth_v1_annotations_proto_rawDesc), len(file_m2m_auth_v1_annotations_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 3,
 			NumServices:   0,
 		},

@@ -46,7 +46,8 @@ const (
 	ErrorReason_ERROR_REASON_CLIENT_AUTHENTICATION_FAILED ErrorReason = 7
 	// PERMISSION_DENIED, insufficient_scope: the token lacks the scopes that the metadata `scope` names.
 	ErrorReason_ERROR_REASON_SCOPE_INSUFFICIENT ErrorReason = 20
-	// PERMISSION_DENIED, access_denied: the client is not among the method's callers.
+	// PERMISSION_DENIED, access_denied: the client is not among the method's callers, or a claim of its token
+	// has none of the method's values. Or a rule of the service denies the call; the metadata `rule` names it.
 	ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED ErrorReason = 21
 	// PERMISSION_DENIED, access_denied: the token is older than the method allows.
 	ErrorReason_ERROR_REASON_TOKEN_TOO_OLD ErrorReason = 22

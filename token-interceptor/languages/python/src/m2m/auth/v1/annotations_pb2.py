@@ -26,7 +26,7 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dm2m/auth/v1/annotations.proto\x12\x0bm2m.auth.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"_\n\x14ServiceAuthorization\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x35\n\x13\x64\x65\x66\x61ult_requirement\x18\x02 \x01(\x0b\x32\x18.m2m.auth.v1.Requirement\"P\n\x13MethodAuthorization\x12\x0e\n\x06public\x18\x01 \x01(\x08\x12)\n\x07require\x18\x02 \x01(\x0b\x32\x18.m2m.auth.v1.Requirement\"\xaa\x01\n\x0bRequirement\x12\x12\n\nall_scopes\x18\x01 \x03(\t\x12\x12\n\nany_scopes\x18\x02 \x03(\t\x12\x0f\n\x07\x63\x61llers\x18\x03 \x03(\t\x12\x30\n\rmax_token_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rstream_expiry\x18\x05 \x01(\x0e\x32\x19.m2m.auth.v1.StreamExpiry*_\n\x0cStreamExpiry\x12\x1d\n\x19STREAM_EXPIRY_UNSPECIFIED\x10\x00\x12\x17\n\x13STREAM_EXPIRY_CLOSE\x10\x01\x12\x17\n\x13STREAM_EXPIRY_ALLOW\x10\x02:U\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xc0\x8d\x03 \x01(\x0b\x32!.m2m.auth.v1.ServiceAuthorization:R\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xc0\x8d\x03 \x01(\x0b\x32 .m2m.auth.v1.MethodAuthorization:2\n\tsensitive\x12\x1d.google.protobuf.FieldOptions\x18\xc0\x8d\x03 \x01(\x08\x42Z\n\x13\x65xample.m2m.auth.v1B\x10\x41nnotationsProtoP\x01Z!m2m.example/go/m2m/auth/v1;authv1\xaa\x02\x0bM2M.Auth.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dm2m/auth/v1/annotations.proto\x12\x0bm2m.auth.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"_\n\x14ServiceAuthorization\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x35\n\x13\x64\x65\x66\x61ult_requirement\x18\x02 \x01(\x0b\x32\x18.m2m.auth.v1.Requirement\"b\n\x13MethodAuthorization\x12\x0e\n\x06public\x18\x01 \x01(\x08\x12)\n\x07require\x18\x02 \x01(\x0b\x32\x18.m2m.auth.v1.Requirement\x12\x10\n\x08identify\x18\x03 \x01(\x08\"\xd9\x01\n\x0bRequirement\x12\x12\n\nall_scopes\x18\x01 \x03(\t\x12\x12\n\nany_scopes\x18\x02 \x03(\t\x12\x0f\n\x07\x63\x61llers\x18\x03 \x03(\t\x12\x30\n\rmax_token_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rstream_expiry\x18\x05 \x01(\x0e\x32\x19.m2m.auth.v1.StreamExpiry\x12-\n\x06\x63laims\x18\x06 \x03(\x0b\x32\x1d.m2m.auth.v1.ClaimRequirement\"1\n\x10\x43laimRequirement\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t*_\n\x0cStreamExpiry\x12\x1d\n\x19STREAM_EXPIRY_UNSPECIFIED\x10\x00\x12\x17\n\x13STREAM_EXPIRY_CLOSE\x10\x01\x12\x17\n\x13STREAM_EXPIRY_ALLOW\x10\x02:U\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xc0\x8d\x03 \x01(\x0b\x32!.m2m.auth.v1.ServiceAuthorization:R\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xc0\x8d\x03 \x01(\x0b\x32 .m2m.auth.v1.MethodAuthorization:2\n\tsensitive\x12\x1d.google.protobuf.FieldOptions\x18\xc0\x8d\x03 \x01(\x08\x42Z\n\x13\x65xample.m2m.auth.v1B\x10\x41nnotationsProtoP\x01Z!m2m.example/go/m2m/auth/v1;authv1\xaa\x02\x0bM2M.Auth.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'm2m.auth.v1.annotations_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023example.m2m.auth.v1B\020AnnotationsProtoP\001Z!m2m.example/go/m2m/auth/v1;authv1\252\002\013M2M.Auth.V1'
-  _globals['_STREAMEXPIRY']._serialized_start=464
-  _globals['_STREAMEXPIRY']._serialized_end=559
+  _globals['_STREAMEXPIRY']._serialized_start=580
+  _globals['_STREAMEXPIRY']._serialized_end=675
   _globals['_SERVICEAUTHORIZATION']._serialized_start=112
   _globals['_SERVICEAUTHORIZATION']._serialized_end=207
   _globals['_METHODAUTHORIZATION']._serialized_start=209
-  _globals['_METHODAUTHORIZATION']._serialized_end=289
-  _globals['_REQUIREMENT']._serialized_start=292
-  _globals['_REQUIREMENT']._serialized_end=462
+  _globals['_METHODAUTHORIZATION']._serialized_end=307
+  _globals['_REQUIREMENT']._serialized_start=310
+  _globals['_REQUIREMENT']._serialized_end=527
+  _globals['_CLAIMREQUIREMENT']._serialized_start=529
+  _globals['_CLAIMREQUIREMENT']._serialized_end=578
 # @@protoc_insertion_point(module_scope)

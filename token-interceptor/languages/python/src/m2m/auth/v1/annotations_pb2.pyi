@@ -35,23 +35,35 @@ class ServiceAuthorization(_message.Message):
     def __init__(self, audience: _Optional[str] = ..., default_requirement: _Optional[_Union[Requirement, _Mapping]] = ...) -> None: ...
 
 class MethodAuthorization(_message.Message):
-    __slots__ = ("public", "require")
+    __slots__ = ("public", "require", "identify")
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
     REQUIRE_FIELD_NUMBER: _ClassVar[int]
+    IDENTIFY_FIELD_NUMBER: _ClassVar[int]
     public: bool
     require: Requirement
-    def __init__(self, public: bool = ..., require: _Optional[_Union[Requirement, _Mapping]] = ...) -> None: ...
+    identify: bool
+    def __init__(self, public: bool = ..., require: _Optional[_Union[Requirement, _Mapping]] = ..., identify: bool = ...) -> None: ...
 
 class Requirement(_message.Message):
-    __slots__ = ("all_scopes", "any_scopes", "callers", "max_token_age", "stream_expiry")
+    __slots__ = ("all_scopes", "any_scopes", "callers", "max_token_age", "stream_expiry", "claims")
     ALL_SCOPES_FIELD_NUMBER: _ClassVar[int]
     ANY_SCOPES_FIELD_NUMBER: _ClassVar[int]
     CALLERS_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKEN_AGE_FIELD_NUMBER: _ClassVar[int]
     STREAM_EXPIRY_FIELD_NUMBER: _ClassVar[int]
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
     all_scopes: _containers.RepeatedScalarFieldContainer[str]
     any_scopes: _containers.RepeatedScalarFieldContainer[str]
     callers: _containers.RepeatedScalarFieldContainer[str]
     max_token_age: _duration_pb2.Duration
     stream_expiry: StreamExpiry
-    def __init__(self, all_scopes: _Optional[_Iterable[str]] = ..., any_scopes: _Optional[_Iterable[str]] = ..., callers: _Optional[_Iterable[str]] = ..., max_token_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stream_expiry: _Optional[_Union[StreamExpiry, str]] = ...) -> None: ...
+    claims: _containers.RepeatedCompositeFieldContainer[ClaimRequirement]
+    def __init__(self, all_scopes: _Optional[_Iterable[str]] = ..., any_scopes: _Optional[_Iterable[str]] = ..., callers: _Optional[_Iterable[str]] = ..., max_token_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stream_expiry: _Optional[_Union[StreamExpiry, str]] = ..., claims: _Optional[_Iterable[_Union[ClaimRequirement, _Mapping]]] = ...) -> None: ...
+
+class ClaimRequirement(_message.Message):
+    __slots__ = ("claim", "values")
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    claim: str
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, claim: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...

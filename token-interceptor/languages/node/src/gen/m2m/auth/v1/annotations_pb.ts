@@ -27,7 +27,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file m2m/auth/v1/annotations.proto.
  */
 export const file_m2m_auth_v1_annotations: GenFile = /*@__PURE__*/
-  fileDesc("Ch1tMm0vYXV0aC92MS9hbm5vdGF0aW9ucy5wcm90bxILbTJtLmF1dGgudjEiXwoUU2VydmljZUF1dGhvcml6YXRpb24SEAoIYXVkaWVuY2UYASABKAkSNQoTZGVmYXVsdF9yZXF1aXJlbWVudBgCIAEoCzIYLm0ybS5hdXRoLnYxLlJlcXVpcmVtZW50IlAKE01ldGhvZEF1dGhvcml6YXRpb24SDgoGcHVibGljGAEgASgIEikKB3JlcXVpcmUYAiABKAsyGC5tMm0uYXV0aC52MS5SZXF1aXJlbWVudCKqAQoLUmVxdWlyZW1lbnQSEgoKYWxsX3Njb3BlcxgBIAMoCRISCgphbnlfc2NvcGVzGAIgAygJEg8KB2NhbGxlcnMYAyADKAkSMAoNbWF4X3Rva2VuX2FnZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIwCg1zdHJlYW1fZXhwaXJ5GAUgASgOMhkubTJtLmF1dGgudjEuU3RyZWFtRXhwaXJ5Kl8KDFN0cmVhbUV4cGlyeRIdChlTVFJFQU1fRVhQSVJZX1VOU1BFQ0lGSUVEEAASFwoTU1RSRUFNX0VYUElSWV9DTE9TRRABEhcKE1NUUkVBTV9FWFBJUllfQUxMT1cQAjpeCgdzZXJ2aWNlEh8uZ29vZ2xlLnByb3RvYnVmLlNlcnZpY2VPcHRpb25zGMCNAyABKAsyIS5tMm0uYXV0aC52MS5TZXJ2aWNlQXV0aG9yaXphdGlvblIHc2VydmljZTpaCgZtZXRob2QSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjAjQMgASgLMiAubTJtLmF1dGgudjEuTWV0aG9kQXV0aG9yaXphdGlvblIGbWV0aG9kOj0KCXNlbnNpdGl2ZRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYwI0DIAEoCFIJc2Vuc2l0aXZlQloKE2V4YW1wbGUubTJtLmF1dGgudjFCEEFubm90YXRpb25zUHJvdG9QAVohbTJtLmV4YW1wbGUvZ28vbTJtL2F1dGgvdjE7YXV0aHYxqgILTTJNLkF1dGguVjFiBnByb3RvMw", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
+  fileDesc("Ch1tMm0vYXV0aC92MS9hbm5vdGF0aW9ucy5wcm90bxILbTJtLmF1dGgudjEiXwoUU2VydmljZUF1dGhvcml6YXRpb24SEAoIYXVkaWVuY2UYASABKAkSNQoTZGVmYXVsdF9yZXF1aXJlbWVudBgCIAEoCzIYLm0ybS5hdXRoLnYxLlJlcXVpcmVtZW50ImIKE01ldGhvZEF1dGhvcml6YXRpb24SDgoGcHVibGljGAEgASgIEikKB3JlcXVpcmUYAiABKAsyGC5tMm0uYXV0aC52MS5SZXF1aXJlbWVudBIQCghpZGVudGlmeRgDIAEoCCLZAQoLUmVxdWlyZW1lbnQSEgoKYWxsX3Njb3BlcxgBIAMoCRISCgphbnlfc2NvcGVzGAIgAygJEg8KB2NhbGxlcnMYAyADKAkSMAoNbWF4X3Rva2VuX2FnZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIwCg1zdHJlYW1fZXhwaXJ5GAUgASgOMhkubTJtLmF1dGgudjEuU3RyZWFtRXhwaXJ5Ei0KBmNsYWltcxgGIAMoCzIdLm0ybS5hdXRoLnYxLkNsYWltUmVxdWlyZW1lbnQiMQoQQ2xhaW1SZXF1aXJlbWVudBINCgVjbGFpbRgBIAEoCRIOCgZ2YWx1ZXMYAiADKAkqXwoMU3RyZWFtRXhwaXJ5Eh0KGVNUUkVBTV9FWFBJUllfVU5TUEVDSUZJRUQQABIXChNTVFJFQU1fRVhQSVJZX0NMT1NFEAESFwoTU1RSRUFNX0VYUElSWV9BTExPVxACOl4KB3NlcnZpY2USHy5nb29nbGUucHJvdG9idWYuU2VydmljZU9wdGlvbnMYwI0DIAEoCzIhLm0ybS5hdXRoLnYxLlNlcnZpY2VBdXRob3JpemF0aW9uUgdzZXJ2aWNlOloKBm1ldGhvZBIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGMCNAyABKAsyIC5tMm0uYXV0aC52MS5NZXRob2RBdXRob3JpemF0aW9uUgZtZXRob2Q6PQoJc2Vuc2l0aXZlEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxjAjQMgASgIUglzZW5zaXRpdmVCWgoTZXhhbXBsZS5tMm0uYXV0aC52MUIQQW5ub3RhdGlvbnNQcm90b1ABWiFtMm0uZXhhbXBsZS9nby9tMm0vYXV0aC92MTthdXRodjGqAgtNMk0uQXV0aC5WMWIGcHJvdG8z", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
 
 /**
  * The policy of a service.
@@ -60,8 +60,9 @@ export const ServiceAuthorizationSchema: GenMessage<ServiceAuthorization> = /*@_
 /**
  * The policy of one method.
  *
- * Set one of the two fields. With neither, calls to the method are denied. With both, the build fails. The
- * fields are not a oneof, because a parser would keep the last member and silently drop the other.
+ * Set one of `public` and `require`. With neither, calls to the method are denied. With both, the build
+ * fails. The fields are not a oneof, because a parser would keep the last member and silently drop the
+ * other.
  *
  * @generated from message m2m.auth.v1.MethodAuthorization
  */
@@ -79,6 +80,15 @@ export type MethodAuthorization = Message<"m2m.auth.v1.MethodAuthorization"> & {
    * @generated from field: m2m.auth.v1.Requirement require = 2;
    */
   require?: Requirement | undefined;
+
+  /**
+   * True, beside `public`: a caller that sends a valid token is known to the handler. A caller without a
+   * token is anonymous. A call with an invalid token is rejected. A layer that does not know this field
+   * treats the method as public.
+   *
+   * @generated from field: bool identify = 3;
+   */
+  identify: boolean;
 };
 
 /**
@@ -128,6 +138,13 @@ export type Requirement = Message<"m2m.auth.v1.Requirement"> & {
    * @generated from field: m2m.auth.v1.StreamExpiry stream_expiry = 5;
    */
   streamExpiry: StreamExpiry;
+
+  /**
+   * The token must meet each of these. For scopes and client IDs use the fields above.
+   *
+   * @generated from field: repeated m2m.auth.v1.ClaimRequirement claims = 6;
+   */
+  claims: ClaimRequirement[];
 };
 
 /**
@@ -136,6 +153,35 @@ export type Requirement = Message<"m2m.auth.v1.Requirement"> & {
  */
 export const RequirementSchema: GenMessage<Requirement> = /*@__PURE__*/
   messageDesc(file_m2m_auth_v1_annotations, 2);
+
+/**
+ * A claim of the token, and its allowed values.
+ *
+ * @generated from message m2m.auth.v1.ClaimRequirement
+ */
+export type ClaimRequirement = Message<"m2m.auth.v1.ClaimRequirement"> & {
+  /**
+   * The name of the claim, such as "tenant". If it begins with "/", a JSON Pointer (RFC 6901) into the
+   * claims, such as "/realm_access/roles".
+   *
+   * @generated from field: string claim = 1;
+   */
+  claim: string;
+
+  /**
+   * The allowed values; one at least. The claim must be one of these strings, or a list that contains one.
+   *
+   * @generated from field: repeated string values = 2;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message m2m.auth.v1.ClaimRequirement.
+ * Use `create(ClaimRequirementSchema)` to create a new message.
+ */
+export const ClaimRequirementSchema: GenMessage<ClaimRequirement> = /*@__PURE__*/
+  messageDesc(file_m2m_auth_v1_annotations, 3);
 
 /**
  * The fate of an open stream when its token expires.

@@ -84,7 +84,8 @@ export enum ErrorReason {
   SCOPE_INSUFFICIENT = 20,
 
   /**
-   * PERMISSION_DENIED, access_denied: the client is not among the method's callers.
+   * PERMISSION_DENIED, access_denied: the client is not among the method's callers, or a claim of its token
+   * has none of the method's values. Or a rule of the service denies the call; the metadata `rule` names it.
    *
    * @generated from enum value: ERROR_REASON_CALLER_NOT_ALLOWED = 21;
    */

@@ -55,6 +55,9 @@ public final class Annotations {
     Access access = Access.UNDECLARED;
     Optional<Requirement> requirement = Optional.empty();
     Optional<MethodAuthorization> ofMethod = declared(method, faults);
+    if (ofMethod.isPresent() && ofMethod.get().getIdentify() && !ofMethod.get().getPublic()) {
+      faults.add(path + ": identify is for public methods");
+    }
     if (ofMethod.isEmpty()) {
       if (ofService.hasDefaultRequirement()) {
         access = Access.TOKEN;
@@ -114,12 +117,19 @@ public final class Annotations {
         faults.add(owner + ": caller \"" + caller + "\" must be a client ID, or a prefix and one final \"*\"");
       }
     }
+    var claims = new ArrayList<ClaimRequirement>();
+    for (var claim : declared.getClaimsList()) {
+      var required = new ClaimRequirement(claim.getClaim(), claim.getValuesList());
+      required.fault().ifPresent(fault -> faults.add(owner + ": " + fault));
+      claims.add(required);
+    }
     return new Requirement(
         declared.getAllScopesList(),
         declared.getAnyScopesList(),
         declared.getCallersList(),
         maxTokenAge(declared, owner, faults),
-        declared.getStreamExpiry() == StreamExpiry.STREAM_EXPIRY_ALLOW);
+        declared.getStreamExpiry() == StreamExpiry.STREAM_EXPIRY_ALLOW,
+        claims);
   }
 
   private static Optional<Duration> maxTokenAge(

@@ -12,23 +12,26 @@ import java.util.Optional;
  * @param callers the client IDs that may call, or prefixes and a final {@code *}; empty for any client
  * @param maxTokenAge the age above which a token is rejected
  * @param outlivesToken true if a stream is authorized only when it begins
+ * @param claims further claims of the token, each of which must have an allowed value
  */
 public record Requirement(
     List<String> allScopes,
     List<String> anyScopes,
     List<String> callers,
     Optional<Duration> maxTokenAge,
-    boolean outlivesToken) {
+    boolean outlivesToken,
+    List<ClaimRequirement> claims) {
   /** Copies the lists. */
   public Requirement {
     allScopes = List.copyOf(allScopes);
     anyScopes = List.copyOf(anyScopes);
     callers = List.copyOf(callers);
+    claims = List.copyOf(claims);
   }
 
   /** Returns a requirement of these scopes, all of them. */
   public static Requirement allScopes(String... scopes) {
-    return new Requirement(List.of(scopes), List.of(), List.of(), Optional.empty(), false);
+    return new Requirement(List.of(scopes), List.of(), List.of(), Optional.empty(), false, List.of());
   }
 
   /** Returns true if {@code pattern} is {@code name}, or a prefix of it and a final {@code *}. */

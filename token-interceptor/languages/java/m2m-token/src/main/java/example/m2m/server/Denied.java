@@ -1,5 +1,6 @@
 package example.m2m.server;
 
+import example.m2m.policy.ClaimRequirement;
 import example.m2m.status.Answer;
 import example.m2m.token.v1.ErrorReason;
 import example.m2m.verify.VerifyException;
@@ -49,6 +50,13 @@ final class Denied extends Exception {
     return new Denied(
         Answer.of(ErrorReason.ERROR_REASON_CALLER_NOT_ALLOWED, "the client may not call this method"),
         "the client is not among the callers");
+  }
+
+  static Denied claimNotAllowed(ClaimRequirement required) {
+    return new Denied(
+        Answer.of(
+            ErrorReason.ERROR_REASON_CALLER_NOT_ALLOWED, "the token lacks a claim that the method demands"),
+        required.claim() + " is none of " + required.values());
   }
 
   static Denied tokenTooOld() {

@@ -96,6 +96,11 @@ final class Judge {
     if (!demand.callers().isEmpty() && !(named && token.clientIdIsUnique())) {
       throw Denied.callerNotAllowed();
     }
+    for (var claim : demand.claims()) {
+      if (!claim.allows(token.claims())) {
+        throw Denied.claimNotAllowed(claim);
+      }
+    }
     if (isTooOld(demand, token, verifier.now())) {
       throw Denied.tokenTooOld();
     }

@@ -1,6 +1,7 @@
 package example.m2m.policy;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -14,6 +15,7 @@ import io.grpc.ServiceDescriptor;
 import io.grpc.protobuf.ProtoServiceDescriptorSupplier;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
@@ -70,6 +72,33 @@ class AnnotationsTest {
     assertEquals(MethodPolicy.Access.PUBLIC, opened.access());
   }
 
+  private static example.m2m.auth.v1.Requirement claim(String name, String... values) {
+    var claim = example.m2m.auth.v1.ClaimRequirement.newBuilder().setClaim(name).addAllValues(List.of(values));
+    return example.m2m.auth.v1.Requirement.newBuilder().addClaims(claim).build();
+  }
+
+  @Test
+  void aClaimIsOneOfTheValuesOrAListWithOne() throws Exception {
+    var read = policy(changed(method -> method.setRequire(claim("tenant", "acme", "globex"))));
+    var tenant = read.method(GET_ITEM).orElseThrow().requirement().orElseThrow().claims().get(0);
+    assertTrue(tenant.allows(Map.of("tenant", "globex")));
+    assertTrue(tenant.allows(Map.of("tenant", List.of("initech", "acme"))));
+    for (Object value : List.of("initech", List.of(), List.of(List.of("acme")), Map.of("acme", "acme"), true)) {
+      assertFalse(tenant.allows(Map.of("tenant", value)), value.toString());
+    }
+    assertFalse(tenant.allows(Map.of()));
+    var deep = new ClaimRequirement("/a~1b/0/~0", List.of("x"));
+    assertTrue(deep.allows(Map.of("a/b", List.of(Map.of("~", "x")))));
+    assertFalse(deep.allows(Map.of("a/b", List.of())));
+    assertFalse(deep.allows(Map.of("/a~1b/0/~0", "x")));
+  }
+
+  @Test
+  void identifyReadsAsPublic() throws Exception {
+    var method = policy(changed(option -> option.setPublic(true).setIdentify(true))).method(GET_ITEM).orElseThrow();
+    assertEquals(MethodPolicy.Access.PUBLIC, method.access());
+  }
+
   @Test
   void everyFaultIsNamed() throws Exception {
     for (var change :
@@ -78,6 +107,13 @@ class AnnotationsTest {
             method -> method.setPublic(true).setRequire(method.getRequireBuilder()),
             method -> method.setRequire(method.getRequireBuilder().addAllScopes("a b")),
             method -> method.setRequire(method.getRequireBuilder().addCallers("a*b")),
+            method -> method.setIdentify(true),
+            method -> method.setIdentify(true).setRequire(method.getRequireBuilder()),
+            method -> method.setRequire(claim("tenant")),
+            method -> method.setRequire(claim("", "a")),
+            method -> method.setRequire(claim("scope", "a")),
+            method -> method.setRequire(claim("/client_id", "a")),
+            method -> method.setRequire(claim("/a~b", "a")),
             method -> method.setRequire(method.getRequireBuilder().addCallers("a")))) {
       var service = changed(change);
       var error = assertThrows(PolicyException.class, () -> policy(service));
