@@ -41,6 +41,8 @@ mod rules;
 
 mod check;
 
+mod fixed;
+
 mod extract;
 
 mod wire;
@@ -245,7 +247,7 @@ impl AuthorizationLayer {
     /// Names the URL of the service's own metadata in every challenge: RFC 9728 section 5.1.
     #[must_use]
     pub fn resource(self, resource: &ProtectedResource) -> Self {
-        self.with_changed(|shared| shared.resource_metadata = Some(resource.metadata_url().as_str().into()))
+        self.with_changed(|shared| shared.set_resource(resource.metadata_url().as_str()))
     }
 
     fn with(verifier: Verifier, rules: Rules) -> Self {

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    hint::black_box,
     time::{Duration, Instant},
 };
 
@@ -21,12 +22,16 @@ use tower::{Layer as _, Service as _};
 
 use crate::turns::{Nothing, finish, medians, nothing, timed_calls};
 
+/// The methods of the policy whose client is cloned.
+const METHODS: usize = 200;
 const PATH: &str = "/inventory.v1.InventoryService/GetItem";
 
 pub(crate) struct Attaching {
     bare: ArcSwap<HeaderValue>,
     token: FreshToken,
     attach: RefCell<Attach<Nothing>>,
+    /// A channel whose policy has many methods.
+    large: Attach<Nothing>,
     /// Keeps the token's task alive, as in a program.
     _runtime: tokio::runtime::Runtime,
 }
@@ -39,7 +44,12 @@ impl Attaching {
         let requirement = Requirement::any_token().with_all_scopes(["inventory.read"]);
         let method =
             MethodPolicy::new(PATH.into(), "inventory".into(), Access::Require(requirement), MethodKind::Unary);
-        let layer = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&[method]);
+        let layer = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&[method.clone()]);
+        let many = (0..METHODS).map(|number| {
+            let path = format!("{PATH}{number}").into();
+            MethodPolicy::new(path, method.audience.clone(), method.access.clone(), MethodKind::Unary)
+        });
+        let large = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&many.collect::<Vec<_>>());
         let token = layer.token(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));
         runtime.block_on(token.get()).unwrap();
         let mut header = HeaderValue::try_from(format!("Bearer {value}")).unwrap();
@@ -47,6 +57,7 @@ impl Attaching {
         Self {
             bare: ArcSwap::from_pointee(header),
             token,
+            large: runtime.block_on(async { large.any_destination(danger::AllowPlaintext).layer(Nothing) }),
             attach: layer.any_destination(danger::AllowPlaintext).layer(Nothing).into(),
             _runtime: runtime,
         }
@@ -59,6 +70,11 @@ impl Attaching {
 
     pub(crate) fn attached(&self, headers: &mut HeaderMap) {
         headers.insert(AUTHORIZATION, self.token.now().unwrap().into_header());
+    }
+
+    /// Clones a client, as programs do for each call.
+    pub(crate) fn cloned(&self) {
+        black_box(self.large.clone());
     }
 
     pub(crate) fn whole_layer(&self, request: Request<Body>) -> Response<impl Sized> {
@@ -91,17 +107,26 @@ fn timed_headers(count: usize, attach: impl Fn(&mut HeaderMap)) -> Duration {
     start.elapsed()
 }
 
+fn timed(count: usize, mut work: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    for _ in 0..count {
+        work();
+    }
+    start.elapsed()
+}
+
 /// The cost of one operation of each kind.
 pub(crate) struct Figures {
     pub(crate) floor: Duration,
     pub(crate) attached: Duration,
     pub(crate) whole_layer: Duration,
+    pub(crate) cloned: Duration,
 }
 
 impl Figures {
     pub(crate) fn measure() -> Self {
         let case = Attaching::new();
-        let [floor, attached, without, with] = medians(
+        let [floor, attached, without, with, cloned] = medians(
             401,
             200,
             [
@@ -109,8 +134,9 @@ impl Figures {
                 &|n| timed_headers(n, |headers| case.attached(headers)),
                 &|n| timed_calls(n, request, nothing),
                 &|n| timed_calls(n, request, |request| case.whole_layer(request)),
+                &|n| timed(n, || case.cloned()),
             ],
         );
-        Self { floor, attached, whole_layer: with.saturating_sub(without) }
+        Self { floor, attached, whole_layer: with.saturating_sub(without), cloned }
     }
 }

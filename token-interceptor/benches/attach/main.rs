@@ -28,15 +28,17 @@ fn criterion_cases(criterion: &mut Criterion) {
     });
     group.bench_function("no layer", |b| b.iter_batched(request, nothing, batch));
     group.bench_function("whole layer", |b| b.iter_batched(request, |request| bench.whole_layer(request), batch));
+    group.bench_function("client clone, 200 methods", |b| b.iter(|| bench.cloned()));
     group.finish();
 }
 
 fn table() {
-    let Figures { floor, attached, whole_layer } = Figures::measure();
+    let Figures { floor, attached, whole_layer, cloned } = Figures::measure();
     println!("\nmedians, cases taking turns");
     println!("  snapshot load and header clone {floor:>9.0?}");
     println!("  token checked and attached     {attached:>9.0?}   goal ≤ 100 ns");
     println!("  whole layer, ready to replay   {whole_layer:>9.0?}");
+    println!("  client clone, 200 methods      {cloned:>9.0?}   goal ≤ 60 ns");
 }
 
 criterion_group!(benches, criterion_cases);

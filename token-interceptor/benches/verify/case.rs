@@ -87,6 +87,13 @@ impl Verification {
         black_box(self.verifier.verify(token, "inventory", self.verifier.now()).unwrap());
     }
 
+    /// A request without a token, which the layer refuses.
+    pub(crate) fn bare_request(&self) -> Request<Body> {
+        let mut request = self.request();
+        request.headers_mut().remove("authorization");
+        request
+    }
+
     pub(crate) fn whole_layer(&self, request: Request<Body>) -> Response<impl Sized> {
         finish(self.protected.borrow_mut().call(request))
     }
@@ -105,18 +112,26 @@ pub(crate) struct Figures {
     pub(crate) bare: Duration,
     pub(crate) new_token: Duration,
     pub(crate) whole_layer: Duration,
+    pub(crate) refused: Duration,
 }
 
 impl Figures {
     pub(crate) fn measure() -> Self {
         let case = Verification::new();
         let [bare, new_token] = medians(201, 50, [&|n| timed(n, || case.bare()), &|n| timed(n, || case.new_token())]);
-        let request = || case.request();
-        let [without, with] = medians(
+        let (request, bare_request) = (|| case.request(), || case.bare_request());
+        let layer = |request| case.whole_layer(request);
+        let [without, with, bare_without, refused] = medians(
             401,
             200,
-            [&|n| timed_calls(n, request, nothing), &|n| timed_calls(n, request, |request| case.whole_layer(request))],
+            [
+                &|n| timed_calls(n, request, nothing),
+                &|n| timed_calls(n, request, layer),
+                &|n| timed_calls(n, bare_request, nothing),
+                &|n| timed_calls(n, bare_request, layer),
+            ],
         );
-        Self { bare, new_token, whole_layer: with.saturating_sub(without) }
+        let (whole_layer, refused) = (with.saturating_sub(without), refused.saturating_sub(bare_without));
+        Self { bare, new_token, whole_layer, refused }
     }
 }

@@ -26,16 +26,20 @@ fn criterion_cases(criterion: &mut Criterion) {
     group.bench_function("token seen before, whole layer", |b| {
         b.iter_batched(|| bench.request(), |request| bench.whole_layer(request), batch);
     });
+    group.bench_function("no token, refused", |b| {
+        b.iter_batched(|| bench.bare_request(), |request| bench.whole_layer(request), batch);
+    });
     group.finish();
 }
 
 fn table() {
-    let Figures { bare, new_token, whole_layer } = Figures::measure();
+    let Figures { bare, new_token, whole_layer, refused } = Figures::measure();
     let of_bare = |cost: std::time::Duration| cost.as_secs_f64() / bare.as_secs_f64();
     println!("\nmedians, cases taking turns");
     println!("  bare ring ES256 verification   {bare:>9.0?}   1.000");
     println!("  new token, every check         {new_token:>9.0?}   {:.3}   goal ≤ 1.05", of_bare(new_token));
     println!("  token seen before, whole layer {whole_layer:>9.0?}   {:.4}   goal ≤ 250 ns", of_bare(whole_layer));
+    println!("  no token, refused              {refused:>9.0?}   {:.4}   goal ≤ an admission", of_bare(refused));
 }
 
 criterion_group!(benches, criterion_cases);

@@ -11,6 +11,7 @@ use tonic::body::Body;
 use super::{
     DeniedCall,
     check::Check,
+    fixed::Fixed,
     rules::{Rule, Rules},
     wire::Wire,
 };
@@ -31,7 +32,8 @@ pub(super) struct Shared {
     tokens: Arc<CachedVerifier>,
     pub(super) rules: Rules,
     /// The URL that tells a caller where to get a token.
-    pub(super) resource_metadata: Option<Arc<str>>,
+    resource_metadata: Option<Arc<str>>,
+    fixed: Fixed,
     /// The program's own rule.
     pub(super) check: Option<Check>,
     lines: Arc<Throttle>,
@@ -54,7 +56,14 @@ pub(super) enum Verdict {
 impl Shared {
     pub(super) fn new(verifier: Verifier, rules: Rules, cache_bytes_max: u64) -> Self {
         let tokens = Arc::new(CachedVerifier::new(verifier, cache_bytes_max));
-        Self { tokens, rules, resource_metadata: None, check: None, lines: Arc::default() }
+        let (resource_metadata, fixed) = (None, Fixed::new(None));
+        Self { tokens, rules, resource_metadata, fixed, check: None, lines: Arc::default() }
+    }
+
+    /// Names the service's metadata in every challenge.
+    pub(super) fn set_resource(&mut self, metadata_url: &str) {
+        self.resource_metadata = Some(metadata_url.into());
+        self.fixed = Fixed::new(self.resource_metadata.as_ref());
     }
 
     /// Replaces the cache by an empty one of another size.
@@ -105,8 +114,8 @@ impl Shared {
     /// Answers a call of `path` in place of the service.
     pub(super) fn answer(&self, path: &str, denied: Denied, caller: Option<Caller>, wire: Wire) -> Response<Body> {
         self.report(path, &denied, caller.as_ref());
-        let answer = Answer::from(&denied).resource_metadata(self.resource_metadata.clone());
-        let mut response = wire.answer(answer);
+        let built = || wire.answer(Answer::from(&denied).resource_metadata(self.resource_metadata.clone()));
+        let mut response = self.fixed.answer(&denied, wire).unwrap_or_else(built);
         response.extensions_mut().insert(DeniedCall::new(denied, caller));
         response
     }

@@ -11,6 +11,7 @@ use metrics::{Counter, SharedString};
 use quick_cache::DefaultHashBuilder;
 use token_proto::policy::{MethodKind, StreamExpiry};
 
+use super::fixed::Fixed;
 use crate::{
     error::Denied,
     policy::{Demand, PolicyError, ServedPolicy, TokenDemand, matches},
@@ -47,6 +48,8 @@ pub(super) struct Rule {
     pub(super) observed: bool,
     method: SharedString,
     allowed: OnceLock<Counter>,
+    /// The counter of the fixed refusal: of calls without a token, or of a method without a policy.
+    fixed: OnceLock<Counter>,
 }
 
 /// The parts of a long call that end with its token.
@@ -87,9 +90,9 @@ impl Rules {
     /// Observes every request.
     pub(super) fn observe(&mut self) {
         match self {
-            Self::Same(rule) => rule.observed = true,
+            Self::Same(rule) => rule.set_observed(true),
             Self::ByMethod { methods, unknown } => {
-                methods.values_mut().chain([unknown]).for_each(|rule| rule.observed = true);
+                methods.values_mut().chain([unknown]).for_each(|rule| rule.set_observed(true));
             }
         }
     }
@@ -101,12 +104,13 @@ impl Rules {
             Self::ByMethod { methods, unknown } => (Some(methods), unknown),
         };
         let methods = methods.into_iter().flatten();
-        others.observed = false;
+        others.set_observed(false);
         let mut matched = vec![false; patterns.len()];
         for (path, rule) in methods {
-            rule.observed = false;
+            rule.set_observed(false);
             for (matched, _) in matched.iter_mut().zip(patterns).filter(|(_, pattern)| matches(pattern, path)) {
-                (*matched, rule.observed) = (true, true);
+                *matched = true;
+                rule.set_observed(true);
             }
         }
         let unmatched = patterns.iter().zip(matched).filter(|(_, matched)| !matched);
@@ -119,7 +123,7 @@ impl Rules {
 
 impl Rule {
     fn new(demand: Demand, ending: Option<Ending>, method: SharedString) -> Self {
-        Self { demand, ending, observed: false, method, allowed: OnceLock::new() }
+        Self { demand, ending, observed: false, method, allowed: OnceLock::new(), fixed: OnceLock::new() }
     }
 
     /// Returns the name for the log: the method's path. `called` is the path of the request, which stands for
@@ -144,7 +148,16 @@ impl Rule {
     /// Counts a call that was denied, or would be.
     pub(super) fn count_denied(&self, denied: &Denied) {
         let outcome = if self.observed { "would_deny" } else { "denied" };
-        self.counter(outcome, denied.label()).increment(1);
+        let counter = || self.counter(outcome, denied.label());
+        if Fixed::is(denied) {
+            self.fixed.get_or_init(counter).increment(1);
+        } else {
+            counter().increment(1);
+        }
+    }
+
+    fn set_observed(&mut self, observed: bool) {
+        (self.observed, self.fixed) = (observed, OnceLock::new());
     }
 
     fn counter(&self, outcome: &'static str, reason: &'static str) -> Counter {
