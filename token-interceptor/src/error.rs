@@ -23,8 +23,8 @@ pub struct VerifyError {
 /// The member of a rejected token that a check compared. For logs and audit records, never for the caller.
 ///
 /// It quotes `iss`, `aud`, `client_id`, `scope`, `typ`, `alg`, `kid`, `jti`, times, and the claims that a
-/// profile demands a value of, escaped and cut. It never holds the token. Of every other member it names only the JSON
-/// type, as the value may be personal.
+/// profile demands a value of, escaped and cut. It never holds the token. Of every other member it names only
+/// the JSON type, as the value may be personal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     name: Cow<'static, str>,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use quick_cache::DefaultHashBuilder;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use token_proto::policy::{Access, ClaimRequirement, MethodKind, MethodPolicy, Requirement};
 
 use served::Described;
@@ -24,6 +24,7 @@ use crate::{
     clock::numeric_date,
     danger,
     error::{Denial, Denied, Detail, kind_of, quoted},
+    json,
     token::VerifiedToken,
 };
 
@@ -245,7 +246,7 @@ pub(crate) fn check(
         return Err(not_among(callers, token));
     }
     for required in requirement.claims.iter() {
-        let came = claim(token.claims(), &required.claim);
+        let came = json::member(token.claims(), &required.claim);
         if !came.is_some_and(|value| is_allowed(value, &required.values)) {
             let expected = format!("one of {:?}", required.values);
             let detail = Detail::new(required.claim.clone(), kind_of(came), expected);
@@ -289,13 +290,6 @@ pub(crate) fn too_old(age: Duration, token: &VerifiedToken, now: SystemTime, lee
     let expected =
         format!("at least {earliest} (now {now}, maximum age {}, leeway {})", age.as_secs(), leeway.as_secs());
     Denial::TokenTooOld(Detail::new("iat", issued_at.to_string(), expected).into()).into()
-}
-
-/// Returns the claim of this name, or at this JSON Pointer (RFC 6901), which begins with `/`.
-fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    let Some(pointer) = name.strip_prefix('/') else { return claims.get(name) };
-    let (first, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
-    claims.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
 }
 
 /// Returns true if the claim is one of the allowed strings, or a list that contains one.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 pub(super) use spiffe::{trust_domain, trust_domain_of};
 
-use crate::signature::Algorithm;
+use crate::{json, signature::Algorithm};
 
 /// The form of an issuer's access tokens, for [`TrustedIssuer::profile`](super::TrustedIssuer::profile).
 ///
@@ -250,11 +250,7 @@ impl Place {
 
     /// Returns the value; `None` where it is missing.
     pub(super) fn of<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
-        let Some(pointer) = self.0.strip_prefix('/') else { return claims.get(&*self.0) };
-        let (first, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
-        // RFC 6901 section 4: in this order.
-        let first = first.replace("~1", "/").replace("~0", "~");
-        claims.get(&first)?.pointer(rest)
+        json::member(claims, &self.0)
     }
 }
 
