@@ -156,10 +156,10 @@ impl AuthorizationLayer {
     /// # Errors
     ///
     /// Returns an error if a method names `callers` and several issuers may issue tokens for its audience. A
-    /// client of one issuer could pass for another's. It is allowed where each issuer has its
+    /// client of one issuer could pass for another's. It is allowed where all of them but one have their
     /// [`clients`](crate::verify::TrustedIssuer::clients).
     pub fn try_new(verifier: Verifier, policy: ServedPolicy) -> Result<Self, PolicyError> {
-        policy.check_callers(|audience| verifier.client_ids_are_unique(audience))?;
+        policy.check_callers(|audience| verifier.tells_callers_apart(audience))?;
         Ok(Self::with(verifier, Rules::by_method(policy)))
     }
 
@@ -169,7 +169,7 @@ impl AuthorizationLayer {
     /// deny the clients that cannot be distinguished.
     #[must_use]
     pub fn new(verifier: Verifier, policy: ServedPolicy) -> Self {
-        if let Err(error) = policy.check_callers(|audience| verifier.client_ids_are_unique(audience)) {
+        if let Err(error) = policy.check_callers(|audience| verifier.tells_callers_apart(audience)) {
             tracing::error!(%error, "cannot distinguish callers by issuer; denying them");
         }
         Self::with(verifier, Rules::by_method(policy))

@@ -51,7 +51,7 @@ impl ProtectedResource {
     pub fn metadata(&self, verifier: &Verifier, policy: &Policy) -> Value {
         json!({
             "resource": &*self.resource,
-            "authorization_servers": verifier.issuers().collect::<Vec<_>>(),
+            "authorization_servers": verifier.issuers().iter().map(|issuer| &**issuer).collect::<Vec<_>>(),
             "scopes_supported": policy.scopes(),
             "bearer_methods_supported": ["header"],
         })

@@ -9,7 +9,9 @@ mod builder;
 mod claims;
 mod issuer;
 mod issuer_channel;
+mod issuers;
 pub mod jws;
+mod obstacle;
 mod profile;
 mod trusted_issuer;
 
@@ -21,29 +23,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde_json::{Map, Value};
-
 use builder::Encryption;
 pub use builder::{BuildError, LEEWAY_MAX, VerifierBuilder};
 pub use issuer_channel::IssuerChannel;
+pub(crate) use obstacle::{KeyWait, Obstacle};
 pub use profile::TokenProfile;
 pub use trusted_issuer::TrustedIssuer;
 
 use crate::{
     clock::{Clock, numeric_date},
-    error::{Unverified, VerifyError, kind_of, quoted},
-    key_set::{schedule::UnknownKey, source::Lookup},
+    error::{Unverified, VerifyError},
     signature::VerifyingKey,
     token::{Claims, UnverifiedToken, VerifiedToken},
 };
 use issuer::Issuer;
+use issuers::TrustedIssuers;
 use jws::Jws;
-use profile::{NamedBy, trust_domain_of};
+use obstacle::signed_by;
 
-/// The retry delay of a caller that cannot wait here for a key that is being fetched.
-const KEY_ON_ITS_WAY: Duration = Duration::from_secs(1);
-/// Issuers that a log line names, at most.
-const ISSUERS_NAMED: usize = 4;
 /// Fetches that one call waits for: one that began before its key was published, and one of its own.
 const FETCHES_AWAITED_MAX: usize = 2;
 
@@ -92,32 +89,19 @@ pub struct Verifier(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    issuers: Vec<Issuer>,
+    issuers: TrustedIssuers,
     leeway: Duration,
-    /// The length of the longest token that any issuer may send.
+    /// The length of the longest token of an issuer without a bound of its own.
     token_bytes_max: usize,
     encryption: Encryption,
     clock: Arc<dyn Clock>,
 }
 
-/// The reason that there is no verdict, or none yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Obstacle {
-    Refused(VerifyError),
-    /// The token's key is not cached, and a fetch that may bring it is in flight.
-    KeyOnItsWay(KeyWait),
-}
-
-/// A wait for a key, for [`Verifier::key_arrives`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyWait {
-    issuer: usize,
-    news: u64,
-}
-
 /// The grounds of a verdict, beside the token and the time.
 pub(crate) struct Grounds {
-    issuer: usize,
+    issuer: Arc<Issuer>,
+    /// The version of the trusted issuers among which the issuer was found last.
+    issuers_version: AtomicU64,
     key: Arc<VerifyingKey>,
     /// The version of the key set in which the key was found last.
     key_version: AtomicU64,
@@ -146,11 +130,43 @@ impl Verifier {
         self.0.leeway
     }
 
-    /// Returns true if `client_id` alone identifies the caller, in tokens for `audience`. Only one issuer
-    /// issues tokens for it, or each issuer has its own [`clients`](TrustedIssuer::clients).
-    pub(crate) fn client_ids_are_unique(&self, audience: &str) -> bool {
-        let speaks = |issuer: &&Issuer| issuer.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
-        self.0.issuers.iter().filter(speaks).all(|issuer| issuer.client_ids_are_unique)
+    /// Returns true if client IDs identify callers in tokens for `audience`: of the issuers that may issue
+    /// them, all but one have their own [`clients`](TrustedIssuer::clients).
+    pub(crate) fn tells_callers_apart(&self, audience: &str) -> bool {
+        self.0.issuers.now().tells_callers_apart(audience)
+    }
+
+    /// Trusts one more issuer, from the next token on. All clones of this verifier do. Within a Tokio runtime
+    /// it begins to fetch the key set.
+    ///
+    /// Give the issuer its [`clients`](TrustedIssuer::clients), or a policy that names `callers` no longer
+    /// admits client IDs that two issuers may use.
+    ///
+    /// ```
+    /// use token_interceptor::{test_util::TestIssuer, verify::Verifier};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let verifier = Verifier::builder().no_issuer_yet().build()?;
+    /// // In production: `TrustedIssuer::discover(&tenant.issuer)?`.
+    /// let tenant = TestIssuer::new("https://tenant.example");
+    /// verifier.add(tenant.trusted().clients(["tenant-*"]))?;
+    /// assert!(verifier.remove("https://tenant.example"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the issuer is trusted already, or its settings are invalid, as in
+    /// [`VerifierBuilder::build`].
+    pub fn add(&self, issuer: TrustedIssuer) -> Result<(), BuildError> {
+        self.0.issuers.add(issuer.build(&self.0.clock, self.0.token_bytes_max)?)
+    }
+
+    /// Trusts the issuer with this identifier no longer, and returns true if it was trusted. Its tokens are
+    /// rejected from the next call on, cached or not, and open streams end within a second. Its keys are no
+    /// longer fetched.
+    pub fn remove(&self, issuer: &str) -> bool {
+        self.0.issuers.remove(issuer)
     }
 
     /// Returns true if encrypted tokens are accepted.
@@ -158,9 +174,10 @@ impl Verifier {
         self.0.encryption.has_keys()
     }
 
-    /// Returns the identifiers of the trusted issuers.
-    pub fn issuers(&self) -> impl Iterator<Item = &str> {
-        self.0.issuers.iter().map(|issuer| &*issuer.id)
+    /// Returns the identifiers of the issuers that are trusted at this moment, sorted.
+    #[must_use]
+    pub fn issuers(&self) -> Vec<Arc<str>> {
+        self.0.issuers.now().ids().cloned().collect()
     }
 
     /// Verifies `token` for `audience` at `now`, without waiting. If the key is not cached yet, the error is
@@ -201,7 +218,8 @@ impl Verifier {
 
     /// Waits until the fetch that may bring a key has ended.
     pub(crate) async fn key_arrives(&self, wait: KeyWait) -> Result<(), VerifyError> {
-        let Some(issuer) = self.0.issuers.get(wait.issuer) else { return Ok(()) };
+        // The next attempt reports an issuer that was removed meanwhile.
+        let Some(issuer) = self.0.issuers.now().named(&wait.issuer).cloned() else { return Ok(()) };
         let news = issuer.keys.news_since(wait.news).await;
         news.map_err(|retry_after| Unverified::KeyUnavailable { retry_after }.into())
     }
@@ -213,31 +231,35 @@ impl Verifier {
         audience: &str,
         now: SystemTime,
     ) -> Result<(VerifiedToken, Grounds), Obstacle> {
-        check_size(token, self.0.token_bytes_max)?;
+        let issuers_version = self.0.issuers.version();
+        let issuers = self.0.issuers.now();
+        check_size(token, issuers.token_bytes_max().unwrap_or(self.0.token_bytes_max))?;
         let opened: Option<Arc<str>> = self.0.encryption.open(token.expose())?.map(Into::into);
         let jws = Jws::parse_foreign(opened.as_deref().unwrap_or(token.expose()))?;
-        let (index, issuer) = self.issuer(&jws.claims)?;
+        let issuer = issuers.of(&jws.claims)?;
         check_size(token, issuer.token_bytes_max)?;
         issuer.check_header(&jws)?;
         issuer.check_fresh(now)?;
         // Read before the keys and the revocations, so that a later change is noticed next time.
-        let wait = KeyWait { issuer: index, news: issuer.keys.news() };
+        let wait = KeyWait { issuer: Arc::clone(&issuer.id), news: issuer.keys.news() };
         let (key_version, revocation_version) = (issuer.keys.version().into(), issuer.revocations.version().into());
         let key = signed_by(issuer, &jws, wait)?;
         issuer.check_type(jws.token_type.as_deref())?;
         let mut claims = claims::check(jws.claims, Arc::clone(&issuer.id), &issuer.profile)?;
         issuer.limit(&mut claims)?;
+        claims.client_id_is_unique = issuers.client_id_is_unique(issuer, claims.client_id());
         issuer.check_audience(&claims, audience)?;
         self.check_times(&claims, now)?;
         issuer.check_lifetime(&claims, now)?;
         let verified = VerifiedToken::new(claims);
         issuer.check_revoked(&verified)?;
-        Ok((verified, Grounds { issuer: index, key, key_version, revocation_version, opened }))
+        let (issuer, issuers_version) = (Arc::clone(issuer), issuers_version.into());
+        Ok((verified, Grounds { issuer, issuers_version, key, key_version, revocation_version, opened }))
     }
 
-    /// Checks everything that may have changed since `verified` was: freshness, key, audience, times,
-    /// revocation. Returns `false` if the issuer no longer publishes the key. Then the token has to be
-    /// verified anew.
+    /// Checks everything that may have changed since `verified` was: issuer, freshness, key, audience, times,
+    /// revocation. Returns `false` if the issuer is no longer trusted as it was, or no longer publishes the
+    /// key. Then the token has to be verified anew.
     pub(crate) fn is_still_good(
         &self,
         verified: &VerifiedToken,
@@ -245,7 +267,16 @@ impl Verifier {
         audience: &str,
         now: SystemTime,
     ) -> Result<bool, VerifyError> {
-        let Some(issuer) = self.0.issuers.get(grounds.issuer) else { return Ok(false) };
+        let issuer = &grounds.issuer;
+        let issuers_version = self.0.issuers.version();
+        if grounds.issuers_version.load(Ordering::Acquire) != issuers_version {
+            let (issuers, claims) = (self.0.issuers.now(), verified.checked());
+            let unique = issuers.client_id_is_unique(issuer, claims.client_id());
+            if !issuers.holds(issuer) || unique != claims.client_id_is_unique {
+                return Ok(false);
+            }
+            grounds.issuers_version.store(issuers_version, Ordering::Release);
+        }
         issuer.check_fresh(now)?;
         let key_version = issuer.keys.version();
         if grounds.key_version.load(Ordering::Acquire) != key_version {
@@ -262,31 +293,6 @@ impl Verifier {
             grounds.revocation_version.store(revocation_version, Ordering::Release);
         }
         Ok(true)
-    }
-
-    /// RFC 9068 section 4: exactly one of the trusted issuers. `iss` names it, or else the trust domain of
-    /// `sub` (SPIFFE JWT-SVID section 3). Keys are never tried to find it.
-    fn issuer(&self, claims: &Map<String, Value>) -> Result<(usize, &Issuer), VerifyError> {
-        let named = |id: &str, by: NamedBy| {
-            let mut issuers = self.0.issuers.iter().enumerate();
-            issuers.find(|(_, issuer)| *issuer.id == *id && issuer.profile.issuer == by)
-        };
-        let unknown = |claim: &'static str, id: &str| {
-            let trusted: Vec<&str> = self.issuers().take(ISSUERS_NAMED).collect();
-            Unverified::IssuerUnknown.about(claim, quoted(id), format!("one of {trusted:?}"))
-        };
-        let trust_domain = claims.get("sub").and_then(Value::as_str).and_then(trust_domain_of);
-        let by_trust_domain = |domain: &str| named(domain, NamedBy::TrustDomain);
-        match trust_domain {
-            Some(domain) if !claims.contains_key("iss") => {
-                by_trust_domain(domain).ok_or_else(|| unknown("sub", domain))
-            }
-            Some(_) | None => {
-                let id = claims::text(claims, "iss")?;
-                let found = named(id, NamedBy::Issuer).or_else(|| by_trust_domain(trust_domain?));
-                found.ok_or_else(|| unknown("iss", id))
-            }
-        }
     }
 
     /// RFC 7519 sections 4.1.4 to 4.1.6.
@@ -317,65 +323,4 @@ fn check_size(token: UnverifiedToken<'_>, bytes_max: usize) -> Result<(), Verify
         return Ok(());
     }
     Err(Unverified::TooLarge.about("token", format!("{bytes} bytes"), format!("at most {bytes_max} bytes")))
-}
-
-/// Returns the issuer's key that signed the token.
-fn signed_by(issuer: &Issuer, jws: &Jws<'_>, wait: KeyWait) -> Result<Arc<VerifyingKey>, Obstacle> {
-    let unknown = match issuer.keys.find(jws.key_id.as_deref(), jws.algorithm) {
-        Lookup::Keys(candidates) => {
-            if let Some(key) = candidates.verifying(jws.signed, &jws.signature) {
-                return Ok(key);
-            }
-            // Without `kid`, only the signature tells a key that is not cached yet from a forgery.
-            if jws.key_id.is_some() {
-                return Err(Unverified::SignatureInvalid.into());
-            }
-            match issuer.keys.unknown_key() {
-                UnknownKey::Refuse => return Err(Unverified::SignatureInvalid.into()),
-                unknown @ (UnknownKey::Wait | UnknownKey::Unavailable { .. }) => unknown,
-            }
-        }
-        Lookup::OtherAlgorithm => {
-            let expected = "the algorithm of the key that kid names";
-            return Err(Unverified::AlgorithmNotAllowed.about("alg", quoted(jws.algorithm.name()), expected).into());
-        }
-        Lookup::Unknown(unknown) => unknown,
-    };
-    Err(match unknown {
-        UnknownKey::Wait => Obstacle::KeyOnItsWay(wait),
-        UnknownKey::Refuse => {
-            let came = jws.key_id.as_deref().map_or_else(|| kind_of(None), quoted);
-            Unverified::KeyUnknown.about("kid", came, "a key that the issuer publishes").into()
-        }
-        UnknownKey::Unavailable { retry_after } => Unverified::KeyUnavailable { retry_after }.into(),
-    })
-}
-
-impl Obstacle {
-    /// Returns the error for a caller that cannot wait.
-    pub(crate) fn into_error(self) -> VerifyError {
-        match self {
-            Self::Refused(error) => error,
-            Self::KeyOnItsWay(_) => Unverified::KeyUnavailable { retry_after: KEY_ON_ITS_WAY }.into(),
-        }
-    }
-}
-
-impl KeyWait {
-    /// Returns the error for a caller that has waited long enough.
-    pub(crate) fn given_up(self) -> VerifyError {
-        Obstacle::KeyOnItsWay(self).into_error()
-    }
-}
-
-impl From<VerifyError> for Obstacle {
-    fn from(error: VerifyError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<Unverified> for Obstacle {
-    fn from(kind: Unverified) -> Self {
-        Self::Refused(kind.into())
-    }
 }

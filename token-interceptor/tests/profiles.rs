@@ -256,6 +256,8 @@ fn each_profile_rejects_what_only_it_rejects() {
         ("type", row("google").untyped()),
         ("lifetime", lived(row("google"), hour + 1)),
         ("client", row("github_actions").with("sub", "repo:evil/orders:ref:refs/heads/main")),
+        ("claim", row("github_actions").with("event_name", "pull_request_target")),
+        ("claim", row("github_actions").with("event_name", json!(["push"]))),
         ("malformed", row("github_actions").without("jti")),
         ("type", row("github_actions").untyped()),
         ("lifetime", lived(row("github_actions"), hour + 1)),
@@ -307,6 +309,7 @@ fn each_profile_rejects_algorithms_that_its_provider_lacks() {
 fn what_a_provider_varies_is_accepted() {
     for accepted in [
         row("okta").of_type("at+jwt"),
+        row("github_actions").without("event_name"),
         row("keycloak").of_type("at+jwt"),
         row("kubernetes").of_type("JWT"),
         row("kubernetes").without("jti"),

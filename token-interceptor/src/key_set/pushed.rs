@@ -114,6 +114,11 @@ impl PushedTrust {
         self.task.ensure(|| keep(Arc::clone(&self.shared)));
     }
 
+    /// Ends the task for good.
+    pub(crate) fn end(&self) {
+        self.task.end();
+    }
+
     pub(crate) fn version(&self) -> u64 {
         self.shared.held.version()
     }

@@ -136,6 +136,11 @@ impl RemoteKeySet {
         self.shared.fetched.load().as_ref().is_some_and(|fetched| fetched.age(&*self.shared.clock) > stale_after)
     }
 
+    /// Ends the task for good.
+    pub(crate) fn end(&self) {
+        self.task.end();
+    }
+
     pub(crate) fn version(&self) -> u64 {
         self.shared.held.version()
     }

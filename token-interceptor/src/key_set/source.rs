@@ -67,6 +67,15 @@ impl KeySource {
         }
     }
 
+    /// Ends the fetching task for good: the issuer is no longer trusted.
+    pub(crate) fn end(&self) {
+        match self {
+            Self::Live(_) => {}
+            Self::Remote(remote) => remote.end(),
+            Self::Pushed(pushed) => pushed.end(),
+        }
+    }
+
     /// Called for each verification. Restarts the fetching task if it is gone.
     pub(crate) fn keep_fresh(&self) {
         match self {

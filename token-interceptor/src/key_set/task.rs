@@ -8,7 +8,14 @@ use std::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 #[derive(Debug, Default)]
-pub(super) struct Task(Mutex<Option<AbortHandle>>);
+pub(super) struct Task(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    running: Option<AbortHandle>,
+    /// True once the task must not start again.
+    ended: bool,
+}
 
 impl Task {
     /// Starts `work` unless it runs. Outside a runtime nothing happens; the next call within one starts it.
@@ -17,7 +24,7 @@ impl Task {
         F: Future<Output = ()> + Send + 'static,
     {
         let mut task = lock(&self.0);
-        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+        if task.running.as_ref().is_none_or(AbortHandle::is_finished) {
             start(&mut task, work);
         }
     }
@@ -30,27 +37,61 @@ impl Task {
     {
         start(&mut lock(&self.0), work);
     }
+
+    /// Ends the work, and never starts it again.
+    pub(super) fn end(&self) {
+        let mut task = lock(&self.0);
+        task.ended = true;
+        if let Some(running) = task.running.take() {
+            running.abort();
+        }
+    }
 }
 
-fn start<F>(task: &mut Option<AbortHandle>, work: impl FnOnce() -> F)
+fn start<F>(task: &mut State, work: impl FnOnce() -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    if task.ended {
+        return;
+    }
     let Ok(runtime) = Handle::try_current() else { return };
-    if let Some(former) = task.replace(runtime.spawn(work()).abort_handle()) {
+    if let Some(former) = task.running.replace(runtime.spawn(work()).abort_handle()) {
         former.abort();
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(task) = lock(&self.0).take() {
-            task.abort();
-        }
+        self.end();
     }
 }
 
 /// A panic leaves nothing half-done under the locks of this module and its neighbours, so poison is ignored.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_ended_task_stops_and_never_starts_again() {
+        let (alive, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+        let task = Task::default();
+        let work = |alive: tokio::sync::mpsc::Sender<()>| async move {
+            pending::<()>().await;
+            drop(alive);
+        };
+        task.ensure(|| work(alive.clone()));
+        task.end();
+        task.ensure(|| work(alive.clone()));
+        task.replace(|| work(alive.clone()));
+        drop(alive);
+        // Closed once no task holds the other end.
+        assert_eq!(gone.recv().await, None);
+    }
 }

@@ -29,7 +29,7 @@ impl ServedPolicy {
         let ambiguous = self.0.naming_callers().filter(|(_, audience)| !are_unique(audience));
         let mut faults: Vec<String> = ambiguous
             .map(|(path, audience)| {
-                format!("{path}: names callers, and several issuers speak for {audience:?}: give each TrustedIssuer its clients")
+                format!("{path}: names callers, and several issuers speak for {audience:?}: give all of them but one their clients: TrustedIssuer::clients")
             })
             .collect();
         faults.sort_unstable();

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Inner, TrustedIssuer, Verifier, issuer::Issuer};
+use super::{
+    Inner, TrustedIssuer, Verifier,
+    issuers::{Issuers, TrustedIssuers},
+};
 use crate::{
     clock::{Clock, SystemClock},
     encryption::{DecryptionKey, is_encrypted, open},
@@ -20,6 +23,7 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct VerifierBuilder {
     issuers: Vec<TrustedIssuer>,
+    none_yet: bool,
     leeway: Duration,
     token_bytes_max: usize,
     encryption: Encryption,
@@ -30,6 +34,7 @@ impl VerifierBuilder {
     pub(super) fn new() -> Self {
         Self {
             issuers: Vec::new(),
+            none_yet: false,
             leeway: LEEWAY,
             token_bytes_max: TOKEN_BYTES_MAX,
             encryption: Encryption::default(),
@@ -41,6 +46,14 @@ impl VerifierBuilder {
     #[must_use]
     pub fn issuer(mut self, issuer: TrustedIssuer) -> Self {
         self.issuers.push(issuer);
+        self
+    }
+
+    /// Allows a verifier without an issuer, to which [`Verifier::add`] adds some later. Until then it rejects
+    /// every token.
+    #[must_use]
+    pub fn no_issuer_yet(mut self) -> Self {
+        self.none_yet = true;
         self
     }
 
@@ -89,42 +102,24 @@ impl VerifierBuilder {
     /// leeway is too large. Also if tokens must be encrypted and there is no key to decrypt them, or two keys
     /// have one ID.
     pub fn build(self) -> Result<Verifier, BuildError> {
-        if self.issuers.is_empty() {
+        if self.issuers.is_empty() && !self.none_yet {
             return Err(BuildError::new("", "no issuer is trusted, so every token would be refused"));
         }
         if self.leeway > LEEWAY_MAX {
             return Err(BuildError::new("", "the leeway is more than ten minutes"));
         }
         self.encryption.check()?;
-        let mut issuers = Vec::with_capacity(self.issuers.len());
+        let mut issuers = Issuers::default();
         for issuer in self.issuers {
-            let issuer = issuer.build(&self.clock, self.token_bytes_max)?;
-            if issuers.iter().any(|other: &Issuer| other.id == issuer.id) {
-                return Err(BuildError::new(&issuer.id, "the issuer is named twice"));
-            }
-            issuers.push(issuer);
+            issuers.insert(issuer.build(&self.clock, self.token_bytes_max)?)?;
         }
-        tell_clients_apart(&mut issuers);
-        let token_bytes_max = issuers.iter().map(|issuer| issuer.token_bytes_max).max();
         Ok(Verifier(Arc::new(Inner {
-            issuers,
+            issuers: TrustedIssuers::new(issuers),
             leeway: Duration::from_secs(self.leeway.as_secs()),
-            token_bytes_max: token_bytes_max.unwrap_or(self.token_bytes_max),
+            token_bytes_max: self.token_bytes_max,
             encryption: self.encryption,
             clock: self.clock,
         })))
-    }
-}
-
-/// RFC 9068 section 4 makes `client_id` unique only within an issuer. Where several issuers share an
-/// audience, it identifies the caller only in tokens of an issuer whose clients are declared.
-fn tell_clients_apart(issuers: &mut [Issuer]) {
-    let shared: Vec<bool> = issuers
-        .iter()
-        .map(|issuer| issuers.iter().any(|other| other.id != issuer.id && issuer.shares_an_audience(other)))
-        .collect();
-    for (issuer, shared) in issuers.iter_mut().zip(shared) {
-        issuer.client_ids_are_unique = issuer.clients.is_some() || !shared;
     }
 }
 

@@ -31,13 +31,12 @@ pub(super) fn check(
         return Err(Unverified::IssuerUnknown.about("sub", kind_of(members.get("sub")), format!("{issuer}/…")));
     }
     let at_hand = at_hand(&members, profile)?;
-    for claim in &profile.required {
-        let value = claim.place.of(&members);
-        if !value.and_then(Value::as_str).is_some_and(|text| claim.any_of.iter().any(|allowed| allowed == text)) {
-            let came = value.and_then(Value::as_str).map_or_else(|| kind_of(value), quoted);
-            let expected = format!("one of {:?}", claim.any_of);
-            return Err(Unverified::ClaimNotAllowed.about(claim.place.name(), came, expected));
-        }
+    if let Some(rule) = profile.rules.iter().find(|rule| !rule.is_met(&members)) {
+        let value = rule.place.of(&members);
+        let came = value.and_then(Value::as_str).map_or_else(|| kind_of(value), quoted);
+        let one_of = if rule.required { "one of" } else { "none of" };
+        let expected = format!("{one_of} {:?}", rule.texts);
+        return Err(Unverified::ClaimNotAllowed.about(rule.place.name(), came, expected));
     }
     // RFC 8705 section 3, RFC 9449 section 7.1. Accepting it as a bearer token would defeat the binding.
     if members.contains_key("cnf") {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     jws::Jws,
-    profile::{Place, TokenProfile},
+    profile::{Place, TokenProfile, trust_domain_of},
 };
 use crate::{
     clock::numeric_date,
@@ -38,8 +38,6 @@ pub(super) struct Issuer {
     pub(super) clients: Option<Vec<String>>,
     /// The scopes that it may grant, in the same form. `None`: any.
     pub(super) scopes: Option<Vec<String>>,
-    /// True if no other trusted issuer may have clients of the same ID.
-    pub(super) client_ids_are_unique: bool,
     pub(super) revocations: RevocationSets,
 }
 
@@ -98,7 +96,7 @@ impl Issuer {
     }
 
     pub(super) fn check_audience(&self, claims: &Claims, audience: &str) -> Result<(), VerifyError> {
-        let allowed = self.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience));
+        let allowed = self.speaks_for(audience);
         let names = self.audience_names.get(audience);
         let meant = match names {
             Some(names) => claims.audiences().any(|one| names.contains(one)),
@@ -116,9 +114,32 @@ impl Issuer {
         Err(Unverified::AudienceMismatch.about(self.profile.audience.name(), quoted(&came), expected))
     }
 
-    /// Returns true if both may issue tokens to clients for one audience. Identity tokens name no clients.
+    /// Returns true if its tokens name clients. Identity tokens do not.
+    pub(super) fn names_clients(&self) -> bool {
+        self.profile.client.is_some()
+    }
+
+    /// Returns true if its tokens are accepted for `audience`.
+    pub(super) fn speaks_for(&self, audience: &str) -> bool {
+        self.audiences.as_ref().is_none_or(|audiences| audiences.contains(audience))
+    }
+
+    /// Returns true if its client IDs are declared, or can be no other issuer's.
+    pub(super) fn declares_clients(&self) -> bool {
+        self.clients.is_some() || self.profile.is_of_own_domain()
+    }
+
+    /// Returns true if it may issue tokens to a client of this ID.
+    pub(super) fn may_have_client(&self, client_id: &str) -> bool {
+        if self.profile.is_of_own_domain() && trust_domain_of(client_id) != Some(&*self.id) {
+            return false;
+        }
+        self.clients.as_ref().is_none_or(|clients| among(clients, client_id))
+    }
+
+    /// Returns true if both may issue tokens to clients for one audience.
     pub(super) fn shares_an_audience(&self, other: &Self) -> bool {
-        if self.profile.client.is_none() || other.profile.client.is_none() {
+        if !self.names_clients() || !other.names_clients() {
             return false;
         }
         match (&self.audiences, &other.audiences) {
@@ -129,8 +150,6 @@ impl Issuer {
 
     /// Checks the claims against this issuer's rights: its own clients, and the scopes that it grants.
     pub(super) fn limit(&self, claims: &mut Claims) -> Result<(), VerifyError> {
-        let among = |patterns: &[String], name: &str| patterns.iter().any(|pattern| matches(pattern, name));
-        claims.client_id_is_unique = self.client_ids_are_unique;
         if let Some(scopes) = &self.scopes {
             claims.retain_scopes(|scope| among(scopes, scope));
         }
@@ -150,4 +169,9 @@ impl Issuer {
         }
         Err(Unverified::Revoked.about("jti", quoted(token.token_id()), "a token that is not revoked"))
     }
+}
+
+/// Returns true if one of the names or prefixes is that of `name`.
+fn among(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, name))
 }

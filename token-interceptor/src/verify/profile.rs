@@ -59,7 +59,7 @@ pub struct TokenProfile {
     pub(super) audience: Place,
     pub(super) token_id: Place,
     pub(super) token_id_required: bool,
-    pub(super) required: Vec<RequiredClaim>,
+    pub(super) rules: Vec<ClaimRule>,
     pub(super) types: Vec<String>,
     pub(super) untyped: bool,
     pub(super) algorithms: Vec<Algorithm>,
@@ -86,11 +86,13 @@ pub(super) enum NamedBy {
     TrustDomain,
 }
 
-/// A claim that must have one of these values.
+/// A claim, and the texts that it must or must not be.
 #[derive(Clone, Debug)]
-pub(super) struct RequiredClaim {
+pub(super) struct ClaimRule {
     pub(super) place: Place,
-    pub(super) any_of: Vec<String>,
+    pub(super) texts: Vec<String>,
+    /// True if it must be one of them.
+    pub(super) required: bool,
 }
 
 /// The place of a value among the claims: a name, or a JSON Pointer.
@@ -110,7 +112,7 @@ impl TokenProfile {
             audience: Place::from("aud"),
             token_id: Place::from("jti"),
             token_id_required: true,
-            required: Vec::new(),
+            rules: Vec::new(),
             types: vec!["at+jwt".to_owned()],
             untyped: false,
             algorithms: Algorithm::ISSUED.to_vec(),
@@ -180,12 +182,26 @@ impl TokenProfile {
     /// tokens from its other tokens by a claim.
     #[must_use]
     pub fn require_claim<T: Into<String>>(
-        mut self,
+        self,
         claim: impl Into<Cow<'static, str>>,
         any_of: impl IntoIterator<Item = T>,
     ) -> Self {
-        let any_of = any_of.into_iter().map(Into::into).collect();
-        self.required.push(RequiredClaim { place: Place(claim.into()), any_of });
+        self.rule(Place(claim.into()), any_of, true)
+    }
+
+    /// Rejects tokens in which this claim is one of these texts, or is present and not text.
+    #[must_use]
+    pub fn reject_claim<T: Into<String>>(
+        self,
+        claim: impl Into<Cow<'static, str>>,
+        any_of: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.rule(Place(claim.into()), any_of, false)
+    }
+
+    fn rule<T: Into<String>>(mut self, place: Place, texts: impl IntoIterator<Item = T>, required: bool) -> Self {
+        let texts = texts.into_iter().map(Into::into).collect();
+        self.rules.push(ClaimRule { place, texts, required });
         self
     }
 
@@ -220,6 +236,12 @@ impl TokenProfile {
         self
     }
 
+    /// Returns true if a client ID is a SPIFFE ID of the issuer's own trust domain. No other issuer has such
+    /// clients.
+    pub(super) fn is_of_own_domain(&self) -> bool {
+        self.issuer == NamedBy::TrustDomain && self.client.as_ref().is_some_and(|client| client.0 == "sub")
+    }
+
     pub(super) fn is_foreign(&self) -> bool {
         self.form == Form::Rfc7519
     }
@@ -227,12 +249,23 @@ impl TokenProfile {
     /// Returns the fault of a profile that no token could meet.
     pub(super) fn fault(&self) -> Option<&'static str> {
         let named = [&self.audience, &self.token_id];
-        let required = self.required.iter().map(|claim| &claim.place);
-        let mut places = named.into_iter().chain(&self.client).chain(&self.scopes).chain(required);
+        let ruled = self.rules.iter().map(|rule| &rule.place);
+        let mut places = named.into_iter().chain(&self.client).chain(&self.scopes).chain(ruled);
         if places.any(|place| place.0.is_empty()) {
             return Some("a claim of the profile has no name");
         }
         (self.types.is_empty() && !self.untyped).then_some("the profile accepts no type of token")
+    }
+}
+
+impl ClaimRule {
+    /// Returns true if the claims follow the rule.
+    pub(super) fn is_met(&self, claims: &Map<String, Value>) -> bool {
+        match self.place.of(claims) {
+            Some(Value::String(text)) => self.texts.contains(text) == self.required,
+            Some(_) => false,
+            None => !self.required,
+        }
     }
 }
 

@@ -194,8 +194,8 @@ impl TrustedIssuer {
     /// digit, so that `repo:acme/*` does not include the owner `acme-evil`.
     ///
     /// A client ID is unique only within its issuer (RFC 9068 section 4). Where several trusted issuers share
-    /// an audience, a policy that names `callers` admits only clients of issuers with this setting. `["*"]`
-    /// accepts this issuer's client IDs as they are.
+    /// an audience, a policy that names `callers` admits clients of an issuer with this setting, and those
+    /// whose ID no other issuer may use. `["*"]` accepts this issuer's client IDs as they are.
     #[must_use]
     pub fn clients<T: Into<String>>(mut self, clients: impl IntoIterator<Item = T>) -> Self {
         self.clients = Some(clients.into_iter().map(Into::into).collect());
@@ -326,8 +326,6 @@ impl TrustedIssuer {
             token_bytes_max: self.token_bytes_max.unwrap_or(default_max),
             clients: self.clients,
             scopes: self.scopes,
-            // Set once the other issuers are known.
-            client_ids_are_unique: false,
             revocations,
         })
     }

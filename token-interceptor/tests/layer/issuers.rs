@@ -1,6 +1,6 @@
 //! Callers and scopes belong to one issuer, even if several are trusted. RFC 9068 section 4.
 
-use token_interceptor::verify::TrustedIssuer;
+use token_interceptor::verify::{TokenProfile, TrustedIssuer};
 
 use super::*;
 
@@ -68,6 +68,22 @@ async fn callers_of_two_issuers_are_denied_unless_declared() {
     assert_eq!(called(&layer, "/a.S/Get", &partners).await, None);
 }
 
+/// An ID token may have any `client_id`: OpenID Connect does not define one.
+#[tokio::test]
+async fn a_client_id_in_an_identity_token_is_no_caller() {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let token = issuer.token().client("billing").scope("inventory.read").sign();
+    let verifier = |profile: TokenProfile| {
+        let builder = Verifier::builder().issuer(issuer.trusted().profile(profile));
+        builder.clock(issuer.clock()).build().unwrap()
+    };
+    let layer = AuthorizationLayer::new(verifier(TokenProfile::identity(["at+jwt"])), policy_with_callers());
+    assert_eq!(called(&layer, "/a.S/Get", &token).await, None);
+    assert_eq!(called(&layer, "/a.S/Delete", &token).await.as_deref(), Some("CALLER_NOT_ALLOWED"));
+    let layer = AuthorizationLayer::new(verifier(TokenProfile::rfc7519()), policy_with_callers());
+    assert_eq!(called(&layer, "/a.S/Delete", &token).await, None);
+}
+
 #[tokio::test]
 async fn issuers_for_different_audiences_need_no_declaration() {
     let two = two();
@@ -79,7 +95,85 @@ async fn issuers_for_different_audiences_need_no_declaration() {
     assert_eq!(called(&layer, "/a.S/Delete", &two.ours.token().client("billing").sign()).await, None);
     let partners = two.partner.token().client("billing").sign();
     assert_eq!(called(&layer, "/a.S/Delete", &partners).await.as_deref(), Some("CALLER_NOT_ALLOWED"));
-    AuthorizationLayer::try_new(one_declared, policy_with_callers()).unwrap_err();
+    AuthorizationLayer::try_new(one_declared, policy_with_callers()).unwrap();
+    // The client IDs of two trust domains differ by nature.
+    let domain = |id: &str| TestIssuer::new(id).trusted().profile(TokenProfile::spiffe());
+    let builder = Verifier::builder().issuer(domain("spiffe://a.example")).issuer(domain("spiffe://b.example"));
+    let domains = builder.issuer(two.ours.trusted()).build().unwrap();
+    AuthorizationLayer::try_new(domains, policy_with_callers()).unwrap();
+    // The other way round: no other issuer may have a client `billing`.
+    let limited = two.verifier(|ours| ours, |partner| partner.clients(["partner-*"]));
+    let layer = AuthorizationLayer::try_new(limited, policy_with_callers()).unwrap();
+    assert_eq!(called(&layer, "/a.S/Delete", &two.ours.token().client("billing").sign()).await, None);
+}
+
+#[tokio::test]
+async fn issuers_are_added_and_removed_while_calls_go_on() {
+    let two = two();
+    let verifier = Verifier::builder().no_issuer_yet().clock(two.ours.clock()).build().unwrap();
+    let layer = AuthorizationLayer::try_new(verifier.clone(), policy_with_callers()).unwrap();
+    let token = |issuer: &TestIssuer| issuer.token().client("billing").scope("inventory.read").sign();
+    let (ours, partners) = (token(&two.ours), token(&two.partner));
+    let refused = Some("TOKEN_INVALID".to_owned());
+    assert_eq!(called(&layer, "/a.S/Get", &ours).await, refused);
+
+    verifier.add(two.ours.trusted()).unwrap();
+    verifier.add(two.ours.trusted()).unwrap_err();
+    assert_eq!(called(&layer, "/a.S/Delete", &ours).await, None);
+    assert_eq!(called(&layer, "/a.S/Get", &partners).await, refused);
+
+    // A partner that may have a client `billing` makes ours ambiguous, also for a cached token.
+    verifier.add(two.partner.trusted()).unwrap();
+    for token in [&ours, &partners] {
+        assert_eq!(called(&layer, "/a.S/Get", token).await, None);
+        assert_eq!(called(&layer, "/a.S/Delete", token).await.as_deref(), Some("CALLER_NOT_ALLOWED"));
+    }
+    assert!(verifier.remove("https://partner.example") && !verifier.remove("https://partner.example"));
+    assert_eq!(called(&layer, "/a.S/Delete", &ours).await, None);
+    assert_eq!(called(&layer, "/a.S/Get", &partners).await, refused);
+    verifier.add(two.partner.trusted().clients(["partner-*"])).unwrap();
+    assert_eq!(called(&layer, "/a.S/Delete", &ours).await, None);
+    assert_eq!(called(&layer, "/a.S/Get", &partners).await.as_deref(), Some("CALLER_NOT_ALLOWED"));
+
+    // The same identifier with another key is another issuer.
+    let again = two.ours.rotated();
+    verifier.remove("https://ours.example");
+    verifier.add(again.trusted()).unwrap();
+    assert_eq!(called(&layer, "/a.S/Get", &ours).await.as_deref(), Some("TOKEN_KEY_UNKNOWN"));
+    assert_eq!(called(&layer, "/a.S/Get", &token(&again)).await, None);
+    assert_eq!(
+        verifier.issuers().iter().map(|id| &**id).collect::<Vec<_>>(),
+        ["https://ours.example", "https://partner.example"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_within_a_second_of_its_issuers_removal() {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let verifier = issuer.verifier();
+    let inner = tower::service_fn(|_: http::Request<Body>| async {
+        let frame = Frame::data(Bytes::from_static(b"message"));
+        let frames = tokio_stream::once(Ok::<_, Status>(frame)).chain(tokio_stream::pending());
+        Ok::<_, Infallible>(http::Response::new(StreamBody::new(frames)))
+    });
+    let layer = AuthorizationLayer::requiring(verifier.clone(), "inventory", Requirement::any_token());
+    let request = http::Request::post("/").header("authorization", format!("Bearer {}", issuer.token().sign()));
+    let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
+    let mut body = std::pin::pin!(layer.layer(inner).oneshot(request).await.unwrap().into_body());
+    assert!(body.frame().await.unwrap().unwrap().is_data());
+    for removed in [false, true] {
+        if removed {
+            verifier.remove(issuer.issuer());
+        }
+        // The verifier's clock is not Tokio's.
+        issuer.clock().advance(Duration::from_secs(2));
+        let frame = tokio::time::timeout(Duration::from_millis(1001), body.frame()).await;
+        assert_eq!(frame.is_ok(), removed);
+        if let Ok(frame) = frame {
+            let status = Status::from_header_map(&frame.unwrap().unwrap().into_trailers().unwrap()).unwrap();
+            assert_eq!(reason(&status).1, "TOKEN_INVALID");
+        }
+    }
 }
 
 #[tokio::test]

@@ -103,10 +103,12 @@ impl TokenProfile {
     /// The client is `sub`, such as `repo:acme/orders:ref:refs/heads/main`. There are no scopes. A token
     /// lives for an hour at most. Every workflow on GitHub can get a token for any audience, so
     /// [`TrustedIssuer::clients`](crate::verify::TrustedIssuer::clients) is required, such as
-    /// `repo:acme/orders:*`.
+    /// `repo:acme/orders:*`. Workflows on `pull_request_target` are rejected. A stranger's pull request can
+    /// start them, and their `sub` is that of the branch.
     #[must_use]
     pub fn github_actions() -> Self {
-        let claims = Self::workload().token_id_claim("jti").types(["JWT"]);
+        let claims = Self::workload().token_id_claim("jti").reject_claim("event_name", ["pull_request_target"]);
+        let claims = claims.types(["JWT"]);
         claims.signed_with(&[Algorithm::Rs256]).lifetime_max(HOUR).shared()
     }
 
