@@ -52,7 +52,8 @@ example:
 deploy:
     token-server/deploy/check
 
-# Runs a suite of another language against an issuer: go, java, node, python, browser, reflection, envoy.
+# Runs a suite of another language against an issuer: go, java, node, python, browser, reflection, envoy. `matrix` lets
+# the client of each language call the server of each language.
 interop language:
     tests/interop/{{language}}/run
 
@@ -71,6 +72,10 @@ rehearse seconds="60":
 # Measures every goal beside its baseline and its peers, and writes token-server/docs/performance.md.
 bench:
     cargo bench -p token-cli --bench goals
+
+# Measures the layers of Go, Java, Python and Node beside an echo, and writes token-server/docs/languages/cost.md.
+bench-languages:
+    token-interceptor/languages/bench
 
 # Compares the instructions of each hot path with the baseline. `just instructions accept` writes a new baseline.
 instructions what="compare":
