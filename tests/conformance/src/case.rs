@@ -41,6 +41,8 @@ pub(crate) struct ServerCase {
     pub(crate) handler_marks: Vec<String>,
     #[serde(default)]
     pub(crate) revoked_token_ids: Vec<String>,
+    #[serde(default)]
+    pub(crate) observe: bool,
     pub(crate) expect: ServerExpectation,
 }
 
@@ -86,6 +88,9 @@ pub(crate) struct ServerExpectation {
     pub(crate) allowed: Option<Caller>,
     #[serde(default)]
     pub(crate) refused: Option<Refusal>,
+    /// In observe mode, the refusal that is recorded.
+    #[serde(default)]
+    pub(crate) would_deny: Option<Refusal>,
     #[serde(default)]
     pub(crate) marks: Vec<String>,
 }
@@ -221,6 +226,8 @@ pub(crate) struct CallResult {
     pub(crate) code: i32,
     #[serde(default)]
     pub(crate) reason: String,
+    #[serde(default)]
+    pub(crate) marks: Vec<String>,
 }
 
 fn catalog() -> String {

@@ -147,37 +147,37 @@ async fn called(layer: AttachLayer, call: Call, began: Instant, end: Instant) ->
         request.headers_mut().insert("grpc-timeout", HeaderValue::try_from(header)?);
     }
     let outcome = async { status(channel.oneshot(request).await?).await };
-    let (code, reason) = match timeout(end.saturating_duration_since(Instant::now()), outcome).await {
+    let (code, reason, marks) = match timeout(end.saturating_duration_since(Instant::now()), outcome).await {
         Ok(outcome) => outcome.map_err(|error: Box<dyn std::error::Error + Send + Sync>| error.to_string())?,
-        Err(_) => (PENDING, String::new()),
+        Err(_) => (PENDING, String::new(), Vec::new()),
     };
     let attempts = std::mem::take(&mut *lock(&attempts));
-    Ok(CallResult { attempts, at: Some(proto(began.elapsed())), code, reason })
+    Ok(CallResult { attempts, at: Some(proto(began.elapsed())), code, reason, marks })
 }
 
-/// Reads code and reason of an answer.
-async fn status<B>(response: Response<B>) -> Result<(i32, String)>
+/// Reads code, reason and marks of an answer.
+async fn status<B>(response: Response<B>) -> Result<(i32, String, Vec<String>)>
 where
     B: http_body::Body,
     B::Error: std::fmt::Display,
 {
     let (head, body) = response.into_parts();
     let body = body.collect().await.map_err(|error| error.to_string())?;
-    let headers = if head.headers.contains_key("grpc-status") {
-        head.headers
-    } else {
-        body.trailers().cloned().unwrap_or_default()
-    };
+    let mut headers = head.headers;
+    headers.extend(body.trailers().cloned().unwrap_or_default());
+    let marks = headers.get_all(MARK).iter().map(|mark| mark.to_str().unwrap_or_default().to_owned()).collect();
     let status = Status::from_header_map(&headers).ok_or("an answer without a status")?;
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    Ok((status.code().into(), reason))
+    Ok((status.code().into(), reason, marks))
 }
 
 /// The callee's answer.
 fn answered(answer: &ServerAnswer) -> Response<Body> {
+    let marks = answer.marks.iter().filter_map(|mark| HeaderValue::try_from(mark).ok());
     if answer.code == 0 {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        trailers.extend(marks.map(|mark| (MARK, mark)));
         let frames = [Ok::<_, Status>(Frame::data(Bytes::from_static(&[0; 5]))), Ok(Frame::trailers(trailers))];
         return Response::new(Body::new(StreamBody::new(futures_util::stream::iter(frames))));
     }
@@ -190,11 +190,7 @@ fn answered(answer: &ServerAnswer) -> Response<Body> {
         Status::with_error_details(code, "", details)
     };
     let mut response = status.into_http();
-    for mark in &answer.marks {
-        if let Ok(mark) = HeaderValue::try_from(mark) {
-            response.headers_mut().append(MARK, mark);
-        }
-    }
+    response.headers_mut().extend(marks.map(|mark| (MARK, mark)));
     response
 }
 

@@ -138,6 +138,13 @@ fn of_server(expected: &ServerExpectation, result: &ServerResult) -> Result<(), 
         },
         None => return Err("there is no decision".to_owned()),
     }
+    match (&expected.would_deny, &result.would_deny) {
+        (None, None) => {}
+        (Some(expected), Some(refusal)) => {
+            of_refusal(expected, refusal).map_err(|error| format!("observed: {error}"))?
+        }
+        (_, recorded) => return Err(format!("the recorded refusal: {recorded:?}")),
+    }
     same("the marks", &expected.marks, &result.marks)
 }
 
@@ -174,8 +181,9 @@ fn of_client(expected: &ClientExpectation, result: &ClientResult) -> Result<(), 
     for (number, (expected, call)) in expected.calls.iter().zip(&result.calls).enumerate() {
         let name = format!("call {number}");
         let found = (call.code, call.reason.clone(), millis(call.at.as_ref()), call.attempts.clone());
-        let expected = (expected.code, expected.reason.clone(), expected.at, expected.attempts.clone());
-        same(&name, &expected, &found)?;
+        let expected_call = (expected.code, expected.reason.clone(), expected.at, expected.attempts.clone());
+        same(&name, &expected_call, &found)?;
+        same(&format!("the marks of {name}"), &expected.marks, &call.marks)?;
     }
     Ok(())
 }

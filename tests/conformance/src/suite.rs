@@ -16,8 +16,9 @@ use crate::{
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The files of cases.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("policy", include_str!("../cases/policy.json")),
+    ("observe", include_str!("../cases/observe.json")),
     ("token", include_str!("../cases/token.json")),
     ("keys", include_str!("../cases/keys.json")),
     ("refresh", include_str!("../cases/refresh.json")),
@@ -81,7 +82,7 @@ fn of_server(family: &str, case: case::ServerCase) -> Result<Case> {
         authorization: case.authorization.iter().map(|value| value.replace("{}", &signed)).collect(),
         handler_marks: case.handler_marks,
         revoked_token_ids: case.revoked_token_ids,
-        observe: false,
+        observe: case.observe,
     };
     let request = ConformanceRequest { name, case: Some(Kind::Server(server)) };
     Ok(Case { request, expected: Expected::Server(Box::new(case.expect)) })

@@ -111,6 +111,7 @@ func (r *run) report() *conformancev1.ClientResult {
 	for _, call := range r.results {
 		result.Calls = append(result.Calls, &conformancev1.CallResult{
 			Attempts: slices.Clone(call.GetAttempts()), At: call.GetAt(), Code: call.GetCode(), Reason: call.GetReason(),
+			Marks: call.GetMarks(),
 		})
 	}
 	return result
@@ -170,10 +171,12 @@ func (r *run) call(ctx context.Context, client *tokens.Client, call *conformance
 		}
 		return statusOf(answer)
 	}
-	err := client.UnaryInterceptor()(ctx, call.GetMethod(), nil, nil, nil, invoke)
+	var trailer metadata.MD
+	err := client.UnaryInterceptor()(ctx, call.GetMethod(), nil, nil, nil, invoke, grpc.Trailer(&trailer))
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	result.At, result.Code = durationpb.New(r.elapsed()), int32(status.Code(err))
+	result.Marks = trailer.Get(markKey)
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
 			result.Reason = info.GetReason()

@@ -2,8 +2,10 @@
 
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { readToken } from '../src/token-response.js'
-import { duration, milliseconds } from '../src/answers.js'
+import { Metadata, type StatusObject } from '@grpc/grpc-js'
+import { duration, MARK, milliseconds } from '../src/answers.js'
 import { type Failure, Needs, procedure, type Procedure, type Reply, Tokens } from '../src/calls.js'
+import { unmarkedListener } from '../src/client.js'
 import { ERROR_DOMAIN } from '../src/errors.js'
 import type { NoToken, Outcome, Ready, Runtime } from '../src/keeper.js'
 import type { Now } from '../src/machine.js'
@@ -151,9 +153,17 @@ class RunningCall {
     return new ScriptedReply(this.answers[this.result.attempts.length - 1])
   }
 
-  end(code: number, reason: string): void {
+  end(code: number, reason: string, marks: readonly string[] = []): void {
     this.result.code = code
     this.result.reason = reason
+    const metadata = new Metadata()
+    for (const mark of marks) metadata.add(MARK, mark)
+    const onReceiveStatus = (status: StatusObject) => this.result.marks.push(...status.metadata.get(MARK).map(String))
+    unmarkedListener({ onReceiveMetadata: () => {}, onReceiveMessage: () => {}, onReceiveStatus }).onReceiveStatus({
+      code,
+      details: '',
+      metadata,
+    })
     this.result.at = duration(this.world.monotonic)
   }
 
@@ -183,7 +193,7 @@ class RunningCall {
   }
 
   #finish(outcome: { reply: ScriptedReply } | { failure: Failure }): void {
-    if ('reply' in outcome) this.end(outcome.reply.code, outcome.reply.reason)
+    if ('reply' in outcome) this.end(outcome.reply.code, outcome.reply.reason, outcome.reply.marks)
     else this.end(outcome.failure.code, outcome.failure.answer?.reason ?? '')
   }
 }
@@ -208,8 +218,8 @@ export function simulate(test: ClientCase): MessageInitShape<typeof ClientResult
 function begin(call: Call, running: RunningCall, world: World, needs: Needs, tokens: Tokens): void {
   const { request, replayable } = needs.of(call.method)
   if (!request) {
-    const { code, reason } = running.send('')
-    running.end(code, reason)
+    const { code, reason, marks } = running.send('')
+    running.end(code, reason, marks)
     return
   }
   const deadline = call.deadline && world.monotonic + time(call.deadline)

@@ -209,6 +209,21 @@ class Received implements Reply {
   }
 }
 
+/** Returns a listener that passes on no mark: the program could pass it on as its own. */
+export function unmarkedListener(program: InterceptingListener | undefined): InterceptingListener {
+  return {
+    onReceiveMetadata: (metadata) => {
+      metadata.remove(MARK)
+      program?.onReceiveMetadata(metadata)
+    },
+    onReceiveMessage: (message) => program?.onReceiveMessage(message),
+    onReceiveStatus: (status) => {
+      status.metadata.remove(MARK)
+      program?.onReceiveStatus(status)
+    },
+  }
+}
+
 /** A call that waits for its token, and may be sent twice. */
 class AttachedCall implements Pick<Inner, 'start' | 'sendMessage' | 'sendMessageWithContext' | 'startRead' | 'halfClose' | 'cancelWithStatus' | 'getPeer' | 'getAuthContext'> {
   readonly #path: string
@@ -238,7 +253,7 @@ class AttachedCall implements Pick<Inner, 'start' | 'sendMessage' | 'sendMessage
     this.#metadata = metadata.clone()
     const { keeper, replayable = false, failure } = this.carried(this.#metadata)
     if (failure) return this.#fail(failure)
-    if (!keeper) return this.#begin(this.#metadata, this.#listener)
+    if (!keeper) return this.#begin(this.#metadata, unmarkedListener(this.#listener))
     const steps = procedure<Received>(
       keeper,
       this.#path,
@@ -308,12 +323,12 @@ class AttachedCall implements Pick<Inner, 'start' | 'sendMessage' | 'sendMessage
     const listener = this.#listener
     if (!this.#unary) {
       // A stream is watched, and never sent again.
+      const program = unmarkedListener(listener)
       this.#begin(metadata, {
-        onReceiveMetadata: (received) => listener?.onReceiveMetadata(received),
-        onReceiveMessage: (message) => listener?.onReceiveMessage(message),
+        ...program,
         onReceiveStatus: (status) => {
           if (refusedStage(new Received(status, undefined, []), this.#path)) keeper.reject(token.generation)
-          listener?.onReceiveStatus(status)
+          program.onReceiveStatus(status)
         },
       })
       return
@@ -343,9 +358,10 @@ class AttachedCall implements Pick<Inner, 'start' | 'sendMessage' | 'sendMessage
 
   #deliver({ metadata, messages, status }: Received): void {
     this.#over = true
-    if (metadata) this.#listener?.onReceiveMetadata(metadata)
-    for (const message of messages) this.#listener?.onReceiveMessage(message)
-    this.#listener?.onReceiveStatus(status)
+    const program = unmarkedListener(this.#listener)
+    if (metadata) program.onReceiveMetadata(metadata)
+    for (const message of messages) program.onReceiveMessage(message)
+    program.onReceiveStatus(status)
   }
 
   #fail({ code, message, answer }: Failure): void {

@@ -23,7 +23,7 @@ export function serveAs<T>(caller: Caller | undefined, work: () => T): T {
 
 /** The outcome of a decision that lets the call pass. */
 export interface Entry {
-  /** Undefined for a public method, and where only observe mode lets the call pass. */
+  /** Undefined for a public method. In observe mode also undefined if the token is invalid. */
   readonly caller?: Caller
   /** The method, if the call ends with its token. */
   readonly endsWith?: Method
@@ -63,18 +63,20 @@ export class Layer {
    * the token was not seen before.
    */
   enter(path: string, authorization: readonly (string | Buffer)[]): Entry | Promise<Entry> {
+    let method: Method
+    let caller: Caller | Promise<Caller>
     try {
-      const method = this.demands.of(path)
+      method = this.demands.of(path)
       if (!method.requirement) return {}
-      const caller = this.verifier.authorize(method, bearer(authorization))
-      if (!(caller instanceof Promise)) return this.#allowed(method, caller)
-      return caller.then(
-        (verified) => this.#allowed(method, verified),
-        (error: unknown) => this.#refused(path, error),
-      )
+      caller = this.verifier.verify(bearer(authorization), method.audience)
     } catch (error) {
       return this.#refused(path, error)
     }
+    if (!(caller instanceof Promise)) return this.#authorized(path, method, caller)
+    return caller.then(
+      (verified) => this.#authorized(path, method, verified),
+      (error: unknown) => this.#refused(path, error),
+    )
   }
 
   /**
@@ -91,7 +93,13 @@ export class Layer {
     }
   }
 
-  #allowed(method: Method, caller: Caller): Entry {
+  #authorized(path: string, method: Method, caller: Caller): Entry {
+    try {
+      this.verifier.require(method, caller)
+    } catch (error) {
+      // The handler may know the caller, although the method demands more.
+      return { ...this.#refused(path, error), caller }
+    }
     const unary = !method.clientStreaming && !method.serverStreaming
     const outlives = unary || method.requirement?.outlivesToken || this.options.observe
     return outlives ? { caller } : { caller, endsWith: method }

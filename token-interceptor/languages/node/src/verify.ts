@@ -130,20 +130,13 @@ export class Verifier {
   }
 
   /**
-   * Verifies the token and checks the method's requirement. Throws Denied. Returns a promise only where the
-   * token was not seen before: the signature has to be checked, or a key has to be waited for.
+   * Verifies the token for an audience. Throws Denied. Returns a promise only where the token was not seen
+   * before: the signature has to be checked, or a key has to be waited for.
    */
-  authorize(method: Method, token: string): Caller | Promise<Caller> {
+  verify(token: string, audience: string): Caller | Promise<Caller> {
     const now = this.#clock()
-    const seen = this.#seen(token, method.audience, now)
-    if (seen) return this.#required(method, seen.caller, now)
-    return this.#verifyAnew(token, method.audience, now).then(({ caller }) => this.#required(method, caller, now))
-  }
-
-  /** Verifies the token for an audience. Rejects with Denied. */
-  async verify(token: string, audience: string): Promise<Caller> {
-    const now = this.#clock()
-    return (this.#seen(token, audience, now) ?? (await this.#verifyAnew(token, audience, now))).caller
+    const seen = this.#seen(token, audience, now)
+    return seen ? seen.caller : this.#verifyAnew(token, audience, now).then(({ caller }) => caller)
   }
 
   /**
@@ -236,8 +229,9 @@ export class Verifier {
     return new Caller({ ...checked, scopes: granted }, this.#unique.get(issuer.issuer) ?? false, token)
   }
 
-  #required({ requirement }: Method, caller: Caller, now: number): Caller {
-    if (!requirement) return caller
+  /** Throws Denied unless the caller's token meets the method's requirement. */
+  require({ requirement }: Method, caller: Caller): void {
+    if (!requirement) return
     const missing = requirement.allScopes.filter((scope) => !caller.scopes.includes(scope))
     const { anyScopes, callers, claims, maxTokenAge } = requirement
     if (anyScopes.length > 0 && !anyScopes.some((scope) => caller.scopes.includes(scope))) missing.push(...anyScopes)
@@ -248,9 +242,8 @@ export class Verifier {
     }
     if (maxTokenAge !== undefined) {
       const latest = caller.issuedAt + Math.floor(maxTokenAge) + LEEWAY
-      if (Math.floor(now / 1_000) > latest) throw new Denied('token_age')
+      if (Math.floor(this.#clock() / 1_000) > latest) throw new Denied('token_age')
     }
-    return caller
   }
 }
 

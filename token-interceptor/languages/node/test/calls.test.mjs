@@ -39,10 +39,10 @@ function sign(lifetime, jti) {
     .sign(privateKey)
 }
 
-async function world(t, { lifetime = 60, handlers = {} } = {}) {
+async function world(t, { lifetime = 60, ...options } = {}) {
   const revocations = new Revocations()
   const served = []
-  const server = new TokenServer({ issuers: [TrustedIssuer.fixed(ISSUER, keys, { revocations })], policy })
+  const server = new TokenServer({ issuers: [TrustedIssuer.fixed(ISSUER, keys, { revocations })], policy, ...options })
   const watch = (call) => {
     served.push(currentCaller()?.clientId)
     call.write({ text: 'first' })
@@ -53,8 +53,20 @@ async function world(t, { lifetime = 60, handlers = {} } = {}) {
     marks.set('token-refused', 'before-handler /a/B')
     done(null, { text: 'here' }, marks)
   }
+  const upload = (call, done) => {
+    const texts = []
+    call.on('data', ({ text }) => texts.push(text))
+    call.on('end', () => done(null, { text: texts.join() }))
+  }
+  const chat = (call) => {
+    call.on('data', (message) => {
+      served.push(message.text)
+      call.write(message)
+    })
+    call.on('end', () => call.end())
+  }
   const all = Object.fromEntries(Object.keys(Catalog.service).map((name) => [name, get]))
-  server.addService(Catalog.service, { ...all, Get: get, Ping: get, Watch: watch, ...handlers })
+  server.addService(Catalog.service, { ...all, Watch: watch, Upload: upload, Chat: chat })
   const port = await server.listen('localhost:0', grpc.ServerCredentials.createInsecure())
   let issued = 0
   const source = { fetch: async () => new IssuedToken(await sign(lifetime, `t${++issued}`), 60_000) }
@@ -70,10 +82,16 @@ async function world(t, { lifetime = 60, handlers = {} } = {}) {
   return { client, bare, revocations, served, issued: () => issued }
 }
 
-const unary = (client, method) =>
+async function bearer(jti) {
+  const metadata = new grpc.Metadata()
+  metadata.set('authorization', `Bearer ${await sign(60, jti)}`)
+  return metadata
+}
+
+const unary = (client, method, metadata = new grpc.Metadata()) =>
   new Promise((resolve) => {
     let trailers
-    const call = client[method]({}, { deadline: Date.now() + 20_000 }, (error, answer) =>
+    const call = client[method]({}, metadata, { deadline: Date.now() + 20_000 }, (error, answer) =>
       setImmediate(() => resolve({ error, answer, trailers })),
     )
     call.on('status', (status) => {
@@ -121,7 +139,6 @@ test('a stream ends within a second of its token', async (t) => {
   const error = await ended(client.watch({}))
   assert.equal(error.code, grpc.status.UNAUTHENTICATED)
   assert.equal(error.details, 'the token has expired')
-  assert.deepEqual(error.metadata.get('token-refused'), ['after-handler /conformance.catalog.v1.Catalog/Watch'])
   assert.ok(performance.now() - began < 8_000)
 })
 
@@ -135,6 +152,106 @@ test('a stream ends within a second of a revocation', async (t) => {
   const error = await over
   assert.equal(error.details, 'the token was revoked')
   assert.ok(performance.now() - began < 5_000)
+})
+
+/** The outcome of an upload of these texts, which goes on unless it is closed. */
+function upload(client, texts, { close = true, metadata = new grpc.Metadata() } = {}) {
+  return new Promise((resolve) => {
+    const call = client.upload(metadata, (error, answer) => resolve({ error, answer }))
+    for (const text of texts) call.write({ text })
+    if (close) call.end()
+  })
+}
+
+test('streams of requests carry their token', async (t) => {
+  const { client, bare, served } = await world(t)
+  assert.equal((await upload(client, ['one', 'two'])).answer.text, 'one,two')
+  assert.equal((await upload(bare, ['one'])).error.code, grpc.status.UNAUTHENTICATED)
+  const stream = client.chat()
+  for (const text of ['one', 'two']) stream.write({ text })
+  stream.end()
+  const echoed = []
+  for await (const { text } of stream) echoed.push(text)
+  assert.deepEqual(echoed, ['one', 'two'])
+  assert.equal((await ended(bare.chat())).code, grpc.status.UNAUTHENTICATED)
+  assert.deepEqual(served, ['one', 'two'])
+})
+
+test('a stream of requests ends with its token', async (t) => {
+  const { client } = await world(t, { lifetime: -3 })
+  const { error } = await upload(client, ['one'], { close: false })
+  assert.equal(error.details, 'the token has expired')
+})
+
+test('streams in both directions end with a revocation, and no request comes in any more', async (t) => {
+  const { client, revocations, served } = await world(t)
+  const stream = client.chat()
+  const over = ended(stream)
+  stream.write({ text: 'one' })
+  await new Promise((resolve) => stream.once('data', resolve))
+  revocations.revokeClient('orders', Number.POSITIVE_INFINITY)
+  assert.equal((await over).details, 'the token was revoked')
+  stream.write({ text: 'two' })
+  assert.deepEqual(served, ['one'])
+})
+
+test('observe mode lets a call pass, records it, and tells the handler its caller', async (t) => {
+  const denied = []
+  const onDenied = (path, { reason }) => denied.push([path, reason])
+  const { bare, served } = await world(t, { observe: true, onDenied })
+  assert.equal((await unary(bare, 'get')).answer.text, 'here')
+  // The token is valid, and the method demands more.
+  assert.equal((await unary(bare, 'put', await bearer('t0'))).answer.text, 'here')
+  assert.deepEqual(served, [undefined, 'orders'])
+  const put = '/conformance.catalog.v1.Catalog/Put'
+  assert.deepEqual(denied, [[put.replace('Put', 'Get'), 'CREDENTIALS_MISSING'], [put, 'SCOPE_INSUFFICIENT']])
+})
+
+test('the server marks its refusals, and the client keeps the marks', async (t) => {
+  const { client, bare, revocations } = await world(t)
+  revocations.revokeToken('t0')
+  const token = await bearer('t0')
+  const mark = ['before-handler /conformance.catalog.v1.Catalog/Get']
+  assert.deepEqual((await unary(bare, 'get', token)).error.metadata.get('token-refused'), mark)
+  // The program's own header is sent as it is, and the program gets no mark.
+  const { error } = await unary(client, 'get', token)
+  assert.equal(error.details, 'the token was revoked')
+  assert.equal(error.metadata.get('www-authenticate').length, 1)
+  assert.deepEqual(error.metadata.get('token-refused'), [])
+  assert.deepEqual((await ended(client.watch({}, token))).metadata.get('token-refused'), [])
+  assert.deepEqual((await upload(client, ['one'], { metadata: token })).error.metadata.get('token-refused'), [])
+})
+
+test('the client keeps the marks of any server', async (t) => {
+  const marked = new grpc.Metadata()
+  marked.set('token-refused', 'before-handler /conformance.catalog.v1.Catalog/Get')
+  marked.set('other', 'kept')
+  const server = new grpc.Server()
+  server.addService(Catalog.service, {
+    Get: (_, done) => done(null, { text: 'here' }, marked),
+    Watch: (call) => {
+      call.write({ text: 'first' })
+      call.emit('error', { code: grpc.status.ABORTED, details: 'over', metadata: marked })
+    },
+  })
+  const port = await new Promise((resolve, reject) =>
+    server.bindAsync('localhost:0', grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  )
+  const source = { fetch: async () => new IssuedToken(await sign(60, 't1'), 60_000) }
+  const tokens = new ClientTokens({ source, policy })
+  const client = new Catalog(...tokens.to(`localhost:${port}`, grpc.credentials.createInsecure()))
+  t.after(() => {
+    client.close()
+    tokens.close()
+    server.forceShutdown()
+  })
+  const { answer, trailers } = await unary(client, 'get')
+  assert.deepEqual([answer.text, trailers.getMap()], ['here', { other: 'kept' }])
+  const { code, metadata } = await ended(client.watch({}))
+  assert.equal(code, grpc.status.ABORTED)
+  assert.deepEqual([metadata.get('other'), metadata.get('token-refused')], [['kept'], []])
 })
 
 test('a server without the policy of a method does not start', async () => {

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from google.protobuf import descriptor_pb2, duration_pb2, timestamp_pb2
 
 from m2m.conformance.v1 import conformance_pb2 as pb
-from m2m_token import token_response
+from m2m_token import answers, token_response
 from m2m_token.calls import Demands, Failure, Obtain, Procedure, Reply, Send, Tokens, procedure
 from m2m_token.errors import ERROR_DOMAIN
 from m2m_token.keeper import Answer, NoToken, Ready
+from m2m_token.layer import without_marks
 from m2m_token.machine import SECOND, Now
 from m2m_token.policy import Policy
 from m2m_token.source import IssuedToken, SourceError, TokenRequest
@@ -136,9 +137,11 @@ class RunningCall:
         self.result.attempts.append(token)
         return ScriptedReply(self._answers[number] if number < len(self._answers) else pb.ServerAnswer())
 
-    def end(self, code: int, reason: str) -> None:
+    def end(self, code: int, reason: str, marks: Sequence[str] = ()) -> None:
         self.result.code = code
         self.result.reason = reason
+        received = without_marks([(answers.MARK, mark) for mark in marks])
+        self.result.marks.extend(str(value) for _, value in received)
         self.result.at.CopyFrom(duration(self._world.monotonic))
 
     def _go_on(self, sent: Ready | NoToken | Reply | None, first: bool = False) -> None:
@@ -176,7 +179,7 @@ class RunningCall:
             self.end(outcome.code, outcome.answer.reason if outcome.answer else "")
         else:
             assert isinstance(outcome, ScriptedReply)
-            self.end(outcome.answer.code, outcome.answer.reason)
+            self.end(outcome.answer.code, outcome.answer.reason, outcome.answer.marks)
 
 
 def run(case: pb.ClientCase) -> pb.ClientResult:
@@ -207,7 +210,7 @@ def _begin(call: pb.Call, running: RunningCall, world: World, demands: Demands, 
     demand = demands.of(call.method)
     if demand.request is None:
         answer = running.send("").answer
-        running.end(answer.code, answer.reason)
+        running.end(answer.code, answer.reason, answer.marks)
         return
     deadline = world.monotonic + nanoseconds(call.deadline) if call.HasField("deadline") else None
     keeper = tokens.of(demand.request)

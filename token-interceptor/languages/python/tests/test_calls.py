@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from concurrent import futures
 
@@ -75,8 +76,24 @@ def handlers(served: list, asynchronous: bool = False):
         yield MESSAGE(text="first")
         time.sleep(20)
 
+    def upload(requests, context):
+        return MESSAGE(text=",".join(request.text for request in requests))
+
+    def chat(requests, context):
+        for request in requests:
+            served.append(request.text)
+            yield request
+
     async def async_get(request, context):
         return get(request, context)
+
+    async def async_upload(requests, context):
+        return MESSAGE(text=",".join([request.text async for request in requests]))
+
+    async def async_chat(requests, context):
+        async for request in requests:
+            served.append(request.text)
+            yield request
 
     async def async_watch(request, context):
         served.append(current_caller())
@@ -89,6 +106,9 @@ def handlers(served: list, asynchronous: bool = False):
         for name in ("Get", "Put", "Find", "Touch", "Ping", "Audit", "Delete")
     }
     methods["Watch"] = grpc.unary_stream_rpc_method_handler(stream, **codec)
+    received, both = (async_upload, async_chat) if asynchronous else (upload, chat)
+    methods["Upload"] = grpc.stream_unary_rpc_method_handler(received, **codec)
+    methods["Chat"] = grpc.stream_stream_rpc_method_handler(both, **codec)
     return methods
 
 
@@ -103,6 +123,8 @@ class Calls:
         self.get = channel.unary_unary(f"/{CATALOG}/Get", **codec)
         self.ping = channel.unary_unary(f"/{CATALOG}/Ping", **codec)
         self.watch = channel.unary_stream(f"/{CATALOG}/Watch", **codec)
+        self.upload = channel.stream_unary(f"/{CATALOG}/Upload", **codec)
+        self.chat = channel.stream_stream(f"/{CATALOG}/Chat", **codec)
 
 
 class World:
@@ -169,8 +191,138 @@ def test_a_stream_ends_within_a_second_of_its_token():
         with pytest.raises(grpc.RpcError) as ended:
             list(Calls(world.channel).watch(MESSAGE(), timeout=30))
         assert ended.value.details() == "the token has expired"
-        assert ("token-refused", f"after-handler /{CATALOG}/Watch") in tuple(ended.value.trailing_metadata())
         assert time.monotonic() - began < 8
+
+
+class Requests:
+    """Two requests, and then none until the end of the test."""
+
+    def __init__(self):
+        self._over = threading.Event()
+
+    def __iter__(self):
+        yield MESSAGE(text="one")
+        yield MESSAGE(text="two")
+        self._over.wait(30)
+
+    def end(self):
+        self._over.set()
+
+
+def test_streams_of_requests_carry_their_token():
+    with World() as world:
+        requests = (MESSAGE(text="one"), MESSAGE(text="two"))
+        assert Calls(world.channel).upload(iter(requests), timeout=20).text == "one,two"
+        echoed = [message.text for message in Calls(world.channel).chat(iter(requests), timeout=20)]
+        assert echoed == ["one", "two"]
+        for call in (Calls(world.bare).upload, Calls(world.bare).chat):
+            with pytest.raises(grpc.RpcError) as refused:
+                list(call(iter(requests), timeout=20))
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert world.served == ["one", "two"]
+
+
+def test_a_stream_of_requests_ends_with_its_token():
+    with World(lifetime=-3) as world:
+        requests = Requests()
+        with pytest.raises(grpc.RpcError) as ended:
+            Calls(world.channel).upload(iter(requests), timeout=30)
+        requests.end()
+        assert ended.value.details() == "the token has expired"
+
+
+def test_streams_in_both_directions_end_with_a_revocation():
+    with World() as world:
+        requests = Requests()
+        stream = Calls(world.channel).chat(iter(requests), timeout=30)
+        assert [next(stream).text, next(stream).text] == ["one", "two"]
+        began = time.monotonic()
+        world.revocations.revoke_client("orders", 2**40)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(stream)
+        requests.end()
+        assert ended.value.details() == "the token was revoked"
+        assert time.monotonic() - began < 5
+
+
+def test_the_server_marks_its_refusals_and_the_client_keeps_the_marks():
+    with World() as world:
+        token = (("authorization", f"Bearer {sign(60, 'revoked')}"),)
+        world.revocations.revoke_token("revoked")
+        with pytest.raises(grpc.RpcError) as refused:
+            Calls(world.bare).get(MESSAGE(), timeout=20, metadata=token)
+        mark = ("token-refused", f"before-handler /{CATALOG}/Get")
+        assert mark in tuple(refused.value.trailing_metadata())
+        # The program's own header is sent as it is, and the program gets no mark.
+        with pytest.raises(grpc.RpcError) as refused:
+            Calls(world.channel).get(MESSAGE(), timeout=20, metadata=token)
+        assert refused.value.details() == "the token was revoked"
+        assert "www-authenticate" in dict(refused.value.trailing_metadata())
+        assert mark not in tuple(refused.value.trailing_metadata())
+        with pytest.raises(grpc.RpcError) as ended:
+            list(Calls(world.channel).watch(MESSAGE(), timeout=20, metadata=token))
+        assert "token-refused" not in dict(ended.value.trailing_metadata())
+
+
+def marking_server():
+    """A server without the layer, which marks every answer."""
+
+    def get(request, context):
+        context.set_trailing_metadata((("token-refused", f"before-handler /{CATALOG}/Get"), ("other", "kept")))
+        return MESSAGE(text="here")
+
+    def watch(request, context):
+        yield get(request, context)
+        context.abort(grpc.StatusCode.ABORTED, "over")
+
+    codec = {"request_deserializer": MESSAGE.FromString, "response_serializer": MESSAGE.SerializeToString}
+    marking = grpc.server(futures.ThreadPoolExecutor(2))
+    handlers = {
+        "Get": grpc.unary_unary_rpc_method_handler(get, **codec),
+        "Watch": grpc.unary_stream_rpc_method_handler(watch, **codec),
+    }
+    marking.add_registered_method_handlers(CATALOG, handlers)
+    port = marking.add_insecure_port("localhost:0")
+    marking.start()
+    return marking, port
+
+
+def test_the_client_keeps_the_marks_of_any_server():
+    marking, port = marking_server()
+    calls = Calls(ClientTokens(Source()).insecure_channel(f"localhost:{port}"))
+    answer, call = calls.get.with_call(MESSAGE(), timeout=20)
+    assert (answer.text, dict(call.trailing_metadata())) == ("here", {"other": "kept"})
+    future = calls.get.future(MESSAGE(), timeout=20)
+    assert (future.result().text, dict(future.trailing_metadata())) == ("here", {"other": "kept"})
+    stream = calls.watch(MESSAGE(), timeout=20)
+    assert next(stream).text == "here"
+    with pytest.raises(grpc.RpcError) as ended:
+        next(stream)
+    assert (ended.value.code(), ended.value.details()) == (grpc.StatusCode.ABORTED, "over")
+    assert dict(ended.value.trailing_metadata()) == {"other": "kept"}
+    assert stream.exception() is ended.value
+    marking.stop(0)
+
+
+def test_asynchronous_calls_keep_the_marks_of_any_server():
+    async def check(port: int) -> None:
+        tokens = ClientTokens(Source())
+        async with aio.insecure_channel(tokens, f"localhost:{port}") as channel:
+            calls = Calls(channel)
+            call = calls.get(MESSAGE(), timeout=20)
+            assert (await call).text == "here"
+            assert dict(await call.trailing_metadata()) == {"other": "kept"}
+            stream = calls.watch(MESSAGE(), timeout=20)
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                async for message in stream:
+                    assert message.text == "here"
+            assert ended.value.details() == "over"
+            assert dict(ended.value.trailing_metadata()) == {"other": "kept"}
+        tokens.close()
+
+    marking, port = marking_server()
+    asyncio.run(check(port))
+    marking.stop(0)
 
 
 def test_a_stream_ends_within_a_second_of_a_revocation():
@@ -233,6 +385,35 @@ def run_async(check, lifetime: int = 60) -> None:
         await guarded.stop(0)
 
     asyncio.run(run())
+
+
+def test_asynchronous_streams_of_requests_end_with_a_revocation():
+    async def check(calls, revocations, served) -> None:
+        assert (await calls.upload(iter([MESSAGE(text="one")]), timeout=20)).text == "one"
+        over = asyncio.Event()
+
+        async def requests():
+            yield MESSAGE(text="one")
+            await over.wait()
+
+        stream = calls.chat(requests(), timeout=30)
+        assert (await stream.read()).text == "one"
+        upload = asyncio.ensure_future(_outcome(calls.upload(requests(), timeout=30)))
+        await asyncio.sleep(0)
+        revocations.revoke_client("orders", 2**40)
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await stream.read()
+        assert ended.value.details() == "the token was revoked"
+        assert (await upload).details() == "the token was revoked"
+        over.set()
+
+    run_async(check)
+
+
+async def _outcome(call) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await call
+    return ended.value
 
 
 def test_asynchronous_calls_carry_tokens_and_are_sent_once_more():

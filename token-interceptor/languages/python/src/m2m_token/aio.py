@@ -10,9 +10,11 @@ import grpc
 import grpc.aio
 
 from . import _server, answers
+from ._aio_calls import UnmarkedCall
+from ._client_calls import CODES
 from ._unmarked import Unmarked
 from .calls import Failure, Obtain, Send, procedure, refused_stage
-from .client import CODES, ClientTokens, Reply, ask
+from .client import ClientTokens, Reply, ask
 from .destinations import check_target
 from .errors import Denied
 from .keeper import Keeper, NoToken, Ready, Runtime
@@ -248,7 +250,7 @@ class _Attach:
             metadata = tuple(entry for entry in metadata if entry[0].lower() != "authorization")
         runtime, keeper = self._tokens.runtime, carried.keeper
         if keeper is None:
-            return await continuation(_with(details, metadata, details.timeout), request)
+            return UnmarkedCall(await continuation(_with(details, metadata, details.timeout), request))
         deadline = None
         if details.timeout is not None:
             deadline = runtime.now().monotonic + nanoseconds(details.timeout)
@@ -273,7 +275,7 @@ class _Attach:
             outcome = stop.value
         if isinstance(outcome, Failure):
             raise _error(outcome)
-        return outcome.call
+        return UnmarkedCall(outcome.call)
 
 
 async def _reply(call: Any, unary: bool, keeper: Keeper, generation: int, path: str) -> Reply:

@@ -7,7 +7,7 @@ audience and the scopes of a call come from the linked-in descriptors.
 
 import threading
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from . import answers
+from ._client_calls import CODES, FailedCall, unmarked
 from .bearer import bearer
 from .calls import (
     WAIT_MAX,
@@ -39,9 +40,6 @@ from .machine import SECOND, nanoseconds
 from .policy import Policy
 from .source import TokenRequest, TokenSource
 from .sources import error_details
-
-CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-
 
 class LinkedDemands(Demands):
     """The demands of every service that the program has linked in. A service is read at its first call."""
@@ -196,65 +194,6 @@ class Reply:
         return self._code, reason, domain, marks
 
 
-class FailedCall(grpc.RpcError, grpc.Call, grpc.Future):
-    """A call that got no token. It is its own outcome and error."""
-
-    def __init__(self, failure: Failure):
-        super().__init__(failure.message)
-        self._failure = failure
-
-    def code(self) -> grpc.StatusCode:
-        return CODES[self._failure.code]
-
-    def details(self) -> str:
-        return self._failure.message
-
-    def initial_metadata(self) -> tuple[()]:
-        return ()
-
-    def trailing_metadata(self) -> Any:
-        return tuple(self._failure.answer.trailers()) if self._failure.answer else ()
-
-    def is_active(self) -> bool:
-        return False
-
-    def time_remaining(self) -> None:
-        return None
-
-    def cancel(self) -> bool:
-        return False
-
-    def cancelled(self) -> bool:
-        return False
-
-    def running(self) -> bool:
-        return False
-
-    def done(self) -> bool:
-        return True
-
-    def add_callback(self, callback: Callable[[], None]) -> bool:
-        return False
-
-    def result(self, timeout: float | None = None) -> Any:
-        raise self
-
-    def exception(self, timeout: float | None = None) -> "FailedCall":
-        return self
-
-    def traceback(self, timeout: float | None = None) -> Any:
-        return self.__traceback__
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        callback(self)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        raise self
-
-
 _Details = namedtuple(
     "_Details", ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
 )
@@ -294,7 +233,7 @@ class Interceptor(
             metadata = tuple(entry for entry in metadata if entry[0].lower() != "authorization")
         runtime, keeper = self._tokens.runtime, carried.keeper
         if keeper is None:
-            return continuation(_with(details, metadata, details.timeout), request)
+            return unmarked(continuation(_with(details, metadata, details.timeout), request))
         deadline = None
         if details.timeout is not None:
             deadline = runtime.now().monotonic + nanoseconds(details.timeout)
@@ -313,7 +252,7 @@ class Interceptor(
             keeper, path, unary and carried.replayable, deadline, runtime, self._tokens.wait_max
         )
         outcome = _run(steps, send, runtime)
-        return FailedCall(outcome) if isinstance(outcome, Failure) else outcome.call
+        return FailedCall(outcome) if isinstance(outcome, Failure) else unmarked(outcome.call)
 
 
 def _reject(keeper: Keeper, generation: int, path: str, call: Any) -> None:

@@ -8,9 +8,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
-from urllib.parse import SplitResult, urlunsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from .destinations import check_url
+from .destinations import check_url, is_loopback
 from .source import Cause, SourceError
 from .token_response import HttpResponse
 
@@ -25,16 +26,27 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _ProxyBeyondThisMachine(urllib.request.ProxyHandler):
+    def proxy_open(self, req: urllib.request.Request, proxy: str, type: str) -> Any:
+        if is_loopback(urlsplit(req.full_url).hostname or ""):
+            return None
+        return super().proxy_open(req, proxy, type)
+
+
 class HttpClient:
-    """An HTTP client. Proxies are those of the environment."""
+    """An HTTP client. The proxy for `https` URLs is that of the environment."""
 
     def __init__(self, *, extra_roots: bytes | None = None, timeout: float = 31.0):
         """`extra_roots`: certificates in PEM that are trusted beside the machine's own."""
         context = ssl.create_default_context()
         if extra_roots:
             context.load_verify_locations(cadata=extra_roots.decode())
+        # Plaintext goes to this machine alone, so never through a proxy.
+        named = urllib.request.getproxies()
+        proxy = named.get("https") or named.get("all")
+        proxies = {"https": proxy} if proxy else {}
         self._opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=context), _NoRedirects()
+            _ProxyBeyondThisMachine(proxies), urllib.request.HTTPSHandler(context=context), _NoRedirects()
         )
         self._timeout = timeout
 

@@ -3,7 +3,7 @@ carry it out."""
 
 import contextvars
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import answers
@@ -34,7 +34,7 @@ def set_caller(caller: Caller | None) -> None:
 class Entry:
     """The outcome of a decision that lets the call pass."""
 
-    #: None for a public method, and where only observe mode lets the call pass.
+    #: None for a public method. In observe mode also None if the token is invalid.
     caller: Caller | None = None
     #: The method, if the call ends with its token.
     ends_with: Method | None = None
@@ -60,15 +60,18 @@ class Layer:
 
         `wait`: False to raise KeyOnItsWay instead of waiting for a key.
         """
+        caller = None
         try:
             method = self.policy.demand(path)
             if method.requirement is None:
                 return Entry()
-            caller = self.verifier.authorize(method, bearer(authorization), wait=wait)
+            caller = self.verifier.verify(bearer(authorization), method.audience, wait=wait)
+            self.verifier.require(method, caller)
         except Denied as denied:
             self._record(path, denied)
             if self._observe:
-                return Entry(would_deny=denied)
+                # The handler may know the caller, although the method demands more.
+                return Entry(caller, would_deny=denied)
             raise
         outlives = method.is_unary or method.requirement.outlives_token
         return Entry(caller, None if outlives or self._observe else method)
@@ -99,6 +102,11 @@ def refusal_trailers(denied: Denied, stage: str, path: str) -> list[tuple[str, s
     return [*answers.Answer.of(denied).trailers(), *answers.mark(denied, stage, path)]
 
 
-def without_marks(metadata: Sequence[tuple[str, str | bytes]] | None) -> list[tuple[str, str | bytes]]:
-    """Returns the metadata of a handler's answer without marks: only the layer itself makes one."""
+def has_mark(metadata: Iterable[tuple[str, str | bytes]] | None) -> bool:
+    """Returns true if the metadata of an answer have a mark."""
+    return any(key.lower() == answers.MARK for key, _ in metadata or ())
+
+
+def without_marks(metadata: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str, str | bytes]]:
+    """Returns the metadata of an answer without marks: only the layer itself makes one, and reads one."""
     return [(key, value) for key, value in metadata or () if key.lower() != answers.MARK]

@@ -149,13 +149,6 @@ class Verifier:
         if faults:
             raise PolicyError(sorted(faults))
 
-    def authorize(self, method: Method, token: str, now: float | None = None, wait: bool = True) -> Caller:
-        """Verifies the token as `verify`, and checks the method's requirement. Raises Denied."""
-        now = self.clock() if now is None else now
-        caller = self.verify(token, method.audience, now, wait)
-        self._check_requirement(method, caller, now)
-        return caller
-
     def verify(self, token: str, audience: str, now: float | None = None, wait: bool = True) -> Caller:
         """Verifies the token for an audience. Raises Denied.
 
@@ -266,7 +259,8 @@ class Verifier:
         if caller.issued_at > seconds + self.leeway:
             raise Denied("issued_in_future", "iat")
 
-    def _check_requirement(self, method: Method, caller: Caller, now: float) -> None:
+    def require(self, method: Method, caller: Caller) -> None:
+        """Raises Denied unless the caller's token meets the method's requirement."""
         requirement = method.requirement
         if requirement is None:
             return
@@ -285,7 +279,7 @@ class Verifier:
             if not claim.allows(caller.claims):
                 raise Denied("claim", f"{claim.claim} has no value that the method allows")
         age = requirement.max_token_age
-        if age is not None and int(now) > caller.issued_at + int(age) + self.leeway:
+        if age is not None and int(self.clock()) > caller.issued_at + int(age) + self.leeway:
             raise Denied("token_age")
 
     def _is_unique(self, issuer: TrustedIssuer) -> bool:

@@ -76,7 +76,7 @@ const file_conformance_catalog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
 	"$conformance/catalog/v1/catalog.proto\x12\x16conformance.catalog.v1\x1a\x1dm2m/auth/v1/annotations.proto\"\x1d\n" +
 	"\aMessage\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text2\xf4\x06\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text2\x90\b\n" +
 	"\aCatalog\x12G\n" +
 	"\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\x12m\n" +
 	"\x03Put\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"$\x82\xec\x18 \x12\x1e\n" +
@@ -88,7 +88,9 @@ const file_conformance_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x05Audit\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x18\x82\xec\x18\x14\x12\x12\x1a\aauditor\x1a\abatch-*\x12e\n" +
 	"\x06Delete\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x19\x82\xec\x18\x15\x12\x13\n" +
 	"\rcatalog.write\"\x02\b<\x12K\n" +
-	"\x05Watch\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message0\x01\x12f\n" +
+	"\x05Watch\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message0\x01\x12L\n" +
+	"\x06Upload\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message(\x01\x12L\n" +
+	"\x04Chat\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message(\x010\x01\x12f\n" +
 	"\x06Follow\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x16\x82\xec\x18\x12\x12\x10\n" +
 	"\fcatalog.read(\x02(\x010\x01\x1a\x1d\x82\xec\x18\x19\n" +
 	"\acatalog\x12\x0e\n" +
@@ -129,26 +131,30 @@ var file_conformance_catalog_v1_catalog_proto_depIdxs = []int32{
 	0,  // 5: conformance.catalog.v1.Catalog.Audit:input_type -> conformance.catalog.v1.Message
 	0,  // 6: conformance.catalog.v1.Catalog.Delete:input_type -> conformance.catalog.v1.Message
 	0,  // 7: conformance.catalog.v1.Catalog.Watch:input_type -> conformance.catalog.v1.Message
-	0,  // 8: conformance.catalog.v1.Catalog.Follow:input_type -> conformance.catalog.v1.Message
-	0,  // 9: conformance.catalog.v1.Unnamed.Get:input_type -> conformance.catalog.v1.Message
-	0,  // 10: conformance.catalog.v1.Inventory.Get:input_type -> conformance.catalog.v1.Message
-	0,  // 11: conformance.catalog.v1.Forgotten.Ping:input_type -> conformance.catalog.v1.Message
-	0,  // 12: conformance.catalog.v1.Forgotten.Get:input_type -> conformance.catalog.v1.Message
-	0,  // 13: conformance.catalog.v1.Catalog.Get:output_type -> conformance.catalog.v1.Message
-	0,  // 14: conformance.catalog.v1.Catalog.Put:output_type -> conformance.catalog.v1.Message
-	0,  // 15: conformance.catalog.v1.Catalog.Find:output_type -> conformance.catalog.v1.Message
-	0,  // 16: conformance.catalog.v1.Catalog.Touch:output_type -> conformance.catalog.v1.Message
-	0,  // 17: conformance.catalog.v1.Catalog.Ping:output_type -> conformance.catalog.v1.Message
-	0,  // 18: conformance.catalog.v1.Catalog.Audit:output_type -> conformance.catalog.v1.Message
-	0,  // 19: conformance.catalog.v1.Catalog.Delete:output_type -> conformance.catalog.v1.Message
-	0,  // 20: conformance.catalog.v1.Catalog.Watch:output_type -> conformance.catalog.v1.Message
-	0,  // 21: conformance.catalog.v1.Catalog.Follow:output_type -> conformance.catalog.v1.Message
-	0,  // 22: conformance.catalog.v1.Unnamed.Get:output_type -> conformance.catalog.v1.Message
-	0,  // 23: conformance.catalog.v1.Inventory.Get:output_type -> conformance.catalog.v1.Message
-	0,  // 24: conformance.catalog.v1.Forgotten.Ping:output_type -> conformance.catalog.v1.Message
-	0,  // 25: conformance.catalog.v1.Forgotten.Get:output_type -> conformance.catalog.v1.Message
-	13, // [13:26] is the sub-list for method output_type
-	0,  // [0:13] is the sub-list for method input_type
+	0,  // 8: conformance.catalog.v1.Catalog.Upload:input_type -> conformance.catalog.v1.Message
+	0,  // 9: conformance.catalog.v1.Catalog.Chat:input_type -> conformance.catalog.v1.Message
+	0,  // 10: conformance.catalog.v1.Catalog.Follow:input_type -> conformance.catalog.v1.Message
+	0,  // 11: conformance.catalog.v1.Unnamed.Get:input_type -> conformance.catalog.v1.Message
+	0,  // 12: conformance.catalog.v1.Inventory.Get:input_type -> conformance.catalog.v1.Message
+	0,  // 13: conformance.catalog.v1.Forgotten.Ping:input_type -> conformance.catalog.v1.Message
+	0,  // 14: conformance.catalog.v1.Forgotten.Get:input_type -> conformance.catalog.v1.Message
+	0,  // 15: conformance.catalog.v1.Catalog.Get:output_type -> conformance.catalog.v1.Message
+	0,  // 16: conformance.catalog.v1.Catalog.Put:output_type -> conformance.catalog.v1.Message
+	0,  // 17: conformance.catalog.v1.Catalog.Find:output_type -> conformance.catalog.v1.Message
+	0,  // 18: conformance.catalog.v1.Catalog.Touch:output_type -> conformance.catalog.v1.Message
+	0,  // 19: conformance.catalog.v1.Catalog.Ping:output_type -> conformance.catalog.v1.Message
+	0,  // 20: conformance.catalog.v1.Catalog.Audit:output_type -> conformance.catalog.v1.Message
+	0,  // 21: conformance.catalog.v1.Catalog.Delete:output_type -> conformance.catalog.v1.Message
+	0,  // 22: conformance.catalog.v1.Catalog.Watch:output_type -> conformance.catalog.v1.Message
+	0,  // 23: conformance.catalog.v1.Catalog.Upload:output_type -> conformance.catalog.v1.Message
+	0,  // 24: conformance.catalog.v1.Catalog.Chat:output_type -> conformance.catalog.v1.Message
+	0,  // 25: conformance.catalog.v1.Catalog.Follow:output_type -> conformance.catalog.v1.Message
+	0,  // 26: conformance.catalog.v1.Unnamed.Get:output_type -> conformance.catalog.v1.Message
+	0,  // 27: conformance.catalog.v1.Inventory.Get:output_type -> conformance.catalog.v1.Message
+	0,  // 28: conformance.catalog.v1.Forgotten.Ping:output_type -> conformance.catalog.v1.Message
+	0,  // 29: conformance.catalog.v1.Forgotten.Get:output_type -> conformance.catalog.v1.Message
+	15, // [15:30] is the sub-list for method output_type
+	0,  // [0:15] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

@@ -29,6 +29,8 @@ const (
 	Catalog_Audit_FullMethodName  = "/conformance.catalog.v1.Catalog/Audit"
 	Catalog_Delete_FullMethodName = "/conformance.catalog.v1.Catalog/Delete"
 	Catalog_Watch_FullMethodName  = "/conformance.catalog.v1.Catalog/Watch"
+	Catalog_Upload_FullMethodName = "/conformance.catalog.v1.Catalog/Upload"
+	Catalog_Chat_FullMethodName   = "/conformance.catalog.v1.Catalog/Chat"
 	Catalog_Follow_FullMethodName = "/conformance.catalog.v1.Catalog/Follow"
 )
 
@@ -54,6 +56,10 @@ type CatalogClient interface {
 	Delete(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error)
 	// A stream that ends with its token.
 	Watch(ctx context.Context, in *Message, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Message], error)
+	// A stream of requests, which ends with its token.
+	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Message, Message], error)
+	// Streams in both directions, which end with their token.
+	Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Message, Message], error)
 	// A stream that is authorized once.
 	Follow(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Message, Message], error)
 }
@@ -155,9 +161,35 @@ func (c *catalogClient) Watch(ctx context.Context, in *Message, opts ...grpc.Cal
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Catalog_WatchClient = grpc.ServerStreamingClient[Message]
 
+func (c *catalogClient) Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Message, Message], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[1], Catalog_Upload_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Message, Message]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Catalog_UploadClient = grpc.ClientStreamingClient[Message, Message]
+
+func (c *catalogClient) Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Message, Message], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[2], Catalog_Chat_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Message, Message]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Catalog_ChatClient = grpc.BidiStreamingClient[Message, Message]
+
 func (c *catalogClient) Follow(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Message, Message], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[1], Catalog_Follow_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[3], Catalog_Follow_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +222,10 @@ type CatalogServer interface {
 	Delete(context.Context, *Message) (*Message, error)
 	// A stream that ends with its token.
 	Watch(*Message, grpc.ServerStreamingServer[Message]) error
+	// A stream of requests, which ends with its token.
+	Upload(grpc.ClientStreamingServer[Message, Message]) error
+	// Streams in both directions, which end with their token.
+	Chat(grpc.BidiStreamingServer[Message, Message]) error
 	// A stream that is authorized once.
 	Follow(grpc.BidiStreamingServer[Message, Message]) error
 	mustEmbedUnimplementedCatalogServer()
@@ -225,6 +261,12 @@ func (UnimplementedCatalogServer) Delete(context.Context, *Message) (*Message, e
 }
 func (UnimplementedCatalogServer) Watch(*Message, grpc.ServerStreamingServer[Message]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedCatalogServer) Upload(grpc.ClientStreamingServer[Message, Message]) error {
+	return status.Error(codes.Unimplemented, "method Upload not implemented")
+}
+func (UnimplementedCatalogServer) Chat(grpc.BidiStreamingServer[Message, Message]) error {
+	return status.Error(codes.Unimplemented, "method Chat not implemented")
 }
 func (UnimplementedCatalogServer) Follow(grpc.BidiStreamingServer[Message, Message]) error {
 	return status.Error(codes.Unimplemented, "method Follow not implemented")
@@ -387,6 +429,20 @@ func _Catalog_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Catalog_WatchServer = grpc.ServerStreamingServer[Message]
 
+func _Catalog_Upload_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(CatalogServer).Upload(&grpc.GenericServerStream[Message, Message]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Catalog_UploadServer = grpc.ClientStreamingServer[Message, Message]
+
+func _Catalog_Chat_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(CatalogServer).Chat(&grpc.GenericServerStream[Message, Message]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Catalog_ChatServer = grpc.BidiStreamingServer[Message, Message]
+
 func _Catalog_Follow_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(CatalogServer).Follow(&grpc.GenericServerStream[Message, Message]{ServerStream: stream})
 }
@@ -435,6 +491,17 @@ var Catalog_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Watch",
 			Handler:       _Catalog_Watch_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Upload",
+			Handler:       _Catalog_Upload_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Chat",
+			Handler:       _Catalog_Chat_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 		{
 			StreamName:    "Follow",

@@ -1269,7 +1269,9 @@ type CallResult struct {
 	// The gRPC status code that the program got. -1: the call was pending when the run ended.
 	Code int32 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
 	// `google.rpc.ErrorInfo.reason` of the answer. Empty if there is none.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The values of the `token-refused` trailer that the program got. The layer removes them.
+	Marks         []string `protobuf:"bytes,5,rep,name=marks,proto3" json:"marks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1330,6 +1332,13 @@ func (x *CallResult) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *CallResult) GetMarks() []string {
+	if x != nil {
+		return x.Marks
+	}
+	return nil
 }
 
 var File_m2m_conformance_v1_conformance_proto protoreflect.FileDescriptor
@@ -1430,13 +1439,14 @@ const file_m2m_conformance_v1_conformance_proto_rawDesc = "" +
 	"\fTokenRequest\x12)\n" +
 	"\x02at\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x02at\x12\x1a\n" +
 	"\baudience\x18\x02 \x01(\tR\baudience\x12\x16\n" +
-	"\x06scopes\x18\x03 \x03(\tR\x06scopes\"\x7f\n" +
+	"\x06scopes\x18\x03 \x03(\tR\x06scopes\"\x95\x01\n" +
 	"\n" +
 	"CallResult\x12\x1a\n" +
 	"\battempts\x18\x01 \x03(\tR\battempts\x12)\n" +
 	"\x02at\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x02at\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\x05R\x04code\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reasonBv\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05marks\x18\x05 \x03(\tR\x05marksBv\n" +
 	"\x1aexample.m2m.conformance.v1B\x10ConformanceProtoP\x01Z/m2m.example/go/m2m/conformance/v1;conformancev1\xaa\x02\x12M2M.Conformance.V1b\x06proto3"
 
 var (

@@ -204,13 +204,15 @@ class TokenRequest(_message.Message):
     def __init__(self, at: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audience: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CallResult(_message.Message):
-    __slots__ = ("attempts", "at", "code", "reason")
+    __slots__ = ("attempts", "at", "code", "reason", "marks")
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
     attempts: _containers.RepeatedScalarFieldContainer[str]
     at: _duration_pb2.Duration
     code: int
     reason: str
-    def __init__(self, attempts: _Optional[_Iterable[str]] = ..., at: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    marks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, attempts: _Optional[_Iterable[str]] = ..., at: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., marks: _Optional[_Iterable[str]] = ...) -> None: ...

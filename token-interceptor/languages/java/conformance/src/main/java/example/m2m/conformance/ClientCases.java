@@ -96,7 +96,7 @@ final class ClientCases {
           @Override
           public void onClose(Status status, Metadata trailers) {
             outcome.setAt(proto(simulation.nanos())).setCode(status.getCode().value());
-            outcome.setReason(reason(status, trailers));
+            outcome.setReason(reason(status, trailers)).addAllMarks(Mark.values(trailers));
           }
         },
         new Metadata());

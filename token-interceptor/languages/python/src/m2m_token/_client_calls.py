@@ -1,0 +1,156 @@
+"""The calls that a program of `grpc` gets from the layer."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from .calls import Failure
+from .layer import has_mark, without_marks
+
+CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class FailedCall(grpc.RpcError, grpc.Call, grpc.Future):
+    """A call that got no token. It is its own outcome and error."""
+
+    def __init__(self, failure: Failure):
+        super().__init__(failure.message)
+        self._failure = failure
+
+    def code(self) -> grpc.StatusCode:
+        return CODES[self._failure.code]
+
+    def details(self) -> str:
+        return self._failure.message
+
+    def initial_metadata(self) -> tuple[()]:
+        return ()
+
+    def trailing_metadata(self) -> Any:
+        return tuple(self._failure.answer.trailers()) if self._failure.answer else ()
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> None:
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def running(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        raise self
+
+    def exception(self, timeout: float | None = None) -> "FailedCall":
+        return self
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        return self.__traceback__
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        callback(self)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        raise self
+
+
+class UnmarkedCall(grpc.RpcError, grpc.Call, grpc.Future):
+    """A call whose metadata have no mark: the program could pass one on as its own.
+
+    Like a call of `grpc`, it is its own error.
+    """
+
+    def __init__(self, call: Any):
+        super().__init__()
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def __str__(self) -> str:
+        return str(self._call)
+
+    def __repr__(self) -> str:
+        return repr(self._call)
+
+    def initial_metadata(self) -> Any:
+        return tuple(without_marks(self._call.initial_metadata()))
+
+    def trailing_metadata(self) -> Any:
+        return tuple(without_marks(self._call.trailing_metadata()))
+
+    def code(self) -> Any:
+        return self._call.code()
+
+    def details(self) -> Any:
+        return self._call.details()
+
+    def is_active(self) -> bool:
+        return bool(self._call.is_active())
+
+    def time_remaining(self) -> Any:
+        return self._call.time_remaining()
+
+    def cancel(self) -> Any:
+        return self._call.cancel()
+
+    def cancelled(self) -> bool:
+        return bool(self._call.cancelled())
+
+    def running(self) -> bool:
+        return bool(self._call.running())
+
+    def done(self) -> bool:
+        return bool(self._call.done())
+
+    def add_callback(self, callback: Callable[[], None]) -> Any:
+        return self._call.add_callback(callback)
+
+    def result(self, timeout: float | None = None) -> Any:
+        try:
+            return self._call.result(timeout)
+        except grpc.RpcError:
+            raise self from None
+
+    def exception(self, timeout: float | None = None) -> Any:
+        error = self._call.exception(timeout)
+        return self if isinstance(error, grpc.RpcError) else error
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        return self._call.traceback(timeout)
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._call.add_done_callback(lambda _: callback(self))
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._call)
+        except grpc.RpcError:
+            raise self from None
+
+
+def unmarked(call: Any) -> Any:
+    """Returns the call, or one without marks."""
+    over = isinstance(call, grpc.Future) and call.done()
+    if over and not has_mark(call.initial_metadata()) and not has_mark(call.trailing_metadata()):
+        return call
+    return UnmarkedCall(call)
