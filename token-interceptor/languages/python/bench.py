@@ -1,9 +1,11 @@
 """The cost of the layers beside an echo of the same language: python bench.py, with the package installed.
 
-Prints CPU time of the whole process, client and server, per unary call.
+Measures unary calls over loopback: the plain echo, with the server layer, and with the client layer. Each round
+has all three, in turn. Prints CPU time of the whole process, in microseconds per call, for ../bench.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,77 +19,72 @@ from jwt.algorithms import ECAlgorithm
 
 sys.path.insert(0, str(Path(__file__).parent / "conformance/stubs"))
 
+import m2m_token
 from conformance.catalog.v1 import catalog_pb2
-from m2m_token import ClientTokens, KeySet, Policy, StaticToken, TrustedIssuer, Verifier
-from m2m_token.calls import procedure
-from m2m_token.layer import Layer
+from m2m_token import ClientTokens, KeySet, StaticToken, TrustedIssuer, Verifier
 
-PATH = "/conformance.catalog.v1.Catalog/Get"
+CATALOG = "conformance.catalog.v1.Catalog"
 MESSAGE = catalog_pb2.Message
 ISSUER = "https://issuer.example"
+CALLS = 100
 
 
-def per_call(work: Callable[[], object], calls: int) -> float:
-    """Returns microseconds of CPU time: the best of five rounds."""
-    rounds = []
-    for _ in range(5):
-        began = time.process_time()
-        for _ in range(calls):
-            work()
-        rounds.append((time.process_time() - began) / calls * 1e6)
-    return min(rounds)
+def per_call(work: Callable[[], object]) -> float:
+    """Returns microseconds of CPU time."""
+    began = time.process_time()
+    for _ in range(CALLS):
+        work()
+    return (time.process_time() - began) / CALLS * 1e6
+
+
+def serve(server) -> str:
+    codec = {"request_deserializer": MESSAGE.FromString, "response_serializer": MESSAGE.SerializeToString}
+    handler = grpc.unary_unary_rpc_method_handler(lambda request, context: request, **codec)
+    server.add_registered_method_handlers(CATALOG, {"Get": handler})
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    return f"localhost:{port}"
 
 
 def main() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     jwk = {**json.loads(ECAlgorithm.to_jwk(key.public_key())), "kid": "a"}
+    keys = KeySet.from_jwks(json.dumps({"keys": [jwk]}).encode())
     now = int(time.time())
-    claims = {
-        "iss": ISSUER,
-        "sub": "s",
-        "client_id": "s",
-        "aud": "catalog",
-        "jti": "1",
-        "scope": "catalog.read",
-    }
+    claims = {"iss": ISSUER, "sub": "s", "client_id": "s", "aud": "catalog", "jti": "1", "scope": "catalog.read"}
     token = jwt.encode(claims | {"iat": now, "exp": now + 3600}, key, "ES256", {"kid": "a", "typ": "at+jwt"})
 
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    codec = {"request_deserializer": MESSAGE.FromString, "response_serializer": MESSAGE.SerializeToString}
-    handler = grpc.unary_unary_rpc_method_handler(lambda request, context: request, **codec)
-    server.add_registered_method_handlers("conformance.catalog.v1.Catalog", {"Get": handler})
-    port = server.add_insecure_port("localhost:0")
-    server.start()
-    channel = grpc.insecure_channel(f"localhost:{port}")
-    get = channel.unary_unary(PATH, MESSAGE.SerializeToString, MESSAGE.FromString)
-    metadata = (("authorization", f"Bearer {token}"),)
-    echo = per_call(lambda: get(MESSAGE(text="a"), metadata=metadata), 1000)
-
-    keys = KeySet.from_jwks(json.dumps({"keys": [jwk]}).encode())
-    policy = Policy.of_services(["conformance.catalog.v1.Catalog"])
-    layer = Layer(Verifier([TrustedIssuer.fixed(ISSUER, keys)]), policy)
-    enter = per_call(lambda: layer.enter(PATH, [f"Bearer {token}"]), 20_000)
-    fresh = Verifier([TrustedIssuer.fixed(ISSUER, keys)], cached_tokens_max=0)
-    verify = per_call(lambda: fresh.verify(token, "catalog"), 500)
-
+    plain = grpc.server(futures.ThreadPoolExecutor(2))
+    guarded = m2m_token.server(futures.ThreadPoolExecutor(2), issuers=[TrustedIssuer.fixed(ISSUER, keys)])
+    to_plain, to_guarded = serve(plain), serve(guarded)
     tokens = ClientTokens(StaticToken(token))
-    arrived = futures.Future()
-    tokens.keeper(PATH).obtain(arrived.set_result)
-    arrived.result(10)
+    header = (("authorization", f"Bearer {token}"),)
+    message = MESSAGE(text="a")
 
-    def attach() -> None:
-        carried = tokens.carried(PATH, [])
-        next(procedure(carried.keeper, PATH, carried.replayable, None, tokens.runtime))
+    def call(channel: grpc.Channel, metadata) -> Callable[[], object]:
+        get = channel.unary_unary(f"/{CATALOG}/Get", MESSAGE.SerializeToString, MESSAGE.FromString)
+        return lambda: get(message, metadata=metadata)
 
-    attached = per_call(attach, 20_000)
-    for name, cost in (
-        ("the call itself: an echo over loopback, client and server", echo),
-        ("the server layer, for a token that was seen before", enter),
-        ("the client layer", attached),
-        ("the verification of a new token: ES256, once per token", verify),
-    ):
-        print(f"| {name} | {cost:.1f} µs | {cost / echo:.1%} |")
-    server.stop(0)
+    # Every call sends the same header, so that only the layers differ.
+    ways = (
+        call(grpc.insecure_channel(to_plain), header),
+        call(grpc.insecure_channel(to_guarded), header),
+        call(tokens.insecure_channel(to_plain), None),
+    )
+    for way in ways:
+        per_call(way)
+    rounds = []
+    for number in range(int(os.environ.get("BENCH_ROUNDS", "151"))):
+        cost = [0.0] * len(ways)
+        for turn in range(len(ways)):
+            which = (number + turn) % len(ways)
+            cost[which] = per_call(ways[which])
+        rounds.append(cost)
+    fresh = Verifier([TrustedIssuer.fixed(ISSUER, keys)], cached_tokens_max=0)
+    print(json.dumps({"rounds": rounds, "new_token": per_call(lambda: fresh.verify(token, "catalog"))}))
+    plain.stop(0)
+    guarded.stop(0)
+    tokens.close()
 
 
 main()

@@ -1,9 +1,11 @@
 /** HTTP for tokens and key sets: no redirects, bounded answers, TLS beyond this machine. */
 
 import { request as requestPlain } from 'node:http'
-import { Agent, request as requestSecure } from 'node:https'
-import { rootCertificates } from 'node:tls'
+import { Agent, request as requestSecure, type RequestOptions } from 'node:https'
+import { isIP } from 'node:net'
+import { connect, rootCertificates } from 'node:tls'
 import { checkUrl } from './destinations.js'
+import { bare, proxyOf, tunnel } from './proxy.js'
 import { type Cause, SourceError } from './source.js'
 import type { HttpResponse } from './token-response.js'
 
@@ -30,14 +32,16 @@ const CAUSES: Record<string, Cause> = {
   EPIPE: 'connection_lost',
 }
 
-/** An HTTP client. */
+/** An HTTP client. Its proxy is that of the environment. */
 export class HttpClient {
   readonly #agent: Agent
+  readonly #trust: { ca?: string[] }
   readonly #timeout: number
 
   /** `extraRoots`: certificates in PEM that are trusted beside Node's own. `timeout`: in milliseconds. */
   constructor({ extraRoots, timeout = 31_000 }: { extraRoots?: string | Buffer; timeout?: number } = {}) {
-    this.#agent = new Agent(extraRoots ? { ca: [...rootCertificates, String(extraRoots)] } : {})
+    this.#trust = extraRoots ? { ca: [...rootCertificates, String(extraRoots)] } : {}
+    this.#agent = new Agent(this.#trust)
     this.#timeout = timeout
   }
 
@@ -62,20 +66,19 @@ export class HttpClient {
     )
   }
 
-  #exchange(
+  async #exchange(
     address: string,
     method: string,
     headers: Record<string, string>,
     body?: string,
   ): Promise<HttpResponse> {
     const url = checkUrl(address)
+    const signal = AbortSignal.timeout(this.#timeout)
+    const connection = url.protocol === 'https:' ? await this.#connection(url, signal) : {}
     return new Promise((resolve, reject) => {
       const fail = (cause: Cause) => reject(new SourceError(`no answer over HTTP: ${cause}`, { cause }))
-      const secure = url.protocol === 'https:'
-      const options = { method, headers, signal: AbortSignal.timeout(this.#timeout) }
-      const request = secure
-        ? requestSecure(url, { ...options, agent: this.#agent })
-        : requestPlain(url, options)
+      const send = url.protocol === 'https:' ? requestSecure : requestPlain
+      const request = send(url, { method, headers, signal, ...connection })
       request.on('error', (error) => fail(causeOf(error)))
       request.on('response', (response) => {
         const chunks: Buffer[] = []
@@ -96,6 +99,20 @@ export class HttpClient {
       })
       request.end(body)
     })
+  }
+
+  /** Returns the options of a connection over TLS: directly, or in a tunnel through the proxy. */
+  async #connection(url: URL, signal: AbortSignal): Promise<RequestOptions> {
+    try {
+      const proxy = proxyOf(url)
+      if (!proxy) return { agent: this.#agent }
+      const socket = await tunnel(proxy, url, signal)
+      const host = bare(url.hostname)
+      return { createConnection: () => connect({ ...this.#trust, socket, host, servername: isIP(host) ? '' : host }) }
+    } catch (error) {
+      const cause = causeOf(error)
+      throw new SourceError(`no answer over HTTP: ${cause}`, { cause })
+    }
   }
 }
 
