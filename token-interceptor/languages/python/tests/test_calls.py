@@ -268,7 +268,9 @@ def marking_server():
     """A server without the layer, which marks every answer."""
 
     def get(request, context):
-        context.set_trailing_metadata((("token-refused", f"before-handler /{CATALOG}/Get"), ("other", "kept")))
+        context.set_trailing_metadata(
+            (("token-refused", f"before-handler /{CATALOG}/Get"), ("other", "kept"))
+        )
         return MESSAGE(text="here")
 
     def watch(request, context):

@@ -1,5 +1,6 @@
 """The calls that a program of `grpc` gets from the layer."""
 
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -146,6 +147,145 @@ class UnmarkedCall(grpc.RpcError, grpc.Call, grpc.Future):
             return next(self._call)
         except grpc.RpcError:
             raise self from None
+
+
+class AnsweredCall(grpc.Call, grpc.Future):
+    """A unary call that has its answer."""
+
+    def __init__(self, response: Any, call: Any):
+        self._response = response
+        self._call = call
+
+    def initial_metadata(self) -> Any:
+        return self._call.initial_metadata()
+
+    def trailing_metadata(self) -> Any:
+        return self._call.trailing_metadata()
+
+    def code(self) -> Any:
+        return self._call.code()
+
+    def details(self) -> Any:
+        return self._call.details()
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> None:
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def running(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._response
+
+    def exception(self, timeout: float | None = None) -> None:
+        return None
+
+    def traceback(self, timeout: float | None = None) -> None:
+        return None
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        callback(self)
+
+
+#: What an interceptor of `grpc` gets to know of a call.
+Details = namedtuple(
+    "Details", ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
+)
+
+
+class AttachedUnary(grpc.UnaryUnaryMultiCallable):
+    """A unary method, whose calls go through the layer.
+
+    The interceptors of `grpc` cost more than the layer, so a call that the program waits for has none.
+    """
+
+    def __init__(self, interceptor: Any, path: str, plain: Any, intercepted: Any):
+        self._interceptor = interceptor
+        self._path = path
+        self._plain = plain
+        self._intercepted = intercepted
+
+    def __call__(self, request: Any, *arguments: Any, **options: Any) -> Any:
+        return self.with_call(request, *arguments, **options)[0]
+
+    def with_call(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: Any = None,
+    ) -> Any:
+        details = Details(self._path, timeout, metadata, credentials, wait_for_ready, compression)
+        call = self._interceptor.intercept_unary_unary(self._send, details, request)
+        return call.result(), call
+
+    def future(self, *arguments: Any, **options: Any) -> Any:
+        return self._intercepted.future(*arguments, **options)
+
+    def _send(self, details: Any, request: Any) -> Any:
+        _, timeout, metadata, credentials, wait_for_ready, compression = details
+        try:
+            answer = self._plain.with_call(
+                request, timeout, metadata, credentials, wait_for_ready, compression
+            )
+        except grpc.RpcError as error:
+            return error
+        return AnsweredCall(*answer)
+
+
+class AttachedChannel(grpc.Channel):
+    """A channel whose calls go through the layer."""
+
+    def __init__(self, channel: grpc.Channel, interceptor: Any):
+        self._plain = channel
+        self._intercepted = grpc.intercept_channel(channel, interceptor)
+        self._interceptor = interceptor
+
+    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
+        plain = self._plain.unary_unary(method, *arguments, **options)
+        intercepted = self._intercepted.unary_unary(method, *arguments, **options)
+        return AttachedUnary(self._interceptor, method, plain, intercepted)
+
+    def unary_stream(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return self._intercepted.unary_stream(method, *arguments, **options)
+
+    def stream_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return self._intercepted.stream_unary(method, *arguments, **options)
+
+    def stream_stream(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return self._intercepted.stream_stream(method, *arguments, **options)
+
+    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
+        self._plain.subscribe(callback, try_to_connect)
+
+    def unsubscribe(self, callback: Any) -> None:
+        self._plain.unsubscribe(callback)
+
+    def close(self) -> None:
+        self._plain.close()
+
+    def __enter__(self) -> "AttachedChannel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def unmarked(call: Any) -> Any:

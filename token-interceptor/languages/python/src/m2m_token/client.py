@@ -6,7 +6,6 @@ audience and the scopes of a call come from the linked-in descriptors.
 """
 
 import threading
-from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from . import answers
-from ._client_calls import CODES, FailedCall, unmarked
+from ._client_calls import AttachedChannel, Details, FailedCall, unmarked
 from .bearer import bearer
 from .calls import (
     WAIT_MAX,
@@ -40,6 +39,7 @@ from .machine import SECOND, nanoseconds
 from .policy import Policy
 from .source import TokenRequest, TokenSource
 from .sources import error_details
+
 
 class LinkedDemands(Demands):
     """The demands of every service that the program has linked in. A service is read at its first call."""
@@ -126,13 +126,13 @@ class ClientTokens:
     ) -> grpc.Channel:
         """Returns a channel of `grpc` whose calls carry tokens."""
         channel = grpc.secure_channel(target, credentials, options, compression)
-        return grpc.intercept_channel(channel, Interceptor(self))
+        return AttachedChannel(channel, Interceptor(self))
 
     def insecure_channel(self, target: str, options: Any = None, compression: Any = None) -> grpc.Channel:
         """Returns a plaintext channel to this machine. Raises PlaintextRefused for another one."""
         check_target(target)
         channel = grpc.insecure_channel(target, options, compression)
-        return grpc.intercept_channel(channel, Interceptor(self))
+        return AttachedChannel(channel, Interceptor(self))
 
     def call_credentials(self) -> grpc.CallCredentials:
         """Returns call credentials, for a channel of the program's own. gRPC sends them over TLS only.
@@ -187,16 +187,12 @@ class Reply:
 
     def refusal(self) -> tuple[int, str, str, Sequence[str]]:
         """Returns the status code, the reason and domain of `ErrorInfo`, and the marks."""
-        marks = [value for key, value in self._metadata or () if key == answers.MARK]
+        # Almost every call succeeds, and its metadata do not matter here.
+        marks = [value for key, value in self._metadata or () if key == answers.MARK] if self._code else ()
         if not marks:
             return self._code, "", "", ()
         reason, domain, _ = error_details(self._metadata)
         return self._code, reason, domain, marks
-
-
-_Details = namedtuple(
-    "_Details", ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
-)
 
 
 class Interceptor(
@@ -260,9 +256,9 @@ def _reject(keeper: Keeper, generation: int, path: str, call: Any) -> None:
         keeper.reject(generation)
 
 
-def _with(details: Any, metadata: Any, timeout: float | None) -> _Details:
+def _with(details: Any, metadata: Any, timeout: float | None) -> Details:
     compression = getattr(details, "compression", None)
-    return _Details(
+    return Details(
         details.method, timeout, metadata, details.credentials, details.wait_for_ready, compression
     )
 
