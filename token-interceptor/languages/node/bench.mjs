@@ -1,5 +1,7 @@
 // The cost of the layers beside an echo of the same language: node bench.mjs, after conformance/build.
-// Prints CPU time of the whole process, client and server, per unary call.
+//
+// Measures unary calls over loopback: the plain echo, with the server layer, and with the client layer. Each
+// round has all three, in turn. Prints CPU time of the whole process, in microseconds per call, for ../bench.
 
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
@@ -8,32 +10,27 @@ import { loadSync } from '@grpc/proto-loader'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 
 const require = createRequire(import.meta.url)
-const { Needs, procedure, Tokens } = require('./build/src/calls.js')
-const { systemRuntime } = require('./build/src/keeper.js')
+const { ClientTokens } = require('./build/src/client.js')
 const { KeySet } = require('./build/src/keys.js')
-const { Layer } = require('./build/src/layer.js')
 const { policyOf } = require('./build/src/protos.js')
+const { TokenServer } = require('./build/src/server.js')
 const { StaticToken } = require('./build/src/sources.js')
 const { TrustedIssuer, Verifier } = require('./build/src/verify.js')
 
+const CALLS = 100
 const at = (path) => fileURLToPath(new URL(path, import.meta.url))
 const includeDirs = [at('../../../tests/conformance/proto'), at('../../../proto'), at('node_modules/protobufjs')]
 const file = 'conformance/catalog/v1/catalog.proto'
 const { Catalog } = grpc.loadPackageDefinition(loadSync(file, { includeDirs })).conformance.catalog.v1
-const name = 'conformance.catalog.v1.Catalog'
-const path = `/${name}/Get`
+const policy = policyOf(file, { includeDirs })
 const issuer = 'https://issuer.example'
 
-/** Returns microseconds of CPU time: the best of five rounds. */
-async function perCall(work, calls) {
-  let best = Number.POSITIVE_INFINITY
-  for (let round = 0; round < 5; round++) {
-    const before = process.cpuUsage()
-    for (let call = 0; call < calls; call++) await work()
-    const { user, system } = process.cpuUsage(before)
-    best = Math.min(best, (user + system) / calls)
-  }
-  return best
+/** Returns microseconds of CPU time. */
+async function perCall(work) {
+  const before = process.cpuUsage()
+  for (let call = 0; call < CALLS; call++) await work()
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / CALLS
 }
 
 const { privateKey, publicKey } = await generateKeyPair('ES256')
@@ -43,42 +40,42 @@ const token = await new SignJWT({ iss: issuer, sub: 's', client_id: 's', aud: 'c
   .setIssuedAt(now)
   .setExpirationTime(now + 3_600)
   .sign(privateKey)
-
-const server = new grpc.Server()
-server.addService(Catalog.service, { get: ({ request }, done) => done(null, request) })
-const port = await new Promise((resolve) =>
-  server.bindAsync('localhost:0', grpc.ServerCredentials.createInsecure(), (_, bound) => resolve(bound)),
-)
-const client = new Catalog(`localhost:${port}`, grpc.credentials.createInsecure())
-const metadata = new grpc.Metadata()
-metadata.set('authorization', `Bearer ${token}`)
-const echo = await perCall(
-  () => new Promise((resolve, reject) => client.get({ text: 'a' }, metadata, (error) => (error ? reject(error) : resolve()))),
-  1_000,
-)
-
 const keys = await KeySet.fromJwks(JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: 'a' }] }))
-const policy = policyOf(file, { includeDirs })
 const trusted = TrustedIssuer.fixed(issuer, keys)
-const layer = new Layer(new Verifier([trusted]), policy.serve([name]))
-await layer.enter(path, [`Bearer ${token}`])
-const entered = await perCall(() => layer.enter(path, [`Bearer ${token}`]), 20_000)
-const verified = await perCall(() => new Verifier([trusted]).verify(token, 'catalog'), 500)
 
-const needs = new Needs(policy.call())
-const tokens = new Tokens(new StaticToken(token), systemRuntime)
-await new Promise((resolve) => tokens.of(needs.of(path).request).obtain(resolve))
-const attached = await perCall(() => {
-  const { request, replayable } = needs.of(path)
-  procedure(tokens.of(request), path, replayable, undefined, systemRuntime).next()
-}, 20_000)
-
-for (const [part, cost] of [
-  ['the call itself: an echo over loopback, client and server', echo],
-  ['the server layer, for a token that was seen before', entered],
-  ['the client layer', attached],
-  ['the verification of a new token: ES256, once per token', verified],
-]) {
-  console.log(`| ${part} | ${cost.toFixed(1)} µs | ${((cost / echo) * 100).toFixed(1)} % |`)
+const serve = (server) => {
+  server.addService(Catalog.service, { get: ({ request }, done) => done(null, request) })
+  return new Promise((resolve, reject) =>
+    server.bindAsync('localhost:0', grpc.ServerCredentials.createInsecure(), (error, port) =>
+      error ? reject(error) : resolve(`localhost:${port}`),
+    ),
+  )
 }
+const plaintext = grpc.credentials.createInsecure()
+const plain = await serve(new grpc.Server())
+const guarded = await serve(new TokenServer({ issuers: [trusted], policy }))
+const tokens = new ClientTokens({ source: new StaticToken(token), policy })
+const header = new grpc.Metadata()
+header.set('authorization', `Bearer ${token}`)
+const call = (client, metadata) => () =>
+  new Promise((resolve, reject) => client.get({ text: 'a' }, metadata, (error) => (error ? reject(error) : resolve())))
+
+// Every call sends the same header, so that only the layers differ.
+const ways = [
+  call(new Catalog(plain, plaintext), header),
+  call(new Catalog(guarded, plaintext), header),
+  call(new Catalog(...tokens.to(plain, plaintext)), new grpc.Metadata()),
+]
+for (const way of ways) for (let warm = 0; warm < 10; warm++) await perCall(way)
+const rounds = []
+for (let round = 0; round < Number(process.env.BENCH_ROUNDS ?? 151); round++) {
+  const cost = []
+  for (let turn = 0; turn < ways.length; turn++) {
+    const which = (round + turn) % ways.length
+    cost[which] = await perCall(ways[which])
+  }
+  rounds.push(cost)
+}
+const newToken = await perCall(() => new Verifier([trusted]).verify(token, 'catalog'))
+console.log(JSON.stringify({ rounds, new_token: newToken }))
 process.exit()

@@ -1,7 +1,7 @@
 """The cost of the layers beside an echo of the same language: python bench.py, with the package installed.
 
-Measures unary calls over loopback: the plain echo, with the server layer, and with the client layer. Each round
-has all three, in turn. Prints CPU time of the whole process, in microseconds per call, for ../bench.
+Measures unary calls over loopback: the plain echo, with the server layer, and with the client layer. Each
+round has all three, in turn. Prints CPU time of the whole process, in microseconds per call, for ../bench.
 """
 
 import json
@@ -51,7 +51,14 @@ def main() -> None:
     jwk = {**json.loads(ECAlgorithm.to_jwk(key.public_key())), "kid": "a"}
     keys = KeySet.from_jwks(json.dumps({"keys": [jwk]}).encode())
     now = int(time.time())
-    claims = {"iss": ISSUER, "sub": "s", "client_id": "s", "aud": "catalog", "jti": "1", "scope": "catalog.read"}
+    claims = {
+        "iss": ISSUER,
+        "sub": "s",
+        "client_id": "s",
+        "aud": "catalog",
+        "jti": "1",
+        "scope": "catalog.read",
+    }
     token = jwt.encode(claims | {"iat": now, "exp": now + 3600}, key, "ES256", {"kid": "a", "typ": "at+jwt"})
 
     plain = grpc.server(futures.ThreadPoolExecutor(2))
