@@ -32,6 +32,25 @@ def authorization(context: Any) -> list[str | bytes]:
     return [value for key, value in context.invocation_metadata() or () if key == "authorization"]
 
 
+class Guarded:
+    """The guarded handlers of a server, so that a call does not make its own."""
+
+    def __init__(self, make: Callable[[Layer, str, Any], Any]):
+        self._make = make
+        self._known: dict[str, tuple[Layer, Any, Any]] = {}
+
+    def of(self, layer: Layer, path: str, handler: Any) -> Any:
+        """Returns the handler behind the layer."""
+        known = self._known.get(path)
+        if known is not None and known[0] is layer and known[1] is handler:
+            return known[2]
+        made = self._make(layer, path, handler)
+        # Only paths of the policy: a client may call any other, and there is no end to them.
+        if handler is not None and path in layer.policy.methods:
+            self._known[path] = (layer, handler, made)
+        return made
+
+
 def guarded(layer: Layer, path: str, handler: grpc.RpcMethodHandler | None) -> grpc.RpcMethodHandler | None:
     """Returns the handler behind the layer. A path without a policy is refused, with a handler or without."""
     if handler is None:

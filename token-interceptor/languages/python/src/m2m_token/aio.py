@@ -32,6 +32,7 @@ class AuthorizationInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, layer: Layer | None = None):
         self.layer = layer
+        self._guarded = _server.Guarded(_guarded)
 
     async def intercept_service(
         self, continuation: _Continuation, details: Any
@@ -41,7 +42,8 @@ class AuthorizationInterceptor(grpc.aio.ServerInterceptor):
             raise RuntimeError("the server was started without m2m_token")
         handler = await continuation(details)
         path = details.method if isinstance(details.method, str) else details.method.decode()
-        return _guarded(self.layer, path, handler)
+        made: grpc.RpcMethodHandler | None = self._guarded.of(self.layer, path, handler)
+        return made
 
 
 def _guarded(layer: Layer, path: str, handler: grpc.RpcMethodHandler | None) -> grpc.RpcMethodHandler | None:

@@ -25,12 +25,16 @@ class AuthorizationInterceptor(grpc.ServerInterceptor):
 
     def __init__(self, layer: Layer | None = None):
         self.layer = layer
+        self._guarded = _server.Guarded(_server.guarded)
 
     def intercept_service(self, continuation: _Continuation, details: Any) -> grpc.RpcMethodHandler | None:
         """Puts the layer around the handler."""
         if self.layer is None:
             raise RuntimeError("the server was started without m2m_token")
-        return _server.guarded(self.layer, details.method, continuation(details))
+        handler: grpc.RpcMethodHandler | None = self._guarded.of(
+            self.layer, details.method, continuation(details)
+        )
+        return handler
 
 
 class ServedServices:
