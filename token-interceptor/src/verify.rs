@@ -180,6 +180,18 @@ impl Verifier {
         self.0.issuers.now().ids().cloned().collect()
     }
 
+    /// Waits until the keys of every trusted issuer are there. A server that awaits it before it reports itself
+    /// ready makes no first call wait for keys.
+    ///
+    /// It waits for as long as an issuer is unreachable. Bound it with a timeout. Dropping it ends the wait alone.
+    pub async fn ready(&self) {
+        loop {
+            let unready = self.0.issuers.now().unready(self.now()).cloned();
+            let Some(issuer) = unready else { return };
+            issuer.keys.made_ready().await;
+        }
+    }
+
     /// Verifies `token` for `audience` at `now`, without waiting. If the key is not cached yet, the error is
     /// transient and a fetch begins.
     ///

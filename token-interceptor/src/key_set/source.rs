@@ -76,6 +76,20 @@ impl KeySource {
         }
     }
 
+    /// Returns true if the keys are there, and not too old to rely on.
+    pub(crate) fn is_ready(&self, now: SystemTime) -> bool {
+        self.keys().is_some() && !self.is_stale(now)
+    }
+
+    /// Waits until the keys may be there. It starts a fetch, or waits for the next one.
+    pub(crate) async fn made_ready(&self) {
+        let news = self.news();
+        self.unknown_key();
+        if let Err(retry_after) = self.news_since(news).await {
+            tokio::time::sleep(retry_after).await;
+        }
+    }
+
     /// Called for each verification. Restarts the fetching task if it is gone.
     pub(crate) fn keep_fresh(&self) {
         match self {

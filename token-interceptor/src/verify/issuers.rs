@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -97,6 +98,11 @@ impl Issuers {
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
         self.by_id.keys()
+    }
+
+    /// Returns an issuer whose keys are not there yet.
+    pub(super) fn unready(&self, now: SystemTime) -> Option<&Arc<Issuer>> {
+        self.by_id.values().find(|issuer| !issuer.keys.is_ready(now))
     }
 
     pub(super) fn named(&self, id: &str) -> Option<&Arc<Issuer>> {

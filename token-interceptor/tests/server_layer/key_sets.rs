@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     http_issuer::Keys,
@@ -47,6 +47,22 @@ fn an_issuer_that_is_down_at_the_start_is_waited_for() {
             sleep(Duration::from_millis(100)).await;
         }
         assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn a_verifier_is_ready_once_the_keys_of_its_issuers_are_there() {
+    simulate(10 * MINUTE, |world| async move {
+        turmoil::partition("service", "issuer");
+        let verifier = world.verifier.clone();
+        assert!(timeout(MINUTE, verifier.ready()).await.is_err(), "the issuer is unreachable");
+        turmoil::repair("service", "issuer");
+        timeout(MINUTE, verifier.ready()).await.unwrap();
+        let start = Instant::now();
+        world.call(&world.issuer.signer.token().sign()).await.unwrap();
+        assert!(start.elapsed() < Duration::from_millis(10), "no call waits for a key any more");
+        turmoil::partition("service", "issuer");
+        timeout(Duration::from_secs(1), verifier.ready()).await.expect("keys in memory are there");
     });
 }
 

@@ -22,6 +22,7 @@ use crate::{
 /// The test's handles: the issuer's switches, and the service that trusts it.
 #[derive(Clone)]
 pub(crate) struct World {
+    pub(crate) verifier: Verifier,
     pub(crate) issuer: HttpIssuer,
     layer: AuthorizationLayer,
 }
@@ -58,8 +59,8 @@ pub(crate) fn simulate_with<F>(
             HttpClient::builder().plaintext(AllowPlaintext).build_on(tower::service_fn(|uri| Box::pin(connect(uri))));
         let trusted = choose(TrustedIssuer::discover(issuer.identifier())?.http_client(http));
         let verifier = Verifier::builder().issuer(trusted).clock(issuer.signer.clock()).build()?;
-        let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
-        test(World { issuer, layer }).await;
+        let layer = AuthorizationLayer::requiring(verifier.clone(), "inventory", Requirement::any_token());
+        test(World { issuer, verifier, layer }).await;
         Ok(())
     });
     sim.run().unwrap();
