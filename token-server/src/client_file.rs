@@ -16,8 +16,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use token_issuer::{
-    admin::{AdminRules, CREDENTIALS_MAX, ClientDraft, GrantDraft},
-    client::{Client, secret::Peppers},
+    admin::{AdminError, AdminRules, CREDENTIALS_MAX, ClientDraft, GrantDraft},
+    client::{Client, SecretHash, secret::Peppers},
 };
 
 use self::credentials::{DeclaredKey, DeclaredSecret, Places};
@@ -257,9 +257,65 @@ impl Declared {
         }
     }
 
-    /// Returns true if it declares credentials, which only a file that serves as the store can do.
+    /// Returns true if it declares credentials.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         !self.secrets.is_empty() || !self.keys.is_empty() || !self.identities.is_empty()
+    }
+
+    /// Checks everything but the credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Invalid`].
+    pub fn check(&self, rules: &AdminRules) -> Result<(), AdminError> {
+        self.draft().client(rules).map(drop)
+    }
+
+    /// Adds the hash of a secret.
+    #[must_use]
+    pub fn with_secret(mut self, id: &str, hash: SecretHash) -> Self {
+        self.secrets.push(DeclaredSecret::hashed(id, hash));
+        self
+    }
+
+    /// Adds a public JWK, as JSON.
+    #[must_use]
+    pub fn with_key(mut self, id: &str, jwk: String) -> Self {
+        self.keys.push(DeclaredKey::inline(id, jwk));
+        self
+    }
+
+    /// The hash of its imported secret, if it declares one.
+    #[must_use]
+    pub fn imported_hash(&self) -> Option<&SecretHash> {
+        self.secrets.iter().find_map(DeclaredSecret::imported)
+    }
+
+    /// The audiences that it is granted, each with its scopes.
+    pub fn grants(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.grants.iter().map(|grant| (grant.audience.as_str(), grant.scopes.as_slice()))
+    }
+
+    /// The kinds of its credentials, for people.
+    #[must_use]
+    pub fn credential_kinds(&self) -> Vec<&'static str> {
+        let mut kinds = Vec::new();
+        if self.imported_hash().is_some() {
+            kinds.push("imported secret");
+        }
+        if self.secrets.iter().any(|secret| secret.imported().is_none()) {
+            kinds.push("secret");
+        }
+        if !self.keys.is_empty() {
+            kinds.push("key");
+        }
+        if !self.identities.is_empty() {
+            kinds.push("identity");
+        }
+        if !self.jwks_uri.is_empty() {
+            kinds.push("jwks_uri");
+        }
+        kinds
     }
 }

@@ -14,6 +14,7 @@ use token_issuer::{
     },
     timestamp,
 };
+use token_proto::admin::v1;
 use zeroize::Zeroizing;
 
 /// The locations of values that a file names.
@@ -65,6 +66,30 @@ pub(super) struct DeclaredKey {
 }
 
 impl DeclaredSecret {
+    pub(super) fn hashed(id: &str, hash: SecretHash) -> Self {
+        Self { id: id.to_owned(), file: None, env: None, hash: Some(hash), expires: None }
+    }
+
+    /// The hash of a secret that another issuer generated.
+    pub(super) fn imported(&self) -> Option<&SecretHash> {
+        self.hash.as_ref().filter(|hash| matches!(hash, SecretHash::Argon2id { .. }))
+    }
+
+    /// The credential for the admin API, which takes no secret but an imported one.
+    pub(super) fn to_proto(&self) -> Result<v1::Credential, String> {
+        match (self.imported(), &self.file, &self.env) {
+            (Some(SecretHash::Argon2id { phc }), None, None) => {
+                let secret = v1::Secret { imported_hash: phc.clone(), ..v1::Secret::default() };
+                Ok(v1::Credential {
+                    kind: Some(v1::credential::Kind::Secret(secret)),
+                    expire_time: self.expires.map(Into::into),
+                    ..v1::Credential::default()
+                })
+            }
+            _ => Err(format!("secret {:?}: only a file that is the store may contain it", self.id)),
+        }
+    }
+
     pub(super) fn credential(&self, places: Places<'_>, peppers: &Peppers) -> Result<Credential, String> {
         let id = &self.id;
         let hash = match (&self.file, &self.env, &self.hash) {
@@ -73,7 +98,8 @@ impl DeclaredSecret {
                 let text = (places.variable)(name).ok_or_else(|| format!("secret {id:?}: no variable {name}"))?;
                 hash(&Zeroizing::new(text), peppers)
             }
-            (None, None, Some(hash)) => Ok(hash.clone()),
+            (None, None, Some(SecretHash::Argon2id { phc })) => peppers.import(phc).map_err(|error| error.to_string()),
+            (None, None, Some(hash @ SecretHash::Hmac { .. })) => Ok(hash.clone()),
             _ => Err("exactly one of file, env and hash is required".to_owned()),
         };
         let hash = hash.map_err(|problem| format!("secret {id:?}: {problem}"))?;
@@ -87,15 +113,34 @@ impl DeclaredSecret {
 }
 
 impl DeclaredKey {
+    pub(super) fn inline(id: &str, jwk: String) -> Self {
+        Self { id: id.to_owned(), jwk: Some(jwk), file: None, expires: None }
+    }
+
+    /// The credential for the admin API.
+    pub(super) fn to_proto(&self, places: Places<'_>) -> Result<v1::Credential, String> {
+        Ok(v1::Credential {
+            kind: Some(v1::credential::Kind::PublicKey(v1::PublicKey { jwk: self.text(places)?.to_string() })),
+            expire_time: self.expires.map(Into::into),
+            ..v1::Credential::default()
+        })
+    }
+
     pub(super) fn credential(&self, places: Places<'_>) -> Result<Credential, String> {
         let id = &self.id;
-        let jwk = match (&self.jwk, &self.file) {
-            (Some(jwk), None) => Zeroizing::new(jwk.clone()),
-            (None, Some(file)) => read(file, places)?,
-            _ => return Err(format!("key {id:?}: exactly one of jwk and file is required")),
-        };
+        let jwk = self.text(places)?;
         let jwk = PublicKeyJwk::register(&jwk).map_err(|error| format!("key {id:?}: {error}"))?;
         credential(id, CredentialKind::PublicKey(jwk), self.expires)
+    }
+}
+
+impl DeclaredKey {
+    fn text(&self, places: Places<'_>) -> Result<Zeroizing<String>, String> {
+        match (&self.jwk, &self.file) {
+            (Some(jwk), None) => Ok(Zeroizing::new(jwk.clone())),
+            (None, Some(file)) => read(file, places),
+            _ => Err(format!("key {:?}: exactly one of jwk and file is required", self.id)),
+        }
     }
 }
 

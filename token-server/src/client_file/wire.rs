@@ -1,8 +1,13 @@
 //! Conversion between the declarations of a file and the messages of the admin API.
 
+use std::path::Path;
+
 use token_proto::admin::v1;
 
-use super::{Declared, DeclaredGrant};
+use super::{
+    Declared, DeclaredGrant,
+    credentials::{DeclaredSecret, Places},
+};
 
 impl Declared {
     /// Returns the message of the admin API, without credentials.
@@ -32,6 +37,22 @@ impl Declared {
             grants: self.grants.iter().map(grant).collect(),
             ..Default::default()
         })
+    }
+}
+
+impl Declared {
+    /// Returns the credentials that a new client starts with. `folder` is the base of relative paths.
+    ///
+    /// # Errors
+    ///
+    /// When a credential cannot be read, or only a file that is the store may contain it.
+    pub fn credentials_to_proto(&self, folder: &Path) -> Result<Vec<v1::Credential>, String> {
+        if !self.identities.is_empty() {
+            return Err("its identities: only a file that is the store may contain them".to_owned());
+        }
+        let places = Places { folder, variable: &|_| None };
+        let secrets = self.secrets.iter().map(DeclaredSecret::to_proto);
+        secrets.chain(self.keys.iter().map(|key| key.to_proto(places))).collect()
     }
 }
 

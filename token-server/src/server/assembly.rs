@@ -193,7 +193,7 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
 /// Returns the configured peppers.
 pub fn peppers(secrets: &Secrets) -> Peppers {
     let previous = secrets.previous_peppers.iter().map(Pepper::new).collect();
-    Peppers::new(Pepper::new(&secrets.pepper), previous)
+    Peppers::new(Pepper::new(&secrets.pepper), previous).importing(secrets.accept_imported)
 }
 
 /// The lifetimes of tokens of all replicas that share the store.

@@ -210,7 +210,7 @@ fn clients(peppers: &Peppers, secret: &ClientSecret) -> Vec<Client> {
 
 /// Hashed once for all tests: it takes a while.
 fn client_with_imported_secret(like: &Client) -> Client {
-    static HASH: LazyLock<SecretHash> = LazyLock::new(|| peppers().hash_imported(IMPORTED).unwrap());
+    static HASH: LazyLock<SecretHash> = LazyLock::new(|| Peppers::hash_imported(IMPORTED).unwrap());
     let credential = Credential { kind: CredentialKind::Secret(HASH.clone()), ..like.credentials[0].clone() };
     Client { id: "imported".try_into().unwrap(), credentials: vec![credential], ..like.clone() }
 }

@@ -36,6 +36,8 @@ struct InUse {
     /// Secrets under a pepper that this server does not have. A client that presents such a secret is
     /// rejected.
     unknown: u32,
+    /// Imported secrets, which no pepper keys.
+    imported: u32,
 }
 
 /// No secret in the store is stored under one of this server's peppers.
@@ -145,16 +147,27 @@ impl InUse {
     }
 
     fn add(&mut self, credential: &Credential, peppers: &Peppers) {
-        let CredentialKind::Secret(SecretHash::Hmac { pepper_id, .. }) = &credential.kind else { return };
-        match peppers.ids().position(|id| id == pepper_id) {
-            Some(0) => self.current += 1,
-            Some(_) => self.previous += 1,
-            None => self.unknown += 1,
+        match &credential.kind {
+            CredentialKind::Secret(SecretHash::Hmac { pepper_id, .. }) => {
+                match peppers.ids().position(|id| id == pepper_id) {
+                    Some(0) => self.current += 1,
+                    Some(_) => self.previous += 1,
+                    None => self.unknown += 1,
+                }
+            }
+            CredentialKind::Secret(SecretHash::Argon2id { .. }) => self.imported += 1,
+            CredentialKind::PublicKey(_) | CredentialKind::FederatedIdentity(_) => {}
         }
     }
 
     fn tell(self) {
-        for (pepper, number) in [("current", self.current), ("previous", self.previous), ("unknown", self.unknown)] {
+        let counts = [
+            ("current", self.current),
+            ("previous", self.previous),
+            ("unknown", self.unknown),
+            ("none", self.imported),
+        ];
+        for (pepper, number) in counts {
             gauge!("token_server_client_secrets", "pepper" => pepper).set(f64::from(number));
         }
     }
@@ -194,7 +207,9 @@ mod tests {
         let store = MemoryStore::new();
         let mut client = Client::new(ClientId::try_from("first").unwrap(), SystemTime::UNIX_EPOCH);
         let expired = credential("expired", 1, Some(SystemTime::UNIX_EPOCH));
-        client.credentials = vec![credential("old", 1, None), credential("new", 2, None), expired];
+        let imported = CredentialKind::Secret(Peppers::hash_imported("hunter2").unwrap());
+        let imported = Credential { kind: imported, ..credential("imported", 1, None) };
+        client.credentials = vec![credential("old", 1, None), credential("new", 2, None), expired, imported];
         store.create_client(&client, None).await.unwrap();
         for number in 0..PAGE {
             let id = ClientId::try_from(format!("n{number}").as_str()).unwrap();
@@ -204,8 +219,8 @@ mod tests {
         }
         let clock = SystemClock::shared();
         let in_use = async |peppers: Peppers| count(&store, &peppers, &*clock, 0).await.unwrap();
-        assert_eq!(in_use(peppers(2, &[1])).await, InUse { current: 1, previous: 1, unknown: PAGE });
-        assert_eq!(in_use(peppers(3, &[2, 1])).await, InUse { current: PAGE, previous: 2, unknown: 0 });
+        assert_eq!(in_use(peppers(2, &[1])).await, InUse { current: 1, previous: 1, unknown: PAGE, imported: 1 });
+        assert_eq!(in_use(peppers(3, &[2, 1])).await, InUse { current: PAGE, previous: 2, unknown: 0, imported: 1 });
     }
 
     #[tokio::test]

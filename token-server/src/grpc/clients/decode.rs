@@ -95,7 +95,14 @@ pub(super) fn credential(credential: Option<v1::Credential>) -> Result<NewCreden
     let v1::Credential { credential_id: _, expire_time, create_time: _, last_used_time: _, kind } =
         credential.unwrap_or_default();
     let kind = match kind {
-        None | Some(v1::credential::Kind::Secret(_)) => NewCredentialKind::Secret,
+        None => NewCredentialKind::Secret,
+        Some(v1::credential::Kind::Secret(v1::Secret { prefix: _, imported: _, imported_hash })) => {
+            if imported_hash.is_empty() {
+                NewCredentialKind::Secret
+            } else {
+                NewCredentialKind::ImportedSecret(imported_hash)
+            }
+        }
         Some(v1::credential::Kind::PublicKey(v1::PublicKey { jwk })) => NewCredentialKind::PublicKey(jwk),
         Some(v1::credential::Kind::FederatedIdentity(identity)) => {
             NewCredentialKind::FederatedIdentity(federated_identity(identity)?)

@@ -58,8 +58,12 @@ fn grant(grant: Grant) -> v1::Grant {
 pub(super) fn credential(credential: Credential) -> v1::Credential {
     let Credential { id, kind, create_time, expire_time, last_used_time } = credential;
     let kind = match kind {
-        CredentialKind::Secret(SecretHash::Hmac { prefix, .. }) => v1::credential::Kind::Secret(v1::Secret { prefix }),
-        CredentialKind::Secret(SecretHash::Argon2id { .. }) => v1::credential::Kind::Secret(v1::Secret::default()),
+        CredentialKind::Secret(SecretHash::Hmac { prefix, .. }) => {
+            v1::credential::Kind::Secret(v1::Secret { prefix, ..v1::Secret::default() })
+        }
+        CredentialKind::Secret(SecretHash::Argon2id { .. }) => {
+            v1::credential::Kind::Secret(v1::Secret { imported: true, ..v1::Secret::default() })
+        }
         CredentialKind::PublicKey(jwk) => {
             v1::credential::Kind::PublicKey(v1::PublicKey { jwk: jwk.as_json().to_owned() })
         }

@@ -98,6 +98,16 @@ impl AddKey {
     }
 }
 
+/// Returns the public keys of a JWK, a JWK Set or PEM as JWKs that name their algorithm.
+///
+/// # Errors
+///
+/// A phrase that names the problem.
+pub(in crate::command) fn public_jwks(bytes: &[u8], algorithm: Option<&str>) -> Result<Vec<String>, String> {
+    let known = algorithm.map(|name| Algorithm::from_name(name).ok_or_else(|| format!("it is for {name}")));
+    read(bytes, known.transpose()?).map_err(|no_key| no_key.what)
+}
+
 /// The reason why a file holds no usable public key.
 #[derive(Debug)]
 struct NoKey {

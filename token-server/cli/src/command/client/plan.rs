@@ -1,9 +1,12 @@
 //! `client plan`, `client apply`, `client export`: turn the registered clients into those that a file
 //! declares.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
-use token_proto::admin::v1::{Client, CreateClientRequest, DeleteClientRequest, UpdateClientRequest};
+use token_proto::admin::v1::{
+    AddCredentialRequest, Client, CreateClientRequest, Credential, DeleteClientRequest, UpdateClientRequest,
+    credential::Kind,
+};
 use token_server::client_file::{Declared, File};
 
 use super::{handed_out, handed_out_by, with_scopes};
@@ -16,7 +19,8 @@ use crate::command::{
 /// One change.
 #[derive(Debug)]
 enum Step {
-    Create(Client),
+    /// A new client, and the credentials that it brings. Without any, the server generates a secret.
+    Create(Client, Vec<Credential>),
     /// The fields that differ, and the etag that was read. The etag prevents an update from undoing another
     /// change.
     Update {
@@ -35,20 +39,25 @@ pub(super) struct Plan(Vec<Step>);
 
 impl Plan {
     /// Compares the clients with the file. With `prune`, undeclared clients are removed, except `own`, which
-    /// the command authenticates as.
-    pub(super) fn new(declared: &File, there: Vec<Client>, prune: bool, own: &str) -> Result<Self, Failure> {
+    /// the command authenticates as. `folder` is the folder of the file.
+    ///
+    /// Credentials of the file are for new clients alone. A credential that an operator has replaced must not
+    /// return.
+    pub(super) fn new(
+        (declared, folder): (&File, &Path),
+        there: Vec<Client>,
+        prune: bool,
+        own: &str,
+    ) -> Result<Self, Failure> {
         let mut there: BTreeMap<_, _> = there.into_iter().map(|client| (client.client_id.clone(), client)).collect();
         let mut steps = Vec::new();
         for wanted in &declared.clients {
-            if wanted.has_credentials() {
-                let refused =
-                    format!("{} is declared with credentials, which only a file store may contain", wanted.id);
-                return Err(
-                    Failure::usage(refused).next("use the API: token-server client add-secret, add-key, add-identity")
-                );
-            }
+            let credentials = wanted.credentials_to_proto(folder).map_err(|problem| {
+                Failure::usage(format!("{}: {problem}", wanted.id))
+                    .next("use the API: token-server client add-secret, add-key, add-identity")
+            })?;
             let Some(client) = there.remove(&wanted.id) else {
-                steps.push(Step::Create(proto(wanted)?));
+                steps.push(Step::Create(proto(wanted)?, credentials));
                 continue;
             };
             let etag = client.etag.clone();
@@ -80,7 +89,8 @@ impl Plan {
     pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
         for step in &self.0 {
             output.line(match step {
-                Step::Create(client) => format!("+ {}", client.client_id),
+                Step::Create(client, credentials) if credentials.is_empty() => format!("+ {}", client.client_id),
+                Step::Create(client, credentials) => format!("+ {}  {}", client.client_id, brought(credentials)),
                 Step::Update { client, paths } => format!("~ {}: {}", client.client_id, paths.join(", ")),
                 Step::Delete { id, .. } => format!("- {id}"),
             })?;
@@ -97,11 +107,22 @@ impl Plan {
         for step in self.0 {
             let mut clients = admin.clients();
             match step {
-                Step::Create(client) => {
+                Step::Create(client, credentials) => {
                     let (id, scopes) = (client.client_id.clone(), handed_out(&client));
-                    let request = CreateClientRequest { client: Some(client), ..Default::default() };
-                    let answer = clients.create_client(with_scopes(request, scopes)).await?.into_inner();
-                    output.line(format_args!("+ {id}  secret {}", answer.client_secret))?;
+                    let brought = brought(&credentials);
+                    let mut credentials = credentials.into_iter();
+                    let credential = credentials.next();
+                    let request = CreateClientRequest { client: Some(client), credential, ..Default::default() };
+                    let answer = clients.create_client(with_scopes(request, scopes.clone())).await?.into_inner();
+                    for credential in credentials {
+                        let credential = Some(credential);
+                        let request = AddCredentialRequest { client_id: id.clone(), credential, overlap: None };
+                        clients.add_credential(with_scopes(request, scopes.clone())).await?;
+                    }
+                    match answer.client_secret.as_str() {
+                        "" => output.line(format_args!("+ {id}  {brought}"))?,
+                        secret => output.line(format_args!("+ {id}  secret {secret}"))?,
+                    }
                 }
                 Step::Update { client, paths } => {
                     let line = format!("~ {}: {}", client.client_id, paths.join(", "));
@@ -120,6 +141,16 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// The credentials that a new client brings, for people.
+fn brought(credentials: &[Credential]) -> String {
+    let kind = |credential: &Credential| match &credential.kind {
+        Some(Kind::PublicKey(_)) => "key",
+        Some(Kind::FederatedIdentity(_)) => "identity",
+        Some(Kind::Secret(_)) | None => "imported secret",
+    };
+    credentials.iter().map(kind).collect::<Vec<_>>().join(", ")
 }
 
 fn proto(declared: &Declared) -> Result<Client, Failure> {
@@ -175,7 +206,8 @@ mod tests {
         {
             std::fs::write(&path, declared).unwrap();
             let there = list_all(&admin).await.unwrap();
-            let plan = Plan::new(&File::read(&path).unwrap(), there, true, &target.identity.client_id).unwrap();
+            let plan = Plan::new((&File::read(&path).unwrap(), folder.path()), there, true, &target.identity.client_id)
+                .unwrap();
             assert_eq!(plan.0.len(), 1, "{plan:?}");
             rename(&admin, name).await;
             let refused = plan.apply(&admin, &mut Output::standard()).await.unwrap_err().to_string();

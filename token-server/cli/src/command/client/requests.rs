@@ -1,6 +1,9 @@
 //! The arguments of `client create`, `update`, `add-secret` and `apply`, and the requests that they make.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use token_proto::admin::v1::{
@@ -148,7 +151,8 @@ impl FromFile {
             File::read(&self.file).map_err(|error| Failure::usage("there is nothing to plan").because(error))?;
         let target = call.target()?;
         let admin = target.admin().await?;
-        let plan = Plan::new(&declared, list_all(&admin).await?, self.prune, &target.identity.client_id)?;
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        let plan = Plan::new((&declared, folder), list_all(&admin).await?, self.prune, &target.identity.client_id)?;
         Ok((admin, plan))
     }
 }

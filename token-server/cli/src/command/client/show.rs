@@ -129,6 +129,7 @@ fn grant(grant: &Grant) -> String {
 
 fn credential(credential: &Credential) -> String {
     let kind = match &credential.kind {
+        Some(Kind::Secret(secret)) if secret.imported => "imported secret".to_owned(),
         Some(Kind::Secret(secret)) => format!("secret {}…", secret.prefix),
         Some(Kind::PublicKey(_)) => "public key".to_owned(),
         Some(Kind::FederatedIdentity(identity)) => identity_in_words(identity),
@@ -210,7 +211,7 @@ fn as_json(client: &Client) -> Value {
 
 fn credential_json(credential: &Credential) -> Value {
     let (kind, detail) = match &credential.kind {
-        Some(Kind::Secret(secret)) => ("secret", json!({"prefix": secret.prefix})),
+        Some(Kind::Secret(secret)) => ("secret", json!({"prefix": secret.prefix, "imported": secret.imported})),
         Some(Kind::PublicKey(key)) => ("public_key", json!({"jwk": key.jwk})),
         Some(Kind::FederatedIdentity(identity)) => ("federated_identity", identity_json(identity)),
         None => ("unknown", Value::Null),

@@ -43,6 +43,17 @@ pub enum SecretHash {
     },
 }
 
+impl SecretHash {
+    /// Returns true if it is the hash of `secret`, an imported one. False for a hash that a pepper keys.
+    #[must_use]
+    pub fn is_of_imported(&self, secret: &str) -> bool {
+        match self {
+            Self::Hmac { .. } => false,
+            Self::Argon2id { phc } => imported::verify(secret, phc),
+        }
+    }
+}
+
 /// One key for hashing secrets.
 #[derive(Clone)]
 pub struct Pepper {
@@ -55,6 +66,8 @@ pub struct Pepper {
 pub struct Peppers {
     current: Pepper,
     previous: Vec<Pepper>,
+    /// Allows the registration of imported secrets.
+    may_import: bool,
     /// `None` if imported secrets are not accepted.
     imported: Option<Arc<Remembered>>,
 }
@@ -82,7 +95,7 @@ impl Peppers {
     /// `current` hashes new secrets. Secrets hashed with one of `previous` remain valid.
     #[must_use]
     pub fn new(current: Pepper, previous: Vec<Pepper>) -> Self {
-        Self { current, previous, imported: None }
+        Self { current, previous, may_import: false, imported: None }
     }
 
     /// Accepts imported secrets too. From then on, each wrong secret that does not have this server's form
@@ -92,7 +105,24 @@ impl Peppers {
     ///
     /// When the system has no randomness.
     pub fn accept_imported(self) -> Result<Self, ImportError> {
-        Ok(Self { imported: Some(Arc::new(Remembered::new()?)), ..self })
+        Ok(Self { may_import: true, imported: Some(Arc::new(Remembered::new()?)), ..self })
+    }
+
+    /// Sets if hashes of imported secrets may be registered. The verification of such secrets is
+    /// [`Peppers::accept_imported`].
+    #[must_use]
+    pub fn importing(self, may_import: bool) -> Self {
+        Self { may_import, ..self }
+    }
+
+    /// Takes the hash of an imported secret, made elsewhere, into use.
+    ///
+    /// # Errors
+    ///
+    /// When it is not Argon2id of the one allowed cost, or the registration is not allowed.
+    pub fn import(&self, phc: &str) -> Result<SecretHash, ImportError> {
+        imported::check(phc)?;
+        if self.may_import { Ok(SecretHash::Argon2id { phc: phc.to_owned() }) } else { Err(ImportError::NotAccepted) }
     }
 
     /// Returns true if a client's secret could be guessed: imported secrets are accepted and `presented` does
@@ -118,12 +148,12 @@ impl Peppers {
         }
     }
 
-    /// Hashes an imported secret. Slow by design.
+    /// Hashes an imported secret. Slow by design. No pepper keys the hash.
     ///
     /// # Errors
     ///
     /// When the secret is empty or too long, or the system has no randomness.
-    pub fn hash_imported(&self, secret: &str) -> Result<SecretHash, ImportError> {
+    pub fn hash_imported(secret: &str) -> Result<SecretHash, ImportError> {
         imported::hash(secret).map(|phc| SecretHash::Argon2id { phc })
     }
 
@@ -298,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn an_imported_secret_is_matched_by_its_slow_hash_where_such_are_accepted() {
         let peppers = Peppers::new(pepper(1), vec![]);
-        let credentials = [credential("legacy", peppers.hash_imported("hunter2").unwrap())];
+        let credentials = [credential("legacy", Peppers::hash_imported("hunter2").unwrap())];
         assert!(peppers.find_match("hunter2", &credentials, NOW).await.is_none());
         let peppers = peppers.accept_imported().unwrap();
         for _ in 0..2 {
@@ -322,7 +352,7 @@ mod tests {
         let SecretHash::Hmac { mac, .. } = &hash else { panic!("made here") };
         let shown = format!("{hash:?} {peppers:?}");
         assert!(!shown.contains(&URL_SAFE_NO_PAD.encode(mac)) && !shown.contains(&format!("{mac:?}")), "{shown}");
-        let imported = peppers.hash_imported("hunter2").unwrap();
+        let imported = Peppers::hash_imported("hunter2").unwrap();
         assert_eq!(format!("{imported:?}"), "Argon2id(…)");
     }
 }
