@@ -48,6 +48,10 @@ example:
     cargo build --quiet --workspace --example orders
     tests/interop/with-issuer "${CARGO_TARGET_DIR:-target}/debug/examples/orders" --seconds 6
 
+# Makes the test data of `token-server import keycloak` with a real Keycloak. Needs Java 21 or later and Maven.
+keycloak-export:
+    tests/interop/keycloak/export
+
 # Checks the files for operators with the linters of the tools that read them.
 deploy:
     token-server/deploy/check

@@ -12,6 +12,7 @@ mod connection;
 mod dev;
 mod explain;
 mod failure;
+mod import;
 mod inspect;
 mod key;
 mod output;
@@ -69,6 +70,7 @@ enum Command {
     Token(token::Token),
     Agent(agent::Agent),
     Client(client::Client),
+    Import(import::Import),
     Key(key::Key),
     Audit(audit::Audit),
     Inspect(inspect::Inspect),
@@ -124,6 +126,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Token(token) => token.run(output),
         Command::Agent(agent) => agent.run(output),
         Command::Client(client) => client.run(output),
+        Command::Import(import) => import.run(output),
         Command::Key(key) => key.run(output),
         Command::Audit(audit) => audit.run(output),
         Command::Inspect(inspect) => inspect.run(output),

@@ -2,7 +2,7 @@
 
 mod changes;
 mod identity;
-mod keys;
+pub(super) mod keys;
 mod offline;
 mod plan;
 mod requests;

@@ -21,6 +21,7 @@ mod dev;
 mod file_store;
 mod harness;
 mod help;
+mod import;
 mod inspect;
 mod keys;
 mod policy;
