@@ -11,6 +11,7 @@
 //! | a pool of connections with a queue in front of it | `gate` |
 //! | rows, and the values of the issuer | `row` |
 //! | the statements, once for both databases | `sql` |
+//! | the migrations of the tables | `migration` |
 //! | the embedded store | [`sqlite`] |
 //! | the store that several replicas share | [`postgres`] |
 //! | the store whose clients a file declares | [`DeclaredStore`] |
@@ -20,6 +21,7 @@ pub mod private_file;
 mod gate;
 mod row;
 mod sql;
+mod migration;
 pub mod sqlite;
 pub mod postgres;
 mod client_file;
@@ -27,4 +29,5 @@ mod location;
 
 pub use client_file::DeclaredStore;
 pub use location::{StoreLocation, StoreLocationError, open_state};
+pub use migration::{Pending, Upgrade};
 pub use postgres::DatabaseUrlError;

@@ -13,7 +13,7 @@ use token_issuer::store::{Store, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    DeclaredStore,
+    DeclaredStore, Upgrade,
     postgres::{self, DatabaseUrlError, PostgresStore},
     sqlite::SqliteStore,
 };
@@ -96,6 +96,20 @@ impl StoreLocation {
                 }
                 opened => return opened,
             }
+        }
+    }
+
+    /// Compares the tables of the store with those that this program needs. Changes nothing. `None` for a
+    /// store in memory, which starts empty.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when the store cannot be read.
+    pub async fn upgrade(&self) -> Result<Option<Upgrade>, StoreError> {
+        match self {
+            Self::Sqlite(path) | Self::Declared { state: Some(path), .. } => SqliteStore::upgrade(path).await.map(Some),
+            Self::Postgres(url) => PostgresStore::upgrade(url.expose_secret()).await.map(Some),
+            Self::Declared { state: None, .. } => Ok(None),
         }
     }
 

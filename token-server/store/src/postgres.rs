@@ -9,7 +9,6 @@ mod session;
 pub(super) mod url;
 
 use std::{
-    borrow::Cow,
     fmt,
     sync::{
         Arc,
@@ -18,10 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sqlx::{
-    PgPool, Postgres, SqlStr,
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
-};
+use sqlx::{PgPool, Postgres, migrate::MigrateError};
 use token_issuer::store::StoreError;
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -29,6 +25,7 @@ use self::connect::PATIENCE;
 pub use self::url::DatabaseUrlError;
 use crate::{
     gate::{ASSERTION_QUEUE_TIME_MAX, Gate},
+    migration::{self, APPLIED, Upgrade},
     sql::{Database, Dialect, Purpose, Session, SqlStore},
 };
 
@@ -87,6 +84,24 @@ impl PostgresStore {
         let database =
             PostgresDatabase { feed, decisions, lookups, committed, connections_lost, _listening: listening };
         Ok(Self { database })
+    }
+
+    /// Compares the tables of the database with those that this program needs. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when no server is reachable, or `url` cannot be read.
+    pub async fn upgrade(url: &str) -> Result<Upgrade, StoreError> {
+        let servers = url::servers(url).map_err(StoreError::unavailable)?;
+        let pool = connect::pool(&connect::writable(&servers).await?, 1);
+        let table = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+        let has_table: bool = table.fetch_one(&pool).await.map_err(failed)?;
+        let applied: Vec<i64> = match has_table {
+            false => Vec::new(),
+            true => sqlx::query_scalar(APPLIED).fetch_all(&pool).await.map_err(failed)?,
+        };
+        pool.close().await;
+        Ok(Upgrade::of(&applied.into_iter().collect()))
     }
 }
 
@@ -156,18 +171,7 @@ impl Database for PostgresDatabase {
 }
 
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    let migration = |version, name, sql| {
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
-    };
-    let migrations = vec![
-        migration(1, "init", include_str!("../migrations/postgres/0001_init.sql")),
-        migration(2, "used assertions", include_str!("../migrations/postgres/0002_used_assertion.sql")),
-        migration(3, "epoch", include_str!("../migrations/postgres/0003_epoch.sql")),
-        migration(4, "revocation owner", include_str!("../migrations/postgres/0004_revocation_owner.sql")),
-        migration(5, "registered with", include_str!("../migrations/postgres/0005_registered_with.sql")),
-        migration(6, "federated identity", include_str!("../migrations/postgres/0006_federated_identity.sql")),
-    ];
-    Migrator::with_migrations(migrations).run(pool).await.map_err(|error| {
+    migration::migrator(migration::Kind::Postgres).run(pool).await.map_err(|error| {
         if let MigrateError::Execute(error) = error { failed(error) } else { StoreError::corrupt(error) }
     })
 }

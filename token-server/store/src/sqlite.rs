@@ -7,23 +7,24 @@ mod declare;
 mod session;
 
 use std::{
-    borrow::Cow,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions as _, Connection as _, SqlStr, Sqlite, SqlitePool,
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    ConnectOptions as _, Connection as _, Sqlite, SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use token_issuer::store::StoreError;
 use tokio::sync::Notify;
 
-use crate::private_file;
 use crate::{
     gate::{ASSERTION_QUEUE_TIME_MAX, Gate},
+    migration::{self, APPLIED, Upgrade},
+    private_file,
     sql::{Database, Dialect, Purpose, Session, SqlStore},
 };
 
@@ -98,6 +99,27 @@ impl SqliteStore {
             let _ = std::fs::remove_file(to);
         }
         copied
+    }
+
+    /// Compares the tables of the file with those that this program needs. Changes nothing, and needs no file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] when the file exists and cannot be read.
+    pub async fn upgrade(path: &Path) -> Result<Upgrade, StoreError> {
+        if !path.exists() {
+            return Ok(Upgrade::of(&BTreeSet::new()));
+        }
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(PATIENCE);
+        let mut connection = options.connect().await.map_err(failed)?;
+        let table = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+        let tables: i64 = sqlx::query_scalar(table).fetch_one(&mut connection).await.map_err(failed)?;
+        let applied: Vec<i64> = match tables {
+            0 => Vec::new(),
+            _ => sqlx::query_scalar(APPLIED).fetch_all(&mut connection).await.map_err(failed)?,
+        };
+        connection.close().await.map_err(failed)?;
+        Ok(Upgrade::of(&applied.into_iter().collect()))
     }
 
     /// Opens a store in memory, which ends with its process.
@@ -195,21 +217,10 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
-    let migration = |version, name, sql| {
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
-    };
-    let migrations = vec![
-        migration(1, "init", include_str!("../migrations/sqlite/0001_init.sql")),
-        migration(2, "used assertions", include_str!("../migrations/sqlite/0002_used_assertion.sql")),
-        migration(3, "epoch", include_str!("../migrations/sqlite/0003_epoch.sql")),
-        migration(4, "revocation owner", include_str!("../migrations/sqlite/0004_revocation_owner.sql")),
-        migration(5, "registered with", include_str!("../migrations/sqlite/0005_registered_with.sql")),
-        migration(6, "federated identity", include_str!("../migrations/sqlite/0006_federated_identity.sql")),
-    ];
+    let migrator = migration::migrator(migration::Kind::Sqlite);
     // Another process may migrate at the same time. Each attempt that fails because of that finds more of the
     // work done.
-    let attempts = 2 * migrations.len();
-    let migrator = Migrator::with_migrations(migrations);
+    let attempts = 2 * migrator.iter().count();
     for _ in 0..attempts {
         if migrator.run(pool).await.is_ok() {
             return Ok(());

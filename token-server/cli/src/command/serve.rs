@@ -9,6 +9,7 @@ use token_server::{
     server::{self, Finding, Running, ServeError, Severity},
     telemetry::{self, Writers},
 };
+use token_store::{Pending, Upgrade};
 
 use super::{
     failure::{Failure, Kind},
@@ -27,6 +28,7 @@ use super::{
 #[command(after_help = "\
 Examples:
   token-server serve --config /etc/token-server/token-server.toml --check
+  token-server serve --config /etc/token-server/token-server.toml --check --upgrade
   token-server serve --config /etc/token-server/token-server.toml
   TOKEN_SERVER__LISTEN__ADDRESS=0.0.0.0:8443 token-server serve --config token-server.toml
 
@@ -42,13 +44,19 @@ pub(super) struct Serve {
     /// ports, and the permissions of files with secrets. A mistake is exit code 2; a warning is not.
     #[arg(long)]
     check: bool,
+    /// With --check: also list the changes that this version would make to the store, and make none.
+    ///
+    /// Connects to the store. A store that a later version has upgraded is exit code 1.
+    #[arg(long, requires = "check")]
+    upgrade: bool,
 }
 
 impl Serve {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let config = load(self.config.as_deref())?;
         if self.check {
-            return check(&config, output);
+            check(&config, output)?;
+            return if self.upgrade { runtime()?.block_on(upgrade(&config, output)) } else { Ok(()) };
         }
         runtime()?.block_on(async {
             let writers = start_telemetry(&config)?;
@@ -85,6 +93,34 @@ fn check(config: &Config, output: &mut Output) -> Result<(), Failure> {
         return Ok(output.line("The configuration is valid.")?);
     }
     Err(Failure::usage("the configuration cannot be served").next(mistakes.join("\n")))
+}
+
+/// Lists the changes that a start of this version would make to the tables of the store.
+async fn upgrade(config: &Config, output: &mut Output) -> Result<(), Failure> {
+    let compared = config.store.location.upgrade().await;
+    let upgrade =
+        compared.map_err(|error| Failure::new(Kind::Unavailable, "the store cannot be read").because(error))?;
+    let Some(Upgrade { from, to, pending, unknown }) = upgrade else {
+        return Ok(output.line("The store is in memory, and starts empty.")?);
+    };
+    if !unknown.is_empty() {
+        let newer = format!("the store has version {from}, and this program only knows version {to}");
+        let next = "a later version has upgraded it: use that version, or restore the backup from before the upgrade";
+        return Err(Failure::new(Kind::Failed, newer).next(next));
+    }
+    if pending.is_empty() {
+        return Ok(output.line(format_args!("The store has version {to}. The upgrade changes nothing in it."))?);
+    }
+    output.line(match from {
+        0 => format!("The store is new. The first start brings it to version {to}:"),
+        _ => {
+            format!("The store has version {from}. The first start brings it to version {to}, while older servers run:")
+        }
+    })?;
+    for Pending { version, sentence } in pending {
+        output.line(format_args!("  {version}  {sentence}"))?;
+    }
+    Ok(output.line("Nothing was changed.")?)
 }
 
 /// Logs the findings of `--check` that the server does not log itself. The server starts all the same.

@@ -29,4 +29,5 @@ mod serve;
 mod stop;
 mod token;
 mod traces;
+mod upgrade;
 mod workload;

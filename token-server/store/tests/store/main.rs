@@ -17,3 +17,4 @@ mod postgres;
 mod sqlite;
 #[cfg(unix)]
 mod temporary_postgres;
+mod upgrade;
