@@ -4,10 +4,15 @@
 //! for the log alone. Neither ever holds a token. The log names the member that failed a check, in a
 //! [`Detail`].
 
+mod denied;
+
 use std::{borrow::Cow, fmt, time::Duration};
 
 use serde_json::Value;
 use token_proto::token::v1::ErrorReason;
+
+pub(crate) use denied::Denial;
+pub use denied::Denied;
 
 /// The longest text of a token that a [`Detail`] quotes, in characters. An issuer URL fits.
 const QUOTED_MAX: usize = 96;
@@ -293,132 +298,3 @@ impl fmt::Display for Unverified {
 }
 
 impl std::error::Error for VerifyError {}
-
-/// The reason a request was rejected. The layers turn it into an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denied(pub(crate) Denial);
-
-/// The closed list behind [`Denied`], in the order of the request path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Denial {
-    /// The method has no policy, so no caller may use it.
-    MethodNotDeclared,
-    /// No bearer token was presented.
-    CredentialsMissing,
-    /// There is an `authorization`, but it is not one bearer token. The text names the fault.
-    CredentialsMalformed(&'static str),
-    /// The token was not accepted.
-    Token(VerifyError),
-    /// Scopes that the method demands and the token lacks.
-    ScopeInsufficient { missing: Vec<Cow<'static, str>>, detail: Box<Detail> },
-    /// The client is not one of the method's callers.
-    CallerNotAllowed(Box<Detail>),
-    /// A claim has none of the values that the method allows.
-    ClaimNotAllowed(Box<Detail>),
-    /// Issued longer ago than the method allows.
-    TokenTooOld(Box<Detail>),
-    /// Denied by a rule of the program's own.
-    Custom { rule: &'static str, sentence: &'static str },
-}
-
-impl Denied {
-    /// Denies a call by a rule of the program's own: PERMISSION_DENIED with the reason `CALLER_NOT_ALLOWED`.
-    ///
-    /// `rule` is a stable name, such as `tenant`. The caller gets it in the metadata of `ErrorInfo`, and it
-    /// is the label `reason` in the metrics. `sentence` is for the caller, in lower case without a full stop.
-    /// Neither quotes what the caller sent.
-    ///
-    /// ```
-    /// use token_interceptor::error::Denied;
-    ///
-    /// let status = tonic::Status::from(Denied::custom("tenant", "the order belongs to another tenant"));
-    /// assert_eq!(status.code(), tonic::Code::PermissionDenied);
-    /// ```
-    #[must_use]
-    pub const fn custom(rule: &'static str, sentence: &'static str) -> Self {
-        Self(Denial::Custom { rule, sentence })
-    }
-
-    /// Returns the reason that the caller sees.
-    #[must_use]
-    pub fn reason(&self) -> ErrorReason {
-        match &self.0 {
-            Denial::MethodNotDeclared => ErrorReason::MethodNotDeclared,
-            Denial::CredentialsMissing => ErrorReason::CredentialsMissing,
-            Denial::CredentialsMalformed(_) => ErrorReason::TokenInvalid,
-            Denial::Token(error) => error.reason(),
-            Denial::ScopeInsufficient { .. } => ErrorReason::ScopeInsufficient,
-            Denial::CallerNotAllowed(_) | Denial::ClaimNotAllowed(_) | Denial::Custom { .. } => {
-                ErrorReason::CallerNotAllowed
-            }
-            Denial::TokenTooOld(_) => ErrorReason::TokenTooOld,
-        }
-    }
-
-    /// Returns the name of the failed check, for metrics: one of a closed set, and the rules of the program's
-    /// own.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match &self.0 {
-            Denial::MethodNotDeclared => "method_not_declared",
-            Denial::CredentialsMissing => "credentials_missing",
-            Denial::CredentialsMalformed(_) => "credentials_malformed",
-            Denial::Token(error) => error.label(),
-            Denial::ScopeInsufficient { .. } => "scope",
-            Denial::CallerNotAllowed(_) => "caller",
-            Denial::ClaimNotAllowed(_) => "claim",
-            Denial::TokenTooOld(_) => "token_age",
-            Denial::Custom { rule, .. } => rule,
-        }
-    }
-}
-
-impl Denied {
-    /// Returns the member of the token that the check compared, if any. Not for the caller.
-    #[must_use]
-    pub fn member(&self) -> Option<&Detail> {
-        match &self.0 {
-            Denial::Token(error) => error.detail(),
-            Denial::ScopeInsufficient { detail, .. }
-            | Denial::CallerNotAllowed(detail)
-            | Denial::ClaimNotAllowed(detail)
-            | Denial::TokenTooOld(detail) => Some(detail),
-            Denial::MethodNotDeclared
-            | Denial::CredentialsMissing
-            | Denial::CredentialsMalformed(_)
-            | Denial::Custom { .. } => None,
-        }
-    }
-}
-
-impl From<Denial> for Denied {
-    fn from(kind: Denial) -> Self {
-        Self(kind)
-    }
-}
-
-impl From<VerifyError> for Denied {
-    fn from(error: VerifyError) -> Self {
-        Self(Denial::Token(error))
-    }
-}
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Denial::MethodNotDeclared => f.write_str("the method declares no policy"),
-            Denial::CredentialsMissing => f.write_str("no bearer token was presented"),
-            Denial::CredentialsMalformed(fault) => write!(f, "the authorization is malformed: {fault}"),
-            Denial::Token(error) => error.fmt(f),
-            Denial::ScopeInsufficient { missing, detail } => {
-                write!(f, "missing scopes: {} ({detail})", missing.join(" "))
-            }
-            Denial::CallerNotAllowed(detail) => write!(f, "the client is not among the method's callers ({detail})"),
-            Denial::ClaimNotAllowed(detail) => write!(f, "a claim has no value that the method allows ({detail})"),
-            Denial::TokenTooOld(detail) => write!(f, "the token was issued too long ago for this method ({detail})"),
-            Denial::Custom { rule, sentence } => write!(f, "{sentence} (rule {rule})"),
-        }
-    }
-}
-
-impl std::error::Error for Denied {}

@@ -70,7 +70,7 @@ pub use future::ResponseFuture;
 use crate::{
     caller::Caller,
     error::Denied,
-    policy::{PolicyError, ServedPolicy, TokenDemand},
+    policy::{Demand, PolicyError, ServedPolicy, TokenDemand},
     protected_resource::ProtectedResource,
     verify::{KeyWait, Verifier},
 };
@@ -178,9 +178,14 @@ impl AuthorizationLayer {
     /// Applies one requirement to every request: for HTTP routes, whose paths no `.proto` declares.
     #[must_use]
     pub fn requiring(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
-        // HTTP has no kinds of methods. A response that goes on ends with its token.
-        let demand = TokenDemand { audience: audience.into(), requirement, kind: MethodKind::ServerStreaming };
-        Self::with(verifier, Rules::same(demand))
+        Self::with(verifier, Rules::same(Demand::Token(of_any_kind(audience.into(), requirement))))
+    }
+
+    /// Lets a request pass without a token, and rejects an invalid one: for HTTP routes that want to know
+    /// their caller. A handler takes `Option<Caller>`. The annotation for gRPC methods is `identify`.
+    #[must_use]
+    pub fn identifying(verifier: Verifier, audience: impl Into<Cow<'static, str>>) -> Self {
+        Self::with(verifier, Rules::same(Demand::Identify(of_any_kind(audience.into(), Requirement::any_token()))))
     }
 
     /// Observes: the layer decides, logs and counts each call as if it enforced, and lets every call pass.
@@ -259,6 +264,11 @@ impl AuthorizationLayer {
         change(&mut shared);
         Self(Arc::new(shared))
     }
+}
+
+/// HTTP has no kinds of methods. A response that goes on ends with its token.
+fn of_any_kind(audience: Cow<'static, str>, requirement: Requirement) -> Arc<TokenDemand> {
+    Arc::new(TokenDemand { audience, requirement, kind: MethodKind::ServerStreaming })
 }
 
 impl<S> Layer<S> for AuthorizationLayer {

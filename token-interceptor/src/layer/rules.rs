@@ -74,9 +74,9 @@ impl Rules {
         Self::ByMethod { methods: methods.collect(), unknown: Rule::new(Demand::Undeclared, None, UNKNOWN.into()) }
     }
 
-    pub(super) fn same(demand: TokenDemand) -> Self {
-        let ending = Ending::of(&demand, true);
-        Self::Same(Rule::new(Demand::Token(demand.into()), ending, ANY.into()))
+    pub(super) fn same(demand: Demand) -> Self {
+        let ending = demand.token().and_then(|demand| Ending::of(demand, true));
+        Self::Same(Rule::new(demand, ending, ANY.into()))
     }
 
     /// Returns the rule of a request's path.

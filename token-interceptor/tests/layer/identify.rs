@@ -41,6 +41,28 @@ async fn another_scheme_is_rejected_and_not_anonymous() {
 }
 
 #[tokio::test]
+async fn an_http_route_may_know_its_caller_too() {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let offers =
+        get(|caller: Option<Caller>| async move { caller.map_or_else(String::new, |c| c.client_id().to_owned()) });
+    let router =
+        Router::new().route("/offers", offers).layer(AuthorizationLayer::identifying(issuer.verifier(), "shop"));
+    let token = issuer.token().audience("shop").client("orders").sign();
+    for (authorization, status, client) in
+        [(None, 200, ""), (Some(token.clone()), 200, "orders"), (Some(format!("{token}x")), 401, "")]
+    {
+        let mut request = http::Request::get("/offers").body(axum::body::Body::empty()).unwrap();
+        if let Some(token) = authorization {
+            request.headers_mut().insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        }
+        let answer = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let body = to_bytes(answer.into_body(), 1000).await.unwrap();
+        assert!(status == 401 || body == client.as_bytes(), "{body:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_anonymous_call_reaches_no_rule_of_the_program() {
     let issuer = TestIssuer::new("https://issuer.example");
     let layer = layer(&issuer).check(|_, _| Err(Denied::custom("never", "no caller may")));
