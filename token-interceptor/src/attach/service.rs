@@ -26,6 +26,9 @@ use crate::{
     refresh::{self, FreshToken},
 };
 
+/// The longest wait of a call that may go without its token. A token usually comes much sooner.
+const OPTIONAL_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// A service whose calls carry tokens: a channel behind [`AttachLayer`](super::AttachLayer). Clones are
 /// cheap.
 #[derive(Clone, Debug)]
@@ -76,6 +79,7 @@ where
         // so that calls that need no token can proceed.
         let service = if in_hand.is_some() { Ready::Now(ready) } else { Ready::Later(self.inner.clone()) };
         let wait_max = self.calls.choices.wait_max;
+        let wait_max = if optional { wait_max.min(OPTIONAL_WAIT_MAX) } else { wait_max };
         let call = Call { service, optional, replayable, source: Waiting { token, wait_max } };
         Box::pin(call.run(request, in_hand))
     }

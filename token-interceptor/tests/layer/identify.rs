@@ -71,7 +71,7 @@ async fn an_anonymous_call_reaches_no_rule_of_the_program() {
     assert!(call(Some(&layer), HOURS, Some(&token)).await.is_none());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_client_layer_identifies_its_program_where_it_can() {
     let issuer = TestIssuer::new("https://issuer.example");
     let mut methods = policy();
@@ -93,16 +93,26 @@ async fn the_client_layer_identifies_its_program_where_it_can() {
     };
     let known = AttachLayer::new(issuer.source().client("shop")).clock(issuer.clock());
     assert_eq!(send(known).await, Some(Some("shop".to_owned())));
-    assert_eq!(send(AttachLayer::new(Refusing)).await, Some(None));
+    for (source, longest) in [(Without::Refused, 0), (Without::Silent, 1)] {
+        let start = tokio::time::Instant::now();
+        assert_eq!(send(AttachLayer::new(source)).await, Some(None));
+        assert!(start.elapsed() <= Duration::from_millis(longest * 1000 + 10), "{:?}", start.elapsed());
+    }
 }
 
-/// A source that grants nothing.
+/// A source without a token.
 #[derive(Debug)]
-struct Refusing;
+enum Without {
+    Refused,
+    Silent,
+}
 
 #[tonic::async_trait]
-impl TokenSource for Refusing {
+impl TokenSource for Without {
     async fn fetch(&self, _: &TokenRequest) -> Result<IssuedToken, SourceError> {
-        Err(SourceError::refused(IssuerRefusal::Target, "no grant"))
+        match self {
+            Self::Refused => Err(SourceError::refused(IssuerRefusal::Target, "no grant")),
+            Self::Silent => pending().await,
+        }
     }
 }
