@@ -101,7 +101,7 @@ fn the_table_says_which_sides_of_a_call_send_a_stream() {
     let row = |method: &str| table.lines().find(|line| line.contains(method)).unwrap().to_owned();
     assert!(row("/Upload").contains("MethodKind::ClientStreaming)"), "{table}");
     assert!(row("/Follow").contains("MethodKind::ServerStreaming)"), "{table}");
-    assert!(row("/Keep").contains("StreamExpiry::Allow)") && row("/Keep").contains("MethodKind::Unary)"), "{table}");
+    assert!(row("/Keep").contains("StreamExpiry::Allow,") && row("/Keep").contains("MethodKind::Unary)"), "{table}");
 }
 
 #[test]
