@@ -20,7 +20,7 @@ pub(super) fn no_token(error: &TokenError) -> Answer {
     match error {
         TokenError::Source { request, source, retry_in } => {
             let answer = match source.refusal() {
-                Some(refusal) => refused(refusal, request),
+                Some(refusal) => refused(refusal, request).detail("cause", refusal.name()),
                 None => {
                     let answer = unavailable(source.cause().sentence(), *retry_in);
                     answer.detail("cause", source.cause().name())

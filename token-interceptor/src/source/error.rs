@@ -51,6 +51,20 @@ impl IssuerRefusal {
         }
     }
 
+    /// Returns a stable name: the OAuth error code, or `unusable_token`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClientAuthentication => "invalid_client",
+            Self::ClientNotAuthorized => "unauthorized_client",
+            Self::Scope => "invalid_scope",
+            Self::Target => "invalid_target",
+            Self::Grant => "invalid_grant",
+            Self::Token => "unusable_token",
+            Self::Request => "invalid_request",
+        }
+    }
+
     /// Returns a sentence that names the likely fault.
     fn sentence(self) -> &'static str {
         match self {

@@ -105,7 +105,9 @@ fn a_scope_that_the_issuer_does_not_grant_is_named_and_costs_only_what_demands_i
         world.issuer.set(Behaviour::Fail(Duration::ZERO, Answer::new(ErrorReason::InvalidScope, "no")));
         let status = client.delete_item(DeleteItemRequest::default()).await.unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);
-        assert_eq!(status.get_details_error_info().unwrap().metadata["scope"], "inventory.write");
+        let metadata = status.get_details_error_info().unwrap().metadata;
+        assert_eq!((&*metadata["scope"], &*metadata["cause"]), ("inventory.write", "invalid_scope"));
+        assert!(status.message().contains("(invalid_scope)"), "{status}");
         client.get_item(GetItemRequest::default()).await.unwrap();
     });
 }
