@@ -1,5 +1,5 @@
-//! JWKs: the parameters of public keys (RFC 7517, RFC 7518 section 6, RFC 8037 section 2), and thumbprints (RFC
-//! 7638).
+//! JWKs: the parameters of public keys (RFC 7517, RFC 7518 section 6, RFC 8037 section 2), and thumbprints
+//! (RFC 7638).
 //!
 //! The types are `jsonwebtoken`'s. Its reader and its thumbprint are not used: see ADR 21.
 
