@@ -295,6 +295,7 @@ type Credential struct {
 	//
 	//	*Credential_Secret
 	//	*Credential_PublicKey
+	//	*Credential_FederatedIdentity
 	Kind isCredential_Kind `protobuf_oneof:"kind"`
 	// The time from which it is invalid. Absent: it does not expire.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
@@ -368,6 +369,15 @@ func (x *Credential) GetPublicKey() *PublicKey {
 	return nil
 }
 
+func (x *Credential) GetFederatedIdentity() *FederatedIdentity {
+	if x != nil {
+		if x, ok := x.Kind.(*Credential_FederatedIdentity); ok {
+			return x.FederatedIdentity
+		}
+	}
+	return nil
+}
+
 func (x *Credential) GetExpireTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpireTime
@@ -403,9 +413,16 @@ type Credential_PublicKey struct {
 	PublicKey *PublicKey `protobuf:"bytes,3,opt,name=public_key,json=publicKey,proto3,oneof"`
 }
 
+type Credential_FederatedIdentity struct {
+	// The identity of a workload at another issuer. The client needs no secret.
+	FederatedIdentity *FederatedIdentity `protobuf:"bytes,7,opt,name=federated_identity,json=federatedIdentity,proto3,oneof"`
+}
+
 func (*Credential_Secret) isCredential_Kind() {}
 
 func (*Credential_PublicKey) isCredential_Kind() {}
+
+func (*Credential_FederatedIdentity) isCredential_Kind() {}
 
 // The part of a secret that may be shown.
 type Secret struct {
@@ -500,20 +517,193 @@ func (x *PublicKey) GetJwk() string {
 	return ""
 }
 
+// A rule for the tokens of a trusted issuer. A token that meets it is a client assertion of the client (RFC
+// 7523 section 2.2). A rule has no patterns.
+type FederatedIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The issuer: exactly as in the tokens, and as in the server's configuration.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// The accepted subjects. One of the two is required.
+	//
+	// Types that are valid to be assigned to Accepts:
+	//
+	//	*FederatedIdentity_Subject
+	//	*FederatedIdentity_SubjectPrefix
+	Accepts isFederatedIdentity_Accepts `protobuf_oneof:"accepts"`
+	// Further claims, by JSON pointer (RFC 6901): "/repository_id" or "/kubernetes.io/serviceaccount/uid". Each
+	// must have one of its values.
+	Claims map[string]*ClaimValues `protobuf:"bytes,4,rep,name=claims,proto3" json:"claims,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The longest time since the token was issued. Absent: that of the issuer.
+	MaxAge *durationpb.Duration `protobuf:"bytes,5,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// True: a token is accepted again until it expires. False: a token is accepted once, and needs a `jti`.
+	Reuse         bool `protobuf:"varint,6,opt,name=reuse,proto3" json:"reuse,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FederatedIdentity) Reset() {
+	*x = FederatedIdentity{}
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FederatedIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FederatedIdentity) ProtoMessage() {}
+
+func (x *FederatedIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FederatedIdentity.ProtoReflect.Descriptor instead.
+func (*FederatedIdentity) Descriptor() ([]byte, []int) {
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FederatedIdentity) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *FederatedIdentity) GetAccepts() isFederatedIdentity_Accepts {
+	if x != nil {
+		return x.Accepts
+	}
+	return nil
+}
+
+func (x *FederatedIdentity) GetSubject() string {
+	if x != nil {
+		if x, ok := x.Accepts.(*FederatedIdentity_Subject); ok {
+			return x.Subject
+		}
+	}
+	return ""
+}
+
+func (x *FederatedIdentity) GetSubjectPrefix() string {
+	if x != nil {
+		if x, ok := x.Accepts.(*FederatedIdentity_SubjectPrefix); ok {
+			return x.SubjectPrefix
+		}
+	}
+	return ""
+}
+
+func (x *FederatedIdentity) GetClaims() map[string]*ClaimValues {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *FederatedIdentity) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *FederatedIdentity) GetReuse() bool {
+	if x != nil {
+		return x.Reuse
+	}
+	return false
+}
+
+type isFederatedIdentity_Accepts interface {
+	isFederatedIdentity_Accepts()
+}
+
+type FederatedIdentity_Subject struct {
+	// The exact subject.
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3,oneof"`
+}
+
+type FederatedIdentity_SubjectPrefix struct {
+	// A prefix of the subjects, which ends with ":" or "/". In a URL it contains the whole host.
+	SubjectPrefix string `protobuf:"bytes,3,opt,name=subject_prefix,json=subjectPrefix,proto3,oneof"`
+}
+
+func (*FederatedIdentity_Subject) isFederatedIdentity_Accepts() {}
+
+func (*FederatedIdentity_SubjectPrefix) isFederatedIdentity_Accepts() {}
+
+// The allowed values of a claim.
+type ClaimValues struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The values. Numbers and booleans are written as in JSON.
+	Values        []string `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimValues) Reset() {
+	*x = ClaimValues{}
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimValues) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimValues) ProtoMessage() {}
+
+func (x *ClaimValues) ProtoReflect() protoreflect.Message {
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimValues.ProtoReflect.Descriptor instead.
+func (*ClaimValues) Descriptor() ([]byte, []int) {
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ClaimValues) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 // The request of CreateClient.
 type CreateClientRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client. If client_id is empty, the server generates one.
 	Client *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
 	// Checks the request and changes nothing. AIP-163.
-	ValidateOnly  bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// The first credential. Absent: the server generates a secret.
+	Credential    *Credential `protobuf:"bytes,3,opt,name=credential,proto3" json:"credential,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateClientRequest) Reset() {
 	*x = CreateClientRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[5]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -525,7 +715,7 @@ func (x *CreateClientRequest) String() string {
 func (*CreateClientRequest) ProtoMessage() {}
 
 func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[5]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -538,7 +728,7 @@ func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientRequest.ProtoReflect.Descriptor instead.
 func (*CreateClientRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{5}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateClientRequest) GetClient() *Client {
@@ -555,12 +745,19 @@ func (x *CreateClientRequest) GetValidateOnly() bool {
 	return false
 }
 
+func (x *CreateClientRequest) GetCredential() *Credential {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
 // The response of CreateClient.
 type CreateClientResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client as it is stored.
 	Client *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// The secret. It is shown only here.
+	// The secret. It is shown only here. Empty if the first credential is not a secret.
 	ClientSecret  string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -568,7 +765,7 @@ type CreateClientResponse struct {
 
 func (x *CreateClientResponse) Reset() {
 	*x = CreateClientResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[6]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +777,7 @@ func (x *CreateClientResponse) String() string {
 func (*CreateClientResponse) ProtoMessage() {}
 
 func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[6]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +790,7 @@ func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientResponse.ProtoReflect.Descriptor instead.
 func (*CreateClientResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{6}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateClientResponse) GetClient() *Client {
@@ -621,7 +818,7 @@ type GetClientRequest struct {
 
 func (x *GetClientRequest) Reset() {
 	*x = GetClientRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[7]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +830,7 @@ func (x *GetClientRequest) String() string {
 func (*GetClientRequest) ProtoMessage() {}
 
 func (x *GetClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[7]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +843,7 @@ func (x *GetClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClientRequest.ProtoReflect.Descriptor instead.
 func (*GetClientRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{7}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetClientRequest) GetClientId() string {
@@ -667,7 +864,7 @@ type GetClientResponse struct {
 
 func (x *GetClientResponse) Reset() {
 	*x = GetClientResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[8]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +876,7 @@ func (x *GetClientResponse) String() string {
 func (*GetClientResponse) ProtoMessage() {}
 
 func (x *GetClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[8]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +889,7 @@ func (x *GetClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClientResponse.ProtoReflect.Descriptor instead.
 func (*GetClientResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{8}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetClientResponse) GetClient() *Client {
@@ -715,7 +912,7 @@ type ListClientsRequest struct {
 
 func (x *ListClientsRequest) Reset() {
 	*x = ListClientsRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[9]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +924,7 @@ func (x *ListClientsRequest) String() string {
 func (*ListClientsRequest) ProtoMessage() {}
 
 func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[9]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +937,7 @@ func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClientsRequest.ProtoReflect.Descriptor instead.
 func (*ListClientsRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{9}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListClientsRequest) GetPageSize() int32 {
@@ -770,7 +967,7 @@ type ListClientsResponse struct {
 
 func (x *ListClientsResponse) Reset() {
 	*x = ListClientsResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[10]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +979,7 @@ func (x *ListClientsResponse) String() string {
 func (*ListClientsResponse) ProtoMessage() {}
 
 func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[10]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +992,7 @@ func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClientsResponse.ProtoReflect.Descriptor instead.
 func (*ListClientsResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{10}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListClientsResponse) GetClients() []*Client {
@@ -829,7 +1026,7 @@ type UpdateClientRequest struct {
 
 func (x *UpdateClientRequest) Reset() {
 	*x = UpdateClientRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[11]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +1038,7 @@ func (x *UpdateClientRequest) String() string {
 func (*UpdateClientRequest) ProtoMessage() {}
 
 func (x *UpdateClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[11]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +1051,7 @@ func (x *UpdateClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateClientRequest.ProtoReflect.Descriptor instead.
 func (*UpdateClientRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{11}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateClientRequest) GetClient() *Client {
@@ -896,7 +1093,7 @@ type UpdateClientResponse struct {
 
 func (x *UpdateClientResponse) Reset() {
 	*x = UpdateClientResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[12]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1105,7 @@ func (x *UpdateClientResponse) String() string {
 func (*UpdateClientResponse) ProtoMessage() {}
 
 func (x *UpdateClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[12]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1118,7 @@ func (x *UpdateClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateClientResponse.ProtoReflect.Descriptor instead.
 func (*UpdateClientResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{12}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateClientResponse) GetClient() *Client {
@@ -946,7 +1143,7 @@ type DeleteClientRequest struct {
 
 func (x *DeleteClientRequest) Reset() {
 	*x = DeleteClientRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[13]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1155,7 @@ func (x *DeleteClientRequest) String() string {
 func (*DeleteClientRequest) ProtoMessage() {}
 
 func (x *DeleteClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[13]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1168,7 @@ func (x *DeleteClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClientRequest.ProtoReflect.Descriptor instead.
 func (*DeleteClientRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{13}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteClientRequest) GetClientId() string {
@@ -1004,7 +1201,7 @@ type DeleteClientResponse struct {
 
 func (x *DeleteClientResponse) Reset() {
 	*x = DeleteClientResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[14]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1213,7 @@ func (x *DeleteClientResponse) String() string {
 func (*DeleteClientResponse) ProtoMessage() {}
 
 func (x *DeleteClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[14]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1226,7 @@ func (x *DeleteClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClientResponse.ProtoReflect.Descriptor instead.
 func (*DeleteClientResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{14}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{16}
 }
 
 // The request of AddCredential.
@@ -1037,7 +1234,7 @@ type AddCredentialRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// The credential. Without a public key, the server generates a secret. expire_time is kept.
+	// The credential. Without a kind, the server generates a secret. expire_time is kept.
 	Credential *Credential `protobuf:"bytes,2,opt,name=credential,proto3" json:"credential,omitempty"`
 	// The time until the client's other secrets expire. Absent: they do not change.
 	Overlap       *durationpb.Duration `protobuf:"bytes,3,opt,name=overlap,proto3" json:"overlap,omitempty"`
@@ -1047,7 +1244,7 @@ type AddCredentialRequest struct {
 
 func (x *AddCredentialRequest) Reset() {
 	*x = AddCredentialRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[15]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1256,7 @@ func (x *AddCredentialRequest) String() string {
 func (*AddCredentialRequest) ProtoMessage() {}
 
 func (x *AddCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[15]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1269,7 @@ func (x *AddCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddCredentialRequest.ProtoReflect.Descriptor instead.
 func (*AddCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{15}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AddCredentialRequest) GetClientId() string {
@@ -1101,7 +1298,7 @@ type AddCredentialResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The credential as it is stored.
 	Credential *Credential `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
-	// The secret. It is shown only here. Empty for a public key.
+	// The secret. It is shown only here. Empty for any other kind.
 	ClientSecret  string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1109,7 +1306,7 @@ type AddCredentialResponse struct {
 
 func (x *AddCredentialResponse) Reset() {
 	*x = AddCredentialResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[16]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1318,7 @@ func (x *AddCredentialResponse) String() string {
 func (*AddCredentialResponse) ProtoMessage() {}
 
 func (x *AddCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[16]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1331,7 @@ func (x *AddCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddCredentialResponse.ProtoReflect.Descriptor instead.
 func (*AddCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{16}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AddCredentialResponse) GetCredential() *Credential {
@@ -1166,7 +1363,7 @@ type RemoveCredentialRequest struct {
 
 func (x *RemoveCredentialRequest) Reset() {
 	*x = RemoveCredentialRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[17]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1375,7 @@ func (x *RemoveCredentialRequest) String() string {
 func (*RemoveCredentialRequest) ProtoMessage() {}
 
 func (x *RemoveCredentialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[17]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1388,7 @@ func (x *RemoveCredentialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveCredentialRequest.ProtoReflect.Descriptor instead.
 func (*RemoveCredentialRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{17}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RemoveCredentialRequest) GetClientId() string {
@@ -1224,7 +1421,7 @@ type RemoveCredentialResponse struct {
 
 func (x *RemoveCredentialResponse) Reset() {
 	*x = RemoveCredentialResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[18]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1433,7 @@ func (x *RemoveCredentialResponse) String() string {
 func (*RemoveCredentialResponse) ProtoMessage() {}
 
 func (x *RemoveCredentialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[18]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1446,7 @@ func (x *RemoveCredentialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveCredentialResponse.ProtoReflect.Descriptor instead.
 func (*RemoveCredentialResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{18}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{20}
 }
 
 // The request of RevokeClientTokens.
@@ -1265,7 +1462,7 @@ type RevokeClientTokensRequest struct {
 
 func (x *RevokeClientTokensRequest) Reset() {
 	*x = RevokeClientTokensRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[19]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1474,7 @@ func (x *RevokeClientTokensRequest) String() string {
 func (*RevokeClientTokensRequest) ProtoMessage() {}
 
 func (x *RevokeClientTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[19]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1487,7 @@ func (x *RevokeClientTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeClientTokensRequest.ProtoReflect.Descriptor instead.
 func (*RevokeClientTokensRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{19}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RevokeClientTokensRequest) GetClientId() string {
@@ -1318,7 +1515,7 @@ type RevokeClientTokensResponse struct {
 
 func (x *RevokeClientTokensResponse) Reset() {
 	*x = RevokeClientTokensResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[20]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1527,7 @@ func (x *RevokeClientTokensResponse) String() string {
 func (*RevokeClientTokensResponse) ProtoMessage() {}
 
 func (x *RevokeClientTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[20]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1540,7 @@ func (x *RevokeClientTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeClientTokensResponse.ProtoReflect.Descriptor instead.
 func (*RevokeClientTokensResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{20}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RevokeClientTokensResponse) GetIssuedBeforeTime() *timestamppb.Timestamp {
@@ -1366,7 +1563,7 @@ type ReplaceRegistrationTokenRequest struct {
 
 func (x *ReplaceRegistrationTokenRequest) Reset() {
 	*x = ReplaceRegistrationTokenRequest{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[21]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1575,7 @@ func (x *ReplaceRegistrationTokenRequest) String() string {
 func (*ReplaceRegistrationTokenRequest) ProtoMessage() {}
 
 func (x *ReplaceRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[21]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1588,7 @@ func (x *ReplaceRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceRegistrationTokenRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceRegistrationTokenRequest) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{21}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReplaceRegistrationTokenRequest) GetClientId() string {
@@ -1421,7 +1618,7 @@ type ReplaceRegistrationTokenResponse struct {
 
 func (x *ReplaceRegistrationTokenResponse) Reset() {
 	*x = ReplaceRegistrationTokenResponse{}
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[22]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1630,7 @@ func (x *ReplaceRegistrationTokenResponse) String() string {
 func (*ReplaceRegistrationTokenResponse) ProtoMessage() {}
 
 func (x *ReplaceRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[22]
+	mi := &file_m2m_admin_v1_client_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1643,7 @@ func (x *ReplaceRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceRegistrationTokenResponse.ProtoReflect.Descriptor instead.
 func (*ReplaceRegistrationTokenResponse) Descriptor() ([]byte, []int) {
-	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{22}
+	return file_m2m_admin_v1_client_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReplaceRegistrationTokenResponse) GetRegistrationAccessToken() string {
@@ -1499,13 +1696,14 @@ const file_m2m_admin_v1_client_service_proto_rawDesc = "" +
 	"\x05Grant\x12\x1a\n" +
 	"\baudience\x18\x01 \x01(\tR\baudience\x12\x16\n" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x12%\n" +
-	"\x0edefault_scopes\x18\x03 \x03(\tR\rdefaultScopes\"\xdf\x02\n" +
+	"\x0edefault_scopes\x18\x03 \x03(\tR\rdefaultScopes\"\xb1\x03\n" +
 	"\n" +
 	"Credential\x12#\n" +
 	"\rcredential_id\x18\x01 \x01(\tR\fcredentialId\x12.\n" +
 	"\x06secret\x18\x02 \x01(\v2\x14.m2m.admin.v1.SecretH\x00R\x06secret\x128\n" +
 	"\n" +
-	"public_key\x18\x03 \x01(\v2\x17.m2m.admin.v1.PublicKeyH\x00R\tpublicKey\x12;\n" +
+	"public_key\x18\x03 \x01(\v2\x17.m2m.admin.v1.PublicKeyH\x00R\tpublicKey\x12P\n" +
+	"\x12federated_identity\x18\a \x01(\v2\x1f.m2m.admin.v1.FederatedIdentityH\x00R\x11federatedIdentity\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12;\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1515,10 +1713,26 @@ const file_m2m_admin_v1_client_service_proto_rawDesc = "" +
 	"\x06Secret\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\"\x1d\n" +
 	"\tPublicKey\x12\x10\n" +
-	"\x03jwk\x18\x01 \x01(\tR\x03jwk\"h\n" +
+	"\x03jwk\x18\x01 \x01(\tR\x03jwk\"\xe0\x02\n" +
+	"\x11FederatedIdentity\x12\x16\n" +
+	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12\x1a\n" +
+	"\asubject\x18\x02 \x01(\tH\x00R\asubject\x12'\n" +
+	"\x0esubject_prefix\x18\x03 \x01(\tH\x00R\rsubjectPrefix\x12C\n" +
+	"\x06claims\x18\x04 \x03(\v2+.m2m.admin.v1.FederatedIdentity.ClaimsEntryR\x06claims\x122\n" +
+	"\amax_age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\x12\x14\n" +
+	"\x05reuse\x18\x06 \x01(\bR\x05reuse\x1aT\n" +
+	"\vClaimsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
+	"\x05value\x18\x02 \x01(\v2\x19.m2m.admin.v1.ClaimValuesR\x05value:\x028\x01B\t\n" +
+	"\aaccepts\"%\n" +
+	"\vClaimValues\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\"\xa2\x01\n" +
 	"\x13CreateClientRequest\x12,\n" +
 	"\x06client\x18\x01 \x01(\v2\x14.m2m.admin.v1.ClientR\x06client\x12#\n" +
-	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"o\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\x128\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\v2\x18.m2m.admin.v1.CredentialR\n" +
+	"credential\"o\n" +
 	"\x14CreateClientResponse\x12,\n" +
 	"\x06client\x18\x01 \x01(\v2\x14.m2m.admin.v1.ClientR\x06client\x12)\n" +
 	"\rclient_secret\x18\x02 \x01(\tB\x04\x80\xec\x18\x01R\fclientSecret\"/\n" +
@@ -1603,87 +1817,95 @@ func file_m2m_admin_v1_client_service_proto_rawDescGZIP() []byte {
 	return file_m2m_admin_v1_client_service_proto_rawDescData
 }
 
-var file_m2m_admin_v1_client_service_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_m2m_admin_v1_client_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_m2m_admin_v1_client_service_proto_goTypes = []any{
 	(*Client)(nil),                           // 0: m2m.admin.v1.Client
 	(*Grant)(nil),                            // 1: m2m.admin.v1.Grant
 	(*Credential)(nil),                       // 2: m2m.admin.v1.Credential
 	(*Secret)(nil),                           // 3: m2m.admin.v1.Secret
 	(*PublicKey)(nil),                        // 4: m2m.admin.v1.PublicKey
-	(*CreateClientRequest)(nil),              // 5: m2m.admin.v1.CreateClientRequest
-	(*CreateClientResponse)(nil),             // 6: m2m.admin.v1.CreateClientResponse
-	(*GetClientRequest)(nil),                 // 7: m2m.admin.v1.GetClientRequest
-	(*GetClientResponse)(nil),                // 8: m2m.admin.v1.GetClientResponse
-	(*ListClientsRequest)(nil),               // 9: m2m.admin.v1.ListClientsRequest
-	(*ListClientsResponse)(nil),              // 10: m2m.admin.v1.ListClientsResponse
-	(*UpdateClientRequest)(nil),              // 11: m2m.admin.v1.UpdateClientRequest
-	(*UpdateClientResponse)(nil),             // 12: m2m.admin.v1.UpdateClientResponse
-	(*DeleteClientRequest)(nil),              // 13: m2m.admin.v1.DeleteClientRequest
-	(*DeleteClientResponse)(nil),             // 14: m2m.admin.v1.DeleteClientResponse
-	(*AddCredentialRequest)(nil),             // 15: m2m.admin.v1.AddCredentialRequest
-	(*AddCredentialResponse)(nil),            // 16: m2m.admin.v1.AddCredentialResponse
-	(*RemoveCredentialRequest)(nil),          // 17: m2m.admin.v1.RemoveCredentialRequest
-	(*RemoveCredentialResponse)(nil),         // 18: m2m.admin.v1.RemoveCredentialResponse
-	(*RevokeClientTokensRequest)(nil),        // 19: m2m.admin.v1.RevokeClientTokensRequest
-	(*RevokeClientTokensResponse)(nil),       // 20: m2m.admin.v1.RevokeClientTokensResponse
-	(*ReplaceRegistrationTokenRequest)(nil),  // 21: m2m.admin.v1.ReplaceRegistrationTokenRequest
-	(*ReplaceRegistrationTokenResponse)(nil), // 22: m2m.admin.v1.ReplaceRegistrationTokenResponse
-	nil,                                      // 23: m2m.admin.v1.Client.ClaimsEntry
-	nil,                                      // 24: m2m.admin.v1.Client.LabelsEntry
-	(*durationpb.Duration)(nil),              // 25: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),            // 26: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),            // 27: google.protobuf.FieldMask
+	(*FederatedIdentity)(nil),                // 5: m2m.admin.v1.FederatedIdentity
+	(*ClaimValues)(nil),                      // 6: m2m.admin.v1.ClaimValues
+	(*CreateClientRequest)(nil),              // 7: m2m.admin.v1.CreateClientRequest
+	(*CreateClientResponse)(nil),             // 8: m2m.admin.v1.CreateClientResponse
+	(*GetClientRequest)(nil),                 // 9: m2m.admin.v1.GetClientRequest
+	(*GetClientResponse)(nil),                // 10: m2m.admin.v1.GetClientResponse
+	(*ListClientsRequest)(nil),               // 11: m2m.admin.v1.ListClientsRequest
+	(*ListClientsResponse)(nil),              // 12: m2m.admin.v1.ListClientsResponse
+	(*UpdateClientRequest)(nil),              // 13: m2m.admin.v1.UpdateClientRequest
+	(*UpdateClientResponse)(nil),             // 14: m2m.admin.v1.UpdateClientResponse
+	(*DeleteClientRequest)(nil),              // 15: m2m.admin.v1.DeleteClientRequest
+	(*DeleteClientResponse)(nil),             // 16: m2m.admin.v1.DeleteClientResponse
+	(*AddCredentialRequest)(nil),             // 17: m2m.admin.v1.AddCredentialRequest
+	(*AddCredentialResponse)(nil),            // 18: m2m.admin.v1.AddCredentialResponse
+	(*RemoveCredentialRequest)(nil),          // 19: m2m.admin.v1.RemoveCredentialRequest
+	(*RemoveCredentialResponse)(nil),         // 20: m2m.admin.v1.RemoveCredentialResponse
+	(*RevokeClientTokensRequest)(nil),        // 21: m2m.admin.v1.RevokeClientTokensRequest
+	(*RevokeClientTokensResponse)(nil),       // 22: m2m.admin.v1.RevokeClientTokensResponse
+	(*ReplaceRegistrationTokenRequest)(nil),  // 23: m2m.admin.v1.ReplaceRegistrationTokenRequest
+	(*ReplaceRegistrationTokenResponse)(nil), // 24: m2m.admin.v1.ReplaceRegistrationTokenResponse
+	nil,                                      // 25: m2m.admin.v1.Client.ClaimsEntry
+	nil,                                      // 26: m2m.admin.v1.Client.LabelsEntry
+	nil,                                      // 27: m2m.admin.v1.FederatedIdentity.ClaimsEntry
+	(*durationpb.Duration)(nil),              // 28: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),            // 29: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),            // 30: google.protobuf.FieldMask
 }
 var file_m2m_admin_v1_client_service_proto_depIdxs = []int32{
 	1,  // 0: m2m.admin.v1.Client.grants:type_name -> m2m.admin.v1.Grant
 	2,  // 1: m2m.admin.v1.Client.credentials:type_name -> m2m.admin.v1.Credential
-	25, // 2: m2m.admin.v1.Client.token_lifetime:type_name -> google.protobuf.Duration
-	23, // 3: m2m.admin.v1.Client.claims:type_name -> m2m.admin.v1.Client.ClaimsEntry
-	24, // 4: m2m.admin.v1.Client.labels:type_name -> m2m.admin.v1.Client.LabelsEntry
-	26, // 5: m2m.admin.v1.Client.create_time:type_name -> google.protobuf.Timestamp
-	26, // 6: m2m.admin.v1.Client.update_time:type_name -> google.protobuf.Timestamp
+	28, // 2: m2m.admin.v1.Client.token_lifetime:type_name -> google.protobuf.Duration
+	25, // 3: m2m.admin.v1.Client.claims:type_name -> m2m.admin.v1.Client.ClaimsEntry
+	26, // 4: m2m.admin.v1.Client.labels:type_name -> m2m.admin.v1.Client.LabelsEntry
+	29, // 5: m2m.admin.v1.Client.create_time:type_name -> google.protobuf.Timestamp
+	29, // 6: m2m.admin.v1.Client.update_time:type_name -> google.protobuf.Timestamp
 	3,  // 7: m2m.admin.v1.Credential.secret:type_name -> m2m.admin.v1.Secret
 	4,  // 8: m2m.admin.v1.Credential.public_key:type_name -> m2m.admin.v1.PublicKey
-	26, // 9: m2m.admin.v1.Credential.expire_time:type_name -> google.protobuf.Timestamp
-	26, // 10: m2m.admin.v1.Credential.create_time:type_name -> google.protobuf.Timestamp
-	26, // 11: m2m.admin.v1.Credential.last_used_time:type_name -> google.protobuf.Timestamp
-	0,  // 12: m2m.admin.v1.CreateClientRequest.client:type_name -> m2m.admin.v1.Client
-	0,  // 13: m2m.admin.v1.CreateClientResponse.client:type_name -> m2m.admin.v1.Client
-	0,  // 14: m2m.admin.v1.GetClientResponse.client:type_name -> m2m.admin.v1.Client
-	0,  // 15: m2m.admin.v1.ListClientsResponse.clients:type_name -> m2m.admin.v1.Client
-	0,  // 16: m2m.admin.v1.UpdateClientRequest.client:type_name -> m2m.admin.v1.Client
-	27, // 17: m2m.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 18: m2m.admin.v1.UpdateClientResponse.client:type_name -> m2m.admin.v1.Client
-	2,  // 19: m2m.admin.v1.AddCredentialRequest.credential:type_name -> m2m.admin.v1.Credential
-	25, // 20: m2m.admin.v1.AddCredentialRequest.overlap:type_name -> google.protobuf.Duration
-	2,  // 21: m2m.admin.v1.AddCredentialResponse.credential:type_name -> m2m.admin.v1.Credential
-	26, // 22: m2m.admin.v1.RevokeClientTokensRequest.issued_before_time:type_name -> google.protobuf.Timestamp
-	26, // 23: m2m.admin.v1.RevokeClientTokensResponse.issued_before_time:type_name -> google.protobuf.Timestamp
-	26, // 24: m2m.admin.v1.ReplaceRegistrationTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	26, // 25: m2m.admin.v1.ReplaceRegistrationTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 26: m2m.admin.v1.ClientService.CreateClient:input_type -> m2m.admin.v1.CreateClientRequest
-	7,  // 27: m2m.admin.v1.ClientService.GetClient:input_type -> m2m.admin.v1.GetClientRequest
-	9,  // 28: m2m.admin.v1.ClientService.ListClients:input_type -> m2m.admin.v1.ListClientsRequest
-	11, // 29: m2m.admin.v1.ClientService.UpdateClient:input_type -> m2m.admin.v1.UpdateClientRequest
-	13, // 30: m2m.admin.v1.ClientService.DeleteClient:input_type -> m2m.admin.v1.DeleteClientRequest
-	15, // 31: m2m.admin.v1.ClientService.AddCredential:input_type -> m2m.admin.v1.AddCredentialRequest
-	17, // 32: m2m.admin.v1.ClientService.RemoveCredential:input_type -> m2m.admin.v1.RemoveCredentialRequest
-	19, // 33: m2m.admin.v1.ClientService.RevokeClientTokens:input_type -> m2m.admin.v1.RevokeClientTokensRequest
-	21, // 34: m2m.admin.v1.ClientService.ReplaceRegistrationToken:input_type -> m2m.admin.v1.ReplaceRegistrationTokenRequest
-	6,  // 35: m2m.admin.v1.ClientService.CreateClient:output_type -> m2m.admin.v1.CreateClientResponse
-	8,  // 36: m2m.admin.v1.ClientService.GetClient:output_type -> m2m.admin.v1.GetClientResponse
-	10, // 37: m2m.admin.v1.ClientService.ListClients:output_type -> m2m.admin.v1.ListClientsResponse
-	12, // 38: m2m.admin.v1.ClientService.UpdateClient:output_type -> m2m.admin.v1.UpdateClientResponse
-	14, // 39: m2m.admin.v1.ClientService.DeleteClient:output_type -> m2m.admin.v1.DeleteClientResponse
-	16, // 40: m2m.admin.v1.ClientService.AddCredential:output_type -> m2m.admin.v1.AddCredentialResponse
-	18, // 41: m2m.admin.v1.ClientService.RemoveCredential:output_type -> m2m.admin.v1.RemoveCredentialResponse
-	20, // 42: m2m.admin.v1.ClientService.RevokeClientTokens:output_type -> m2m.admin.v1.RevokeClientTokensResponse
-	22, // 43: m2m.admin.v1.ClientService.ReplaceRegistrationToken:output_type -> m2m.admin.v1.ReplaceRegistrationTokenResponse
-	35, // [35:44] is the sub-list for method output_type
-	26, // [26:35] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	5,  // 9: m2m.admin.v1.Credential.federated_identity:type_name -> m2m.admin.v1.FederatedIdentity
+	29, // 10: m2m.admin.v1.Credential.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 11: m2m.admin.v1.Credential.create_time:type_name -> google.protobuf.Timestamp
+	29, // 12: m2m.admin.v1.Credential.last_used_time:type_name -> google.protobuf.Timestamp
+	27, // 13: m2m.admin.v1.FederatedIdentity.claims:type_name -> m2m.admin.v1.FederatedIdentity.ClaimsEntry
+	28, // 14: m2m.admin.v1.FederatedIdentity.max_age:type_name -> google.protobuf.Duration
+	0,  // 15: m2m.admin.v1.CreateClientRequest.client:type_name -> m2m.admin.v1.Client
+	2,  // 16: m2m.admin.v1.CreateClientRequest.credential:type_name -> m2m.admin.v1.Credential
+	0,  // 17: m2m.admin.v1.CreateClientResponse.client:type_name -> m2m.admin.v1.Client
+	0,  // 18: m2m.admin.v1.GetClientResponse.client:type_name -> m2m.admin.v1.Client
+	0,  // 19: m2m.admin.v1.ListClientsResponse.clients:type_name -> m2m.admin.v1.Client
+	0,  // 20: m2m.admin.v1.UpdateClientRequest.client:type_name -> m2m.admin.v1.Client
+	30, // 21: m2m.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 22: m2m.admin.v1.UpdateClientResponse.client:type_name -> m2m.admin.v1.Client
+	2,  // 23: m2m.admin.v1.AddCredentialRequest.credential:type_name -> m2m.admin.v1.Credential
+	28, // 24: m2m.admin.v1.AddCredentialRequest.overlap:type_name -> google.protobuf.Duration
+	2,  // 25: m2m.admin.v1.AddCredentialResponse.credential:type_name -> m2m.admin.v1.Credential
+	29, // 26: m2m.admin.v1.RevokeClientTokensRequest.issued_before_time:type_name -> google.protobuf.Timestamp
+	29, // 27: m2m.admin.v1.RevokeClientTokensResponse.issued_before_time:type_name -> google.protobuf.Timestamp
+	29, // 28: m2m.admin.v1.ReplaceRegistrationTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 29: m2m.admin.v1.ReplaceRegistrationTokenResponse.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 30: m2m.admin.v1.FederatedIdentity.ClaimsEntry.value:type_name -> m2m.admin.v1.ClaimValues
+	7,  // 31: m2m.admin.v1.ClientService.CreateClient:input_type -> m2m.admin.v1.CreateClientRequest
+	9,  // 32: m2m.admin.v1.ClientService.GetClient:input_type -> m2m.admin.v1.GetClientRequest
+	11, // 33: m2m.admin.v1.ClientService.ListClients:input_type -> m2m.admin.v1.ListClientsRequest
+	13, // 34: m2m.admin.v1.ClientService.UpdateClient:input_type -> m2m.admin.v1.UpdateClientRequest
+	15, // 35: m2m.admin.v1.ClientService.DeleteClient:input_type -> m2m.admin.v1.DeleteClientRequest
+	17, // 36: m2m.admin.v1.ClientService.AddCredential:input_type -> m2m.admin.v1.AddCredentialRequest
+	19, // 37: m2m.admin.v1.ClientService.RemoveCredential:input_type -> m2m.admin.v1.RemoveCredentialRequest
+	21, // 38: m2m.admin.v1.ClientService.RevokeClientTokens:input_type -> m2m.admin.v1.RevokeClientTokensRequest
+	23, // 39: m2m.admin.v1.ClientService.ReplaceRegistrationToken:input_type -> m2m.admin.v1.ReplaceRegistrationTokenRequest
+	8,  // 40: m2m.admin.v1.ClientService.CreateClient:output_type -> m2m.admin.v1.CreateClientResponse
+	10, // 41: m2m.admin.v1.ClientService.GetClient:output_type -> m2m.admin.v1.GetClientResponse
+	12, // 42: m2m.admin.v1.ClientService.ListClients:output_type -> m2m.admin.v1.ListClientsResponse
+	14, // 43: m2m.admin.v1.ClientService.UpdateClient:output_type -> m2m.admin.v1.UpdateClientResponse
+	16, // 44: m2m.admin.v1.ClientService.DeleteClient:output_type -> m2m.admin.v1.DeleteClientResponse
+	18, // 45: m2m.admin.v1.ClientService.AddCredential:output_type -> m2m.admin.v1.AddCredentialResponse
+	20, // 46: m2m.admin.v1.ClientService.RemoveCredential:output_type -> m2m.admin.v1.RemoveCredentialResponse
+	22, // 47: m2m.admin.v1.ClientService.RevokeClientTokens:output_type -> m2m.admin.v1.RevokeClientTokensResponse
+	24, // 48: m2m.admin.v1.ClientService.ReplaceRegistrationToken:output_type -> m2m.admin.v1.ReplaceRegistrationTokenResponse
+	40, // [40:49] is the sub-list for method output_type
+	31, // [31:40] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_m2m_admin_v1_client_service_proto_init() }
@@ -1694,6 +1916,11 @@ func file_m2m_admin_v1_client_service_proto_init() {
 	file_m2m_admin_v1_client_service_proto_msgTypes[2].OneofWrappers = []any{
 		(*Credential_Secret)(nil),
 		(*Credential_PublicKey)(nil),
+		(*Credential_FederatedIdentity)(nil),
+	}
+	file_m2m_admin_v1_client_service_proto_msgTypes[5].OneofWrappers = []any{
+		(*FederatedIdentity_Subject)(nil),
+		(*FederatedIdentity_SubjectPrefix)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1701,7 +1928,7 @@ func file_m2m_admin_v1_client_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_m2m_admin_v1_client_service_proto_rawDesc), len(file_m2m_admin_v1_client_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

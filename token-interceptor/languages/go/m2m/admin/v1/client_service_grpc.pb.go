@@ -36,7 +36,7 @@ const (
 //
 // Clients and their grants. This project's own annotations and server layer protect it.
 type ClientServiceClient interface {
-	// Registers a client and generates its first secret.
+	// Registers a client with its first credential, by default a secret that the server generates.
 	CreateClient(ctx context.Context, in *CreateClientRequest, opts ...grpc.CallOption) (*CreateClientResponse, error)
 	// Reads one client.
 	GetClient(ctx context.Context, in *GetClientRequest, opts ...grpc.CallOption) (*GetClientResponse, error)
@@ -163,7 +163,7 @@ func (c *clientServiceClient) ReplaceRegistrationToken(ctx context.Context, in *
 //
 // Clients and their grants. This project's own annotations and server layer protect it.
 type ClientServiceServer interface {
-	// Registers a client and generates its first secret.
+	// Registers a client with its first credential, by default a secret that the server generates.
 	CreateClient(context.Context, *CreateClientRequest) (*CreateClientResponse, error)
 	// Reads one client.
 	GetClient(context.Context, *GetClientRequest) (*GetClientResponse, error)

@@ -124,7 +124,7 @@ func (*ClientAuthentication_Assertion) isClientAuthentication_Credential() {}
 // A signed assertion in place of a secret. RFC 7521 section 4.2.
 type ClientAssertion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Always urn:ietf:params:oauth:client-assertion-type:jwt-bearer.
+	// urn:ietf:params:oauth:client-assertion-type:jwt-bearer, or …:jwt-spiffe for a JWT-SVID.
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	// The assertion itself, a JWT in compact form.
 	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`

@@ -75,20 +75,22 @@ class Grant(_message.Message):
     def __init__(self, audience: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., default_scopes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Credential(_message.Message):
-    __slots__ = ("credential_id", "secret", "public_key", "expire_time", "create_time", "last_used_time")
+    __slots__ = ("credential_id", "secret", "public_key", "federated_identity", "expire_time", "create_time", "last_used_time")
     CREDENTIAL_ID_FIELD_NUMBER: _ClassVar[int]
     SECRET_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    FEDERATED_IDENTITY_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_USED_TIME_FIELD_NUMBER: _ClassVar[int]
     credential_id: str
     secret: Secret
     public_key: PublicKey
+    federated_identity: FederatedIdentity
     expire_time: _timestamp_pb2.Timestamp
     create_time: _timestamp_pb2.Timestamp
     last_used_time: _timestamp_pb2.Timestamp
-    def __init__(self, credential_id: _Optional[str] = ..., secret: _Optional[_Union[Secret, _Mapping]] = ..., public_key: _Optional[_Union[PublicKey, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, credential_id: _Optional[str] = ..., secret: _Optional[_Union[Secret, _Mapping]] = ..., public_key: _Optional[_Union[PublicKey, _Mapping]] = ..., federated_identity: _Optional[_Union[FederatedIdentity, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Secret(_message.Message):
     __slots__ = ("prefix",)
@@ -102,13 +104,44 @@ class PublicKey(_message.Message):
     jwk: str
     def __init__(self, jwk: _Optional[str] = ...) -> None: ...
 
+class FederatedIdentity(_message.Message):
+    __slots__ = ("issuer", "subject", "subject_prefix", "claims", "max_age", "reuse")
+    class ClaimsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: ClaimValues
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ClaimValues, _Mapping]] = ...) -> None: ...
+    ISSUER_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    CLAIMS_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    REUSE_FIELD_NUMBER: _ClassVar[int]
+    issuer: str
+    subject: str
+    subject_prefix: str
+    claims: _containers.MessageMap[str, ClaimValues]
+    max_age: _duration_pb2.Duration
+    reuse: bool
+    def __init__(self, issuer: _Optional[str] = ..., subject: _Optional[str] = ..., subject_prefix: _Optional[str] = ..., claims: _Optional[_Mapping[str, ClaimValues]] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reuse: bool = ...) -> None: ...
+
+class ClaimValues(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class CreateClientRequest(_message.Message):
-    __slots__ = ("client", "validate_only")
+    __slots__ = ("client", "validate_only", "credential")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     client: Client
     validate_only: bool
-    def __init__(self, client: _Optional[_Union[Client, _Mapping]] = ..., validate_only: bool = ...) -> None: ...
+    credential: Credential
+    def __init__(self, client: _Optional[_Union[Client, _Mapping]] = ..., validate_only: bool = ..., credential: _Optional[_Union[Credential, _Mapping]] = ...) -> None: ...
 
 class CreateClientResponse(_message.Message):
     __slots__ = ("client", "client_secret")

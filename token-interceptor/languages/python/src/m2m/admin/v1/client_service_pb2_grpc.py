@@ -87,7 +87,7 @@ class ClientServiceServicer(object):
     """
 
     def CreateClient(self, request, context):
-        """Registers a client and generates its first secret.
+        """Registers a client with its first credential, by default a secret that the server generates.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file m2m/admin/v1/client_service.proto.
  */
 export const file_m2m_admin_v1_client_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFtMm0vYWRtaW4vdjEvY2xpZW50X3NlcnZpY2UucHJvdG8SDG0ybS5hZG1pbi52MSKWBQoGQ2xpZW50EhEKCWNsaWVudF9pZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSIwoGZ3JhbnRzGAMgAygLMhMubTJtLmFkbWluLnYxLkdyYW50Ei0KC2NyZWRlbnRpYWxzGAQgAygLMhgubTJtLmFkbWluLnYxLkNyZWRlbnRpYWwSMQoOdG9rZW5fbGlmZXRpbWUYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMAoGY2xhaW1zGAYgAygLMiAubTJtLmFkbWluLnYxLkNsaWVudC5DbGFpbXNFbnRyeRIVCg1yZWRpcmVjdF91cmlzGAcgAygJEhAKCGRpc2FibGVkGAggASgIEjAKBmxhYmVscxgJIAMoCzIgLm0ybS5hZG1pbi52MS5DbGllbnQuTGFiZWxzRW50cnkSDAoEZXRhZxgKIAEoCRIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2dyYW50X3R5cGVzGA0gAygJEhAKCGp3a3NfdXJpGA4gASgJEhcKD21heV9pbXBlcnNvbmF0ZRgPIAEoCBIZChFzdWJqZWN0X2F1ZGllbmNlcxgRIAMoCRImCh5hY2NlcHRfdG9rZW5fZW5kcG9pbnRfYXVkaWVuY2UYFCABKAgaLQoLQ2xhaW1zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkEKBUdyYW50EhAKCGF1ZGllbmNlGAEgASgJEg4KBnNjb3BlcxgCIAMoCRIWCg5kZWZhdWx0X3Njb3BlcxgDIAMoCSKYAgoKQ3JlZGVudGlhbBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEiYKBnNlY3JldBgCIAEoCzIULm0ybS5hZG1pbi52MS5TZWNyZXRIABItCgpwdWJsaWNfa2V5GAMgASgLMhcubTJtLmFkbWluLnYxLlB1YmxpY0tleUgAEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObGFzdF91c2VkX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgYKBGtpbmQiGAoGU2VjcmV0Eg4KBnByZWZpeBgBIAEoCSIYCglQdWJsaWNLZXkSCwoDandrGAEgASgJIlIKE0NyZWF0ZUNsaWVudFJlcXVlc3QSJAoGY2xpZW50GAEgASgLMhQubTJtLmFkbWluLnYxLkNsaWVudBIVCg12YWxpZGF0ZV9vbmx5GAIgASgIIlkKFENyZWF0ZUNsaWVudFJlc3BvbnNlEiQKBmNsaWVudBgBIAEoCzIULm0ybS5hZG1pbi52MS5DbGllbnQSGwoNY2xpZW50X3NlY3JldBgCIAEoCUIEgOwYASIlChBHZXRDbGllbnRSZXF1ZXN0EhEKCWNsaWVudF9pZBgBIAEoCSI5ChFHZXRDbGllbnRSZXNwb25zZRIkCgZjbGllbnQYASABKAsyFC5tMm0uYWRtaW4udjEuQ2xpZW50IjsKEkxpc3RDbGllbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJVChNMaXN0Q2xpZW50c1Jlc3BvbnNlEiUKB2NsaWVudHMYASADKAsyFC5tMm0uYWRtaW4udjEuQ2xpZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKYAQoTVXBkYXRlQ2xpZW50UmVxdWVzdBIkCgZjbGllbnQYASABKAsyFC5tMm0uYWRtaW4udjEuQ2xpZW50Ei8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEhMKC2tlZXBfdG9rZW5zGAQgASgIIjwKFFVwZGF0ZUNsaWVudFJlc3BvbnNlEiQKBmNsaWVudBgBIAEoCzIULm0ybS5hZG1pbi52MS5DbGllbnQiSwoTRGVsZXRlQ2xpZW50UmVxdWVzdBIRCgljbGllbnRfaWQYASABKAkSDAoEZXRhZxgCIAEoCRITCgtrZWVwX3Rva2VucxgDIAEoCCIWChREZWxldGVDbGllbnRSZXNwb25zZSKDAQoUQWRkQ3JlZGVudGlhbFJlcXVlc3QSEQoJY2xpZW50X2lkGAEgASgJEiwKCmNyZWRlbnRpYWwYAiABKAsyGC5tMm0uYWRtaW4udjEuQ3JlZGVudGlhbBIqCgdvdmVybGFwGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImIKFUFkZENyZWRlbnRpYWxSZXNwb25zZRIsCgpjcmVkZW50aWFsGAEgASgLMhgubTJtLmFkbWluLnYxLkNyZWRlbnRpYWwSGwoNY2xpZW50X3NlY3JldBgCIAEoCUIEgOwYASJaChdSZW1vdmVDcmVkZW50aWFsUmVxdWVzdBIRCgljbGllbnRfaWQYASABKAkSFQoNY3JlZGVudGlhbF9pZBgCIAEoCRIVCg1yZXZva2VfdG9rZW5zGAMgASgIIhoKGFJlbW92ZUNyZWRlbnRpYWxSZXNwb25zZSJmChlSZXZva2VDbGllbnRUb2tlbnNSZXF1ZXN0EhEKCWNsaWVudF9pZBgBIAEoCRI2ChJpc3N1ZWRfYmVmb3JlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKGlJldm9rZUNsaWVudFRva2Vuc1Jlc3BvbnNlEjYKEmlzc3VlZF9iZWZvcmVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZQofUmVwbGFjZVJlZ2lzdHJhdGlvblRva2VuUmVxdWVzdBIRCgljbGllbnRfaWQYASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInwKIFJlcGxhY2VSZWdpc3RyYXRpb25Ub2tlblJlc3BvbnNlEicKGXJlZ2lzdHJhdGlvbl9hY2Nlc3NfdG9rZW4YASABKAlCBIDsGAESLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMsYHCg1DbGllbnRTZXJ2aWNlElUKDENyZWF0ZUNsaWVudBIhLm0ybS5hZG1pbi52MS5DcmVhdGVDbGllbnRSZXF1ZXN0GiIubTJtLmFkbWluLnYxLkNyZWF0ZUNsaWVudFJlc3BvbnNlEnEKCUdldENsaWVudBIeLm0ybS5hZG1pbi52MS5HZXRDbGllbnRSZXF1ZXN0Gh8ubTJtLmFkbWluLnYxLkdldENsaWVudFJlc3BvbnNlIiOC7BgfEh0SDGNsaWVudHMucmVhZBINY2xpZW50cy53cml0ZRJ3CgtMaXN0Q2xpZW50cxIgLm0ybS5hZG1pbi52MS5MaXN0Q2xpZW50c1JlcXVlc3QaIS5tMm0uYWRtaW4udjEuTGlzdENsaWVudHNSZXNwb25zZSIjguwYHxIdEgxjbGllbnRzLnJlYWQSDWNsaWVudHMud3JpdGUSVQoMVXBkYXRlQ2xpZW50EiEubTJtLmFkbWluLnYxLlVwZGF0ZUNsaWVudFJlcXVlc3QaIi5tMm0uYWRtaW4udjEuVXBkYXRlQ2xpZW50UmVzcG9uc2USVQoMRGVsZXRlQ2xpZW50EiEubTJtLmFkbWluLnYxLkRlbGV0ZUNsaWVudFJlcXVlc3QaIi5tMm0uYWRtaW4udjEuRGVsZXRlQ2xpZW50UmVzcG9uc2USWAoNQWRkQ3JlZGVudGlhbBIiLm0ybS5hZG1pbi52MS5BZGRDcmVkZW50aWFsUmVxdWVzdBojLm0ybS5hZG1pbi52MS5BZGRDcmVkZW50aWFsUmVzcG9uc2USYQoQUmVtb3ZlQ3JlZGVudGlhbBIlLm0ybS5hZG1pbi52MS5SZW1vdmVDcmVkZW50aWFsUmVxdWVzdBomLm0ybS5hZG1pbi52MS5SZW1vdmVDcmVkZW50aWFsUmVzcG9uc2USZwoSUmV2b2tlQ2xpZW50VG9rZW5zEicubTJtLmFkbWluLnYxLlJldm9rZUNsaWVudFRva2Vuc1JlcXVlc3QaKC5tMm0uYWRtaW4udjEuUmV2b2tlQ2xpZW50VG9rZW5zUmVzcG9uc2USeQoYUmVwbGFjZVJlZ2lzdHJhdGlvblRva2VuEi0ubTJtLmFkbWluLnYxLlJlcGxhY2VSZWdpc3RyYXRpb25Ub2tlblJlcXVlc3QaLi5tMm0uYWRtaW4udjEuUmVwbGFjZVJlZ2lzdHJhdGlvblRva2VuUmVzcG9uc2UaI4LsGB8KDG0ybS5hZG1pbi52MRIPCg1jbGllbnRzLndyaXRlQmAKFGV4YW1wbGUubTJtLmFkbWluLnYxQhJDbGllbnRTZXJ2aWNlUHJvdG9QAVojbTJtLmV4YW1wbGUvZ28vbTJtL2FkbWluL3YxO2FkbWludjGqAgxNMk0uQWRtaW4uVjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_m2m_auth_v1_annotations]);
+  fileDesc("CiFtMm0vYWRtaW4vdjEvY2xpZW50X3NlcnZpY2UucHJvdG8SDG0ybS5hZG1pbi52MSKWBQoGQ2xpZW50EhEKCWNsaWVudF9pZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSIwoGZ3JhbnRzGAMgAygLMhMubTJtLmFkbWluLnYxLkdyYW50Ei0KC2NyZWRlbnRpYWxzGAQgAygLMhgubTJtLmFkbWluLnYxLkNyZWRlbnRpYWwSMQoOdG9rZW5fbGlmZXRpbWUYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMAoGY2xhaW1zGAYgAygLMiAubTJtLmFkbWluLnYxLkNsaWVudC5DbGFpbXNFbnRyeRIVCg1yZWRpcmVjdF91cmlzGAcgAygJEhAKCGRpc2FibGVkGAggASgIEjAKBmxhYmVscxgJIAMoCzIgLm0ybS5hZG1pbi52MS5DbGllbnQuTGFiZWxzRW50cnkSDAoEZXRhZxgKIAEoCRIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2dyYW50X3R5cGVzGA0gAygJEhAKCGp3a3NfdXJpGA4gASgJEhcKD21heV9pbXBlcnNvbmF0ZRgPIAEoCBIZChFzdWJqZWN0X2F1ZGllbmNlcxgRIAMoCRImCh5hY2NlcHRfdG9rZW5fZW5kcG9pbnRfYXVkaWVuY2UYFCABKAgaLQoLQ2xhaW1zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkEKBUdyYW50EhAKCGF1ZGllbmNlGAEgASgJEg4KBnNjb3BlcxgCIAMoCRIWCg5kZWZhdWx0X3Njb3BlcxgDIAMoCSLXAgoKQ3JlZGVudGlhbBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEiYKBnNlY3JldBgCIAEoCzIULm0ybS5hZG1pbi52MS5TZWNyZXRIABItCgpwdWJsaWNfa2V5GAMgASgLMhcubTJtLmFkbWluLnYxLlB1YmxpY0tleUgAEj0KEmZlZGVyYXRlZF9pZGVudGl0eRgHIAEoCzIfLm0ybS5hZG1pbi52MS5GZWRlcmF0ZWRJZGVudGl0eUgAEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObGFzdF91c2VkX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgYKBGtpbmQiGAoGU2VjcmV0Eg4KBnByZWZpeBgBIAEoCSIYCglQdWJsaWNLZXkSCwoDandrGAEgASgJIp0CChFGZWRlcmF0ZWRJZGVudGl0eRIOCgZpc3N1ZXIYASABKAkSEQoHc3ViamVjdBgCIAEoCUgAEhgKDnN1YmplY3RfcHJlZml4GAMgASgJSAASOwoGY2xhaW1zGAQgAygLMisubTJtLmFkbWluLnYxLkZlZGVyYXRlZElkZW50aXR5LkNsYWltc0VudHJ5EioKB21heF9hZ2UYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFcmV1c2UYBiABKAgaSAoLQ2xhaW1zRW50cnkSCwoDa2V5GAEgASgJEigKBXZhbHVlGAIgASgLMhkubTJtLmFkbWluLnYxLkNsYWltVmFsdWVzOgI4AUIJCgdhY2NlcHRzIh0KC0NsYWltVmFsdWVzEg4KBnZhbHVlcxgBIAMoCSKAAQoTQ3JlYXRlQ2xpZW50UmVxdWVzdBIkCgZjbGllbnQYASABKAsyFC5tMm0uYWRtaW4udjEuQ2xpZW50EhUKDXZhbGlkYXRlX29ubHkYAiABKAgSLAoKY3JlZGVudGlhbBgDIAEoCzIYLm0ybS5hZG1pbi52MS5DcmVkZW50aWFsIlkKFENyZWF0ZUNsaWVudFJlc3BvbnNlEiQKBmNsaWVudBgBIAEoCzIULm0ybS5hZG1pbi52MS5DbGllbnQSGwoNY2xpZW50X3NlY3JldBgCIAEoCUIEgOwYASIlChBHZXRDbGllbnRSZXF1ZXN0EhEKCWNsaWVudF9pZBgBIAEoCSI5ChFHZXRDbGllbnRSZXNwb25zZRIkCgZjbGllbnQYASABKAsyFC5tMm0uYWRtaW4udjEuQ2xpZW50IjsKEkxpc3RDbGllbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJVChNMaXN0Q2xpZW50c1Jlc3BvbnNlEiUKB2NsaWVudHMYASADKAsyFC5tMm0uYWRtaW4udjEuQ2xpZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKYAQoTVXBkYXRlQ2xpZW50UmVxdWVzdBIkCgZjbGllbnQYASABKAsyFC5tMm0uYWRtaW4udjEuQ2xpZW50Ei8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEhMKC2tlZXBfdG9rZW5zGAQgASgIIjwKFFVwZGF0ZUNsaWVudFJlc3BvbnNlEiQKBmNsaWVudBgBIAEoCzIULm0ybS5hZG1pbi52MS5DbGllbnQiSwoTRGVsZXRlQ2xpZW50UmVxdWVzdBIRCgljbGllbnRfaWQYASABKAkSDAoEZXRhZxgCIAEoCRITCgtrZWVwX3Rva2VucxgDIAEoCCIWChREZWxldGVDbGllbnRSZXNwb25zZSKDAQoUQWRkQ3JlZGVudGlhbFJlcXVlc3QSEQoJY2xpZW50X2lkGAEgASgJEiwKCmNyZWRlbnRpYWwYAiABKAsyGC5tMm0uYWRtaW4udjEuQ3JlZGVudGlhbBIqCgdvdmVybGFwGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImIKFUFkZENyZWRlbnRpYWxSZXNwb25zZRIsCgpjcmVkZW50aWFsGAEgASgLMhgubTJtLmFkbWluLnYxLkNyZWRlbnRpYWwSGwoNY2xpZW50X3NlY3JldBgCIAEoCUIEgOwYASJaChdSZW1vdmVDcmVkZW50aWFsUmVxdWVzdBIRCgljbGllbnRfaWQYASABKAkSFQoNY3JlZGVudGlhbF9pZBgCIAEoCRIVCg1yZXZva2VfdG9rZW5zGAMgASgIIhoKGFJlbW92ZUNyZWRlbnRpYWxSZXNwb25zZSJmChlSZXZva2VDbGllbnRUb2tlbnNSZXF1ZXN0EhEKCWNsaWVudF9pZBgBIAEoCRI2ChJpc3N1ZWRfYmVmb3JlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKGlJldm9rZUNsaWVudFRva2Vuc1Jlc3BvbnNlEjYKEmlzc3VlZF9iZWZvcmVfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZQofUmVwbGFjZVJlZ2lzdHJhdGlvblRva2VuUmVxdWVzdBIRCgljbGllbnRfaWQYASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInwKIFJlcGxhY2VSZWdpc3RyYXRpb25Ub2tlblJlc3BvbnNlEicKGXJlZ2lzdHJhdGlvbl9hY2Nlc3NfdG9rZW4YASABKAlCBIDsGAESLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMsYHCg1DbGllbnRTZXJ2aWNlElUKDENyZWF0ZUNsaWVudBIhLm0ybS5hZG1pbi52MS5DcmVhdGVDbGllbnRSZXF1ZXN0GiIubTJtLmFkbWluLnYxLkNyZWF0ZUNsaWVudFJlc3BvbnNlEnEKCUdldENsaWVudBIeLm0ybS5hZG1pbi52MS5HZXRDbGllbnRSZXF1ZXN0Gh8ubTJtLmFkbWluLnYxLkdldENsaWVudFJlc3BvbnNlIiOC7BgfEh0SDGNsaWVudHMucmVhZBINY2xpZW50cy53cml0ZRJ3CgtMaXN0Q2xpZW50cxIgLm0ybS5hZG1pbi52MS5MaXN0Q2xpZW50c1JlcXVlc3QaIS5tMm0uYWRtaW4udjEuTGlzdENsaWVudHNSZXNwb25zZSIjguwYHxIdEgxjbGllbnRzLnJlYWQSDWNsaWVudHMud3JpdGUSVQoMVXBkYXRlQ2xpZW50EiEubTJtLmFkbWluLnYxLlVwZGF0ZUNsaWVudFJlcXVlc3QaIi5tMm0uYWRtaW4udjEuVXBkYXRlQ2xpZW50UmVzcG9uc2USVQoMRGVsZXRlQ2xpZW50EiEubTJtLmFkbWluLnYxLkRlbGV0ZUNsaWVudFJlcXVlc3QaIi5tMm0uYWRtaW4udjEuRGVsZXRlQ2xpZW50UmVzcG9uc2USWAoNQWRkQ3JlZGVudGlhbBIiLm0ybS5hZG1pbi52MS5BZGRDcmVkZW50aWFsUmVxdWVzdBojLm0ybS5hZG1pbi52MS5BZGRDcmVkZW50aWFsUmVzcG9uc2USYQoQUmVtb3ZlQ3JlZGVudGlhbBIlLm0ybS5hZG1pbi52MS5SZW1vdmVDcmVkZW50aWFsUmVxdWVzdBomLm0ybS5hZG1pbi52MS5SZW1vdmVDcmVkZW50aWFsUmVzcG9uc2USZwoSUmV2b2tlQ2xpZW50VG9rZW5zEicubTJtLmFkbWluLnYxLlJldm9rZUNsaWVudFRva2Vuc1JlcXVlc3QaKC5tMm0uYWRtaW4udjEuUmV2b2tlQ2xpZW50VG9rZW5zUmVzcG9uc2USeQoYUmVwbGFjZVJlZ2lzdHJhdGlvblRva2VuEi0ubTJtLmFkbWluLnYxLlJlcGxhY2VSZWdpc3RyYXRpb25Ub2tlblJlcXVlc3QaLi5tMm0uYWRtaW4udjEuUmVwbGFjZVJlZ2lzdHJhdGlvblRva2VuUmVzcG9uc2UaI4LsGB8KDG0ybS5hZG1pbi52MRIPCg1jbGllbnRzLndyaXRlQmAKFGV4YW1wbGUubTJtLmFkbWluLnYxQhJDbGllbnRTZXJ2aWNlUHJvdG9QAVojbTJtLmV4YW1wbGUvZ28vbTJtL2FkbWluL3YxO2FkbWludjGqAgxNMk0uQWRtaW4uVjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_m2m_auth_v1_annotations]);
 
 /**
  * A program that may request tokens.
@@ -222,6 +222,14 @@ export type Credential = Message<"m2m.admin.v1.Credential"> & {
      */
     value: PublicKey;
     case: "publicKey";
+  } | {
+    /**
+     * The identity of a workload at another issuer. The client needs no secret.
+     *
+     * @generated from field: m2m.admin.v1.FederatedIdentity federated_identity = 7;
+     */
+    value: FederatedIdentity;
+    case: "federatedIdentity";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -297,6 +305,94 @@ export const PublicKeySchema: GenMessage<PublicKey> = /*@__PURE__*/
   messageDesc(file_m2m_admin_v1_client_service, 4);
 
 /**
+ * A rule for the tokens of a trusted issuer. A token that meets it is a client assertion of the client (RFC
+ * 7523 section 2.2). A rule has no patterns.
+ *
+ * @generated from message m2m.admin.v1.FederatedIdentity
+ */
+export type FederatedIdentity = Message<"m2m.admin.v1.FederatedIdentity"> & {
+  /**
+   * The issuer: exactly as in the tokens, and as in the server's configuration.
+   *
+   * @generated from field: string issuer = 1;
+   */
+  issuer: string;
+
+  /**
+   * The accepted subjects. One of the two is required.
+   *
+   * @generated from oneof m2m.admin.v1.FederatedIdentity.accepts
+   */
+  accepts: {
+    /**
+     * The exact subject.
+     *
+     * @generated from field: string subject = 2;
+     */
+    value: string;
+    case: "subject";
+  } | {
+    /**
+     * A prefix of the subjects, which ends with ":" or "/". In a URL it contains the whole host.
+     *
+     * @generated from field: string subject_prefix = 3;
+     */
+    value: string;
+    case: "subjectPrefix";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Further claims, by JSON pointer (RFC 6901): "/repository_id" or "/kubernetes.io/serviceaccount/uid". Each
+   * must have one of its values.
+   *
+   * @generated from field: map<string, m2m.admin.v1.ClaimValues> claims = 4;
+   */
+  claims: { [key: string]: ClaimValues };
+
+  /**
+   * The longest time since the token was issued. Absent: that of the issuer.
+   *
+   * @generated from field: google.protobuf.Duration max_age = 5;
+   */
+  maxAge?: Duration | undefined;
+
+  /**
+   * True: a token is accepted again until it expires. False: a token is accepted once, and needs a `jti`.
+   *
+   * @generated from field: bool reuse = 6;
+   */
+  reuse: boolean;
+};
+
+/**
+ * Describes the message m2m.admin.v1.FederatedIdentity.
+ * Use `create(FederatedIdentitySchema)` to create a new message.
+ */
+export const FederatedIdentitySchema: GenMessage<FederatedIdentity> = /*@__PURE__*/
+  messageDesc(file_m2m_admin_v1_client_service, 5);
+
+/**
+ * The allowed values of a claim.
+ *
+ * @generated from message m2m.admin.v1.ClaimValues
+ */
+export type ClaimValues = Message<"m2m.admin.v1.ClaimValues"> & {
+  /**
+   * The values. Numbers and booleans are written as in JSON.
+   *
+   * @generated from field: repeated string values = 1;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message m2m.admin.v1.ClaimValues.
+ * Use `create(ClaimValuesSchema)` to create a new message.
+ */
+export const ClaimValuesSchema: GenMessage<ClaimValues> = /*@__PURE__*/
+  messageDesc(file_m2m_admin_v1_client_service, 6);
+
+/**
  * The request of CreateClient.
  *
  * @generated from message m2m.admin.v1.CreateClientRequest
@@ -315,6 +411,13 @@ export type CreateClientRequest = Message<"m2m.admin.v1.CreateClientRequest"> & 
    * @generated from field: bool validate_only = 2;
    */
   validateOnly: boolean;
+
+  /**
+   * The first credential. Absent: the server generates a secret.
+   *
+   * @generated from field: m2m.admin.v1.Credential credential = 3;
+   */
+  credential?: Credential | undefined;
 };
 
 /**
@@ -322,7 +425,7 @@ export type CreateClientRequest = Message<"m2m.admin.v1.CreateClientRequest"> & 
  * Use `create(CreateClientRequestSchema)` to create a new message.
  */
 export const CreateClientRequestSchema: GenMessage<CreateClientRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 5);
+  messageDesc(file_m2m_admin_v1_client_service, 7);
 
 /**
  * The response of CreateClient.
@@ -338,7 +441,7 @@ export type CreateClientResponse = Message<"m2m.admin.v1.CreateClientResponse"> 
   client?: Client | undefined;
 
   /**
-   * The secret. It is shown only here.
+   * The secret. It is shown only here. Empty if the first credential is not a secret.
    *
    * @generated from field: string client_secret = 2;
    */
@@ -350,7 +453,7 @@ export type CreateClientResponse = Message<"m2m.admin.v1.CreateClientResponse"> 
  * Use `create(CreateClientResponseSchema)` to create a new message.
  */
 export const CreateClientResponseSchema: GenMessage<CreateClientResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 6);
+  messageDesc(file_m2m_admin_v1_client_service, 8);
 
 /**
  * The request of GetClient.
@@ -371,7 +474,7 @@ export type GetClientRequest = Message<"m2m.admin.v1.GetClientRequest"> & {
  * Use `create(GetClientRequestSchema)` to create a new message.
  */
 export const GetClientRequestSchema: GenMessage<GetClientRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 7);
+  messageDesc(file_m2m_admin_v1_client_service, 9);
 
 /**
  * The response of GetClient.
@@ -392,7 +495,7 @@ export type GetClientResponse = Message<"m2m.admin.v1.GetClientResponse"> & {
  * Use `create(GetClientResponseSchema)` to create a new message.
  */
 export const GetClientResponseSchema: GenMessage<GetClientResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 8);
+  messageDesc(file_m2m_admin_v1_client_service, 10);
 
 /**
  * The request of ListClients. AIP-158.
@@ -420,7 +523,7 @@ export type ListClientsRequest = Message<"m2m.admin.v1.ListClientsRequest"> & {
  * Use `create(ListClientsRequestSchema)` to create a new message.
  */
 export const ListClientsRequestSchema: GenMessage<ListClientsRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 9);
+  messageDesc(file_m2m_admin_v1_client_service, 11);
 
 /**
  * The response of ListClients.
@@ -448,7 +551,7 @@ export type ListClientsResponse = Message<"m2m.admin.v1.ListClientsResponse"> & 
  * Use `create(ListClientsResponseSchema)` to create a new message.
  */
 export const ListClientsResponseSchema: GenMessage<ListClientsResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 10);
+  messageDesc(file_m2m_admin_v1_client_service, 12);
 
 /**
  * The request of UpdateClient.
@@ -490,7 +593,7 @@ export type UpdateClientRequest = Message<"m2m.admin.v1.UpdateClientRequest"> & 
  * Use `create(UpdateClientRequestSchema)` to create a new message.
  */
 export const UpdateClientRequestSchema: GenMessage<UpdateClientRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 11);
+  messageDesc(file_m2m_admin_v1_client_service, 13);
 
 /**
  * The response of UpdateClient.
@@ -511,7 +614,7 @@ export type UpdateClientResponse = Message<"m2m.admin.v1.UpdateClientResponse"> 
  * Use `create(UpdateClientResponseSchema)` to create a new message.
  */
 export const UpdateClientResponseSchema: GenMessage<UpdateClientResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 12);
+  messageDesc(file_m2m_admin_v1_client_service, 14);
 
 /**
  * The request of DeleteClient.
@@ -546,7 +649,7 @@ export type DeleteClientRequest = Message<"m2m.admin.v1.DeleteClientRequest"> & 
  * Use `create(DeleteClientRequestSchema)` to create a new message.
  */
 export const DeleteClientRequestSchema: GenMessage<DeleteClientRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 13);
+  messageDesc(file_m2m_admin_v1_client_service, 15);
 
 /**
  * The response of DeleteClient.
@@ -561,7 +664,7 @@ export type DeleteClientResponse = Message<"m2m.admin.v1.DeleteClientResponse"> 
  * Use `create(DeleteClientResponseSchema)` to create a new message.
  */
 export const DeleteClientResponseSchema: GenMessage<DeleteClientResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 14);
+  messageDesc(file_m2m_admin_v1_client_service, 16);
 
 /**
  * The request of AddCredential.
@@ -577,7 +680,7 @@ export type AddCredentialRequest = Message<"m2m.admin.v1.AddCredentialRequest"> 
   clientId: string;
 
   /**
-   * The credential. Without a public key, the server generates a secret. expire_time is kept.
+   * The credential. Without a kind, the server generates a secret. expire_time is kept.
    *
    * @generated from field: m2m.admin.v1.Credential credential = 2;
    */
@@ -596,7 +699,7 @@ export type AddCredentialRequest = Message<"m2m.admin.v1.AddCredentialRequest"> 
  * Use `create(AddCredentialRequestSchema)` to create a new message.
  */
 export const AddCredentialRequestSchema: GenMessage<AddCredentialRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 15);
+  messageDesc(file_m2m_admin_v1_client_service, 17);
 
 /**
  * The response of AddCredential.
@@ -612,7 +715,7 @@ export type AddCredentialResponse = Message<"m2m.admin.v1.AddCredentialResponse"
   credential?: Credential | undefined;
 
   /**
-   * The secret. It is shown only here. Empty for a public key.
+   * The secret. It is shown only here. Empty for any other kind.
    *
    * @generated from field: string client_secret = 2;
    */
@@ -624,7 +727,7 @@ export type AddCredentialResponse = Message<"m2m.admin.v1.AddCredentialResponse"
  * Use `create(AddCredentialResponseSchema)` to create a new message.
  */
 export const AddCredentialResponseSchema: GenMessage<AddCredentialResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 16);
+  messageDesc(file_m2m_admin_v1_client_service, 18);
 
 /**
  * The request of RemoveCredential.
@@ -659,7 +762,7 @@ export type RemoveCredentialRequest = Message<"m2m.admin.v1.RemoveCredentialRequ
  * Use `create(RemoveCredentialRequestSchema)` to create a new message.
  */
 export const RemoveCredentialRequestSchema: GenMessage<RemoveCredentialRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 17);
+  messageDesc(file_m2m_admin_v1_client_service, 19);
 
 /**
  * The response of RemoveCredential.
@@ -674,7 +777,7 @@ export type RemoveCredentialResponse = Message<"m2m.admin.v1.RemoveCredentialRes
  * Use `create(RemoveCredentialResponseSchema)` to create a new message.
  */
 export const RemoveCredentialResponseSchema: GenMessage<RemoveCredentialResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 18);
+  messageDesc(file_m2m_admin_v1_client_service, 20);
 
 /**
  * The request of RevokeClientTokens.
@@ -702,7 +805,7 @@ export type RevokeClientTokensRequest = Message<"m2m.admin.v1.RevokeClientTokens
  * Use `create(RevokeClientTokensRequestSchema)` to create a new message.
  */
 export const RevokeClientTokensRequestSchema: GenMessage<RevokeClientTokensRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 19);
+  messageDesc(file_m2m_admin_v1_client_service, 21);
 
 /**
  * The response of RevokeClientTokens.
@@ -723,7 +826,7 @@ export type RevokeClientTokensResponse = Message<"m2m.admin.v1.RevokeClientToken
  * Use `create(RevokeClientTokensResponseSchema)` to create a new message.
  */
 export const RevokeClientTokensResponseSchema: GenMessage<RevokeClientTokensResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 20);
+  messageDesc(file_m2m_admin_v1_client_service, 22);
 
 /**
  * The request of ReplaceRegistrationToken.
@@ -751,7 +854,7 @@ export type ReplaceRegistrationTokenRequest = Message<"m2m.admin.v1.ReplaceRegis
  * Use `create(ReplaceRegistrationTokenRequestSchema)` to create a new message.
  */
 export const ReplaceRegistrationTokenRequestSchema: GenMessage<ReplaceRegistrationTokenRequest> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 21);
+  messageDesc(file_m2m_admin_v1_client_service, 23);
 
 /**
  * The response of ReplaceRegistrationToken.
@@ -779,7 +882,7 @@ export type ReplaceRegistrationTokenResponse = Message<"m2m.admin.v1.ReplaceRegi
  * Use `create(ReplaceRegistrationTokenResponseSchema)` to create a new message.
  */
 export const ReplaceRegistrationTokenResponseSchema: GenMessage<ReplaceRegistrationTokenResponse> = /*@__PURE__*/
-  messageDesc(file_m2m_admin_v1_client_service, 22);
+  messageDesc(file_m2m_admin_v1_client_service, 24);
 
 /**
  * Clients and their grants. This project's own annotations and server layer protect it.
@@ -788,7 +891,7 @@ export const ReplaceRegistrationTokenResponseSchema: GenMessage<ReplaceRegistrat
  */
 export const ClientService: GenService<{
   /**
-   * Registers a client and generates its first secret.
+   * Registers a client with its first credential, by default a secret that the server generates.
    *
    * @generated from rpc m2m.admin.v1.ClientService.CreateClient
    */

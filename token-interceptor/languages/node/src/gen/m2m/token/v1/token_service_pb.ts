@@ -66,7 +66,7 @@ export const ClientAuthenticationSchema: GenMessage<ClientAuthentication> = /*@_
  */
 export type ClientAssertion = Message<"m2m.token.v1.ClientAssertion"> & {
   /**
-   * Always urn:ietf:params:oauth:client-assertion-type:jwt-bearer.
+   * urn:ietf:params:oauth:client-assertion-type:jwt-bearer, or …:jwt-spiffe for a JWT-SVID.
    *
    * @generated from field: string type = 1;
    */
