@@ -336,6 +336,37 @@ fn a_platform_knows_its_issuers_and_the_form_of_its_tokens() {
 }
 
 #[test]
+fn a_trust_domain_needs_its_bundle_and_proves_clients_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |settings: &str| {
+        let issuer = format!("[[trusted_issuer]]\nissuer = \"spiffe://example.org\"\n{settings}\n");
+        read(&format!("{}\n{issuer}", example(folder.path())), &[]).map_err(|error| shown(&error).join("\n"))
+    };
+    let door = "[trusted_issuer.client_authentication]";
+    let config = with(&format!("jwks_uri = \"https://spire.example.org/bundle\"\n{door}")).unwrap();
+    assert_eq!(config.trusted_issuers[0].platform.map(|platform| platform.name()), Some("spiffe"));
+    let key = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+    let bundle = folder.path().join("bundle.json");
+    for (public_key_use, usable) in [("jwt-svid", true), ("x509-svid", false), ("sig", false)] {
+        fs::write(&bundle, format!(r#"{{"keys":[{key},"use":"{public_key_use}"}}]}}"#)).unwrap();
+        let read = with(&format!("jwks_file = \"{}\"\n{door}", bundle.display()));
+        assert_eq!(read.is_ok(), usable, "{public_key_use}");
+    }
+    for (settings, expected) in [
+        (door.to_owned(), "jwks_uri: a trust domain has no discovery"),
+        (
+            format!(
+                "jwks_uri = \"https://s.example/b\"\n{door}\n[trusted_issuer.token_exchange]\nclients = [\"a\"]\nany_subject = true"
+            ),
+            "token_exchange: a JWT-SVID proves a client",
+        ),
+    ] {
+        let all = with(&settings).unwrap_err();
+        assert!(all.contains(expected), "{expected}\nnot in\n{all}");
+    }
+}
+
+#[test]
 fn the_audience_of_a_trusted_issuer_is_this_issuer_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let settings = trusted("https://login.example", "any_subject = true").replace("audience = \"us\"\n", "");

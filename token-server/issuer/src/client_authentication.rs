@@ -13,7 +13,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use secrecy::ExposeSecret as _;
 
-use assertion::{Accepted, Addressee, Assertions, UnverifiedAssertion};
+use assertion::{Accepted, Addressee, AssertionType, Assertions, UnverifiedAssertion};
 pub use federated::ProvenIdentity;
 use presented::PresentedClient;
 
@@ -116,7 +116,12 @@ impl ClientAuthenticator {
     /// Returns the other issuer that decides about the assertion. `None` leaves it to the client's own key.
     /// The claims decide before anything is verified, and no second way is tried.
     fn issuer_of(&self, assertion: &UnverifiedAssertion) -> Option<AssertionIssuer<'_>> {
-        if assertion.is_of_its_client() { None } else { self.federation.assertion_issuer(assertion.issuer()?) }
+        if assertion.is_of_its_client() {
+            return None;
+        }
+        let issuer = self.federation.assertion_issuer(assertion.issuer()?)?;
+        // The type decides which claim names the issuer, so a token of one kind never passes as the other.
+        (issuer.is_spiffe() == (assertion.kind() == AssertionType::JwtSpiffe)).then_some(issuer)
     }
 
     /// Authenticates a client by an assertion of its own: `private_key_jwt`.
@@ -128,10 +133,11 @@ impl ClientAuthenticator {
     ) -> Result<AuthenticatedClient, IssueError> {
         let client = find(&self.registry, peer, assertion.claimed_id()).await?;
         let verified = self.assertions.verify(assertion, client.as_deref(), now).await;
-        if let Some(issuer) = assertion.issuer().filter(|_| !assertion.is_of_its_client())
-            && let Some(detail) = self.federation.not_an_issuer(issuer)
-        {
-            return Err(failed(AuthenticationFailure::FederationRefused(detail.into_boxed_str())));
+        if !assertion.is_of_its_client() {
+            let detail = self.federation.not_an_issuer(assertion.issuer().unwrap_or_default());
+            let refused =
+                detail.map(|detail| failed(AuthenticationFailure::FederationRefused(detail.into_boxed_str())));
+            return Err(refused.or(verified.err()).unwrap_or(failed(AuthenticationFailure::NoMatch)));
         }
         match client {
             Some(client) if !client.disabled => {

@@ -163,6 +163,11 @@ impl AssertionIssuer<'_> {
     pub(crate) fn platform(&self) -> Option<Platform> {
         self.provider.platform
     }
+
+    /// Returns true for a SPIFFE trust domain.
+    pub(crate) fn is_spiffe(&self) -> bool {
+        self.provider.is_spiffe()
+    }
 }
 
 /// Client authentication. RFC 7523 section 3.
@@ -212,6 +217,10 @@ impl IdentityProviders {
         // The verifier's leeway covers clock skew. A token minted for this one must not start out expired.
         if now >= verified.expires_at() {
             return Err(not_accepted("expired".to_owned()));
+        }
+        // The verifier reads `iss` first, and the request may have named the issuer by its trust domain.
+        if verified.issuer() != provider.issuer {
+            return Err(not_accepted(format!("iss: {}, expected no other issuer", quoted(&verified.issuer().into()))));
         }
         // Another audience could present the assertion here.
         if verified.audiences().count() != 1 {

@@ -112,6 +112,10 @@ fn provider(section: &mut Section<'_>, own: Option<&IssuerUrl>) -> Option<Identi
         exchange,
         client_authentication,
     };
+    if provider.exchange.is_some() && is_spiffe(&provider.issuer) {
+        let problem = "a JWT-SVID proves a client, and names no user".to_owned();
+        section.reject("token_exchange", problem, "[trusted_issuer.client_authentication] alone");
+    }
     if provider.exchange.is_none() && provider.client_authentication.is_none() {
         let problem = "its tokens are accepted for nothing".to_owned();
         section.reject("issuer", problem, DOORS);
@@ -148,9 +152,15 @@ fn exchange(mut section: Section<'_>, issuer: Option<&str>) -> Option<ExchangeRu
     Some(rules)
 }
 
+/// Returns true for a SPIFFE trust domain.
+fn is_spiffe(issuer: &str) -> bool {
+    issuer.starts_with("spiffe://")
+}
+
 /// Reads the platform, whose issuers have a form of their own.
 fn platform(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Platform> {
-    let name: String = section.optional("platform")?;
+    let spiffe = issuer.is_some_and(is_spiffe).then(|| Platform::Spiffe.name().to_owned());
+    let name: String = section.optional("platform").or(spiffe)?;
     let Some(platform) = Platform::from_name(&name) else {
         let names = Platform::ALL.map(Platform::name).join(", ");
         section.reject("platform", format!("{name:?} is not a known platform"), &names);
@@ -172,12 +182,20 @@ fn keys(section: &mut Section<'_>, issuer: Option<&str>) -> Option<ProviderKeys>
     }
     if section.has("jwks_file") {
         let document = std::fs::read(file?).ok()?;
-        let keys = KeySet::from_jwks(&document).ok().filter(|keys| !keys.is_empty());
+        let spiffe = issuer.is_some_and(is_spiffe);
+        let keys = if spiffe { KeySet::from_spiffe_bundle(&document) } else { KeySet::from_jwks(&document) };
+        let keys = keys.ok().filter(|keys| !keys.is_empty());
         if keys.is_none() {
             let problem = "it contains no public signing key".to_owned();
-            section.reject("jwks_file", problem, "a JWK Set (RFC 7517 section 5)");
+            let allowed = "a JWK Set (RFC 7517 section 5), or the bundle of a SPIFFE trust domain with jwt-svid keys";
+            section.reject("jwks_file", problem, allowed);
         }
         return keys.map(ProviderKeys::Fixed);
+    }
+    if url.is_none() && issuer.is_some_and(is_spiffe) {
+        let problem = "a trust domain has no discovery".to_owned();
+        section.reject("jwks_uri", problem, "the URL of its bundle endpoint (https_web), or its bundle as jwks_file");
+        return None;
     }
     let (setting, address) = if url.is_some() { ("jwks_uri", url.as_deref()) } else { ("issuer", issuer) };
     let http = http?;

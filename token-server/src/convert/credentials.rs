@@ -1,7 +1,9 @@
 //! The credentials of a request, from all the places where they may be. RFC 6749 section 2.3.
 
-use token_interceptor::urn;
-use token_issuer::client_authentication::{assertion::UnverifiedAssertion, presented::PresentedClient};
+use token_issuer::client_authentication::{
+    assertion::{AssertionType, UnverifiedAssertion},
+    presented::PresentedClient,
+};
 use token_issuer::error::{AuthenticationFailure, IssueError};
 
 use super::basic::Basic;
@@ -27,8 +29,10 @@ impl CredentialFields {
         let Self { basic, client_id, secret, assertion_type, assertion } = self;
         let assertion = match (assertion_type, assertion) {
             (None, None) => None,
-            (Some(kind), Some(assertion)) if kind == urn::JWT_BEARER_ASSERTION => Some(assertion),
-            (Some(_), Some(_)) => return Err(failed(AuthenticationFailure::UnsupportedMethod)),
+            (Some(kind), Some(assertion)) => match AssertionType::from_name(&kind) {
+                Some(kind) => Some((kind, assertion)),
+                None => return Err(failed(AuthenticationFailure::UnsupportedMethod)),
+            },
             (Some(_), None) | (None, Some(_)) => {
                 return Err(IssueError::invalid_request("client_assertion and client_assertion_type belong together."));
             }
@@ -44,8 +48,8 @@ impl CredentialFields {
                 let client_id = client_id.ok_or(IssueError::invalid_request("client_id is missing."))?;
                 Ok(PresentedClient::Secret { client_id, secret: secret.into() })
             }
-            (None, None, Some(assertion)) => {
-                let assertion = UnverifiedAssertion::parse(assertion, client_id);
+            (None, None, Some((kind, assertion))) => {
+                let assertion = UnverifiedAssertion::parse(kind, assertion, client_id);
                 assertion.map(PresentedClient::Assertion).map_err(failed)
             }
             (None, None, None) => Err(failed(AuthenticationFailure::Missing)),
@@ -62,6 +66,8 @@ fn failed(failure: AuthenticationFailure) -> IssueError {
 
 #[cfg(test)]
 mod tests {
+    use token_interceptor::urn;
+
     use super::*;
 
     fn basic(client_id: &str) -> Option<Basic> {

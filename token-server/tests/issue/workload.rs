@@ -5,6 +5,7 @@ mod bounds;
 mod choice;
 mod forgeries;
 mod platforms;
+mod svids;
 mod told;
 
 use std::{

@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use token_interceptor::{
     clock::{numeric_date, numeric_date_of},
     signature::{Algorithm, VerifyingKey},
+    urn,
     verify::jws::Jws,
 };
 
@@ -43,6 +44,8 @@ const LEEWAY: Duration = Duration::from_secs(10);
 const ASSERTION_BYTES_MAX: usize = 16 * 1024;
 /// The types that RFC 10070 defines.
 const TYPES: [&str; 2] = ["client-authentication+jwt", "application/client-authentication+jwt"];
+/// The scheme of a SPIFFE ID.
+const SPIFFE_SCHEME: &str = "spiffe://";
 /// The type that older libraries write. Most of them write none.
 const OLDER_TYPE: &str = "JWT";
 /// The default time that a cached key set from a `jwks_uri` stays in use when it cannot be fetched again.
@@ -68,8 +71,32 @@ impl Default for AssertionRules {
     }
 }
 
+/// The type of an assertion, as the request names it.
+///
+/// Exhaustive: the issuer must choose the way to verify a new type before it compiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssertionType {
+    /// A JWT of the client itself, or of another issuer. RFC 7523 section 2.2.
+    JwtBearer,
+    /// A JWT-SVID. draft-ietf-oauth-spiffe-client-auth-02.
+    JwtSpiffe,
+}
+
+impl AssertionType {
+    /// Returns the type with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            urn::JWT_BEARER_ASSERTION => Some(Self::JwtBearer),
+            urn::JWT_SPIFFE_ASSERTION => Some(Self::JwtSpiffe),
+            _ => None,
+        }
+    }
+}
+
 /// An assertion as it was presented. Nothing in it is trusted yet.
 pub struct UnverifiedAssertion {
+    kind: AssertionType,
     client_id: Option<String>,
     issuer: Option<String>,
     subject: String,
@@ -82,7 +109,7 @@ impl UnverifiedAssertion {
     /// # Errors
     ///
     /// When the text is not a JWT with `sub`, or it is too long.
-    pub fn parse(text: String, client_id: Option<String>) -> Result<Self, AuthenticationFailure> {
+    pub fn parse(kind: AssertionType, text: String, client_id: Option<String>) -> Result<Self, AuthenticationFailure> {
         const MALFORMED: AuthenticationFailure = AuthenticationFailure::Malformed;
         if text.len() > ASSERTION_BYTES_MAX {
             return Err(MALFORMED);
@@ -90,7 +117,7 @@ impl UnverifiedAssertion {
         let jws = Jws::parse_foreign(&text).map_err(|_| MALFORMED)?;
         let claim = |name: &str| self::text(&jws.claims, name).map(str::to_owned);
         let (issuer, subject) = (claim("iss"), claim("sub").ok_or(MALFORMED)?);
-        Ok(Self { client_id, issuer, subject, text: text.into() })
+        Ok(Self { kind, client_id, issuer, subject, text: text.into() })
     }
 
     /// The parameter `client_id` of the request.
@@ -98,9 +125,18 @@ impl UnverifiedAssertion {
         self.client_id.as_deref()
     }
 
-    /// The claimed `iss`.
+    /// The type.
+    pub(super) fn kind(&self) -> AssertionType {
+        self.kind
+    }
+
+    /// The claimed issuer: `iss`, or the trust domain of a SPIFFE ID, as `spiffe://example.org`. A JWT-SVID
+    /// needs no `iss`.
     pub(super) fn issuer(&self) -> Option<&str> {
-        self.issuer.as_deref()
+        match self.kind {
+            AssertionType::JwtBearer => self.issuer.as_deref(),
+            AssertionType::JwtSpiffe => trust_domain(&self.subject),
+        }
     }
 
     /// The assertion itself.
@@ -112,14 +148,21 @@ impl UnverifiedAssertion {
     /// Empty if another issuer has signed it.
     #[must_use]
     pub fn claimed_id(&self) -> &str {
-        let own = self.issuer.as_ref().is_none_or(|issuer| *issuer == self.subject);
+        let named = self.issuer.as_ref().is_none_or(|issuer| *issuer == self.subject);
+        let own = named && self.kind == AssertionType::JwtBearer;
         self.client_id.as_deref().unwrap_or(if own { &self.subject } else { "" })
     }
 
     /// Returns true if the client itself claims to have signed it, so that its own key decides.
     pub(super) fn is_of_its_client(&self) -> bool {
-        self.issuer.as_deref() == Some(self.claimed_id())
+        self.kind == AssertionType::JwtBearer && self.issuer.as_deref() == Some(self.claimed_id())
     }
+}
+
+/// Returns the trust domain of a SPIFFE ID. The verifier checks its form.
+fn trust_domain(subject: &str) -> Option<&str> {
+    let path = subject.strip_prefix(SPIFFE_SCHEME)?.find('/')?;
+    subject.get(..SPIFFE_SCHEME.len() + path)
 }
 
 impl fmt::Debug for UnverifiedAssertion {

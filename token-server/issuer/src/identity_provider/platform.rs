@@ -37,12 +37,22 @@ pub enum Platform {
     Google,
     /// Managed identities and apps of Microsoft Entra ID.
     Azure,
+    /// JWT-SVIDs of a SPIFFE trust domain.
+    Spiffe,
 }
 
 impl Platform {
     /// Every platform.
-    pub const ALL: [Self; 7] =
-        [Self::Kubernetes, Self::Github, Self::Gitlab, Self::Buildkite, Self::Aws, Self::Google, Self::Azure];
+    pub const ALL: [Self; 8] = [
+        Self::Kubernetes,
+        Self::Github,
+        Self::Gitlab,
+        Self::Buildkite,
+        Self::Aws,
+        Self::Google,
+        Self::Azure,
+        Self::Spiffe,
+    ];
 
     /// The name in the configuration.
     #[must_use]
@@ -55,6 +65,7 @@ impl Platform {
             Self::Aws => "aws",
             Self::Google => "google",
             Self::Azure => "azure",
+            Self::Spiffe => "spiffe",
         }
     }
 
@@ -69,7 +80,7 @@ impl Platform {
     pub const fn writes_type(self) -> bool {
         match self {
             Self::Github | Self::Gitlab | Self::Google | Self::Azure => true,
-            Self::Kubernetes | Self::Buildkite | Self::Aws => false,
+            Self::Kubernetes | Self::Buildkite | Self::Aws | Self::Spiffe => false,
         }
     }
 
@@ -79,7 +90,7 @@ impl Platform {
     pub const fn max_age(self) -> Duration {
         match self {
             Self::Github | Self::Buildkite => Duration::from_secs(600),
-            Self::Kubernetes | Self::Gitlab | Self::Aws | Self::Google => HOUR,
+            Self::Kubernetes | Self::Gitlab | Self::Aws | Self::Google | Self::Spiffe => HOUR,
             Self::Azure => Duration::from_secs(86_400),
         }
     }
@@ -103,6 +114,7 @@ impl Platform {
                     || between("https://", "/_services/token");
                 (fits, "https://token.actions.githubusercontent.com, or https://HOST/_services/token")
             }
+            Self::Spiffe => (between("spiffe://", ""), "a trust domain: spiffe://example.org, without a final slash"),
             Self::Buildkite => (issuer == "https://agent.buildkite.com", "https://agent.buildkite.com"),
             Self::Aws => {
                 let form = "the account's own https://….tokens.sts.global.api.aws";
@@ -170,6 +182,14 @@ impl Platform {
                            email address can be registered again";
                 if number { Ok(()) } else { Err(unsafe_rule("subject", why)) }
             }
+            Self::Spiffe => {
+                let (SubjectMatch::Exactly(id) | SubjectMatch::Prefix(id)) = &rule.subject;
+                if !id.strip_prefix(&rule.issuer).is_some_and(|path| path.starts_with('/')) {
+                    return Err(unsafe_rule("subject", "a SPIFFE ID in the trust domain of the issuer is required"));
+                }
+                let why = "a JWT-SVID has no jti, so none can be accepted once";
+                if rule.reuse { Ok(()) } else { Err(unsafe_rule("reuse", why)) }
+            }
             Self::Azure => pinned(&["/tid", "/oid"], "A tenant and an object are named by their IDs alone"),
         }
     }
@@ -181,7 +201,9 @@ impl Platform {
         match self {
             Self::Github if text("event_name") == STRANGERS_EVENT => Some(STRANGER),
             Self::Kubernetes => account(text("sub")).filter(|(_, name)| *name == SHARED_ACCOUNT).map(|_| SHARED),
-            Self::Github | Self::Gitlab | Self::Buildkite | Self::Aws | Self::Google | Self::Azure => None,
+            Self::Github | Self::Gitlab | Self::Buildkite | Self::Aws | Self::Google | Self::Azure | Self::Spiffe => {
+                None
+            }
         }
     }
 }
@@ -259,6 +281,10 @@ mod tests {
             }
             Platform::Aws => rule(exactly("arn:aws:iam::123456789012:role/orders"), &[], false),
             Platform::Google => rule(exactly("104563217890123456789"), &[], true),
+            Platform::Spiffe => {
+                let rule = rule(exactly("spiffe://example.org/orders"), &[], true);
+                FederatedIdentity { issuer: "spiffe://example.org".to_owned(), ..rule }
+            }
             Platform::Azure => rule(exactly("x"), &[("/tid", "1"), ("/oid", "2")], true),
         }
     }
@@ -298,13 +324,17 @@ mod tests {
             let unsafe_subject = platform.check_rule(&bad).is_err() || bad.check().is_err();
             assert!(unsafe_subject, "{subject}");
         }
+        for id in ["spiffe://example.org.evil/orders", "spiffe://other.example/orders", "orders"] {
+            let foreign = FederatedIdentity { subject: exactly(id), ..safe(Platform::Spiffe) };
+            assert_eq!(Platform::Spiffe.check_rule(&foreign).unwrap_err().field, "subject", "{id}");
+        }
         let any_role = FederatedIdentity { subject: prefix("arn:aws:iam::1:"), ..safe(Platform::Aws) };
         assert_eq!(Platform::Aws.check_rule(&any_role).unwrap_err().field, "subject");
     }
 
     #[test]
     fn reuse_fits_the_way_in_which_a_platform_issues_tokens() {
-        for platform in [Platform::Kubernetes, Platform::Github, Platform::Gitlab, Platform::Aws] {
+        for platform in [Platform::Kubernetes, Platform::Github, Platform::Gitlab, Platform::Aws, Platform::Spiffe] {
             let safe = safe(platform);
             let other = FederatedIdentity { reuse: !safe.reuse, ..safe };
             assert_eq!(platform.check_rule(&other).unwrap_err().field, "reuse", "{platform:?}");
@@ -335,6 +365,7 @@ mod tests {
             (Platform::Google, "https://accounts.google.com"),
             (Platform::Azure, "https://login.microsoftonline.com/72f988bf/v2.0"),
             (Platform::Azure, "https://sts.windows.net/72f988bf/"),
+            (Platform::Spiffe, "spiffe://example.org"),
         ] {
             assert_eq!(platform.check_issuer(good), Ok(()), "{good}");
         }
@@ -347,6 +378,9 @@ mod tests {
             (Platform::Aws, "https://tokens.sts.global.api.aws"),
             (Platform::Aws, "https://evil.example/.tokens.sts.global.api.aws"),
             (Platform::Google, "accounts.google.com"),
+            (Platform::Spiffe, "spiffe://example.org/"),
+            (Platform::Spiffe, "spiffe://"),
+            (Platform::Spiffe, "https://example.org"),
             (Platform::Azure, "https://login.microsoftonline.com/common/v2.0"),
             (Platform::Azure, "https://sts.windows.net/72f988bf"),
             (Platform::Azure, "https://login.microsoftonline.com/a/b/v2.0"),

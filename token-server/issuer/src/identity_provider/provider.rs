@@ -102,10 +102,18 @@ impl IdentityProvider {
             ProviderKeys::Jwks(url, http) => TrustedIssuer::jwks(&self.issuer, url)?.http_client(http.clone()),
             ProviderKeys::Fixed(keys) => TrustedIssuer::fixed(&self.issuer, keys.clone())?,
         };
-        let profile = TokenProfile::identity(self.types.clone());
-        let profile = if self.untyped { profile.untyped() } else { profile };
+        let profile = match self.is_spiffe() {
+            true => TokenProfile::spiffe(),
+            false if self.untyped => TokenProfile::identity(self.types.clone()).untyped(),
+            false => TokenProfile::identity(self.types.clone()),
+        };
         let trusted = trusted.profile(profile).token_bytes_max(self.token_bytes);
         Ok(trusted.audiences([self.audience.clone()]).algorithms(&self.algorithms))
+    }
+
+    /// Returns true for a SPIFFE trust domain, whose keys are a bundle and whose tokens are JWT-SVIDs.
+    pub(super) fn is_spiffe(&self) -> bool {
+        self.issuer.starts_with("spiffe://")
     }
 
     /// Describes a failed check for the audit log.
