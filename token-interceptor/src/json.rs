@@ -46,7 +46,8 @@ pub fn from_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_js
 }
 
 /// Returns the member of this name, or at this JSON Pointer (RFC 6901), which begins with `/`.
-pub(crate) fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+#[must_use]
+pub fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let Some(pointer) = name.strip_prefix('/') else { return object.get(name) };
     let (first, rest) = pointer.split_at(pointer.find('/').unwrap_or(pointer.len()));
     // RFC 6901 section 4: in this order.

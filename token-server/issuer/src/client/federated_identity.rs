@@ -12,6 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use token_interceptor::json;
 
 /// OpenID Connect Core section 2: `sub` has at most 255 characters.
 const SUBJECT_BYTES_MAX: usize = 255;
@@ -112,8 +113,8 @@ impl FederatedIdentity {
         if !self.subject.accepts(subject) {
             return Some(Mismatch::Subject(&self.subject));
         }
-        let unmet = self.claims.iter().find(|(pointer, values)| !is_met(at(claims, pointer), values));
-        unmet.map(|(pointer, values)| Mismatch::Claim { pointer, came: at(claims, pointer).cloned(), values })
+        let unmet = self.claims.iter().find(|(pointer, values)| !is_met(json::member(claims, pointer), values));
+        unmet.map(|(pointer, values)| Mismatch::Claim { pointer, came: json::member(claims, pointer).cloned(), values })
     }
 }
 
@@ -206,13 +207,6 @@ fn is_scheme(prefix: &str) -> bool {
 fn is_pointer(pointer: &str) -> bool {
     let escaped = |token: &str| token.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     is_text(pointer, CLAIM_BYTES_MAX) && pointer.starts_with('/') && escaped(pointer) && pointer != "/"
-}
-
-/// Returns the claim at the pointer. A name may contain a dot, as `kubernetes.io` does.
-fn at<'c>(claims: &'c Map<String, Value>, pointer: &str) -> Option<&'c Value> {
-    let path = pointer.strip_prefix('/')?;
-    let (first, rest) = path.find('/').map_or((path, ""), |slash| path.split_at(slash));
-    claims.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
 }
 
 /// Returns true if the claim has one of the values. Numbers and booleans count as they are written in JSON.
