@@ -28,6 +28,7 @@ use super::{
 };
 use identity::AddIdentity;
 use keys::{AddKey, NewKey};
+use plan::Secrets;
 use requests::{AddSecret, Create, FromFile, Update};
 
 /// Registers clients, and changes what they may ask for.
@@ -118,7 +119,7 @@ enum Command {
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         expires_in: Option<std::time::Duration>,
     },
-    /// Shows what `apply` would change: + new, ~ changed, - removed.
+    /// Shows what `apply` would change: + new, ~ changed, - removed, ! revoked.
     Plan {
         #[command(flatten)]
         from: FromFile,
@@ -133,6 +134,12 @@ enum Command {
         /// Do not ask before a client is removed.
         #[arg(long)]
         yes: bool,
+        /// Print no secrets of new clients, and remove them at once.
+        ///
+        /// For a pipeline, whose output is a log. The clients authenticate with a key (jwks_uri, add-key), or
+        /// get a secret from add-secret.
+        #[arg(long)]
+        discard_secrets: bool,
     },
     /// Generates a secret for a file that is the store (`[store] url = "file://…"`), and prints it with its hash.
     NewSecret {
@@ -184,7 +191,7 @@ impl Client {
                 let differs = exit_code && !plan.is_empty();
                 if differs { Err(Failure::new(Kind::Differs, "the clients differ from the file")) } else { Ok(()) }
             }
-            Command::Apply { from, yes } => {
+            Command::Apply { from, yes, discard_secrets } => {
                 let (admin, plan) = from.plan(&call).await?;
                 if plan.is_empty() {
                     return plan.show(output);
@@ -192,7 +199,8 @@ impl Client {
                 if plan.removes() {
                     confirm_or_fail(yes, "Clients that are not declared are removed. Continue?")?;
                 }
-                plan.apply(&admin, output).await
+                let secrets = if discard_secrets { Secrets::Discarded } else { Secrets::Shown };
+                plan.apply(secrets, &admin, output).await
             }
             Command::NewSecret { config } => offline::new_secret(config.as_deref(), json, output),
             Command::Export => plan::export(list_all(&call.admin().await?).await?, output),

@@ -1,6 +1,7 @@
 //! Standard output: lines, tables and JSON.
 
 use std::{
+    ffi::OsString,
     fmt, io,
     io::{IsTerminal as _, Write},
 };
@@ -10,12 +11,60 @@ use serde::Serialize;
 /// The destination of a command's results.
 pub(crate) struct Output {
     out: Box<dyn Write>,
+    /// True on a terminal that shows colours.
+    coloured: bool,
+}
+
+/// The kind of a line in a list of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    New,
+    Changed,
+    Removed,
+    /// Tokens or credentials become invalid.
+    Revoked,
+}
+
+impl Mark {
+    /// The first character of the line. Without colours it says everything.
+    pub(crate) const fn sign(self) -> char {
+        match self {
+            Self::New => '+',
+            Self::Changed => '~',
+            Self::Removed => '-',
+            Self::Revoked => '!',
+        }
+    }
+
+    /// The colour, as a parameter of ECMA-48's SGR: green, yellow, red, bold red.
+    const fn colour(self) -> &'static str {
+        match self {
+            Self::New => "32",
+            Self::Changed => "33",
+            Self::Removed => "31",
+            Self::Revoked => "1;31",
+        }
+    }
+
+    /// Returns the line, with the sign in front.
+    fn line(self, text: impl fmt::Display, coloured: bool) -> String {
+        let (sign, colour) = (self.sign(), self.colour());
+        if coloured { format!("\x1b[{colour}m{sign} {text}\x1b[0m") } else { format!("{sign} {text}") }
+    }
 }
 
 impl Output {
     /// The process's standard output.
     pub(crate) fn standard() -> Self {
-        Self { out: Box::new(io::stdout()) }
+        let out = io::stdout();
+        let coloured = out.is_terminal() && shows_colours(|name| std::env::var_os(name));
+        Self { out: Box::new(out), coloured }
+    }
+
+    /// Writes a line of a list of changes, `depth` levels deep, in the colour of its kind.
+    pub(crate) fn marked(&mut self, mark: Mark, depth: usize, text: impl fmt::Display) -> io::Result<()> {
+        let line = mark.line(text, self.coloured);
+        writeln!(self.out, "{:1$}{line}", "", depth * 4)
     }
 
     /// Writes one line.
@@ -56,6 +105,12 @@ impl Output {
     }
 }
 
+/// Returns true unless the environment asks for no colours (`NO_COLOR`, a dumb terminal).
+fn shows_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && variable("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
 /// Writes a line that is not a result to standard error.
 pub(crate) fn note(text: impl fmt::Display) {
     // If standard error is closed, the text cannot be reported.
@@ -85,5 +140,27 @@ pub(crate) fn confirm(question: &str) -> Answer {
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Output").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_reads_the_same_without_its_colour() {
+        assert_eq!(Mark::New.line("orders", false), "+ orders");
+        assert_eq!(Mark::New.line("orders", true), "\u{1b}[32m+ orders\u{1b}[0m");
+        assert_eq!(Mark::Revoked.line("orders", true), "\u{1b}[1;31m! orders\u{1b}[0m");
+    }
+
+    #[test]
+    fn colours_are_off_where_the_environment_asks() {
+        for (name, value, expected) in
+            [("TERM", "xterm", true), ("TERM", "dumb", false), ("NO_COLOR", "1", false), ("NO_COLOR", "", true)]
+        {
+            let variable = |asked: &str| (asked == name).then(|| OsString::from(value));
+            assert_eq!(shows_colours(variable), expected, "{name}={value}");
+        }
     }
 }

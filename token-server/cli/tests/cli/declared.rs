@@ -35,7 +35,21 @@ fn file_is_planned_applied_and_then_holds() {
     assert_eq!(exit_code("nowhere.toml").code, 1);
     let plan = dev.run(&["client", "plan", "--file", "clients.toml"]);
     assert_eq!(plan.code, 0, "{}", plan.stderr);
-    assert_eq!(plan.stdout, "+ billing\n~ orders: display_name\n");
+    let expected = "\
++ billing
+    + grant inventory.default_scopes: inventory.read
+    + grant inventory.scopes: inventory.read
+    + grant inventory.scopes: inventory.write
+    + labels.team: pay
+    + name: Billing
+    + token_lifetime: 10m
+~ orders
+    ~ name: \"Example: may read the inventory, but not write to it\" -> Orders
+
+1 new, 1 changed, 0 removed.
+No token is revoked. Issued tokens keep what is removed here until they expire.
+";
+    assert_eq!(plan.stdout, expected);
 
     let applied = dev.run(&["client", "apply", "--file", "clients.toml"]);
     assert_eq!(applied.code, 0, "{}", applied.stderr);
@@ -64,13 +78,49 @@ fn pruning_asks_first_and_never_removes_who_it_acts_as() {
     let dev = Dev::start();
     fs::write(dev.home.path().join("none.toml"), "").unwrap();
     let plan = dev.run(&["client", "plan", "--file", "none.toml", "--prune"]);
-    assert_eq!(plan.stdout, "- orders\n");
+    let expected = "\
+- orders
+    - grant inventory.scopes: inventory.read
+    - name: \"Example: may read the inventory, but not write to it\"
+    ! revokes its tokens, removes 1 credential
+
+0 new, 0 changed, 1 removed.
+! tokens revoked: orders
+";
+    assert_eq!(plan.stdout, expected);
     assert!(plan.stderr.contains("token-admin is not declared, and stays"), "{}", plan.stderr);
     assert_eq!(dev.run(&["client", "apply", "--file", "none.toml", "--prune"]).code, 2, "asks first");
     assert_eq!(dev.run(&["client", "show", "orders"]).code, 0);
     assert_eq!(dev.run(&["client", "apply", "--file", "none.toml", "--prune", "--yes"]).code, 0);
     assert_eq!(dev.run(&["client", "show", "orders"]).code, 5);
     assert_eq!(dev.run(&["client", "show", "token-admin"]).code, 0);
+}
+
+#[test]
+fn disabling_is_planned_as_a_revocation() {
+    let dev = Dev::start();
+    fs::write(dev.home.path().join("clients.toml"), DECLARED.replace("\"Orders\"", "\"Orders\"\ndisabled = true"))
+        .unwrap();
+    let plan = dev.run(&["client", "plan", "--file", "clients.toml"]);
+    assert!(plan.stdout.contains("    + disabled: true\n"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("\n    ! revokes its tokens\n"), "{}", plan.stdout);
+    assert!(plan.stdout.ends_with("\n! tokens revoked: orders\n"), "{}", plan.stdout);
+}
+
+#[test]
+fn discarded_secrets_are_neither_printed_nor_kept() {
+    let dev = Dev::start();
+    fs::write(dev.home.path().join("clients.toml"), DECLARED).unwrap();
+    let applied = dev.run(&["client", "apply", "--file", "clients.toml", "--discard-secrets"]);
+    assert_eq!(
+        (applied.code, applied.stdout.as_str()),
+        (0, "+ billing\n~ orders: display_name\n"),
+        "{}",
+        applied.stderr
+    );
+    let shown = dev.run(&["client", "show", "billing", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown["credentials"].as_array().map_or(0, Vec::len), 0, "{shown}");
 }
 
 #[test]

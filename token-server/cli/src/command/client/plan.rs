@@ -1,11 +1,13 @@
 //! `client plan`, `client apply`, `client export`: turn the registered clients into those that a file
 //! declares.
 
+mod difference;
+
 use std::{collections::BTreeMap, path::Path};
 
 use token_proto::admin::v1::{
-    AddCredentialRequest, Client, CreateClientRequest, Credential, DeleteClientRequest, UpdateClientRequest,
-    credential::Kind,
+    AddCredentialRequest, Client, CreateClientRequest, Credential, DeleteClientRequest, RemoveCredentialRequest,
+    UpdateClientRequest, credential::Kind,
 };
 use token_server::client_file::{Declared, File};
 
@@ -13,7 +15,7 @@ use super::{handed_out, handed_out_by, with_scopes};
 use crate::command::{
     connection::Admin,
     failure::Failure,
-    output::{Output, note},
+    output::{Mark, Output, note},
 };
 
 /// One change.
@@ -21,16 +23,70 @@ use crate::command::{
 enum Step {
     /// A new client, and the credentials that it brings. Without any, the server generates a secret.
     Create(Client, Vec<Credential>),
-    /// The fields that differ, and the etag that was read. The etag prevents an update from undoing another
-    /// change.
+    /// The client as it is and as it is to be, and the fields that differ. `after` has the etag that was
+    /// read. The etag prevents an update from undoing another change.
     Update {
-        client: Client,
+        before: Box<Client>,
+        after: Client,
         paths: Vec<String>,
     },
-    Delete {
-        id: String,
-        etag: String,
-    },
+    Delete(Client),
+}
+
+impl Step {
+    /// Returns true if the step revokes the client's tokens.
+    fn revokes(&self) -> bool {
+        match self {
+            Self::Create(..) => false,
+            Self::Update { before, after, .. } => after.disabled && !before.disabled,
+            Self::Delete(_) => true,
+        }
+    }
+
+    fn client(&self) -> &Client {
+        match self {
+            Self::Create(client, _) | Self::Update { after: client, .. } | Self::Delete(client) => client,
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        match self {
+            Self::Create(..) => Mark::New,
+            Self::Update { .. } => Mark::Changed,
+            Self::Delete(_) => Mark::Removed,
+        }
+    }
+
+    /// Writes the client, then what differs, then what becomes invalid.
+    fn show(&self, output: &mut Output) -> Result<(), Failure> {
+        let id = &self.client().client_id;
+        match self {
+            Self::Create(_, credentials) if !credentials.is_empty() => {
+                output.marked(Mark::New, 0, format_args!("{id}  {}", brought(credentials)))?;
+            }
+            Self::Create(..) | Self::Update { .. } | Self::Delete(_) => output.marked(self.mark(), 0, id)?,
+        }
+        let lines = match self {
+            Self::Create(client, _) => difference::lines(&Declared::default(), &client.clone().into()),
+            Self::Update { before, after, .. } => {
+                difference::lines(&Declared::from(Client::clone(before)), &after.clone().into())
+            }
+            Self::Delete(client) => difference::lines(&client.clone().into(), &Declared::default()),
+        };
+        for (mark, line) in &lines {
+            output.marked(*mark, 1, line)?;
+        }
+        match self {
+            Self::Delete(client) => {
+                let count = client.credentials.len();
+                let credentials = if count == 1 { "1 credential" } else { &format!("{count} credentials") };
+                output.marked(Mark::Revoked, 1, format_args!("revokes its tokens, removes {credentials}"))?;
+            }
+            Self::Update { .. } if self.revokes() => output.marked(Mark::Revoked, 1, "revokes its tokens")?,
+            Self::Update { .. } | Self::Create(..) => {}
+        }
+        Ok(())
+    }
 }
 
 /// The change to make.
@@ -60,17 +116,17 @@ impl Plan {
                 steps.push(Step::Create(proto(wanted)?, credentials));
                 continue;
             };
-            let etag = client.etag.clone();
-            let paths = wanted.differences(&Declared::from(client));
+            let paths = wanted.differences(&Declared::from(client.clone()));
             if !paths.is_empty() {
-                steps.push(Step::Update { client: Client { etag, ..proto(wanted)? }, paths });
+                let after = Client { etag: client.etag.clone(), ..proto(wanted)? };
+                steps.push(Step::Update { before: Box::new(client), after, paths });
             }
         }
         if prune {
             if there.remove(own).is_some() {
                 note(format_args!("{own} is not declared, and stays: this command authenticates as it."));
             }
-            steps.extend(there.into_values().map(|client| Step::Delete { id: client.client_id, etag: client.etag }));
+            steps.extend(there.into_values().map(Step::Delete));
         }
         Ok(Self(steps))
     }
@@ -82,28 +138,32 @@ impl Plan {
 
     /// Returns true if a client would be removed.
     pub(super) fn removes(&self) -> bool {
-        self.0.iter().any(|step| matches!(step, Step::Delete { .. }))
+        self.0.iter().any(|step| matches!(step, Step::Delete(_)))
     }
 
-    /// One line for each change.
+    /// Writes each change with its differences, then a summary with the clients whose tokens are revoked.
     pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
-        for step in &self.0 {
-            output.line(match step {
-                Step::Create(client, credentials) if credentials.is_empty() => format!("+ {}", client.client_id),
-                Step::Create(client, credentials) => format!("+ {}  {}", client.client_id, brought(credentials)),
-                Step::Update { client, paths } => format!("~ {}: {}", client.client_id, paths.join(", ")),
-                Step::Delete { id, .. } => format!("- {id}"),
-            })?;
-        }
         if self.is_empty() {
             note("The clients are as the file declares them.");
+            return Ok(());
         }
-        Ok(())
+        for step in &self.0 {
+            step.show(output)?;
+        }
+        let count = |mark| self.0.iter().filter(|step| step.mark() == mark).count();
+        let (new, changed, removed) = (count(Mark::New), count(Mark::Changed), count(Mark::Removed));
+        output.line(format_args!("\n{new} new, {changed} changed, {removed} removed."))?;
+        let revoked = self.0.iter().filter(|step| step.revokes()).map(|step| step.client().client_id.as_str());
+        let revoked: Vec<_> = revoked.collect();
+        Ok(match revoked.as_slice() {
+            [] => output.line("No token is revoked. Issued tokens keep what is removed here until they expire.")?,
+            revoked => output.marked(Mark::Revoked, 0, format_args!("tokens revoked: {}", revoked.join(", ")))?,
+        })
     }
 
     /// Makes the changes in order, and stops at the first failure; earlier changes stay. Secrets of new
-    /// clients go to the output.
-    pub(super) async fn apply(self, admin: &Admin, output: &mut Output) -> Result<(), Failure> {
+    /// clients go to the output, or are removed at once.
+    pub(super) async fn apply(self, secrets: Secrets, admin: &Admin, output: &mut Output) -> Result<(), Failure> {
         for step in self.0 {
             let mut clients = admin.clients();
             match step {
@@ -119,19 +179,23 @@ impl Plan {
                         let request = AddCredentialRequest { client_id: id.clone(), credential, overlap: None };
                         clients.add_credential(with_scopes(request, scopes.clone())).await?;
                     }
-                    match answer.client_secret.as_str() {
-                        "" => output.line(format_args!("+ {id}  {brought}"))?,
-                        secret => output.line(format_args!("+ {id}  secret {secret}"))?,
+                    match (answer.client_secret.as_str(), secrets) {
+                        ("", _) => output.line(format_args!("+ {id}  {brought}"))?,
+                        (secret, Secrets::Shown) => output.line(format_args!("+ {id}  secret {secret}"))?,
+                        (_, Secrets::Discarded) => {
+                            discard(admin, answer.client.unwrap_or_default()).await?;
+                            output.line(format_args!("+ {id}"))?;
+                        }
                     }
                 }
-                Step::Update { client, paths } => {
-                    let line = format!("~ {}: {}", client.client_id, paths.join(", "));
-                    let (update_mask, scopes) = (Some(prost_types::FieldMask { paths }), handed_out(&client));
-                    let request = UpdateClientRequest { client: Some(client), update_mask, ..Default::default() };
+                Step::Update { before: _, after, paths } => {
+                    let line = format!("~ {}: {}", after.client_id, paths.join(", "));
+                    let (update_mask, scopes) = (Some(prost_types::FieldMask { paths }), handed_out(&after));
+                    let request = UpdateClientRequest { client: Some(after), update_mask, ..Default::default() };
                     clients.update_client(with_scopes(request, scopes)).await?;
                     output.line(line)?;
                 }
-                Step::Delete { id, etag } => {
+                Step::Delete(Client { client_id: id, etag, .. }) => {
                     let scopes = handed_out_by(admin, &id).await?;
                     let request = DeleteClientRequest { client_id: id.clone(), etag, keep_tokens: false };
                     clients.delete_client(with_scopes(request, scopes)).await?;
@@ -151,6 +215,26 @@ fn brought(credentials: &[Credential]) -> String {
         Some(Kind::Secret(_)) | None => "imported secret",
     };
     credentials.iter().map(kind).collect::<Vec<_>>().join(", ")
+}
+
+/// The fate of the secrets that the server generates for new clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secrets {
+    /// They are printed once.
+    Shown,
+    /// They are removed, for clients that authenticate without a secret.
+    Discarded,
+}
+
+/// Removes the secrets of a client that was just created.
+async fn discard(admin: &Admin, client: Client) -> Result<(), Failure> {
+    let scopes = handed_out(&client);
+    for credential in client.credentials {
+        let (client_id, credential_id) = (client.client_id.clone(), credential.credential_id);
+        let request = RemoveCredentialRequest { client_id, credential_id, revoke_tokens: false };
+        admin.clients().remove_credential(with_scopes(request, scopes.clone())).await?;
+    }
+    Ok(())
 }
 
 fn proto(declared: &Declared) -> Result<Client, Failure> {
@@ -210,7 +294,7 @@ mod tests {
                 .unwrap();
             assert_eq!(plan.0.len(), 1, "{plan:?}");
             rename(&admin, name).await;
-            let refused = plan.apply(&admin, &mut Output::standard()).await.unwrap_err().to_string();
+            let refused = plan.apply(Secrets::Shown, &admin, &mut Output::standard()).await.unwrap_err().to_string();
             assert!(refused.contains("has changed since it was read"), "{refused}");
             let orders = GetClientRequest { client_id: "orders".to_owned() };
             let orders = admin.clients().get_client(orders).await.unwrap().into_inner().client.unwrap();
