@@ -1,6 +1,6 @@
 //! A server whose store is a file that declares the clients: no database, nothing to write to.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use serde_json::Value;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient};
@@ -122,6 +122,33 @@ fn a_file_of_clients_is_a_store_and_is_followed_as_it_changes() {
     assert!(metric(&operations, "token_server_clients_file_usable 1"));
     let changes = home.admin(&serving, &["audit", "list", "--resource", "orders"]);
     assert!(changes.stdout.contains("UpdateClient"), "{} {}", changes.stdout, changes.stderr);
+}
+
+/// A volume of a ConfigMap: kubelet writes a new folder, and moves the link `..data` to it.
+#[test]
+fn a_configmap_that_kubelet_replaces_is_reloaded() {
+    let home = Home::new("danger_state_in_memory = true");
+    let config = home.path().join("a.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(config, text.replace("reload_interval = \"1h\"", "reload_interval = \"1s\"")).unwrap();
+    let publish = |revision: &str, audience: &str| {
+        fs::create_dir(home.path().join(revision)).unwrap();
+        let clients = declared(&home.orders_hash, audience);
+        fs::write(home.path().join(revision).join("clients.toml"), clients).unwrap();
+        symlink(revision, home.path().join("..data_tmp")).unwrap();
+        fs::rename(home.path().join("..data_tmp"), home.path().join("..data")).unwrap();
+    };
+    fs::remove_file(home.path().join("clients.toml")).unwrap();
+    symlink("..data/clients.toml", home.path().join("clients.toml")).unwrap();
+    publish("..2026_11_30_1", "inventory");
+    let (mut serving, _) = start(&home);
+    assert_eq!(home.token(&serving, "inventory").code, 0);
+
+    publish("..2026_11_30_2", "billing");
+    fs::remove_dir_all(home.path().join("..2026_11_30_1")).unwrap();
+    line_with(&mut serving.log, "clients reloaded");
+    assert_eq!(home.token(&serving, "billing").code, 0);
+    assert_eq!(home.token(&serving, "inventory").code, 3);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod connection;
 mod declared;
 mod dev;
 mod file_store;
+mod gitops;
 mod harness;
 mod help;
 mod import;
