@@ -56,6 +56,10 @@ keycloak-export:
 deploy:
     token-server/deploy/check
 
+# Renders the plain Kubernetes manifests, and the table of values in the chart's README, from the chart.
+manifests:
+    token-server/deploy/render
+
 # Runs a suite of another language against an issuer: go, java, node, python, browser, reflection, envoy. `matrix` lets
 # the client of each language call the server of each language.
 interop language:

@@ -211,10 +211,11 @@ fn kubernetes_manifests_fit_the_program() {
 #[test]
 fn replicas_share_a_store_and_drain_one_after_another() {
     let text = read("kubernetes/postgres.yaml");
-    let deployment = &documents(&text)[0];
+    let documents = documents(&text);
+    let deployment = documents.iter().find(|document| document["kind"].as_str() == Some("Deployment")).unwrap();
+    assert!(deployment["spec"]["replicas"].as_integer().unwrap() > 1);
     let pod = &deployment["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
-    assert_eq!(container["env"][0]["name"].as_str(), Some("TOKEN_SERVER__STORE__URL"));
     let number = |value: &Yaml<'_>| Duration::from_secs(value.as_integer().unwrap().try_into().unwrap());
     let pause = number(&container["lifecycle"]["preStop"]["sleep"]["seconds"]);
     assert!(number(&pod["terminationGracePeriodSeconds"]) > pause + Limits::default().drain_deadline);
@@ -239,8 +240,12 @@ fn manifests_are_complete_and_keep_metrics_from_strangers() {
         assert_eq!(config["immutable"].as_bool(), Some(true), "{file}: what changes in place is never rolled out");
         let name = config["metadata"]["name"].as_str().unwrap();
         assert!(text.contains(&format!("configMap:\n            name: {name}\n")), "{file}");
-        let ports = of_kind("Service")["spec"]["ports"].as_vec().unwrap();
-        assert!(ports.iter().any(|port| port["port"].as_integer() == Some(9090)), "{file}");
+        for service in documents.iter().filter(|document| document["kind"].as_str() == Some("Service")) {
+            let ports = service["spec"]["ports"].as_vec().unwrap();
+            let operations = ports.iter().any(|port| port["port"].as_integer() == Some(9090));
+            let headless = service["spec"].contains_mapping_key("clusterIP");
+            assert_eq!(operations, headless, "{file}: a balancer must not reach the metrics, and Prometheus must");
+        }
         let rules = of_kind("NetworkPolicy")["spec"]["ingress"].as_vec().unwrap();
         for rule in rules {
             let open = !rule.contains_mapping_key("from");
@@ -248,7 +253,7 @@ fn manifests_are_complete_and_keep_metrics_from_strangers() {
         }
         assert_eq!(rules.len(), 2, "{file}");
     }
-    for file in ["token-server.yaml", "postgres.yaml", "agent-sidecar.yaml"] {
+    for file in ["token-server.yaml", "postgres.yaml", "agent-sidecar.yaml", "gitops.yaml"] {
         let text = read(&format!("kubernetes/{file}"));
         for image in text.lines().filter_map(|line| line.trim().strip_prefix("image: ")) {
             assert!(image.contains('/') && !image.ends_with(":latest"), "{file}: {image} cannot be pulled");
@@ -257,14 +262,48 @@ fn manifests_are_complete_and_keep_metrics_from_strangers() {
     assert_eq!(documents(&read("kubernetes/monitoring/pod-monitor.yaml"))[0]["kind"].as_str(), Some("PodMonitor"));
 }
 
-/// PostgreSQL's URL comes from the environment alone.
+/// PostgreSQL's URL comes from a Secret alone.
 #[test]
-fn the_configuration_of_replicas_is_good() {
+fn url_of_the_replicas_database_is_in_a_secret() {
     let text = read("kubernetes/postgres.yaml");
     let documents = documents(&text);
-    let config = documents.iter().find(|document| document["kind"].as_str() == Some("ConfigMap")).unwrap();
-    let toml = config["data"]["token-server.toml"].as_str().unwrap();
-    assert!(!toml.contains("sqlite") && !toml.contains("\n[store]"), "{toml}");
+    let of_kind = |kind: &str| documents.iter().find(|document| document["kind"].as_str() == Some(kind)).unwrap();
+    let toml = of_kind("ConfigMap")["data"]["token-server.toml"].as_str().unwrap();
+    assert!(toml.contains("[store]\nurl_file = \"/etc/token-server/store/url\"\n"), "{toml}");
+    assert!(!toml.contains("postgres://") && !toml.contains("sqlite"), "{toml}");
+    let volumes = of_kind("Deployment")["spec"]["template"]["spec"]["volumes"].as_vec().unwrap();
+    let store = volumes.iter().find(|volume| volume["name"].as_str() == Some("store")).unwrap();
+    assert_eq!(store["secret"]["items"][0]["path"].as_str(), Some("url"));
+}
+
+/// The chart's values for the end of a pod are the server's defaults, and its image is that of the manifests.
+#[test]
+fn values_of_the_chart_fit_the_program() {
+    let values = read("helm/values.yaml");
+    let values = documents(&values);
+    let drain = values[0]["shutdown"]["drainSeconds"].as_integer().unwrap();
+    assert_eq!(Duration::from_secs(drain.try_into().unwrap()), Limits::default().drain_deadline);
+    let chart = read("helm/Chart.yaml");
+    let version = documents(&chart)[0]["appVersion"].as_str().unwrap().to_owned();
+    assert_eq!(version, env!("CARGO_PKG_VERSION"), "set appVersion and version in helm/Chart.yaml");
+    let image = format!("image: {}:{version}\n", values[0]["image"]["repository"].as_str().unwrap());
+    for file in ["kubernetes/token-server.yaml", "kubernetes/postgres.yaml", "kubernetes/gitops.yaml"] {
+        assert!(read(file).contains(&image), "{file}: {image}");
+    }
+}
+
+#[test]
+fn job_of_gitops_runs_within_the_restricted_standard() {
+    let text = read("kubernetes/gitops.yaml");
+    let documents = documents(&text);
+    let job = documents.iter().find(|document| document["kind"].as_str() == Some("Job")).unwrap();
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"].as_bool(), Some(false));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"].as_bool(), Some(true));
+    let context = &pod["containers"][0]["securityContext"];
+    assert_eq!(context["allowPrivilegeEscalation"].as_bool(), Some(false));
+    assert_eq!(context["capabilities"]["drop"][0].as_str(), Some("ALL"));
+    assert_eq!(text.matches("secretName:").count(), text.matches("defaultMode: 0440").count());
 }
 
 /// The handbook names only settings, metrics and files that exist, and its links have targets.
