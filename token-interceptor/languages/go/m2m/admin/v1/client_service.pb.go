@@ -404,7 +404,7 @@ type isCredential_Kind interface {
 }
 
 type Credential_Secret struct {
-	// A secret that the server generated.
+	// A secret that the server generated, or an imported one.
 	Secret *Secret `protobuf:"bytes,2,opt,name=secret,proto3,oneof"`
 }
 
@@ -429,7 +429,12 @@ type Secret struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The start of the secret: enough to find it in a leak report, and useless to an attacker. The store keeps
 	// only a keyed hash of the secret.
-	Prefix        string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// Output only. True: the secret comes from another issuer. It may be guessable, so replace it.
+	Imported bool `protobuf:"varint,2,opt,name=imported,proto3" json:"imported,omitempty"`
+	// Input only. The Argon2id hash of a secret from another issuer, as a PHC string with m=19456, t=2, p=1.
+	// Needs `[secrets] accept_imported`. The server generates no secret then.
+	ImportedHash  string `protobuf:"bytes,3,opt,name=imported_hash,json=importedHash,proto3" json:"imported_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -467,6 +472,20 @@ func (*Secret) Descriptor() ([]byte, []int) {
 func (x *Secret) GetPrefix() string {
 	if x != nil {
 		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Secret) GetImported() bool {
+	if x != nil {
+		return x.Imported
+	}
+	return false
+}
+
+func (x *Secret) GetImportedHash() string {
+	if x != nil {
+		return x.ImportedHash
 	}
 	return ""
 }
@@ -1234,7 +1253,7 @@ type AddCredentialRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client.
 	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	// The credential. Without a kind, the server generates a secret. expire_time is kept.
+	// The credential. Without a kind and an imported hash, the server generates a secret. expire_time is kept.
 	Credential *Credential `protobuf:"bytes,2,opt,name=credential,proto3" json:"credential,omitempty"`
 	// The time until the client's other secrets expire. Absent: they do not change.
 	Overlap       *durationpb.Duration `protobuf:"bytes,3,opt,name=overlap,proto3" json:"overlap,omitempty"`
@@ -1709,9 +1728,11 @@ const file_m2m_admin_v1_client_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12@\n" +
 	"\x0elast_used_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\flastUsedTimeB\x06\n" +
-	"\x04kind\" \n" +
+	"\x04kind\"g\n" +
 	"\x06Secret\x12\x16\n" +
-	"\x06prefix\x18\x01 \x01(\tR\x06prefix\"\x1d\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x1a\n" +
+	"\bimported\x18\x02 \x01(\bR\bimported\x12)\n" +
+	"\rimported_hash\x18\x03 \x01(\tB\x04\x80\xec\x18\x01R\fimportedHash\"\x1d\n" +
 	"\tPublicKey\x12\x10\n" +
 	"\x03jwk\x18\x01 \x01(\tR\x03jwk\"\xe0\x02\n" +
 	"\x11FederatedIdentity\x12\x16\n" +

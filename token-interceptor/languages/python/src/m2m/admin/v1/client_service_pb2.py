@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from m2m.auth.v1 import annotations_pb2 as m2m_dot_auth_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!m2m/admin/v1/client_service.proto\x12\x0cm2m.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dm2m/auth/v1/annotations.proto\"\x96\x05\n\x06\x43lient\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12#\n\x06grants\x18\x03 \x03(\x0b\x32\x13.m2m.admin.v1.Grant\x12-\n\x0b\x63redentials\x18\x04 \x03(\x0b\x32\x18.m2m.admin.v1.Credential\x12\x31\n\x0etoken_lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x06\x63laims\x18\x06 \x03(\x0b\x32 .m2m.admin.v1.Client.ClaimsEntry\x12\x15\n\rredirect_uris\x18\x07 \x03(\t\x12\x10\n\x08\x64isabled\x18\x08 \x01(\x08\x12\x30\n\x06labels\x18\t \x03(\x0b\x32 .m2m.admin.v1.Client.LabelsEntry\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bgrant_types\x18\r \x03(\t\x12\x10\n\x08jwks_uri\x18\x0e \x01(\t\x12\x17\n\x0fmay_impersonate\x18\x0f \x01(\x08\x12\x19\n\x11subject_audiences\x18\x11 \x03(\t\x12&\n\x1e\x61\x63\x63\x65pt_token_endpoint_audience\x18\x14 \x01(\x08\x1a-\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x05Grant\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_scopes\x18\x03 \x03(\t\"\xd7\x02\n\nCredential\x12\x15\n\rcredential_id\x18\x01 \x01(\t\x12&\n\x06secret\x18\x02 \x01(\x0b\x32\x14.m2m.admin.v1.SecretH\x00\x12-\n\npublic_key\x18\x03 \x01(\x0b\x32\x17.m2m.admin.v1.PublicKeyH\x00\x12=\n\x12\x66\x65\x64\x65rated_identity\x18\x07 \x01(\x0b\x32\x1f.m2m.admin.v1.FederatedIdentityH\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\n\x04kind\"\x18\n\x06Secret\x12\x0e\n\x06prefix\x18\x01 \x01(\t\"\x18\n\tPublicKey\x12\x0b\n\x03jwk\x18\x01 \x01(\t\"\x9d\x02\n\x11\x46\x65\x64\x65ratedIdentity\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x11\n\x07subject\x18\x02 \x01(\tH\x00\x12\x18\n\x0esubject_prefix\x18\x03 \x01(\tH\x00\x12;\n\x06\x63laims\x18\x04 \x03(\x0b\x32+.m2m.admin.v1.FederatedIdentity.ClaimsEntry\x12*\n\x07max_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05reuse\x18\x06 \x01(\x08\x1aH\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.m2m.admin.v1.ClaimValues:\x02\x38\x01\x42\t\n\x07\x61\x63\x63\x65pts\"\x1d\n\x0b\x43laimValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x80\x01\n\x13\x43reateClientRequest\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12,\n\ncredential\x18\x03 \x01(\x0b\x32\x18.m2m.admin.v1.Credential\"Y\n\x14\x43reateClientResponse\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\x12\x1b\n\rclient_secret\x18\x02 \x01(\tB\x04\x80\xec\x18\x01\"%\n\x10GetClientRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\"9\n\x11GetClientResponse\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\";\n\x12ListClientsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x13ListClientsResponse\x12%\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x14.m2m.admin.v1.Client\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x13UpdateClientRequest\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x13\n\x0bkeep_tokens\x18\x04 \x01(\x08\"<\n\x14UpdateClientResponse\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\"K\n\x13\x44\x65leteClientRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x13\n\x0bkeep_tokens\x18\x03 \x01(\x08\"\x16\n\x14\x44\x65leteClientResponse\"\x83\x01\n\x14\x41\x64\x64\x43redentialRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12,\n\ncredential\x18\x02 \x01(\x0b\x32\x18.m2m.admin.v1.Credential\x12*\n\x07overlap\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"b\n\x15\x41\x64\x64\x43redentialResponse\x12,\n\ncredential\x18\x01 \x01(\x0b\x32\x18.m2m.admin.v1.Credential\x12\x1b\n\rclient_secret\x18\x02 \x01(\tB\x04\x80\xec\x18\x01\"Z\n\x17RemoveCredentialRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12\x15\n\rrevoke_tokens\x18\x03 \x01(\x08\"\x1a\n\x18RemoveCredentialResponse\"f\n\x19RevokeClientTokensRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x36\n\x12issued_before_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x1aRevokeClientTokensResponse\x12\x36\n\x12issued_before_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x1fReplaceRegistrationTokenRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n ReplaceRegistrationTokenResponse\x12\'\n\x19registration_access_token\x18\x01 \x01(\tB\x04\x80\xec\x18\x01\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xc6\x07\n\rClientService\x12U\n\x0c\x43reateClient\x12!.m2m.admin.v1.CreateClientRequest\x1a\".m2m.admin.v1.CreateClientResponse\x12q\n\tGetClient\x12\x1e.m2m.admin.v1.GetClientRequest\x1a\x1f.m2m.admin.v1.GetClientResponse\"#\x82\xec\x18\x1f\x12\x1d\x12\x0c\x63lients.read\x12\rclients.write\x12w\n\x0bListClients\x12 .m2m.admin.v1.ListClientsRequest\x1a!.m2m.admin.v1.ListClientsResponse\"#\x82\xec\x18\x1f\x12\x1d\x12\x0c\x63lients.read\x12\rclients.write\x12U\n\x0cUpdateClient\x12!.m2m.admin.v1.UpdateClientRequest\x1a\".m2m.admin.v1.UpdateClientResponse\x12U\n\x0c\x44\x65leteClient\x12!.m2m.admin.v1.DeleteClientRequest\x1a\".m2m.admin.v1.DeleteClientResponse\x12X\n\rAddCredential\x12\".m2m.admin.v1.AddCredentialRequest\x1a#.m2m.admin.v1.AddCredentialResponse\x12\x61\n\x10RemoveCredential\x12%.m2m.admin.v1.RemoveCredentialRequest\x1a&.m2m.admin.v1.RemoveCredentialResponse\x12g\n\x12RevokeClientTokens\x12\'.m2m.admin.v1.RevokeClientTokensRequest\x1a(.m2m.admin.v1.RevokeClientTokensResponse\x12y\n\x18ReplaceRegistrationToken\x12-.m2m.admin.v1.ReplaceRegistrationTokenRequest\x1a..m2m.admin.v1.ReplaceRegistrationTokenResponse\x1a#\x82\xec\x18\x1f\n\x0cm2m.admin.v1\x12\x0f\n\rclients.writeB`\n\x14\x65xample.m2m.admin.v1B\x12\x43lientServiceProtoP\x01Z#m2m.example/go/m2m/admin/v1;adminv1\xaa\x02\x0cM2M.Admin.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!m2m/admin/v1/client_service.proto\x12\x0cm2m.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dm2m/auth/v1/annotations.proto\"\x96\x05\n\x06\x43lient\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12#\n\x06grants\x18\x03 \x03(\x0b\x32\x13.m2m.admin.v1.Grant\x12-\n\x0b\x63redentials\x18\x04 \x03(\x0b\x32\x18.m2m.admin.v1.Credential\x12\x31\n\x0etoken_lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x06\x63laims\x18\x06 \x03(\x0b\x32 .m2m.admin.v1.Client.ClaimsEntry\x12\x15\n\rredirect_uris\x18\x07 \x03(\t\x12\x10\n\x08\x64isabled\x18\x08 \x01(\x08\x12\x30\n\x06labels\x18\t \x03(\x0b\x32 .m2m.admin.v1.Client.LabelsEntry\x12\x0c\n\x04\x65tag\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bgrant_types\x18\r \x03(\t\x12\x10\n\x08jwks_uri\x18\x0e \x01(\t\x12\x17\n\x0fmay_impersonate\x18\x0f \x01(\x08\x12\x19\n\x11subject_audiences\x18\x11 \x03(\t\x12&\n\x1e\x61\x63\x63\x65pt_token_endpoint_audience\x18\x14 \x01(\x08\x1a-\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"A\n\x05Grant\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_scopes\x18\x03 \x03(\t\"\xd7\x02\n\nCredential\x12\x15\n\rcredential_id\x18\x01 \x01(\t\x12&\n\x06secret\x18\x02 \x01(\x0b\x32\x14.m2m.admin.v1.SecretH\x00\x12-\n\npublic_key\x18\x03 \x01(\x0b\x32\x17.m2m.admin.v1.PublicKeyH\x00\x12=\n\x12\x66\x65\x64\x65rated_identity\x18\x07 \x01(\x0b\x32\x1f.m2m.admin.v1.FederatedIdentityH\x00\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\n\x04kind\"G\n\x06Secret\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x10\n\x08imported\x18\x02 \x01(\x08\x12\x1b\n\rimported_hash\x18\x03 \x01(\tB\x04\x80\xec\x18\x01\"\x18\n\tPublicKey\x12\x0b\n\x03jwk\x18\x01 \x01(\t\"\x9d\x02\n\x11\x46\x65\x64\x65ratedIdentity\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x11\n\x07subject\x18\x02 \x01(\tH\x00\x12\x18\n\x0esubject_prefix\x18\x03 \x01(\tH\x00\x12;\n\x06\x63laims\x18\x04 \x03(\x0b\x32+.m2m.admin.v1.FederatedIdentity.ClaimsEntry\x12*\n\x07max_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05reuse\x18\x06 \x01(\x08\x1aH\n\x0b\x43laimsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.m2m.admin.v1.ClaimValues:\x02\x38\x01\x42\t\n\x07\x61\x63\x63\x65pts\"\x1d\n\x0b\x43laimValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x80\x01\n\x13\x43reateClientRequest\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12,\n\ncredential\x18\x03 \x01(\x0b\x32\x18.m2m.admin.v1.Credential\"Y\n\x14\x43reateClientResponse\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\x12\x1b\n\rclient_secret\x18\x02 \x01(\tB\x04\x80\xec\x18\x01\"%\n\x10GetClientRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\"9\n\x11GetClientResponse\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\";\n\x12ListClientsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x13ListClientsResponse\x12%\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x14.m2m.admin.v1.Client\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x13UpdateClientRequest\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x13\n\x0bkeep_tokens\x18\x04 \x01(\x08\"<\n\x14UpdateClientResponse\x12$\n\x06\x63lient\x18\x01 \x01(\x0b\x32\x14.m2m.admin.v1.Client\"K\n\x13\x44\x65leteClientRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x13\n\x0bkeep_tokens\x18\x03 \x01(\x08\"\x16\n\x14\x44\x65leteClientResponse\"\x83\x01\n\x14\x41\x64\x64\x43redentialRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12,\n\ncredential\x18\x02 \x01(\x0b\x32\x18.m2m.admin.v1.Credential\x12*\n\x07overlap\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"b\n\x15\x41\x64\x64\x43redentialResponse\x12,\n\ncredential\x18\x01 \x01(\x0b\x32\x18.m2m.admin.v1.Credential\x12\x1b\n\rclient_secret\x18\x02 \x01(\tB\x04\x80\xec\x18\x01\"Z\n\x17RemoveCredentialRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12\x15\n\rrevoke_tokens\x18\x03 \x01(\x08\"\x1a\n\x18RemoveCredentialResponse\"f\n\x19RevokeClientTokensRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x36\n\x12issued_before_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x1aRevokeClientTokensResponse\x12\x36\n\x12issued_before_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x1fReplaceRegistrationTokenRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n ReplaceRegistrationTokenResponse\x12\'\n\x19registration_access_token\x18\x01 \x01(\tB\x04\x80\xec\x18\x01\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xc6\x07\n\rClientService\x12U\n\x0c\x43reateClient\x12!.m2m.admin.v1.CreateClientRequest\x1a\".m2m.admin.v1.CreateClientResponse\x12q\n\tGetClient\x12\x1e.m2m.admin.v1.GetClientRequest\x1a\x1f.m2m.admin.v1.GetClientResponse\"#\x82\xec\x18\x1f\x12\x1d\x12\x0c\x63lients.read\x12\rclients.write\x12w\n\x0bListClients\x12 .m2m.admin.v1.ListClientsRequest\x1a!.m2m.admin.v1.ListClientsResponse\"#\x82\xec\x18\x1f\x12\x1d\x12\x0c\x63lients.read\x12\rclients.write\x12U\n\x0cUpdateClient\x12!.m2m.admin.v1.UpdateClientRequest\x1a\".m2m.admin.v1.UpdateClientResponse\x12U\n\x0c\x44\x65leteClient\x12!.m2m.admin.v1.DeleteClientRequest\x1a\".m2m.admin.v1.DeleteClientResponse\x12X\n\rAddCredential\x12\".m2m.admin.v1.AddCredentialRequest\x1a#.m2m.admin.v1.AddCredentialResponse\x12\x61\n\x10RemoveCredential\x12%.m2m.admin.v1.RemoveCredentialRequest\x1a&.m2m.admin.v1.RemoveCredentialResponse\x12g\n\x12RevokeClientTokens\x12\'.m2m.admin.v1.RevokeClientTokensRequest\x1a(.m2m.admin.v1.RevokeClientTokensResponse\x12y\n\x18ReplaceRegistrationToken\x12-.m2m.admin.v1.ReplaceRegistrationTokenRequest\x1a..m2m.admin.v1.ReplaceRegistrationTokenResponse\x1a#\x82\xec\x18\x1f\n\x0cm2m.admin.v1\x12\x0f\n\rclients.writeB`\n\x14\x65xample.m2m.admin.v1B\x12\x43lientServiceProtoP\x01Z#m2m.example/go/m2m/admin/v1;adminv1\xaa\x02\x0cM2M.Admin.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLIENT_CLAIMSENTRY']._serialized_options = b'8\001'
   _globals['_CLIENT_LABELSENTRY']._loaded_options = None
   _globals['_CLIENT_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_SECRET'].fields_by_name['imported_hash']._loaded_options = None
+  _globals['_SECRET'].fields_by_name['imported_hash']._serialized_options = b'\200\354\030\001'
   _globals['_FEDERATEDIDENTITY_CLAIMSENTRY']._loaded_options = None
   _globals['_FEDERATEDIDENTITY_CLAIMSENTRY']._serialized_options = b'8\001'
   _globals['_CREATECLIENTRESPONSE'].fields_by_name['client_secret']._loaded_options = None
@@ -65,51 +67,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREDENTIAL']._serialized_start=914
   _globals['_CREDENTIAL']._serialized_end=1257
   _globals['_SECRET']._serialized_start=1259
-  _globals['_SECRET']._serialized_end=1283
-  _globals['_PUBLICKEY']._serialized_start=1285
-  _globals['_PUBLICKEY']._serialized_end=1309
-  _globals['_FEDERATEDIDENTITY']._serialized_start=1312
-  _globals['_FEDERATEDIDENTITY']._serialized_end=1597
-  _globals['_FEDERATEDIDENTITY_CLAIMSENTRY']._serialized_start=1514
-  _globals['_FEDERATEDIDENTITY_CLAIMSENTRY']._serialized_end=1586
-  _globals['_CLAIMVALUES']._serialized_start=1599
-  _globals['_CLAIMVALUES']._serialized_end=1628
-  _globals['_CREATECLIENTREQUEST']._serialized_start=1631
-  _globals['_CREATECLIENTREQUEST']._serialized_end=1759
-  _globals['_CREATECLIENTRESPONSE']._serialized_start=1761
-  _globals['_CREATECLIENTRESPONSE']._serialized_end=1850
-  _globals['_GETCLIENTREQUEST']._serialized_start=1852
-  _globals['_GETCLIENTREQUEST']._serialized_end=1889
-  _globals['_GETCLIENTRESPONSE']._serialized_start=1891
-  _globals['_GETCLIENTRESPONSE']._serialized_end=1948
-  _globals['_LISTCLIENTSREQUEST']._serialized_start=1950
-  _globals['_LISTCLIENTSREQUEST']._serialized_end=2009
-  _globals['_LISTCLIENTSRESPONSE']._serialized_start=2011
-  _globals['_LISTCLIENTSRESPONSE']._serialized_end=2096
-  _globals['_UPDATECLIENTREQUEST']._serialized_start=2099
-  _globals['_UPDATECLIENTREQUEST']._serialized_end=2251
-  _globals['_UPDATECLIENTRESPONSE']._serialized_start=2253
-  _globals['_UPDATECLIENTRESPONSE']._serialized_end=2313
-  _globals['_DELETECLIENTREQUEST']._serialized_start=2315
-  _globals['_DELETECLIENTREQUEST']._serialized_end=2390
-  _globals['_DELETECLIENTRESPONSE']._serialized_start=2392
-  _globals['_DELETECLIENTRESPONSE']._serialized_end=2414
-  _globals['_ADDCREDENTIALREQUEST']._serialized_start=2417
-  _globals['_ADDCREDENTIALREQUEST']._serialized_end=2548
-  _globals['_ADDCREDENTIALRESPONSE']._serialized_start=2550
-  _globals['_ADDCREDENTIALRESPONSE']._serialized_end=2648
-  _globals['_REMOVECREDENTIALREQUEST']._serialized_start=2650
-  _globals['_REMOVECREDENTIALREQUEST']._serialized_end=2740
-  _globals['_REMOVECREDENTIALRESPONSE']._serialized_start=2742
-  _globals['_REMOVECREDENTIALRESPONSE']._serialized_end=2768
-  _globals['_REVOKECLIENTTOKENSREQUEST']._serialized_start=2770
-  _globals['_REVOKECLIENTTOKENSREQUEST']._serialized_end=2872
-  _globals['_REVOKECLIENTTOKENSRESPONSE']._serialized_start=2874
-  _globals['_REVOKECLIENTTOKENSRESPONSE']._serialized_end=2958
-  _globals['_REPLACEREGISTRATIONTOKENREQUEST']._serialized_start=2960
-  _globals['_REPLACEREGISTRATIONTOKENREQUEST']._serialized_end=3061
-  _globals['_REPLACEREGISTRATIONTOKENRESPONSE']._serialized_start=3063
-  _globals['_REPLACEREGISTRATIONTOKENRESPONSE']._serialized_end=3187
-  _globals['_CLIENTSERVICE']._serialized_start=3190
-  _globals['_CLIENTSERVICE']._serialized_end=4156
+  _globals['_SECRET']._serialized_end=1330
+  _globals['_PUBLICKEY']._serialized_start=1332
+  _globals['_PUBLICKEY']._serialized_end=1356
+  _globals['_FEDERATEDIDENTITY']._serialized_start=1359
+  _globals['_FEDERATEDIDENTITY']._serialized_end=1644
+  _globals['_FEDERATEDIDENTITY_CLAIMSENTRY']._serialized_start=1561
+  _globals['_FEDERATEDIDENTITY_CLAIMSENTRY']._serialized_end=1633
+  _globals['_CLAIMVALUES']._serialized_start=1646
+  _globals['_CLAIMVALUES']._serialized_end=1675
+  _globals['_CREATECLIENTREQUEST']._serialized_start=1678
+  _globals['_CREATECLIENTREQUEST']._serialized_end=1806
+  _globals['_CREATECLIENTRESPONSE']._serialized_start=1808
+  _globals['_CREATECLIENTRESPONSE']._serialized_end=1897
+  _globals['_GETCLIENTREQUEST']._serialized_start=1899
+  _globals['_GETCLIENTREQUEST']._serialized_end=1936
+  _globals['_GETCLIENTRESPONSE']._serialized_start=1938
+  _globals['_GETCLIENTRESPONSE']._serialized_end=1995
+  _globals['_LISTCLIENTSREQUEST']._serialized_start=1997
+  _globals['_LISTCLIENTSREQUEST']._serialized_end=2056
+  _globals['_LISTCLIENTSRESPONSE']._serialized_start=2058
+  _globals['_LISTCLIENTSRESPONSE']._serialized_end=2143
+  _globals['_UPDATECLIENTREQUEST']._serialized_start=2146
+  _globals['_UPDATECLIENTREQUEST']._serialized_end=2298
+  _globals['_UPDATECLIENTRESPONSE']._serialized_start=2300
+  _globals['_UPDATECLIENTRESPONSE']._serialized_end=2360
+  _globals['_DELETECLIENTREQUEST']._serialized_start=2362
+  _globals['_DELETECLIENTREQUEST']._serialized_end=2437
+  _globals['_DELETECLIENTRESPONSE']._serialized_start=2439
+  _globals['_DELETECLIENTRESPONSE']._serialized_end=2461
+  _globals['_ADDCREDENTIALREQUEST']._serialized_start=2464
+  _globals['_ADDCREDENTIALREQUEST']._serialized_end=2595
+  _globals['_ADDCREDENTIALRESPONSE']._serialized_start=2597
+  _globals['_ADDCREDENTIALRESPONSE']._serialized_end=2695
+  _globals['_REMOVECREDENTIALREQUEST']._serialized_start=2697
+  _globals['_REMOVECREDENTIALREQUEST']._serialized_end=2787
+  _globals['_REMOVECREDENTIALRESPONSE']._serialized_start=2789
+  _globals['_REMOVECREDENTIALRESPONSE']._serialized_end=2815
+  _globals['_REVOKECLIENTTOKENSREQUEST']._serialized_start=2817
+  _globals['_REVOKECLIENTTOKENSREQUEST']._serialized_end=2919
+  _globals['_REVOKECLIENTTOKENSRESPONSE']._serialized_start=2921
+  _globals['_REVOKECLIENTTOKENSRESPONSE']._serialized_end=3005
+  _globals['_REPLACEREGISTRATIONTOKENREQUEST']._serialized_start=3007
+  _globals['_REPLACEREGISTRATIONTOKENREQUEST']._serialized_end=3108
+  _globals['_REPLACEREGISTRATIONTOKENRESPONSE']._serialized_start=3110
+  _globals['_REPLACEREGISTRATIONTOKENRESPONSE']._serialized_end=3234
+  _globals['_CLIENTSERVICE']._serialized_start=3237
+  _globals['_CLIENTSERVICE']._serialized_end=4203
 # @@protoc_insertion_point(module_scope)

@@ -93,10 +93,14 @@ class Credential(_message.Message):
     def __init__(self, credential_id: _Optional[str] = ..., secret: _Optional[_Union[Secret, _Mapping]] = ..., public_key: _Optional[_Union[PublicKey, _Mapping]] = ..., federated_identity: _Optional[_Union[FederatedIdentity, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_used_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Secret(_message.Message):
-    __slots__ = ("prefix",)
+    __slots__ = ("prefix", "imported", "imported_hash")
     PREFIX_FIELD_NUMBER: _ClassVar[int]
+    IMPORTED_FIELD_NUMBER: _ClassVar[int]
+    IMPORTED_HASH_FIELD_NUMBER: _ClassVar[int]
     prefix: str
-    def __init__(self, prefix: _Optional[str] = ...) -> None: ...
+    imported: bool
+    imported_hash: str
+    def __init__(self, prefix: _Optional[str] = ..., imported: bool = ..., imported_hash: _Optional[str] = ...) -> None: ...
 
 class PublicKey(_message.Message):
     __slots__ = ("jwk",)
