@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 use tonic::Status;
 
 use crate::{
-    cache::Seen,
     error::Denial,
     error::Denied,
     ongoing::{Ongoing, Terms},
     token::{Actor, UnverifiedToken, VerifiedToken},
+    verify::Seen,
 };
 
 /// The caller: a verified token that met the method's demand. It is in the extensions of every request to a

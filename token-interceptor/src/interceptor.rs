@@ -11,7 +11,6 @@ use tonic::{Request, Status, service::Interceptor};
 
 use crate::{
     bearer::bearer,
-    cache::CachedVerifier,
     caller::Caller,
     error::Denied,
     ongoing::Terms,
@@ -19,9 +18,6 @@ use crate::{
     throttle::Throttle,
     verify::{Obstacle, Verifier},
 };
-
-/// The memory for cached tokens, in bytes.
-const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Admits only requests with a token for one audience that meets one requirement.
 #[derive(Clone, Debug)]
@@ -34,17 +30,15 @@ impl AuthorizationInterceptor {
     /// Demands `requirement` of every call.
     #[must_use]
     pub fn new(verifier: Verifier, audience: impl Into<Cow<'static, str>>, requirement: Requirement) -> Self {
-        let tokens = Arc::new(CachedVerifier::new(verifier, CACHE_BYTES_MAX));
         // An interceptor does not see the method or its kind.
         let demand = TokenDemand { audience: audience.into(), requirement, kind: MethodKind::Unary };
-        Self { terms: Terms { tokens, demand: Arc::new(demand) }, lines: Arc::default() }
+        Self { terms: Terms { verifier, demand: Arc::new(demand) }, lines: Arc::default() }
     }
 
     fn authorize(&self, request: &Request<()>) -> Result<Caller, Denied> {
-        let Terms { tokens, demand } = &self.terms;
-        let (verifier, headers) = (tokens.verifier(), request.metadata().as_ref());
-        let now = verifier.now();
-        let seen = tokens.verify(bearer(headers)?, &demand.audience, now).map_err(Obstacle::into_error)?;
+        let Terms { verifier, demand } = &self.terms;
+        let (now, headers) = (verifier.now(), request.metadata().as_ref());
+        let seen = verifier.verify_once(bearer(headers)?, &demand.audience, now).map_err(Obstacle::into_error)?;
         policy::check(&demand.requirement, &seen.verified, now, verifier.leeway())?;
         Ok(Caller::new(seen, self.terms.clone()))
     }
@@ -53,7 +47,7 @@ impl AuthorizationInterceptor {
 impl Interceptor for AuthorizationInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let caller = self.authorize(&request).inspect_err(|denied| {
-            if let Some(left_out) = self.lines.admit(self.terms.tokens.verifier().now()) {
+            if let Some(left_out) = self.lines.admit(self.terms.verifier.now()) {
                 tracing::info!(check = denied.label(), detail = %denied, left_out, "a call is refused");
             }
         })?;

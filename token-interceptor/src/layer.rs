@@ -1,6 +1,6 @@
 //! The server side: the request path, from the header fields to the handler.
 //!
-//! `policy` → `bearer` → `cache` (→ `verify`) → requirement → [`Caller`](crate::caller::Caller) in the
+//! `policy` → `bearer` → `verify` → requirement → [`Caller`](crate::caller::Caller) in the
 //! extensions → handler. Each stage may refuse with an answer of `status`. The layer wraps a tonic server
 //! (`Server::builder().layer(…)`) or an axum router. A gRPC request gets a gRPC status. Every other request
 //! gets 401, 403 or 503 with a challenge and a small JSON object.
@@ -75,8 +75,6 @@ use crate::{
     verify::{KeyWait, Verifier},
 };
 
-/// The default memory for cached tokens, in bytes: some 20,000 tokens.
-const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The number of key fetches that one call waits for.
 const FETCHES_AWAITED_MAX: usize = 2;
 
@@ -243,12 +241,6 @@ impl AuthorizationLayer {
         })
     }
 
-    /// Bounds the memory for cached tokens, in bytes; 0 verifies every token each time.
-    #[must_use]
-    pub fn cache_bytes_max(self, cache_bytes_max: u64) -> Self {
-        self.with_changed(|shared| shared.set_cache(cache_bytes_max))
-    }
-
     /// Names the URL of the service's own metadata in every challenge: RFC 9728 section 5.1.
     #[must_use]
     pub fn resource(self, resource: &ProtectedResource) -> Self {
@@ -256,7 +248,7 @@ impl AuthorizationLayer {
     }
 
     fn with(verifier: Verifier, rules: Rules) -> Self {
-        Self(Arc::new(Shared::new(verifier, rules, CACHE_BYTES_MAX)))
+        Self(Arc::new(Shared::new(verifier, rules)))
     }
 
     fn with_changed(self, change: impl FnOnce(&mut Shared)) -> Self {

@@ -16,8 +16,7 @@
 //! | the called method's demand | [`policy`] | `token_proto::policy` |
 //! | the `authorization` header | [`bearer`] | |
 //! | the issuer's revocations and keys | [`revocation`], [`key_set`] | |
-//! | every check of a token, in order | [`verify`] | |
-//! | cached tokens | `cache` | |
+//! | every check of a token, in order, and cached tokens | [`verify`] | |
 //! | calls in progress | `ongoing` | |
 //! | the caller, for handlers | [`caller`] | |
 //! | the answers to the caller | [`status`] | [`status`] |
@@ -69,8 +68,6 @@ pub mod revocation;
 pub mod key_set;
 
 pub mod verify;
-
-mod cache;
 
 mod ongoing;
 

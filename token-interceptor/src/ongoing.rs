@@ -12,10 +12,10 @@ use std::{
 };
 
 use crate::{
-    cache::{CachedVerifier, Seen},
     clock::numeric_date,
     error::{Denied, Unverified},
     policy::{TokenDemand, too_old},
+    verify::{Seen, Verifier},
 };
 
 /// The longest wait before the clock is read again. The machine may have been suspended, or its clock set,
@@ -27,7 +27,7 @@ const LOOK_APART: Duration = Duration::from_millis(500);
 /// The grounds on which a call was authorized. Clones are cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    pub(crate) tokens: Arc<CachedVerifier>,
+    pub(crate) verifier: Verifier,
     pub(crate) demand: Arc<TokenDemand>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Ongoing {
 
 impl Ongoing {
     pub(crate) fn new(seen: Arc<Seen>, terms: Terms) -> Self {
-        let looked_at = millis(terms.tokens.verifier().now()).into();
+        let looked_at = millis(terms.verifier.now()).into();
         Self { seen, terms, looked_at, ended: OnceLock::new() }
     }
 
@@ -56,11 +56,11 @@ impl Ongoing {
         if let Some(ended) = self.ended.get() {
             return Err(ended.clone());
         }
-        self.judge(self.terms.tokens.verifier().now()).map_err(|denied| self.ended.get_or_init(|| denied).clone())
+        self.judge(self.terms.verifier.now()).map_err(|denied| self.ended.get_or_init(|| denied).clone())
     }
 
     fn judge(&self, now: SystemTime) -> Result<Duration, Denied> {
-        let leeway = self.terms.tokens.verifier().leeway();
+        let leeway = self.terms.verifier.leeway();
         let verified = &self.seen.verified;
         let left = time_left(verified.expires_at().checked_add(leeway), now).ok_or_else(|| {
             let expires = numeric_date(verified.expires_at());
@@ -81,7 +81,7 @@ impl Ongoing {
         let (now_millis, looked_at) = (millis(now), self.looked_at.load(Ordering::Relaxed));
         if now_millis.checked_sub(looked_at).is_none_or(|since| since >= millis_of(LOOK_APART)) {
             self.looked_at.store(now_millis, Ordering::Relaxed);
-            self.terms.tokens.check_again(&self.seen, &self.terms.demand.audience, now)?;
+            self.terms.verifier.check_again(&self.seen, &self.terms.demand.audience, now)?;
         }
         Ok(left.min(DOZE_MAX))
     }

@@ -6,6 +6,7 @@
 //! selects the issuer and the key.
 
 mod builder;
+mod cache;
 mod claims;
 mod issuer;
 mod issuer_channel;
@@ -25,6 +26,8 @@ use std::{
 
 use builder::Encryption;
 pub use builder::{BuildError, LEEWAY_MAX, VerifierBuilder};
+use cache::Memory;
+pub(crate) use cache::Seen;
 pub use issuer_channel::IssuerChannel;
 pub(crate) use obstacle::{KeyWait, Obstacle};
 pub use profile::TokenProfile;
@@ -94,6 +97,8 @@ struct Inner {
     /// The length of the longest token of an issuer without a bound of its own.
     token_bytes_max: usize,
     encryption: Encryption,
+    /// `None`: nothing is cached.
+    memory: Option<Memory>,
     clock: Arc<dyn Clock>,
 }
 
@@ -167,11 +172,6 @@ impl Verifier {
     /// longer fetched.
     pub fn remove(&self, issuer: &str) -> bool {
         self.0.issuers.remove(issuer)
-    }
-
-    /// Returns true if encrypted tokens are accepted.
-    pub(crate) fn opens_encrypted(&self) -> bool {
-        self.0.encryption.has_keys()
     }
 
     /// Returns the identifiers of the issuers that are trusted at this moment, sorted.

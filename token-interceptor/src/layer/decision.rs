@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     bearer::bearer,
-    cache::CachedVerifier,
     caller::Caller,
     error::{Denial, Denied},
     ongoing::Terms,
@@ -29,7 +28,7 @@ use crate::{
 
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    tokens: Arc<CachedVerifier>,
+    verifier: Verifier,
     pub(super) rules: Rules,
     /// The URL that tells a caller where to get a token.
     resource_metadata: Option<Arc<str>>,
@@ -54,10 +53,9 @@ pub(super) enum Verdict {
 }
 
 impl Shared {
-    pub(super) fn new(verifier: Verifier, rules: Rules, cache_bytes_max: u64) -> Self {
-        let tokens = Arc::new(CachedVerifier::new(verifier, cache_bytes_max));
+    pub(super) fn new(verifier: Verifier, rules: Rules) -> Self {
         let (resource_metadata, fixed) = (None, Fixed::new(None));
-        Self { tokens, rules, resource_metadata, fixed, check: None, lines: Arc::default() }
+        Self { verifier, rules, resource_metadata, fixed, check: None, lines: Arc::default() }
     }
 
     /// Names the service's metadata in every challenge.
@@ -66,13 +64,8 @@ impl Shared {
         self.fixed = Fixed::new(self.resource_metadata.as_ref());
     }
 
-    /// Replaces the cache by an empty one of another size.
-    pub(super) fn set_cache(&mut self, bytes_max: u64) {
-        self.tokens = Arc::new(CachedVerifier::new(self.verifier().clone(), bytes_max));
-    }
-
     pub(super) fn verifier(&self) -> &Verifier {
-        self.tokens.verifier()
+        &self.verifier
     }
 
     /// Decides, unless the token's key has to be waited for.
@@ -99,12 +92,12 @@ impl Shared {
             Ok(token) => token,
             Err(denied) => return Ok(Verdict::Denied(denied, None)),
         };
-        let seen = match self.tokens.verify(token, &demand.audience, now) {
+        let seen = match self.verifier.verify_once(token, &demand.audience, now) {
             Ok(seen) => seen,
             Err(Obstacle::Refused(error)) => return Ok(Verdict::Denied(error.into(), None)),
             Err(Obstacle::KeyOnItsWay(wait)) => return Err(wait),
         };
-        let caller = Caller::new(seen, Terms { tokens: Arc::clone(&self.tokens), demand: Arc::clone(demand) });
+        let caller = Caller::new(seen, Terms { verifier: self.verifier.clone(), demand: Arc::clone(demand) });
         Ok(match policy::check(&demand.requirement, caller.token(), now, self.leeway()) {
             Ok(()) => Verdict::Allowed(caller),
             Err(denied) => Verdict::Denied(denied, Some(caller)),

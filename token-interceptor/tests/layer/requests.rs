@@ -210,8 +210,8 @@ async fn a_caller_tells_when_its_call_has_to_end() {
 async fn uploads_over_http_end_with_their_token_without_a_cache() {
     let issuer = TestIssuer::new("https://issuer.example");
     let clock: Arc<FakeClock> = issuer.clock();
-    let verifier = Verifier::builder().issuer(issuer.trusted()).clock(clock).build().unwrap();
-    let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token()).cache_bytes_max(0);
+    let verifier = Verifier::builder().issuer(issuer.trusted()).clock(clock).cache_bytes_max(0).build().unwrap();
+    let layer = AuthorizationLayer::requiring(verifier, "inventory", Requirement::any_token());
     let (read, mut reads) = mpsc::unbounded_channel();
     let (send, body) = sent();
     let token = issuer.token().expires_in(Duration::from_secs(60)).sign();

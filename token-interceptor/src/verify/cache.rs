@@ -13,10 +13,10 @@ use std::{
 
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 
+use super::{Grounds, Obstacle, Verifier};
 use crate::{
     error::VerifyError,
     token::{UnverifiedToken, VerifiedToken},
-    verify::{Grounds, Obstacle, Verifier},
 };
 
 /// The length of the signature's end that is hashed: 256 bits.
@@ -29,16 +29,9 @@ const ENTRY_BYTES_TYPICAL: u64 = 2048;
 /// The share of the memory for the index of encrypted tokens by signed token: one part of this many.
 const WRAPPINGS_PART: u64 = 8;
 
-/// A verifier with a cache.
+/// The verified tokens that a verifier remembers. All layers over the verifier share them.
 #[derive(Debug)]
-pub(crate) struct CachedVerifier {
-    verifier: Verifier,
-    /// `None`: nothing is cached.
-    memory: Option<Memory>,
-}
-
-#[derive(Debug)]
-struct Memory {
+pub(super) struct Memory {
     seen: Cache<Token, Arc<Seen>, Weight>,
     /// The signed token inside an encrypted one, and the encrypted one that it is cached under. The
     /// audience's key is public, so the holder of a signed token can encrypt it anew without end. Each new
@@ -62,46 +55,37 @@ pub(crate) struct Token(Arc<str>);
 #[derive(Clone)]
 struct Weight;
 
-impl CachedVerifier {
-    /// `bytes_max` bounds the memory; 0 caches nothing.
-    pub(crate) fn new(verifier: Verifier, bytes_max: u64) -> Self {
-        let memory = (bytes_max > 0).then(|| Memory::new(bytes_max, verifier.opens_encrypted()));
-        Self { verifier, memory }
-    }
-
-    pub(crate) fn verifier(&self) -> &Verifier {
-        &self.verifier
-    }
-
-    /// Verifies as [`Verifier::verify`], and uses the cache.
-    pub(crate) fn verify(
+impl Verifier {
+    /// Verifies as [`Verifier::verify`], and remembers the token.
+    pub(crate) fn verify_once(
         &self,
         token: UnverifiedToken<'_>,
         audience: &str,
         now: SystemTime,
     ) -> Result<Arc<Seen>, Obstacle> {
-        if let Some(seen) = self.memory.as_ref().and_then(|memory| memory.seen.get(&Presented(token.expose()))) {
-            match self.verifier.is_still_good(&seen.verified, &seen.grounds, audience, now) {
+        let memory = self.0.memory.as_ref();
+        if let Some(seen) = memory.and_then(|memory| memory.seen.get(&Presented(token.expose()))) {
+            match self.is_still_good(&seen.verified, &seen.grounds, audience, now) {
                 Ok(true) => return Ok(seen),
                 Ok(false) => {}
                 Err(error) => return Err(self.refuse(token, error)),
             }
         }
-        let (verified, grounds) = self.verifier.attempt(token, audience, now)?;
+        let (verified, grounds) = self.attempt(token, audience, now)?;
         let seen = Arc::new(Seen::new(verified, Token(token.expose().into()), grounds));
-        if let Some(memory) = &self.memory {
+        if let Some(memory) = memory {
             memory.hold(&seen);
         }
         Ok(seen)
     }
 
     /// Checks the token of a call in progress again: it has not expired, and neither it nor its key was
-    /// revoked. The signature is checked again only if the issuer no longer publishes the key. An unreachable
-    /// issuer ends no call.
+    /// revoked. The signature is checked again only if the issuer no longer publishes the key, or is no
+    /// longer trusted as it was. An unreachable issuer ends no call.
     pub(crate) fn check_again(&self, seen: &Seen, audience: &str, now: SystemTime) -> Result<(), VerifyError> {
-        let error = match self.verifier.is_still_good(&seen.verified, &seen.grounds, audience, now) {
+        let error = match self.is_still_good(&seen.verified, &seen.grounds, audience, now) {
             Ok(true) => return Ok(()),
-            Ok(false) => match self.verifier.attempt(UnverifiedToken::new(seen.presented()), audience, now) {
+            Ok(false) => match self.attempt(UnverifiedToken::new(seen.presented()), audience, now) {
                 Ok(_) | Err(Obstacle::KeyOnItsWay(_)) => return Ok(()),
                 Err(Obstacle::Refused(error)) => error,
             },
@@ -110,12 +94,12 @@ impl CachedVerifier {
         if error.is_transient() { Ok(()) } else { Err(error) }
     }
 
-    /// Removes a rejected token from the cache. A token for another audience stays, as it is valid there. So
-    /// does one that cannot be judged at the moment.
+    /// Forgets a rejected token. A token for another audience stays, as it is valid there. So does one that
+    /// cannot be judged at the moment.
     fn refuse(&self, token: UnverifiedToken<'_>, error: VerifyError) -> Obstacle {
         if !error.is_audience_mismatch()
             && !error.is_transient()
-            && let Some(memory) = &self.memory
+            && let Some(memory) = &self.0.memory
         {
             memory.seen.remove(&Presented(token.expose()));
         }
@@ -124,14 +108,18 @@ impl CachedVerifier {
 }
 
 impl Memory {
-    fn new(bytes_max: u64, encrypted: bool) -> Self {
+    /// Returns `None` for 0 bytes: then nothing is cached.
+    pub(super) fn new(bytes_max: u64, encrypted: bool) -> Option<Self> {
+        if bytes_max == 0 {
+            return None;
+        }
         let wrappings_max = if encrypted { bytes_max / WRAPPINGS_PART } else { 0 };
         let items = |bytes: u64| usize::try_from(bytes / ENTRY_BYTES_TYPICAL).unwrap_or(usize::MAX);
         let seen_max = bytes_max - wrappings_max;
-        Self {
+        Some(Self {
             seen: Cache::with_weighter(items(seen_max), seen_max, Weight),
             wrappings: encrypted.then(|| Cache::with_weighter(items(wrappings_max), wrappings_max, Weight)),
-        }
+        })
     }
 
     fn hold(&self, seen: &Arc<Seen>) {
@@ -220,17 +208,22 @@ mod tests {
     use super::*;
     use crate::test_util::TestIssuer;
 
+    fn cached(issuer: &TestIssuer, bytes_max: u64) -> Verifier {
+        let builder = Verifier::builder().issuer(issuer.trusted()).clock(issuer.clock());
+        builder.cache_bytes_max(bytes_max).build().unwrap()
+    }
+
     #[test]
     fn tokens_seen_before_stay_within_their_capacity() {
         const BYTES_MAX: u64 = 64 * 1024;
         let issuer = TestIssuer::new("https://issuer.example");
-        let cached = CachedVerifier::new(issuer.verifier(), BYTES_MAX);
-        let now = cached.verifier().now();
+        let cached = cached(&issuer, BYTES_MAX);
+        let now = cached.now();
         for n in 0..200 {
             let token = issuer.token().audience("inventory").claim("jti", format!("token-{n}")).sign();
-            assert!(cached.verify(UnverifiedToken::new(&token), "inventory", now).is_ok());
+            assert!(cached.verify_once(UnverifiedToken::new(&token), "inventory", now).is_ok());
         }
-        let seen = &cached.memory.as_ref().unwrap().seen;
+        let seen = &cached.0.memory.as_ref().unwrap().seen;
         assert!(seen.weight() <= BYTES_MAX && !seen.is_empty(), "{}", seen.weight());
     }
 
@@ -238,9 +231,9 @@ mod tests {
     #[test]
     fn an_entry_weighs_what_its_claims_take_in_memory() {
         let issuer = TestIssuer::new("https://issuer.example");
-        let cached = CachedVerifier::new(issuer.verifier(), 1024 * 1024);
-        let now = cached.verifier().now();
-        let weight = |token: String| cached.verify(UnverifiedToken::new(&token), "inventory", now).unwrap().bytes;
+        let cached = cached(&issuer, 1024 * 1024);
+        let now = cached.now();
+        let weight = |token: String| cached.verify_once(UnverifiedToken::new(&token), "inventory", now).unwrap().bytes;
         let plain = weight(issuer.token().sign());
         assert!((1_500..4_000).contains(&plain), "{plain}");
         let objects = vec![serde_json::json!({ "a": 1 }); 400];
@@ -261,13 +254,29 @@ mod tests {
         let key = DecryptionKey::from_pem(pem.as_bytes()).unwrap();
         let public: EncryptionKey = key.public();
         let builder = Verifier::builder().issuer(issuer.trusted()).clock(issuer.clock());
-        let cached = CachedVerifier::new(builder.decryption_key(key).build().unwrap(), 1024 * 1024);
-        let now = cached.verifier().now();
+        let cached = builder.decryption_key(key).cache_bytes_max(1024 * 1024).build().unwrap();
+        let now = cached.now();
         let signed = issuer.token().sign();
         for _ in 0..50 {
             let wrapped = public.encrypt(&signed).unwrap();
-            cached.verify(UnverifiedToken::new(&wrapped), "inventory", now).unwrap();
+            cached.verify_once(UnverifiedToken::new(&wrapped), "inventory", now).unwrap();
         }
-        assert_eq!(cached.memory.as_ref().unwrap().seen.len(), 1);
+        assert_eq!(cached.0.memory.as_ref().unwrap().seen.len(), 1);
+    }
+
+    /// Twenty routes over one verifier check one signature, and hold one copy.
+    #[test]
+    fn clones_of_a_verifier_share_one_cache() {
+        let issuer = TestIssuer::new("https://issuer.example");
+        let first = cached(&issuer, 1024 * 1024);
+        let (second, now) = (first.clone(), first.now());
+        let token = issuer.token().claim("aud", serde_json::json!(["inventory", "orders"])).sign();
+        let seen = first.verify_once(UnverifiedToken::new(&token), "inventory", now).unwrap();
+        // For another audience too.
+        let again = second.verify_once(UnverifiedToken::new(&token), "orders", now).unwrap();
+        assert!(Arc::ptr_eq(&seen, &again));
+        let none = cached(&issuer, 0);
+        let seen = none.verify_once(UnverifiedToken::new(&token), "inventory", now).unwrap();
+        assert!(!Arc::ptr_eq(&seen, &none.verify_once(UnverifiedToken::new(&token), "inventory", now).unwrap()));
     }
 }
