@@ -15,13 +15,14 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::error::{Denial, Denied, Unverified, VerifyError};
 
+/// The detail that names the program's own rule, in the metadata of `ErrorInfo` and in the JSON of HTTP.
+const RULE: &str = "rule";
+
 /// A refusal, before it takes the form of either protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     reason: ErrorReason,
     sentence: &'static str,
-    /// The program's own rule that denies the call.
-    rule: Option<&'static str>,
     /// Space-separated, as in RFC 6750 section 3.
     scope: Option<Box<str>>,
     retry_after: Option<Duration>,
@@ -39,7 +40,6 @@ impl Answer {
         Self {
             reason,
             sentence,
-            rule: None,
             scope: None,
             retry_after: None,
             resource_metadata: None,
@@ -75,7 +75,7 @@ impl Answer {
         self
     }
 
-    /// Adds to the metadata of `ErrorInfo`. Only for the client side, which reports to its own program.
+    /// Adds to the metadata of `ErrorInfo`. It must hold nothing that a caller may not read.
     pub(crate) fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.details.push((name, value.into()));
         self
@@ -94,7 +94,6 @@ impl Answer {
         let mut metadata: HashMap<String, String> =
             self.details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         metadata.extend(self.scope.iter().map(|scope| ("scope".to_owned(), scope.to_string())));
-        metadata.extend(self.rule.map(|rule| ("rule".to_owned(), rule.to_owned())));
         details.set_error_info(self.reason.as_reason(), ERROR_DOMAIN, metadata);
         if self.retry_after.is_some() {
             details.set_retry_info(self.retry_after);
@@ -120,8 +119,9 @@ impl Answer {
             "error_description": self.sentence,
             "reason": self.reason.as_reason(),
         });
-        if let (Some(rule), Some(members)) = (self.rule, body.as_object_mut()) {
-            members.insert("rule".to_owned(), rule.into());
+        let rule = self.details.iter().find(|(name, _)| *name == RULE);
+        if let (Some((name, rule)), Some(members)) = (rule, body.as_object_mut()) {
+            members.insert((*name).to_owned(), rule.as_str().into());
         }
         let mut response = Response::new(Body::new(body.to_string()));
         *response.status_mut() = http_status(self.reason);
@@ -159,7 +159,7 @@ impl From<&Denied> for Answer {
         match &denied.0 {
             Denial::ScopeInsufficient { missing, .. } => answer.scope(missing.join(" ")),
             Denial::Token(error) => Self { retry_after: error.retry_after(), ..answer },
-            Denial::Custom { rule, .. } => Self { rule: Some(rule), ..answer },
+            Denial::Custom { rule, .. } => answer.detail(RULE, *rule),
             Denial::MethodNotDeclared
             | Denial::CredentialsMissing
             | Denial::CredentialsMalformed(_)

@@ -44,7 +44,7 @@ impl Attaching {
         let requirement = Requirement::any_token().with_all_scopes(["inventory.read"]);
         let method =
             MethodPolicy::new(PATH.into(), "inventory".into(), Access::Require(requirement), MethodKind::Unary);
-        let layer = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&[method.clone()]);
+        let layer = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(std::slice::from_ref(&method));
         let many = (0..METHODS).map(|number| {
             let path = format!("{PATH}{number}").into();
             MethodPolicy::new(path, method.audience.clone(), method.access.clone(), MethodKind::Unary)

@@ -69,7 +69,7 @@ enum Command {
     Serve(serve::Serve),
     Token(token::Token),
     Agent(agent::Agent),
-    Client(client::Client),
+    Client(Box<client::Client>),
     Import(import::Import),
     Key(key::Key),
     Audit(audit::Audit),

@@ -5,11 +5,14 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    time::UNIX_EPOCH,
 };
 
 use serde_json::{Value, json};
-use token_interceptor::test_util::{TestIssuer, TokenBuilder};
+use token_interceptor::{
+    clock::{Clock as _, SystemClock},
+    test_util::{TestIssuer, TokenBuilder},
+};
 use token_proto::token::v1::{self, client_authentication::Credential, token_service_client::TokenServiceClient};
 
 use crate::{
@@ -22,7 +25,7 @@ const CLUSTER: &str = "https://kubernetes.default.svc.cluster.local";
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemClock.now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// A server that trusts a cluster and GitHub by files of their keys.

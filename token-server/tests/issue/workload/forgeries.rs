@@ -59,11 +59,14 @@ async fn each_near_miss_of_a_pods_token_is_refused() {
     platforms.granted("orders-pod", pod).await;
 }
 
+/// A change of a valid token that makes it invalid.
+type Miss = fn(TokenBuilder) -> TokenBuilder;
+
 #[tokio::test]
 async fn each_near_miss_of_a_workflows_token_is_refused() {
     let platforms = platforms().await;
     let workflow = || platforms.workflow();
-    let misses: Vec<(&str, fn(TokenBuilder) -> TokenBuilder)> = vec![
+    let misses: Vec<(&str, Miss)> = vec![
         ("a repository that was registered again", |token| token.claim("repository_id", "12")),
         ("an owner that was registered again", |token| token.claim("repository_owner_id", "23")),
         ("an ID of another type", |token| token.claim("repository_id", json!(["12"]))),

@@ -155,10 +155,11 @@ impl Plan {
         output.line(format_args!("\n{new} new, {changed} changed, {removed} removed."))?;
         let revoked = self.0.iter().filter(|step| step.revokes()).map(|step| step.client().client_id.as_str());
         let revoked: Vec<_> = revoked.collect();
-        Ok(match revoked.as_slice() {
+        match revoked.as_slice() {
             [] => output.line("No token is revoked. Issued tokens keep what is removed here until they expire.")?,
             revoked => output.marked(Mark::Revoked, 0, format_args!("tokens revoked: {}", revoked.join(", ")))?,
-        })
+        }
+        Ok(())
     }
 
     /// Makes the changes in order, and stops at the first failure; earlier changes stay. Secrets of new
