@@ -40,6 +40,7 @@ fn debug_of_every_sensitive_field_is_censored() {
         format!("{:?}", v1::IntrospectTokenRequest { token: s(), ..Default::default() }),
         format!("{:?}", v1::RevokeTokenRequest { token: s(), ..Default::default() }),
         format!("{:?}", admin::v1::CreateClientResponse { client_secret: s(), ..Default::default() }),
+        format!("{:?}", admin::v1::Secret { imported_hash: s(), ..Default::default() }),
         format!("{:?}", admin::v1::AddCredentialResponse { client_secret: s(), ..Default::default() }),
         format!(
             "{:?}",

@@ -15,7 +15,7 @@ struct Step {
     version: i64,
     /// The name in the table of migrations. It never changes.
     name: &'static str,
-    /// The effect, for operators: the object that is added, and the meaning for a server of the version before.
+    /// The effect, for operators: the added object, and the meaning for a server of the version before.
     sentence: &'static str,
     sqlite: &'static str,
     postgres: &'static str,

@@ -101,7 +101,8 @@ impl SqliteStore {
         copied
     }
 
-    /// Compares the tables of the file with those that this program needs. Changes nothing, and needs no file.
+    /// Compares the tables of the file with those that this program needs. Changes nothing. Without a file,
+    /// every migration is pending.
     ///
     /// # Errors
     ///

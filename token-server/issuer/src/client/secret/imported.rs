@@ -55,8 +55,8 @@ pub(super) fn hash(secret: &str) -> Result<String, ImportError> {
     Ok(hash.to_string())
 }
 
-/// Checks a hash that was made outside this process. It must cost exactly as much as the dummy hash: a cheaper
-/// one would reveal its client (ADR 17), and a dearer one would let its client slow the server down.
+/// Checks a hash that was made outside this process. It must cost exactly as much as the dummy hash. A
+/// cheaper one would reveal its client (ADR 17). A dearer one would let its client slow the server down.
 pub(super) fn check(phc: &str) -> Result<(), ImportError> {
     let hash = PasswordHash::new(phc).map_err(|_| ImportError::OtherHash)?;
     let expected = Params::default();
