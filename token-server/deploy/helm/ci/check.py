@@ -195,7 +195,7 @@ def main(program):
     if unseen:
         wrong.append(f"no file in ci/rendered renders {unseen}")
     print(f"chart: {len(rendered)} variants rendered, {len(rejected)} rejected, kinds: {', '.join(sorted(seen))}")
-    sys.exit("\n".join(wrong))
+    sys.exit("\n".join(wrong) or 0)
 
 
 os.environ.pop("KUBECONFIG", None)
