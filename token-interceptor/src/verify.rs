@@ -180,10 +180,10 @@ impl Verifier {
         self.0.issuers.now().ids().cloned().collect()
     }
 
-    /// Waits until the keys of every trusted issuer are there. A server that awaits it before it reports itself
-    /// ready makes no first call wait for keys.
+    /// Waits until the keys of every trusted issuer are there. If a server awaits it before it reports itself
+    /// ready, no first call waits for keys.
     ///
-    /// It waits for as long as an issuer is unreachable. Bound it with a timeout. Dropping it ends the wait alone.
+    /// It waits for as long as an issuer is unreachable. Bound it with a timeout, which ends the wait alone.
     pub async fn ready(&self) {
         loop {
             let unready = self.0.issuers.now().unready(self.now()).cloned();

@@ -39,8 +39,9 @@ Examples:
   curl http://localhost:4445/admin/clients?page_size=500 > clients.json
   token-server import hydra clients.json --audience inventory --out clients.toml
 
-  curl -H \"authorization: Bearer $TOKEN\" \"https://TENANT.auth0.com/api/v2/clients?per_page=100\" > clients.json
-  curl -H \"authorization: Bearer $TOKEN\" \"https://TENANT.auth0.com/api/v2/client-grants?per_page=100\" > grants.json
+  API=https://TENANT.auth0.com/api/v2
+  curl -H \"authorization: Bearer $TOKEN\" \"$API/clients?per_page=100\" > clients.json
+  curl -H \"authorization: Bearer $TOKEN\" \"$API/client-grants?per_page=100\" > grants.json
   token-server import auth0 clients.json --client-grants grants.json --out clients.toml
 
   token-server client plan --file clients.toml
