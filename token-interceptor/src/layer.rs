@@ -1,6 +1,6 @@
 //! The server side: the request path, from the header fields to the handler.
 //!
-//! `policy` → `bearer` → `verify` → requirement → [`Caller`](crate::caller::Caller) in the
+//! `policy` → `bearer` → `verify` → requirement → [`Caller`] in the
 //! extensions → handler. Each stage may refuse with an answer of `status`. The layer wraps a tonic server
 //! (`Server::builder().layer(…)`) or an axum router. A gRPC request gets a gRPC status. Every other request
 //! gets 401, 403 or 503 with a challenge and a small JSON object.
@@ -190,7 +190,7 @@ impl AuthorizationLayer {
     /// For the first days with a service that has callers already; see [`crate::recipes`].
     ///
     /// A call that would be refused is counted with the outcome `would_deny`. The extensions of its request
-    /// hold a [`DeniedCall`], and the [`Caller`](crate::caller::Caller) if the token is valid. No stream ends
+    /// hold a [`DeniedCall`], and the [`Caller`] if the token is valid. No stream ends
     /// with its token. A call whose token is signed by a new key waits for that key, as if the layer
     /// enforced.
     #[must_use]
