@@ -27,8 +27,11 @@ clippy:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
 
-# The two libraries, each built from the package that would be published.
+# The two libraries, each built from the package that would be published. Cargo takes a package of the same version for
+# the same package, so the recipe removes what an earlier run has unpacked and built.
 package:
+    rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/token-{proto,interceptor}-[0-9]*
+    cd "${CARGO_TARGET_DIR:-target}" && for file in $(grep -ls /registry/src/- debug/deps/token_*.d || true); do hash=${file##*-}; rm -rf debug/.fingerprint/token-*-"${hash%.d}"; done
     cargo package --quiet --allow-dirty -p token-proto -p token-interceptor
 
 # Licences, banned crates, sources.

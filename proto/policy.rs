@@ -167,7 +167,9 @@ impl Requirement {
         self
     }
 
-    /// Demands one of these values of a claim, besides the claims that are demanded already.
+    /// Demands one of these values of a claim, besides the claims that are demanded already. Any issuer that
+    /// the server trusts for the audience can write any claim, so a server that trusts several limits the
+    /// values of each.
     #[must_use]
     pub fn with_claim<T: Into<Cow<'static, str>>>(
         mut self,
@@ -208,18 +210,18 @@ impl ClaimRequirement {
     }
 
     /// Returns the fault of the requirement, if it has one. The scopes and the client of a token have fields
-    /// of their own, which know the limits of each issuer.
+    /// of their own, which know the limits of each issuer. A demand with a fault is met by no token.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         let claim = &self.claim;
-        let name = claim.strip_prefix('/').unwrap_or(claim);
+        let name = claim.strip_prefix('/').map_or(&**claim, |path| path.split('/').next().unwrap_or_default());
         if self.values.is_empty() {
             return Some(format!("the claim {claim:?} has no allowed values, so no token could meet it"));
         }
         match name {
             "" => Some(format!("{claim:?} is not the name of a claim")),
             "scope" | "scp" => Some(format!("{claim:?}: use all_scopes or any_scopes")),
-            "client_id" | "azp" | "cid" => Some(format!("{claim:?}: use callers")),
+            "client_id" | "azp" | "cid" | "appid" => Some(format!("{claim:?}: use callers")),
             _ if claim.starts_with('/') && !is_pointer(claim) => {
                 Some(format!("{claim:?} is not a JSON Pointer (RFC 6901): write ~ as ~0"))
             }

@@ -241,13 +241,8 @@ fn claims_and_their_values_are_in_the_table() {
     );
     result.unwrap();
     let (table, cow) = (generated(dir.path(), "token_policy.rs"), "::std::borrow::Cow::Borrowed");
-    for (claim, values) in [("tenant", r#"["acme"]"#), ("/roles/shop", r#"["a", "b"]"#)] {
-        let values = values
-            .replace('"', "")
-            .trim_matches(['[', ']'])
-            .split(", ")
-            .map(|v| format!("{cow}({v:?})"))
-            .collect::<Vec<_>>();
+    for (claim, values) in [("tenant", &["acme"] as &[_]), ("/roles/shop", &["a", "b"])] {
+        let values: Vec<_> = values.iter().map(|value| format!("{cow}({value:?})")).collect();
         let row = format!("ClaimRequirement::new({cow}({claim:?}), {cow}(&[{}]))", values.join(", "));
         assert!(table.contains(&row), "{row} in {table}");
     }
@@ -293,6 +288,8 @@ fn what_cannot_be_enforced_is_refused_with_its_place() {
         (r#"{claims: {claim: "/realm~access" values: "admin"}}"#, "not a JSON Pointer"),
         (r#"{claims: {claim: "scope" values: "shop.read"}}"#, "use all_scopes"),
         (r#"{claims: {claim: "/client_id" values: "orders"}}"#, "use callers"),
+        (r#"{claims: {claim: "/scp/0" values: "shop.read"}}"#, "use all_scopes"),
+        (r#"{claims: {claim: "appid" values: "orders"}}"#, "use callers"),
     ] {
         let (_dir, result) = compile(
             &format!(

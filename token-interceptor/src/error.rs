@@ -194,7 +194,7 @@ impl VerifyError {
             Unverified::KeyUnavailable { .. } => "key_unavailable",
             Unverified::SignatureInvalid => "signature",
             Unverified::TypeNotAllowed => "type",
-            Unverified::ClaimNotAllowed => "claim",
+            Unverified::ClaimNotAllowed => "profile",
             Unverified::LifetimeTooLong => "lifetime",
             Unverified::AudienceMismatch => "audience",
             Unverified::Expired => "expired",

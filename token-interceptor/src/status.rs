@@ -290,6 +290,8 @@ fn seconds_rounded_up(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     fn status(denial: Denial) -> Status {
@@ -343,8 +345,8 @@ mod tests {
         assert_eq!(http.headers()["cache-control"], "no-store");
     }
 
-    #[test]
-    fn a_programs_own_rule_is_named_in_both_protocols() {
+    #[tokio::test]
+    async fn a_programs_own_rule_is_named_in_both_protocols() {
         let denied = Denied::custom("tenant", "the order belongs to another tenant");
         let answered = Status::from(denied.clone());
         assert_eq!((answered.code(), challenge(&answered)), (Code::PermissionDenied, None));
@@ -353,5 +355,8 @@ mod tests {
         assert_eq!((&*info.reason, &*info.metadata["rule"]), ("CALLER_NOT_ALLOWED", "tenant"));
         let http = Answer::from(&denied).into_http();
         assert_eq!(http.status(), 403);
+        let body = http.into_body().collect().await.unwrap().to_bytes();
+        let members: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&members["reason"], &members["rule"]), (&"CALLER_NOT_ALLOWED".into(), &"tenant".into()));
     }
 }

@@ -130,7 +130,7 @@ impl VerifiedToken {
         self.scopes().any(|granted| granted == scope)
     }
 
-    /// Returns `iat`.
+    /// Returns `iat`. Where a token of another maker has none, the year 1970: the oldest token that there is.
     #[must_use]
     pub fn issued_at(&self) -> SystemTime {
         time(self.0.issued_at)

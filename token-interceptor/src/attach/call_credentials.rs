@@ -48,7 +48,7 @@ impl CallCredentials for TokenCallCredentials {
         metadata: &mut MetadataMap,
     ) -> Result<(), StatusError> {
         let Some((token, optional)) = self.token_for(details).map_err(status)? else { return Ok(()) };
-        let token = match obtained(&token, self.0.choices.wait_max).await {
+        let token = match obtained(&token, self.0.choices.wait_max(optional)).await {
             Ok(token) => token,
             Err(_) if optional => return Ok(()),
             Err(answer) => return Err(status(answer)),
@@ -110,6 +110,16 @@ mod tests {
         }
     }
 
+    /// Never answers.
+    struct Silent;
+
+    #[async_trait::async_trait]
+    impl TokenSource for Silent {
+        async fn fetch(&self, _: &TokenRequest) -> Result<IssuedToken, SourceError> {
+            std::future::pending().await
+        }
+    }
+
     fn method(path: &'static str, scope: Option<&'static str>) -> MethodPolicy {
         let require = |scope| Access::Require(Requirement::any_token().with_all_scopes([scope]));
         let access = scope.map_or(Access::Public, require);
@@ -118,7 +128,11 @@ mod tests {
 
     async fn metadata(method_name: &str) -> Result<Option<String>, StatusError> {
         let table = [method("/a.S/Read", Some("read")), method("/a.S/Write", Some("write")), method("/a.S/Open", None)];
-        let credentials = AttachLayer::new(Echo).policy(&table).call_credentials();
+        metadata_of(&AttachLayer::new(Echo).policy(&table), method_name).await
+    }
+
+    async fn metadata_of(layer: &AttachLayer, method_name: &str) -> Result<Option<String>, StatusError> {
+        let credentials = layer.call_credentials();
         let credentials: Arc<dyn CallCredentials> = Arc::new(credentials);
         let security = ClientConnectionSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity, Attributes::new());
         let details = CallDetails::new("https://a.example/a.S", method_name);
@@ -135,6 +149,14 @@ mod tests {
         assert_eq!(metadata("Read").await.unwrap().as_deref(), Some("Bearer read"));
         assert_eq!(metadata("Open").await.unwrap(), None);
         assert_eq!(metadata("Unknown").await.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_may_go_without_waits_a_second_at_most() {
+        let table = [MethodPolicy::new("/a.S/Hello".into(), "a".into(), Access::Identify, MethodKind::Unary)];
+        let start = tokio::time::Instant::now();
+        assert_eq!(metadata_of(&AttachLayer::new(Silent).policy(&table), "Hello").await.unwrap(), None);
+        assert_eq!(start.elapsed().as_secs(), 1);
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ use crate::{
     status::Answer,
 };
 
+/// The longest wait of a call that may go without its token. A token usually comes much sooner.
+const OPTIONAL_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// The state that every clone of a channel shares. Clones copy a pointer.
 #[derive(Debug)]
 pub(super) struct Calls {
@@ -32,6 +35,14 @@ pub(super) struct Choices {
     pub(super) on_behalf: bool,
     /// True if a call's own header is kept, unless it is the caller's token.
     pub(super) authorization_kept: bool,
+}
+
+impl Choices {
+    /// Returns the longest wait of a call for its token, besides its own deadline. `optional`: the call may go
+    /// without.
+    pub(super) fn wait_max(&self, optional: bool) -> Duration {
+        if optional { self.wait_max.min(OPTIONAL_WAIT_MAX) } else { self.wait_max }
+    }
 }
 
 /// The treatment of a call's `authorization` header.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Request, Response, header::AUTHORIZATION, request::Parts, uri::PathAndQuery};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body};
@@ -25,9 +26,6 @@ use crate::{
     mark::{self, Stage},
     refresh::{self, FreshToken},
 };
-
-/// The longest wait of a call that may go without its token. A token usually comes much sooner.
-const OPTIONAL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A service whose calls carry tokens: a channel behind [`AttachLayer`](super::AttachLayer). Clones are
 /// cheap.
@@ -72,48 +70,30 @@ where
                 return Box::pin(async move { Ok(status.into_http()) });
             }
         };
-        let in_hand = token.ready();
+        let source = Waiting { token, wait_max: self.calls.choices.wait_max(optional) };
+        let call = Call { optional, replayable, deadline: Deadline::of(request.headers()), source };
         let next = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, next);
-        // The ready instance may hold a permit of the channel. A call that waits for its token releases it,
-        // so that calls that need no token can proceed.
-        let service = if in_hand.is_some() { Ready::Now(ready) } else { Ready::Later(self.inner.clone()) };
-        let wait_max = self.calls.choices.wait_max;
-        let wait_max = if optional { wait_max.min(OPTIONAL_WAIT_MAX) } else { wait_max };
-        let call = Call { service, optional, replayable, source: Waiting { token, wait_max } };
-        Box::pin(call.run(request, in_hand))
-    }
-}
-
-/// An instance of the service below.
-enum Ready<S> {
-    /// `poll_ready` has returned ready for it.
-    Now(S),
-    /// `poll_ready` has to be called first.
-    Later(S),
-}
-
-impl<S> Ready<S> {
-    async fn get<B>(self) -> Result<S, S::Error>
-    where
-        S: Service<Request<Body>, Response = Response<B>>,
-    {
-        match self {
-            Self::Now(service) => Ok(service),
-            Self::Later(mut service) => {
-                poll_fn(|context| service.poll_ready(context)).await?;
-                Ok(service)
-            }
+        match call.source.token.ready() {
+            // The call is sent before its future is made, so the future of every call is small.
+            Some(token) => match call.send(ready, request, token) {
+                Ok(sent) => Box::pin(sent.answered()),
+                Err(status) => Box::pin(async move { Ok(status.into_http()) }),
+            },
+            // The ready instance may hold a permit of the channel. A call that waits for its token releases it,
+            // so that calls that need no token can proceed.
+            None => Box::pin(call.wait(self.inner.clone(), request)),
         }
     }
 }
 
-struct Call<S> {
-    service: Ready<S>,
+/// A call that needs a token.
+struct Call {
     /// True if the call is sent without a token where there is none.
     optional: bool,
     /// False for streams, which are never sent twice.
     replayable: bool,
+    deadline: Option<Deadline>,
     source: Waiting,
 }
 
@@ -123,42 +103,76 @@ struct Waiting {
     wait_max: Duration,
 }
 
-impl<S, B> Call<S>
-where
-    S: Service<Request<Body>, Response = Response<B>>,
-{
-    async fn run(
+/// A call that was sent with its token.
+struct Attempt<S, F> {
+    answer: F,
+    service: S,
+    deadline: Option<Deadline>,
+    source: Waiting,
+    /// That of the token.
+    generation: u64,
+    /// The marks of refusals name it.
+    path: Option<PathAndQuery>,
+    /// The head and the message of a call that may be sent once more.
+    again: Option<(Parts, Bytes)>,
+}
+
+impl Call {
+    /// Sends the call. `service` is ready.
+    fn send<S, B>(
         self,
+        mut service: S,
         mut request: Request<Body>,
-        in_hand: Option<refresh::Ready>,
-    ) -> Result<Response<Watched<B>>, S::Error> {
-        let Self { service, optional, replayable, source } = self;
-        let deadline = Deadline::of(request.headers());
-        let token = match in_hand {
-            Some(token) => token,
-            None => match source.wait(deadline).await {
-                Ok(token) => token,
-                Err(_) if optional => return anonymous(service, request, deadline).await,
-                Err(status) => return Ok(status.into_http()),
-            },
-        };
-        let waited = matches!(service, Ready::Later(_));
-        let mut service = service.get().await?;
-        if waited && deadline.is_some_and(|deadline| !deadline.write_rest(request.headers_mut())) {
-            return Ok(answer::deadline_exceeded().into_http());
-        }
+        token: refresh::Ready,
+    ) -> Result<Attempt<S, S::Future>, Status>
+    where
+        S: Service<Request<Body>, Response = Response<B>>,
+    {
         let refresh::Ready { token, generation } = token;
         request.headers_mut().insert(AUTHORIZATION, token.into_header());
         let (head, body) = request.into_parts();
-        let outgoing = if replayable { Outgoing::look_at(body) } else { Ok(Outgoing::once(body)) };
-        let Outgoing { body, replay } = match outgoing {
-            Ok(outgoing) => outgoing,
-            Err(status) => return Ok(status.into_http()),
-        };
-        // The marks of refusals name it.
+        let Outgoing { body, replay } = if self.replayable { Outgoing::look_at(body)? } else { Outgoing::once(body) };
         let path = head.uri.path_and_query().cloned();
         let again = replay.map(|message| (head.clone(), message));
-        let mut response = service.call(Request::from_parts(head, body)).await?;
+        let answer = service.call(Request::from_parts(head, body));
+        let Self { deadline, source, .. } = self;
+        Ok(Attempt { answer, service, deadline, source, generation, path, again })
+    }
+
+    /// Waits for the token, and then for the service.
+    async fn wait<S, B>(self, mut service: S, mut request: Request<Body>) -> Result<Response<Watched<B>>, S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<B>>,
+    {
+        let token = match self.source.wait(self.deadline).await {
+            Ok(token) => Some(token),
+            Err(_) if self.optional => None,
+            Err(status) => return Ok(status.into_http()),
+        };
+        poll_fn(|context| service.poll_ready(context)).await?;
+        if self.deadline.is_some_and(|deadline| !deadline.write_rest(request.headers_mut())) {
+            return Ok(answer::deadline_exceeded().into_http());
+        }
+        let Some(token) = token else {
+            // It may be the token of the caller whom the program serves.
+            request.headers_mut().remove(AUTHORIZATION);
+            return Ok(unmarked(service.call(request).await?));
+        };
+        match self.send(service, request, token) {
+            Ok(sent) => sent.answered().await,
+            Err(status) => Ok(status.into_http()),
+        }
+    }
+}
+
+impl<S, F, B> Attempt<S, F>
+where
+    S: Service<Request<Body>, Response = Response<B>, Future = F>,
+    F: Future<Output = Result<Response<B>, S::Error>>,
+{
+    async fn answered(self) -> Result<Response<Watched<B>>, S::Error> {
+        let Self { answer, service, deadline, source, generation, path, again } = self;
+        let mut response = answer.await?;
         let Some(stage) = replay::refused(response.headers_mut(), path_of(&path)) else {
             return Ok(source.watch(response, generation, path));
         };
@@ -166,36 +180,19 @@ where
             source.token.reject(generation);
             return Ok(unmarked(response));
         };
-        let Some((newer, head)) = source.replacement(generation, deadline, head).await else {
-            return Ok(unmarked(response));
-        };
-        poll_fn(|context| service.poll_ready(context)).await?;
-        metrics::counter!("token_client_replays_total").increment(1);
-        let mut response = service.call(Request::from_parts(head, replay::one_message(message))).await?;
-        if replay::refused(response.headers_mut(), path_of(&path)).is_some() {
-            source.token.reject(newer);
-            return Ok(unmarked(response));
-        }
-        Ok(source.watch(response, newer, path))
+        // Boxed, because few calls get here.
+        Box::pin(source.replay(service, Refused { response, generation, head, message, path }, deadline)).await
     }
 }
 
-/// Sends a call for which there is no token, to a method that needs none.
-async fn anonymous<S, B>(
-    service: Ready<S>,
-    mut request: Request<Body>,
-    deadline: Option<Deadline>,
-) -> Result<Response<Watched<B>>, S::Error>
-where
-    S: Service<Request<Body>, Response = Response<B>>,
-{
-    // It may be the token of the caller whom the program serves.
-    request.headers_mut().remove(AUTHORIZATION);
-    let mut service = service.get().await?;
-    if deadline.is_some_and(|deadline| !deadline.write_rest(request.headers_mut())) {
-        return Ok(answer::deadline_exceeded().into_http());
-    }
-    Ok(unmarked(service.call(request).await?))
+/// A call whose token the callee's layer refused before the handler ran.
+struct Refused<B> {
+    response: Response<B>,
+    /// That of the refused token.
+    generation: u64,
+    head: Parts,
+    message: Bytes,
+    path: Option<PathAndQuery>,
 }
 
 impl Waiting {
@@ -208,6 +205,30 @@ impl Waiting {
             Err(_) if deadline.is_some_and(|deadline| deadline.at() <= until) => Err(answer::deadline_exceeded()),
             Err(_) => Err(answer::too_slow().into_status()),
         }
+    }
+
+    /// Sends the call once more with a newer token, if one arrives in time.
+    async fn replay<S, B>(
+        self,
+        mut service: S,
+        refused: Refused<B>,
+        deadline: Option<Deadline>,
+    ) -> Result<Response<Watched<B>>, S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<B>>,
+    {
+        let Refused { response, generation, head, message, path } = refused;
+        let Some((newer, head)) = self.replacement(generation, deadline, head).await else {
+            return Ok(unmarked(response));
+        };
+        poll_fn(|context| service.poll_ready(context)).await?;
+        metrics::counter!("token_client_replays_total").increment(1);
+        let mut response = service.call(Request::from_parts(head, replay::one_message(message))).await?;
+        if replay::refused(response.headers_mut(), path_of(&path)).is_some() {
+            self.token.reject(newer);
+            return Ok(unmarked(response));
+        }
+        Ok(self.watch(response, newer, path))
     }
 
     /// Returns the head of the second attempt and its token's generation, if a token other than the refused

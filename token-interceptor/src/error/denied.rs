@@ -83,9 +83,7 @@ impl Denied {
             Denial::Custom { rule, .. } => rule,
         }
     }
-}
 
-impl Denied {
     /// Returns the member of the token that the check compared, if any. Not for the caller.
     #[must_use]
     pub fn member(&self) -> Option<&Detail> {

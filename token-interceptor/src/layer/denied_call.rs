@@ -34,7 +34,8 @@ impl DeniedCall {
         self.denied.reason()
     }
 
-    /// Returns the failed check: one of a closed set, and not for the caller.
+    /// Returns the failed check: one of a closed set, or the name of a rule of the program's own. Not for the
+    /// caller.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         self.denied.label()

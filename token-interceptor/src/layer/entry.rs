@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use tonic::body::Body;
 use tower::{BoxError, Service};
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     caller::Caller,
+    error::Denied,
     mark::{self, Stage},
 };
 
@@ -36,30 +38,36 @@ impl Shared {
         if let Some(check) = &self.check {
             (verdict, request) = check.of(verdict, request);
         }
-        match verdict {
-            Verdict::Open => ResponseFuture::open(service.call(request)),
+        let admitted = match verdict {
+            Verdict::Open => None,
             Verdict::Allowed(caller) => {
                 rule.count_allowed();
-                self.admit(caller, rule.ending(), service, request)
+                Some((caller, rule.ending()))
             }
             Verdict::Denied(denied, caller) if rule.observed => {
                 self.report(request.uri().path(), &denied, caller.as_ref());
                 request.extensions_mut().insert(DeniedCall::new(denied, caller.clone()));
-                match caller {
-                    Some(caller) => self.admit(caller, None, service, request),
-                    None => ResponseFuture::open(service.call(request)),
-                }
+                caller.map(|caller| (caller, None))
             }
-            Verdict::Denied(denied, caller) => {
-                let wire = Wire::of(request.headers());
-                let renewable = wire != Wire::Http && mark::is_renewable(denied.reason());
-                let mut response = self.answer(request.uri().path(), denied, caller, wire);
-                if renewable {
-                    mark::put(response.headers_mut(), Stage::BeforeHandler, request.uri().path());
-                }
-                ResponseFuture::refused(response)
-            }
+            Verdict::Denied(denied, caller) => return ResponseFuture::refused(self.refuse(denied, caller, &request)),
+        };
+        // One place for each, so that the compiler moves the request no more often than it must.
+        match admitted {
+            None => ResponseFuture::open(service.call(request)),
+            Some((caller, ending)) => self.admit(caller, ending, service, request),
         }
+    }
+
+    /// Returns the answer in place of the service, with the mark that lets the client renew its token.
+    fn refuse<B>(&self, denied: Denied, caller: Option<Caller>, request: &Request<B>) -> Response<Body> {
+        let path = request.uri().path();
+        let wire = Wire::of(request.headers());
+        let renewable = wire != Wire::Http && mark::is_renewable(denied.reason());
+        let mut response = self.answer(path, denied, caller, wire);
+        if renewable {
+            mark::put(response.headers_mut(), Stage::BeforeHandler, path);
+        }
+        response
     }
 
     /// Passes the request of a known caller to `service`.

@@ -39,6 +39,11 @@ pub(crate) fn check(
     }
     for required in requirement.claims.iter() {
         let came = json::member(token.claims(), &required.claim);
+        if let Some(fault) = required.fault() {
+            return Err(
+                Denial::ClaimNotAllowed(Detail::new(required.claim.clone(), kind_of(came), fault).into()).into()
+            );
+        }
         if !came.is_some_and(|value| is_allowed(value, &required.values)) {
             let expected = format!("one of {:?}", required.values);
             let detail = Detail::new(required.claim.clone(), kind_of(came), expected);

@@ -111,7 +111,7 @@ impl VerifierBuilder {
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no issuer, or one is named twice or must not be fetched from. Also if the
+    /// Returns an error if there is no issuer without [`VerifierBuilder::no_issuer_yet`], or one is named twice or must not be fetched from. Also if the
     /// leeway is too large. Also if tokens must be encrypted and there is no key to decrypt them, or two keys
     /// have one ID.
     pub fn build(self) -> Result<Verifier, BuildError> {

@@ -67,6 +67,16 @@ fn a_policy_with_claims_that_cannot_be_met_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_demand_with_a_faulty_claim_is_met_by_no_token() {
+    for (claim, value) in [("scope", json!("shop.read")), ("/client_id", json!("shop")), ("appid", json!("shop"))] {
+        let requirement = Requirement::any_token().with_claim(claim, ["shop.read", "shop"]);
+        let denied = denied(requirement, &[(claim.trim_start_matches('/'), value)]).await.unwrap();
+        let expected = denied.member().unwrap().expected();
+        assert!(expected.contains("use "), "{claim}: {expected}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_names_the_claim_its_value_and_the_demand() {
     let read = || Requirement::all_of(["read"]);
     let old = Requirement::any_token().with_max_token_age(Duration::from_secs(60));

@@ -776,7 +776,7 @@ type CreateClientResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The client as it is stored.
 	Client *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	// The secret. It is shown only here. Empty if the first credential is not a secret.
+	// The secret. It is shown only here. Empty unless the server generated one.
 	ClientSecret  string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1317,7 +1317,7 @@ type AddCredentialResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The credential as it is stored.
 	Credential *Credential `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
-	// The secret. It is shown only here. Empty for any other kind.
+	// The secret. It is shown only here. Empty unless the server generated one.
 	ClientSecret  string `protobuf:"bytes,2,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

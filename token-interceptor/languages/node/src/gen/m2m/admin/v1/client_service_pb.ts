@@ -456,7 +456,7 @@ export type CreateClientResponse = Message<"m2m.admin.v1.CreateClientResponse"> 
   client?: Client | undefined;
 
   /**
-   * The secret. It is shown only here. Empty if the first credential is not a secret.
+   * The secret. It is shown only here. Empty unless the server generated one.
    *
    * @generated from field: string client_secret = 2;
    */
@@ -730,7 +730,7 @@ export type AddCredentialResponse = Message<"m2m.admin.v1.AddCredentialResponse"
   credential?: Credential | undefined;
 
   /**
-   * The secret. It is shown only here. Empty for any other kind.
+   * The secret. It is shown only here. Empty unless the server generated one.
    *
    * @generated from field: string client_secret = 2;
    */
