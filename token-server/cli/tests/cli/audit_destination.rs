@@ -10,10 +10,9 @@ use std::{
 };
 
 use crate::{
-    harness::program,
+    harness::{exchange, get, program},
     serve::{Serving, config, line_with},
     stop::{LONG, eventually, probe},
-    traces::{exchange, get},
 };
 
 /// The capacity of a pipe, in bytes.

@@ -21,9 +21,8 @@ use tonic::{Status, body::Body, transport::Channel};
 use tower::{Service as _, ServiceExt as _};
 
 use crate::{
-    harness::run,
+    harness::{create_offline, exchange},
     serve::{Serving, config, line_with},
-    traces::exchange,
 };
 
 const INITIAL: &str = "an-initial-access-token-of-64-characters-or-so-0123456789abcdef";
@@ -84,16 +83,13 @@ impl World {
         let home = tempfile::tempdir().unwrap();
         configure(home.path(), ext_authz);
         let scopes = "m2m.admin.v1=clients.read,clients.write,keys.read,keys.write,audit.read";
-        let create = ["client", "create", "root", "--offline", "--config", "a.toml", "--grant", scopes, "--json"];
-        let created = run(home.path(), &create);
-        let created: Value = serde_json::from_str(&created.stdout).unwrap_or_else(|_| panic!("{}", created.stderr));
+        let secret = create_offline(home.path(), "root", scopes);
         let (serving, told) = Serving::start_telling(home.path());
         let channel = Channel::from_shared(serving.issuer.clone()).unwrap().connect().await.unwrap();
         let proxies = told.lines().find(|line| line.contains("decisions for proxies")).unwrap();
         let proxies: Value = serde_json::from_str(proxies).unwrap();
         let proxy = Channel::from_shared(format!("http://{}", proxies["address"].as_str().unwrap())).unwrap();
         let proxy = proxy.connect().await.unwrap();
-        let secret = created["client_secret"].as_str().unwrap().to_owned();
         (Self { _home: home, serving, channel, proxy, asked: RefCell::default() }, secret)
     }
 

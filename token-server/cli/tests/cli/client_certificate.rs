@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Ran, program, run},
+    harness::{Ran, create_offline, program, run},
     serve::{Serving, config},
 };
 
@@ -44,11 +44,7 @@ impl World {
         let config = config(folder).replace("http://127.0.0.1:0", "https://localhost:0") + &tls;
         fs::write(folder.join("a.toml"), config).unwrap();
         let grants = "m2m.admin.v1=clients.read,keys.read,audit.read";
-        let create = ["client", "create", "operator", "--offline", "--config", "a.toml", "--json", "--grant", grants];
-        let created = run(folder, &create);
-        assert_eq!(created.code, 0, "{}", created.stderr);
-        let created: serde_json::Value = serde_json::from_str(&created.stdout).unwrap();
-        let secret = created["client_secret"].as_str().unwrap().to_owned();
+        let secret = create_offline(folder, "operator", grants);
         let serving = Serving::start(folder);
         Self { home, serving, secret }
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient};
 
 use crate::{
-    harness::{Ran, program, run},
+    harness::{Ran, get, program, run},
     serve::{Serving, config, line_with},
 };
 
@@ -104,7 +104,7 @@ fn start(home: &Home) -> (Serving, String) {
 }
 
 fn metric(operations: &str, line: &str) -> bool {
-    let answer = crate::traces::get(operations, "/metrics");
+    let answer = get(operations, "/metrics");
     answer.lines().any(|shown| shown == line)
 }
 
@@ -212,7 +212,7 @@ async fn health_and_metric_tell_of_a_broken_file_the_last_good_clients_get_token
     for service in ["", "m2m.token.v1.TokenService", "m2m.token.v1.TrustService", "m2m.admin.v1.KeyService"] {
         assert_eq!(health(&channel, service).await.message().await.unwrap().unwrap().status, 1, "{service}");
     }
-    assert!(crate::traces::get(&operations, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(get(&operations, "/readyz").starts_with("HTTP/1.1 200"));
 
     home.declare(&declared(&home.orders_hash, "billing"));
     serving.signal("-HUP");

@@ -1,7 +1,8 @@
 //! Runs the program, and development issuers.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -37,6 +38,44 @@ impl From<Output> for Ran {
 /// Runs the program to its end.
 pub(crate) fn run(home: &Path, arguments: &[&str]) -> Ran {
     program(home).args(arguments).output().unwrap().into()
+}
+
+/// Creates a client on the store of `a.toml`, and returns its secret.
+pub(crate) fn create_offline(home: &Path, id: &str, grant: &str) -> String {
+    let create = ["client", "create", id, "--offline", "--config", "a.toml", "--grant", grant, "--json"];
+    let created = run(home, &create);
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    let created: serde_json::Value = serde_json::from_str(&created.stdout).unwrap();
+    created["client_secret"].as_str().unwrap().to_owned()
+}
+
+/// Requests over HTTP/1.1, and returns the whole response.
+pub(crate) fn exchange(issuer: &str, request: &str) -> String {
+    let host = issuer.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let request = request.replacen("\r\n", &format!("\r\nHost: {host}\r\nConnection: close\r\n"), 1);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+pub(crate) fn get(issuer: &str, path: &str) -> String {
+    exchange(issuer, &format!("GET {path} HTTP/1.1\r\n\r\n"))
+}
+
+/// Requests a token over HTTP, and returns the status and the body.
+pub(crate) fn request_token(issuer: &str, form: &str) -> (u16, String) {
+    let length = form.len();
+    let answer = exchange(
+        issuer,
+        &format!(
+            "POST /oauth/token HTTP/1.1\r\nContent-Length: {length}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}"
+        ),
+    );
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// A development issuer in a folder of its own. Ended when dropped.

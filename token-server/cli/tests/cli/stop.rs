@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    harness::program,
+    harness::{get, program},
     serve::{Serving, config, line_with},
 };
 
@@ -44,7 +44,7 @@ fn address_in(log: &str) -> String {
 }
 
 pub(crate) fn probe(address: &str, path: &str) -> u16 {
-    let answer = crate::traces::get(&format!("http://{address}"), path);
+    let answer = get(&format!("http://{address}"), path);
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -30,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Response, Status, transport::Server};
 
 use crate::{
-    harness::{program, run},
+    harness::{exchange, program, run},
     serve::{Serving, config, line_with},
 };
 
@@ -93,21 +93,6 @@ fn hex(bytes: &[u8]) -> String {
 
 fn configure(home: &Path, more: &str) {
     fs::write(home.join("a.toml"), config(home) + more).unwrap();
-}
-
-/// Requests over HTTP/1.1, and returns the whole response.
-pub(crate) fn exchange(issuer: &str, request: &str) -> String {
-    let host = issuer.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    let request = request.replacen("\r\n", &format!("\r\nHost: {host}\r\nConnection: close\r\n"), 1);
-    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
-    answer
-}
-
-pub(crate) fn get(issuer: &str, path: &str) -> String {
-    exchange(issuer, &format!("GET {path} HTTP/1.1\r\n\r\n"))
 }
 
 fn post(issuer: &str, form: &str, headers: &str) -> String {

@@ -1,12 +1,6 @@
 //! A workload logs in with the token of its platform. No secret is configured anywhere.
 
-use std::{
-    fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    path::Path,
-    time::UNIX_EPOCH,
-};
+use std::{fs, path::Path, time::UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use token_interceptor::{
@@ -16,7 +10,7 @@ use token_interceptor::{
 use token_proto::token::v1::{self, client_authentication::Credential, token_service_client::TokenServiceClient};
 
 use crate::{
-    harness::{Ran, run},
+    harness::{Ran, request_token, run},
     serve::{Serving, config},
 };
 
@@ -62,24 +56,13 @@ fn workflow(github: &TestIssuer, id: &str) -> TokenBuilder {
     token.claim("repository_id", "11").claim("repository_owner_id", "22").claim("iat", now()).claim("exp", now() + 300)
 }
 
-fn over_http(serving: &Serving, client_id: &str, assertion: &str) -> (String, Value) {
-    let host = serving.issuer.strip_prefix("http://").unwrap();
-    let body = format!(
+fn over_http(serving: &Serving, client_id: &str, assertion: &str) -> (u16, Value) {
+    let form = format!(
         "grant_type=client_credentials&client_id={client_id}&client_assertion_type={JWT_BEARER}\
          &client_assertion={assertion}"
     );
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "POST /oauth/token HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().to_owned(), serde_json::from_str(body).unwrap())
+    let (status, body) = request_token(&serving.issuer, &form);
+    (status, serde_json::from_str(&body).unwrap())
 }
 
 fn over_grpc(serving: &Serving, client_id: &str, assertion: &str) -> Result<v1::Token, tonic::Code> {
@@ -121,10 +104,10 @@ fn a_pod_and_a_workflow_log_in_and_no_secret_exists() {
 
     for client_id in ["orders", ""] {
         let (status, token) = over_http(&serving, client_id, &pod(&cluster).sign());
-        assert_eq!((status.as_str(), &token["scope"]), ("200", &json!("inventory.read")));
+        assert_eq!((status, &token["scope"]), (200, &json!("inventory.read")));
         assert_eq!(over_grpc(&serving, client_id, &pod(&cluster).sign()).unwrap().scopes, ["inventory.read"]);
     }
-    assert_eq!(over_http(&serving, "ci", &workflow(&github, "1").sign()).0, "200");
+    assert_eq!(over_http(&serving, "ci", &workflow(&github, "1").sign()).0, 200);
     assert!(over_grpc(&serving, "ci", &workflow(&github, "2").sign()).is_ok());
     let misses = [
         ("orders", pod(&cluster).claim("sub", "system:serviceaccount:dev:orders")),
@@ -137,7 +120,7 @@ fn a_pod_and_a_workflow_log_in_and_no_secret_exists() {
     ];
     for (number, (client_id, token)) in misses.into_iter().enumerate() {
         let (status, answer) = over_http(&serving, client_id, &token.sign());
-        assert_eq!((status.as_str(), &answer["error"]), ("401", &json!("invalid_client")), "{number}");
+        assert_eq!((status, &answer["error"]), (401, &json!("invalid_client")), "{number}");
         assert_eq!(over_grpc(&serving, client_id, &token.sign()), Err(tonic::Code::Unauthenticated), "{number}");
     }
 }
