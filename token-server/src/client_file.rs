@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -272,10 +272,10 @@ impl Declared {
         self.draft().client(rules).map(drop)
     }
 
-    /// Adds the hash of a secret.
+    /// Adds the hash of a secret. `expires` is the time from which the secret is invalid.
     #[must_use]
-    pub fn with_secret(mut self, id: &str, hash: SecretHash) -> Self {
-        self.secrets.push(DeclaredSecret::hashed(id, hash));
+    pub fn with_secret(mut self, id: &str, hash: SecretHash, expires: Option<SystemTime>) -> Self {
+        self.secrets.push(DeclaredSecret::hashed(id, hash, expires));
         self
     }
 

@@ -66,8 +66,8 @@ pub(super) struct DeclaredKey {
 }
 
 impl DeclaredSecret {
-    pub(super) fn hashed(id: &str, hash: SecretHash) -> Self {
-        Self { id: id.to_owned(), file: None, env: None, hash: Some(hash), expires: None }
+    pub(super) fn hashed(id: &str, hash: SecretHash, expires: Option<SystemTime>) -> Self {
+        Self { id: id.to_owned(), file: None, env: None, hash: Some(hash), expires }
     }
 
     /// The hash of a secret that another issuer generated.

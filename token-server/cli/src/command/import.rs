@@ -18,12 +18,13 @@ use std::{
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
+use token_interceptor::clock::{Clock as _, SystemClock};
 use token_server::client_file::{Declared, File};
 use token_store::private_file;
 use zeroize::Zeroizing;
 
 use super::{failure::Failure, output::Output};
-use draft::Names;
+use draft::{Draft, Names};
 use report::Report;
 
 /// Turns the clients of another issuer into a file for `client plan` and `client apply`.
@@ -92,27 +93,40 @@ struct From {
 
 impl Import {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let (from, kind, grants) = match self.source {
-            Source::Keycloak(from) => (from, "keycloak", None),
-            Source::Hydra(from) => (from, "hydra", None),
-            Source::Auth0 { from, client_grants } => (from, "auth0", Some(client_grants)),
-        };
+        let (from, kind) = self.source.parts();
         let earlier = from.earlier()?;
-        let input = read(&from.file)?;
         let mut report = Report::default();
-        let names = Names { audience: from.audience.as_deref(), scopes: &from.scopes };
-        let drafts = match (kind, grants) {
-            ("keycloak", _) => keycloak::clients(input, names, &mut report)?,
-            (_, Some(grants)) => auth0::clients(input, read(&grants)?, names, &mut report)?,
-            _ => hydra::clients(input, names, &mut report)?,
-        };
+        let drafts = self.source.drafts(&mut report)?;
         let mut clients = Vec::with_capacity(drafts.len());
+        let now = SystemClock.now();
         for draft in drafts {
-            clients.extend(draft.declare(&earlier, &mut report));
+            clients.extend(draft.declare(&earlier, now, &mut report));
         }
         clients.sort_by(|left, right| left.id.cmp(&right.id));
         from.write(kind, &clients)?;
         report.print(&clients, &from.out, from.json, output)
+    }
+}
+
+impl Source {
+    fn parts(&self) -> (&From, &'static str) {
+        match self {
+            Self::Keycloak(from) => (from, "keycloak"),
+            Self::Hydra(from) => (from, "hydra"),
+            Self::Auth0 { from, .. } => (from, "auth0"),
+        }
+    }
+
+    /// Reads the input.
+    fn drafts(&self, report: &mut Report) -> Result<Vec<Draft>, Failure> {
+        let (from, _) = self.parts();
+        let input = read(&from.file)?;
+        let names = Names { audience: from.audience.as_deref(), scopes: &from.scopes };
+        match self {
+            Self::Keycloak(_) => keycloak::clients(input, names, report),
+            Self::Hydra(_) => hydra::clients(input, names, report),
+            Self::Auth0 { client_grants, .. } => auth0::clients(input, read(client_grants)?, names, report),
+        }
     }
 }
 

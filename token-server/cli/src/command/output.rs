@@ -111,6 +111,14 @@ fn shows_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     !is_set("NO_COLOR") && variable("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
+/// Returns the text with its control characters escaped, as a terminal would obey them.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |character: char| {
+        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    };
+    text.chars().map(escape).collect()
+}
+
 /// Writes a line that is not a result to standard error.
 pub(crate) fn note(text: impl fmt::Display) {
     // If standard error is closed, the text cannot be reported.
@@ -152,6 +160,12 @@ mod tests {
         assert_eq!(Mark::New.line("orders", false), "+ orders");
         assert_eq!(Mark::New.line("orders", true), "\u{1b}[32m+ orders\u{1b}[0m");
         assert_eq!(Mark::Revoked.line("orders", true), "\u{1b}[1;31m! orders\u{1b}[0m");
+    }
+
+    #[test]
+    fn control_characters_are_escaped_and_others_stay() {
+        assert_eq!(printable("a\u{1b}[2Jb\n\u{9b}"), "a\\u{1b}[2Jb\\n\\u{9b}");
+        assert_eq!(printable("caf\u{e9} \"x\" \\"), "caf\u{e9} \"x\" \\");
     }
 
     #[test]

@@ -2,22 +2,16 @@
 //!
 //! `tests/data/import/keycloak-realm.json` is the export of a real Keycloak (`just keycloak-export`).
 
-use std::{
-    fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use token_proto::token::v1::{
     ClientAuthentication, IssueTokenRequest, client_authentication::Credential,
     token_service_client::TokenServiceClient,
 };
 
 use crate::{
-    harness::{Ran, program, run},
+    harness::{Ran, create_offline, program, request_token, run},
     serve::{Serving, config},
 };
 
@@ -121,6 +115,94 @@ fn a_real_keycloak_export_becomes_clients_and_a_report() {
     assert_eq!(unknown, Value::Null, "name the reasons of these members");
 }
 
+/// The report and the clients of the Keycloak realm with a change.
+fn changed_realm(change: impl FnOnce(&mut Value)) -> (Value, BTreeMap<String, toml::Table>) {
+    let home = home();
+    let mut realm: Value = serde_json::from_str(KEYCLOAK).unwrap();
+    change(&mut realm);
+    fs::write(home.path().join("realm.json"), realm.to_string()).unwrap();
+    let (report, file) = report(home.path(), &["keycloak", "realm.json"]);
+    (report, declared(&file))
+}
+
+/// The clients of a file, by their IDs.
+fn declared(file: &str) -> BTreeMap<String, toml::Table> {
+    let file: toml::Table = file.parse().unwrap();
+    let clients = file["client"].as_array().unwrap().iter().map(|client| client.as_table().unwrap().clone());
+    clients.map(|client| (client["id"].as_str().unwrap().to_owned(), client)).collect()
+}
+
+/// The member of a list whose `name` is `value`.
+fn member<'a>(list: &'a mut Value, name: &str, value: &str) -> &'a mut Value {
+    list.as_array_mut().unwrap().iter_mut().find(|each| each[name] == value).unwrap()
+}
+
+#[test]
+fn an_imported_secret_expires_when_it_did_before() {
+    const IN_2100: &str = "4102444800";
+    const IN_2020: &str = "1577836800";
+    let expiries = [("orders", IN_2100), ("gateway", IN_2020), ("billing", "soon"), ("robot", "0")];
+    let (from_keycloak, clients) = changed_realm(|realm| {
+        for (id, expiry) in expiries {
+            member(&mut realm["clients"], "clientId", id)["attributes"]["client.secret.expiration.time"] =
+                expiry.into();
+        }
+    });
+    let expires = |client: &toml::Table| client["secret"][0].get("expires").cloned();
+    assert_eq!(expires(&clients["orders"]).unwrap().as_str(), Some("2100-01-01T00:00:00Z"));
+    assert_eq!(expires(&clients["robot"]), None);
+    for (id, expected) in [("gateway", "has expired"), ("billing", "not a time")] {
+        assert!(!clients[id].contains_key("secret"), "{id}");
+        assert!(reason(&from_keycloak, id, "the secret").contains(expected), "{from_keycloak}");
+    }
+
+    for (expiry, expected) in [(IN_2100, ""), (IN_2020, "has expired"), ("-1", "not a time")] {
+        let home = home();
+        let mut hydra: Value = serde_json::from_str(HYDRA).unwrap();
+        let writer = member(&mut hydra, "client_id", "ledger-writer");
+        writer["client_secret_expires_at"] = expiry.parse::<i64>().unwrap().into();
+        fs::write(home.path().join("hydra.json"), hydra.to_string()).unwrap();
+        let (from_hydra, file) = report(home.path(), &["hydra", "hydra.json"]);
+        let writer = &declared(&file)["ledger-writer"];
+        if expected.is_empty() {
+            assert_eq!(expires(writer).unwrap().as_str(), Some("2100-01-01T00:00:00Z"));
+        } else {
+            assert!(!writer.contains_key("secret"), "{expiry}");
+            assert!(reason(&from_hydra, "ledger-writer", "the secret").contains(expected), "{from_hydra}");
+        }
+    }
+}
+
+#[test]
+fn a_claim_of_an_optional_scope_is_not_in_every_token() {
+    let (report, clients) = changed_realm(|realm| {
+        for (scope, claim) in [("inventory.read", "region"), ("inventory.write", "tier")] {
+            let mapper = json!({
+                "name": claim,
+                "protocol": "openid-connect",
+                "protocolMapper": "oidc-hardcoded-claim-mapper",
+                "config": {"access.token.claim": "true", "claim.name": claim, "claim.value": "gold"}
+            });
+            let scope = member(&mut realm["clientScopes"], "name", scope);
+            scope["protocolMappers"].as_array_mut().unwrap().push(mapper);
+        }
+    });
+    let claims = clients["orders"]["claims"].as_table().unwrap();
+    assert_eq!(claims.keys().collect::<Vec<_>>(), ["region", "team"], "inventory.write is optional");
+    let left = reason(&report, "orders", "client scope inventory.write: claim tier");
+    assert!(left.contains("optional"), "{left}");
+}
+
+#[test]
+fn a_disabled_service_account_disables_its_client() {
+    let (report, clients) = changed_realm(|realm| {
+        member(&mut realm["users"], "username", "service-account-orders")["enabled"] = false.into();
+    });
+    let disabled: Vec<_> = clients.values().filter(|client| client.contains_key("disabled")).collect();
+    assert_eq!(disabled, [&clients["orders"], &clients["robot"]]);
+    assert!(report["steps"].to_string().contains("orders: it is disabled, as its service account"), "{report}");
+}
+
 #[test]
 fn hydras_clients_become_clients_and_a_report() {
     let home = home();
@@ -168,6 +250,7 @@ fn auth0s_clients_and_grants_become_clients_and_a_report() {
         (orders, "client grant for https://acme-invented.eu.auth0.com/api/v2/", "Auth0's own API"),
         (orders, "jwt_configuration", "ID tokens"),
         (courier, "client_authentication_methods.private_key_jwt", "only by ID"),
+        (courier, "client_secret", "another method"),
         (courier, "audience https://parcels.acme.example", "--scope"),
         (courier, "require_proof_of_possession", "knows no equivalent"),
         ("g0NeInventedInventedInvented0004", "its client grants", "does not have the client"),
@@ -238,11 +321,8 @@ fn a_file_of_another_form_is_refused_without_its_content() {
 fn serving(home: &Path, accept_imported: bool) -> (Serving, String) {
     let more = format!("[secrets]\naccept_imported = {accept_imported}");
     fs::write(home.join("a.toml"), config(home).replace("[secrets]", &more)).unwrap();
-    let grant = "m2m.admin.v1=clients.read,clients.write";
-    let created =
-        run(home, &["client", "create", "token-admin", "--offline", "--config", "a.toml", "--grant", grant, "--json"]);
-    let created: Value = serde_json::from_str(&created.stdout).unwrap();
-    (Serving::start(home), created["client_secret"].as_str().unwrap().to_owned())
+    let secret = create_offline(home, "token-admin", "m2m.admin.v1=clients.read,clients.write");
+    (Serving::start(home), secret)
 }
 
 fn admin(home: &Path, (serving, secret): &(Serving, String), arguments: &[&str]) -> Ran {
@@ -253,19 +333,8 @@ fn admin(home: &Path, (serving, secret): &(Serving, String), arguments: &[&str])
 
 /// The status of a token request over HTTP.
 fn over_http(issuer: &str, id: &str, secret: &str, audience: &str) -> u16 {
-    let authority = issuer.strip_prefix("http://").unwrap();
-    let body = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}&audience={audience}");
-    let mut stream = TcpStream::connect(authority).unwrap();
-    write!(
-        stream,
-        "POST /oauth/token HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-length: {}\r\n\
-         content-type: application/x-www-form-urlencoded\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+    let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}&audience={audience}");
+    request_token(issuer, &form).0
 }
 
 /// The scopes of a token over gRPC.

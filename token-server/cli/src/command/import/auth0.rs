@@ -137,26 +137,28 @@ fn client(
 fn authentication(draft: &mut Draft, fields: &mut Fields, report: &mut Report) {
     let id = draft.id().to_owned();
     let secret = fields.text("client_secret");
-    for method in fields.object("client_authentication_methods").names() {
+    let methods = fields.object("client_authentication_methods").names();
+    for method in &methods {
         let reason = "The list names keys and certificates only by ID. Register the key: `client add-key`.";
         report.leave(&id, &format!("client_authentication_methods.{method}"), reason);
     }
-    match (fields.text("token_endpoint_auth_method").as_deref(), secret) {
-        (Some("none"), _) => {
-            report.leave(
-                &id,
-                "token_endpoint_auth_method none",
-                "A client must authenticate. Give it a key or a secret.",
-            );
-        }
-        (_, Some(secret)) => draft.secret(secret),
-        (Some(_), None) => {
+    let method = fields.text("token_endpoint_auth_method");
+    let is_secret =
+        methods.is_empty() && matches!(method.as_deref(), None | Some("client_secret_basic" | "client_secret_post"));
+    match (secret, &method) {
+        (Some(secret), _) if is_secret => draft.secret(secret),
+        // Auth0 keeps the secret of a client that authenticates by another method, and does not accept it.
+        (Some(_), _) => report.leave(&id, "client_secret", "The client authenticates by another method."),
+        (None, Some(_)) if is_secret => {
             let reason =
                 "The list has no secret. Read it with the scope read:client_keys, or give the client a new one.";
             report.leave(&id, "client_secret", reason);
         }
-        // The client authenticates by client_authentication_methods.
-        (None, None) => {}
+        (None, _) => {}
+    }
+    if let Some(method) = method.filter(|_| !is_secret) {
+        let item = format!("token_endpoint_auth_method {method}");
+        report.leave(&id, &item, "No client authenticates this way here. Give it a key or a secret.");
     }
 }
 

@@ -2,24 +2,26 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use token_issuer::{
     admin::{AdminError, AdminRules},
     client::{SecretHash, secret::Peppers},
+    mint::Terms,
 };
 use token_proto::admin::v1;
 use token_server::client_file::Declared;
 use zeroize::Zeroizing;
 
-use super::{fields::Fields, report::Report};
+use super::{
+    fields::{Fields, Unreadable},
+    report::Report,
+};
 use crate::command::client::keys;
 
 pub(super) const PEOPLE: &str = "It concerns the sign-in of people. The issuer serves machines.";
 pub(super) const UNKNOWN: &str = "The import knows no equivalent. Check if the client needs it.";
-/// The default of `[tokens] maximum_lifetime`.
-const LIFETIME_MAX_DEFAULT: Duration = Duration::from_secs(3600);
 /// The ID of an imported secret.
 const SECRET: &str = "imported";
 
@@ -35,11 +37,16 @@ pub(super) struct Names<'a> {
 /// The scopes at one audience. `true` marks a default scope.
 type Scopes = BTreeMap<String, bool>;
 
+struct Secret {
+    text: Zeroizing<String>,
+    expires: Option<SystemTime>,
+}
+
 /// A client, before it is declared.
 pub(super) struct Draft {
     client: v1::Client,
     grants: BTreeMap<String, Scopes>,
-    secret: Option<Zeroizing<String>>,
+    secret: Option<Secret>,
     /// Each public key as a JWK.
     keys: Vec<String>,
 }
@@ -101,7 +108,7 @@ impl Draft {
         let token_lifetime = Some(prost_types::Duration { seconds, nanos: 0 });
         if self.keeps_rules(field, v1::Client { token_lifetime, ..v1::Client::default() }, report) {
             self.client.token_lifetime = token_lifetime;
-            if lifetime > LIFETIME_MAX_DEFAULT {
+            if lifetime > Terms::LIFETIME_MAX_DEFAULT {
                 let shown = humantime::format_duration(lifetime);
                 report
                     .step(format!("{}: its tokens live {shown}. Allow it with [tokens] maximum_lifetime.", self.id()));
@@ -118,7 +125,17 @@ impl Draft {
     }
 
     pub(super) fn secret(&mut self, secret: String) {
-        self.secret = Some(Zeroizing::new(secret));
+        self.secret = Some(Secret { text: Zeroizing::new(secret), expires: None });
+    }
+
+    /// Carries over a secret that expires at the time in the member `name`. If the time is unreadable, the
+    /// secret is left: it must not last for ever.
+    pub(super) fn expiring_secret(&mut self, secret: String, fields: &mut Fields, name: &str, report: &mut Report) {
+        let secret = Zeroizing::new(secret);
+        match fields.expiry(name) {
+            Ok(expires) => self.secret = Some(Secret { text: secret, expires }),
+            Err(Unreadable) => report.leave(self.id(), "the secret", format!("Its {name} is not a time in seconds.")),
+        }
     }
 
     /// Grants `scope` at each audience. Without an audience, at the one that the operator named.
@@ -138,7 +155,7 @@ impl Draft {
     }
 
     /// Returns the client as the file has it, or reports why it cannot be registered.
-    pub(super) fn declare(mut self, earlier: &[Declared], report: &mut Report) -> Option<Declared> {
+    pub(super) fn declare(mut self, earlier: &[Declared], now: SystemTime, report: &mut Report) -> Option<Declared> {
         let id = self.id().to_owned();
         if !self.keeps_rules("the client", v1::Client { client_id: id.clone(), ..v1::Client::default() }, report) {
             return None;
@@ -166,11 +183,12 @@ impl Draft {
         for (number, key) in self.keys.drain(..).enumerate() {
             declared = declared.with_key(&format!("imported-{}", number + 1), key);
         }
-        if let Some(secret) = self.secret.take() {
+        if let Some(Secret { text, expires }) = self.secret.take() {
             let known = earlier.iter().find(|known| known.id == id).and_then(Declared::imported_hash);
-            match hash(&secret, known) {
+            let is_expired = expires.is_some_and(|expires| expires <= now);
+            match if is_expired { Err("It has expired.".to_owned()) } else { hash(&text, known) } {
                 Ok(hash) => {
-                    declared = declared.with_secret(SECRET, hash);
+                    declared = declared.with_secret(SECRET, hash, expires);
                     report
                         .step("Set accept_imported = true in [secrets] of the server, until every secret is replaced.");
                 }

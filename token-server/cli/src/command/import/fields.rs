@@ -1,6 +1,15 @@
 //! The members of one JSON object. A reader takes those that it understands; the rest is reported.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::{Map, Value};
+
+/// The last second of the year 9999, the last year of RFC 3339.
+const TIME_MAX: u64 = 253_402_300_799;
+
+/// A member that is set, and not of the expected type.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
 
 /// The members that no reader has taken yet.
 pub(super) struct Fields(Map<String, Value>);
@@ -36,6 +45,17 @@ impl Fields {
         self.take(name, |value| value.as_u64().or_else(|| value.as_str()?.parse().ok()))
     }
 
+    /// A time of expiry, in seconds since 1970. Absent or 0: never.
+    pub(super) fn expiry(&mut self, name: &str) -> Result<Option<SystemTime>, Unreadable> {
+        match self.number(name) {
+            Some(0) => Ok(None),
+            Some(seconds) if seconds <= TIME_MAX => Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))),
+            Some(_) => Err(Unreadable),
+            None if self.json(name).is_some() => Err(Unreadable),
+            None => Ok(None),
+        }
+    }
+
     /// A list of texts. Absent: empty. A list with anything else stays, so that it is reported.
     pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
         let read = |value: &Value| {
@@ -62,7 +82,7 @@ impl Fields {
         self.take(name, |value| (!is_unset(value)).then(|| value.to_string()))
     }
 
-    /// Takes every member, in the order of their names.
+    /// The names of the members that are left, in order.
     pub(super) fn names(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
@@ -102,5 +122,24 @@ mod tests {
         assert_eq!((fields.texts("list").len(), fields.objects("objects").len()), (0, 0));
         assert_eq!(fields.text("good").unwrap(), "a");
         assert_eq!(fields.left("x."), ["x.flag", "x.list", "x.name", "x.objects"]);
+    }
+
+    #[test]
+    fn an_expiry_is_never_read_as_never_by_mistake() {
+        let members = json!({
+            "number": 2, "text": "2", "zero": 0, "zero text": "0", "null": null, "last": TIME_MAX,
+            "beyond": TIME_MAX + 1, "far": u64::MAX, "past": -1, "part": 1.5, "word": "soon", "list": [2]
+        });
+        let mut fields = Fields::of(members).unwrap();
+        let two = SystemTime::UNIX_EPOCH + Duration::from_secs(2);
+        for (name, expected) in [("number", Some(two)), ("text", Some(two)), ("zero", None), ("zero text", None)] {
+            assert_eq!(fields.expiry(name), Ok(expected), "{name}");
+        }
+        assert_eq!((fields.expiry("null"), fields.expiry("absent")), (Ok(None), Ok(None)));
+        let last = fields.expiry("last").unwrap().unwrap();
+        assert_eq!(humantime::format_rfc3339_seconds(last).to_string(), "9999-12-31T23:59:59Z");
+        for name in ["beyond", "far", "past", "part", "word", "list"] {
+            assert_eq!(fields.expiry(name), Err(Unreadable), "{name}");
+        }
     }
 }

@@ -101,7 +101,7 @@ fn authentication(draft: &mut Draft, fields: &mut Fields, report: &mut Report) {
         // Hydra's default is client_secret_basic.
         None | Some("client_secret_basic" | "client_secret_post") => {
             match secret {
-                Some(secret) => draft.secret(secret),
+                Some(secret) => draft.expiring_secret(secret, fields, "client_secret_expires_at", report),
                 None => report.leave(
                     &id,
                     "client_secret",

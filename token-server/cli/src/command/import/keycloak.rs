@@ -92,6 +92,8 @@ const ATTRIBUTES: [(&[&str], &str); 4] = [
     (
         &[
             "client.secret.creation.time",
+            // Of a client without a secret in the file: the time belongs to the secret.
+            "client.secret.expiration.time",
             "realm_client",
             "client.use.lightweight.access.token.enabled",
             "jwt.credential.*",
@@ -133,6 +135,10 @@ fn client(mut fields: Fields, realm: &Realm, names: Names<'_>, report: &mut Repo
     if !fields.flag("enabled") {
         draft.disable();
     }
+    if realm.has_disabled_account(&id) {
+        draft.disable();
+        report.step(format!("{id}: it is disabled, as its service account is in Keycloak."));
+    }
     let mut attributes = fields.object("attributes");
     authentication(&mut draft, &mut fields, &mut attributes, report);
     if let Some(seconds) = attributes.number("access.token.lifespan").filter(|seconds| *seconds > 0) {
@@ -148,10 +154,6 @@ fn client(mut fields: Fields, realm: &Realm, names: Names<'_>, report: &mut Repo
         if previous {
             report.leave(&id, &format!("attributes.{name}"), "Only the current secret is imported.");
         }
-    }
-    if attributes.text("client.secret.expiration.time").is_some() {
-        let reason = "The imported secret does not expire. Replace it before that time: `client add-secret`.";
-        report.leave(&id, "attributes.client.secret.expiration.time", reason);
     }
     draft::leave(&id, attributes, "attributes.", &ATTRIBUTES, report);
     draft::leave(&id, fields, "", &REASONS, report);
@@ -191,7 +193,7 @@ fn authentication(draft: &mut Draft, fields: &mut Fields, attributes: &mut Field
                     "It is in Keycloak's vault. Put it into the export in place of the reference.",
                 );
             }
-            Some(secret) => draft.secret(secret),
+            Some(secret) => draft.expiring_secret(secret, attributes, "client.secret.expiration.time", report),
             None => report.leave(&id, "secret", "The export has none."),
         },
         Some("client-jwt") => {

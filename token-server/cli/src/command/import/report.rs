@@ -8,7 +8,10 @@ use std::{
 use serde_json::json;
 use token_server::client_file::Declared;
 
-use crate::command::{failure::Failure, output::Output};
+use crate::command::{
+    failure::Failure,
+    output::{Output, printable},
+};
 
 /// Everything that was not carried over: for each reason its subjects, and their items.
 #[derive(Debug, Default)]
@@ -86,21 +89,12 @@ fn row(client: &Declared) -> [String; 3] {
     [printable(&client.id), client.credential_kinds().join(", "), printable(&grants.join("; "))]
 }
 
-/// The text without control characters, which a terminal would obey.
-fn printable(text: &str) -> String {
-    let escape = |character: char| {
-        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
-    };
-    text.chars().map(escape).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn text_of_the_input_cannot_command_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         let mut report = Report::default();
         report.leave("\u{1b}x", "\u{7}", "reason");
         assert!(!format!("{report:?}").contains('\u{1b}'));

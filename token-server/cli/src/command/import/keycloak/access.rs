@@ -12,7 +12,7 @@ const OWN_MAPPERS: [&str; 3] = ["Client ID", "Client Host", "Client IP Address"]
 
 pub(super) fn grant(draft: &mut Draft, fields: &mut Fields, realm: &Realm, names: Names<'_>, report: &mut Report) {
     let full_scope = fields.flag("fullScopeAllowed");
-    let of_client = apply(draft, mappers(fields), "protocolMappers", report);
+    let of_client = apply(draft, mappers(fields), ("protocolMappers", true), report);
     for audience in &of_client {
         draft.audience(audience.clone());
     }
@@ -44,7 +44,7 @@ fn client_scope(
         report.leave(draft.id(), &item, "The export does not have it.");
         return;
     };
-    let own = apply(draft, scope.mappers.clone(), &item, report);
+    let own = apply(draft, scope.mappers.clone(), (&item, is_default), report);
     let audiences = if own.is_empty() { of_client } else { &own };
     if !scope.is_in_token {
         for audience in own {
@@ -56,13 +56,25 @@ fn client_scope(
     }
 }
 
-/// Carries over the claims of mappers, and returns their audiences.
-fn apply(draft: &mut Draft, mappers: Vec<Mapper>, holder: &str, report: &mut Report) -> Vec<String> {
+/// Carries over the claims of mappers, and returns their audiences. `is_default` is false for an optional
+/// client scope, whose claims are only in the tokens that ask for it.
+fn apply(
+    draft: &mut Draft,
+    mappers: Vec<Mapper>,
+    (holder, is_default): (&str, bool),
+    report: &mut Report,
+) -> Vec<String> {
     let mut audiences = Vec::new();
     for mapper in mappers {
         match mapper {
             Mapper::Audience(audience) => audiences.push(audience),
-            Mapper::Claim { name, value } => draft.claim(&format!("{holder}: claim {name}"), &name, &value, report),
+            Mapper::Claim { name, value } if is_default => {
+                draft.claim(&format!("{holder}: claim {name}"), &name, &value, report);
+            }
+            Mapper::Claim { name, .. } => {
+                let reason = "The client scope is optional. A claim here is in every token of the client.";
+                report.leave(draft.id(), &format!("{holder}: claim {name}"), reason);
+            }
             Mapper::Other(name) if OWN_MAPPERS.contains(&name.as_str()) => {
                 let reason = "The claim client_id has the client. The address of the client is in the audit stream.";
                 report.leave(draft.id(), &format!("{holder}: {name}"), reason);

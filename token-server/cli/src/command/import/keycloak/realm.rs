@@ -35,6 +35,8 @@ pub(super) struct Realm {
     scopes: BTreeMap<String, ClientScope>,
     /// The roles of each client's service account, without those that they contain.
     accounts: BTreeMap<String, BTreeSet<Role>>,
+    /// The clients whose service account is disabled. Keycloak issues no token to them.
+    disabled_accounts: BTreeSet<String>,
     composites: BTreeMap<Role, Vec<Role>>,
 }
 
@@ -67,13 +69,17 @@ impl Realm {
             let is_in_token = in_token.as_deref() != Some("false");
             scopes.insert(name, ClientScope { is_in_token, mappers: mappers(&mut scope) });
         }
-        let (mut accounts, mut people) = (BTreeMap::new(), 0_u32);
+        let (mut accounts, mut disabled_accounts, mut people) = (BTreeMap::new(), BTreeSet::new(), 0_u32);
         for mut user in fields.objects("users") {
             match user.text("serviceAccountClientId") {
                 Some(client) => {
                     let roles = roles_of(&mut user, "realmRoles", "clientRoles");
                     if !user.texts("groups").is_empty() {
                         report.leave(&client, "groups of the service account", "Groups and their roles are not read.");
+                    }
+                    // As Keycloak reads it: an account that does not say so is disabled.
+                    if !user.flag("enabled") {
+                        disabled_accounts.insert(client.clone());
                     }
                     accounts.insert(client, roles);
                 }
@@ -83,7 +89,12 @@ impl Realm {
         if people > 0 {
             report.leave(&format!("realm {name}"), &format!("people: {people}"), "People are not carried over.");
         }
-        Self { name: name.to_owned(), scopes, accounts, composites: composites(&mut fields.object("roles")) }
+        let composites = composites(&mut fields.object("roles"));
+        Self { name: name.to_owned(), scopes, accounts, disabled_accounts, composites }
+    }
+
+    pub(super) fn has_disabled_account(&self, client: &str) -> bool {
+        self.disabled_accounts.contains(client)
     }
 
     /// The client scope, unless it is one of Keycloak's own or unknown.
