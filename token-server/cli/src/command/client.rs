@@ -134,10 +134,10 @@ enum Command {
         /// Do not ask before a client is removed.
         #[arg(long)]
         yes: bool,
-        /// Print no secrets of new clients, and remove them at once.
+        /// Do not print the secrets that the server generates for new clients, and remove them at once.
         ///
-        /// For a pipeline, whose output is a log. The clients authenticate with a key (jwks_uri, add-key), or
-        /// get a secret from add-secret.
+        /// For a pipeline, whose output is a log. Credentials of the file stay. A new client without any
+        /// authenticates with a key (jwks_uri, add-key), or gets a secret from add-secret.
         #[arg(long)]
         discard_secrets: bool,
     },

@@ -1,6 +1,6 @@
 //! The failure of a command, and the next step for the user.
 
-use std::{error::Error, io, io::Write as _, process::ExitCode};
+use std::{error::Error, fmt, io, io::Write as _, process::ExitCode};
 
 use serde_json::json;
 use tonic::Code;
@@ -101,6 +101,12 @@ impl Failure {
         self
     }
 
+    /// Says first what the command had done before it failed.
+    pub(crate) fn after(mut self, done: impl fmt::Display) -> Self {
+        self.what = format!("{done}, then {}", self.what);
+        self
+    }
+
     /// The kind.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
@@ -157,8 +163,8 @@ pub(crate) fn as_json(kind: Kind, message: &str, next: Option<&str>) -> String {
     json!({ "error": error }).to_string()
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message())?;
         if let Some(next) = &self.next {
             write!(f, "\n  {}", next.replace('\n', "\n  "))?;

@@ -124,6 +124,41 @@ fn discarded_secrets_are_neither_printed_nor_kept() {
 }
 
 #[test]
+fn credentials_are_read_for_new_clients_alone() {
+    let dev = Dev::start();
+    let plan = |id: &str| {
+        let declared = format!("[[client]]\nid = {id:?}\n[[client.key]]\nid = \"1\"\nfile = \"nowhere.jwk\"\n");
+        fs::write(dev.home.path().join("clients.toml"), declared).unwrap();
+        dev.run(&["client", "plan", "--file", "clients.toml"])
+    };
+    let registered = plan("orders");
+    assert_eq!(registered.code, 0, "{}", registered.stderr);
+    assert!(registered.stderr.contains("credentials of orders are not compared"), "{}", registered.stderr);
+    let new = plan("billing");
+    assert_eq!(new.code, 2, "{}", new.stdout);
+    assert!(new.stderr.contains("nowhere.jwk"), "{}", new.stderr);
+}
+
+#[test]
+fn a_failure_within_a_new_client_names_what_was_made() {
+    let dev = Dev::start();
+    let key = dev.run(&["client", "new-key", "--out", "billing.pem"]).stdout;
+    fs::write(dev.home.path().join("1.jwk"), key).unwrap();
+    fs::write(dev.home.path().join("2.jwk"), "not a key").unwrap();
+    let key = |id| format!("[[client.key]]\nid = \"{id}\"\nfile = \"{id}.jwk\"\n");
+    let declared = format!("[[client]]\nid = \"billing\"\n{}{}", key(1), key(2));
+    fs::write(dev.home.path().join("clients.toml"), declared).unwrap();
+    let applied = dev.run(&["client", "apply", "--file", "clients.toml"]);
+    assert_eq!(applied.code, 2, "{}", applied.stdout);
+    let registered =
+        "billing is registered with 1 of its 2 credentials (key), then the server answered InvalidArgument";
+    for expected in [registered, "token-server client add-key"] {
+        assert!(applied.stderr.contains(expected), "{expected}: {}", applied.stderr);
+    }
+    assert_eq!(dev.run(&["client", "show", "billing"]).code, 0);
+}
+
+#[test]
 fn mistakes_in_the_file_are_told_with_their_line() {
     let home = tempfile::tempdir().unwrap();
     for (text, expected) in [

@@ -15,7 +15,7 @@ use super::{handed_out, handed_out_by, with_scopes};
 use crate::command::{
     connection::Admin,
     failure::Failure,
-    output::{Mark, Output, note},
+    output::{Mark, Output, note, printable},
 };
 
 /// One change.
@@ -62,7 +62,7 @@ impl Step {
         let id = &self.client().client_id;
         match self {
             Self::Create(_, credentials) if !credentials.is_empty() => {
-                output.marked(Mark::New, 0, format_args!("{id}  {}", brought(credentials)))?;
+                output.marked(Mark::New, 0, format_args!("{id}  {}", kinds(credentials).join(", ")))?;
             }
             Self::Create(..) | Self::Update { .. } | Self::Delete(_) => output.marked(self.mark(), 0, id)?,
         }
@@ -97,8 +97,8 @@ impl Plan {
     /// Compares the clients with the file. With `prune`, undeclared clients are removed, except `own`, which
     /// the command authenticates as. `folder` is the folder of the file.
     ///
-    /// Credentials of the file are for new clients alone. A credential that an operator has replaced must not
-    /// return.
+    /// Credentials of the file are for new clients alone, and read for them alone. A credential that an
+    /// operator has replaced must not return.
     pub(super) fn new(
         (declared, folder): (&File, &Path),
         there: Vec<Client>,
@@ -106,21 +106,30 @@ impl Plan {
         own: &str,
     ) -> Result<Self, Failure> {
         let mut there: BTreeMap<_, _> = there.into_iter().map(|client| (client.client_id.clone(), client)).collect();
-        let mut steps = Vec::new();
+        let (mut steps, mut not_compared) = (Vec::new(), Vec::new());
         for wanted in &declared.clients {
-            let credentials = wanted.credentials_to_proto(folder).map_err(|problem| {
-                Failure::usage(format!("{}: {problem}", wanted.id))
-                    .next("use the API: token-server client add-secret, add-key, add-identity")
-            })?;
             let Some(client) = there.remove(&wanted.id) else {
+                let credentials = wanted.credentials_to_proto(folder).map_err(|problem| {
+                    Failure::usage(format!("{}: {problem}", wanted.id))
+                        .next("use the API: token-server client add-secret, add-key, add-identity")
+                })?;
                 steps.push(Step::Create(proto(wanted)?, credentials));
                 continue;
             };
+            if wanted.has_credentials() {
+                not_compared.push(printable(&wanted.id));
+            }
             let paths = wanted.differences(&Declared::from(client.clone()));
             if !paths.is_empty() {
                 let after = Client { etag: client.etag.clone(), ..proto(wanted)? };
                 steps.push(Step::Update { before: Box::new(client), after, paths });
             }
+        }
+        if !not_compared.is_empty() {
+            let clients = not_compared.join(", ");
+            note(format_args!(
+                "The credentials of {clients} are not compared: the file has them for new clients alone."
+            ));
         }
         if prune {
             if there.remove(own).is_some() {
@@ -168,27 +177,7 @@ impl Plan {
         for step in self.0 {
             let mut clients = admin.clients();
             match step {
-                Step::Create(client, credentials) => {
-                    let (id, scopes) = (client.client_id.clone(), handed_out(&client));
-                    let brought = brought(&credentials);
-                    let mut credentials = credentials.into_iter();
-                    let credential = credentials.next();
-                    let request = CreateClientRequest { client: Some(client), credential, ..Default::default() };
-                    let answer = clients.create_client(with_scopes(request, scopes.clone())).await?.into_inner();
-                    for credential in credentials {
-                        let credential = Some(credential);
-                        let request = AddCredentialRequest { client_id: id.clone(), credential, overlap: None };
-                        clients.add_credential(with_scopes(request, scopes.clone())).await?;
-                    }
-                    match (answer.client_secret.as_str(), secrets) {
-                        ("", _) => output.line(format_args!("+ {id}  {brought}"))?,
-                        (secret, Secrets::Shown) => output.line(format_args!("+ {id}  secret {secret}"))?,
-                        (_, Secrets::Discarded) => {
-                            discard(admin, answer.client.unwrap_or_default()).await?;
-                            output.line(format_args!("+ {id}"))?;
-                        }
-                    }
-                }
+                Step::Create(client, credentials) => create(client, credentials, secrets, admin, output).await?,
                 Step::Update { before: _, after, paths } => {
                     let line = format!("~ {}: {}", after.client_id, paths.join(", "));
                     let (update_mask, scopes) = (Some(prost_types::FieldMask { paths }), handed_out(&after));
@@ -208,14 +197,58 @@ impl Plan {
     }
 }
 
-/// The credentials that a new client brings, for people.
-fn brought(credentials: &[Credential]) -> String {
+/// Creates a client, with a call for each credential. An error names what was registered, because a second
+/// `apply` adds no credential to a registered client.
+async fn create(
+    client: Client,
+    credentials: Vec<Credential>,
+    secrets: Secrets,
+    admin: &Admin,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let (id, scopes, mut clients) = (client.client_id.clone(), handed_out(&client), admin.clients());
+    let kinds = kinds(&credentials);
+    let mut credentials = credentials.into_iter();
+    let request = CreateClientRequest { client: Some(client), credential: credentials.next(), ..Default::default() };
+    let answer = clients.create_client(with_scopes(request, scopes.clone())).await?.into_inner();
+    for (added, credential) in (1..).zip(credentials) {
+        let request = AddCredentialRequest { client_id: id.clone(), credential: Some(credential), overlap: None };
+        clients.add_credential(with_scopes(request, scopes.clone())).await.map_err(|status| {
+            Failure::from(status)
+                .after(format_args!(
+                    "{id} is registered with {added} of its {} credentials ({})",
+                    kinds.len(),
+                    kinds.get(..added).unwrap_or_default().join(", ")
+                ))
+                .next(
+                    "a later `apply` does not add the others: correct them, and add them with token-server client \
+                     add-key or add-secret",
+                )
+        })?;
+    }
+    match (answer.client_secret.as_str(), secrets) {
+        ("", _) => output.line(format_args!("+ {id}  {}", kinds.join(", ")))?,
+        (secret, Secrets::Shown) => output.line(format_args!("+ {id}  secret {secret}"))?,
+        (_, Secrets::Discarded) => {
+            discard(admin, answer.client.unwrap_or_default()).await.map_err(|failure| {
+                failure.after(format_args!("{id} is registered with a generated secret")).next(format!(
+                    "remove the secret: token-server client show {id}, token-server client remove-credential {id} …"
+                ))
+            })?;
+            output.line(format_args!("+ {id}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The kinds of the credentials that a new client brings, for people.
+fn kinds(credentials: &[Credential]) -> Vec<&'static str> {
     let kind = |credential: &Credential| match &credential.kind {
         Some(Kind::PublicKey(_)) => "key",
         Some(Kind::FederatedIdentity(_)) => "identity",
         Some(Kind::Secret(_)) | None => "imported secret",
     };
-    credentials.iter().map(kind).collect::<Vec<_>>().join(", ")
+    credentials.iter().map(kind).collect()
 }
 
 /// The fate of the secrets that the server generates for new clients.
