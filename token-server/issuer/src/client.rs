@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use authentication_method::AuthenticationMethod;
 pub use federated_identity::{FederatedIdentity, FederatedIdentityError, Mismatch, SubjectMatch};
 pub use grant_type::GrantType;
+pub(crate) use name::is_printable;
 pub use name::{Audience, ClientId, NameError, Scope};
 pub use public_key::{PublicKeyError, PublicKeyJwk};
 pub use registration::{Registration, RegistrationDetails};

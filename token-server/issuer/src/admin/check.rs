@@ -9,7 +9,7 @@ use std::{
 
 use super::{AdminError, AdminRules, FieldViolation, GrantDraft};
 use crate::{
-    client::{Audience, Grant, GrantType, Scope},
+    client::{Audience, Grant, GrantType, Scope, is_printable},
     reserved_claims::is_reserved,
 };
 
@@ -60,7 +60,7 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn display_name(&mut self, name: &str) -> String {
-        let kept = name.chars().count() <= DISPLAY_NAME_CHARS_MAX && !name.chars().any(char::is_control);
+        let kept = name.chars().count() <= DISPLAY_NAME_CHARS_MAX && is_printable(name);
         let rule = format!("at most {DISPLAY_NAME_CHARS_MAX} characters, none of them a control character");
         self.expect(kept, "client.display_name", rule);
         name.to_owned()
@@ -134,7 +134,7 @@ impl<'a> Check<'a> {
             let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
             let rule = format!("a claim's name is 1 to {CLAIM_NAME_BYTES_MAX} printable ASCII characters");
             self.expect((1..=CLAIM_NAME_BYTES_MAX).contains(&name.len()) && printable, &field, rule);
-            let kept = value.len() <= CLAIM_VALUE_BYTES_MAX && !value.chars().any(char::is_control);
+            let kept = value.len() <= CLAIM_VALUE_BYTES_MAX && is_printable(value);
             let rule = format!("a claim's value has at most {CLAIM_VALUE_BYTES_MAX} bytes, and no control characters");
             self.expect(kept, &field, rule);
         }
@@ -186,7 +186,7 @@ impl<'a> Check<'a> {
             let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
             let rule = format!("a label's name is 1 to {LABEL_NAME_BYTES_MAX} letters, digits and -_./");
             self.expect((1..=LABEL_NAME_BYTES_MAX).contains(&name.len()) && plain, &field, rule);
-            let kept = value.len() <= LABEL_VALUE_BYTES_MAX && !value.chars().any(char::is_control);
+            let kept = value.len() <= LABEL_VALUE_BYTES_MAX && is_printable(value);
             let rule = format!("a label's value has at most {LABEL_VALUE_BYTES_MAX} bytes, and no control characters");
             self.expect(kept, &field, rule);
         }

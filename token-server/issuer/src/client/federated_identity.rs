@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use token_interceptor::json;
 
+use super::is_printable;
+
 /// OpenID Connect Core section 2: `sub` has at most 255 characters.
 const SUBJECT_BYTES_MAX: usize = 255;
 /// The longest issuer identifier, in bytes.
@@ -183,7 +185,7 @@ fn expect(kept: bool, field: &'static str, rule: impl Into<String>) -> Result<()
 }
 
 fn is_text(text: &str, bytes_max: usize) -> bool {
-    !text.is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
+    !text.is_empty() && text.len() <= bytes_max && is_printable(text)
 }
 
 /// Returns true if the prefix ends at a separator, and is neither a scheme alone nor the first part of a

@@ -103,7 +103,12 @@ fn is_scope(text: &str) -> bool {
 }
 
 fn is_audience(text: &str) -> bool {
-    (1..=AUDIENCE_BYTES_MAX).contains(&text.len()) && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+    (1..=AUDIENCE_BYTES_MAX).contains(&text.len()) && is_printable(text) && !text.chars().any(char::is_whitespace)
+}
+
+/// Returns true if no character of the text could control a terminal or break a line of a log.
+pub(crate) fn is_printable(text: &str) -> bool {
+    !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]

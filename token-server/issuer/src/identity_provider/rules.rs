@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::client::is_printable;
+
 /// The placeholder for the provider's `sub` in a [`Namespace`].
 const PLACEHOLDER: &str = "{sub}";
 /// OpenID Connect Core section 2: `sub` has at most 255 characters.
@@ -24,7 +26,7 @@ impl SubjectRule {
     /// Returns true if the subject's tokens may be exchanged.
     #[must_use]
     pub fn allows(&self, subject: &str) -> bool {
-        let sane = subject.len() <= SUBJECT_BYTES_MAX && !subject.chars().any(char::is_control);
+        let sane = subject.len() <= SUBJECT_BYTES_MAX && is_printable(subject);
         let named = || self.exactly.contains(subject) || self.prefixes.iter().any(|start| subject.starts_with(start));
         sane && (self.any || named())
     }

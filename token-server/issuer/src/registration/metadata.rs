@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use token_interceptor::http_client::is_loopback;
 
 use super::RegistrationError;
-use crate::client::{AuthenticationMethod, GrantType, PublicKeyJwk};
+use crate::client::{AuthenticationMethod, GrantType, PublicKeyJwk, is_printable};
 
 /// The longest text that decides nothing and is only returned, in characters.
 const TEXT_CHARS_MAX: usize = 256;
@@ -152,7 +152,7 @@ fn web_page(members: &Map<String, Value>, name: &str) -> Result<Option<String>, 
 
 fn short_text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, RegistrationError> {
     let text = text(members, name)?;
-    let kept = text.as_ref().is_none_or(|text| text.len() <= TEXT_CHARS_MAX && !text.chars().any(char::is_control));
+    let kept = text.as_ref().is_none_or(|text| text.len() <= TEXT_CHARS_MAX && is_printable(text));
     if kept {
         Ok(text)
     } else {
