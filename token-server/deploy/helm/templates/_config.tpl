@@ -1,11 +1,16 @@
-{{- /* A value in TOML. YAML's numbers arrive as floats. */ -}}
+{{- /*
+A value in TOML. YAML's numbers arrive as floats. A member that is null is left out, because a later file of
+values removes a member in that way.
+*/ -}}
 {{- define "token-server.toml" -}}
 {{- if kindIs "string" . -}}
 {{- toJson . -}}
 {{- else if kindIs "map" . -}}
 {{- $members := list -}}
 {{- range $key, $value := . -}}
+{{- if not (kindIs "invalid" $value) -}}
 {{- $members = append $members (printf "%s = %s" (toJson $key) (include "token-server.toml" $value)) -}}
+{{- end -}}
 {{- end -}}
 { {{ join ", " $members }} }
 {{- else if kindIs "slice" . -}}
@@ -14,6 +19,8 @@
 {{- $members = append $members (include "token-server.toml" .) -}}
 {{- end -}}
 [{{ join ", " $members }}]
+{{- else if kindIs "invalid" . -}}
+{{- fail "settings: a member of a list is null, which TOML does not have. Remove it." -}}
 {{- else if kindIs "bool" . -}}
 {{- . -}}
 {{- else if eq (float64 (int64 .)) (float64 .) -}}
@@ -74,8 +81,10 @@ telemetry:
 {{- if kindIs "map" $settings -}}
 [{{ $section }}]
 {{ range $setting, $value := $settings -}}
+{{- if not (kindIs "invalid" $value) -}}
 {{ $setting }} = {{ include "token-server.toml" $value }}
 {{ end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
