@@ -101,7 +101,7 @@ def check_configuration(found, program):
     toml = configuration(found)
     with tempfile.TemporaryDirectory() as folder:
         home = pathlib.Path(folder)
-        for name in ("tls", "keys", "store", "clients", "client-secrets", "cluster", "state"):
+        for name in ("tls", "keys", "other-keys", "store", "clients", "client-secrets", "cluster", "state"):
             (home / name).mkdir()
         host = re.search(r'url = "https://([^/:"]+)', toml)[1]
         subprocess.run(
@@ -111,6 +111,7 @@ def check_configuration(found, program):
             check=True, capture_output=True)
         for name in ("sealing.key", "pepper.key"):
             (home / "keys" / name).write_text("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+        (home / "other-keys/sealing.key").write_text("ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=")
         (home / "cluster/jwks.json").write_text(json.dumps({"keys": [KEY]}))
         (home / "store/url").write_text("postgres://token-server@database.example/tokens\n")
         declared = next((data["clients.toml"] for data in maps if "clients.toml" in data), "")
