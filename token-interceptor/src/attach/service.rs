@@ -170,18 +170,23 @@ where
     S: Service<Request<Body>, Response = Response<B>, Future = F>,
     F: Future<Output = Result<Response<B>, S::Error>>,
 {
-    async fn answered(self) -> Result<Response<Watched<B>>, S::Error> {
-        let Self { answer, service, deadline, source, generation, path, again } = self;
-        let mut response = answer.await?;
-        let Some(stage) = replay::refused(response.headers_mut(), path_of(&path)) else {
-            return Ok(source.watch(response, generation, path));
-        };
-        let Some((head, message)) = again.filter(|_| stage == Stage::BeforeHandler) else {
-            source.token.reject(generation);
-            return Ok(unmarked(response));
-        };
-        // Boxed, because few calls get here.
-        Box::pin(source.replay(service, Refused { response, generation, head, message, path }, deadline)).await
+    /// Waits for the answer. The future holds `self` once; that of an `async fn` would hold it twice, and be too
+    /// large for the fast lists of the allocator.
+    #[expect(clippy::manual_async_fn, reason = "the future of an `async fn` is twice as large")]
+    fn answered(self) -> impl Future<Output = Result<Response<Watched<B>>, S::Error>> {
+        async move {
+            let mut response = self.answer.await?;
+            let Some(stage) = replay::refused(response.headers_mut(), path_of(&self.path)) else {
+                return Ok(self.source.watch(response, self.generation, self.path));
+            };
+            let Some((head, message)) = self.again.filter(|_| stage == Stage::BeforeHandler) else {
+                self.source.token.reject(self.generation);
+                return Ok(unmarked(response));
+            };
+            let refused = Refused { response, generation: self.generation, head, message, path: self.path };
+            // Boxed, because few calls get here.
+            Box::pin(self.source.replay(self.service, refused, self.deadline)).await
+        }
     }
 }
 

@@ -111,9 +111,9 @@ impl VerifierBuilder {
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no issuer without [`VerifierBuilder::no_issuer_yet`], or one is named twice or must not be fetched from. Also if the
-    /// leeway is too large. Also if tokens must be encrypted and there is no key to decrypt them, or two keys
-    /// have one ID.
+    /// Returns an error if there is no issuer, unless [`VerifierBuilder::no_issuer_yet`] allows it. Also if
+    /// an issuer is named twice or must not be fetched from. Also if the leeway is too large. Also if tokens
+    /// must be encrypted and there is no key to decrypt them, or two keys have one ID.
     pub fn build(self) -> Result<Verifier, BuildError> {
         if self.issuers.is_empty() && !self.none_yet {
             return Err(BuildError::new("", "no issuer is trusted, so every token would be refused"));
