@@ -65,7 +65,7 @@ const STEPS: &[Step] = &[
         6,
         "federated identity",
         "0006_federated_identity",
-        "Adds the table of federated identities. Servers of the version before do not accept them."
+        "Adds the index of federated identities. Servers of the version before cannot read a client that has one."
     ),
 ];
 

@@ -108,7 +108,8 @@ impl SqliteStore {
     ///
     /// [`StoreError::Unavailable`] when the file exists and cannot be read.
     pub async fn upgrade(path: &Path) -> Result<Upgrade, StoreError> {
-        if !path.exists() {
+        // A folder that may not be read is no missing file.
+        if !path.try_exists().map_err(StoreError::unavailable)? {
             return Ok(Upgrade::of(&BTreeSet::new()));
         }
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(PATIENCE);
