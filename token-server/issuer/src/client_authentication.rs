@@ -2,8 +2,7 @@
 //!
 //! RFC 6749 section 2.3. An unknown client, a wrong secret, an expired credential and a disabled client take
 //! the same path with the same work, so neither the answer nor the time reveals which client IDs exist. See
-//! [`crate::cost`], and `docs/adr/0017-equal-work-for-every-failure.md` for the remaining
-//! differences.
+//! [`crate::cost`], and `docs/adr/0017-equal-work-for-every-failure.md` for the remaining differences.
 
 pub mod assertion;
 mod federated;

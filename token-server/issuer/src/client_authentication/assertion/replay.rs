@@ -1,13 +1,16 @@
 //! Used assertions: each is accepted once. RFC 7523 section 3, item 7.
 //!
-//! This process remembers them until they expire, which takes minutes. The store remembers them for every
-//! replica and across restarts. While the store is unreachable, memory alone decides, because an outage must
-//! not stop the clients. In that time, a client's own assertion can be replayed at another replica, within
-//! its minutes of life.
+//! An assertion of the client itself is remembered until it expires, which takes minutes. One of another
+//! issuer is remembered until it expires or is older than that issuer's `max_age`, which is a day at most.
+//! One that the client's rule may reuse is not recorded.
 //!
-//! Only valid assertions are recorded, so only a client can fill the memory. Each client has a share of it,
-//! so that one client cannot cause the rejection of another. An assertion rejected here is never written to
-//! the store.
+//! This process remembers them, and the store remembers them for every replica and across restarts. While the
+//! store is unreachable, memory alone decides, because an outage must not stop the clients. In that time, an
+//! assertion can be replayed at another replica, as long as it is accepted at all.
+//!
+//! Only valid assertions are recorded, so only a client, or a workload that is one, can fill the memory. Each
+//! client has a share of it, so that one client cannot cause the rejection of another. An assertion rejected
+//! here is never written to the store.
 
 use std::{
     collections::HashMap,
@@ -28,8 +31,9 @@ use crate::{
 
 /// Assertions that are remembered, some 50 MB.
 const REMEMBERED_MAX: usize = 1_000_000;
-/// Assertions of one client: 1 % of the total. That allows some 30 a second at the longest lifetime, and 500
-/// at a lifetime of ten seconds.
+/// Assertions of one client: 1 % of the total. Of its own it may send some 30 a second at the longest
+/// lifetime, and 500 at a lifetime of ten seconds. Of another issuer's it may use 10,000 within that issuer's
+/// `max_age`.
 const SHARE_MAX: u32 = 10_000;
 /// Below this many entries, expired ones are not removed.
 const SWEEP_MIN: usize = 1024;
@@ -49,7 +53,7 @@ pub(super) struct Replays {
     times: Mutex<Times>,
 }
 
-/// Hash of client ID and `jti`.
+/// Hash of the client ID, or of the other issuer, and of `jti`.
 type Name = [u8; 32];
 
 /// Keyed hash of a client ID.
@@ -249,10 +253,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The key of an entry. It has the same length for every client and `jti`, and a zero byte separates the two.
-fn name(client_id: &str, token_id: &str) -> Name {
+/// The key of an entry: of the client ID or the other issuer, and of `jti`. Each key has the same length, and
+/// a zero byte separates the two parts.
+fn name(signer: &str, token_id: &str) -> Name {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(client_id.as_bytes());
+    context.update(signer.as_bytes());
     context.update(&[0]);
     context.update(token_id.as_bytes());
     context.finish().as_ref().try_into().unwrap_or_default()
