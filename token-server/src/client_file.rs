@@ -222,6 +222,7 @@ impl Declared {
         let keys = self.keys.iter().map(|key| key.credential(places));
         let identities = self.identities.iter().map(|identity| identity.credential(rules));
         client.credentials = secrets.chain(keys).chain(identities).collect::<Result<_, _>>()?;
+        self.expect_one_imported()?;
         if client.credentials.len() > CREDENTIALS_MAX {
             return Err(format!("it has more than {CREDENTIALS_MAX} credentials"));
         }
@@ -230,6 +231,14 @@ impl Declared {
         match ids.array_windows().find(|[one, next]| one == next) {
             Some([id, _]) => Err(format!("two credentials have the ID {id:?}")),
             None => Ok(client),
+        }
+    }
+
+    /// Rejects several imported secrets: only one of a client can be compared.
+    fn expect_one_imported(&self) -> Result<(), String> {
+        match self.secrets.iter().filter(|secret| secret.imported().is_some()).count() {
+            0 | 1 => Ok(()),
+            several => Err(format!("it has {several} imported secrets, and can have one only")),
         }
     }
 
@@ -317,5 +326,27 @@ impl Declared {
             kinds.push("jwks_uri");
         }
         kinds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use token_issuer::{client::secret::Pepper, key_material::KeyMaterial};
+
+    use super::*;
+
+    #[test]
+    fn a_declared_client_has_one_imported_secret() {
+        let peppers = Peppers::new(Pepper::new(&KeyMaterial::from_bytes([1; 32])), vec![]).importing(true);
+        let hash = || Peppers::hash_imported("changeit").unwrap();
+        let places = Places { folder: Path::new("."), variable: &|_| None };
+        let rules = AdminRules::new(Duration::from_secs(3600));
+        let one = Declared { id: "orders".to_owned(), ..Declared::default() }.with_secret("one", hash());
+        assert_eq!(one.client(places, &peppers, &rules).unwrap().credentials.len(), 1);
+        assert_eq!(one.credentials_to_proto(Path::new(".")).unwrap().len(), 1);
+        let two = one.with_secret("two", hash());
+        let expected = "it has 2 imported secrets, and can have one only";
+        assert_eq!(two.client(places, &peppers, &rules).unwrap_err(), expected);
+        assert_eq!(two.credentials_to_proto(Path::new(".")).unwrap_err(), expected);
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Each message is destructured exhaustively, so that code does not compile until it handles a new field.
 
+pub(crate) mod admin;
 mod basic;
 mod credentials;
 

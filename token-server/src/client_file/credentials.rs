@@ -132,9 +132,7 @@ impl DeclaredKey {
         let jwk = PublicKeyJwk::register(&jwk).map_err(|error| format!("key {id:?}: {error}"))?;
         credential(id, CredentialKind::PublicKey(jwk), self.expires)
     }
-}
 
-impl DeclaredKey {
     fn text(&self, places: Places<'_>) -> Result<Zeroizing<String>, String> {
         match (&self.jwk, &self.file) {
             (Some(jwk), None) => Ok(Zeroizing::new(jwk.clone())),

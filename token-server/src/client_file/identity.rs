@@ -10,8 +10,10 @@ use token_issuer::{
     admin::AdminRules,
     client::{Credential, CredentialKind, FederatedIdentity, SubjectMatch},
 };
+use token_proto::admin::v1;
 
 use super::credentials::{credential, humantime_time};
+use crate::convert::admin::federated_identity;
 
 /// `[[client.identity]]`: exactly one of `subject` and `subject_prefix`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,21 @@ enum Allowed {
 impl DeclaredIdentity {
     /// Returns the credential, checked by the rules of the admin API.
     pub(super) fn credential(&self, rules: &AdminRules) -> Result<Credential, String> {
+        let (id, identity) = (&self.id, self.identity()?);
+        rules.check_identity(&identity).map_err(|error| format!("identity {id:?}: {error}"))?;
+        credential(id, CredentialKind::FederatedIdentity(identity), self.expires)
+    }
+
+    /// Returns the credential for the admin API, which checks it.
+    pub(super) fn to_proto(&self) -> Result<v1::Credential, String> {
+        Ok(v1::Credential {
+            kind: Some(v1::credential::Kind::FederatedIdentity(federated_identity(self.identity()?))),
+            expire_time: self.expires.map(Into::into),
+            ..v1::Credential::default()
+        })
+    }
+
+    fn identity(&self) -> Result<FederatedIdentity, String> {
         let id = &self.id;
         let subject = match (&self.subject, &self.subject_prefix) {
             (Some(subject), None) => SubjectMatch::Exactly(subject.clone()),
@@ -57,15 +74,13 @@ impl DeclaredIdentity {
             Allowed::One(value) => [value.clone()].into(),
             Allowed::AnyOf(values) => values.iter().cloned().collect(),
         };
-        let identity = FederatedIdentity {
+        Ok(FederatedIdentity {
             issuer: self.issuer.clone(),
             subject,
             claims: self.claims.iter().map(|(pointer, allowed)| (pointer.clone(), values(allowed))).collect(),
             max_age: self.max_age,
             reuse: self.reuse,
-        };
-        rules.check_identity(&identity).map_err(|error| format!("identity {id:?}: {error}"))?;
-        credential(id, CredentialKind::FederatedIdentity(identity), self.expires)
+        })
     }
 }
 

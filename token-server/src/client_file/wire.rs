@@ -7,6 +7,7 @@ use token_proto::admin::v1;
 use super::{
     Declared, DeclaredGrant,
     credentials::{DeclaredSecret, Places},
+    identity::DeclaredIdentity,
 };
 
 impl Declared {
@@ -45,14 +46,14 @@ impl Declared {
     ///
     /// # Errors
     ///
-    /// When a credential cannot be read, or only a file that is the store may contain it.
+    /// When a credential cannot be read, or only a file that is the store may contain it, or there are
+    /// several imported secrets.
     pub fn credentials_to_proto(&self, folder: &Path) -> Result<Vec<v1::Credential>, String> {
-        if !self.identities.is_empty() {
-            return Err("its identities: only a file that is the store may contain them".to_owned());
-        }
+        self.expect_one_imported()?;
         let places = Places { folder, variable: &|_| None };
         let secrets = self.secrets.iter().map(DeclaredSecret::to_proto);
-        secrets.chain(self.keys.iter().map(|key| key.to_proto(places))).collect()
+        let keys = self.keys.iter().map(|key| key.to_proto(places));
+        secrets.chain(keys).chain(self.identities.iter().map(DeclaredIdentity::to_proto)).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use token_interceptor::{
 use token_proto::token::v1::{self, client_authentication::Credential, token_service_client::TokenServiceClient};
 
 use crate::{
-    harness::{Ran, request_token, run},
+    harness::{Ran, create_offline, program, request_token, run},
     serve::{Serving, config},
 };
 
@@ -122,6 +122,57 @@ fn a_pod_and_a_workflow_log_in_and_no_secret_exists() {
         let (status, answer) = over_http(&serving, client_id, &token.sign());
         assert_eq!((status, &answer["error"]), (401, &json!("invalid_client")), "{number}");
         assert_eq!(over_grpc(&serving, client_id, &token.sign()), Err(tonic::Code::Unauthenticated), "{number}");
+    }
+}
+
+/// The example of a declared identity in the documentation.
+fn documented_identity() -> &'static str {
+    let page = include_str!("../../../docs/operations/no-secret.md");
+    let from = page.find("[[client.identity]]").unwrap();
+    page[from..].split("```").next().unwrap()
+}
+
+#[test]
+fn the_documented_identity_is_applied_from_a_file_and_logs_in() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let (cluster, github) = (TestIssuer::new(CLUSTER), TestIssuer::new(GITHUB));
+    let serving = trusting(home, &cluster, &github);
+    let grant = "m2m.admin.v1=clients.read,clients.write";
+    let secret = create_offline(home, "root", grant);
+    let admin = |arguments: &[&str]| -> Ran {
+        let mut command = program(home);
+        command.env("TOKEN_ADMIN_CLIENT_ID", "root").env("TOKEN_ADMIN_CLIENT_SECRET", &secret);
+        command.args(arguments).args(["--issuer", &serving.issuer]).output().unwrap().into()
+    };
+    let client = "[[client]]\nid = \"ci\"\n[[client.grant]]\naudience = \"inventory\"\nscopes = [\"inventory.read\"]";
+    let pod = format!(
+        "[[client.identity]]\nid = \"pod\"\nissuer = \"{CLUSTER}\"\nsubject = \"system:serviceaccount:prod:orders\""
+    );
+    let declare = |identity: &str| fs::write(home.join("clients.toml"), format!("{client}\n{identity}\n")).unwrap();
+    // The server checks the rule, and not the command.
+    declare(&pod);
+    let refused = admin(&["client", "apply", "--file", "clients.toml"]);
+    assert!(refused.code == 2 && refused.stderr.contains("the kubelet hands out one token"), "{}", refused.stderr);
+
+    declare(&format!("{}\n{pod}\nreuse = true", documented_identity()));
+    let planned = admin(&["client", "plan", "--file", "clients.toml"]);
+    assert!(planned.stdout.contains("+ ci  identity, identity\n"), "{}", planned.stdout);
+    let applied = admin(&["client", "apply", "--file", "clients.toml"]);
+    assert_eq!((applied.code, applied.stdout.as_str()), (0, "+ ci  identity, identity\n"), "{}", applied.stderr);
+    let of_the_page = |id: &str| {
+        workflow(&github, id)
+            .claim("repository_id", "1234")
+            .claim("repository_owner_id", "567")
+            .claim("event_name", "push")
+    };
+    assert_eq!(over_http(&serving, "ci", &of_the_page("1").sign()).0, 200);
+    assert!(over_grpc(&serving, "ci", &of_the_page("2").sign()).is_ok());
+    assert_eq!(over_http(&serving, "ci", &self::pod(&cluster).sign()).0, 200);
+    let misses =
+        [of_the_page("3").claim("repository_owner_id", "568"), of_the_page("4").claim("event_name", "schedule")];
+    for (number, token) in misses.into_iter().enumerate() {
+        assert_eq!(over_http(&serving, "ci", &token.sign()).0, 401, "{number}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! Domain → wire for clients.
 
-use token_issuer::client::{Client, Credential, CredentialKind, FederatedIdentity, Grant, SecretHash, SubjectMatch};
+use token_issuer::client::{Client, Credential, CredentialKind, Grant, SecretHash};
 use token_proto::admin::v1;
+
+use crate::convert::admin::federated_identity;
 
 pub(super) fn client(client: Client) -> v1::Client {
     let etag = if client.revision == 0 { String::new() } else { client.etag() };
@@ -77,23 +79,5 @@ pub(super) fn credential(credential: Credential) -> v1::Credential {
         expire_time: expire_time.map(Into::into),
         create_time: Some(create_time.into()),
         last_used_time: last_used_time.map(Into::into),
-    }
-}
-
-fn federated_identity(identity: FederatedIdentity) -> v1::FederatedIdentity {
-    let FederatedIdentity { issuer, subject, claims, max_age, reuse } = identity;
-    let accepts = match subject {
-        SubjectMatch::Exactly(subject) => v1::federated_identity::Accepts::Subject(subject),
-        SubjectMatch::Prefix(prefix) => v1::federated_identity::Accepts::SubjectPrefix(prefix),
-    };
-    let values = |(pointer, values): (String, std::collections::BTreeSet<String>)| {
-        (pointer, v1::ClaimValues { values: values.into_iter().collect() })
-    };
-    v1::FederatedIdentity {
-        issuer,
-        accepts: Some(accepts),
-        claims: claims.into_iter().map(values).collect(),
-        max_age: max_age.and_then(|age| prost_types::Duration::try_from(age).ok()),
-        reuse,
     }
 }
