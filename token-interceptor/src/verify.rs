@@ -30,7 +30,7 @@ use cache::Memory;
 pub(crate) use cache::Seen;
 pub use issuer_channel::IssuerChannel;
 pub(crate) use obstacle::{KeyWait, Obstacle};
-pub use profile::TokenProfile;
+pub use profile::{TokenProfile, spiffe};
 pub use trusted_issuer::TrustedIssuer;
 
 use crate::{

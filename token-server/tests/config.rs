@@ -5,6 +5,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use token_interceptor::test_util::TestIssuer;
 use token_issuer::client_authentication::assertion::Reach;
 use token_server::config::{AuditTarget, Config, ConfigError, LogFormat, Place};
 
@@ -242,6 +243,8 @@ fn trusted(issuer: &str, settings: &str) -> String {
     )
 }
 
+const DOOR: &str = "[trusted_issuer.client_authentication]";
+
 /// The example with a trusted issuer that has `settings` beside the required ones.
 fn with_provider(folder: &Path, settings: &str) -> Result<Config, ConfigError> {
     let provider = trusted("https://login.example", settings);
@@ -329,10 +332,33 @@ fn a_platform_knows_its_issuers_and_the_form_of_its_tokens() {
         let max_age = trusted.client_authentication.as_ref().unwrap().max_age;
         assert_eq!((trusted.untyped, max_age), (untyped, Duration::from_secs(60 * minutes)));
     }
+    // A wrong platform does not turn off the rules of the right one.
+    let all = with("gitlab", github).unwrap_err();
+    assert!(all.contains("platform: ") && all.contains("is an issuer of github, and not of gitlab"), "{all}");
     let all = with("github", "https://cluster.example/").unwrap_err();
     assert!(all.contains("is not an issuer of github") && all.contains(github), "{all}");
     let all = with("jenkins", github).unwrap_err();
     assert!(all.contains("\"jenkins\" is not a known platform") && all.contains("kubernetes, github"), "{all}");
+}
+
+/// A forgotten `platform` must not turn off its rules.
+#[test]
+fn an_unmistakable_issuer_has_the_rules_of_its_platform() {
+    let folder = tempfile::tempdir().unwrap();
+    for (issuer, platform) in [
+        ("https://token.actions.githubusercontent.com", Some("github")),
+        ("https://agent.buildkite.com", Some("buildkite")),
+        ("https://accounts.google.com", Some("google")),
+        ("https://abc123.tokens.sts.global.api.aws", Some("aws")),
+        ("https://login.microsoftonline.com/72f988bf/v2.0", Some("azure")),
+        ("https://gitlab.com", None),
+        ("https://cluster.example/", None),
+    ] {
+        let door = "[trusted_issuer.client_authentication]";
+        let text = format!("{}\n[[trusted_issuer]]\nissuer = \"{issuer}\"\n{door}\n", example(folder.path()));
+        let config = read(&text, &[]).unwrap();
+        assert_eq!(config.trusted_issuers[0].platform.map(|platform| platform.name()), platform, "{issuer}");
+    }
 }
 
 #[test]
@@ -342,18 +368,40 @@ fn a_trust_domain_needs_its_bundle_and_proves_clients_alone() {
         let issuer = format!("[[trusted_issuer]]\nissuer = \"spiffe://example.org\"\n{settings}\n");
         read(&format!("{}\n{issuer}", example(folder.path())), &[]).map_err(|error| shown(&error).join("\n"))
     };
-    let door = "[trusted_issuer.client_authentication]";
+    let named = |issuer: &str| {
+        let text = format!("[[trusted_issuer]]\nissuer = \"{issuer}\"\njwks_uri = \"https://s.example/b\"\n{DOOR}\n");
+        read(&format!("{}\n{text}", example(folder.path())), &[])
+    };
+    assert!(named("spiffe://example.org").is_ok());
+    for issuer in
+        ["spiffe://Example.org", "spiffe://example.org/", "spiffe://example.org:443", "spiffe://a@b", "spiffe://"]
+    {
+        let mistakes = shown(&named(issuer).unwrap_err());
+        assert!(
+            mistakes.len() == 1 && mistakes[0].contains("issuer: ") && mistakes[0].contains("trust domain"),
+            "{mistakes:?}"
+        );
+    }
+    let door = DOOR;
     let config = with(&format!("jwks_uri = \"https://spire.example.org/bundle\"\n{door}")).unwrap();
     assert_eq!(config.trusted_issuers[0].platform.map(|platform| platform.name()), Some("spiffe"));
-    let key = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+    let p256 = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM""#;
+    // SPIFFE JWT-SVID section 2.1 has no EdDSA.
+    let ed25519 = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
     let bundle = folder.path().join("bundle.json");
-    for (public_key_use, usable) in [("jwt-svid", true), ("x509-svid", false), ("sig", false)] {
+    for (key, public_key_use, usable) in
+        [(p256, "jwt-svid", true), (p256, "x509-svid", false), (p256, "sig", false), (ed25519, "jwt-svid", false)]
+    {
         fs::write(&bundle, format!(r#"{{"keys":[{key},"use":"{public_key_use}"}}]}}"#)).unwrap();
         let read = with(&format!("jwks_file = \"{}\"\n{door}", bundle.display()));
         assert_eq!(read.is_ok(), usable, "{public_key_use}");
     }
     for (settings, expected) in [
         (door.to_owned(), "jwks_uri: a trust domain has no discovery"),
+        (
+            format!("jwks_uri = \"https://s.example/b\"\nalgorithms = [\"ES256\", \"EdDSA\"]\n{door}"),
+            "algorithms: a JWT-SVID is not signed with EdDSA\n    allowed: ES256, ES384, ",
+        ),
         (
             format!(
                 "jwks_uri = \"https://s.example/b\"\n{door}\n[trusted_issuer.token_exchange]\nclients = [\"a\"]\nany_subject = true"
@@ -404,6 +452,48 @@ fn mistakes_about_an_identity_provider_are_told() {
     }
     let private = "any_subject = true\nprivate_addresses = true\njwks_uri = \"https://10.0.0.1/keys\"";
     assert!(with_provider(folder.path(), private).is_ok());
+}
+
+/// One mistake causes no other one, and hides no other one.
+#[test]
+fn each_mistake_about_a_trusted_issuer_is_told_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |settings: &str, exchange: &str| {
+        let issuer = format!("[[trusted_issuer]]\n{settings}\n[trusted_issuer.token_exchange]\n{exchange}");
+        shown(&read(&format!("{}\n{issuer}\n", example(folder.path())), &[]).unwrap_err())
+    };
+    let known = "issuer = \"https://login.example\"";
+    let keys = folder.path().join("jwks.json");
+    fs::write(&keys, TestIssuer::new("https://login.example").jwks()).unwrap();
+    let any = "clients = [\"a\"]\nany_subject = true";
+    let every = "types = [\"JWT\"]\ntype_required = true\ntoken_bytes = 2048\nalgorithms = [\"ES256\"]\n\
+                 required_claims = { a = \"1\" }\nca_file = \"/nowhere\"";
+    for (settings, exchange, expected) in [
+        ("", any, &["issuer: it is missing"][..]),
+        (known, "any_subject = true", &["clients: it is missing"]),
+        (known, "clients = []\nany_subject = true", &["clients: no client may exchange"]),
+        (known, "clients = [\"a\"]\nsubjects = 1", &["subjects: "]),
+        (&format!("{known}\njwks_uri = 1"), any, &["jwks_uri: "]),
+        (&format!("{known}\njwks_file = \"{}\"", folder.path().display()), any, &["jwks_file: "]),
+        (&format!("{known}\njwks_file = \"{}\"\nalgorithms = []", keys.display()), any, &["algorithms: "]),
+        (&format!("{known}\nprivate_addresses = 1\njwks_uri = \"https://10.0.0.1/\""), any, &["private_addresses: "]),
+        (
+            every,
+            "clients = [\"a\"]\nany_subject = true\nsubject_template = \"x\"\ncopied_claims = []\ngrants = {}",
+            &["issuer: it is missing", "subject_template: ", "ca_file: "],
+        ),
+        (
+            "issuer = \"https://tokens.example.com\"\ntoken_bytes = 1",
+            "clients = 1",
+            &["issuer: ", "token_bytes: ", "clients: ", "subjects: "],
+        ),
+    ] {
+        let mistakes = with(settings, exchange);
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:?}");
+        for expected in expected {
+            assert!(mistakes.iter().any(|mistake| mistake.contains(expected)), "{expected} not in {mistakes:?}");
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::profile::{Form, NamedBy, Place, TokenProfile, trust_domain_of};
+use super::profile::{Form, NamedBy, Place, TokenProfile, spiffe::trust_domain_of};
 use crate::{
     clock::{NUMERIC_DATE_MAX, numeric_date_of},
     error::{Unverified, VerifyError, kind_of, quoted},

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     jws::Jws,
-    profile::{Place, TokenProfile, trust_domain_of},
+    profile::{Place, TokenProfile, spiffe::trust_domain_of},
 };
 use crate::{
     clock::numeric_date,

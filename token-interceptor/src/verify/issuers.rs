@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::{
     BuildError, claims,
     issuer::Issuer,
-    profile::{NamedBy, trust_domain_of},
+    profile::{NamedBy, spiffe::trust_domain_of},
 };
 use crate::error::{Unverified, VerifyError, quoted};
 

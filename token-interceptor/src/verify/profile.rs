@@ -2,13 +2,11 @@
 //! itself, and the marks of an access token.
 
 mod presets;
-mod spiffe;
+pub mod spiffe;
 
 use std::{borrow::Cow, time::Duration};
 
 use serde_json::{Map, Value};
-
-pub(super) use spiffe::{trust_domain, trust_domain_of};
 
 use crate::{json, signature::Algorithm};
 
@@ -234,6 +232,13 @@ impl TokenProfile {
     pub fn any_lifetime(mut self) -> Self {
         self.lifetime_max = None;
         self
+    }
+
+    /// The algorithms that are accepted, unless
+    /// [`TrustedIssuer::algorithms`](super::TrustedIssuer::algorithms) replaces them.
+    #[must_use]
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
     }
 
     /// Returns true if a client ID is a SPIFFE ID of the issuer's own trust domain. No other issuer has such

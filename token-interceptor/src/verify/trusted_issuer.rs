@@ -13,7 +13,7 @@ use super::{
     BuildError,
     issuer::Issuer,
     issuer_channel::IssuerChannel,
-    profile::{NamedBy, TokenProfile, trust_domain},
+    profile::{NamedBy, TokenProfile, spiffe::trust_domain},
 };
 use crate::{
     clock::Clock,

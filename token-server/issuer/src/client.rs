@@ -129,9 +129,11 @@ impl Client {
         format!("{:x}", self.revision)
     }
 
-    /// Returns the rules of its federated identities, for an index by issuer and subject.
+    /// Returns the rules of its federated identities, for an index by issuer and subject. A disabled client
+    /// has none there, so that it is no candidate.
     pub fn federated_identities(&self) -> impl Iterator<Item = &FederatedIdentity> {
-        self.credentials.iter().filter_map(|credential| match &credential.kind {
+        let credentials: &[Credential] = if self.disabled { &[] } else { &self.credentials };
+        credentials.iter().filter_map(|credential| match &credential.kind {
             CredentialKind::FederatedIdentity(identity) => Some(identity),
             CredentialKind::Secret(_) | CredentialKind::PublicKey(_) => None,
         })

@@ -102,10 +102,9 @@ impl IdentityProviders {
         self.exchanges().any(|rules| rules.namespace.covers(name))
     }
 
-    /// Returns the namespaces of the providers' subjects here.
-    #[must_use]
-    pub fn namespaces(&self) -> Vec<Namespace> {
-        self.exchanges().map(|rules| rules.namespace.clone()).collect()
+    /// Returns the providers.
+    pub fn providers(&self) -> impl Iterator<Item = &IdentityProvider> {
+        self.providers.values().map(Arc::as_ref)
     }
 
     /// Checks a token that `client` presents.
@@ -143,9 +142,9 @@ impl IdentityProviders {
         }
         provider.check_authorized_party(&verified, token.kind)?;
         rules.check_subject(&verified)?;
-        provider
-            .check_required_claims(&verified)
-            .map_err(|detail| IssueError::invalid_grant_because("The token lacks a required claim.", detail))?;
+        provider.check_required_claims(&verified).map_err(|detail| {
+            IssueError::invalid_grant_because("The token does not have the required claims.", detail)
+        })?;
         let id = SubjectId { issuer: provider.issuer.clone(), subject: verified.subject().to_owned() };
         Ok(ForeignToken { token: verified, id, rules: Arc::clone(rules) })
     }
@@ -178,16 +177,11 @@ impl IdentityProviders {
         Some(AssertionIssuer { provider, rules: provider.client_authentication.as_ref()? })
     }
 
-    /// Returns the issuers whose tokens are accepted as assertions: their identifiers and platforms.
-    pub fn assertion_issuers(&self) -> impl Iterator<Item = (&str, Option<Platform>)> {
-        let open = self.providers.values().filter(|provider| provider.client_authentication.is_some());
-        open.map(|provider| (provider.issuer.as_str(), provider.platform))
-    }
-
     /// Says for the audit why no client can authenticate with an assertion of that issuer. `None` if no other
     /// issuer is configured at all.
     pub(crate) fn not_an_issuer(&self, issuer: &str) -> Option<String> {
-        let known: Vec<&str> = self.assertion_issuers().map(|(known, _)| known).take(ISSUERS_NAMED).collect();
+        let open = self.providers().filter(|provider| provider.client_authentication.is_some());
+        let known: Vec<&str> = open.map(|provider| provider.issuer.as_str()).take(ISSUERS_NAMED).collect();
         let came = quoted(&issuer.into());
         (!known.is_empty()).then(|| format!("iss: {came}, expected the client's ID, or exactly one of {known:?}"))
     }
@@ -228,10 +222,7 @@ impl IdentityProviders {
             return Err(not_accepted(format!("audience: aud: {came}, expected {:?} alone", provider.audience)));
         }
         provider.check_required_claims(&verified).map_err(not_accepted)?;
-        match provider.platform.and_then(|platform| platform.refusal(verified.claims())) {
-            Some(why) => Err(not_accepted(format!("platform: {why}"))),
-            None => Ok(verified),
-        }
+        Ok(verified)
     }
 }
 

@@ -154,7 +154,9 @@ impl<'m> Section<'m> {
     /// Reads the path of an optional file, which must be readable.
     pub(super) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let path: PathBuf = self.optional(key)?;
-        if let Err(error) = std::fs::File::open(&path) {
+        let is_folder = || Err(std::io::Error::from(std::io::ErrorKind::IsADirectory));
+        let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
+        if let Err(error) = opened.and_then(|found| if found.is_dir() { is_folder() } else { Ok(()) }) {
             self.reject(key, format!("{}: {error}", path.display()), "a file that this process may read");
             return None;
         }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Algorithm};
+use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Algorithm, verify::TokenProfile};
 use token_issuer::{
     client::{Audience, ClientId, Scope},
     identity_provider::{
@@ -43,12 +43,11 @@ const MAX_AGE_RANGE: RangeInclusive<Duration> = Duration::from_secs(10)..=Durati
 /// Reads `[[trusted_issuer]]`. `own` is this server's issuer identifier.
 pub(super) fn read(root: &mut Section<'_>, own: Option<&IssuerUrl>) -> Vec<IdentityProvider> {
     reject_former_section(root);
-    let mut trusted: Vec<IdentityProvider> = Vec::new();
+    let own = own.map(IssuerUrl::as_str);
+    let mut taken = Taken { issuers: own.map(str::to_owned).into_iter().collect(), namespaces: Vec::new() };
+    let mut trusted = Vec::new();
     for mut issuer in root.sections("trusted_issuer") {
-        if let Some(provider) = provider(&mut issuer, own) {
-            check_apart(&mut issuer, &provider, &trusted, own);
-            trusted.push(provider);
-        }
+        trusted.extend(provider(&mut issuer, own, &mut taken));
         issuer.finish();
     }
     trusted
@@ -68,30 +67,50 @@ const MOVED: &str = "[[trusted_issuer]] with issuer, audience, keys, types and r
                      [trusted_issuer.token_exchange] with clients, subjects, subject_prefixes, any_subject, \
                      subject_template, copied_claims and grants";
 
-/// Checks that subjects of two providers, and of this server, cannot collide.
-fn check_apart(section: &mut Section<'_>, new: &IdentityProvider, known: &[IdentityProvider], own: Option<&IssuerUrl>) {
-    if own.is_some_and(|own| own.as_str() == new.issuer) || known.iter().any(|known| known.issuer == new.issuer) {
-        section.reject("issuer", format!("{:?} is already trusted", new.issuer), "each issuer once, and not this one");
+/// The names that this server and the trusted issuers so far have taken, also those with another mistake.
+struct Taken {
+    issuers: BTreeSet<String>,
+    /// Each with its issuer.
+    namespaces: Vec<(String, Namespace)>,
+}
+
+impl Taken {
+    fn take_issuer(&mut self, section: &Section<'_>, issuer: &str) {
+        if !self.issuers.insert(issuer.to_owned()) {
+            section.reject("issuer", format!("{issuer:?} is already trusted"), "each issuer once, and not this one");
+        }
     }
-    let Some(exchange) = &new.exchange else { return };
-    let mut others = known.iter().filter_map(|known| known.exchange.as_ref());
-    if others.any(|known| known.namespace.overlaps(&exchange.namespace)) {
-        let problem = "a subject of another issuer could have the same name".to_owned();
-        let door = section.section("token_exchange");
-        door.reject("subject_template", problem, "a prefix that no other template continues");
+
+    /// Subjects of two issuers must never have the same name.
+    fn take_namespace(&mut self, section: &Section<'_>, issuer: &str, namespace: &Namespace) {
+        if self.namespaces.iter().any(|(of, known)| of != issuer && known.overlaps(namespace)) {
+            let problem = "a subject of another issuer could have the same name".to_owned();
+            section.reject("subject_template", problem, "a prefix that no other template continues");
+        }
+        self.namespaces.push((issuer.to_owned(), namespace.clone()));
     }
 }
 
-/// Returns `None` only if a mistake has been recorded.
-fn provider(section: &mut Section<'_>, own: Option<&IssuerUrl>) -> Option<IdentityProvider> {
+/// Returns `None` only if a mistake has been recorded. Every setting is read first, so that each mistake is
+/// recorded, and no setting counts as unknown.
+fn provider(section: &mut Section<'_>, own: Option<&str>, taken: &mut Taken) -> Option<IdentityProvider> {
     let issuer: Option<String> = section.required("issuer");
+    if let Some(issuer) = &issuer {
+        taken.take_issuer(section, issuer);
+    }
     // A workload chooses the audience of its token. The issuer identifier names this server and no other.
-    let audience = section.optional("audience").or_else(|| own.map(|own| own.as_str().to_owned()));
-    let keys = keys(section, issuer.as_deref());
+    let audience = section.optional("audience").or_else(|| own.map(str::to_owned));
     let platform = platform(section, issuer.as_deref());
+    let algorithms = algorithms(section, platform);
+    let keys = keys(section, issuer.as_deref(), platform, &algorithms);
+    let types = section.or("types", vec!["JWT".to_owned()]);
+    let untyped = !section.or("type_required", platform.is_none_or(Platform::writes_type));
+    let token_bytes = section.within("token_bytes", TOKEN_BYTES, TOKEN_BYTES_RANGE);
+    let required_claims = required_claims(section);
+    check_doors(section, platform);
     let exchange = match section.has("token_exchange") {
-        true => Some(Arc::new(exchange(section.section("token_exchange"), issuer.as_deref())?)),
-        false => None,
+        true => exchange(section.section("token_exchange"), issuer.as_deref(), taken).map(Some),
+        false => Some(None),
     };
     section.known("token_exchange");
     let client_authentication = match section.has("client_authentication") {
@@ -99,28 +118,31 @@ fn provider(section: &mut Section<'_>, own: Option<&IssuerUrl>) -> Option<Identi
         false => None,
     };
     section.known("client_authentication");
-    let provider = IdentityProvider {
-        types: section.or("types", vec!["JWT".to_owned()]),
-        untyped: !section.or("type_required", platform.is_none_or(Platform::writes_type)),
-        token_bytes: section.within("token_bytes", TOKEN_BYTES, TOKEN_BYTES_RANGE),
-        algorithms: algorithms(section),
-        required_claims: required_claims(section),
+    Some(IdentityProvider {
         issuer: issuer?,
         platform,
         audience: audience?,
+        types,
+        untyped,
+        token_bytes,
+        algorithms,
         keys: keys?,
-        exchange,
+        required_claims,
+        exchange: exchange?.map(Arc::new),
         client_authentication,
-    };
-    if provider.exchange.is_some() && is_spiffe(&provider.issuer) {
+    })
+}
+
+/// Checks that the issuer's tokens are accepted for something, and for what they can prove.
+fn check_doors(section: &Section<'_>, platform: Option<Platform>) {
+    let (exchange, client_authentication) = (section.has("token_exchange"), section.has("client_authentication"));
+    if exchange && platform == Some(Platform::Spiffe) {
         let problem = "a JWT-SVID proves a client, and names no user".to_owned();
         section.reject("token_exchange", problem, "[trusted_issuer.client_authentication] alone");
     }
-    if provider.exchange.is_none() && provider.client_authentication.is_none() {
-        let problem = "its tokens are accepted for nothing".to_owned();
-        section.reject("issuer", problem, DOORS);
+    if !exchange && !client_authentication {
+        section.reject("issuer", "its tokens are accepted for nothing".to_owned(), DOORS);
     }
-    Some(provider)
 }
 
 const DOORS: &str = "[trusted_issuer.client_authentication] or [trusted_issuer.token_exchange] below it, or both";
@@ -136,44 +158,56 @@ fn client_authentication(mut section: Section<'_>, platform: Option<Platform>) -
 }
 
 /// Reads `[trusted_issuer.token_exchange]`.
-fn exchange(mut section: Section<'_>, issuer: Option<&str>) -> Option<ExchangeRules> {
+fn exchange(mut section: Section<'_>, issuer: Option<&str>, taken: &mut Taken) -> Option<ExchangeRules> {
     let namespace = namespace(&mut section, issuer);
-    let rules = ExchangeRules {
-        clients: names(&mut section, "clients").into_iter().flatten().collect(),
-        subjects: subjects(&mut section),
-        copied_claims: copied_claims(&mut section),
-        grants: grants(&mut section),
-        namespace: namespace?,
-    };
-    if rules.clients.is_empty() {
+    if let (Some(issuer), Some(namespace)) = (issuer, &namespace) {
+        taken.take_namespace(&section, issuer, namespace);
+    }
+    let clients = names(&mut section, "clients");
+    if clients.as_ref().is_some_and(Vec::is_empty) {
         section.reject("clients", "no client may exchange its tokens".to_owned(), "the IDs of one or more clients");
     }
+    let (subjects, copied_claims) = (subjects(&mut section), copied_claims(&mut section));
+    let grants = grants(&mut section);
     section.finish();
-    Some(rules)
+    let clients = clients?.into_iter().collect();
+    Some(ExchangeRules { clients, subjects, namespace: namespace?, copied_claims, grants })
 }
 
-/// Returns true for a SPIFFE trust domain.
-fn is_spiffe(issuer: &str) -> bool {
-    issuer.starts_with("spiffe://")
-}
-
-/// Reads the platform, whose issuers have a form of their own.
+/// Reads the platform, whose issuers have a form of their own. An issuer that only one platform can have
+/// names it, so that its rules hold even if the file does not name it.
 fn platform(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Platform> {
-    let spiffe = issuer.is_some_and(is_spiffe).then(|| Platform::Spiffe.name().to_owned());
-    let name: String = section.optional("platform").or(spiffe)?;
-    let Some(platform) = Platform::from_name(&name) else {
-        let names = Platform::ALL.map(Platform::name).join(", ");
-        section.reject("platform", format!("{name:?} is not a known platform"), &names);
-        return None;
-    };
+    let implied = issuer.and_then(Platform::of_issuer);
+    let named: Option<String> = section.optional("platform");
+    let named = named.and_then(|name| {
+        let platform = Platform::from_name(&name);
+        if platform.is_none() {
+            let names = Platform::ALL.map(Platform::name).join(", ");
+            section.reject("platform", format!("{name:?} is not a known platform"), &names);
+        }
+        platform
+    });
+    if let (Some(issuer), Some(implied), Some(named)) = (issuer, implied, named)
+        && implied != named
+    {
+        let problem = format!("{issuer:?} is an issuer of {}, and not of {}", implied.name(), named.name());
+        section.reject("platform", problem, implied.name());
+    }
+    let platform = implied.or(named)?;
     if let Some((issuer, Err(form))) = issuer.map(|issuer| (issuer, platform.check_issuer(issuer))) {
-        section.reject("issuer", format!("{issuer:?} is not an issuer of {name}"), form);
+        section.reject("issuer", format!("{issuer:?} is not an issuer of {}", platform.name()), form);
     }
     Some(platform)
 }
 
 /// Reads the source of the keys. The default is discovery.
-fn keys(section: &mut Section<'_>, issuer: Option<&str>) -> Option<ProviderKeys> {
+fn keys(
+    section: &mut Section<'_>,
+    issuer: Option<&str>,
+    platform: Option<Platform>,
+    algorithms: &[Algorithm],
+) -> Option<ProviderKeys> {
+    let is_spiffe = platform == Some(Platform::Spiffe);
     let http = http_client(section);
     let url: Option<String> = section.optional("jwks_uri");
     let file = section.file("jwks_file");
@@ -182,17 +216,19 @@ fn keys(section: &mut Section<'_>, issuer: Option<&str>) -> Option<ProviderKeys>
     }
     if section.has("jwks_file") {
         let document = std::fs::read(file?).ok()?;
-        let spiffe = issuer.is_some_and(is_spiffe);
-        let keys = if spiffe { KeySet::from_spiffe_bundle(&document) } else { KeySet::from_jwks(&document) };
-        let keys = keys.ok().filter(|keys| !keys.is_empty());
+        let keys = if is_spiffe { KeySet::from_spiffe_bundle(&document) } else { KeySet::from_jwks(&document) };
+        let keys = keys.ok().filter(|set| set.keys().any(|key| algorithms.contains(&key.algorithm())));
         if keys.is_none() {
-            let problem = "it contains no public signing key".to_owned();
+            let problem = "it contains no public signing key of an accepted algorithm".to_owned();
             let allowed = "a JWK Set (RFC 7517 section 5), or the bundle of a SPIFFE trust domain with jwt-svid keys";
             section.reject("jwks_file", problem, allowed);
         }
         return keys.map(ProviderKeys::Fixed);
     }
-    if url.is_none() && issuer.is_some_and(is_spiffe) {
+    if url.is_none() && section.has("jwks_uri") {
+        return None;
+    }
+    if url.is_none() && is_spiffe {
         let problem = "a trust domain has no discovery".to_owned();
         section.reject("jwks_uri", problem, "the URL of its bundle endpoint (https_web), or its bundle as jwks_file");
         return None;
@@ -214,10 +250,13 @@ fn keys(section: &mut Section<'_>, issuer: Option<&str>) -> Option<ProviderKeys>
 /// Builds the HTTP client. By default it connects only to public addresses, because a provider's metadata
 /// names the next URL.
 fn http_client(section: &mut Section<'_>) -> Option<HttpClient> {
-    let private = section.or("private_addresses", false);
+    let private: Option<bool> = section.optional("private_addresses");
     let roots = section.roots("ca_file");
+    if (private.is_none() && section.has("private_addresses")) || (roots.is_none() && section.has("ca_file")) {
+        return None;
+    }
     let builder = HttpClient::builder().timeout(TIMEOUT).extra_roots_pem(roots.unwrap_or_default());
-    let builder = if private { builder } else { builder.public_addresses_only() };
+    let builder = if private == Some(true) { builder } else { builder.public_addresses_only() };
     builder.build().ok()
 }
 
@@ -233,20 +272,38 @@ fn namespace(section: &mut Section<'_>, issuer: Option<&str>) -> Option<Namespac
     namespace
 }
 
-fn algorithms(section: &mut Section<'_>) -> Vec<Algorithm> {
-    let algorithms = section.or("algorithms", Algorithm::ALL.to_vec());
+fn algorithms(section: &mut Section<'_>, platform: Option<Platform>) -> Vec<Algorithm> {
+    let svid = TokenProfile::spiffe();
+    let allowed = if platform == Some(Platform::Spiffe) { svid.algorithms() } else { &Algorithm::ALL };
+    let algorithms = section.or("algorithms", allowed.to_vec());
     if algorithms.is_empty() {
         section.reject("algorithms", "at least one is required".to_owned(), Algorithm::ALLOWED);
+        return allowed.to_vec();
+    }
+    if let Some(forbidden) = algorithms.iter().find(|algorithm| !allowed.contains(algorithm)) {
+        let names: Vec<_> = allowed.iter().map(|algorithm| algorithm.name()).collect();
+        section.reject("algorithms", format!("a JWT-SVID is not signed with {}", forbidden.name()), &names.join(", "));
+        return allowed.to_vec();
     }
     algorithms
 }
 
 fn subjects(section: &mut Section<'_>) -> SubjectRule {
+    let exactly: Option<BTreeSet<String>> =
+        section.optional("subjects").map(|subjects: Vec<String>| subjects.into_iter().collect());
+    let prefixes: Option<Vec<String>> = section.optional("subject_prefixes");
+    let any: Option<bool> = section.optional("any_subject");
+    let given = ["subjects", "subject_prefixes", "any_subject"].map(|setting| section.has(setting));
+    let is_read = given == [exactly.is_some(), prefixes.is_some(), any.is_some()];
     let rule = SubjectRule {
-        exactly: section.or("subjects", Vec::new()).into_iter().collect(),
-        prefixes: section.or("subject_prefixes", Vec::new()),
-        any: section.or("any_subject", false),
+        exactly: exactly.unwrap_or_default(),
+        prefixes: prefixes.unwrap_or_default(),
+        any: any.unwrap_or_default(),
     };
+    // The mistake in one of them has been recorded.
+    if !is_read {
+        return rule;
+    }
     let named = !rule.exactly.is_empty() || !rule.prefixes.is_empty();
     if named == rule.any {
         let problem = if named {

@@ -31,7 +31,7 @@ pub async fn create_locally(
 ) -> Result<v1::CreateClientResponse, AdminError> {
     let v1::CreateClientRequest { client, validate_only, credential } = request;
     let first = decode::credential(credential)?;
-    let created = admin.create_with(by, &decode::client(client)?.draft, &first, validate_only).await?;
+    let created = admin.create(by, &decode::client(client)?.draft, &first, validate_only).await?;
     Ok(v1::CreateClientResponse {
         client: Some(encode::client(created.client)),
         client_secret: created.secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
@@ -56,7 +56,7 @@ impl client_service_server::ClientService for ClientService {
         entry.about(client.as_ref().map_or("", |client| &client.client_id));
         let answer = async {
             let (first, draft) = (decode::credential(credential)?, decode::client(client)?.draft);
-            let created = self.admin.create_with(&by, &draft, &first, validate_only).await?;
+            let created = self.admin.create(&by, &draft, &first, validate_only).await?;
             entry.about(created.client.id.as_str());
             Ok(v1::CreateClientResponse {
                 client: Some(encode::client(created.client)),

@@ -145,11 +145,7 @@ pub(super) async fn assemble(
 
 /// Returns the rules that operators' changes must keep.
 pub fn rules(config: &Config) -> AdminRules {
-    let exchanges = config.trusted_issuers.iter().filter_map(|issuer| issuer.exchange.as_ref());
-    let foreign_names = exchanges.map(|rules| rules.namespace.clone()).collect();
-    let authenticating = config.trusted_issuers.iter().filter(|issuer| issuer.client_authentication.is_some());
-    let assertion_issuers = authenticating.map(|issuer| (issuer.issuer.clone(), issuer.platform)).collect();
-    AdminRules { foreign_names, assertion_issuers, ..AdminRules::new(config.tokens.maximum_lifetime) }
+    AdminRules::trusting(config.tokens.maximum_lifetime, &config.trusted_issuers)
 }
 
 /// Opens the store, and reads the file that declares the clients into it, if there is one.

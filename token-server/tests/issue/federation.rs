@@ -18,9 +18,10 @@ use token_interceptor::{
     test_util::{TestIssuer, TokenBuilder},
 };
 use token_issuer::{
-    admin::{ClientDraft, ClientField, ClientUpdate, Operator},
+    admin::{ClientDraft, ClientField, ClientUpdate, NewCredential, Operator},
     identity_provider::{
-        ExchangeRules, IdentityProvider, IdentityProviders, Namespace, ProviderKeys, RequiredClaim, SubjectRule,
+        ExchangeRules, IdentityProvider, IdentityProviders, Namespace, Platform, ProviderKeys, RequiredClaim,
+        SubjectRule,
     },
 };
 use token_proto::token::v1;
@@ -144,6 +145,15 @@ async fn a_providers_token_is_read_up_to_the_length_of_its_setting() {
             no_grant(&world, "groups", request).await;
         }
     }
+}
+
+/// The platform's own rules hold for every use of its tokens.
+#[tokio::test]
+async fn a_token_that_its_platform_calls_unsafe_is_not_exchanged() {
+    let (world, provider) = federated(|trusted| trusted.platform = Some(Platform::Github)).await;
+    let workflow = |event: &str| provider.token().claim("event_name", event).sign();
+    granted(&world, request(&world, "exchanger", &workflow("push"), JWT)).await;
+    no_grant(&world, "event_name", request(&world, "exchanger", &workflow("pull_request_target"), JWT)).await;
 }
 
 #[tokio::test]
@@ -474,10 +484,10 @@ async fn no_client_gets_the_name_of_a_providers_subject() {
     let draft = |id: &str| ClientDraft { client_id: id.to_owned(), ..ClientDraft::default() };
     let by = Operator::local("test");
     for id in ["corporate:alice", "corporate:", "local:root", "registration:any"] {
-        let error = world.admin.create(&by, &draft(id), false).await.unwrap_err();
+        let error = world.admin.create(&by, &draft(id), &NewCredential::SECRET, false).await.unwrap_err();
         assert!(error.to_string().starts_with("client.client_id"), "{id}: {error}");
     }
-    world.admin.create(&by, &draft("corporation"), false).await.unwrap();
+    world.admin.create(&by, &draft("corporation"), &NewCredential::SECRET, false).await.unwrap();
 }
 
 /// The provider was configured after the client.

@@ -121,15 +121,7 @@ async fn build(others: Vec<SigningKey>, peppers: Peppers, change: impl FnOnce(&m
     change(&mut settings);
     let registry = ClientRegistry::new(Arc::clone(&store) as _);
     let revocations = RevocationRegistry::start(Arc::clone(&store) as _, Arc::clone(&clock) as _).await.unwrap();
-    let rules = AdminRules {
-        foreign_names: settings.federation.namespaces(),
-        assertion_issuers: settings
-            .federation
-            .assertion_issuers()
-            .map(|(known, platform)| (known.to_owned(), platform))
-            .collect(),
-        ..AdminRules::new(settings.terms.lifetime_max)
-    };
+    let rules = AdminRules::trusting(settings.terms.lifetime_max, settings.federation.providers());
     let revoking = RevocationAdmin::new(revocations.clone(), Arc::clone(&clock) as _, rules.clone());
     let admin =
         ClientAdmin::new(Arc::clone(&store) as _, registry.clone(), peppers.clone(), Arc::clone(&clock) as _, rules);

@@ -21,7 +21,7 @@ use token_interceptor::{
     test_util::{TestIssuer, TokenBuilder},
 };
 use token_issuer::{
-    admin::{ClientDraft, GrantDraft, NewCredential, NewCredentialKind, Operator},
+    admin::{ClientDraft, ClientField, ClientUpdate, GrantDraft, NewCredential, NewCredentialKind, Operator},
     client::{FederatedIdentity, SubjectMatch},
     identity_provider::{ClientAuthenticationRules, IdentityProvider, IdentityProviders, ProviderKeys},
 };
@@ -125,7 +125,7 @@ impl Platforms {
         let grant = GrantDraft { audience: "inventory".to_owned(), scopes: scopes(), default_scopes: scopes() };
         let draft = ClientDraft { client_id: id.to_owned(), grants: vec![grant], ..ClientDraft::default() };
         let by = Operator::local("test");
-        let created = self.world.admin.create_with(&by, &draft, &new(identity), false).await.unwrap();
+        let created = self.world.admin.create(&by, &draft, &new(identity), false).await.unwrap();
         assert!(created.secret.is_none() && created.client.credentials.len() == 1);
     }
 

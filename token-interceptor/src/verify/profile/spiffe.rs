@@ -1,13 +1,23 @@
 //! SPIFFE IDs: SPIFFE Identity and Verifiable Identity Document, section 2.
 
-const SCHEME: &str = "spiffe://";
+/// The start of every SPIFFE ID.
+pub const SCHEME: &str = "spiffe://";
 /// The longest SPIFFE ID, in bytes: section 2.3.
 const ID_BYTES_MAX: usize = 2048;
 /// The longest name of a trust domain, in bytes: section 2.1.
 const TRUST_DOMAIN_BYTES_MAX: usize = 255;
 
-/// Returns the name in `spiffe://name`, the identifier of a trust domain.
-pub(in crate::verify) fn trust_domain(id: &str) -> Option<&str> {
+/// Returns the name in `spiffe://name`, the identifier of a trust domain. `None` if `id` has another form,
+/// such as that of a workload, an upper-case letter or a final slash.
+///
+/// ```
+/// use token_interceptor::verify::spiffe::trust_domain;
+///
+/// assert_eq!(trust_domain("spiffe://example.org"), Some("example.org"));
+/// assert_eq!(trust_domain("spiffe://example.org/"), None);
+/// ```
+#[must_use]
+pub fn trust_domain(id: &str) -> Option<&str> {
     let name = id.strip_prefix(SCHEME)?;
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
     let fits = !name.is_empty() && name.len() <= TRUST_DOMAIN_BYTES_MAX && name.bytes().all(allowed);
@@ -16,7 +26,15 @@ pub(in crate::verify) fn trust_domain(id: &str) -> Option<&str> {
 
 /// Returns the identifier `spiffe://name` of the trust domain of a workload; `None` if `id` is not the SPIFFE
 /// ID of a workload, which has a path.
-pub(in crate::verify) fn trust_domain_of(id: &str) -> Option<&str> {
+///
+/// ```
+/// use token_interceptor::verify::spiffe::trust_domain_of;
+///
+/// assert_eq!(trust_domain_of("spiffe://example.org/orders"), Some("spiffe://example.org"));
+/// assert_eq!(trust_domain_of("spiffe://example.org"), None);
+/// ```
+#[must_use]
+pub fn trust_domain_of(id: &str) -> Option<&str> {
     let after_scheme = id.strip_prefix(SCHEME)?;
     let slash = SCHEME.len() + after_scheme.find('/')?;
     let (domain, path) = id.split_at(slash);

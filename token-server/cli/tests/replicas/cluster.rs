@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 use token_interceptor::clock::SystemClock;
 use token_issuer::{
-    admin::{ADMIN_AUDIENCE, AdminRules, ClientAdmin, ClientDraft, GrantDraft, Operator},
+    admin::{ADMIN_AUDIENCE, AdminRules, ClientAdmin, ClientDraft, GrantDraft, NewCredential, Operator},
     client::secret::{Pepper, Peppers},
     client_registry::ClientRegistry,
     key_material::KeyMaterial,
@@ -317,7 +317,7 @@ pub(crate) async fn root(database: &str) -> Identity {
     let scopes = ["clients.read", "clients.write", "keys.read", "keys.write"].map(str::to_owned).to_vec();
     let grant = GrantDraft { audience: ADMIN_AUDIENCE.to_owned(), scopes: scopes.clone(), default_scopes: scopes };
     let draft = ClientDraft { client_id: "root".to_owned(), grants: vec![grant], ..ClientDraft::default() };
-    let created = clients.create(&Operator::local("test"), &draft, false).await.unwrap();
+    let created = clients.create(&Operator::local("test"), &draft, &NewCredential::SECRET, false).await.unwrap();
     assert!(created.client.create_time > SystemTime::UNIX_EPOCH);
     store.close().await;
     Identity { id: "root".to_owned(), secret: created.secret.unwrap().expose().to_owned() }

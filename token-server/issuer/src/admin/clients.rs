@@ -19,7 +19,7 @@ use crate::{
         secret::{ClientSecret, Peppers},
     },
     client_registry::ClientRegistry,
-    identity_provider::{Namespace, Platform},
+    identity_provider::{IdentityProvider, Namespace, Platform},
     store::{AdminRecord, ClientStore, StoreError},
     timestamp,
 };
@@ -49,7 +49,20 @@ const ISSUERS_NAMED: usize = 8;
 const GENERATED_MAX: u32 = 64;
 
 impl AdminRules {
-    /// Creates rules without foreign names.
+    /// Creates the rules of a server that trusts these issuers.
+    #[must_use]
+    pub fn trusting<'i>(token_lifetime_max: Duration, issuers: impl IntoIterator<Item = &'i IdentityProvider>) -> Self {
+        let mut rules = Self::new(token_lifetime_max);
+        for issuer in issuers {
+            rules.foreign_names.extend(issuer.exchange.as_ref().map(|exchange| exchange.namespace.clone()));
+            if issuer.client_authentication.is_some() {
+                rules.assertion_issuers.insert(issuer.issuer.clone(), issuer.platform);
+            }
+        }
+        rules
+    }
+
+    /// Creates the rules of a server that trusts no other issuer.
     #[must_use]
     pub const fn new(token_lifetime_max: Duration) -> Self {
         Self { token_lifetime_max, foreign_names: Vec::new(), assertion_issuers: BTreeMap::new() }
@@ -183,26 +196,12 @@ impl ClientAdmin {
         self
     }
 
-    /// Registers a client and generates its first secret. If the ID is empty, it is generated.
-    ///
-    /// # Errors
-    ///
-    /// As [`ClientAdmin::create_with`].
-    pub async fn create(
-        &self,
-        by: &Operator,
-        draft: &ClientDraft,
-        validate_only: bool,
-    ) -> Result<CreatedClient, AdminError> {
-        self.create_with(by, draft, &NewCredential::SECRET, validate_only).await
-    }
-
     /// Registers a client with its first credential. If the ID is empty, it is generated.
     ///
     /// # Errors
     ///
     /// [`AdminError::Invalid`], [`AdminError::AlreadyExists`], [`AdminError::BeyondOwnScopes`], the store's.
-    pub async fn create_with(
+    pub async fn create(
         &self,
         by: &Operator,
         draft: &ClientDraft,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     client::{
-        Client, Credential, CredentialKind, FederatedIdentity, FederatedIdentityError, PublicKeyJwk,
+        Client, Credential, CredentialKind, FederatedIdentity, FederatedIdentityError, PublicKeyJwk, SecretHash,
         secret::ClientSecret,
     },
     timestamp,
@@ -74,13 +74,26 @@ pub struct AddedCredential {
     pub secret: Option<ClientSecret>,
 }
 
+/// Rejects a second live imported secret. A wrong secret costs one slow hash for every client, so only one
+/// can be compared.
+fn expect_one_imported(client: &Client, new: &NewCredential, now: SystemTime) -> Result<(), AdminError> {
+    let is_imported = |credential: &Credential| {
+        matches!(credential.kind, CredentialKind::Secret(SecretHash::Argon2id { .. })) && credential.is_live(now)
+    };
+    if matches!(new.kind, NewCredentialKind::ImportedSecret(_)) && client.credentials.iter().any(is_imported) {
+        let rule = "the client has a live imported secret, and can have one only: remove that one first";
+        return Err(AdminError::invalid("credential.secret.imported_hash", rule));
+    }
+    Ok(())
+}
+
 impl ClientAdmin {
     /// Adds a credential. With `overlap`, the client's other secrets expire that long from now.
     ///
     /// # Errors
     ///
-    /// [`AdminError::Invalid`] for an unusable key, a time in the past, or too many credentials;
-    /// [`AdminError::NotFound`], [`AdminError::BeyondOwnScopes`], the store's.
+    /// [`AdminError::Invalid`] for an unusable key, a time in the past, a second imported secret, or too many
+    /// credentials; [`AdminError::NotFound`], [`AdminError::BeyondOwnScopes`], the store's.
     pub async fn add_credential(
         &self,
         by: &Operator,
@@ -100,6 +113,7 @@ impl ClientAdmin {
                 if let Some(overlap) = overlap {
                     expire_secrets(client, now + overlap);
                 }
+                expect_one_imported(client, new, now)?;
                 client.credentials.push(added.credential.clone());
                 let detail = added.credential.id.clone();
                 Ok((added, detail))

@@ -11,7 +11,7 @@ use token_interceptor::{
 use super::*;
 use crate::{
     client::{
-        Client, ClientId, Credential, CredentialKind,
+        Client, ClientId, Credential, CredentialKind, SecretHash,
         secret::{Pepper, Peppers},
     },
     client_registry::ClientRegistry,
@@ -49,7 +49,7 @@ impl Setting {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let clock = Arc::new(TestClock(Mutex::new(at(0))));
         let registry = ClientRegistry::new(Arc::clone(&store) as Arc<dyn ClientStore>);
-        let peppers = Peppers::new(Pepper::new(&KeyMaterial::from_bytes([1; 32])), vec![]);
+        let peppers = Peppers::new(Pepper::new(&KeyMaterial::from_bytes([1; 32])), vec![]).importing(true);
         let admin = ClientAdmin::new(
             Arc::clone(&store) as Arc<dyn ClientStore>,
             registry.clone(),
@@ -62,7 +62,7 @@ impl Setting {
     }
 
     async fn create(&self, draft: &ClientDraft) -> Result<CreatedClient, AdminError> {
-        self.admin.create(&self.operator, draft, false).await
+        self.admin.create(&self.operator, draft, &NewCredential::SECRET, false).await
     }
 
     async fn orders(&self) -> CreatedClient {
@@ -150,14 +150,14 @@ async fn a_taken_id_is_told_also_when_only_checked() {
     let setting = Setting::new().await;
     setting.orders().await;
     assert!(matches!(setting.create(&orders()).await.unwrap_err(), AdminError::AlreadyExists));
-    let checked = setting.admin.create(&setting.operator, &orders(), true).await;
+    let checked = setting.admin.create(&setting.operator, &orders(), &NewCredential::SECRET, true).await;
     assert!(matches!(checked.unwrap_err(), AdminError::AlreadyExists));
 }
 
 #[tokio::test]
 async fn checking_changes_nothing() {
     let setting = Setting::new().await;
-    let checked = setting.admin.create(&setting.operator, &orders(), true).await.unwrap();
+    let checked = setting.admin.create(&setting.operator, &orders(), &NewCredential::SECRET, true).await.unwrap();
     assert!(checked.secret.is_none());
     assert!(matches!(setting.admin.get("orders").await.unwrap_err(), AdminError::NotFound("client")));
     let created = setting.orders().await.client;
@@ -323,7 +323,7 @@ async fn operators_grant_only_admin_scopes_that_they_hold() {
 
     let root = Operator::local("root");
     let chief = ClientDraft { client_id: "chief".to_owned(), ..may_ask_admin_api_for("keys.write") };
-    setting.admin.create(&root, &chief, false).await.unwrap();
+    setting.admin.create(&root, &chief, &NewCredential::SECRET, false).await.unwrap();
     beyond(setting.admin.add_credential(&setting.operator, "chief", &SECRET, None).await.unwrap_err());
     let named = ClientDraft { display_name: "Chief".to_owned(), ..chief };
     setting.update(named, &[ClientField::DisplayName], "").await.unwrap();
@@ -336,7 +336,7 @@ async fn operators_grant_only_admin_scopes_that_they_hold() {
 async fn removing_a_client_takes_its_admin_scopes() {
     let setting = Setting::new().await;
     let chief = ClientDraft { client_id: "chief".to_owned(), ..may_ask_admin_api_for("keys.write") };
-    setting.admin.create(&Operator::local("root"), &chief, false).await.unwrap();
+    setting.admin.create(&Operator::local("root"), &chief, &NewCredential::SECRET, false).await.unwrap();
     let beyond = |error: AdminError| assert!(matches!(error, AdminError::BeyondOwnScopes { .. }), "{error:?}");
     beyond(setting.admin.delete(&setting.operator, "chief", "", false).await.unwrap_err());
     beyond(setting.admin.check_may_revoke(&setting.operator, "chief").await.unwrap_err());
@@ -350,7 +350,7 @@ async fn a_deleted_id_stays_taken() {
     setting.orders().await;
     setting.admin.delete(&setting.operator, "orders", "", false).await.unwrap();
     assert!(matches!(setting.create(&orders()).await.unwrap_err(), AdminError::AlreadyExists));
-    let checked = setting.admin.create(&setting.operator, &orders(), true).await;
+    let checked = setting.admin.create(&setting.operator, &orders(), &NewCredential::SECRET, true).await;
     assert!(matches!(checked.unwrap_err(), AdminError::AlreadyExists), "validate_only tells the same");
 }
 
@@ -388,7 +388,7 @@ async fn a_record_names_the_person_behind_the_caller() {
     let setting = Setting::new().await;
     let act = r#"{"sub":"console"}"#.to_owned();
     let by = Operator::caller("console", ["clients.write"], "r-2").on_behalf_of("corporate:alice", Some(act.clone()));
-    setting.admin.create(&by, &orders(), false).await.unwrap();
+    setting.admin.create(&by, &orders(), &NewCredential::SECRET, false).await.unwrap();
     let record = setting.last_record().await;
     assert_eq!((record.actor.as_str(), record.subject.as_deref()), ("console", Some("corporate:alice")));
     assert_eq!(record.act, Some(act));
@@ -484,4 +484,29 @@ async fn records_are_read_in_pages_for_one_filter() {
     assert_eq!(resources(last), ["a"]);
     let other = AdminRecordFilter::default();
     assert_eq!(fields(audit.list(&other, 2, &token).await.unwrap_err()), ["page_token"]);
+}
+
+/// A wrong secret costs one slow hash, so a second imported secret would never be compared.
+#[tokio::test]
+async fn a_client_has_one_live_imported_secret() {
+    let setting = Setting::new().await;
+    setting.orders().await;
+    let SecretHash::Argon2id { phc } = Peppers::hash_imported("changeit").unwrap() else { unreachable!("a slow hash") };
+    let imported = NewCredential { kind: NewCredentialKind::ImportedSecret(phc), expire_time: None };
+    let add = |new: NewCredential, overlap: Option<Duration>| {
+        let (admin, operator) = (setting.admin.clone(), setting.operator.clone());
+        async move { admin.add_credential(&operator, "orders", &new, overlap).await }
+    };
+    let first = add(imported.clone(), None).await.unwrap().credential;
+    for overlap in [None, Some(Duration::from_secs(60))] {
+        let refused = add(imported.clone(), overlap).await.unwrap_err();
+        assert_eq!(fields(refused), ["credential.secret.imported_hash"]);
+    }
+    let kept = setting.admin.get("orders").await.unwrap().credentials;
+    assert!(kept.contains(&first) && kept.len() == 2, "a refused one changes nothing: {kept:?}");
+    add(NewCredential::SECRET, None).await.unwrap();
+    add(imported.clone(), Some(Duration::ZERO)).await.expect("the first one has expired at once");
+    let credentials = setting.admin.get("orders").await.unwrap().credentials;
+    let replaced = credentials.iter().find(|credential| credential.id == first.id).unwrap();
+    assert!(!replaced.is_live(at(0)), "{replaced:?}");
 }

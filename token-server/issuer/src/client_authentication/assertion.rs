@@ -24,7 +24,7 @@ use token_interceptor::{
     clock::{numeric_date, numeric_date_of},
     signature::{Algorithm, VerifyingKey},
     urn,
-    verify::jws::Jws,
+    verify::{jws::Jws, spiffe::trust_domain_of},
 };
 
 pub use remote::Reach;
@@ -40,12 +40,11 @@ use crate::{
 const LIFETIME_MAX: Duration = Duration::from_secs(300);
 /// The tolerated difference between the clocks of client and issuer.
 const LEEWAY: Duration = Duration::from_secs(10);
-/// The longest assertion that is parsed, in bytes. Entra ID writes up to 200 groups into one, 14 KiB.
+/// The longest assertion that is parsed, in bytes, also if an issuer's `token_bytes` is larger. Entra ID
+/// writes up to 200 groups into one, 14 KiB.
 const ASSERTION_BYTES_MAX: usize = 16 * 1024;
 /// The types that RFC 10070 defines.
 const TYPES: [&str; 2] = ["client-authentication+jwt", "application/client-authentication+jwt"];
-/// The scheme of a SPIFFE ID.
-const SPIFFE_SCHEME: &str = "spiffe://";
 /// The type that older libraries write. Most of them write none.
 const OLDER_TYPE: &str = "JWT";
 /// The default time that a cached key set from a `jwks_uri` stays in use when it cannot be fetched again.
@@ -135,7 +134,7 @@ impl UnverifiedAssertion {
     pub(super) fn issuer(&self) -> Option<&str> {
         match self.kind {
             AssertionType::JwtBearer => self.issuer.as_deref(),
-            AssertionType::JwtSpiffe => trust_domain(&self.subject),
+            AssertionType::JwtSpiffe => trust_domain_of(&self.subject),
         }
     }
 
@@ -157,12 +156,6 @@ impl UnverifiedAssertion {
     pub(super) fn is_of_its_client(&self) -> bool {
         self.kind == AssertionType::JwtBearer && self.issuer.as_deref() == Some(self.claimed_id())
     }
-}
-
-/// Returns the trust domain of a SPIFFE ID. The verifier checks its form.
-fn trust_domain(subject: &str) -> Option<&str> {
-    let path = subject.strip_prefix(SPIFFE_SCHEME)?.find('/')?;
-    subject.get(..SPIFFE_SCHEME.len() + path)
 }
 
 impl fmt::Debug for UnverifiedAssertion {

@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// The most clients whose rules are compared with an assertion that names no client. More than a few would be
-/// ambiguous anyway.
+/// ambiguous anyway. It bounds the work of a request: the index and at most 16 clients are read, each with at
+/// most 20 rules (`CREDENTIALS_MAX` of the admin API).
 const CANDIDATES_MAX: u32 = 16;
 /// The most rules that one audit event describes.
 const DESCRIBED_MAX: usize = 4;
@@ -65,6 +66,8 @@ impl ClientAuthenticator {
             Some(id) => Some(find(&self.registry, peer, id).await?),
             None => None,
         };
+        // The work of the check depends on the assertion and its issuer, never on the client. At most four
+        // keys of the issuer are tried, and none if the key ID is unknown.
         takes(Step::SignatureCheck);
         let token = self.federation.verify_assertion(issuer, assertion.text().expose_secret(), now).await?;
         let proof = Proof { token, issuer, now };
@@ -91,24 +94,33 @@ impl ClientAuthenticator {
         Ok(AuthenticatedClient { client, addressee: None, proven: Some(Box::new(proven)), not_after })
     }
 
-    /// Returns the one client with a rule that accepts the assertion.
+    /// Returns the one client with a rule that accepts the assertion. A disabled client counts only if no
+    /// other one has such a rule.
     async fn only_match(&self, peer: Peer, proof: &Proof<'_>) -> Result<Arc<Client>, IssueError> {
         takes(Step::Lookup);
         let unavailable = |error: crate::store::StoreError| IssueError::Unavailable(error.into());
         let (issuer, subject) = (proof.token.issuer(), proof.token.subject());
         let ids = self.registry.federated(peer, issuer, subject, CANDIDATES_MAX + 1).await.map_err(unavailable)?;
         if ids.len() > CANDIDATES_MAX as usize {
-            return Err(proof.ambiguous());
+            let problem = format!(
+                "over {CANDIDATES_MAX} clients have a rule for its subject, so the request must name one of them as \
+                 client_id"
+            );
+            return Err(proof.because(&problem));
         }
         let mut candidates = Vec::with_capacity(ids.len());
         for id in ids {
+            takes(Step::Lookup);
             candidates.extend(self.registry.find_for(Some(peer), &id).await.map_err(unavailable)?);
         }
-        let mut matching = candidates.iter().filter(|client| proof.matching(client).is_some());
-        match (matching.next(), matching.next()) {
-            (Some(only), None) => Ok(Arc::clone(only)),
-            (Some(_), Some(_)) => Err(proof.ambiguous()),
-            (None, _) => Err(proof.refused(&candidates.iter().map(|client| &**client).collect::<Vec<_>>())),
+        let matching = candidates.iter().filter(|client| proof.matching(client).is_some());
+        let (disabled, enabled): (Vec<_>, Vec<_>) = matching.partition(|client| client.disabled);
+        match (enabled.as_slice(), disabled.as_slice()) {
+            (&[only], _) | (&[], &[only, ..]) => Ok(Arc::clone(only)),
+            (&[_, _, ..], _) => {
+                Err(proof.because("several clients accept it, so the request must name one of them as client_id"))
+            }
+            (&[], &[]) => Err(proof.refused(&candidates.iter().map(|client| &**client).collect::<Vec<_>>())),
         }
     }
 
@@ -171,10 +183,6 @@ impl Proof<'_> {
     fn because(&self, problem: &str) -> IssueError {
         let (issuer, subject) = (self.token.issuer().into(), self.token.subject().into());
         refused(format!("iss: {}, sub: {}: {problem}", quoted(&issuer), quoted(&subject)))
-    }
-
-    fn ambiguous(&self) -> IssueError {
-        self.because("several clients accept it, so the request must name one of them as client_id")
     }
 
     /// Returns the refusal of clients whose rules do not accept the assertion, with each rule.

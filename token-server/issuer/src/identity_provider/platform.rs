@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use token_interceptor::verify::spiffe;
 
 use crate::client::{FederatedIdentity, FederatedIdentityError, SubjectMatch};
 
@@ -75,6 +76,17 @@ impl Platform {
         Self::ALL.into_iter().find(|platform| platform.name() == name)
     }
 
+    /// Returns the platform that alone has such an issuer. `None` if several platforms may have it, as may
+    /// Kubernetes and GitLab, or an identity provider.
+    #[must_use]
+    pub fn of_issuer(issuer: &str) -> Option<Self> {
+        if issuer.starts_with(spiffe::SCHEME) {
+            return Some(Self::Spiffe);
+        }
+        let unmistakable = [Self::Github, Self::Buildkite, Self::Aws, Self::Google, Self::Azure];
+        unmistakable.into_iter().find(|platform| platform.check_issuer(issuer).is_ok())
+    }
+
     /// Returns true if each of its tokens has a `typ`.
     #[must_use]
     pub const fn writes_type(self) -> bool {
@@ -114,7 +126,10 @@ impl Platform {
                     || between("https://", "/_services/token");
                 (fits, "https://token.actions.githubusercontent.com, or https://HOST/_services/token")
             }
-            Self::Spiffe => (between("spiffe://", ""), "a trust domain: spiffe://example.org, without a final slash"),
+            Self::Spiffe => {
+                let form = "a trust domain: spiffe://example.org, in lower case, without a port and a final slash";
+                (spiffe::trust_domain(issuer).is_some(), form)
+            }
             Self::Buildkite => (issuer == "https://agent.buildkite.com", "https://agent.buildkite.com"),
             Self::Aws => {
                 let form = "the account's own https://….tokens.sts.global.api.aws";
@@ -147,7 +162,7 @@ impl Platform {
             Self::Kubernetes => {
                 check_service_account(&rule.subject)?;
                 let why = "the kubelet hands out one token for most of its life, so only the first login would succeed";
-                if rule.reuse { Ok(()) } else { Err(unsafe_rule("reuse", why)) }
+                reused(rule, why)
             }
             Self::Github => {
                 pinned(
@@ -180,21 +195,26 @@ impl Platform {
                 let number = matches!(&rule.subject, SubjectMatch::Exactly(subject) if is_number(subject));
                 let why = "the numeric ID of the service account is required. All customers share one issuer, and an \
                            email address can be registered again";
-                if number { Ok(()) } else { Err(unsafe_rule("subject", why)) }
+                if !number {
+                    return Err(unsafe_rule("subject", why));
+                }
+                reused(rule, "an ID token of Google has no jti, so none can be accepted once")
             }
             Self::Spiffe => {
                 let (SubjectMatch::Exactly(id) | SubjectMatch::Prefix(id)) = &rule.subject;
                 if !id.strip_prefix(&rule.issuer).is_some_and(|path| path.starts_with('/')) {
                     return Err(unsafe_rule("subject", "a SPIFFE ID in the trust domain of the issuer is required"));
                 }
-                let why = "a JWT-SVID has no jti, so none can be accepted once";
-                if rule.reuse { Ok(()) } else { Err(unsafe_rule("reuse", why)) }
+                reused(rule, "a JWT-SVID has no jti, so none can be accepted once")
             }
-            Self::Azure => pinned(&["/tid", "/oid"], "A tenant and an object are named by their IDs alone"),
+            Self::Azure => {
+                pinned(&["/tid", "/oid"], "A tenant and an object are named by their IDs alone")?;
+                reused(rule, "Azure hands out one token for up to a day, so only the first login would succeed")
+            }
         }
     }
 
-    /// Returns the reason for which a token of the platform proves no client by any rule.
+    /// Returns the reason for which a token of the platform is accepted for nothing.
     #[must_use]
     pub(crate) fn refusal(self, claims: &Map<String, Value>) -> Option<&'static str> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -220,6 +240,12 @@ fn unsafe_rule(field: &'static str, why: impl Into<String>) -> FederatedIdentity
 fn once(rule: &FederatedIdentity) -> Result<(), FederatedIdentityError> {
     let why = "the platform issues a new token for each request, so a token that comes twice was copied";
     if rule.reuse { Err(unsafe_rule("reuse", why)) } else { Ok(()) }
+}
+
+/// Checks that a rule accepts a token again: the platform hands out one token several times, or it has no
+/// `jti`.
+fn reused(rule: &FederatedIdentity, why: &str) -> Result<(), FederatedIdentityError> {
+    if rule.reuse { Ok(()) } else { Err(unsafe_rule("reuse", why)) }
 }
 
 fn check_service_account(subject: &SubjectMatch) -> Result<(), FederatedIdentityError> {
@@ -334,7 +360,7 @@ mod tests {
 
     #[test]
     fn reuse_fits_the_way_in_which_a_platform_issues_tokens() {
-        for platform in [Platform::Kubernetes, Platform::Github, Platform::Gitlab, Platform::Aws, Platform::Spiffe] {
+        for platform in Platform::ALL.into_iter().filter(|platform| *platform != Platform::Buildkite) {
             let safe = safe(platform);
             let other = FederatedIdentity { reuse: !safe.reuse, ..safe };
             assert_eq!(platform.check_rule(&other).unwrap_err().field, "reuse", "{platform:?}");
@@ -349,6 +375,29 @@ mod tests {
         assert!(refused(Platform::Kubernetes, json!({"sub": "system:serviceaccount:prod:default"})));
         assert!(!refused(Platform::Kubernetes, json!({"sub": "system:serviceaccount:default:orders"})));
         assert!(!refused(Platform::Gitlab, json!({"event_name": "pull_request_target"})));
+    }
+
+    #[test]
+    fn an_unmistakable_issuer_names_its_platform() {
+        for (issuer, platform) in [
+            ("https://token.actions.githubusercontent.com", Some(Platform::Github)),
+            ("https://token.actions.githubusercontent.com/acme", Some(Platform::Github)),
+            ("https://github.acme.example/_services/token", Some(Platform::Github)),
+            ("https://agent.buildkite.com", Some(Platform::Buildkite)),
+            ("https://abc123-def456.tokens.sts.global.api.aws", Some(Platform::Aws)),
+            ("https://accounts.google.com", Some(Platform::Google)),
+            ("https://login.microsoftonline.com/72f988bf/v2.0", Some(Platform::Azure)),
+            ("https://sts.windows.net/72f988bf/", Some(Platform::Azure)),
+            ("spiffe://example.org", Some(Platform::Spiffe)),
+            // Its form is then refused.
+            ("spiffe://Example.org/", Some(Platform::Spiffe)),
+            ("https://gitlab.com", None),
+            ("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC", None),
+            ("https://token.actions.githubusercontent.com.example", None),
+            ("https://login.example", None),
+        ] {
+            assert_eq!(Platform::of_issuer(issuer), platform, "{issuer}");
+        }
     }
 
     #[test]
@@ -380,6 +429,9 @@ mod tests {
             (Platform::Google, "accounts.google.com"),
             (Platform::Spiffe, "spiffe://example.org/"),
             (Platform::Spiffe, "spiffe://"),
+            (Platform::Spiffe, "spiffe://Example.org"),
+            (Platform::Spiffe, "spiffe://example.org:443"),
+            (Platform::Spiffe, "spiffe://user@example.org"),
             (Platform::Spiffe, "https://example.org"),
             (Platform::Azure, "https://login.microsoftonline.com/common/v2.0"),
             (Platform::Azure, "https://sts.windows.net/72f988bf"),

@@ -14,7 +14,7 @@ use token_interceptor::{
     key_set::KeySet,
     signature::Algorithm,
     token::VerifiedToken,
-    verify::{BuildError, TokenProfile, TrustedIssuer},
+    verify::{BuildError, TokenProfile, TrustedIssuer, spiffe::trust_domain},
 };
 
 use super::{
@@ -43,7 +43,8 @@ pub struct IdentityProvider {
     pub untyped: bool,
     /// The longest token that is read, in bytes.
     pub token_bytes: usize,
-    /// The algorithms that its tokens may be signed with.
+    /// The algorithms that its tokens may be signed with. Of a trust domain's, those that SPIFFE forbids do
+    /// not count.
     pub algorithms: Vec<Algorithm>,
     /// The source of its keys.
     pub keys: ProviderKeys,
@@ -107,13 +108,16 @@ impl IdentityProvider {
             false if self.untyped => TokenProfile::identity(self.types.clone()).untyped(),
             false => TokenProfile::identity(self.types.clone()),
         };
+        // The settings shorten the profile's list. They never add what a specification forbids.
+        let mut algorithms = self.algorithms.clone();
+        algorithms.retain(|algorithm| profile.algorithms().contains(algorithm));
         let trusted = trusted.profile(profile).token_bytes_max(self.token_bytes);
-        Ok(trusted.audiences([self.audience.clone()]).algorithms(&self.algorithms))
+        Ok(trusted.audiences([self.audience.clone()]).algorithms(&algorithms))
     }
 
     /// Returns true for a SPIFFE trust domain, whose keys are a bundle and whose tokens are JWT-SVIDs.
     pub(super) fn is_spiffe(&self) -> bool {
-        self.issuer.starts_with("spiffe://")
+        trust_domain(&self.issuer).is_some()
     }
 
     /// Describes a failed check for the audit log.
@@ -129,18 +133,21 @@ impl IdentityProvider {
         }
     }
 
-    /// Checks the claims that every token of the provider must have.
+    /// Checks the claims that every token of the provider must have, and those by which its platform calls a
+    /// token unsafe.
     ///
     /// # Errors
     ///
     /// The claim that is missing or different, for the audit log.
     pub(super) fn check_required_claims(&self, token: &VerifiedToken) -> Result<(), String> {
         let unmet = self.required_claims.iter().find(|claim| !claim.is_met(token.claims()));
-        unmet.map_or(Ok(()), |RequiredClaim { name, any_of }| {
+        if let Some(RequiredClaim { name, any_of }) = unmet {
             let came = token.claims().get(name).map_or_else(|| "nothing".to_owned(), quoted);
             let expected = quoted(&Value::Array(any_of.clone()));
-            Err(format!("required_claims: {name}: {came}, expected one of {expected}"))
-        })
+            return Err(format!("required_claims: {name}: {came}, expected one of {expected}"));
+        }
+        let refusal = self.platform.and_then(|platform| platform.refusal(token.claims()));
+        refusal.map_or(Ok(()), |why| Err(format!("platform: {why}")))
     }
 
     /// Checks `azp`. OpenID Connect Core section 3.1.3.7: an ID token for several audiences names the client

@@ -274,6 +274,10 @@ pub(crate) async fn a_federated_identity_goes_with_its_credential_and_client(sto
     // A change that fails changes nothing.
     store.update_client(&Client { revision: client.revision, ..bare("one") }, None).await.unwrap_err();
     assert_eq!(found(&store, issuer, "b", 9).await, ["one"]);
+    let disabled = store.update_client(&Client { disabled: true, ..changed.clone() }, None).await.unwrap();
+    assert!(found(&store, issuer, "b", 9).await.is_empty());
+    let changed = store.update_client(&Client { disabled: false, ..disabled }, None).await.unwrap();
+    assert_eq!(found(&store, issuer, "b", 9).await, ["one"]);
     store.delete_client(&changed.id, None, None).await.unwrap();
     assert!(found(&store, issuer, "b", 9).await.is_empty());
 }

@@ -25,6 +25,28 @@ async fn one_workload_acts_as_the_client_that_it_names() {
 }
 
 #[tokio::test]
+async fn a_disabled_client_makes_no_other_one_ambiguous() {
+    let platforms = platforms().await;
+    for number in 0..17 {
+        platforms.register(&format!("former-{number}"), pod_rule()).await;
+    }
+    platforms.refused("many clients accept it", "", || platforms.pod()).await;
+    for number in 0..17 {
+        let id = format!("former-{number}");
+        let draft = ClientDraft { client_id: id.clone(), disabled: true, ..ClientDraft::default() };
+        let update = ClientUpdate { draft, fields: vec![ClientField::Disabled], ..ClientUpdate::default() };
+        platforms.world.admin.update(&Operator::local("test"), &update).await.unwrap();
+    }
+    assert_eq!(platforms.granted("", || platforms.pod()).await["sub"], "orders-pod");
+    platforms.refused("disabled", "former-1", || platforms.pod()).await;
+    // A server of an older version disables a client, and leaves the index as it is.
+    platforms.register("billing-pod", pod_rule()).await;
+    platforms.world.store.change("billing-pod", |client| client.disabled = true);
+    platforms.world.registry.forget(&"billing-pod".try_into().unwrap());
+    assert_eq!(platforms.granted("", || platforms.pod()).await["sub"], "orders-pod");
+}
+
+#[tokio::test]
 async fn the_one_client_whose_claims_match_is_found_unnamed() {
     let platforms = platforms().await;
     let staging = with_claim(workflow_rule(), "/event_name", &["schedule"]);

@@ -97,7 +97,7 @@ async fn without_a_rule_or_an_open_door_nothing_is_accepted() {
     let closed = platforms_with(|[cluster, _]| cluster.client_authentication = None).await;
     let (by, late) = (Operator::local("test"), new(pod_rule()));
     let draft = ClientDraft { client_id: "late".to_owned(), ..ClientDraft::default() };
-    let error = closed.world.admin.create_with(&by, &draft, &late, false).await.unwrap_err().to_string();
+    let error = closed.world.admin.create(&by, &draft, &late, false).await.unwrap_err().to_string();
     assert!(error.contains("credential.federated_identity.issuer") && error.contains(GITHUB), "{error}");
     // The rule was registered while the door was open.
     let trusted = super::platforms().await;

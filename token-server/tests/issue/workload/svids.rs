@@ -16,12 +16,18 @@ struct Spire {
 
 /// Trusts a trust domain and a cluster, and registers `orders-svid`.
 async fn spire() -> Spire {
-    let (domain, cluster) = (TestIssuer::new(DOMAIN), TestIssuer::new(CLUSTER));
+    spire_with(TestIssuer::new(DOMAIN), &Algorithm::ALL).await
+}
+
+/// As [`spire`], with the domain's key and the algorithms that the operator has listed.
+async fn spire_with(domain: TestIssuer, algorithms: &[Algorithm]) -> Spire {
+    let cluster = TestIssuer::new(CLUSTER);
     let bundle = domain.jwks().replace("\"use\":\"sig\"", "\"use\":\"jwt-svid\"");
     assert!(bundle.contains("jwt-svid"));
     let trusted = IdentityProvider {
         keys: ProviderKeys::Fixed(KeySet::from_spiffe_bundle(bundle.as_bytes()).unwrap()),
         platform: Some(Platform::Spiffe),
+        algorithms: algorithms.to_vec(),
         ..provider(&domain, false)
     };
     let federation = IdentityProviders::new(vec![trusted, provider(&cluster, true)]).unwrap();
@@ -106,6 +112,25 @@ async fn each_near_miss_of_a_jwt_svid_is_refused() {
     }
     spire.refused("another client", JWT_SPIFFE, "inventory", &svid()).await;
     assert_eq!(spire.http(JWT_SPIFFE, "orders", &svid().sign()).await, 200);
+}
+
+/// SPIFFE JWT-SVID section 2.1 lists the algorithms. The operator can shorten the list, and not extend it.
+#[tokio::test]
+async fn an_svid_of_an_algorithm_that_is_not_listed_is_refused() {
+    for (algorithm, listed, accepted) in [
+        (Algorithm::Es384, &Algorithm::ALL[..], true),
+        (Algorithm::EdDsa, &Algorithm::ALL[..], false),
+        (Algorithm::EdDsa, &[Algorithm::EdDsa], false),
+        (Algorithm::Es384, &[Algorithm::Es256], false),
+    ] {
+        let spire = spire_with(TestIssuer::with_algorithm(DOMAIN, algorithm), listed).await;
+        let svid = svid_of(&spire.domain);
+        if accepted {
+            assert_eq!(spire.http(JWT_SPIFFE, "orders", &svid.sign()).await, 200, "{algorithm:?}");
+        } else {
+            spire.refused(algorithm.name(), JWT_SPIFFE, "orders", &svid).await;
+        }
+    }
 }
 
 /// The type chooses the claim that names the issuer, and no second way is tried.

@@ -58,6 +58,25 @@ async fn a_refused_login_leaves_one_event_that_explains_it() {
 }
 
 #[tokio::test]
+async fn many_clients_with_one_subject_are_told_as_such() {
+    let platforms = platforms_with(|_| ()).await;
+    for number in 0..17 {
+        platforms.register(&format!("same-{number}"), with_claim(pod_rule(), "/n", &["other"])).await;
+    }
+    let (captured, _guard) = capture();
+    assert_eq!(http(&platforms.world, "", &platforms.pod().sign()).await, Err(401));
+    let [event] = captured.audit().try_into().unwrap();
+    let detail = event["detail"].as_str().unwrap();
+    assert!(detail.contains("over 16 clients have a rule for its subject"), "{detail}");
+    // None of them accepts it, and 16 are few enough to say so.
+    platforms.world.admin.delete(&Operator::local("test"), "same-0", "", true).await.unwrap();
+    let (captured, _guard) = capture();
+    assert_eq!(http(&platforms.world, "", &platforms.pod().sign()).await, Err(401));
+    let [event] = captured.audit().try_into().unwrap();
+    assert!(event["detail"].as_str().unwrap().contains("no credential accepts it"), "{event:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_names_few_rules_and_hides_a_secret() {
     let platforms = platforms().await;
     for number in 0..10 {
