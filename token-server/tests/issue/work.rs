@@ -40,7 +40,14 @@ const TRIES: usize = 40;
 
 /// The steps that were taken on this thread.
 #[derive(Clone, Default)]
-struct Steps(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Steps(Arc<Mutex<Vec<String>>>);
+
+impl Steps {
+    /// Returns the steps since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
 
 impl<S: tracing::Subscriber> Layer<S> for Steps {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
@@ -64,7 +71,7 @@ impl Visit for Step<'_> {
 /// recorded.
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(Registry::default()));
 
-fn count() -> (Steps, tracing::subscriber::DefaultGuard) {
+pub(crate) fn count() -> (Steps, tracing::subscriber::DefaultGuard) {
     LazyLock::force(&SECOND);
     let steps = Steps::default();
     (steps.clone(), tracing::subscriber::set_default(Registry::default().with(steps)))
@@ -88,14 +95,14 @@ enum Proof<'a> {
 
 /// Sends one rejected request, over a protocol drawn at random.
 async fn cost(world: &World, draw: &mut Draw, steps: &Steps, client_id: &str, proof: Proof<'_>) -> Cost {
-    steps.0.lock().unwrap().clear();
+    steps.take();
     let reads = world.store.reads();
     if draw.below(2) == 0 {
         over_http(world, client_id, &proof).await;
     } else {
         over_grpc(world, client_id, &proof).await;
     }
-    (steps.0.lock().unwrap().clone(), world.store.reads() - reads)
+    (steps.take(), world.store.reads() - reads)
 }
 
 async fn over_http(world: &World, client_id: &str, proof: &Proof<'_>) {

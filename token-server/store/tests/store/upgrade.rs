@@ -137,6 +137,18 @@ async fn a_backup_from_before_the_upgrade_is_the_way_back() {
     expect_version_2(&SqliteStore::upgrade(&backup).await.unwrap());
 }
 
+/// The server would find a store there, and its upgrade would not be a first start.
+#[tokio::test]
+async fn a_file_that_cannot_be_looked_for_is_not_a_new_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = SqliteStore::upgrade(&folder.path().join("absent.db")).await.unwrap();
+    assert_eq!((absent.from, absent.pending.last().map(|pending| pending.version)), (0, Some(absent.to)));
+    let no_folder = folder.path().join("file");
+    std::fs::write(&no_folder, "").unwrap();
+    let error = SqliteStore::upgrade(&no_folder.join("token-server.db")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_store_of_a_later_version_is_named_and_not_opened() {
     let folder = tempfile::tempdir().unwrap();

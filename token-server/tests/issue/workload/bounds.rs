@@ -121,7 +121,7 @@ async fn a_login_without_client_id_reads_no_other_client() {
 #[tokio::test]
 async fn clients_with_one_subject_cost_a_bounded_number_of_reads() {
     let mut costs = Vec::new();
-    for clients in [20, 200] {
+    for clients in [16, 20, 200] {
         let platforms = platforms_with(|_| ()).await;
         for number in 0..clients {
             platforms.register(&format!("same-{number}"), pod_rule()).await;
@@ -131,18 +131,21 @@ async fn clients_with_one_subject_cost_a_bounded_number_of_reads() {
         costs.push(platforms.world.store.reads() - reads);
         assert!(http(&platforms.world, "same-7", &platforms.pod().sign()).await.is_ok());
     }
-    assert_eq!(costs, [1, 1]);
+    assert_eq!(costs, [17, 1, 1], "the index, and up to 16 clients");
 }
 
 #[tokio::test]
 async fn an_unknown_client_costs_what_another_clients_name_costs() {
     let platforms = platforms().await;
     let mut costs = BTreeSet::new();
+    let (steps, _guard) = crate::work::count();
     for client_id in ["orders-ci", "disabled", "stranger"] {
         platforms.world.registry.forget(&client_id.try_into().unwrap());
         let reads = platforms.world.store.reads();
+        steps.take();
         assert_eq!(http(&platforms.world, client_id, &platforms.pod().sign()).await, Err(401), "{client_id}");
-        costs.insert(platforms.world.store.reads() - reads);
+        costs.insert((steps.take(), platforms.world.store.reads() - reads));
     }
-    assert_eq!(costs, BTreeSet::from([1]));
+    let expected = ["decoding", "lookup", "signature_check"].map(str::to_owned).to_vec();
+    assert_eq!(costs, BTreeSet::from([(expected, 1)]));
 }
