@@ -341,10 +341,10 @@ mod tests {
         let hash = || Peppers::hash_imported("changeit").unwrap();
         let places = Places { folder: Path::new("."), variable: &|_| None };
         let rules = AdminRules::new(Duration::from_secs(3600));
-        let one = Declared { id: "orders".to_owned(), ..Declared::default() }.with_secret("one", hash());
+        let one = Declared { id: "orders".to_owned(), ..Declared::default() }.with_secret("one", hash(), None);
         assert_eq!(one.client(places, &peppers, &rules).unwrap().credentials.len(), 1);
         assert_eq!(one.credentials_to_proto(Path::new(".")).unwrap().len(), 1);
-        let two = one.with_secret("two", hash());
+        let two = one.with_secret("two", hash(), None);
         let expected = "it has 2 imported secrets, and can have one only";
         assert_eq!(two.client(places, &peppers, &rules).unwrap_err(), expected);
         assert_eq!(two.credentials_to_proto(Path::new(".")).unwrap_err(), expected);
