@@ -24,8 +24,8 @@
 //! | `token_trust_age_seconds` | `issuer`: since when nothing was pushed |
 //! | `token_trust_streams_lost_total` | `issuer` |
 //!
-//! The label `reason` is one of a closed set, or the name of a rule of the program's own. `method` is a path of the policy, `unknown` for every other
-//! path, and `any` where one demand holds for all requests.
+//! The label `reason` is one of a closed set, or the name of a rule of the program's own. `method` is a path
+//! of the policy, `unknown` for every other path, and `any` where one demand holds for all requests.
 
 mod denied_call;
 

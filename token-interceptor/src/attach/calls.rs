@@ -38,8 +38,8 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    /// Returns the longest wait of a call for its token, besides its own deadline. `optional`: the call may go
-    /// without.
+    /// Returns the longest wait of a call for its token, besides its own deadline. `optional`: the call may
+    /// go without.
     pub(super) fn wait_max(&self, optional: bool) -> Duration {
         if optional { self.wait_max.min(OPTIONAL_WAIT_MAX) } else { self.wait_max }
     }

@@ -80,8 +80,8 @@ where
                 Ok(sent) => Box::pin(sent.answered()),
                 Err(status) => Box::pin(async move { Ok(status.into_http()) }),
             },
-            // The ready instance may hold a permit of the channel. A call that waits for its token releases it,
-            // so that calls that need no token can proceed.
+            // The ready instance may hold a permit of the channel. A call that waits for its token releases
+            // it, so that calls that need no token can proceed.
             None => Box::pin(call.wait(self.inner.clone(), request)),
         }
     }
@@ -170,8 +170,8 @@ where
     S: Service<Request<Body>, Response = Response<B>, Future = F>,
     F: Future<Output = Result<Response<B>, S::Error>>,
 {
-    /// Waits for the answer. The future holds `self` once; that of an `async fn` would hold it twice, and be too
-    /// large for the fast lists of the allocator.
+    /// Waits for the answer. The future holds `self` once; that of an `async fn` would hold it twice, and be
+    /// too large for the fast lists of the allocator.
     #[expect(clippy::manual_async_fn, reason = "the future of an `async fn` is twice as large")]
     fn answered(self) -> impl Future<Output = Result<Response<Watched<B>>, S::Error>> {
         async move {

@@ -261,6 +261,30 @@ fn auth0s_clients_and_grants_become_clients_and_a_report() {
 }
 
 #[test]
+fn a_method_of_another_type_is_no_absent_method() {
+    let [mut realm, mut hydra, mut auth0] =
+        [KEYCLOAK, HYDRA, AUTH0].map(|text| serde_json::from_str::<Value>(text).unwrap());
+    member(&mut realm["clients"], "clientId", "orders")["clientAuthenticatorType"] = json!(["client-jwt"]);
+    member(&mut hydra, "client_id", "ledger-writer")["token_endpoint_auth_method"] = json!({ "method": "none" });
+    let orders = "0rDeRsInventedInventedInvented01";
+    let mut listed = auth0.clone();
+    member(&mut auth0["clients"], "client_id", orders)["token_endpoint_auth_method"] = json!(7);
+    member(&mut listed["clients"], "client_id", orders)["client_authentication_methods"] = json!(["private_key_jwt"]);
+    for (arguments, input, client) in [
+        (&["keycloak"][..], realm, "orders"),
+        (&["hydra"], hydra, "ledger-writer"),
+        (&["auth0", "--client-grants", "grants.json"], auth0, orders),
+        (&["auth0", "--client-grants", "grants.json"], listed, orders),
+    ] {
+        let home = home();
+        fs::write(home.path().join("changed.json"), input.to_string()).unwrap();
+        let (report, _) = report(home.path(), &[arguments, &["changed.json"]].concat());
+        let granted = grants(&report, client);
+        assert!(!granted.contains("secret"), "{arguments:?}: {granted}");
+    }
+}
+
+#[test]
 fn no_secret_is_printed_or_written_and_the_file_is_private() {
     let home = home();
     for arguments in [

@@ -137,12 +137,14 @@ fn client(
 fn authentication(draft: &mut Draft, fields: &mut Fields, report: &mut Report) {
     let id = draft.id().to_owned();
     let secret = fields.text("client_secret");
-    let methods = fields.object("client_authentication_methods").names();
+    let mut methods = fields.object("client_authentication_methods").names();
+    // A value of another type may name a method all the same.
+    methods.extend(fields.keyword("client_authentication_methods"));
     for method in &methods {
         let reason = "The list names keys and certificates only by ID. Register the key: `client add-key`.";
         report.leave(&id, &format!("client_authentication_methods.{method}"), reason);
     }
-    let method = fields.text("token_endpoint_auth_method");
+    let method = fields.keyword("token_endpoint_auth_method");
     let is_secret =
         methods.is_empty() && matches!(method.as_deref(), None | Some("client_secret_basic" | "client_secret_post"));
     match (secret, &method) {

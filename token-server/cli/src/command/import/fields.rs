@@ -34,6 +34,12 @@ impl Fields {
         self.take(name, |value| value.as_str().map(str::to_owned)).filter(|text| !text.is_empty())
     }
 
+    /// A text of which the absence means something. A value of another type is no absence: it reads as a text
+    /// that no reader knows.
+    pub(super) fn keyword(&mut self, name: &str) -> Option<String> {
+        self.text(name).or_else(|| self.json(name).map(|_| "(not a text)".to_owned()))
+    }
+
     /// A flag, as JSON or as the text that Keycloak's attributes have. Absent: false.
     pub(super) fn flag(&mut self, name: &str) -> bool {
         let read = |value: &Value| value.as_bool().or_else(|| value.as_str()?.parse().ok());
@@ -121,6 +127,10 @@ mod tests {
         assert_eq!((fields.text("name"), fields.flag("flag")), (None, false));
         assert_eq!((fields.texts("list").len(), fields.objects("objects").len()), (0, 0));
         assert_eq!(fields.text("good").unwrap(), "a");
+        assert_eq!(
+            (fields.keyword("unset"), fields.keyword("none"), fields.keyword("off")),
+            (None, None, Some("false".into()))
+        );
         assert_eq!(fields.left("x."), ["x.flag", "x.list", "x.name", "x.objects"]);
     }
 

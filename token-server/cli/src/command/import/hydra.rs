@@ -88,7 +88,7 @@ fn authentication(draft: &mut Draft, fields: &mut Fields, report: &mut Report) {
     let algorithm = fields.text("token_endpoint_auth_signing_alg");
     let secret = fields.text("client_secret");
     let (jwks, jwks_uri) = (fields.json("jwks"), fields.text("jwks_uri"));
-    match fields.text("token_endpoint_auth_method").as_deref() {
+    match fields.keyword("token_endpoint_auth_method").as_deref() {
         Some("private_key_jwt") => {
             draft.jwks_uri("jwks_uri", jwks_uri, report);
             if let Some(jwks) = jwks {

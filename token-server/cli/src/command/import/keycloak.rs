@@ -179,7 +179,7 @@ fn not_a_machine(id: &str, fields: &mut Fields) -> Option<&'static str> {
 
 fn authentication(draft: &mut Draft, fields: &mut Fields, attributes: &mut Fields, report: &mut Report) {
     let id = draft.id().to_owned();
-    let method = fields.text("clientAuthenticatorType");
+    let method = fields.keyword("clientAuthenticatorType");
     let secret = fields.text("secret");
     match method.as_deref() {
         None | Some("client-secret") => match secret {
