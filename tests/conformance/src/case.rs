@@ -20,9 +20,9 @@ pub(crate) struct File {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerCase {
     pub(crate) name: String,
-    /// `catalog` or `contradiction`.
-    #[serde(default = "catalog")]
-    pub(crate) descriptors: String,
+    /// Present: the server has one service, with this annotation, in place of those of the catalog.
+    #[serde(default)]
+    pub(crate) annotation: Option<Annotation>,
     #[serde(default = "catalog_service")]
     pub(crate) services: Vec<String>,
     /// The keys of this case, with their algorithms.
@@ -44,6 +44,32 @@ pub(crate) struct ServerCase {
     #[serde(default)]
     pub(crate) observe: bool,
     pub(crate) expect: ServerExpectation,
+}
+
+/// The annotation of `conformance.annotated.v1.Annotated` and its one method, `Get`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Annotation {
+    /// The value of the option `(m2m.auth.v1.service)`, as a `.proto` has it. Absent: there is no option.
+    #[serde(default)]
+    pub(crate) service: Option<String>,
+    /// The value of the option `(m2m.auth.v1.method)`.
+    #[serde(default)]
+    pub(crate) method: Option<String>,
+    #[serde(default)]
+    pub(crate) contract: Contract,
+}
+
+/// The contract that the annotated file was compiled with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Contract {
+    #[default]
+    Current,
+    /// A later one: each message of the annotations has a field more, `field_1000`. The descriptors have it.
+    Newer,
+    /// A later one, but the descriptors have the current one: the field is unknown.
+    NewerUnknown,
 }
 
 /// An issuer that the server trusts.

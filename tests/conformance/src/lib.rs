@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `protocol` | the messages between runner and executor, and their framing |
 //! | `case` | the cases as they stand in `cases/*.json` |
+//! | `annotation` | the descriptors of the cases that bring annotations of their own |
 //! | `token` | the keys and tokens of the cases, generated in each run |
 //! | `suite` | every case, with its request and its expected result |
 //! | `server`, `client` | the Rust executor |
@@ -12,6 +13,8 @@
 pub mod protocol;
 
 mod case;
+
+mod annotation;
 
 mod token;
 

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    annotation,
     case::{self, ClientExpectation, ServerExpectation},
     protocol::v1::{
         Call, ClientCase, ClockJump, ConformanceRequest, IssuerAnswer, ServerAnswer, ServerCase, TrustedIssuer,
@@ -16,8 +17,11 @@ use crate::{
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The files of cases.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 9] = [
     ("policy", include_str!("../cases/policy.json")),
+    ("annotation", include_str!("../cases/annotation.json")),
+    ("claims", include_str!("../cases/claims.json")),
+    ("identify", include_str!("../cases/identify.json")),
     ("observe", include_str!("../cases/observe.json")),
     ("token", include_str!("../cases/token.json")),
     ("keys", include_str!("../cases/keys.json")),
@@ -26,7 +30,6 @@ const FILES: [(&str, &str); 6] = [
 ];
 const FORGERIES: &str = include_str!("../../../token-interceptor/testdata/forgeries.json");
 const CATALOG: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/catalog.bin"));
-const CONTRADICTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contradiction.bin"));
 
 /// One case of the suite.
 #[derive(Clone, Debug)]
@@ -70,12 +73,16 @@ fn of_server(family: &str, case: case::ServerCase) -> Result<Case> {
         let jwks = if issuer.unreachable { Vec::new() } else { token::key_set(issuer, &keys)? };
         Ok(TrustedIssuer { issuer: issuer_id, jwks, unreachable: issuer.unreachable, algorithms })
     });
+    let (descriptors, services) = match &case.annotation {
+        Some(annotation) => {
+            let set = annotation::descriptors(annotation).map_err(|error| format!("{name}: {error}"))?;
+            (set, vec![annotation::SERVICE.to_owned()])
+        }
+        None => (CATALOG.to_vec(), case.services),
+    };
     let server = ServerCase {
-        descriptors: match case.descriptors.as_str() {
-            "contradiction" => CONTRADICTION.to_vec(),
-            _ => CATALOG.to_vec(),
-        },
-        services: case.services,
+        descriptors,
+        services,
         issuers: issuers.collect::<Result<_>>()?,
         now: Some(now()),
         method: case.method,
