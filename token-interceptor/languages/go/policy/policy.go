@@ -23,6 +23,8 @@ const (
 	Public
 	// Token means callers with a token that meets the requirement.
 	Token
+	// Identify means every caller. A token that comes is verified, so that the handler knows its caller.
+	Identify
 )
 
 // Method is one method and its demand.
@@ -109,17 +111,21 @@ func at(claims map[string]any, name string) any {
 // fault returns the fault of the claim, or "". Scopes and clients have fields of their own, which know the
 // limits of each issuer.
 func (c Claim) fault() string {
-	name := strings.TrimPrefix(c.Name, "/")
+	name, isPointer := strings.CutPrefix(c.Name, "/")
+	first := name
+	if isPointer {
+		first, _, _ = strings.Cut(name, "/")
+	}
 	switch {
 	case len(c.Values) == 0:
 		return fmt.Sprintf("the claim %q has no allowed values, so no token could meet it", c.Name)
 	case name == "":
 		return fmt.Sprintf("%q is not the name of a claim", c.Name)
-	case name == "scope" || name == "scp":
+	case first == "scope" || first == "scp":
 		return fmt.Sprintf("%q: use all_scopes or any_scopes", c.Name)
-	case name == "client_id" || name == "azp" || name == "cid":
+	case first == "client_id" || first == "azp" || first == "cid" || first == "appid":
 		return fmt.Sprintf("%q: use callers", c.Name)
-	case c.Name != name && strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(name), "~"):
+	case isPointer && strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(name), "~"):
 		return fmt.Sprintf("%q is not a JSON Pointer (RFC 6901): write ~ as ~0", c.Name)
 	}
 	return ""

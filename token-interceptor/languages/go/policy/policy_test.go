@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -30,6 +31,8 @@ func TestThePolicyIsReadFromTheLinkedInDescriptors(t *testing.T) {
 		"Find":   {Access: Token, Requirement: Requirement{AnyScopes: []string{"catalog.read", "catalog.find"}}},
 		"Touch":  {Access: Token},
 		"Ping":   {Access: Public},
+		"Greet":  {Access: Identify},
+		"Tenant": {Access: Token, Requirement: Requirement{Claims: []Claim{{"tenant", []string{"acme", "globex"}}}}},
 		"Audit":  {Access: Token, Requirement: Requirement{Callers: []string{"auditor", "batch-*"}}},
 		"Delete": {Access: Token, Requirement: Requirement{AllScopes: []string{"catalog.write"}, MaxTokenAge: time.Minute, HasMaxTokenAge: true}},
 		"Watch":  {Access: Token, Requirement: read, ServerStreaming: true},
@@ -83,6 +86,12 @@ func changed(t *testing.T, option *authv1.MethodAuthorization) *protoregistry.Fi
 	return files
 }
 
+// unknown adds a field of a later contract.
+func unknown[M proto.Message](message M) M {
+	message.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 1000, protowire.VarintType), 1))
+	return message
+}
+
 func TestAnAnnotationThatContradictsItselfIsAFault(t *testing.T) {
 	require := func(requirement *authv1.Requirement) *authv1.MethodAuthorization {
 		return &authv1.MethodAuthorization{Require: requirement}
@@ -94,6 +103,11 @@ func TestAnAnnotationThatContradictsItselfIsAFault(t *testing.T) {
 		"not a scope ":             require(&authv1.Requirement{AnyScopes: []string{""}}),
 		"must be a client ID":      require(&authv1.Requirement{Callers: []string{"a*b"}}),
 		"must be a client ID, or":  require(&authv1.Requirement{Callers: []string{""}}),
+		"identify is for public":   {Identify: true},
+		"identify is for public ":  {Identify: true, Require: &authv1.Requirement{}},
+		"field number 1000":        unknown(&authv1.MethodAuthorization{Public: true}),
+		"field number 1000,":       require(unknown(&authv1.Requirement{})),
+		"field number 1000, ":      require(&authv1.Requirement{Claims: []*authv1.ClaimRequirement{unknown(&authv1.ClaimRequirement{Claim: "a", Values: []string{"b"}})}}),
 		"is negative":              require(&authv1.Requirement{MaxTokenAge: durationpb.New(-time.Second)}),
 	} {
 		_, err := Of(changed(t, option), []string{catalog}, nil)
@@ -163,12 +177,12 @@ func TestAClaimIsOneOfTheValuesOrAListWithOne(t *testing.T) {
 }
 
 func TestClaimsThatCannotBeMetAreFaults(t *testing.T) {
-	for _, claim := range []Claim{{"tenant", nil}, {"", []string{"a"}}, {"/", []string{"a"}}, {"scope", []string{"a"}}, {"/client_id", []string{"a"}}, {"/a~b", []string{"a"}}} {
+	for _, claim := range []Claim{{"tenant", nil}, {"", []string{"a"}}, {"/", []string{"a"}}, {"scope", []string{"a"}}, {"/client_id", []string{"a"}}, {"appid", []string{"a"}}, {"/scp/0", []string{"a"}}, {"/a~b", []string{"a"}}} {
 		if (Requirement{Claims: []Claim{claim}}).check("one.S.Get") == nil {
 			t.Error(claim)
 		}
 	}
-	if err := (Requirement{Claims: []Claim{{"/a~1b", []string{"a"}}, {"a~b", []string{"a"}}}}).check("one.S.Get"); err != nil {
+	if err := (Requirement{Claims: []Claim{{"/a~1b", []string{"a"}}, {"a~b", []string{"a"}}, {"scp/0", []string{"a"}}, {"/a/scp", []string{"a"}}}}).check("one.S.Get"); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -19,6 +20,7 @@ func OfService(service protoreflect.ServiceDescriptor) ([]Method, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	faults = append(faults, allKnown(declared, name))
 	if declared.GetAudience() != "" {
 		audience = declared.GetAudience()
 	}
@@ -45,23 +47,61 @@ func OfService(service protoreflect.ServiceDescriptor) ([]Method, error) {
 func ofMethod(method protoreflect.MethodDescriptor, fallback Method) (Method, error) {
 	option, err := methodOption(method)
 	name := method.FullName()
-	switch {
-	case err != nil:
+	if err != nil {
 		return Method{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := allKnown(option, string(name)); err != nil {
+		return Method{}, err
+	}
+	switch {
 	case option == nil:
 		return fallback, nil
 	case option.GetRequire() != nil && option.GetPublic():
 		return Method{}, fmt.Errorf("%s: is both public and requires a token: declare one of the two", name)
 	case option.GetIdentify() && !option.GetPublic():
-		return Method{}, fmt.Errorf("%s: identify is for public methods", name)
+		return Method{}, fmt.Errorf("%s: identify is for public methods: declare public, and not require", name)
 	case option.GetRequire() != nil:
 		requirement, err := requirementOf(option.GetRequire(), string(name))
 		return Method{Access: Token, Requirement: requirement}, err
+	case option.GetIdentify():
+		return Method{Access: Identify}, nil
 	case option.GetPublic():
 		return Method{Access: Public}, nil
 	default:
 		return Method{}, nil
 	}
+}
+
+// allKnown returns an error if an annotation has fields that this version does not know. They may demand more
+// of a token.
+func allKnown(annotation proto.Message, owner string) error {
+	unknown := unknownField(annotation.ProtoReflect())
+	if unknown == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: the annotation has the field number %d, which this version of the module does not know",
+		owner, unknown)
+}
+
+// unknownField returns the number of an unknown field of the message or of one in it, or 0.
+func unknownField(message protoreflect.Message) (number protowire.Number) {
+	if unknown := message.GetUnknown(); len(unknown) > 0 {
+		number, _, _ = protowire.ConsumeTag(unknown)
+		return number
+	}
+	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		switch {
+		case field.Message() == nil:
+		case field.IsList():
+			for i := 0; i < value.List().Len() && number == 0; i++ {
+				number = unknownField(value.List().Get(i).Message())
+			}
+		default:
+			number = unknownField(value.Message())
+		}
+		return number == 0
+	})
+	return number
 }
 
 func requirementOf(message *authv1.Requirement, owner string) (Requirement, error) {

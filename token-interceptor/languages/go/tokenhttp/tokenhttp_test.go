@@ -72,6 +72,9 @@ func TestProceduresAreGuardedByTheirPolicy(t *testing.T) {
 	}{
 		"allowed":     {get, w.token(nil), 200, "orders"},
 		"public":      {"/conformance.catalog.v1.Catalog/Ping", "", 200, ""},
+		"anonymous":   {"/conformance.catalog.v1.Catalog/Greet", "", 200, ""},
+		"identified":  {"/conformance.catalog.v1.Catalog/Greet", w.token(nil), 200, "orders"},
+		"rejected":    {"/conformance.catalog.v1.Catalog/Greet", "rubbish", 401, "TOKEN_INVALID"},
 		"no token":    {get, "", 401, "CREDENTIALS_MISSING"},
 		"no scope":    {get, w.token(map[string]any{"scope": "x"}), 403, "SCOPE_INSUFFICIENT"},
 		"undeclared":  {"/conformance.catalog.v1.Catalog/Other", w.token(nil), 403, "METHOD_NOT_DECLARED"},

@@ -22,6 +22,9 @@ import (
 const (
 	// waitMaxDefault is the longest wait of a call without a deadline for a token.
 	waitMaxDefault = 10 * time.Second
+	// optionalWaitMax is the longest wait of a call that may go without its token. A token usually comes much
+	// sooner.
+	optionalWaitMax = time.Second
 	// occasionalMax is the number of tokens of callers and of single calls that are held.
 	occasionalMax = 10_000
 )
@@ -31,7 +34,8 @@ const (
 //
 // Each method has its own request: the audience of its service, and the scopes that it demands. So a token
 // that leaks from a read cannot write. Methods with equal requests share a token. Public methods, and methods
-// without a policy, get no token. It is safe for concurrent use.
+// without a policy, get no token. A public method with identify gets one if the source has one; else the call
+// is anonymous. It is safe for concurrent use.
 type Client struct {
 	source    source.Source
 	settings  clientSettings
@@ -107,16 +111,20 @@ func (c *Client) share() error {
 	return nil
 }
 
-// demanding returns the paths of the methods that a pattern names and that demand a token.
+// demanding returns the paths of the methods that a pattern names and that take a token.
 func (c *Client) demanding(pattern string) ([]string, error) {
 	paths := slices.DeleteFunc(c.directory.Paths(pattern), func(path string) bool {
 		method, declared := c.directory.Lookup(path)
-		return !declared || method.Access != policy.Token
+		return !declared || !takesToken(method)
 	})
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("tokens.NewClient: %q names no method that demands a token", pattern)
 	}
 	return paths, nil
+}
+
+func takesToken(method policy.Method) bool {
+	return method.Access == policy.Token || method.Access == policy.Identify
 }
 
 func requestOf(method policy.Method) source.Request {
@@ -165,6 +173,7 @@ func (c *Client) Token(ctx context.Context, request source.Request) (string, err
 type route struct {
 	request    *source.Request // nil: the calls carry no token
 	token      *refresh.Token  // nil on behalf of callers: each has a token of its own
+	optional   bool            // the method accepts a call without a token too
 	replayable bool
 }
 
@@ -186,14 +195,16 @@ func (c *Client) resolve(path string) *route {
 	case !declared && c.settings.everyCall != nil:
 		// A method without a policy may be a stream.
 		return &route{request: c.settings.everyCall}
-	case !declared || method.Access != policy.Token:
+	case !declared || !takesToken(method):
 		return &route{}
 	}
 	request, shared := c.shared[path]
 	if !shared {
 		request = requestOf(method)
 	}
-	return &route{request: &request, replayable: method.Unary() && !c.noReplay[path]}
+	return &route{
+		request: &request, optional: method.Access == policy.Identify, replayable: method.Unary() && !c.noReplay[path],
+	}
 }
 
 // isSecure returns true if calls to target need TLS.
@@ -248,8 +259,12 @@ func (c *Client) newToken(request source.Request, whileUsed bool) *refresh.Token
 }
 
 // deadline returns the time until which a call waits for a token, and true if it is the call's own.
-func (c *Client) deadline(ctx context.Context) (time.Time, bool) {
-	patience := time.Now().Add(cmp.Or(c.settings.waitMax, waitMaxDefault))
+func (c *Client) deadline(ctx context.Context, optional bool) (time.Time, bool) {
+	waitMax := cmp.Or(c.settings.waitMax, waitMaxDefault)
+	if optional {
+		waitMax = min(waitMax, optionalWaitMax)
+	}
+	patience := time.Now().Add(waitMax)
 	if own, has := ctx.Deadline(); has && !own.After(patience) {
 		return own, true
 	}

@@ -96,6 +96,25 @@ func TestACallCarriesTheTokenThatItsMethodDemands(t *testing.T) {
 	}
 }
 
+func TestACallToAnIdentifyingMethodCarriesATokenIfThereIsOne(t *testing.T) {
+	_, minting, client := called(t)
+	if answer, err := client.Greet(t.Context(), &catalogv1.Message{}); err != nil || answer.GetText() != "orders" {
+		t.Fatal(answer, err)
+	}
+	if text := fmt.Sprint(minting.requests); text != `[audience "catalog", default scopes]` {
+		t.Fatal(text)
+	}
+	_, _, client = called(t, OnBehalfOfCaller()) // and there is no caller
+	if answer, err := client.Greet(t.Context(), &catalogv1.Message{}); err != nil || answer.GetText() != "" {
+		t.Fatal(answer, err)
+	}
+	if stream, err := client.Listen(t.Context(), &catalogv1.Message{}); err != nil {
+		t.Fatal(err)
+	} else if _, err := stream.Recv(); status.Code(err) != codes.Unimplemented {
+		t.Fatal(err)
+	}
+}
+
 func TestACallIsSentAgainWithANewToken(t *testing.T) {
 	w, minting, client := called(t)
 	if _, err := client.Get(t.Context(), &catalogv1.Message{}); err != nil {
@@ -283,6 +302,16 @@ func TestATokenGoesToAnotherMachineOverTLSAlone(t *testing.T) {
 	err = call(append(interceptors, to(w.conn.Target()), grpc.WithTransportCredentials(plain))...)
 	if status.Code(err) != codes.FailedPrecondition || reasonOf(status.Convert(err)) != "PRECONDITION_FAILED" {
 		t.Fatal(err)
+	}
+	// Anonymous in plaintext: the method needs no token.
+	conn, err := grpc.NewClient("passthrough:///inventory.example:443",
+		append(interceptors, to(w.conn.Target()), grpc.WithTransportCredentials(plain))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if answer, err := catalogv1.NewCatalogClient(conn).Greet(t.Context(), &catalogv1.Message{}); err != nil || answer.GetText() != "" {
+		t.Fatal(answer, err)
 	}
 	// Another issuer's token, so the server refuses it: it was sent.
 	err = call(append(interceptors, to(listener.Addr().String()), grpc.WithTransportCredentials(encrypted))...)

@@ -20,10 +20,11 @@ import (
 // carried is the token of one call. It attaches itself as call credentials, so that gRPC says what connection
 // the call goes over.
 type carried struct {
-	header  string
-	secure  bool // only over TLS
-	mutex   sync.Mutex
-	refused bool
+	header   string
+	secure   bool // only over TLS
+	optional bool // the call goes without the token where the token must not go
+	mutex    sync.Mutex
+	refused  bool
 }
 
 // RequireTransportSecurity is false, as plaintext to this machine is allowed: GetRequestMetadata decides.
@@ -34,6 +35,9 @@ func (c *carried) GetRequestMetadata(ctx context.Context, _ ...string) (map[stri
 	if c.secure {
 		info, _ := credentials.RequestInfoFromContext(ctx)
 		if err := checkSecure(info); err != nil {
+			if c.optional {
+				return nil, nil
+			}
 			c.mutex.Lock()
 			c.refused = true
 			c.mutex.Unlock()
@@ -64,6 +68,7 @@ func (c *carried) plaintextRefused() bool {
 type prepared struct {
 	ctx        context.Context
 	token      *refresh.Token // nil: the call carries no token
+	optional   bool           // the call goes without a token where there is none
 	replayable bool
 	secure     bool
 }
@@ -86,13 +91,16 @@ func (c *Client) prepare(ctx context.Context, path, target string) (prepared, er
 			return call, nil
 		}
 	}
-	call.replayable = route.replayable
+	call.optional, call.replayable = route.optional, route.replayable
 	if route.request == nil || route.token != nil {
 		call.token = route.token
 		return call, nil
 	}
 	request := *route.request
 	if !hasCaller {
+		if route.optional {
+			return call, nil
+		}
 		return call, noCaller()
 	}
 	request.Subject = source.Secret(caller.Bearer())
@@ -110,25 +118,34 @@ func brings(md metadata.MD, caller *Caller) bool {
 	return false
 }
 
-// obtain waits for the token, up to the call's deadline.
-func (c *Client) obtain(ctx context.Context, token *refresh.Token) (refresh.Ready, error) {
-	if ready, ok := token.Ready(); ok {
+// anonymous is what obtain returns for a call that goes without a token.
+var anonymous = refresh.Ready{}
+
+// obtain waits for the token, up to the call's deadline. It returns anonymous for a call that carries none.
+func (c *Client) obtain(ctx context.Context, call prepared) (refresh.Ready, error) {
+	if call.token == nil {
+		return anonymous, nil
+	}
+	if ready, ok := call.token.Ready(); ok {
 		return ready, nil
 	}
-	deadline, own := c.deadline(ctx)
+	deadline, own := c.deadline(ctx, call.optional)
 	within, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	ready, err := token.Get(within)
+	ready, err := call.token.Get(within)
 	failure := (*refresh.Failure)(nil)
+	failed := errors.As(err, &failure)
 	switch {
 	case err == nil:
 		return ready, nil
-	case errors.As(err, &failure):
-		return refresh.Ready{}, noToken(failure)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return refresh.Ready{}, status.FromContextError(ctx.Err()).Err()
-	case own:
+	case own && !failed:
 		return refresh.Ready{}, deadlineExceeded()
+	case call.optional:
+		return anonymous, nil
+	case failed:
+		return refresh.Ready{}, noToken(failure)
 	default:
 		return refresh.Ready{}, tooSlow()
 	}
@@ -145,15 +162,15 @@ func (c *Client) UnaryInterceptor() grpc.UnaryClientInterceptor {
 		if err != nil {
 			return err
 		}
-		if call.token == nil {
-			return invoke(call.ctx, method, request, reply, conn, options...)
-		}
-		ready, err := c.obtain(ctx, call.token)
+		ready, err := c.obtain(ctx, call)
 		if err != nil {
 			return err
 		}
+		if ready == anonymous {
+			return invoke(call.ctx, method, request, reply, conn, options...)
+		}
 		attempt := func(ready refresh.Ready) (stage string, err error) {
-			carried := &carried{header: ready.Header, secure: call.secure}
+			carried := &carried{header: ready.Header, secure: call.secure, optional: call.optional}
 			var header, trailer metadata.MD
 			all := append([]grpc.CallOption{grpc.Header(&header), grpc.Trailer(&trailer)}, options...)
 			err = invoke(call.ctx, method, request, reply, conn, append(all, grpc.PerRPCCredentials(carried))...)
@@ -170,7 +187,7 @@ func (c *Client) UnaryInterceptor() grpc.UnaryClientInterceptor {
 			call.token.Reject(ready.Generation)
 			return err
 		}
-		newer, ok := c.replacement(ctx, call.token, ready)
+		newer, ok := c.replacement(ctx, call, ready)
 		if !ok {
 			return err
 		}
@@ -182,11 +199,11 @@ func (c *Client) UnaryInterceptor() grpc.UnaryClientInterceptor {
 }
 
 // replacement returns a token other than the refused one, if one arrives in time.
-func (c *Client) replacement(ctx context.Context, token *refresh.Token, refused refresh.Ready) (refresh.Ready, bool) {
-	deadline, _ := c.deadline(ctx)
+func (c *Client) replacement(ctx context.Context, call prepared, refused refresh.Ready) (refresh.Ready, bool) {
+	deadline, _ := c.deadline(ctx, call.optional)
 	within, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	newer, ok := token.Replacement(within, refused.Generation)
+	newer, ok := call.token.Replacement(within, refused.Generation)
 	// A source that returns the same token again has no better one.
 	return newer, ok && newer.Header != refused.Header && ctx.Err() == nil
 }

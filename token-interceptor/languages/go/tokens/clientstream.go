@@ -21,15 +21,15 @@ func (c *Client) StreamInterceptor() grpc.StreamClientInterceptor {
 		if err != nil {
 			return nil, err
 		}
-		if call.token == nil {
-			stream, err := open(call.ctx, description, conn, method, options...)
-			return watched{ClientStream: stream, method: method, options: options}.orNil(err)
-		}
-		ready, err := c.obtain(ctx, call.token)
+		ready, err := c.obtain(ctx, call)
 		if err != nil {
 			return nil, err
 		}
-		carried := &carried{header: ready.Header, secure: call.secure}
+		if ready == anonymous {
+			stream, err := open(call.ctx, description, conn, method, options...)
+			return watched{ClientStream: stream, method: method, options: options}.orNil(err)
+		}
+		carried := &carried{header: ready.Header, secure: call.secure, optional: call.optional}
 		stream, err := open(call.ctx, description, conn, method,
 			append(append([]grpc.CallOption{}, options...), grpc.PerRPCCredentials(carried))...)
 		if carried.plaintextRefused() {

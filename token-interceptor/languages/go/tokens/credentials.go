@@ -26,11 +26,11 @@ func (p perRPC) GetRequestMetadata(ctx context.Context, _ ...string) (map[string
 		}
 	}
 	call, err := p.client.prepare(ctx, info.Method, "")
-	if err != nil || call.token == nil {
+	if err != nil {
 		return nil, forCredentials(err)
 	}
-	ready, err := p.client.obtain(ctx, call.token)
-	if err != nil {
+	ready, err := p.client.obtain(ctx, call)
+	if err != nil || ready == anonymous {
 		return nil, forCredentials(err)
 	}
 	return map[string]string{"authorization": ready.Header}, nil

@@ -30,7 +30,8 @@ import (
 // Caller is the caller of a call, for handlers.
 type Caller = verify.Caller
 
-// CallerFrom returns the caller of the call that ctx belongs to. It returns false for a public method.
+// CallerFrom returns the caller of the call that ctx belongs to. It returns false for a public method, unless
+// the method says identify and the call has a token.
 func CallerFrom(ctx context.Context) (*Caller, bool) { return verify.CallerFrom(ctx) }
 
 // ServerOption is a setting of Server.

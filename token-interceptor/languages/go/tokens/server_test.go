@@ -51,6 +51,11 @@ func (catalog) Ping(ctx context.Context, _ *catalogv1.Message) (*catalogv1.Messa
 	return &catalogv1.Message{}, nil
 }
 
+// Greet answers with its caller, if there is one.
+func (c catalog) Greet(ctx context.Context, message *catalogv1.Message) (*catalogv1.Message, error) {
+	return c.Get(ctx, message)
+}
+
 // Watch sends one message, and then waits for its context.
 func (catalog) Watch(_ *catalogv1.Message, stream grpc.ServerStreamingServer[catalogv1.Message]) error {
 	if err := stream.Send(&catalogv1.Message{Text: "first"}); err != nil {
@@ -194,6 +199,26 @@ func TestPublicMethodsAndHealthNeedNoToken(t *testing.T) {
 	}
 	if _, err := healthv1.NewHealthClient(w.conn).Check(t.Context(), &healthv1.HealthCheckRequest{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAnIdentifyingMethodKnowsItsCallerIfThereIsOne(t *testing.T) {
+	w := serve(t)
+	for name, expected := range map[string]struct {
+		ctx    context.Context
+		caller string
+		reason string
+	}{
+		"nothing": {t.Context(), "", ""},
+		"token":   {bearing(t, w.token(map[string]any{"scope": "x"})), "orders", ""},
+		"rubbish": {bearing(t, "rubbish"), "", "TOKEN_INVALID"},
+		"empty":   {metadata.AppendToOutgoingContext(t.Context(), "authorization", ""), "", "CREDENTIALS_MISSING"},
+		"other":   {metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic YTpi"), "", "CREDENTIALS_MISSING"},
+	} {
+		answer, err := w.client.Greet(expected.ctx, &catalogv1.Message{})
+		if reasonOf(status.Convert(err)) != expected.reason || answer.GetText() != expected.caller {
+			t.Error(name, answer, err)
+		}
 	}
 }
 

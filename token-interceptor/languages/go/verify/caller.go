@@ -37,8 +37,8 @@ func WithCaller(ctx context.Context, caller *Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, caller)
 }
 
-// CallerFrom returns the caller of the call that ctx belongs to. It returns false for a public method, and if
-// the call passed no layer.
+// CallerFrom returns the caller of the call that ctx belongs to. It returns false for a public method, unless
+// the method says identify and the call has a token. It also returns false if the call passed no layer.
 func CallerFrom(ctx context.Context) (*Caller, bool) {
 	caller, ok := ctx.Value(callerKey{}).(*Caller)
 	return caller, ok && caller != nil

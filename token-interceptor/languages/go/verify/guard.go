@@ -57,7 +57,7 @@ func NewGuard(verifier *Verifier, table *policy.Table, config GuardConfig) (*Gua
 
 // Decision is the decision on a call.
 type Decision struct {
-	// Caller is nil for a public method, and for a refused call.
+	// Caller is nil for a public method, for an anonymous call, and for a refused one.
 	Caller *Caller
 	// Refusal is nil for a call that may pass.
 	Refusal *Refusal
@@ -79,10 +79,15 @@ func (g *Guard) Decide(ctx context.Context, path string, authorization []string)
 // DecideMethod decides a call as Decide, by a policy that is not in the table: for HTTP routes, which no
 // .proto declares.
 func (g *Guard) DecideMethod(ctx context.Context, method policy.Method, authorization []string) Decision {
-	if method.Access == policy.Public {
+	switch method.Access {
+	case policy.Public:
 		return Decision{}
-	}
-	if method.Access != policy.Token {
+	case policy.Identify:
+		if len(authorization) == 0 {
+			return Decision{}
+		}
+	case policy.Token:
+	default:
 		return g.recorded(method.Path, nil, NotDeclared(), false)
 	}
 	caller, err := g.authorize(ctx, method, authorization)

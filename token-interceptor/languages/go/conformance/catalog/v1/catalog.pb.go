@@ -76,7 +76,7 @@ const file_conformance_catalog_v1_catalog_proto_rawDesc = "" +
 	"\n" +
 	"$conformance/catalog/v1/catalog.proto\x12\x16conformance.catalog.v1\x1a\x1dm2m/auth/v1/annotations.proto\"\x1d\n" +
 	"\aMessage\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text2\x90\b\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text2\xa9\v\n" +
 	"\aCatalog\x12G\n" +
 	"\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\x12m\n" +
 	"\x03Put\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"$\x82\xec\x18 \x12\x1e\n" +
@@ -84,7 +84,14 @@ const file_conformance_catalog_v1_catalog_proto_rawDesc = "" +
 	"\rcatalog.admin\x12l\n" +
 	"\x04Find\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\"\x82\xec\x18\x1e\x12\x1c\x12\fcatalog.read\x12\fcatalog.find\x12Q\n" +
 	"\x05Touch\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\x12\x00\x12P\n" +
-	"\x04Ping\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\b\x01\x12c\n" +
+	"\x04Ping\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\b\x01\x12S\n" +
+	"\x05Greet\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\b\x82\xec\x18\x04\b\x01\x18\x01\x12V\n" +
+	"\x06Listen\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\b\x82\xec\x18\x04\b\x01\x18\x010\x01\x12j\n" +
+	"\x06Tenant\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x1e\x82\xec\x18\x1a\x12\x182\x16\n" +
+	"\x06tenant\x12\x04acme\x12\x06globex\x12~\n" +
+	"\x04Role\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"4\x82\xec\x180\x12.2\x1c\n" +
+	"\x13/realm_access/roles\x12\x05admin2\x0e\n" +
+	"\x06tenant\x12\x04acme\x12c\n" +
 	"\x05Audit\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x18\x82\xec\x18\x14\x12\x12\x1a\aauditor\x1a\abatch-*\x12e\n" +
 	"\x06Delete\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x19\x82\xec\x18\x15\x12\x13\n" +
 	"\rcatalog.write\"\x02\b<\x12K\n" +
@@ -128,33 +135,41 @@ var file_conformance_catalog_v1_catalog_proto_depIdxs = []int32{
 	0,  // 2: conformance.catalog.v1.Catalog.Find:input_type -> conformance.catalog.v1.Message
 	0,  // 3: conformance.catalog.v1.Catalog.Touch:input_type -> conformance.catalog.v1.Message
 	0,  // 4: conformance.catalog.v1.Catalog.Ping:input_type -> conformance.catalog.v1.Message
-	0,  // 5: conformance.catalog.v1.Catalog.Audit:input_type -> conformance.catalog.v1.Message
-	0,  // 6: conformance.catalog.v1.Catalog.Delete:input_type -> conformance.catalog.v1.Message
-	0,  // 7: conformance.catalog.v1.Catalog.Watch:input_type -> conformance.catalog.v1.Message
-	0,  // 8: conformance.catalog.v1.Catalog.Upload:input_type -> conformance.catalog.v1.Message
-	0,  // 9: conformance.catalog.v1.Catalog.Chat:input_type -> conformance.catalog.v1.Message
-	0,  // 10: conformance.catalog.v1.Catalog.Follow:input_type -> conformance.catalog.v1.Message
-	0,  // 11: conformance.catalog.v1.Unnamed.Get:input_type -> conformance.catalog.v1.Message
-	0,  // 12: conformance.catalog.v1.Inventory.Get:input_type -> conformance.catalog.v1.Message
-	0,  // 13: conformance.catalog.v1.Forgotten.Ping:input_type -> conformance.catalog.v1.Message
-	0,  // 14: conformance.catalog.v1.Forgotten.Get:input_type -> conformance.catalog.v1.Message
-	0,  // 15: conformance.catalog.v1.Catalog.Get:output_type -> conformance.catalog.v1.Message
-	0,  // 16: conformance.catalog.v1.Catalog.Put:output_type -> conformance.catalog.v1.Message
-	0,  // 17: conformance.catalog.v1.Catalog.Find:output_type -> conformance.catalog.v1.Message
-	0,  // 18: conformance.catalog.v1.Catalog.Touch:output_type -> conformance.catalog.v1.Message
-	0,  // 19: conformance.catalog.v1.Catalog.Ping:output_type -> conformance.catalog.v1.Message
-	0,  // 20: conformance.catalog.v1.Catalog.Audit:output_type -> conformance.catalog.v1.Message
-	0,  // 21: conformance.catalog.v1.Catalog.Delete:output_type -> conformance.catalog.v1.Message
-	0,  // 22: conformance.catalog.v1.Catalog.Watch:output_type -> conformance.catalog.v1.Message
-	0,  // 23: conformance.catalog.v1.Catalog.Upload:output_type -> conformance.catalog.v1.Message
-	0,  // 24: conformance.catalog.v1.Catalog.Chat:output_type -> conformance.catalog.v1.Message
-	0,  // 25: conformance.catalog.v1.Catalog.Follow:output_type -> conformance.catalog.v1.Message
-	0,  // 26: conformance.catalog.v1.Unnamed.Get:output_type -> conformance.catalog.v1.Message
-	0,  // 27: conformance.catalog.v1.Inventory.Get:output_type -> conformance.catalog.v1.Message
-	0,  // 28: conformance.catalog.v1.Forgotten.Ping:output_type -> conformance.catalog.v1.Message
-	0,  // 29: conformance.catalog.v1.Forgotten.Get:output_type -> conformance.catalog.v1.Message
-	15, // [15:30] is the sub-list for method output_type
-	0,  // [0:15] is the sub-list for method input_type
+	0,  // 5: conformance.catalog.v1.Catalog.Greet:input_type -> conformance.catalog.v1.Message
+	0,  // 6: conformance.catalog.v1.Catalog.Listen:input_type -> conformance.catalog.v1.Message
+	0,  // 7: conformance.catalog.v1.Catalog.Tenant:input_type -> conformance.catalog.v1.Message
+	0,  // 8: conformance.catalog.v1.Catalog.Role:input_type -> conformance.catalog.v1.Message
+	0,  // 9: conformance.catalog.v1.Catalog.Audit:input_type -> conformance.catalog.v1.Message
+	0,  // 10: conformance.catalog.v1.Catalog.Delete:input_type -> conformance.catalog.v1.Message
+	0,  // 11: conformance.catalog.v1.Catalog.Watch:input_type -> conformance.catalog.v1.Message
+	0,  // 12: conformance.catalog.v1.Catalog.Upload:input_type -> conformance.catalog.v1.Message
+	0,  // 13: conformance.catalog.v1.Catalog.Chat:input_type -> conformance.catalog.v1.Message
+	0,  // 14: conformance.catalog.v1.Catalog.Follow:input_type -> conformance.catalog.v1.Message
+	0,  // 15: conformance.catalog.v1.Unnamed.Get:input_type -> conformance.catalog.v1.Message
+	0,  // 16: conformance.catalog.v1.Inventory.Get:input_type -> conformance.catalog.v1.Message
+	0,  // 17: conformance.catalog.v1.Forgotten.Ping:input_type -> conformance.catalog.v1.Message
+	0,  // 18: conformance.catalog.v1.Forgotten.Get:input_type -> conformance.catalog.v1.Message
+	0,  // 19: conformance.catalog.v1.Catalog.Get:output_type -> conformance.catalog.v1.Message
+	0,  // 20: conformance.catalog.v1.Catalog.Put:output_type -> conformance.catalog.v1.Message
+	0,  // 21: conformance.catalog.v1.Catalog.Find:output_type -> conformance.catalog.v1.Message
+	0,  // 22: conformance.catalog.v1.Catalog.Touch:output_type -> conformance.catalog.v1.Message
+	0,  // 23: conformance.catalog.v1.Catalog.Ping:output_type -> conformance.catalog.v1.Message
+	0,  // 24: conformance.catalog.v1.Catalog.Greet:output_type -> conformance.catalog.v1.Message
+	0,  // 25: conformance.catalog.v1.Catalog.Listen:output_type -> conformance.catalog.v1.Message
+	0,  // 26: conformance.catalog.v1.Catalog.Tenant:output_type -> conformance.catalog.v1.Message
+	0,  // 27: conformance.catalog.v1.Catalog.Role:output_type -> conformance.catalog.v1.Message
+	0,  // 28: conformance.catalog.v1.Catalog.Audit:output_type -> conformance.catalog.v1.Message
+	0,  // 29: conformance.catalog.v1.Catalog.Delete:output_type -> conformance.catalog.v1.Message
+	0,  // 30: conformance.catalog.v1.Catalog.Watch:output_type -> conformance.catalog.v1.Message
+	0,  // 31: conformance.catalog.v1.Catalog.Upload:output_type -> conformance.catalog.v1.Message
+	0,  // 32: conformance.catalog.v1.Catalog.Chat:output_type -> conformance.catalog.v1.Message
+	0,  // 33: conformance.catalog.v1.Catalog.Follow:output_type -> conformance.catalog.v1.Message
+	0,  // 34: conformance.catalog.v1.Unnamed.Get:output_type -> conformance.catalog.v1.Message
+	0,  // 35: conformance.catalog.v1.Inventory.Get:output_type -> conformance.catalog.v1.Message
+	0,  // 36: conformance.catalog.v1.Forgotten.Ping:output_type -> conformance.catalog.v1.Message
+	0,  // 37: conformance.catalog.v1.Forgotten.Get:output_type -> conformance.catalog.v1.Message
+	19, // [19:38] is the sub-list for method output_type
+	0,  // [0:19] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

@@ -26,6 +26,10 @@ const (
 	Catalog_Find_FullMethodName   = "/conformance.catalog.v1.Catalog/Find"
 	Catalog_Touch_FullMethodName  = "/conformance.catalog.v1.Catalog/Touch"
 	Catalog_Ping_FullMethodName   = "/conformance.catalog.v1.Catalog/Ping"
+	Catalog_Greet_FullMethodName  = "/conformance.catalog.v1.Catalog/Greet"
+	Catalog_Listen_FullMethodName = "/conformance.catalog.v1.Catalog/Listen"
+	Catalog_Tenant_FullMethodName = "/conformance.catalog.v1.Catalog/Tenant"
+	Catalog_Role_FullMethodName   = "/conformance.catalog.v1.Catalog/Role"
 	Catalog_Audit_FullMethodName  = "/conformance.catalog.v1.Catalog/Audit"
 	Catalog_Delete_FullMethodName = "/conformance.catalog.v1.Catalog/Delete"
 	Catalog_Watch_FullMethodName  = "/conformance.catalog.v1.Catalog/Watch"
@@ -50,6 +54,14 @@ type CatalogClient interface {
 	Touch(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error)
 	// No token.
 	Ping(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error)
+	// No token, and a caller that is known if it sends one.
+	Greet(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error)
+	// A stream with the same policy.
+	Listen(ctx context.Context, in *Message, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Message], error)
+	// Named tenants.
+	Tenant(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error)
+	// Two claims, both demanded; one by a JSON Pointer.
+	Role(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error)
 	// Named callers.
 	Audit(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error)
 	// A young token.
@@ -122,6 +134,55 @@ func (c *catalogClient) Ping(ctx context.Context, in *Message, opts ...grpc.Call
 	return out, nil
 }
 
+func (c *catalogClient) Greet(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Message)
+	err := c.cc.Invoke(ctx, Catalog_Greet_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogClient) Listen(ctx context.Context, in *Message, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Message], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[0], Catalog_Listen_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Message, Message]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Catalog_ListenClient = grpc.ServerStreamingClient[Message]
+
+func (c *catalogClient) Tenant(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Message)
+	err := c.cc.Invoke(ctx, Catalog_Tenant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogClient) Role(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Message)
+	err := c.cc.Invoke(ctx, Catalog_Role_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *catalogClient) Audit(ctx context.Context, in *Message, opts ...grpc.CallOption) (*Message, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Message)
@@ -144,7 +205,7 @@ func (c *catalogClient) Delete(ctx context.Context, in *Message, opts ...grpc.Ca
 
 func (c *catalogClient) Watch(ctx context.Context, in *Message, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Message], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[0], Catalog_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[1], Catalog_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +224,7 @@ type Catalog_WatchClient = grpc.ServerStreamingClient[Message]
 
 func (c *catalogClient) Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Message, Message], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[1], Catalog_Upload_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[2], Catalog_Upload_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +237,7 @@ type Catalog_UploadClient = grpc.ClientStreamingClient[Message, Message]
 
 func (c *catalogClient) Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Message, Message], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[2], Catalog_Chat_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[3], Catalog_Chat_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +250,7 @@ type Catalog_ChatClient = grpc.BidiStreamingClient[Message, Message]
 
 func (c *catalogClient) Follow(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Message, Message], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[3], Catalog_Follow_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Catalog_ServiceDesc.Streams[4], Catalog_Follow_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -216,6 +277,14 @@ type CatalogServer interface {
 	Touch(context.Context, *Message) (*Message, error)
 	// No token.
 	Ping(context.Context, *Message) (*Message, error)
+	// No token, and a caller that is known if it sends one.
+	Greet(context.Context, *Message) (*Message, error)
+	// A stream with the same policy.
+	Listen(*Message, grpc.ServerStreamingServer[Message]) error
+	// Named tenants.
+	Tenant(context.Context, *Message) (*Message, error)
+	// Two claims, both demanded; one by a JSON Pointer.
+	Role(context.Context, *Message) (*Message, error)
 	// Named callers.
 	Audit(context.Context, *Message) (*Message, error)
 	// A young token.
@@ -252,6 +321,18 @@ func (UnimplementedCatalogServer) Touch(context.Context, *Message) (*Message, er
 }
 func (UnimplementedCatalogServer) Ping(context.Context, *Message) (*Message, error) {
 	return nil, status.Error(codes.Unimplemented, "method Ping not implemented")
+}
+func (UnimplementedCatalogServer) Greet(context.Context, *Message) (*Message, error) {
+	return nil, status.Error(codes.Unimplemented, "method Greet not implemented")
+}
+func (UnimplementedCatalogServer) Listen(*Message, grpc.ServerStreamingServer[Message]) error {
+	return status.Error(codes.Unimplemented, "method Listen not implemented")
+}
+func (UnimplementedCatalogServer) Tenant(context.Context, *Message) (*Message, error) {
+	return nil, status.Error(codes.Unimplemented, "method Tenant not implemented")
+}
+func (UnimplementedCatalogServer) Role(context.Context, *Message) (*Message, error) {
+	return nil, status.Error(codes.Unimplemented, "method Role not implemented")
 }
 func (UnimplementedCatalogServer) Audit(context.Context, *Message) (*Message, error) {
 	return nil, status.Error(codes.Unimplemented, "method Audit not implemented")
@@ -382,6 +463,71 @@ func _Catalog_Ping_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Catalog_Greet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Message)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServer).Greet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Catalog_Greet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServer).Greet(ctx, req.(*Message))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Catalog_Listen_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(Message)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CatalogServer).Listen(m, &grpc.GenericServerStream[Message, Message]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Catalog_ListenServer = grpc.ServerStreamingServer[Message]
+
+func _Catalog_Tenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Message)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServer).Tenant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Catalog_Tenant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServer).Tenant(ctx, req.(*Message))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Catalog_Role_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Message)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServer).Role(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Catalog_Role_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServer).Role(ctx, req.(*Message))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Catalog_Audit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(Message)
 	if err := dec(in); err != nil {
@@ -478,6 +624,18 @@ var Catalog_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Catalog_Ping_Handler,
 		},
 		{
+			MethodName: "Greet",
+			Handler:    _Catalog_Greet_Handler,
+		},
+		{
+			MethodName: "Tenant",
+			Handler:    _Catalog_Tenant_Handler,
+		},
+		{
+			MethodName: "Role",
+			Handler:    _Catalog_Role_Handler,
+		},
+		{
 			MethodName: "Audit",
 			Handler:    _Catalog_Audit_Handler,
 		},
@@ -487,6 +645,11 @@ var Catalog_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Listen",
+			Handler:       _Catalog_Listen_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "Watch",
 			Handler:       _Catalog_Watch_Handler,
