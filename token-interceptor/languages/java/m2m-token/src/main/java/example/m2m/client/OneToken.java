@@ -13,21 +13,30 @@ final class OneToken extends CallCredentials {
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
 
   private final AccessToken token;
+  private final boolean optional;
 
-  OneToken(AccessToken token) {
+  /**
+   * @param optional true for a call that goes without the token where the token must not go
+   */
+  OneToken(AccessToken token, boolean optional) {
     this.token = token;
+    this.optional = optional;
   }
 
   @Override
   public void applyRequestMetadata(RequestInfo call, Executor executor, MetadataApplier applier) {
-    apply(call, token, applier);
+    apply(call, token, optional, applier);
   }
 
   /** Java's library leaves the check of the connection to the credentials. */
-  static void apply(RequestInfo call, AccessToken token, MetadataApplier applier) {
+  static void apply(RequestInfo call, AccessToken token, boolean optional, MetadataApplier applier) {
     boolean safe =
         call.getSecurityLevel() == SecurityLevel.PRIVACY_AND_INTEGRITY
             || Destination.isLoopback(call.getTransportAttrs().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR));
+    if (!safe && optional) {
+      applier.apply(new Metadata());
+      return;
+    }
     if (!safe) {
       applier.fail(NoToken.plaintextRefused().status());
       return;

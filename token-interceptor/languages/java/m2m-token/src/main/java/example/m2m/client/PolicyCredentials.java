@@ -18,26 +18,35 @@ final class PolicyCredentials extends CallCredentials {
 
   @Override
   public void applyRequestMetadata(RequestInfo call, Executor executor, MetadataApplier applier) {
-    Optional<FreshToken> own = tokens.routes().of(call.getMethodDescriptor()).token();
-    if (own.isEmpty()) {
+    Routes.Route route = tokens.routes().of(call.getMethodDescriptor());
+    if (route.token().isEmpty()) {
       applier.apply(new Metadata());
       return;
     }
     CompletableFuture<FreshToken.Ready> token;
     try {
-      token = tokens.bounded(tokens.ownOrCallers(own.get()).get(), Optional.empty());
+      FreshToken own = tokens.ownOrCallers(route.token().get());
+      token = tokens.bounded(own.get(), Optional.empty(), route.optional());
     } catch (NoToken refused) {
-      applier.fail(refused.status());
+      failOrGoWithout(route, refused.status(), applier);
       return;
     }
     token.whenComplete(
         (ready, error) -> {
           if (error == null) {
-            OneToken.apply(call, ready.token(), applier);
+            OneToken.apply(call, ready.token(), route.optional(), applier);
           } else {
-            applier.fail(status(error));
+            failOrGoWithout(route, status(error), applier);
           }
         });
+  }
+
+  private static void failOrGoWithout(Routes.Route route, Status status, MetadataApplier applier) {
+    if (route.optional()) {
+      applier.apply(new Metadata());
+    } else {
+      applier.fail(status);
+    }
   }
 
   private static Status status(Throwable error) {

@@ -23,9 +23,10 @@ final class Routes {
    * The needs of one method's calls.
    *
    * @param token none where the calls need no token
+   * @param optional true if the method accepts a call without a token too
    * @param replayable true if a call may be sent again after a refusal before its handler ran
    */
-  record Route(Optional<FreshToken> token, boolean replayable) {}
+  record Route(Optional<FreshToken> token, boolean optional, boolean replayable) {}
 
   private final Map<String, Route> byMethod = new ConcurrentHashMap<>();
   private final Map<String, TokenRequest> shared;
@@ -51,9 +52,11 @@ final class Routes {
 
   private Route resolve(MethodDescriptor<?, ?> method) {
     Optional<Descriptors.MethodDescriptor> described = described(method);
-    Optional<TokenRequest> request = described.flatMap(found -> request(policy(found)));
+    Optional<MethodPolicy> policy = described.map(Routes::policy);
+    Optional<TokenRequest> request = policy.flatMap(this::request);
+    boolean optional = policy.map(found -> found.access() == MethodPolicy.Access.IDENTIFY).orElse(false);
     boolean unary = described.map(found -> !found.isClientStreaming() && !found.isServerStreaming()).orElse(false);
-    return new Route(request.map(tokens), unary);
+    return new Route(request.map(tokens), optional, unary);
   }
 
   private static Optional<Descriptors.MethodDescriptor> described(MethodDescriptor<?, ?> method) {

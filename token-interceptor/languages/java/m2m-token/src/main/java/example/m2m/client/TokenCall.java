@@ -82,7 +82,7 @@ final class TokenCall<Q, A> extends ClientCall<Q, A> {
     try {
       token = tokens.ownOrCallers(route.token().orElseThrow(NoToken::noCaller));
     } catch (NoToken refused) {
-      fail(refused);
+      failOrGoWithout(refused);
       return;
     }
     Optional<Ready> inHand = token.ready();
@@ -90,7 +90,7 @@ final class TokenCall<Q, A> extends ClientCall<Q, A> {
       attempt(inHand.get(), true);
       return;
     }
-    waiting = tokens.bounded(token.get(), deadline());
+    waiting = tokens.bounded(token.get(), deadline(), route.optional());
     waiting.whenComplete((ready, error) -> context.run(() -> arrived(ready, error)));
   }
 
@@ -110,14 +110,26 @@ final class TokenCall<Q, A> extends ClientCall<Q, A> {
     }
     Throwable cause = error instanceof CompletionException ? error.getCause() : error;
     if (cause instanceof NoToken noToken) {
-      fail(noToken);
+      failOrGoWithout(noToken);
     } else {
       close(Status.fromThrowable(cause), new Metadata());
     }
   }
 
+  /** A call to a method that needs no token is anonymous where there is none. */
+  private void failOrGoWithout(NoToken reason) {
+    if (!route.optional() || reason.status().getCode() == Status.Code.DEADLINE_EXCEEDED) {
+      fail(reason);
+      return;
+    }
+    synchronized (this) {
+      token = null;
+    }
+    begin(next.newCall(method, options), new UnmarkedListener<>(listener), headers);
+  }
+
   private void attempt(Ready ready, boolean first) {
-    CallCredentials credentials = new OneToken(ready.token());
+    CallCredentials credentials = new OneToken(ready.token(), route.optional());
     if (options.getCredentials() != null) {
       credentials = new CompositeCallCredentials(options.getCredentials(), credentials);
     }
@@ -261,7 +273,7 @@ final class TokenCall<Q, A> extends ClientCall<Q, A> {
         super.onClose(status, trailers);
         return;
       }
-      CompletableFuture<Ready> newer = tokens.bounded(token.replacement(sent.generation()), deadline());
+      CompletableFuture<Ready> newer = tokens.bounded(token.replacement(sent.generation()), deadline(), route.optional());
       synchronized (TokenCall.this) {
         waiting = newer;
       }

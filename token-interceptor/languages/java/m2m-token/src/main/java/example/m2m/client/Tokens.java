@@ -25,11 +25,15 @@ import java.util.concurrent.TimeUnit;
  *
  * <p>Each method has its own request: the audience of its service, and the scopes that the method demands. So
  * a token that leaks from a read cannot write. Methods with equal demands share a token. Public methods, and
- * methods without annotations, get no token.
+ * methods without annotations, get no token. A public method with {@code identify} gets one if the source has
+ * one; else the call is anonymous.
  *
  * <p>A token is sent only over TLS, or to this machine itself.
  */
 public final class Tokens {
+  /** The longest wait of a call that may go without its token. A token usually comes much sooner. */
+  private static final Duration OPTIONAL_WAIT_MAX = Duration.ofSeconds(1);
+
   private final TokenSource source;
   private final Timeline timeline;
   private final Duration waitMax;
@@ -174,13 +178,17 @@ public final class Tokens {
     }
   }
 
-  /** Waits for {@code token} until the call's deadline, and no longer than the longest wait. */
-  <T> CompletableFuture<T> bounded(CompletableFuture<T> token, Optional<Deadline> deadline) {
+  /**
+   * Waits for {@code token} until the call's deadline, and no longer than the longest wait.
+   *
+   * @param optional true for a call that may go without a token
+   */
+  <T> CompletableFuture<T> bounded(CompletableFuture<T> token, Optional<Deadline> deadline, boolean optional) {
     if (token.isDone()) {
       return token;
     }
     Moment now = timeline.now();
-    long patience = waitMax.toNanos();
+    long patience = (optional && waitMax.compareTo(OPTIONAL_WAIT_MAX) > 0 ? OPTIONAL_WAIT_MAX : waitMax).toNanos();
     long left = deadline.map(end -> end.timeRemaining(TimeUnit.NANOSECONDS)).orElse(Long.MAX_VALUE);
     NoToken late = left <= patience ? NoToken.deadlineExceeded() : NoToken.tooSlow();
     Runnable alarm =

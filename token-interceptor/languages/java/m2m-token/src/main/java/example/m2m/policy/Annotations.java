@@ -2,10 +2,12 @@ package example.m2m.policy;
 
 import com.google.protobuf.DescriptorProtos.MethodOptions;
 import com.google.protobuf.DescriptorProtos.ServiceOptions;
+import com.google.protobuf.Descriptors.FieldDescriptor;
 import com.google.protobuf.Descriptors.MethodDescriptor;
 import com.google.protobuf.Descriptors.ServiceDescriptor;
 import com.google.protobuf.ExtensionRegistryLite;
 import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.Message;
 import example.m2m.auth.v1.AnnotationsProto;
 import example.m2m.auth.v1.MethodAuthorization;
 import example.m2m.auth.v1.ServiceAuthorization;
@@ -14,11 +16,23 @@ import example.m2m.policy.MethodPolicy.Access;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Stream;
 
 /** The reader of the annotations {@code m2m.auth.v1}. */
 public final class Annotations {
   private static final ExtensionRegistryLite KNOWN = known();
+
+  /** The fields of each message that this version enforces. */
+  private static final Map<String, Set<String>> FIELDS =
+      Map.of(
+          "m2m.auth.v1.ServiceAuthorization", Set.of("audience", "default_requirement"),
+          "m2m.auth.v1.MethodAuthorization", Set.of("public", "require", "identify"),
+          "m2m.auth.v1.Requirement",
+              Set.of("all_scopes", "any_scopes", "callers", "max_token_age", "stream_expiry", "claims"),
+          "m2m.auth.v1.ClaimRequirement", Set.of("claim", "values"));
 
   private Annotations() {}
 
@@ -55,8 +69,10 @@ public final class Annotations {
     Access access = Access.UNDECLARED;
     Optional<Requirement> requirement = Optional.empty();
     Optional<MethodAuthorization> ofMethod = declared(method, faults);
+    unknownField(ofService).ifPresent(field -> faults.add(unknown(service.getFullName(), field)));
+    ofMethod.flatMap(Annotations::unknownField).ifPresent(field -> faults.add(unknown(path, field)));
     if (ofMethod.isPresent() && ofMethod.get().getIdentify() && !ofMethod.get().getPublic()) {
-      faults.add(path + ": identify is for public methods");
+      faults.add(path + ": identify is for public methods: declare public, and not require");
     }
     if (ofMethod.isEmpty()) {
       if (ofService.hasDefaultRequirement()) {
@@ -69,6 +85,9 @@ public final class Annotations {
       }
       access = Access.TOKEN;
       requirement = Optional.of(requirement(ofMethod.get().getRequire(), path, faults));
+    } else if (ofMethod.get().getPublic() && ofMethod.get().getIdentify()) {
+      access = Access.IDENTIFY;
+      requirement = Optional.of(Requirement.anyToken());
     } else if (ofMethod.get().getPublic()) {
       access = Access.PUBLIC;
     }
@@ -100,6 +119,29 @@ public final class Annotations {
       faults.add(service.getFullName() + ": its options cannot be read");
       return ServiceAuthorization.getDefaultInstance();
     }
+  }
+
+  private static String unknown(String owner, String field) {
+    return owner + ": the annotation has the field " + field + ", which this version of the package does not know";
+  }
+
+  /**
+   * Returns a field that this version does not know, of the annotation or of a message in it. It may demand
+   * more of a token. The generated classes may be those of a later contract, which a program has linked.
+   */
+  private static Optional<String> unknownField(Message message) {
+    Set<String> known = FIELDS.get(message.getDescriptorForType().getFullName());
+    var numbers = message.getUnknownFields().asMap().keySet().stream().map(number -> "number " + number);
+    var names =
+        message.getAllFields().keySet().stream()
+            .map(FieldDescriptor::getName)
+            .filter(name -> known != null && !known.contains(name));
+    var nested =
+        message.getAllFields().values().stream()
+            .flatMap(value -> value instanceof List<?> items ? items.stream() : Stream.of(value))
+            .filter(Message.class::isInstance)
+            .flatMap(value -> unknownField((Message) value).stream());
+    return Stream.of(numbers, names, nested).flatMap(found -> found).findFirst();
   }
 
   private static Requirement requirement(

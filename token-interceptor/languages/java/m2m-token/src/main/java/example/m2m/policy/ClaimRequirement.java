@@ -54,6 +54,7 @@ public record ClaimRequirement(String claim, List<String> values) {
   /** Scopes and clients have fields of their own, which know the limits of each issuer. */
   Optional<String> fault() {
     String name = claim.startsWith("/") ? claim.substring(1) : claim;
+    String first = claim.startsWith("/") ? name.split("/", 2)[0] : claim;
     String shown = "\"" + claim + "\"";
     if (values.isEmpty()) {
       return Optional.of("the claim " + shown + " has no allowed values, so no token could meet it");
@@ -61,10 +62,10 @@ public record ClaimRequirement(String claim, List<String> values) {
     if (name.isEmpty()) {
       return Optional.of(shown + " is not the name of a claim");
     }
-    if (List.of("scope", "scp").contains(name)) {
+    if (List.of("scope", "scp").contains(first)) {
       return Optional.of(shown + ": use all_scopes or any_scopes");
     }
-    if (List.of("client_id", "azp", "cid").contains(name)) {
+    if (List.of("client_id", "azp", "cid", "appid").contains(first)) {
       return Optional.of(shown + ": use callers");
     }
     if (claim.startsWith("/") && NO_POINTER.matcher(claim).find()) {

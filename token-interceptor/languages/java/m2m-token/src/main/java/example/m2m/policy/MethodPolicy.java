@@ -8,7 +8,8 @@ import java.util.Optional;
  * @param path {@code /package.Service/Method}, compared byte for byte
  * @param audience the {@code aud} that a token must have
  * @param access the access to the method
- * @param requirement the demand on a token, if {@code access} is {@link Access#TOKEN}
+ * @param requirement the demand on a token, if {@code access} is {@link Access#TOKEN} or {@link
+ *     Access#IDENTIFY}
  * @param clientStreaming true if the client sends a stream
  * @param serverStreaming true if the server sends a stream
  */
@@ -27,7 +28,9 @@ public record MethodPolicy(
     /** Without a token. */
     PUBLIC,
     /** With a token that meets the requirement. */
-    TOKEN
+    TOKEN,
+    /** Without a token. A token that comes is verified, so that the handler knows its caller. */
+    IDENTIFY
   }
 
   /** Returns true if neither side sends a stream. */

@@ -29,6 +29,11 @@ public record Requirement(
     claims = List.copyOf(claims);
   }
 
+  /** Returns a requirement that any valid token for the audience meets. */
+  static Requirement anyToken() {
+    return allScopes(new String[0]);
+  }
+
   /** Returns a requirement of these scopes, all of them. */
   public static Requirement allScopes(String... scopes) {
     return new Requirement(List.of(scopes), List.of(), List.of(), Optional.empty(), false, List.of());

@@ -52,7 +52,9 @@ final class Judge {
     if (method.isEmpty()) {
       return Outcome.denied(Denied.methodNotDeclared(), Optional.empty());
     }
-    if (method.get().access() == MethodPolicy.Access.PUBLIC) {
+    MethodPolicy.Access access = method.get().access();
+    boolean anonymous = access == MethodPolicy.Access.IDENTIFY && authorization.isEmpty();
+    if (access == MethodPolicy.Access.PUBLIC || anonymous) {
       return new Outcome(Optional.empty(), method, Optional.empty(), Optional.empty());
     }
     String token;

@@ -210,6 +210,13 @@ class ClientLayerTest {
 
   private static Optional<Status> applied(SecurityLevel level, String address) {
     var failed = new CompletableFuture<Status>();
+    apply(level, address, false, failed);
+    return Optional.ofNullable(failed.join());
+  }
+
+  /** Applies a token, and completes {@code outcome} with the failure, or with null for headers with a token. */
+  private static void apply(
+      SecurityLevel level, String address, boolean optional, CompletableFuture<Status> outcome) {
     var call =
         new CallCredentials.RequestInfo() {
           @Override
@@ -234,22 +241,28 @@ class ClientLayerTest {
                 .build();
           }
         };
-    new OneToken(AccessToken.of("a").orElseThrow())
+    new OneToken(AccessToken.of("a").orElseThrow(), optional)
         .applyRequestMetadata(
             call,
             Runnable::run,
             new CallCredentials.MetadataApplier() {
               @Override
               public void apply(Metadata headers) {
-                failed.complete(null);
+                outcome.complete(headers.containsKey(OneToken.AUTHORIZATION) ? null : Status.OK);
               }
 
               @Override
               public void fail(Status status) {
-                failed.complete(status);
+                outcome.complete(status);
               }
             });
-    return Optional.ofNullable(failed.join());
+  }
+
+  @Test
+  void aCallThatNeedsNoTokenIsAnonymousInPlaintextToAnotherMachine() {
+    var outcome = new CompletableFuture<Status>();
+    apply(SecurityLevel.NONE, "192.0.2.1", true, outcome);
+    assertEquals(Status.OK, outcome.join());
   }
 
   @Test

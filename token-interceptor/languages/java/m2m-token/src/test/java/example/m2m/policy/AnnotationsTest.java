@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.DescriptorProtos.FileDescriptorProto;
 import com.google.protobuf.Descriptors.FileDescriptor;
+import com.google.protobuf.UnknownFieldSet;
 import example.m2m.auth.v1.AnnotationsProto;
 import example.m2m.auth.v1.MethodAuthorization;
 import inventory.v1.Inventory;
@@ -94,9 +95,23 @@ class AnnotationsTest {
   }
 
   @Test
-  void identifyReadsAsPublic() throws Exception {
+  void anIdentifyingMethodAcceptsAnyTokenAndNone() throws Exception {
     var method = policy(changed(option -> option.setPublic(true).setIdentify(true))).method(GET_ITEM).orElseThrow();
-    assertEquals(MethodPolicy.Access.PUBLIC, method.access());
+    assertEquals(MethodPolicy.Access.IDENTIFY, method.access());
+    assertEquals(Requirement.anyToken(), method.requirement().orElseThrow());
+  }
+
+  /** Returns a field of a later contract. */
+  private static UnknownFieldSet later() {
+    return UnknownFieldSet.newBuilder()
+        .addField(1000, UnknownFieldSet.Field.newBuilder().addVarint(1).build())
+        .build();
+  }
+
+  private static example.m2m.auth.v1.Requirement later(example.m2m.auth.v1.Requirement requirement) {
+    var changed = requirement.toBuilder();
+    changed.getClaimsBuilder(0).setUnknownFields(later());
+    return changed.build();
   }
 
   @Test
@@ -113,6 +128,11 @@ class AnnotationsTest {
             method -> method.setRequire(claim("", "a")),
             method -> method.setRequire(claim("scope", "a")),
             method -> method.setRequire(claim("/client_id", "a")),
+            method -> method.setRequire(claim("appid", "a")),
+            method -> method.setRequire(claim("/scp/0", "a")),
+            method -> method.setPublic(true).setUnknownFields(later()),
+            method -> method.setRequire(method.getRequireBuilder().setUnknownFields(later())),
+            method -> method.setRequire(later(claim("tenant", "acme"))),
             method -> method.setRequire(claim("/a~b", "a")),
             method -> method.setRequire(method.getRequireBuilder().addCallers("a")))) {
       var service = changed(change);
