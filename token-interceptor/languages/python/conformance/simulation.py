@@ -8,7 +8,7 @@ from google.protobuf import descriptor_pb2, duration_pb2, timestamp_pb2
 
 from m2m.conformance.v1 import conformance_pb2 as pb
 from m2m_token import answers, token_response
-from m2m_token.calls import Demands, Failure, Obtain, Procedure, Reply, Send, Tokens, procedure
+from m2m_token.calls import Demands, Failure, Obtain, Procedure, Reply, Send, Terms, Tokens, procedure
 from m2m_token.errors import ERROR_DOMAIN
 from m2m_token.keeper import Answer, NoToken, Ready
 from m2m_token.layer import without_marks
@@ -156,7 +156,7 @@ class RunningCall:
                 self._wait(step)
                 return
             assert isinstance(step, Send)
-            sent = self.send(step.token)
+            sent = self.send(step.ready.value if step.ready else "")
 
     def _wait(self, step: Obtain) -> None:
         over = False
@@ -214,7 +214,8 @@ def _begin(call: pb.Call, running: RunningCall, world: World, demands: Demands, 
         return
     deadline = world.monotonic + nanoseconds(call.deadline) if call.HasField("deadline") else None
     keeper = tokens.of(demand.request)
-    running.start(procedure(keeper, call.method, demand.replayable, deadline, world))
+    terms = Terms(demand.replayable, demand.optional, deadline)
+    running.start(procedure(keeper, call.method, terms, world))
 
 
 def nanoseconds(value: duration_pb2.Duration | timestamp_pb2.Timestamp) -> int:

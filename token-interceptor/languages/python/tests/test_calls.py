@@ -24,7 +24,7 @@ from m2m_token import (
     current_caller,
     server,
 )
-from m2m_token.source import IssuedToken
+from m2m_token.source import IssuedToken, SourceError
 
 ISSUER = "https://issuer.example"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -103,7 +103,7 @@ def handlers(served: list, asynchronous: bool = False):
     unary, stream = (async_get, async_watch) if asynchronous else (get, watch)
     methods = {
         name: grpc.unary_unary_rpc_method_handler(unary, **codec)
-        for name in ("Get", "Put", "Find", "Touch", "Ping", "Audit", "Delete")
+        for name in ("Get", "Put", "Find", "Touch", "Ping", "Greet", "Audit", "Delete")
     }
     methods["Watch"] = grpc.unary_stream_rpc_method_handler(stream, **codec)
     received, both = (async_upload, async_chat) if asynchronous else (upload, chat)
@@ -122,6 +122,7 @@ class Calls:
         }
         self.get = channel.unary_unary(f"/{CATALOG}/Get", **codec)
         self.ping = channel.unary_unary(f"/{CATALOG}/Ping", **codec)
+        self.greet = channel.unary_unary(f"/{CATALOG}/Greet", **codec)
         self.watch = channel.unary_stream(f"/{CATALOG}/Watch", **codec)
         self.upload = channel.stream_unary(f"/{CATALOG}/Upload", **codec)
         self.chat = channel.stream_stream(f"/{CATALOG}/Chat", **codec)
@@ -167,6 +168,51 @@ def test_a_call_without_a_token_is_refused_and_a_public_one_is_not():
         assert dict(refused.value.trailing_metadata())["www-authenticate"] == "Bearer"
         assert not world.served
         assert Calls(world.bare).ping(MESSAGE(), timeout=20).text == "here"
+
+
+class Refusing:
+    """A source that grants nothing."""
+
+    def fetch(self, request):
+        raise SourceError("not granted", refusal="target", cause="answer")
+
+
+def test_an_identifying_method_knows_its_caller_if_there_is_one():
+    with World() as world:
+        Calls(world.bare).greet(MESSAGE(), timeout=20)
+        for _ in range(2):
+            Calls(world.channel).greet(MESSAGE(), timeout=20, metadata=[("other", "kept")])
+        nothing = ClientTokens(Refusing()).insecure_channel(f"localhost:{world.port}")
+        Calls(nothing).greet(MESSAGE(), timeout=20)
+        Calls(nothing).greet.future(MESSAGE(), timeout=20).result()
+        callers = [caller and caller.client_id for caller in world.served]
+        assert callers == [None, "orders", "orders", None, None]
+        for wrong in ("Bearer rubbish", "Basic YTpi", ""):
+            with pytest.raises(grpc.RpcError) as refused:
+                Calls(world.bare).greet(MESSAGE(), timeout=20, metadata=[("authorization", wrong)])
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_without_a_caller_an_identifying_method_is_called_anonymously():
+    with World() as world:
+        tokens = ClientTokens(world.source, on_behalf_of_caller=True)
+        calls = Calls(tokens.insecure_channel(f"localhost:{world.port}"))
+        for _ in range(2):
+            calls.greet(MESSAGE(), timeout=20)
+        with pytest.raises(grpc.RpcError) as refused:
+            calls.get(MESSAGE(), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert (world.served, world.source.issued) == ([None, None], 0)
+
+
+def test_methods_that_share_a_token_later_no_longer_have_their_own():
+    with World() as world:
+        calls = Calls(world.channel)
+        calls.get(MESSAGE(), timeout=20)
+        world.tokens.share(f"/{CATALOG}/Get", f"/{CATALOG}/Greet")
+        calls.get(MESSAGE(), timeout=20)
+        calls.greet(MESSAGE(), timeout=20)
+        assert world.source.issued == 1  # they demand no more than the first
 
 
 def test_observe_mode_lets_a_call_pass_and_records_it():
@@ -371,7 +417,7 @@ def test_plaintext_to_another_machine_is_refused():
         ClientTokens(Source()).insecure_channel("example.com:443")
 
 
-def run_async(check, lifetime: int = 60) -> None:
+def run_async(check, lifetime: int = 60, source=None) -> None:
     async def run() -> None:
         served: list = []
         revocations = Revocations()
@@ -380,13 +426,35 @@ def run_async(check, lifetime: int = 60) -> None:
         guarded.add_registered_method_handlers(CATALOG, handlers(served, asynchronous=True))
         port = guarded.add_insecure_port("localhost:0")
         await guarded.start()
-        tokens = ClientTokens(Source(lifetime))
+        tokens = ClientTokens(source or Source(lifetime))
         async with aio.insecure_channel(tokens, f"localhost:{port}") as channel:
             await check(Calls(channel), revocations, served)
         tokens.close()
         await guarded.stop(0)
 
     asyncio.run(run())
+
+
+def test_an_asynchronous_identifying_method_knows_its_caller_if_there_is_one():
+    async def check(calls, revocations, served) -> None:
+        await calls.greet(MESSAGE(), timeout=20)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await calls.greet(MESSAGE(), timeout=20, metadata=(("authorization", "Bearer rubbish"),))
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert [caller.client_id for caller in served] == ["orders"]
+
+    run_async(check)
+
+
+def test_an_asynchronous_call_without_a_token_is_anonymous_where_it_may_be():
+    async def check(calls, revocations, served) -> None:
+        await calls.greet(MESSAGE(), timeout=20)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await calls.get(MESSAGE(), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert served == [None]
+
+    run_async(check, source=Refusing())
 
 
 def test_asynchronous_streams_of_requests_end_with_a_revocation():

@@ -7,29 +7,14 @@ from typing import Any
 import grpc
 
 from .calls import Failure
+from .keeper import Ready
 from .layer import has_mark, without_marks
 
 CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class FailedCall(grpc.RpcError, grpc.Call, grpc.Future):
-    """A call that got no token. It is its own outcome and error."""
-
-    def __init__(self, failure: Failure):
-        super().__init__(failure.message)
-        self._failure = failure
-
-    def code(self) -> grpc.StatusCode:
-        return CODES[self._failure.code]
-
-    def details(self) -> str:
-        return self._failure.message
-
-    def initial_metadata(self) -> tuple[()]:
-        return ()
-
-    def trailing_metadata(self) -> Any:
-        return tuple(self._failure.answer.trailers()) if self._failure.answer else ()
+class OverCall(grpc.Call, grpc.Future):
+    """A call that has ended."""
 
     def is_active(self) -> bool:
         return False
@@ -52,6 +37,29 @@ class FailedCall(grpc.RpcError, grpc.Call, grpc.Future):
     def add_callback(self, callback: Callable[[], None]) -> bool:
         return False
 
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        callback(self)
+
+
+class FailedCall(grpc.RpcError, OverCall):
+    """A call that got no token. It is its own outcome and error."""
+
+    def __init__(self, failure: Failure):
+        super().__init__(failure.message)
+        self._failure = failure
+
+    def code(self) -> grpc.StatusCode:
+        return CODES[self._failure.code]
+
+    def details(self) -> str:
+        return self._failure.message
+
+    def initial_metadata(self) -> tuple[()]:
+        return ()
+
+    def trailing_metadata(self) -> Any:
+        return tuple(self._failure.answer.trailers()) if self._failure.answer else ()
+
     def result(self, timeout: float | None = None) -> Any:
         raise self
 
@@ -60,9 +68,6 @@ class FailedCall(grpc.RpcError, grpc.Call, grpc.Future):
 
     def traceback(self, timeout: float | None = None) -> Any:
         return self.__traceback__
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        callback(self)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -149,7 +154,7 @@ class UnmarkedCall(grpc.RpcError, grpc.Call, grpc.Future):
             raise self from None
 
 
-class AnsweredCall(grpc.Call, grpc.Future):
+class AnsweredCall(OverCall):
     """A unary call that has its answer."""
 
     def __init__(self, response: Any, call: Any):
@@ -168,27 +173,6 @@ class AnsweredCall(grpc.Call, grpc.Future):
     def details(self) -> Any:
         return self._call.details()
 
-    def is_active(self) -> bool:
-        return False
-
-    def time_remaining(self) -> None:
-        return None
-
-    def cancel(self) -> bool:
-        return False
-
-    def cancelled(self) -> bool:
-        return False
-
-    def running(self) -> bool:
-        return False
-
-    def done(self) -> bool:
-        return True
-
-    def add_callback(self, callback: Callable[[], None]) -> bool:
-        return False
-
     def result(self, timeout: float | None = None) -> Any:
         return self._response
 
@@ -198,11 +182,8 @@ class AnsweredCall(grpc.Call, grpc.Future):
     def traceback(self, timeout: float | None = None) -> None:
         return None
 
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        callback(self)
 
-
-#: What an interceptor of `grpc` gets to know of a call.
+#: The description of a call, as `grpc` passes it to interceptors.
 Details = namedtuple(
     "Details", ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
 )
@@ -211,17 +192,39 @@ Details = namedtuple(
 class AttachedUnary(grpc.UnaryUnaryMultiCallable):
     """A unary method, whose calls go through the layer.
 
-    The interceptors of `grpc` cost more than the layer, so a call that the program waits for has none.
+    A call that the program waits for does not pass the interceptors of `grpc`, which cost more than the
+    layer. If its token is in memory, it is a call of the plain channel with one more entry in its metadata.
     """
 
-    def __init__(self, interceptor: Any, path: str, plain: Any, intercepted: Any):
-        self._interceptor = interceptor
+    def __init__(self, channel: "AttachedChannel", path: str, plain: Any, intercepted: Any):
+        self._in_hand = channel.tokens.in_hand
+        self._runtime = channel.tokens.runtime
+        self._interceptor = channel.interceptor
         self._path = path
         self._plain = plain
         self._intercepted = intercepted
 
-    def __call__(self, request: Any, *arguments: Any, **options: Any) -> Any:
-        return self.with_call(request, *arguments, **options)[0]
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: Any = None,
+    ) -> Any:
+        ready = self._in_hand(self._path)
+        sent = None if ready is None else _with_token(metadata, ready)
+        if ready is None or sent is None:
+            details = Details(self._path, timeout, metadata, credentials, wait_for_ready, compression)
+            return self._interceptor.intercept_unary_unary(self._send, details, request).result()
+        began = 0 if timeout is None else self._runtime.now().monotonic
+        try:
+            return self._plain(request, timeout, sent, credentials, wait_for_ready, compression)
+        except grpc.RpcError as error:
+            details = Details(self._path, timeout, metadata, credentials, wait_for_ready, compression)
+            call = self._interceptor.go_on(self._send, details, request, (ready, error, began))
+        return call.result()
 
     def with_call(
         self,
@@ -250,18 +253,30 @@ class AttachedUnary(grpc.UnaryUnaryMultiCallable):
         return AnsweredCall(*answer)
 
 
+def _with_token(metadata: Any, ready: Ready) -> tuple[Any, ...] | None:
+    """Returns the metadata and the token; None for metadata that may have an authorization of their own."""
+    if metadata is None:
+        return ready.metadata
+    if not isinstance(metadata, (tuple, list)):
+        return None  # it can be read once
+    if any(key.lower() == "authorization" for key, _ in metadata):
+        return None
+    return (*metadata, *ready.metadata)
+
+
 class AttachedChannel(grpc.Channel):
     """A channel whose calls go through the layer."""
 
-    def __init__(self, channel: grpc.Channel, interceptor: Any):
+    def __init__(self, channel: grpc.Channel, tokens: Any, interceptor: Any):
+        self.tokens = tokens
+        self.interceptor = interceptor
         self._plain = channel
         self._intercepted = grpc.intercept_channel(channel, interceptor)
-        self._interceptor = interceptor
 
     def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
         plain = self._plain.unary_unary(method, *arguments, **options)
         intercepted = self._intercepted.unary_unary(method, *arguments, **options)
-        return AttachedUnary(self._interceptor, method, plain, intercepted)
+        return AttachedUnary(self, method, plain, intercepted)
 
     def unary_stream(self, method: str, *arguments: Any, **options: Any) -> Any:
         return self._intercepted.unary_stream(method, *arguments, **options)

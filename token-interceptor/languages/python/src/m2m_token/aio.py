@@ -13,13 +13,13 @@ from . import _server, answers
 from ._aio_calls import UnmarkedCall
 from ._client_calls import CODES
 from ._unmarked import Unmarked
-from .calls import Failure, Obtain, Send, procedure, refused_stage
+from .calls import Failure, Obtain, Send, Terms, procedure, refused_stage
 from .client import ClientTokens, Reply, ask
 from .destinations import check_target
 from .errors import Denied
 from .keeper import Keeper, NoToken, Ready, Runtime
 from .key_sources import KeyOnItsWay
-from .layer import Entry, Layer, OnDenied, set_caller
+from .layer import Entry, Layer, OnDenied, has_mark, set_caller
 from .machine import SECOND, nanoseconds
 from .server import Registering
 from .verify import TrustedIssuer, Verifier
@@ -256,9 +256,8 @@ class _Attach:
         deadline = None
         if details.timeout is not None:
             deadline = runtime.now().monotonic + nanoseconds(details.timeout)
-        steps = procedure(
-            keeper, path, unary and carried.replayable, deadline, runtime, self._tokens.wait_max
-        )
+        terms = Terms(unary and carried.replayable, carried.optional, deadline, self._tokens.wait_max)
+        steps = procedure(keeper, path, terms, runtime)
         sent: Any = None
         try:
             step = next(steps)
@@ -267,9 +266,9 @@ class _Attach:
                     rest = (
                         None if deadline is None else max((deadline - runtime.now().monotonic) / SECOND, 0.0)
                     )
-                    attempt = (*metadata, ("authorization", f"Bearer {step.token}"))
+                    attempt = metadata if step.ready is None else (*metadata, *step.ready.metadata)
                     call = await continuation(_with(details, attempt, rest), request)
-                    sent = await _reply(call, unary, keeper, step.generation, path)
+                    sent = await _reply(call, unary, keeper, step.ready, path)
                 else:
                     sent = await _obtain(step, runtime)
                 step = steps.send(sent)
@@ -277,17 +276,25 @@ class _Attach:
             outcome = stop.value
         if isinstance(outcome, Failure):
             raise _error(outcome)
-        return UnmarkedCall(outcome.call)
+        return await _unmarked(outcome.call) if unary else UnmarkedCall(outcome.call)
 
 
-async def _reply(call: Any, unary: bool, keeper: Keeper, generation: int, path: str) -> Reply:
+async def _unmarked(call: Any) -> Any:
+    """Returns a unary call that has ended, or one without marks."""
+    marked = has_mark(await call.initial_metadata()) or has_mark(await call.trailing_metadata())
+    return UnmarkedCall(call) if marked else call
+
+
+async def _reply(call: Any, unary: bool, keeper: Keeper, ready: Ready | None, path: str) -> Reply:
     """Waits for the end of a unary call. A stream is watched, and never sent again."""
     if unary:
         return Reply(call, await call.code(), await call.trailing_metadata())
+    if ready is None:
+        return Reply(call, None, None)
 
     async def watch() -> None:
         if refused_stage(Reply(call, await call.code(), await call.trailing_metadata()), path) is not None:
-            keeper.reject(generation)
+            keeper.reject(ready.generation)
 
     watching = asyncio.ensure_future(watch())
     _WATCHING.add(watching)

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .answers import AFTER_HANDLER, BEFORE_HANDLER, DEADLINE_EXCEEDED, ROWS, UNAUTHENTICATED, Answer
 from .errors import ERROR_DOMAIN, RENEWABLE
@@ -21,6 +21,8 @@ from .source import CAUSE_SENTENCES, Refusal, TokenRequest, TokenSource
 
 #: The longest wait of a call without a deadline for a token, in nanoseconds.
 WAIT_MAX = 10 * SECOND
+#: The longest wait of a call that may go without its token. A token usually comes much sooner.
+OPTIONAL_WAIT_MAX = SECOND
 #: The tokens of single calls that are held: those on behalf of callers. The least used are evicted.
 OCCASIONAL_MAX = 10_000
 # The retry delay for a failure that names none, in seconds.
@@ -35,6 +37,8 @@ class Demand:
     request: TokenRequest | None
     #: True if a call may be sent again after a refusal before its handler ran.
     replayable: bool
+    #: True if the method accepts a call without a token too.
+    optional: bool = False
 
 
 class Demands:
@@ -42,7 +46,9 @@ class Demands:
 
     def __init__(self, policy: Policy):
         self._demands = {
-            path: Demand(None if method.requirement is None else _asked_for(method), method.is_unary)
+            path: Demand(
+                None if method.requirement is None else _asked_for(method), method.is_unary, method.optional
+            )
             for path, method in policy.methods.items()
         }
 
@@ -152,10 +158,32 @@ class Obtain:
 
 @dataclass(frozen=True)
 class Send:
-    """Sends the call with this token."""
+    """Sends the call with this token; None: without one."""
 
-    token: str
-    generation: int
+    ready: Ready | None
+
+
+class Terms(NamedTuple):
+    """The terms of one call."""
+
+    #: True if the call may be sent again after a refusal before its handler ran.
+    replayable: bool
+    #: True if the call goes without a token where there is none.
+    optional: bool = False
+    #: The end of the call, as a monotonic time.
+    deadline: int | None = None
+    #: The longest wait for a token, in nanoseconds.
+    wait_max: int = WAIT_MAX
+
+    def until(self, runtime: Runtime) -> int:
+        """Returns the time until which the call waits for a token."""
+        wait_max = min(self.wait_max, OPTIONAL_WAIT_MAX) if self.optional else self.wait_max
+        patience = runtime.now().monotonic + wait_max
+        return patience if self.deadline is None else min(self.deadline, patience)
+
+    def is_over(self, runtime: Runtime) -> bool:
+        """Returns true once the deadline has passed."""
+        return self.deadline is not None and runtime.now().monotonic >= self.deadline
 
 
 @dataclass(frozen=True)
@@ -186,48 +214,44 @@ def refused_stage(reply: Reply, path: str) -> str | None:
 Procedure = Generator[Obtain | Send, "Ready | NoToken | Reply | None", "Reply | Failure"]
 
 
-def procedure(
-    keeper: Keeper,
-    path: str,
-    replayable: bool,
-    deadline: int | None,
-    runtime: Runtime,
-    wait_max: int = WAIT_MAX,
-) -> Procedure:
-    """Runs one call. `deadline` is a monotonic time.
+def procedure(keeper: Keeper, path: str, terms: Terms, runtime: Runtime) -> Procedure:
+    """Runs one call.
 
     `Obtain` is answered with `None` when the time is over. `Send` is answered with the reply.
     """
-
-    def until() -> int:
-        patience = runtime.now().monotonic + wait_max
-        return patience if deadline is None else min(deadline, patience)
-
     ready = keeper.ready()
     if ready is None:
-        patience = until()
-        outcome = yield Obtain(keeper, patience)
-        if isinstance(outcome, NoToken):
-            return no_token(outcome)
-        if not isinstance(outcome, Ready):
-            return too_slow() if deadline is None or deadline > patience else deadline_exceeded()
-        if deadline is not None and runtime.now().monotonic >= deadline:
+        until = terms.until(runtime)
+        outcome = yield Obtain(keeper, until)
+        if terms.is_over(runtime) or (outcome is None and until == terms.deadline):
             return deadline_exceeded()
-        ready = outcome
-    reply = yield Send(*ready)
+        if isinstance(outcome, Ready):
+            ready = outcome
+        elif terms.optional:
+            reply = yield Send(None)
+            assert reply is not None and not isinstance(reply, (Ready, NoToken))
+            return reply
+        else:
+            return no_token(outcome) if isinstance(outcome, NoToken) else too_slow()
+    reply = yield Send(ready)
     assert reply is not None and not isinstance(reply, (Ready, NoToken))
+    return (yield from after(keeper, path, terms, runtime, (ready, reply)))
+
+
+def after(keeper: Keeper, path: str, terms: Terms, runtime: Runtime, first: tuple[Ready, Reply]) -> Procedure:
+    """Runs the part of a call after its first reply: a refused token is replaced, and the call sent again."""
+    ready, reply = first
     stage = refused_stage(reply, path)
     if stage is None:
         return reply
-    if stage != BEFORE_HANDLER or not replayable:
+    if stage != BEFORE_HANDLER or not terms.replayable:
         keeper.reject(ready.generation)
         return reply
-    newer = yield Obtain(keeper, until(), ready.generation)
-    late = deadline is not None and runtime.now().monotonic >= deadline
+    newer = yield Obtain(keeper, terms.until(runtime), ready.generation)
     # A source that returns the same token again has no better one.
-    if not isinstance(newer, Ready) or newer.value == ready.value or late:
+    if not isinstance(newer, Ready) or newer.value == ready.value or terms.is_over(runtime):
         return reply
-    second = yield Send(*newer)
+    second = yield Send(newer)
     assert second is not None and not isinstance(second, (Ready, NoToken))
     if refused_stage(second, path) is not None:
         keeper.reject(newer.generation)

@@ -7,7 +7,7 @@ audience and the scopes of a call come from the linked-in descriptors.
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import grpc
@@ -23,7 +23,9 @@ from .calls import (
     Failure,
     Obtain,
     Send,
+    Terms,
     Tokens,
+    after,
     failed,
     no_caller,
     no_token,
@@ -76,14 +78,19 @@ class LinkedDemands(Demands):
             self._demands.setdefault(added, demand)
 
 
-class Carried:
+class Carried(NamedTuple):
     """The treatment of one call: its token, or its own metadata unchanged."""
 
-    def __init__(self, keeper: Keeper | None, replayable: bool = False, drop_header: bool = False):
-        self.keeper = keeper
-        self.replayable = replayable
-        #: True if the call brought its caller's token, which is never passed on.
-        self.drop_header = drop_header
+    keeper: Keeper | None
+    replayable: bool = False
+    #: True if the call goes without a token where there is none.
+    optional: bool = False
+    #: True if the call brought its caller's token, which is never passed on.
+    drop_header: bool = False
+
+
+#: The token of a call that carries none.
+_NOTHING = Ready("", 0, ())
 
 
 class ClientTokens:
@@ -108,6 +115,8 @@ class ClientTokens:
         self._tokens = Tokens(source, self.runtime)
         self._demands = LinkedDemands()
         self._on_behalf = on_behalf_of_caller
+        # The tokens of the methods that were called; None: a method that needs none.
+        self._keepers: dict[str, Keeper | None] = {}
 
     def share(self, *methods: str) -> None:
         """Makes the named methods share one token for each audience, with the scopes of all of them.
@@ -116,6 +125,7 @@ class ClientTokens:
         request, so that a token that leaks from a read cannot write. Raises ValueError for an unknown name.
         """
         self._demands.share(methods)
+        self._keepers = {}
 
     def never_replay(self, *methods: str) -> None:
         """Forbids that calls of the named methods are sent twice. Names and errors are those of `share`."""
@@ -126,13 +136,13 @@ class ClientTokens:
     ) -> grpc.Channel:
         """Returns a channel of `grpc` whose calls carry tokens."""
         channel = grpc.secure_channel(target, credentials, options, compression)
-        return AttachedChannel(channel, Interceptor(self))
+        return AttachedChannel(channel, self, Interceptor(self))
 
     def insecure_channel(self, target: str, options: Any = None, compression: Any = None) -> grpc.Channel:
         """Returns a plaintext channel to this machine. Raises PlaintextRefused for another one."""
         check_target(target)
         channel = grpc.insecure_channel(target, options, compression)
-        return AttachedChannel(channel, Interceptor(self))
+        return AttachedChannel(channel, self, Interceptor(self))
 
     def call_credentials(self) -> grpc.CallCredentials:
         """Returns call credentials, for a channel of the program's own. gRPC sends them over TLS only.
@@ -150,8 +160,19 @@ class ClientTokens:
         request = self._demands.of(path).request
         return None if request is None else self._tokens.of(request)
 
+    def in_hand(self, path: str) -> Ready | None:
+        """Returns the token of a call that brings no authorization. Never waits.
+
+        None: `carried` finds out.
+        """
+        keeper = self._keepers.get(path)
+        if keeper is not None:
+            return keeper.ready()
+        return _NOTHING if path in self._keepers else None
+
     def carried(self, path: str, authorization: Sequence[str | bytes]) -> Carried | Failure:
         """Returns the treatment of a call that brings these values of `authorization`."""
+        keepers = self._keepers
         caller = current_caller()
         drop_header = False
         if authorization:
@@ -169,12 +190,16 @@ class ClientTokens:
         demand = self._demands.of(path)
         request = demand.request
         if request is None:
+            keepers[path] = None
             return Carried(None, drop_header=drop_header)
         if self._on_behalf:
             if caller is None:
-                return no_caller()
+                return Carried(None, drop_header=drop_header) if demand.optional else no_caller()
             request = TokenRequest(request.audience, request.scopes, request.max_age, caller.bearer)
-        return Carried(self._tokens.of(request), demand.replayable, drop_header)
+        keeper = self._tokens.of(request)
+        if not self._on_behalf:
+            keepers[path] = keeper
+        return Carried(keeper, demand.replayable, demand.optional, drop_header)
 
 
 class Reply:
@@ -219,36 +244,70 @@ class Interceptor(
         return self._intercept(continuation, details, requests, False)
 
     def _intercept(self, continuation: Any, details: Any, request: Any, unary: bool) -> Any:
-        path = details.method
         metadata = tuple(details.metadata or ())
         brought = [value for key, value in metadata if key.lower() == "authorization"]
-        carried = self._tokens.carried(path, brought)
+        carried = self._tokens.carried(details.method, brought)
         if isinstance(carried, Failure):
             return FailedCall(carried)
         if carried.drop_header:
             metadata = tuple(entry for entry in metadata if entry[0].lower() != "authorization")
-        runtime, keeper = self._tokens.runtime, carried.keeper
-        if keeper is None:
+        if carried.keeper is None:
             return unmarked(continuation(_with(details, metadata, details.timeout), request))
-        deadline = None
-        if details.timeout is not None:
-            deadline = runtime.now().monotonic + nanoseconds(details.timeout)
+        runtime = self._tokens.runtime
+        terms = self._terms(carried, unary, details.timeout, runtime.now().monotonic)
+        call = _Call(carried.keeper, runtime, terms, continuation, details, metadata, request)
+        return call.run(procedure(carried.keeper, details.method, terms, runtime))
 
-        def send(token: str, generation: int) -> Reply:
-            rest = None if deadline is None else max((deadline - runtime.now().monotonic) / SECOND, 0.0)
-            attempt = (*metadata, ("authorization", f"Bearer {token}"))
-            call = continuation(_with(details, attempt, rest), request)
-            if isinstance(call, grpc.Future) and not call.done():
-                # A stream, or a call that the program does not wait for here: it is never sent again.
-                call.add_done_callback(lambda done: _reject(keeper, generation, path, done))
-                return Reply(call, None, None)
-            return Reply(call, call.code(), call.trailing_metadata())
+    def go_on(self, continuation: Any, details: Any, request: Any, first: tuple[Ready, Any, int]) -> Any:
+        """Returns the call after its first attempt has failed.
 
-        steps = procedure(
-            keeper, path, unary and carried.replayable, deadline, runtime, self._tokens.wait_max
-        )
-        outcome = _run(steps, send, runtime)
+        `first` has the token of the attempt, its error, and the time of its start.
+        """
+        ready, error, began = first
+        reply = Reply(error, error.code(), error.trailing_metadata())
+        if not ready.metadata or refused_stage(reply, details.method) is None:
+            return unmarked(error)
+        carried = self._tokens.carried(details.method, ())
+        if isinstance(carried, Failure) or carried.keeper is None:
+            return unmarked(error)
+        runtime = self._tokens.runtime
+        terms = self._terms(carried, True, details.timeout, began)
+        metadata = tuple(details.metadata or ())
+        call = _Call(carried.keeper, runtime, terms, continuation, details, metadata, request)
+        return call.run(after(carried.keeper, details.method, terms, runtime, (ready, reply)))
+
+    def _terms(self, carried: Carried, unary: bool, timeout: float | None, began: int) -> Terms:
+        deadline = None if timeout is None else began + nanoseconds(timeout)
+        return Terms(unary and carried.replayable, carried.optional, deadline, self._tokens.wait_max)
+
+
+class _Call(NamedTuple):
+    """One call, in the thread of the program."""
+
+    keeper: Keeper
+    runtime: Runtime
+    terms: Terms
+    continuation: Any
+    details: Any
+    metadata: tuple[Any, ...]
+    request: Any
+
+    def run(self, steps: Any) -> Any:
+        """Runs the steps, and returns the call that the program gets."""
+        outcome = _run(steps, self._send, self.runtime)
         return FailedCall(outcome) if isinstance(outcome, Failure) else unmarked(outcome.call)
+
+    def _send(self, ready: Ready | None) -> Reply:
+        deadline, path = self.terms.deadline, self.details.method
+        rest = None if deadline is None else max((deadline - self.runtime.now().monotonic) / SECOND, 0.0)
+        attempt = self.metadata if ready is None else (*self.metadata, *ready.metadata)
+        call = self.continuation(_with(self.details, attempt, rest), self.request)
+        if isinstance(call, grpc.Future) and not call.done():
+            # A stream, or a call that the program does not wait for here: it is never sent again.
+            if ready is not None:
+                call.add_done_callback(lambda done: _reject(self.keeper, ready.generation, path, done))
+            return Reply(call, None, None)
+        return Reply(call, call.code(), call.trailing_metadata())
 
 
 def _reject(keeper: Keeper, generation: int, path: str, call: Any) -> None:
@@ -263,14 +322,14 @@ def _with(details: Any, metadata: Any, timeout: float | None) -> Details:
     )
 
 
-def _run(steps: Any, send: Callable[[str, int], Reply], runtime: Runtime) -> Any:
+def _run(steps: Any, send: Callable[[Ready | None], Reply], runtime: Runtime) -> Any:
     """Runs a procedure in the calling thread."""
     sent: Any = None
     try:
         step = next(steps)
         while True:
             if isinstance(step, Send):
-                sent = send(step.token, step.generation)
+                sent = send(step.ready)
             else:
                 sent = _obtain(step, runtime)
             step = steps.send(sent)
@@ -307,13 +366,14 @@ class _Plugin(grpc.AuthMetadataPlugin):
 
     def __call__(self, context: Any, callback: Any) -> None:
         path = f"{urlsplit(context.service_url).path}/{context.method_name}"
-        keeper = self._tokens.keeper(path)
-        if keeper is None:
-            callback((), None)
+        carried = self._tokens.carried(path, ())
+        if isinstance(carried, Failure):
+            callback((), FailedCall(carried))
             return
-        ready = keeper.ready()
-        if ready is not None:
-            callback((("authorization", f"Bearer {ready.value}"),), None)
+        keeper = carried.keeper
+        ready = _NOTHING if keeper is None else keeper.ready()
+        if keeper is None or ready is not None:
+            callback(ready.metadata if ready else (), None)
             return
         runtime = self._tokens.runtime
         over = threading.Lock()
@@ -323,11 +383,13 @@ class _Plugin(grpc.AuthMetadataPlugin):
                 return
             cancel()
             if isinstance(outcome, Ready):
-                callback((("authorization", f"Bearer {outcome.value}"),), None)
+                callback(outcome.metadata, None)
+            elif carried.optional:
+                callback((), None)
             else:
                 failure = too_slow() if outcome is None else no_token(outcome)
                 callback((), FailedCall(failure))
 
-        until = runtime.now().monotonic + self._tokens.wait_max
+        until = Terms(False, carried.optional, wait_max=self._tokens.wait_max).until(runtime)
         cancel = runtime.call_at(until, lambda: once(None))
         keeper.obtain(once)

@@ -42,6 +42,14 @@ class Ready(NamedTuple):
 
     value: str
     generation: int
+    #: The token as metadata of a call.
+    metadata: tuple[tuple[str, str], ...]
+
+
+class _Current(NamedTuple):
+    ready: Ready
+    renew_at: Now
+    expires_at: Now
 
 
 class NoToken(Exception):
@@ -140,6 +148,8 @@ class Keeper:
         self._lock = threading.RLock()
         self._machine = Machine(while_used)
         self._value = ""
+        # Replaced as a whole, under the lock. A call reads it without the lock.
+        self._current: _Current | None = None
         self._error: SourceError | None = None
         self._attempt = 0
         self._asked_at = runtime.now()
@@ -152,17 +162,25 @@ class Keeper:
 
     def ready(self) -> Ready | None:
         """Returns the token while both clocks say that it is valid. Never waits."""
+        current = self._current
+        if current is None:
+            return None
+        ready, renew_at, expires_at = current
+        now = self._runtime.now()
+        if now.has_reached(expires_at):
+            return None
+        self._machine.used = True
+        if now.has_reached(renew_at):
+            self._nudge()
+        return ready
+
+    def _nudge(self) -> None:
+        """Reports that renewal is due, once."""
         with self._lock:
-            now = self._runtime.now()
-            held = self._machine.held
-            if held is None or now.has_reached(held.expires_at):
-                return None
-            self._machine.used = True
-            if now.has_reached(held.renew_at) and not self._nudged:
+            if not self._nudged:
                 # The timer stands still while the machine is suspended; the wall clock does not.
                 self._nudged = True
                 self._tell(Wanted())
-            return Ready(self._value, held.generation)
 
     def obtain(self, waiter: Waiter) -> None:
         """Calls `waiter` with a token or with the failure: at once, or when the request has ended."""
@@ -190,10 +208,10 @@ class Keeper:
         waiter(outcome)
 
     def _look(self) -> Ready | NoToken | None:
-        held, now = self._machine.held, self._runtime.now()
-        if held is not None and not now.has_reached(held.expires_at):
+        current, now = self._current, self._runtime.now()
+        if current is not None and not now.has_reached(current.expires_at):
             self._machine.used = True
-            return Ready(self._value, held.generation)
+            return current.ready
         blamed_until = self._machine.blamed_until
         if blamed_until is not None and self._error is not None:
             return NoToken(self.request, self._error, max(blamed_until - now.monotonic, 0))
@@ -201,14 +219,16 @@ class Keeper:
 
     def _look_past(self, rejected: int) -> tuple[Ready | None, bool]:
         """Returns a newer token, and True if one is to arrive."""
-        held, now = self._machine.held, self._runtime.now()
-        if held is not None and held.generation > rejected and not now.has_reached(held.expires_at):
-            return Ready(self._value, held.generation), False
+        current, now = self._current, self._runtime.now()
+        newer = current is not None and current.ready.generation > rejected
+        if current is not None and newer and not now.has_reached(current.expires_at):
+            return current.ready, False
         return None, self._machine.in_flight and self._machine.blamed_until is None
 
     def _tell(self, event: Event) -> None:
         now = self._runtime.now()
         then = self._machine.handle(event, now, self._runtime.draw())
+        self._publish()
         if then.fetch:
             self._attempt += 1
             self._asked_at = now
@@ -221,6 +241,15 @@ class Keeper:
             )
         self._set_timer(then.wake)
         self._settle()
+
+    def _publish(self) -> None:
+        held, current = self._machine.held, self._current
+        if held is None:
+            self._current = None
+        elif current is None or current.ready.generation != held.generation:
+            metadata = (("authorization", f"Bearer {self._value}"),)
+            ready = Ready(self._value, held.generation, metadata)
+            self._current = _Current(ready, held.renew_at, held.expires_at)
 
     def _set_timer(self, wake: int | None) -> None:
         if wake == self._wake:

@@ -3,7 +3,7 @@ carry it out."""
 
 import contextvars
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from . import answers
@@ -21,7 +21,10 @@ OnDenied = Callable[[str, Denied], None]
 
 
 def current_caller() -> Caller | None:
-    """Returns the verified caller of the call that is being served; None for a public method."""
+    """Returns the verified caller of the call that is being served.
+
+    None for a public method, unless the method says `identify` and the call has a token.
+    """
     return _CURRENT.get()
 
 
@@ -34,12 +37,15 @@ def set_caller(caller: Caller | None) -> None:
 class Entry:
     """The outcome of a decision that lets the call pass."""
 
-    #: None for a public method. In observe mode also None if the token is invalid.
+    #: None for a public method and for an anonymous call. In observe mode also if the token is invalid.
     caller: Caller | None = None
     #: The method, if the call ends with its token.
     ends_with: Method | None = None
     #: In observe mode, the refusal that would have been made.
     would_deny: Denied | None = None
+
+
+_ANONYMOUS = Entry()
 
 
 class Layer:
@@ -55,7 +61,7 @@ class Layer:
         self._observe = observe
         self._on_denied = on_denied
 
-    def enter(self, path: str, authorization: Iterable[str | bytes], wait: bool = True) -> Entry:
+    def enter(self, path: str, authorization: Sequence[str | bytes], wait: bool = True) -> Entry:
         """Decides on a call. Raises Denied, and in observe mode records it instead.
 
         `wait`: False to raise KeyOnItsWay instead of waiting for a key.
@@ -63,8 +69,8 @@ class Layer:
         caller = None
         try:
             method = self.policy.demand(path)
-            if method.requirement is None:
-                return Entry()
+            if method.requirement is None or (method.optional and not authorization):
+                return _ANONYMOUS
             caller = self.verifier.verify(bearer(authorization), method.audience, wait=wait)
             self.verifier.require(method, caller)
         except Denied as denied:

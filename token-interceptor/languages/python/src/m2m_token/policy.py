@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool, unknown_fields
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from m2m.auth.v1 import annotations_pb2
 
@@ -20,6 +22,22 @@ HEALTH = tuple(f"/grpc.health.v1.Health/{method}" for method in ("Check", "List"
 # The generated types of extensions are not those that the library's own types ask for.
 _SERVICE: Any = annotations_pb2.service
 _METHOD: Any = annotations_pb2.method
+
+# The fields of each message that this version enforces. The generated types may be those of a later contract,
+# which a program has linked.
+_FIELDS = {
+    "m2m.auth.v1.ServiceAuthorization": {"audience", "default_requirement"},
+    "m2m.auth.v1.MethodAuthorization": {"public", "require", "identify"},
+    "m2m.auth.v1.Requirement": {
+        "all_scopes",
+        "any_scopes",
+        "callers",
+        "max_token_age",
+        "stream_expiry",
+        "claims",
+    },
+    "m2m.auth.v1.ClaimRequirement": {"claim", "values"},
+}
 
 # RFC 6749 section 3.3: scope-token.
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
@@ -63,13 +81,14 @@ class ClaimRequirement:
     def fault(self) -> str | None:
         """The fault, if there is one. Scopes and clients have fields that know the limits of each issuer."""
         name = self.claim.removeprefix("/")
+        first = name.partition("/")[0] if self.claim.startswith("/") else name
         if not self.values:
             return f"the claim {self.claim!r} has no allowed values, so no token could meet it"
         if not name:
             return f"{self.claim!r} is not the name of a claim"
-        if name in ("scope", "scp"):
+        if first in ("scope", "scp"):
             return f"{self.claim!r}: use all_scopes or any_scopes"
-        if name in ("client_id", "azp", "cid"):
+        if first in ("client_id", "azp", "cid", "appid"):
             return f"{self.claim!r}: use callers"
         if self.claim.startswith("/") and _NO_POINTER.search(self.claim):
             return f"{self.claim!r} is not a JSON Pointer (RFC 6901): write ~ as ~0"
@@ -86,6 +105,8 @@ class Method:
     requirement: Requirement | None
     client_streaming: bool = False
     server_streaming: bool = False
+    #: True for a public method with `identify`: a call without a token is anonymous.
+    optional: bool = False
 
     @property
     def is_unary(self) -> bool:
@@ -186,34 +207,77 @@ def _methods(
     name: str, service: descriptor_pb2.ServiceDescriptorProto, opened: frozenset[str]
 ) -> tuple[list[Method], list[str]]:
     """Returns the methods of one service, and the faults of its annotations."""
-    methods, faults = [], []
+    methods: list[Method] = []
+    faults: list[str] = []
     declared: annotations_pb2.ServiceAuthorization = service.options.Extensions[_SERVICE]
+    unknown = _unknown_field(declared)
+    if unknown is not None:
+        return [], [f"{name}: {unknown}"]
     audience = declared.audience or name
     default = declared.default_requirement if declared.HasField("default_requirement") else None
     for method in service.method:
         path = f"/{name}/{method.name}"
         owner = f"{name}.{method.name}"
-        requirement, public = default, False
+        streaming = method.client_streaming, method.server_streaming
+        requirement, public, identify = default, False, False
+        wrong = []
         if method.options.HasExtension(_METHOD):
             own: annotations_pb2.MethodAuthorization = method.options.Extensions[_METHOD]
-            requirement, public = (own.require if own.HasField("require") else None), own.public
-            if own.identify and not public:
-                faults.append(f"{owner}: identify is for public methods")
-                continue
-        if path in opened:
-            methods.append(Method(path, audience, None, method.client_streaming, method.server_streaming))
-        elif public and requirement is not None:
-            faults.append(f"{owner}: is both public and requires a token: declare one of the two")
-        elif public:
-            methods.append(Method(path, audience, None, method.client_streaming, method.server_streaming))
-        elif requirement is None:
-            if path not in HEALTH:
-                faults.append(f"{path}: is served without a policy, so every call is denied")
-        else:
-            faults.extend(_faults(owner, requirement))
-            demand = _requirement(requirement)
-            methods.append(Method(path, audience, demand, method.client_streaming, method.server_streaming))
+            wrong = _contradictions(own)
+            requirement, public, identify = (
+                own.require if own.HasField("require") else None,
+                own.public,
+                own.identify,
+            )
+        wrong += [] if requirement is None else _faults(requirement)
+        if wrong:
+            # Also of a method that the program opens, as in every language.
+            faults.extend(f"{owner}: {fault}" for fault in wrong)
+        elif path in opened or (public and not identify):
+            methods.append(Method(path, audience, None, *streaming))
+        elif identify:
+            methods.append(Method(path, audience, Requirement(), *streaming, optional=True))
+        elif requirement is not None:
+            methods.append(Method(path, audience, _requirement(requirement), *streaming))
+        elif path not in HEALTH:
+            faults.append(f"{path}: is served without a policy, so every call is denied")
     return methods, faults
+
+
+def _contradictions(own: annotations_pb2.MethodAuthorization) -> list[str]:
+    unknown = _unknown_field(own)
+    if unknown is not None:
+        return [unknown]
+    if own.public and own.HasField("require"):
+        return ["is both public and requires a token: declare one of the two"]
+    if own.identify and not own.public:
+        return ["identify is for public methods: declare public, and not require"]
+    return []
+
+
+def _unknown_field(message: Message) -> str | None:
+    """Returns the fault of an annotation with a field that this version does not know, or of a message in it.
+
+    The field may demand more of a token.
+    """
+    fields = unknown_fields.UnknownFieldSet(message)
+    if len(fields) > 0:
+        return _unknown(f"number {fields[0].field_number}")
+    known = _FIELDS.get(message.DESCRIPTOR.full_name)
+    for found, value in message.ListFields():
+        if known is not None and found.name not in known:
+            return _unknown(found.name)
+        if found.type != FieldDescriptor.TYPE_MESSAGE:
+            continue
+        for nested in [value] if isinstance(value, Message) else value:
+            fault = _unknown_field(nested)
+            if fault is not None:
+                return fault
+    return None
+
+
+def _unknown(field: str) -> str:
+    return f"the annotation has the field {field}, which this version of m2m_token does not know"
 
 
 def _requirement(message: annotations_pb2.Requirement) -> Requirement:
@@ -247,17 +311,17 @@ def _claim_at(claims: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _faults(owner: str, message: annotations_pb2.Requirement) -> list[str]:
+def _faults(message: annotations_pb2.Requirement) -> list[str]:
     faults = []
     for scope in (*message.all_scopes, *message.any_scopes):
         if not _SCOPE.match(scope):
-            faults.append(f"{owner}: {scope!r} is not a scope (RFC 6749 section 3.3)")
+            faults.append(f"{scope!r} is not a scope (RFC 6749 section 3.3)")
     for caller in message.callers:
         if not caller or "*" in caller.removesuffix("*"):
-            faults.append(f'{owner}: caller {caller!r} must be a client ID, or a prefix and one final "*"')
-    faults.extend(f"{owner}: {claim.fault}" for claim in _claims(message) if claim.fault)
+            faults.append(f'caller {caller!r} must be a client ID, or a prefix and one final "*"')
+    faults.extend(claim.fault for claim in _claims(message) if claim.fault)
     if message.max_token_age.seconds < 0 or message.max_token_age.nanos < 0:
-        faults.append(f"{owner}: max_token_age is negative")
+        faults.append("max_token_age is negative")
     return faults
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from m2m.auth.v1 import annotations_pb2 as m2m_dot_auth_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$conformance/catalog/v1/catalog.proto\x12\x16\x63onformance.catalog.v1\x1a\x1dm2m/auth/v1/annotations.proto\"\x17\n\x07Message\x12\x0c\n\x04text\x18\x01 \x01(\t2\x90\x08\n\x07\x43\x61talog\x12G\n\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\x12m\n\x03Put\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"$\x82\xec\x18 \x12\x1e\n\rcatalog.write\n\rcatalog.admin\x12l\n\x04\x46ind\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\"\x82\xec\x18\x1e\x12\x1c\x12\x0c\x63\x61talog.read\x12\x0c\x63\x61talog.find\x12Q\n\x05Touch\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\x12\x00\x12P\n\x04Ping\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\x08\x01\x12\x63\n\x05\x41udit\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x18\x82\xec\x18\x14\x12\x12\x1a\x07\x61uditor\x1a\x07\x62\x61tch-*\x12\x65\n\x06\x44\x65lete\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x19\x82\xec\x18\x15\x12\x13\n\rcatalog.write\"\x02\x08<\x12K\n\x05Watch\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message0\x01\x12L\n\x06Upload\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message(\x01\x12L\n\x04\x43hat\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message(\x01\x30\x01\x12\x66\n\x06\x46ollow\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x16\x82\xec\x18\x12\x12\x10\n\x0c\x63\x61talog.read(\x02(\x01\x30\x01\x1a\x1d\x82\xec\x18\x19\n\x07\x63\x61talog\x12\x0e\n\x0c\x63\x61talog.read2h\n\x07Unnamed\x12G\n\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\x1a\x14\x82\xec\x18\x10\x12\x0e\n\x0cunnamed.read2g\n\tInventory\x12G\n\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\x1a\x11\x82\xec\x18\r\n\tinventory\x12\x00\x32\xa6\x01\n\tForgotten\x12P\n\x04Ping\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\x08\x01\x12G\n\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.MessageBW\n\"example.m2m.conformance.catalog.v1P\x01Z/m2m.example/go/conformance/catalog/v1;catalogv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$conformance/catalog/v1/catalog.proto\x12\x16\x63onformance.catalog.v1\x1a\x1dm2m/auth/v1/annotations.proto\"\x17\n\x07Message\x12\x0c\n\x04text\x18\x01 \x01(\t2\xa9\x0b\n\x07\x43\x61talog\x12G\n\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\x12m\n\x03Put\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"$\x82\xec\x18 \x12\x1e\n\rcatalog.write\n\rcatalog.admin\x12l\n\x04\x46ind\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\"\x82\xec\x18\x1e\x12\x1c\x12\x0c\x63\x61talog.read\x12\x0c\x63\x61talog.find\x12Q\n\x05Touch\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\x12\x00\x12P\n\x04Ping\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\x08\x01\x12S\n\x05Greet\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x08\x82\xec\x18\x04\x08\x01\x18\x01\x12V\n\x06Listen\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x08\x82\xec\x18\x04\x08\x01\x18\x01\x30\x01\x12j\n\x06Tenant\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x1e\x82\xec\x18\x1a\x12\x18\x32\x16\n\x06tenant\x12\x04\x61\x63me\x12\x06globex\x12~\n\x04Role\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"4\x82\xec\x18\x30\x12.2\x1c\n\x13/realm_access/roles\x12\x05\x61\x64min2\x0e\n\x06tenant\x12\x04\x61\x63me\x12\x63\n\x05\x41udit\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x18\x82\xec\x18\x14\x12\x12\x1a\x07\x61uditor\x1a\x07\x62\x61tch-*\x12\x65\n\x06\x44\x65lete\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x19\x82\xec\x18\x15\x12\x13\n\rcatalog.write\"\x02\x08<\x12K\n\x05Watch\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message0\x01\x12L\n\x06Upload\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message(\x01\x12L\n\x04\x43hat\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message(\x01\x30\x01\x12\x66\n\x06\x46ollow\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x16\x82\xec\x18\x12\x12\x10\n\x0c\x63\x61talog.read(\x02(\x01\x30\x01\x1a\x1d\x82\xec\x18\x19\n\x07\x63\x61talog\x12\x0e\n\x0c\x63\x61talog.read2h\n\x07Unnamed\x12G\n\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\x1a\x14\x82\xec\x18\x10\x12\x0e\n\x0cunnamed.read2g\n\tInventory\x12G\n\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\x1a\x11\x82\xec\x18\r\n\tinventory\x12\x00\x32\xa6\x01\n\tForgotten\x12P\n\x04Ping\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.Message\"\x06\x82\xec\x18\x02\x08\x01\x12G\n\x03Get\x12\x1f.conformance.catalog.v1.Message\x1a\x1f.conformance.catalog.v1.MessageBW\n\"example.m2m.conformance.catalog.v1P\x01Z/m2m.example/go/conformance/catalog/v1;catalogv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CATALOG'].methods_by_name['Touch']._serialized_options = b'\202\354\030\002\022\000'
   _globals['_CATALOG'].methods_by_name['Ping']._loaded_options = None
   _globals['_CATALOG'].methods_by_name['Ping']._serialized_options = b'\202\354\030\002\010\001'
+  _globals['_CATALOG'].methods_by_name['Greet']._loaded_options = None
+  _globals['_CATALOG'].methods_by_name['Greet']._serialized_options = b'\202\354\030\004\010\001\030\001'
+  _globals['_CATALOG'].methods_by_name['Listen']._loaded_options = None
+  _globals['_CATALOG'].methods_by_name['Listen']._serialized_options = b'\202\354\030\004\010\001\030\001'
+  _globals['_CATALOG'].methods_by_name['Tenant']._loaded_options = None
+  _globals['_CATALOG'].methods_by_name['Tenant']._serialized_options = b'\202\354\030\032\022\0302\026\n\006tenant\022\004acme\022\006globex'
+  _globals['_CATALOG'].methods_by_name['Role']._loaded_options = None
+  _globals['_CATALOG'].methods_by_name['Role']._serialized_options = b'\202\354\0300\022.2\034\n\023/realm_access/roles\022\005admin2\016\n\006tenant\022\004acme'
   _globals['_CATALOG'].methods_by_name['Audit']._loaded_options = None
   _globals['_CATALOG'].methods_by_name['Audit']._serialized_options = b'\202\354\030\024\022\022\032\007auditor\032\007batch-*'
   _globals['_CATALOG'].methods_by_name['Delete']._loaded_options = None
@@ -58,11 +66,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGE']._serialized_start=95
   _globals['_MESSAGE']._serialized_end=118
   _globals['_CATALOG']._serialized_start=121
-  _globals['_CATALOG']._serialized_end=1161
-  _globals['_UNNAMED']._serialized_start=1163
-  _globals['_UNNAMED']._serialized_end=1267
-  _globals['_INVENTORY']._serialized_start=1269
-  _globals['_INVENTORY']._serialized_end=1372
-  _globals['_FORGOTTEN']._serialized_start=1375
-  _globals['_FORGOTTEN']._serialized_end=1541
+  _globals['_CATALOG']._serialized_end=1570
+  _globals['_UNNAMED']._serialized_start=1572
+  _globals['_UNNAMED']._serialized_end=1676
+  _globals['_INVENTORY']._serialized_start=1678
+  _globals['_INVENTORY']._serialized_end=1781
+  _globals['_FORGOTTEN']._serialized_start=1784
+  _globals['_FORGOTTEN']._serialized_end=1950
 # @@protoc_insertion_point(module_scope)
