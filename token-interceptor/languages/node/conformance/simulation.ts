@@ -5,7 +5,7 @@ import { readToken } from '../src/token-response.js'
 import { Metadata, type StatusObject } from '@grpc/grpc-js'
 import { duration, MARK, milliseconds } from '../src/answers.js'
 import { type Failure, Needs, procedure, type Procedure, type Reply, Tokens } from '../src/calls.js'
-import { unmarkedListener } from '../src/client.js'
+import { unmarkedListener } from '../src/attached.js'
 import { ERROR_DOMAIN } from '../src/errors.js'
 import type { NoToken, Outcome, Ready, Runtime } from '../src/keeper.js'
 import type { Now } from '../src/machine.js'
@@ -172,7 +172,7 @@ class RunningCall {
       const step = steps.next(sent)
       if (step.done) return this.#finish(step.value)
       if (step.value.kind === 'obtain') return this.#wait(steps, step.value)
-      sent = this.send(step.value.token.value)
+      sent = this.send(step.value.token?.value ?? '')
     }
   }
 
@@ -216,14 +216,15 @@ export function simulate(test: ClientCase): MessageInitShape<typeof ClientResult
 }
 
 function begin(call: Call, running: RunningCall, world: World, needs: Needs, tokens: Tokens): void {
-  const { request, replayable } = needs.of(call.method)
+  const { request, replayable, optional } = needs.of(call.method)
   if (!request) {
     const { code, reason, marks } = running.send('')
     running.end(code, reason, marks)
     return
   }
   const deadline = call.deadline && world.monotonic + time(call.deadline)
-  running.goOn(procedure<ScriptedReply>(tokens.of(request), call.method, replayable, deadline, world))
+  const terms = { replayable, optional, deadline }
+  running.goOn(procedure<ScriptedReply>(tokens.of(request), call.method, terms, world))
 }
 
 function time(value: { seconds: bigint; nanos: number } | undefined): number {

@@ -14,6 +14,8 @@ import { CAUSE_SENTENCES, type Refusal, TokenRequest, type TokenSource } from '.
 
 /** The longest wait of a call without a deadline for a token, in milliseconds. */
 export const WAIT_MAX = 10_000
+/** The longest wait of a call that may go without its token. A token usually comes much sooner. */
+const OPTIONAL_WAIT_MAX = 1_000
 /** The tokens of single calls that are held: those on behalf of callers. The least used are evicted. */
 const OCCASIONAL_MAX = 10_000
 /** The retry delay for a failure that names none, in milliseconds. */
@@ -25,7 +27,11 @@ export interface Need {
   readonly request?: TokenRequest
   /** True if a call may be sent again after a refusal before its handler ran. */
   readonly replayable: boolean
+  /** True if the method accepts a call without a token too. */
+  readonly optional: boolean
 }
+
+const NO_NEED: Need = { replayable: false, optional: false }
 
 /** A map from a method's path to the needs of its calls. A method that it does not know gets no token. */
 export class Needs {
@@ -34,13 +40,14 @@ export class Needs {
   constructor(demands: Demands) {
     for (const [path, method] of demands.methods) {
       const replayable = !method.clientStreaming && !method.serverStreaming
-      this.#needs.set(path, method.requirement ? { request: requestOf(method), replayable } : { replayable })
+      const need = { replayable, optional: method.optional ?? false }
+      this.#needs.set(path, method.requirement ? { ...need, request: requestOf(method) } : need)
     }
   }
 
   /** Returns the needs of a call. */
   of(path: string): Need {
-    return this.#needs.get(path) ?? { replayable: false }
+    return this.#needs.get(path) ?? NO_NEED
   }
 
   /**
@@ -148,8 +155,30 @@ export interface Reply {
 export type Step =
   /** Waits for a token, or for one newer than the rejected generation, up to a monotonic time. */
   | { kind: 'obtain'; keeper: Keeper; until: number; rejected: number }
-  /** Sends the call with this token. */
-  | { kind: 'send'; token: Ready }
+  /** Sends the call with this token, or without one. */
+  | { kind: 'send'; token: Ready | undefined }
+
+/** The terms of one call. */
+export interface Terms {
+  /** True if the call may be sent again after a refusal before its handler ran. */
+  readonly replayable: boolean
+  /** True if the call goes without a token where there is none. */
+  readonly optional: boolean
+  /** The end of the call, as a monotonic time. */
+  readonly deadline?: number | undefined
+  /** The longest wait for a token, in milliseconds. Default: 10 s. */
+  readonly waitMax?: number | undefined
+}
+
+/** Returns the time until which the call waits for a token. */
+export function untilOf({ optional, deadline, waitMax = WAIT_MAX }: Terms, runtime: Runtime): number {
+  const patience = runtime.now().monotonic + (optional ? Math.min(waitMax, OPTIONAL_WAIT_MAX) : waitMax)
+  return Math.min(patience, deadline ?? Number.POSITIVE_INFINITY)
+}
+
+function isLate({ deadline }: Terms, runtime: Runtime): boolean {
+  return deadline !== undefined && runtime.now().monotonic >= deadline
+}
 
 /** The outcome of a call that cannot get a token. */
 export interface Failure {
@@ -171,39 +200,43 @@ export function refusedStage({ code, marks, reason, domain }: Reply, path: strin
 /** What a procedure yields, what it returns, and what it is sent. */
 export type Procedure<R extends Reply> = Generator<Step, { reply: R } | { failure: Failure }, Ready | NoToken | R | undefined>
 
-/**
- * Runs one call. `deadline` is a monotonic time. `obtain` is answered with undefined when the time is over,
- * and `send` with the reply.
- */
+/** Runs one call. `obtain` is answered with undefined when the time is over, and `send` with the reply. */
 export function* procedure<R extends Reply>(
   keeper: Keeper,
   path: string,
-  replayable: boolean,
-  deadline: number | undefined,
+  terms: Terms,
   runtime: Runtime,
-  waitMax: number = WAIT_MAX,
 ): Procedure<R> {
-  const until = () => Math.min(runtime.now().monotonic + waitMax, deadline ?? Number.POSITIVE_INFINITY)
-  const isLate = () => deadline !== undefined && runtime.now().monotonic >= deadline
   let ready = keeper.ready()
   if (!ready) {
-    const patience = until()
-    const outcome = yield { kind: 'obtain', keeper, until: patience, rejected: 0 }
-    if (outcome instanceof NoToken) return { failure: noToken(outcome) }
-    if (!outcome || !isReady(outcome)) return { failure: deadline === patience ? deadlineExceeded() : tooSlow() }
-    if (isLate()) return { failure: deadlineExceeded() }
-    ready = outcome
+    const until = untilOf(terms, runtime)
+    const outcome = yield { kind: 'obtain', keeper, until, rejected: 0 }
+    if (isLate(terms, runtime) || (!outcome && until === terms.deadline)) return { failure: deadlineExceeded() }
+    if (outcome && isReady(outcome)) ready = outcome
+    else if (terms.optional) return { reply: (yield { kind: 'send', token: undefined }) as R }
+    else return { failure: outcome instanceof NoToken ? noToken(outcome) : tooSlow() }
   }
   const reply = (yield { kind: 'send', token: ready }) as R
+  return yield* after(keeper, path, terms, runtime, { ready, reply })
+}
+
+/** Runs the part of a call after its first reply: a refused token is replaced, and the call sent again. */
+export function* after<R extends Reply>(
+  keeper: Keeper,
+  path: string,
+  terms: Terms,
+  runtime: Runtime,
+  { ready, reply }: { ready: Ready; reply: R },
+): Procedure<R> {
   const stage = refusedStage(reply, path)
   if (!stage) return { reply }
-  if (stage !== BEFORE_HANDLER || !replayable) {
+  if (stage !== BEFORE_HANDLER || !terms.replayable) {
     keeper.reject(ready.generation)
     return { reply }
   }
-  const newer = yield { kind: 'obtain', keeper, until: until(), rejected: ready.generation }
+  const newer = yield { kind: 'obtain', keeper, until: untilOf(terms, runtime), rejected: ready.generation }
   // A source that returns the same token again has no better one.
-  if (!newer || !isReady(newer) || newer.value === ready.value || isLate()) return { reply }
+  if (!newer || !isReady(newer) || newer.value === ready.value || isLate(terms, runtime)) return { reply }
   const second = (yield { kind: 'send', token: newer }) as R
   if (refusedStage(second, path)) keeper.reject(newer.generation)
   return { reply: second }

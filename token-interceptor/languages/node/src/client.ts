@@ -7,30 +7,22 @@
 
 import {
   type CallCredentials,
+  Channel,
   type ChannelCredentials,
   type ClientOptions,
   credentials as grpcCredentials,
-  InterceptingCall,
-  type InterceptingListener,
-  type Interceptor,
-  type InterceptorOptions,
   Metadata,
-  type NextCall,
-  type StatusObject,
 } from '@grpc/grpc-js'
-import { Answer, errorDetails, MARK } from './answers.js'
+import { Answer } from './answers.js'
+import { AttachedChannel, type Attaching, type Carried, obtain } from './attached.js'
 import { bearer } from './bearer.js'
-import { type Failure, failed, Needs, noToken, procedure, type Procedure, refusedStage, type Reply, type Step, Tokens, tooSlow, WAIT_MAX } from './calls.js'
+import { type Failure, failed, Needs, noToken, Tokens, tooSlow, untilOf, WAIT_MAX } from './calls.js'
 import { checkTarget } from './destinations.js'
-import { type Keeper, NoToken, type Ready, type Runtime, systemRuntime } from './keeper.js'
+import { NoToken, type Ready, type Runtime, systemRuntime } from './keeper.js'
 import { currentCaller } from './layer.js'
 import type { Log } from './log.js'
 import type { Policy } from './policy.js'
 import type { TokenSource } from './source.js'
-
-/** The call of grpc-js that an interceptor goes on with. */
-type Inner = ReturnType<NextCall>
-type MessageContext = Parameters<Inner['sendMessageWithContext']>[0]
 
 /** The settings of `ClientTokens`. */
 export interface ClientTokensOptions {
@@ -57,12 +49,20 @@ export class ClientTokens {
   readonly #needs: Needs
   readonly #options: ClientTokensOptions
   readonly #runtime: Runtime
+  readonly #attaching: Attaching
+  /** The tokens of the methods that were called. */
+  readonly #routes = new Map<string, Carried>()
 
   constructor(options: ClientTokensOptions) {
     this.#options = options
     this.#runtime = options.runtime ?? systemRuntime
     this.#tokens = new Tokens(options.source, this.#runtime, options.log)
     this.#needs = new Needs(options.policy.call())
+    this.#attaching = {
+      runtime: this.#runtime,
+      waitMax: options.waitMax ?? WAIT_MAX,
+      carried: (path, metadata, caller) => this.#carried(path, metadata, caller?.bearer),
+    }
   }
 
   /**
@@ -72,12 +72,14 @@ export class ClientTokens {
    */
   share(...methods: string[]): this {
     this.#needs.share(methods)
+    this.#routes.clear()
     return this
   }
 
   /** Forbids that calls of the named methods are sent twice. Names and errors are those of `share`. */
   neverReplay(...methods: string[]): this {
     this.#needs.neverReplay(methods)
+    this.#routes.clear()
     return this
   }
 
@@ -91,7 +93,10 @@ export class ClientTokens {
     options: ClientOptions = {},
   ): [string, ChannelCredentials, ClientOptions] {
     if (!credentials._isSecure()) checkTarget(target)
-    return [target, credentials, { ...options, interceptors: [...(options.interceptors ?? []), this.#interceptor] }]
+    const { channelOverride, channelFactoryOverride = (...of) => new Channel(...of), ...rest } = options
+    const attached: NonNullable<ClientOptions['channelFactoryOverride']> = (...of) =>
+      new AttachedChannel(channelOverride ?? channelFactoryOverride(...of), this.#attaching)
+    return [target, credentials, { ...rest, channelFactoryOverride: attached }]
   }
 
   /**
@@ -100,20 +105,19 @@ export class ClientTokens {
    */
   callCredentials(): CallCredentials {
     return grpcCredentials.createFromMetadataGenerator(({ service_url, method_name }, done) => {
-      const { request } = this.#needs.of(`${new URL(service_url).pathname}/${method_name}`)
-      if (!request) return done(null, new Metadata())
-      const until = this.#runtime.now().monotonic + (this.#options.waitMax ?? WAIT_MAX)
-      const keeper = this.#tokens.of(request)
-      const ready = keeper.ready()
+      const path = `${new URL(service_url).pathname}/${method_name}`
+      const carried = this.#carried(path, new Metadata(), currentCaller()?.bearer)
+      if ('failure' in carried) return done(errorOf(carried.failure))
+      if (!carried.token) return done(null, new Metadata())
+      const { keeper, need } = carried.token
       const settle = (outcome?: Ready | NoToken) => {
-        if (outcome && !(outcome instanceof NoToken)) {
-          const metadata = new Metadata()
-          metadata.set('authorization', `Bearer ${outcome.value}`)
-          return done(null, metadata)
-        }
-        const { code, message } = outcome ? noToken(outcome) : tooSlow()
-        done(Object.assign(new Error(message), { code, details: message }))
+        const metadata = new Metadata()
+        if (outcome && !(outcome instanceof NoToken)) metadata.set('authorization', outcome.header)
+        else if (!need.optional) return done(errorOf(outcome ? noToken(outcome) : tooSlow()))
+        done(null, metadata)
       }
+      const ready = keeper.ready()
+      const until = untilOf({ ...need, waitMax: this.#options.waitMax }, this.#runtime)
       if (ready) settle(ready)
       else obtain({ kind: 'obtain', keeper, until, rejected: 0 }, this.#runtime, settle)
     })
@@ -122,14 +126,6 @@ export class ClientTokens {
   /** Ends the renewal of the tokens. */
   close(): void {
     this.#tokens.close()
-  }
-
-  readonly #interceptor: Interceptor = (options: InterceptorOptions, nextCall: NextCall) => {
-    const caller = currentCaller()
-    const call = new AttachedCall(options, nextCall, this.#runtime, this.#options.waitMax ?? WAIT_MAX, (metadata) =>
-      this.#carried(options.method_definition.path, metadata, caller?.bearer),
-    )
-    return new InterceptingCall(call)
   }
 
   /** Returns the token of a call, or nothing for one that keeps its own metadata. */
@@ -145,22 +141,27 @@ export class ClientTokens {
       }
       metadata.remove('authorization')
     }
-    const { request, replayable } = this.#needs.of(path)
+    const known = this.#routes.get(path)
+    if (known) return known
+    const need = this.#needs.of(path)
+    const { request } = need
     if (!request) return {}
-    if (!onBehalfOfCaller) return { keeper: this.#tokens.of(request), replayable }
+    if (!onBehalfOfCaller) {
+      const carried = { token: { keeper: this.#tokens.of(request), need } }
+      this.#routes.set(path, carried)
+      return carried
+    }
     if (callers === undefined) {
+      if (need.optional) return {}
       const sentence = 'this channel calls on behalf of a caller, and there is none'
       return { failure: failed(new Answer('PRECONDITION_FAILED', sentence)) }
     }
-    return { keeper: this.#tokens.of(request.onBehalfOf(callers)), replayable }
+    return { token: { keeper: this.#tokens.of(request.onBehalfOf(callers)), need } }
   }
 }
 
-/** The treatment of one call. */
-interface Carried {
-  keeper?: Keeper
-  replayable?: boolean
-  failure?: Failure
+function errorOf({ code, message }: Failure): Error {
+  return Object.assign(new Error(message), { code, details: message })
 }
 
 function isToken(values: readonly (string | Buffer)[], token: string | undefined): boolean {
@@ -168,207 +169,5 @@ function isToken(values: readonly (string | Buffer)[], token: string | undefined
     return bearer(values) === token
   } catch {
     return false
-  }
-}
-
-/** Waits for a token. */
-function obtain(
-  { keeper, until, rejected }: Step & { kind: 'obtain' },
-  runtime: Runtime,
-  settle: (outcome?: Ready | NoToken) => void,
-): void {
-  let over = false
-  const once = (outcome?: Ready | NoToken) => {
-    if (over) return
-    over = true
-    cancel()
-    settle(outcome)
-  }
-  const cancel = runtime.callAt(until, () => once())
-  if (rejected > 0) keeper.replace(rejected, once)
-  else keeper.obtain(once)
-}
-
-/** The answer of the called server to one attempt, and what came before it. */
-class Received implements Reply {
-  readonly code: number
-  readonly marks: readonly string[]
-  readonly reason: string
-  readonly domain: string
-
-  constructor(
-    readonly status: StatusObject,
-    readonly metadata: Metadata | undefined,
-    readonly messages: readonly unknown[],
-  ) {
-    this.code = status.code
-    this.marks = status.metadata.get(MARK).map(String)
-    const details = this.marks.length > 0 ? errorDetails(status.metadata.get('grpc-status-details-bin')[0]) : undefined
-    this.reason = details?.reason ?? ''
-    this.domain = details?.domain ?? ''
-  }
-}
-
-/** Returns a listener that passes on no mark: the program could pass it on as its own. */
-export function unmarkedListener(program: InterceptingListener | undefined): InterceptingListener {
-  return {
-    onReceiveMetadata: (metadata) => {
-      metadata.remove(MARK)
-      program?.onReceiveMetadata(metadata)
-    },
-    onReceiveMessage: (message) => program?.onReceiveMessage(message),
-    onReceiveStatus: (status) => {
-      status.metadata.remove(MARK)
-      program?.onReceiveStatus(status)
-    },
-  }
-}
-
-/** A call that waits for its token, and may be sent twice. */
-class AttachedCall implements Pick<Inner, 'start' | 'sendMessage' | 'sendMessageWithContext' | 'startRead' | 'halfClose' | 'cancelWithStatus' | 'getPeer' | 'getAuthContext'> {
-  readonly #path: string
-  readonly #unary: boolean
-  #inner: Inner | undefined
-  #listener: InterceptingListener | undefined
-  #metadata = new Metadata()
-  #messages: [MessageContext, unknown][] = []
-  #reads = 0
-  #halfClosed = false
-  #over = false
-
-  constructor(
-    private readonly options: InterceptorOptions,
-    private readonly nextCall: NextCall,
-    private readonly runtime: Runtime,
-    private readonly waitMax: number,
-    private readonly carried: (metadata: Metadata) => Carried,
-  ) {
-    const { path, requestStream, responseStream } = options.method_definition
-    this.#path = path
-    this.#unary = !requestStream && !responseStream
-  }
-
-  start(metadata: Metadata, listener?: Partial<InterceptingListener>): void {
-    this.#listener = listener as InterceptingListener
-    this.#metadata = metadata.clone()
-    const { keeper, replayable = false, failure } = this.carried(this.#metadata)
-    if (failure) return this.#fail(failure)
-    if (!keeper) return this.#begin(this.#metadata, unmarkedListener(this.#listener))
-    const steps = procedure<Received>(
-      keeper,
-      this.#path,
-      replayable && this.#unary,
-      this.#deadline(),
-      this.runtime,
-      this.waitMax,
-    )
-    this.#goOn(steps, keeper)
-  }
-
-  sendMessage(message: unknown): void {
-    this.sendMessageWithContext({}, message)
-  }
-
-  sendMessageWithContext(context: MessageContext, message: unknown): void {
-    if (this.#inner && !this.#unary) return this.#inner.sendMessageWithContext(context, message)
-    this.#messages.push([context, message])
-    this.#inner?.sendMessageWithContext(context, message)
-  }
-
-  startRead(): void {
-    this.#reads++
-    this.#inner?.startRead()
-  }
-
-  halfClose(): void {
-    this.#halfClosed = true
-    this.#inner?.halfClose()
-  }
-
-  cancelWithStatus(code: number, details: string): void {
-    if (this.#inner) this.#inner.cancelWithStatus(code, details)
-    else this.#fail({ code, message: details })
-  }
-
-  getPeer(): string {
-    return this.#inner?.getPeer() ?? this.options.host ?? ''
-  }
-
-  getAuthContext(): ReturnType<Inner['getAuthContext']> {
-    return this.#inner?.getAuthContext() ?? null
-  }
-
-  #deadline(): number | undefined {
-    const { deadline } = this.options
-    if (deadline === undefined || deadline === Number.POSITIVE_INFINITY) return undefined
-    return this.runtime.now().monotonic + (Number(deadline) - Date.now())
-  }
-
-  #goOn(steps: Procedure<Received>, keeper: Keeper, sent?: Ready | NoToken | Received): void {
-    if (this.#over) return
-    const step = steps.next(sent)
-    if (step.done) {
-      if ('failure' in step.value) this.#fail(step.value.failure)
-      else this.#deliver(step.value.reply)
-    } else if (step.value.kind === 'obtain') {
-      obtain(step.value, this.runtime, (outcome) => this.#goOn(steps, keeper, outcome))
-    } else {
-      this.#send(step.value.token, steps, keeper)
-    }
-  }
-
-  #send(token: Ready, steps: Procedure<Received>, keeper: Keeper): void {
-    const metadata = this.#metadata.clone()
-    metadata.set('authorization', `Bearer ${token.value}`)
-    const listener = this.#listener
-    if (!this.#unary) {
-      // A stream is watched, and never sent again.
-      const program = unmarkedListener(listener)
-      this.#begin(metadata, {
-        ...program,
-        onReceiveStatus: (status) => {
-          if (refusedStage(new Received(status, undefined, []), this.#path)) keeper.reject(token.generation)
-          program.onReceiveStatus(status)
-        },
-      })
-      return
-    }
-    let received: Metadata | undefined
-    const messages: unknown[] = []
-    this.#begin(metadata, {
-      onReceiveMetadata: (head) => {
-        received = head
-      },
-      onReceiveMessage: (message) => {
-        messages.push(message)
-      },
-      onReceiveStatus: (status) => this.#goOn(steps, keeper, new Received(status, received, messages)),
-    })
-  }
-
-  #begin(metadata: Metadata, listener: InterceptingListener | undefined): void {
-    const inner = this.nextCall(this.options)
-    this.#inner = inner
-    inner.start(metadata, listener)
-    for (const [context, message] of this.#messages) inner.sendMessageWithContext(context, message)
-    if (!this.#unary) this.#messages = []
-    for (let read = 0; read < this.#reads; read++) inner.startRead()
-    if (this.#halfClosed) inner.halfClose()
-  }
-
-  #deliver({ metadata, messages, status }: Received): void {
-    this.#over = true
-    const program = unmarkedListener(this.#listener)
-    if (metadata) program.onReceiveMetadata(metadata)
-    for (const message of messages) program.onReceiveMessage(message)
-    program.onReceiveStatus(status)
-  }
-
-  #fail({ code, message, answer }: Failure): void {
-    this.#over = true
-    const metadata = new Metadata()
-    for (const [name, value] of answer?.trailers() ?? []) metadata.add(name, value)
-    // The program has to have its call first.
-    setImmediate(() => this.#listener?.onReceiveStatus({ code, details: message, metadata }))
   }
 }

@@ -21,6 +21,8 @@ const TIMER_MAX = 2 ** 31 - 1
 export interface Ready {
   readonly value: string
   readonly generation: number
+  /** The value of the call's `authorization`. */
+  readonly header: string
 }
 
 /** The reason that there is no usable token. Every call that waited for it gets the same failure. */
@@ -77,6 +79,7 @@ export const systemRuntime: Runtime = {
 export class Keeper {
   readonly #machine: Machine
   #value = ''
+  #ready: Ready = { value: '', generation: 0, header: '' }
   #error: SourceError | undefined
   #attempt = 0
   #askedAt: Now
@@ -109,7 +112,7 @@ export class Keeper {
       this.#nudged = true
       this.#tell({ kind: 'wanted' })
     }
-    return { value: this.#value, generation: held.generation }
+    return this.#readyOf(held.generation)
   }
 
   /** Calls `waiter` with a token or with the failure: at once, or when the request has ended. */
@@ -144,7 +147,7 @@ export class Keeper {
     const { held, blamedUntil } = this.#machine
     if (held && !hasReached(now, held.expiresAt)) {
       this.#machine.used = true
-      return { value: this.#value, generation: held.generation }
+      return this.#readyOf(held.generation)
     }
     if (blamedUntil === undefined || !this.#error) return undefined
     return new NoToken(this.request, this.#error, Math.max(blamedUntil - now.monotonic, 0))
@@ -153,9 +156,17 @@ export class Keeper {
   #lookPast(rejected: number): Ready | undefined | 'pending' {
     const { held, inFlight, blamedUntil } = this.#machine
     if (held && held.generation > rejected && !hasReached(this.runtime.now(), held.expiresAt)) {
-      return { value: this.#value, generation: held.generation }
+      return this.#readyOf(held.generation)
     }
     return inFlight && blamedUntil === undefined ? 'pending' : undefined
+  }
+
+  /** Returns the same object for each call of a generation. */
+  #readyOf(generation: number): Ready {
+    if (this.#ready.generation !== generation) {
+      this.#ready = { value: this.#value, generation, header: `Bearer ${this.#value}` }
+    }
+    return this.#ready
   }
 
   #tell(event: Event): void {

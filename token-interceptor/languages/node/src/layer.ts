@@ -11,7 +11,10 @@ import type { Verifier } from './verify.js'
 
 const current = new AsyncLocalStorage<Caller | undefined>()
 
-/** Returns the verified caller of the call that is being served; undefined for a public method. */
+/**
+ * Returns the verified caller of the call that is being served. Undefined for a public method, unless the
+ * method says `identify` and the call has a token.
+ */
 export function currentCaller(): Caller | undefined {
   return current.getStore()
 }
@@ -23,7 +26,7 @@ export function serveAs<T>(caller: Caller | undefined, work: () => T): T {
 
 /** The outcome of a decision that lets the call pass. */
 export interface Entry {
-  /** Undefined for a public method. In observe mode also undefined if the token is invalid. */
+  /** Undefined for a public method and for an anonymous call. In observe mode also if the token is invalid. */
   readonly caller?: Caller
   /** The method, if the call ends with its token. */
   readonly endsWith?: Method
@@ -67,7 +70,7 @@ export class Layer {
     let caller: Caller | Promise<Caller>
     try {
       method = this.demands.of(path)
-      if (!method.requirement) return {}
+      if (!method.requirement || (method.optional && authorization.length === 0)) return {}
       caller = this.verifier.verify(bearer(authorization), method.audience)
     } catch (error) {
       return this.#refused(path, error)

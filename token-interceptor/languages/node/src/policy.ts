@@ -4,7 +4,16 @@
  * Paths are compared byte for byte. A path without a policy is denied.
  */
 
-import { type DescFile, fromBinary, getOption, hasOption, toBinary, createFileRegistry } from '@bufbuild/protobuf'
+import {
+  createFileRegistry,
+  type DescFile,
+  fromBinary,
+  getOption,
+  hasOption,
+  isMessage,
+  type Message,
+  toBinary,
+} from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema, type FileDescriptorSet } from '@bufbuild/protobuf/wkt'
 import * as annotations from './gen/m2m/auth/v1/annotations_pb.js'
 import { Denied, PolicyError } from './errors.js'
@@ -41,6 +50,8 @@ export interface Method {
   readonly audience: string
   /** Undefined for a public method. */
   readonly requirement?: Requirement
+  /** True for a public method with `identify`: a call without a token is anonymous. */
+  readonly optional?: boolean
   readonly clientStreaming: boolean
   readonly serverStreaming: boolean
 }
@@ -170,18 +181,22 @@ function publicMethod({ path, clientStreaming, serverStreaming }: Declared): Met
 function demandOf(service: string, declared: Declared, open: readonly string[]): Method | string[] | undefined {
   const { path, clientStreaming, serverStreaming, method } = declared
   const owner = path.slice(1).replace('/', '.')
-  if (open.includes(path)) return publicMethod(declared)
+  const audience = declared.service?.audience || service
   const required = method ? method.require : declared.service?.defaultRequirement
-  if (method?.public && required) {
-    return [`${owner}: is both public and requires a token: declare one of the two`]
+  // Also of a method that the program opens, as in every language.
+  const faults = [
+    ...unknownIn(service, declared.service),
+    ...(method ? contradictionsOf(owner, method) : []),
+    ...(required ? faultsOf(owner, required) : []),
+  ]
+  if (faults.length > 0) return faults
+  if (open.includes(path) || (method?.public && !method.identify)) return publicMethod(declared)
+  if (method?.identify) {
+    return { path, audience, requirement: ANY_TOKEN, optional: true, clientStreaming, serverStreaming }
   }
-  if (method?.identify && !method.public) return [`${owner}: identify is for public methods`]
-  if (method?.public) return publicMethod(declared)
   if (!required) {
     return HEALTH.includes(path) ? undefined : [`${path}: is served without a policy, so every call is denied`]
   }
-  const faults = faultsOf(owner, required)
-  if (faults.length > 0) return faults
   const age = required.maxTokenAge
   const requirement: Requirement = {
     allScopes: required.allScopes,
@@ -191,7 +206,36 @@ function demandOf(service: string, declared: Declared, open: readonly string[]):
     outlivesToken: required.streamExpiry === annotations.StreamExpiry.ALLOW,
     claims: required.claims.map(({ claim, values }) => ({ claim, values })),
   }
-  return { path, audience: declared.service?.audience || service, requirement, clientStreaming, serverStreaming }
+  return { path, audience, requirement, clientStreaming, serverStreaming }
+}
+
+const ANY_TOKEN: Requirement = { allScopes: [], anyScopes: [], callers: [], outlivesToken: false, claims: [] }
+
+function contradictionsOf(owner: string, method: annotations.MethodAuthorization): string[] {
+  const unknown = unknownIn(owner, method)
+  if (unknown.length > 0) return unknown
+  if (method.public && method.require) {
+    return [`${owner}: is both public and requires a token: declare one of the two`]
+  }
+  if (method.identify && !method.public) {
+    return [`${owner}: identify is for public methods: declare public, and not require`]
+  }
+  return []
+}
+
+/** Returns the fault of an annotation with a field that this version does not know. It may demand more of a token. */
+function unknownIn(owner: string, annotation: Message | undefined): string[] {
+  const number = annotation && unknownField(annotation)
+  if (number === undefined) return []
+  return [`${owner}: the annotation has the field number ${number}, which this version of m2m-token does not know`]
+}
+
+/** Returns the number of an unknown field, of the message or of one in it. */
+function unknownField(message: Message): number | undefined {
+  const [unknown] = message.$unknown ?? []
+  if (unknown) return unknown.no
+  const values: unknown[] = Object.values(message).flat()
+  return values.map((value) => (isMessage(value) ? unknownField(value) : undefined)).find((number) => number !== undefined)
 }
 
 function faultsOf(owner: string, required: annotations.Requirement): string[] {
@@ -221,11 +265,12 @@ function faultsOf(owner: string, required: annotations.Requirement): string[] {
 /** Scopes and clients have fields of their own, which know the limits of each issuer. */
 function faultOf({ claim, values }: ClaimRequirement): string | undefined {
   const name = claim.replace(/^\//, '')
+  const first = claim.startsWith('/') ? name.split('/', 1)[0] : claim
   const shown = JSON.stringify(claim)
   if (values.length === 0) return `the claim ${shown} has no allowed values, so no token could meet it`
   if (!name) return `${shown} is not the name of a claim`
-  if (['scope', 'scp'].includes(name)) return `${shown}: use all_scopes or any_scopes`
-  if (['client_id', 'azp', 'cid'].includes(name)) return `${shown}: use callers`
+  if (first === 'scope' || first === 'scp') return `${shown}: use all_scopes or any_scopes`
+  if (['client_id', 'azp', 'cid', 'appid'].some((consumed) => consumed === first)) return `${shown}: use callers`
   if (claim.startsWith('/') && /~(?![01])/.test(claim)) {
     return `${shown} is not a JSON Pointer (RFC 6901): write ~ as ~0`
   }

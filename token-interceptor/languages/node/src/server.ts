@@ -21,7 +21,8 @@ import { type TrustedIssuer, Verifier } from './verify.js'
 const callers = new WeakMap<Metadata, Caller>()
 
 /**
- * Returns the verified caller of a call; undefined for a public method. `currentCaller` needs no argument.
+ * Returns the verified caller of a call. Undefined for a public method, unless the method says `identify` and
+ * the call has a token. `currentCaller` needs no argument.
  */
 export function callerOf(call: { metadata: Metadata }): Caller | undefined {
   return callers.get(call.metadata)

@@ -15,7 +15,7 @@ const { currentCaller } = require('../build/src/layer.js')
 const { policyOf } = require('../build/src/protos.js')
 const { Revocations } = require('../build/src/revocations.js')
 const { TokenServer } = require('../build/src/server.js')
-const { IssuedToken } = require('../build/src/source.js')
+const { IssuedToken, SourceError } = require('../build/src/source.js')
 const { TrustedIssuer } = require('../build/src/verify.js')
 
 const root = fileURLToPath(new URL('../../../..', import.meta.url))
@@ -79,7 +79,7 @@ async function world(t, { lifetime = 60, ...options } = {}) {
     tokens.close()
     server.forceShutdown()
   })
-  return { client, bare, revocations, served, issued: () => issued }
+  return { client, bare, revocations, served, port, issued: () => issued }
 }
 
 async function bearer(jti) {
@@ -122,6 +122,51 @@ test('a call without a token is refused before the handler, and a public one is 
   assert.deepEqual(error.metadata.get('www-authenticate'), ['Bearer'])
   assert.deepEqual(served, [])
   assert.equal((await unary(bare, 'ping')).error, null)
+})
+
+test('an identifying method knows its caller if there is one', async (t) => {
+  const { client, bare, served, port } = await world(t)
+  await unary(bare, 'greet')
+  await unary(client, 'greet')
+  const anonymous = []
+  for (const options of [
+    { source: { fetch: async () => { throw new SourceError('not granted', { refusal: 'target' }) } } },
+    { source: { fetch: () => assert.fail('there is no caller') }, onBehalfOfCaller: true },
+  ]) {
+    const tokens = new ClientTokens({ ...options, policy })
+    const without = new Catalog(...tokens.to(`localhost:${port}`, grpc.credentials.createInsecure()))
+    t.after(() => without.close())
+    for (let call = 0; call < 2; call++) anonymous.push((await unary(without, 'greet')).error)
+    assert.notEqual((await unary(without, 'get')).error, null)
+  }
+  assert.deepEqual(anonymous, [null, null, null, null])
+  assert.deepEqual(served, [undefined, 'orders', undefined, undefined, undefined, undefined])
+  for (const wrong of ['Bearer rubbish', 'Basic YTpi', '']) {
+    const metadata = new grpc.Metadata()
+    metadata.set('authorization', wrong)
+    assert.equal((await unary(bare, 'greet', metadata)).error?.code, grpc.status.UNAUTHENTICATED, wrong)
+  }
+})
+
+test('call credentials leave a call anonymous where it may be, and never use the program\'s own rights', async (t) => {
+  const refusing = { fetch: async () => { throw new SourceError('not granted', { refusal: 'target' }) } }
+  for (const [options, method, ok] of [
+    [{ source: refusing }, 'Greet', true],
+    [{ source: refusing }, 'Get', false],
+    [{ source: { fetch: () => assert.fail('there is no caller') }, onBehalfOfCaller: true }, 'Get', false],
+  ]) {
+    const credentials = new ClientTokens({ ...options, policy }).callCredentials()
+    const service_url = 'https://catalog.example/conformance.catalog.v1.Catalog'
+    const made = credentials.generateMetadata({ service_url, method_name: method })
+    assert.equal(await made.then((metadata) => metadata.get('authorization').length === 0, () => false), ok, method)
+  }
+})
+
+test('a call with interceptors of its own still carries its token', async (t) => {
+  const { client, served } = await world(t)
+  const interceptors = [(options, next) => new grpc.InterceptingCall(next(options))]
+  await new Promise((resolve) => client.get({}, new grpc.Metadata(), { interceptors }, resolve))
+  assert.deepEqual(served, ['orders'])
 })
 
 test('a revoked token is replaced, and the call is sent once more', async (t) => {

@@ -12,6 +12,8 @@ const require = createRequire(import.meta.url)
 const { hasAllowedValue, Policy } = require('../build/src/policy.js')
 const { policyOf } = require('../build/src/protos.js')
 const { PolicyError } = require('../build/src/errors.js')
+const annotations = require('../build/src/gen/m2m/auth/v1/annotations_pb.js')
+const { create } = require('@bufbuild/protobuf')
 const { file_conformance_catalog_v1_catalog: catalog } = require(
   '../build/conformance/gen/conformance/catalog/v1/catalog_pb.js',
 )
@@ -92,6 +94,8 @@ test('claims and identify that contradict stop the start', () => {
     '.require = { claims: { values: "a" } }',
     '.require = { claims: { claim: "scope" values: "a" } }',
     '.require = { claims: { claim: "/client_id" values: "a" } }',
+    '.require = { claims: { claim: "appid" values: "a" } }',
+    '.require = { claims: { claim: "/scp/0" values: "a" } }',
     '.require = { claims: { claim: "/a~b" values: "a" } }',
     ' = { identify: true }',
     ' = { identify: true require: {} }',
@@ -100,5 +104,23 @@ test('claims and identify that contradict stop the start', () => {
     assert.throws(() => policy.serve(['one.S']), PolicyError, option)
   }
   const text = 'service S { rpc Get(M) returns (M) { option (m2m.auth.v1.method) = { public: true identify: true }; } }'
-  assert.equal(policyOfText(text).serve(['one.S']).of('/one.S/Get').requirement, undefined)
+  const { requirement, optional } = policyOfText(text).serve(['one.S']).of('/one.S/Get')
+  assert.deepEqual([requirement.allScopes, optional], [[], true])
+})
+
+test('a field of a later contract stops the start, and such a method gets no token', () => {
+  const later = (message) => Object.assign(message, { $unknown: [{ no: 1_000, wireType: 0, data: new Uint8Array([1]) }] })
+  const { ClaimRequirementSchema, MethodAuthorizationSchema, RequirementSchema, ServiceAuthorizationSchema } = annotations
+  const claims = [later(create(ClaimRequirementSchema, { claim: 'a', values: ['b'] }))]
+  for (const declared of [
+    { method: later(create(MethodAuthorizationSchema, { public: true })) },
+    { method: create(MethodAuthorizationSchema, { require: later(create(RequirementSchema)) }) },
+    { method: create(MethodAuthorizationSchema, { require: create(RequirementSchema, { claims }) }) },
+    { service: later(create(ServiceAuthorizationSchema, { defaultRequirement: create(RequirementSchema) })) },
+  ]) {
+    const policy = Policy.of([['one.S', [{ path: '/one.S/Get', clientStreaming: false, serverStreaming: false, ...declared }]]])
+    assert.throws(() => policy.serve(['one.S']), /one\.S.*number 1000/)
+    assert.throws(() => policy.serve(['one.S'], ['/one.S/Get']), PolicyError)
+    assert.equal(policy.call().methods.has('/one.S/Get'), false)
+  }
 })
