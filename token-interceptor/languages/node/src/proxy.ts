@@ -33,7 +33,10 @@ export function tunnel(proxy: URL, target: URL, signal: AbortSignal): Promise<So
     const pair = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`
     headers['proxy-authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`
   }
-  const options = { host: bare(proxy.hostname), port: proxy.port || undefined, method: 'CONNECT', path, headers, signal }
+  const host = bare(proxy.hostname)
+  // Without it, Node takes the name for the certificate from the field Host, which is the issuer's.
+  const servername = isIP(host) ? '' : host
+  const options = { host, servername, port: proxy.port || undefined, method: 'CONNECT', path, headers, signal }
   return new Promise((resolve, reject) => {
     const request = proxy.protocol === 'https:' ? requestSecure(options) : requestPlain(options)
     request.on('error', reject)

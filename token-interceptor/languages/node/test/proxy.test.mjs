@@ -1,11 +1,13 @@
 // The proxy that the environment names.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { createServer } from 'node:net'
 import { test } from 'node:test'
 
 const require = createRequire(import.meta.url)
-const { proxyOf } = require('../build/src/proxy.js')
+const { proxyOf, tunnel } = require('../build/src/proxy.js')
 
 const of = (url, environment) => proxyOf(new URL(url), environment)?.href
 const HTTPS_PROXY = 'http://proxy.example:3128'
@@ -49,5 +51,25 @@ test('NO_PROXY has names, ports, addresses and networks', () => {
     ['1.2.3', 'https://10.1.2.3', false],
   ]) {
     assert.equal(of(url, { HTTPS_PROXY, NO_PROXY }) === undefined, direct, `${NO_PROXY} for ${url}`)
+  }
+})
+
+test('the certificate of an https proxy is to have its own name, and not that of the issuer', async () => {
+  for (const [host, named] of [['localhost', true], ['127.0.0.1', false]]) {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const [hello] = await Promise.all([
+      once(server, 'connection').then(async ([socket]) => {
+        const [first] = await once(socket, 'data')
+        socket.destroy()
+        return first.toString('latin1')
+      }),
+      assert.rejects(
+        tunnel(new URL(`https://${host}:${server.address().port}`), new URL('https://issuer.example'), AbortSignal.timeout(10_000)),
+      ),
+    ])
+    server.close()
+    assert.equal(hello.includes('localhost'), named, host)
+    assert.ok(!hello.includes('issuer.example'), host)
   }
 })

@@ -1,6 +1,7 @@
 package example.m2m.internal;
 
 import java.io.IOException;
+import java.net.ProxySelector;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -16,7 +17,7 @@ import java.util.concurrent.CompletionStage;
 import java.util.concurrent.Flow;
 import javax.net.ssl.SSLContext;
 
-/** Requests by the JDK's own client. A redirect is not followed. */
+/** Requests by the JDK's own client, through the proxy of the environment. A redirect is not followed. */
 public final class JdkHttp implements HttpTransport {
   /** The longest time of a connection attempt. */
   private static final Duration CONNECT_MAX = Duration.ofSeconds(5);
@@ -29,7 +30,15 @@ public final class JdkHttp implements HttpTransport {
 
   /** Creates a client that trusts the JDK's own roots, or those of {@code tls}. */
   public JdkHttp(Optional<SSLContext> tls, Duration timeout) {
-    var builder = HttpClient.newBuilder().connectTimeout(CONNECT_MAX).followRedirects(HttpClient.Redirect.NEVER);
+    this(tls, timeout, new EnvironmentProxy(System.getenv()));
+  }
+
+  JdkHttp(Optional<SSLContext> tls, Duration timeout, ProxySelector proxy) {
+    var builder =
+        HttpClient.newBuilder()
+            .connectTimeout(CONNECT_MAX)
+            .followRedirects(HttpClient.Redirect.NEVER)
+            .proxy(proxy);
     tls.ifPresent(builder::sslContext);
     this.client = builder.build();
     this.timeout = timeout;
