@@ -12,9 +12,12 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use http_body_util::Full;
 use token_interceptor::{
     attach::{Attach, AttachLayer},
+    caller::Caller,
     danger,
+    layer::AuthorizationLayer,
     refresh::FreshToken,
-    source::{StaticToken, TokenRequest},
+    source::{AccessToken, IssuedToken, SourceError, StaticToken, TokenRequest, TokenSource},
+    test_util::TestIssuer,
 };
 use token_proto::policy::{Access, MethodKind, MethodPolicy, Requirement};
 use tonic::{GrpcMethod, body::Body};
@@ -26,10 +29,38 @@ use crate::turns::{Nothing, finish, medians, nothing, timed_calls};
 const METHODS: usize = 200;
 const PATH: &str = "/inventory.v1.InventoryService/GetItem";
 
+/// Exchanges any token at once, for one that lives long.
+struct Exchange(String);
+
+#[tonic::async_trait]
+impl TokenSource for Exchange {
+    async fn fetch(&self, _: &TokenRequest) -> Result<IssuedToken, SourceError> {
+        Ok(IssuedToken::new(AccessToken::new(&self.0).unwrap(), Duration::from_secs(3600)))
+    }
+}
+
+/// Returns the caller of a service behind the server's layer.
+fn caller() -> Caller {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let layer = AuthorizationLayer::requiring(issuer.verifier(), "shop", Requirement::any_token());
+    let (sender, seen) = std::sync::mpsc::channel();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        sender.send(request.extensions().get::<Caller>().cloned()).unwrap();
+        std::future::ready(Ok(Response::new(Body::empty())))
+    });
+    let token = issuer.token().audience("shop").sign();
+    let request = Request::builder().header(AUTHORIZATION, format!("Bearer {token}")).body(Body::empty());
+    finish(layer.layer(service).call(request.unwrap()));
+    seen.recv().unwrap().unwrap()
+}
+
 pub(crate) struct Attaching {
     bare: ArcSwap<HeaderValue>,
     token: FreshToken,
     attach: RefCell<Attach<Nothing>>,
+    /// A channel that exchanges the token of its caller.
+    on_behalf: RefCell<Attach<Nothing>>,
+    caller: Caller,
     /// A channel whose policy has many methods.
     large: Attach<Nothing>,
     /// Keeps the token's task alive, as in a program.
@@ -52,11 +83,18 @@ impl Attaching {
         let large = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&many.collect::<Vec<_>>());
         let token = layer.token(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));
         runtime.block_on(token.get()).unwrap();
+        let behalf =
+            AttachLayer::new(Exchange(value.clone())).policy(std::slice::from_ref(&method)).on_behalf_of_caller();
+        let mut behalf = runtime.block_on(async { behalf.any_destination(danger::AllowPlaintext).layer(Nothing) });
+        let caller = caller();
+        let Ok(_) = runtime.block_on(behalf.call(request_of(&caller)));
         let mut header = HeaderValue::try_from(format!("Bearer {value}")).unwrap();
         header.set_sensitive(true);
         Self {
             bare: ArcSwap::from_pointee(header),
             token,
+            on_behalf: behalf.into(),
+            caller,
             large: runtime.block_on(async { large.any_destination(danger::AllowPlaintext).layer(Nothing) }),
             attach: layer.any_destination(danger::AllowPlaintext).layer(Nothing).into(),
             _runtime: runtime,
@@ -77,6 +115,11 @@ impl Attaching {
         black_box(self.large.clone());
     }
 
+    /// A call on behalf of a caller whose token was exchanged before.
+    pub(crate) fn on_behalf(&self, request: Request<Body>) -> Response<impl Sized> {
+        finish(self.on_behalf.borrow_mut().call(request))
+    }
+
     pub(crate) fn whole_layer(&self, request: Request<Body>) -> Response<impl Sized> {
         finish(self.attach.borrow_mut().call(request))
     }
@@ -88,6 +131,13 @@ pub(crate) fn request() -> Request<Body> {
     *request.uri_mut() = PATH.parse().unwrap();
     *request.headers_mut() = headers();
     request.extensions_mut().insert(GrpcMethod::new("inventory.v1.InventoryService", "GetItem"));
+    request
+}
+
+/// Returns the same of a handler that serves `caller`.
+fn request_of(caller: &Caller) -> Request<Body> {
+    let mut request = request();
+    request.extensions_mut().insert(caller.clone());
     request
 }
 
@@ -120,13 +170,15 @@ pub(crate) struct Figures {
     pub(crate) floor: Duration,
     pub(crate) attached: Duration,
     pub(crate) whole_layer: Duration,
+    pub(crate) on_behalf: Duration,
     pub(crate) cloned: Duration,
 }
 
 impl Figures {
     pub(crate) fn measure() -> Self {
         let case = Attaching::new();
-        let [floor, attached, without, with, cloned] = medians(
+        let for_caller = || request_of(&case.caller);
+        let [floor, attached, without, with, behalf_without, behalf_with, cloned] = medians(
             401,
             200,
             [
@@ -134,9 +186,12 @@ impl Figures {
                 &|n| timed_headers(n, |headers| case.attached(headers)),
                 &|n| timed_calls(n, request, nothing),
                 &|n| timed_calls(n, request, |request| case.whole_layer(request)),
+                &|n| timed_calls(n, for_caller, nothing),
+                &|n| timed_calls(n, for_caller, |request| case.on_behalf(request)),
                 &|n| timed(n, || case.cloned()),
             ],
         );
-        Self { floor, attached, whole_layer: with.saturating_sub(without), cloned }
+        let (whole_layer, on_behalf) = (with.saturating_sub(without), behalf_with.saturating_sub(behalf_without));
+        Self { floor, attached, whole_layer, on_behalf, cloned }
     }
 }

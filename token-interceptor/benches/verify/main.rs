@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 mod case;
+mod scale;
 #[path = "../shared/turns.rs"]
 mod turns;
 
@@ -40,6 +41,16 @@ fn table() {
     println!("  new token, every check         {new_token:>9.0?}   {:.3}   goal ≤ 1.05", of_bare(new_token));
     println!("  token seen before, whole layer {whole_layer:>9.0?}   {:.4}   goal ≤ 250 ns", of_bare(whole_layer));
     println!("  no token, refused              {refused:>9.0?}   {:.4}   goal ≤ an admission", of_bare(refused));
+
+    let figures = scale::Figures::measure();
+    let scale::Figures { unseen, seen, rotated, first_revocations, later_revocations } = figures;
+    println!("\n{} tokens, each once in a pass; with the request's and the answer's own cost", scale::TOKENS);
+    println!("  not seen before                {unseen:>9.0?}");
+    println!("  seen before                    {seen:>9.0?}");
+    println!("  seen, after a rotation         {rotated:>9.0?}");
+    println!("one revocation");
+    println!("  of the first 200               {first_revocations:>9.0?}");
+    println!("  on top of {:>7}              {later_revocations:>9.0?}", scale::REVOKED);
 }
 
 criterion_group!(benches, criterion_cases);

@@ -6,7 +6,7 @@ use crate::{
     attach_case, floor,
     load::{self, Face, median},
     report::Row,
-    verify_case,
+    streams, verify_case, verify_scale,
 };
 
 /// Many short rounds, because the difference is a fortieth of the measured time.
@@ -33,7 +33,40 @@ pub(crate) fn verify() -> Vec<Row> {
         ),
     ];
     rows.push(share_of_echo());
+    rows.extend(at_scale());
     rows
+}
+
+/// What a large service meets: a rotation with a full cache, a long list of revocations, many open streams.
+fn at_scale() -> Vec<Row> {
+    let verify_scale::Figures { unseen, seen, rotated, first_revocations, later_revocations } =
+        verify_scale::Figures::measure();
+    let nanos = |time: Duration| format!("{:.0} ns", time.as_secs_f64() * 1e9);
+    let streams::Figures { timers, guarded } = streams::Figures::measure();
+    let core = |time: Duration| format!("{:.2} % of a core", time.as_secs_f64() * 100.0);
+    let (tokens, revoked, open) = (verify_scale::TOKENS, verify_scale::REVOKED, streams::STREAMS);
+    let (before, after) = (nanos(seen), nanos(rotated));
+    vec![
+        Row::goal(
+            format!("{tokens} tokens seen before, after a rotation that keeps their key"),
+            "≤ 2 × before it",
+            format!("{after} each; {before} before it; {} unseen", nanos(unseen)),
+            rotated <= seen * 2,
+        ),
+        Row::goal(
+            format!("one more revocation on top of {revoked}"),
+            "≤ 2 × one of the first 200",
+            format!("{}; {}", nanos(later_revocations), nanos(first_revocations)),
+            later_revocations <= first_revocations * 2,
+        ),
+        Row::floor(format!("floor: {open} timers of a second"), core(timers)),
+        Row::goal(
+            format!("{open} open streams at rest, each looked at once a second"),
+            "≤ 2 % of a core",
+            core(guarded),
+            guarded <= Duration::from_millis(20),
+        ),
+    ]
 }
 
 /// The same echo for the same calls, with and without the layer.
@@ -63,7 +96,7 @@ fn share_of_echo() -> Row {
 }
 
 pub(crate) fn attach() -> Vec<Row> {
-    let attach_case::Figures { floor, attached, whole_layer, cloned } = attach_case::Figures::measure();
+    let attach_case::Figures { floor, attached, whole_layer, on_behalf, cloned } = attach_case::Figures::measure();
     let nanos = |time: Duration| time.as_secs_f64() * 1e9;
     vec![
         Row::floor("floor: snapshot load and header clone", format!("{:.0} ns", nanos(floor))),
@@ -72,6 +105,12 @@ pub(crate) fn attach() -> Vec<Row> {
             "≤ 100 ns",
             format!("{:.0} ns; the whole layer, ready to replay, {:.0} ns", nanos(attached), nanos(whole_layer)),
             attached <= Duration::from_nanos(100),
+        ),
+        Row::goal(
+            "attach on behalf of a caller whose token is in hand, the whole layer",
+            "≤ 2 × a token of its own",
+            format!("{:.0} ns", nanos(on_behalf)),
+            on_behalf <= whole_layer * 2,
         ),
         Row::goal(
             "clone of a client with a policy of 200 methods",

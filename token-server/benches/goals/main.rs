@@ -34,12 +34,15 @@ mod renewal;
 mod report;
 mod spread;
 mod start;
+mod streams;
 mod tls;
 mod trust;
 #[path = "../../../token-interceptor/benches/shared/turns.rs"]
 mod turns;
 #[path = "../../../token-interceptor/benches/verify/case.rs"]
 mod verify_case;
+#[path = "../../../token-interceptor/benches/verify/scale.rs"]
+mod verify_scale;
 
 use std::{path::Path, time::Instant};
 

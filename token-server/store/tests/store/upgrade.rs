@@ -12,7 +12,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sqlx::{Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    Connection as _, Executor as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
 use token_issuer::{
     client::{ClientId, CredentialKind},
     store::{AdminRecordFilter, ChangeLog as _, RevocationTarget, Store, StoreError},
@@ -35,7 +38,9 @@ const OLD_WRITES: [&str; 6] = [
 ];
 
 async fn connection(path: &Path) -> SqliteConnection {
+    // Every version has kept its file in WAL mode. A change of mode fails while another connection writes.
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let options = options.journal_mode(SqliteJournalMode::Wal);
     SqliteConnection::connect_with(&options.busy_timeout(Duration::from_secs(30))).await.unwrap()
 }
 
