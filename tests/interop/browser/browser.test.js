@@ -20,7 +20,8 @@ before(async () => {
   })
   // This machine generated the CA of the issuer's certificate.
   page = await browser.newPage({ ignoreHTTPSErrors: true })
-  // The test serves the page from the issuer's origin, as an application would. Every call reaches the issuer.
+  // The test serves the page from the issuer's origin, as an application would. Every call reaches the
+  // issuer.
   await page.route(`${issuer}/page`, (route) => route.fulfill({ body: html, contentType: 'text/html' }))
   await page.goto(`${issuer}/page`)
 })

@@ -1,4 +1,4 @@
-"""A real Envoy in front of a Python server that verifies nothing: Envoy has admitted every request that arrives."""
+"""A real Envoy in front of a Python server that verifies nothing. Envoy has admitted every request."""
 
 import contextlib
 import http.client

@@ -1,5 +1,5 @@
-// Package envoy checks the answers of token-server to Envoy, and its output for Envoy and Istio, against the types that
-// those projects publish for Go.
+// Package envoy checks the answers of token-server to Envoy, and its output for Envoy and Istio, against the
+// types that those projects publish for Go.
 package envoy
 
 import (

@@ -1,4 +1,5 @@
-// Package libraries holds the forged tokens against other libraries, and against m2m.example/go over the wire.
+// Package libraries holds the forged tokens against other libraries, and against m2m.example/go over the
+// wire.
 package libraries
 
 import (

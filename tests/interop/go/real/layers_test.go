@@ -86,7 +86,8 @@ func TestAnIssuerThatIsNotTrustedReadsAsSuch(t *testing.T) {
 	}
 }
 
-// A server whose keys and revocations are pushed ends a stream within a second of the revocation of its token.
+// A server whose keys and revocations are pushed ends a stream within a second of the revocation of its
+// token.
 func TestAPushedRevocationEndsAStreamAndTheNextCallHasANewToken(t *testing.T) {
 	watch, err := tokens.Watch(tokens.Issuer{URL: env(t, "TOKEN_ISSUER"), TLS: trust(t)})
 	if err != nil {

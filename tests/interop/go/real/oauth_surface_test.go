@@ -21,8 +21,8 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// Introspection, revocation, private_key_jwt and token exchange. golang.org/x/oauth2 makes the requests that it has
-// parameters for. The others are plain forms.
+// Introspection, revocation, private_key_jwt and token exchange. golang.org/x/oauth2 makes the requests that
+// it has parameters for. The others are plain forms.
 
 const (
 	exchange    = "urn:ietf:params:oauth:grant-type:token-exchange"

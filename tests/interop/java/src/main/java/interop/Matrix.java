@@ -38,8 +38,8 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The Java program of the interop matrix: {@code Matrix server}, or {@code Matrix client HOST:PORT}. The commands are
- * documented in {@code tests/interop/matrix/run}.
+ * The Java program of the interop matrix: {@code Matrix server}, or {@code Matrix client HOST:PORT}. The
+ * commands are documented in {@code tests/interop/matrix/run}.
  */
 public final class Matrix {
   private Matrix() {}

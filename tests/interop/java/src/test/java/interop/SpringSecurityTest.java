@@ -44,7 +44,9 @@ import org.springframework.security.oauth2.server.resource.authentication.JwtAut
 import org.springframework.security.oauth2.server.resource.authentication.OpaqueTokenAuthenticationProvider;
 import org.springframework.security.oauth2.server.resource.introspection.SpringOpaqueTokenIntrospector;
 
-/** Spring Security's client and resource servers, by the lines of {@code token-server/docs/languages/java.md}. */
+/**
+ * Spring Security's client and resource servers, by the lines of {@code token-server/docs/languages/java.md}.
+ */
 class SpringSecurityTest {
   private static SSLContext before;
 
