@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from concurrent import futures
+from types import SimpleNamespace
 
 import grpc
 import grpc.aio
@@ -24,6 +25,7 @@ from m2m_token import (
     current_caller,
     server,
 )
+from m2m_token.client import _Plugin
 from m2m_token.source import IssuedToken, SourceError
 
 ISSUER = "https://issuer.example"
@@ -203,6 +205,21 @@ def test_without_a_caller_an_identifying_method_is_called_anonymously():
             calls.get(MESSAGE(), timeout=20)
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert (world.served, world.source.issued) == ([None, None], 0)
+
+
+def test_call_credentials_never_use_the_programs_own_rights():
+    def outcome(tokens: ClientTokens, method: str):
+        outcomes = []
+        context = SimpleNamespace(service_url=f"https://catalog.example/{CATALOG}", method_name=method)
+        _Plugin(tokens)(context, lambda metadata, error: outcomes.append((metadata, error)))
+        tokens.close()
+        return outcomes[0]
+
+    own = ClientTokens(Source(), on_behalf_of_caller=True)
+    metadata, error = outcome(own, "Get")
+    assert (metadata, error.code()) == ((), grpc.StatusCode.FAILED_PRECONDITION)
+    assert outcome(ClientTokens(Source(), on_behalf_of_caller=True), "Greet") == ((), None)
+    assert outcome(ClientTokens(Source()), "Ping") == ((), None)
 
 
 def test_methods_that_share_a_token_later_no_longer_have_their_own():
