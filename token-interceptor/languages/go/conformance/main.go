@@ -1,8 +1,8 @@
 // Command conformance is the executor of the Go packages for the conformance suite, tests/conformance.
 //
-// It reads requests from standard input and writes responses to standard output, each preceded by its length in
-// four bytes, little-endian. Cases of the client layer run in a bubble of testing/synctest: real code, on a
-// simulated clock.
+// It reads requests from standard input and writes responses to standard output, each preceded by its length
+// in four bytes, little-endian. Cases of the client layer run in a bubble of testing/synctest: real code, on
+// a simulated clock.
 package main
 
 import (

@@ -86,8 +86,8 @@ func (a Answer) refusal() *Error {
 	return Refuse(RefusalOf(code), fmt.Errorf("%s: %s", printable(code), printable(description)))
 }
 
-// IsOfTokenEndpoint returns true if the answer must be a token endpoint's: a token, or an OAuth error code. Any
-// other answer may come from another program, at a URL that the token endpoint has left.
+// IsOfTokenEndpoint returns true if the answer must be a token endpoint's: a token, or an OAuth error code.
+// Any other answer may come from another program, at a URL that the token endpoint has left.
 func (a Answer) IsOfTokenEndpoint() bool {
 	if a.Status >= 200 && a.Status <= 299 {
 		members, err := readMembers(a.Body)
@@ -145,8 +145,8 @@ func (a Answer) retryAfter(now time.Time) time.Duration {
 	return max(at.Sub(now), 0)
 }
 
-// members are the members of a token response that are read. Unknown members may have any form, and may repeat:
-// RFC 6749 section 5.1 makes the client ignore them.
+// members are the members of a token response that are read. Unknown members may have any form, and may
+// repeat: RFC 6749 section 5.1 makes the client ignore them.
 type members struct {
 	token, kind          *string
 	expiresIn, refreshIn *time.Duration

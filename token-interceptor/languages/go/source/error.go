@@ -47,8 +47,8 @@ func RefusalOf(code string) Refusal {
 	}
 }
 
-// Error is the error of a source. Either it could not answer: this passes by itself. Or it refused: this lasts
-// until an operator changes something.
+// Error is the error of a source. Either it could not answer: this passes by itself. Or it refused: this
+// lasts until an operator changes something.
 type Error struct {
 	// Refusal is NotRefused for an outage.
 	Refusal Refusal

@@ -44,8 +44,8 @@ func (f File) Fetch(_ context.Context, request Request) (Issued, error) {
 	return ofFile(strings.TrimSpace(string(text)), time.Now())
 }
 
-// ofFile returns the token in a file. Text that is no token is a refusal. An expired token is an outage, as it
-// may be renewed soon.
+// ofFile returns the token in a file. Text that is no token is a refusal. An expired token is an outage, as
+// it may be renewed soon.
 func ofFile(token string, now time.Time) (Issued, error) {
 	expiry, err := expiryOf(token)
 	if err == nil {

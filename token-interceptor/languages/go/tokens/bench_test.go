@@ -22,8 +22,9 @@ import (
 	"m2m.example/go/verify"
 )
 
-// BenchmarkRounds measures unary calls over loopback: the plain echo, with the server layer, and with the client
-// layer. Each round has all three, in turn. It prints processor time in microseconds per call, for ../bench:
+// BenchmarkRounds measures unary calls over loopback: the plain echo, with the server layer, and with the
+// client layer. Each round has all three, in turn. It prints processor time in microseconds per call, for
+// ../bench:
 //
 //	go test -run '^$' -bench '^BenchmarkRounds$' -benchtime 1x ./tokens
 func BenchmarkRounds(b *testing.B) {

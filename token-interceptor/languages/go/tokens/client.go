@@ -220,8 +220,8 @@ func (c *Client) isSecure(target string) bool {
 	return !loopback
 }
 
-// tokenOf returns the token of a request. Equal requests share one. Those of callers are bounded in number, and
-// renewed only while in use.
+// tokenOf returns the token of a request. Equal requests share one. Those of callers are bounded in number,
+// and renewed only while in use.
 func (c *Client) tokenOf(request source.Request) *refresh.Token {
 	request = request.Normal()
 	key := request.Key()

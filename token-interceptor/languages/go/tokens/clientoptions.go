@@ -23,14 +23,14 @@ type clientSettings struct {
 // ClientOption is a setting of NewClient.
 type ClientOption func(*clientSettings)
 
-// Sharing makes the named methods share one token for each audience, with the scopes that they demand together.
-// A name is a path, /package.Service/Method, or a prefix and a final "*".
+// Sharing makes the named methods share one token for each audience, with the scopes that they demand
+// together. A name is a path, /package.Service/Method, or a prefix and a final "*".
 func Sharing(methods ...string) ClientOption {
 	return func(s *clientSettings) { s.sharing = append(s.sharing, methods...) }
 }
 
-// NeverReplay forbids that calls of these methods are sent twice, named as in Sharing. By default a unary call
-// is sent once more, with a new token, if the callee's layer refused the old one before the handler.
+// NeverReplay forbids that calls of these methods are sent twice, named as in Sharing. By default a unary
+// call is sent once more, with a new token, if the callee's layer refused the old one before the handler.
 func NeverReplay(methods ...string) ClientOption {
 	return func(s *clientSettings) { s.noReplay = append(s.noReplay, methods...) }
 }
@@ -45,9 +45,9 @@ func WaitMax(wait time.Duration) ClientOption {
 	return func(s *clientSettings) { s.waitMax = wait }
 }
 
-// OnBehalfOfCaller exchanges the token of the caller whom the program serves (RFC 8693). The caller is that of
-// the call's context: pass the handler's context on. Without a caller, a call that needs a token fails. If it
-// used the program's own token, callers could act with the program's rights.
+// OnBehalfOfCaller exchanges the token of the caller whom the program serves (RFC 8693). The caller is that
+// of the call's context: pass the handler's context on. Without a caller, a call that needs a token fails. If
+// it used the program's own token, callers could act with the program's rights.
 func OnBehalfOfCaller() ClientOption {
 	return func(s *clientSettings) { s.onBehalf = true }
 }

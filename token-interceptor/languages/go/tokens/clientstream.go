@@ -39,8 +39,8 @@ func (c *Client) StreamInterceptor() grpc.StreamClientInterceptor {
 	}
 }
 
-// watched is a stream whose end is watched. If the callee's layer ended it because its token became invalid, the
-// token is renewed for the next call.
+// watched is a stream whose end is watched. If the callee's layer ended it because its token became invalid,
+// the token is renewed for the next call.
 type watched struct {
 	grpc.ClientStream
 	method     string

@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Credentials returns call credentials for programs that set them by themselves. They need TLS, and no call is
-// sent twice, as credentials do not see answers.
+// Credentials returns call credentials for programs that set them by themselves. They need TLS, and no call
+// is sent twice, as credentials do not see answers.
 func (c *Client) Credentials() credentials.PerRPCCredentials { return perRPC{c} }
 
 type perRPC struct{ client *Client }
@@ -36,7 +36,8 @@ func (p perRPC) GetRequestMetadata(ctx context.Context, _ ...string) (map[string
 	return map[string]string{"authorization": ready.Header}, nil
 }
 
-// forCredentials keeps the reason in the text: gRPC replaces the codes that gRFC A54 reserves for applications.
+// forCredentials keeps the reason in the text: gRPC replaces the codes that gRFC A54 reserves for
+// applications.
 func forCredentials(err error) error {
 	if err == nil {
 		return nil

@@ -6,9 +6,9 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// markKey is the trailer by which the server layer marks its own refusals. A client may send a call again only
-// if no handler ran. The reason in a status cannot prove that: a handler may pass on a refusal by the next
-// service. So the server layer removes the mark from every answer of a handler.
+// markKey is the trailer by which the server layer marks its own refusals. A client may send a call again
+// only if no handler ran. The reason in a status cannot prove that: a handler may pass on a refusal by the
+// next service. So the server layer removes the mark from every answer of a handler.
 const markKey = "token-refused"
 
 // The stage at which the layer refused the token.

@@ -15,8 +15,8 @@ import (
 	"m2m.example/go/verify"
 )
 
-// guardedStream is the stream of a handler. If it has a caller, no message passes in either direction once the
-// caller's token has ended.
+// guardedStream is the stream of a handler. If it has a caller, no message passes in either direction once
+// the caller's token has ended.
 type guardedStream struct {
 	grpc.ServerStream
 	ctx    context.Context

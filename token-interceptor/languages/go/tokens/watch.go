@@ -12,8 +12,8 @@ import (
 	"m2m.example/go/verify"
 )
 
-// Watch follows the trust stream of a token server, for verify.TrustedIssuer.Push: a new key arrives before its
-// first use, and a revocation is enforced within a second.
+// Watch follows the trust stream of a token server, for verify.TrustedIssuer.Push: a new key arrives before
+// its first use, and a revocation is enforced within a second.
 func Watch(issuer Issuer) (func(ctx context.Context, trust *verify.Trust) error, error) {
 	conn, err := issuer.dial()
 	if err != nil {

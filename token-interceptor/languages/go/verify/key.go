@@ -46,7 +46,8 @@ const (
 	exponentBitsMax = 31
 )
 
-// key is a public key with its one algorithm, so that a token's header chooses nothing (RFC 8725 section 3.1).
+// key is a public key with its one algorithm, so that a token's header chooses nothing (RFC 8725 section
+// 3.1).
 type key struct {
 	id        string
 	hasID     bool

@@ -51,8 +51,8 @@ type TrustRevocation struct {
 	ForgetAt time.Time
 }
 
-// Trust is the state that an issuer pushes: its keys and revocations. A key arrives before its first use and a
-// revocation within a second. So while the stream is live, an unknown key is not the issuer's. When the
+// Trust is the state that an issuer pushes: its keys and revocations. A key arrives before its first use and
+// a revocation within a second. So while the stream is live, an unknown key is not the issuer's. When the
 // stream is lost, the last state is used until it is too old.
 type Trust struct {
 	held

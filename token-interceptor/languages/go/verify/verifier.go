@@ -1,5 +1,5 @@
-// Package verify verifies access tokens (RFC 9068) and decides calls. It needs no gRPC library: package tokens
-// puts it into grpc-go, and package tokenhttp into net/http.
+// Package verify verifies access tokens (RFC 9068) and decides calls. It needs no gRPC library: package
+// tokens puts it into grpc-go, and package tokenhttp into net/http.
 //
 // github.com/go-jose/go-jose checks the signatures. The checks around it are this package's own, and strict.
 package verify

@@ -136,8 +136,8 @@ func (f fetched) apply(m *machine, _ Now, draw float64) {
 	m.inFlight, m.trouble, m.wanted, m.used = nil, nil, false, false
 }
 
-// renewAfter returns the time of renewal. It is the server's, if that is plausible. Otherwise it is between 65
-// and 80 % of the lifetime: early enough to survive an outage, late enough not to double the load.
+// renewAfter returns the time of renewal. It is the server's, if that is plausible. Otherwise it is between
+// 65 and 80 % of the lifetime: early enough to survive an outage, late enough not to double the load.
 func (f fetched) renewAfter(draw float64) time.Duration {
 	lifetime := min(f.expiresIn, lifetimeMax)
 	after := f.refreshAfter
@@ -231,7 +231,8 @@ func (m *machine) wake(now Now) (at time.Duration, has bool) {
 	return at, has
 }
 
-// blamed returns true if a call without a token fails with the last failure, and the time of the next request.
+// blamed returns true if a call without a token fails with the last failure, and the time of the next
+// request.
 func (m *machine) blamed() (until time.Duration, blamed bool) {
 	if m.trouble == nil || m.trouble.forgotten {
 		return 0, false

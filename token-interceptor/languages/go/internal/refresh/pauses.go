@@ -17,7 +17,8 @@ const (
 	apartMax            = time.Minute
 )
 
-// transientPause is the pause after transient failures in a row: full jitter over 100 ms, doubling up to 30 s.
+// transientPause is the pause after transient failures in a row: full jitter over 100 ms, doubling up to 30
+// s.
 func transientPause(failures int, draw float64) time.Duration {
 	return max(times(doubled(transientFirst, failures, transientMax), draw), pauseMin)
 }

@@ -12,8 +12,8 @@ import (
 	"m2m.example/go/source"
 )
 
-// attemptMax is the time after which an attempt has failed. It outlasts a stall of 30 s, as a retry would only
-// lengthen the issuer's queue.
+// attemptMax is the time after which an attempt has failed. It outlasts a stall of 30 s, as a retry would
+// only lengthen the issuer's queue.
 const attemptMax = 30*time.Second + 500*time.Millisecond
 
 // Environment is what a token takes from its surroundings.

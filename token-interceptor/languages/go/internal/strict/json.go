@@ -1,7 +1,7 @@
 // Package strict reads JSON and base64url so that each text has one meaning.
 //
-// encoding/json keeps the last of two equal members, repairs damaged text and matches names in any case. Where
-// two parsers disagree, a token says one thing to a gateway and another to the service behind it.
+// encoding/json keeps the last of two equal members, repairs damaged text and matches names in any case.
+// Where two parsers disagree, a token says one thing to a gateway and another to the service behind it.
 package strict
 
 import (

@@ -48,8 +48,8 @@ func (i *Issuer) Trusted() verify.TrustedIssuer {
 	return verify.TrustedIssuer{Issuer: i.Name, Keys: keys}
 }
 
-// Token returns a token of client `orders` for audience `catalog`, issued at issued and valid for five minutes.
-// changes replace its claims; nil removes one.
+// Token returns a token of client `orders` for audience `catalog`, issued at issued and valid for five
+// minutes. changes replace its claims; nil removes one.
 func (i *Issuer) Token(issued int64, changes map[string]any) string {
 	claims := map[string]any{
 		"iss": i.Name, "sub": "orders", "client_id": "orders", "aud": "catalog", "jti": "token-1",

@@ -26,8 +26,8 @@ import org.springframework.grpc.client.GlobalClientInterceptor;
 import org.springframework.grpc.server.ServerBuilderCustomizer;
 
 /**
- * Puts the server layer around the application's gRPC servers, and the client layer around its channels. A bean of the
- * application's own replaces each part.
+ * Puts the server layer around the application's gRPC servers, and the client layer around its channels. A
+ * bean of the application's own replaces each part.
  */
 @AutoConfiguration(
     beforeName = {

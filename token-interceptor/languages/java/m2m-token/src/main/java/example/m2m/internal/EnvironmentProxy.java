@@ -17,9 +17,9 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * The proxy that the environment names for {@code https} URLs: {@code HTTPS_PROXY} or {@code ALL_PROXY}, and its
- * exceptions in {@code NO_PROXY}. A lower-case name has precedence. Without one, the proxy of the JDK's own
- * properties counts. This machine is never reached through a proxy.
+ * The proxy that the environment names for {@code https} URLs: {@code HTTPS_PROXY} or {@code ALL_PROXY}, and
+ * its exceptions in {@code NO_PROXY}. A lower-case name has precedence. Without one, the proxy of the JDK's
+ * own properties counts. This machine is never reached through a proxy.
  */
 public final class EnvironmentProxy extends ProxySelector {
   private static final Pattern HOST_AND_PORT = Pattern.compile("(\\[.*\\]|[^:]*)(?::([0-9]+))?");
@@ -80,7 +80,10 @@ public final class EnvironmentProxy extends ProxySelector {
     // The request fails by itself.
   }
 
-  /** {@code *}, a name with all names below it, an address, or a network. All but a network may have a port. */
+  /**
+   * Compares with {@code *}, a name with all names below it, an address, or a network. All but a network may
+   * have a port.
+   */
   private static boolean excepts(String exception, String host, int port) {
     if (exception.equals("*")) {
       return true;

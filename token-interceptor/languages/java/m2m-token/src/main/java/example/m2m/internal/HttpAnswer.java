@@ -11,7 +11,7 @@ import java.util.Optional;
  * An answer over HTTP.
  *
  * @param status the status
- * @param headers the fields that are read, by their name in small letters: {@code date} and {@code retry-after}
+ * @param headers the fields that are read, by their name in small letters: {@code date}, {@code retry-after}
  * @param body the body
  */
 public record HttpAnswer(int status, Map<String, String> headers, byte[] body) {

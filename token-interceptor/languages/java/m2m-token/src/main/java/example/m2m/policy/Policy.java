@@ -41,10 +41,11 @@ public final class Policy {
    * Reads the policy from the linked-in descriptors of the served services.
    *
    * @param services the registered services
-   * @param opened full service names, or paths of methods, which the program opens although nothing in their {@code
-   *     .proto} files says so
+   * @param opened full service names, or paths of methods, which the program opens although nothing in their
+   *     {@code .proto} files says so
    * @param clientsAreKnown for an audience, true if a client ID alone identifies the caller
-   * @throws PolicyException when a method has no policy, an annotation is wrong, or a service is not described
+   * @throws PolicyException when a method has no policy, an annotation is wrong, or a service is not
+   *     described
    */
   public static Policy of(
       Collection<ServiceDescriptor> services, Set<String> opened, Predicate<String> clientsAreKnown) {

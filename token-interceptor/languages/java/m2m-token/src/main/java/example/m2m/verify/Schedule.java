@@ -8,9 +8,11 @@ import java.util.Optional;
  *
  * <ul>
  *   <li>A set is fetched again once it is as old as {@code maxAge}.
- *   <li>After a failure it is retried: quickly while there is no set at all, else no sooner than {@code cooldown}.
- *   <li>An unknown key causes a fetch at once, but no sooner than {@code cooldown} after the last such fetch. So a flood
- *       of invented key IDs costs one fetch per {@code cooldown}, and the first token of a new key finds it.
+ *   <li>After a failure it is retried: quickly while there is no set at all, else no sooner than {@code
+ *       cooldown}.
+ *   <li>An unknown key causes a fetch at once, but no sooner than {@code cooldown} after the last such fetch.
+ *       So a flood of invented key IDs costs one fetch per {@code cooldown}, and the first token of a new key
+ *       finds it.
  * </ul>
  */
 final class Schedule {

@@ -50,7 +50,8 @@ public final class TrustedIssuer {
   /**
    * Finds an issuer by its metadata: OpenID Connect Discovery, or RFC 8414.
    *
-   * @param issuer its identifier, an {@code https} URL, compared byte for byte with the {@code iss} of every token
+   * @param issuer its identifier, an {@code https} URL, compared byte for byte with the {@code iss} of every
+   *     token
    */
   public static TrustedIssuer discover(String issuer) {
     return new TrustedIssuer(

@@ -214,7 +214,7 @@ class ClientLayerTest {
     return Optional.ofNullable(failed.join());
   }
 
-  /** Applies a token, and completes {@code outcome} with the failure, or with null for headers with a token. */
+  /** Applies a token. Completes {@code outcome} with the failure, or with null for headers with a token. */
   private static void apply(
       SecurityLevel level, String address, boolean optional, CompletableFuture<Status> outcome) {
     var call =

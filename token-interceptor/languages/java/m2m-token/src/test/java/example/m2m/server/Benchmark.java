@@ -31,8 +31,9 @@ import java.util.stream.Stream;
 /**
  * The cost of both layers beside that of an echo.
  *
- * <p>Measures unary calls over loopback: the plain echo, with the server layer, and with the client layer. Each round
- * has all three, in turn. Prints processor time of the whole process, in microseconds per call, for {@code ../bench}.
+ * <p>Measures unary calls over loopback: the plain echo, with the server layer, and with the client layer.
+ * Each round has all three, in turn. Prints processor time of the whole process, in microseconds per call, for
+ * {@code ../bench}.
  */
 public final class Benchmark {
   private static final int CALLS = 200;
@@ -115,8 +116,8 @@ public final class Benchmark {
   }
 
   /**
-   * Returns the time of all threads of the process, those of the collector and the compiler too. On Linux it is exact.
-   * Elsewhere the system counts it in steps, often of 10 ms.
+   * Returns the time of all threads of the process, those of the collector and the compiler too. On Linux it
+   * is exact. Elsewhere the system counts it in steps, often of 10 ms.
    */
   private static long processorTime() {
     if (!Files.isDirectory(THREADS)) {
