@@ -1,8 +1,8 @@
 /**
  * A channel of grpc-js whose calls carry tokens.
  *
- * It stands below the interceptors, which cost more than the layer. A call whose token is in memory is sent at
- * once, with one more entry in its metadata.
+ * It stands below the interceptors, which cost more than the layer. A call whose token is in memory is sent
+ * at once, with one more entry in its metadata.
  */
 
 import { type ChannelInterface, type InterceptingListener, Metadata, type StatusObject } from '@grpc/grpc-js'

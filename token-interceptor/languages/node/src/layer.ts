@@ -26,7 +26,7 @@ export function serveAs<T>(caller: Caller | undefined, work: () => T): T {
 
 /** The outcome of a decision that lets the call pass. */
 export interface Entry {
-  /** Undefined for a public method and for an anonymous call. In observe mode also if the token is invalid. */
+  /** Undefined for a public method and an anonymous call. In observe mode also if the token is invalid. */
   readonly caller?: Caller
   /** The method, if the call ends with its token. */
   readonly endsWith?: Method

@@ -223,7 +223,7 @@ function contradictionsOf(owner: string, method: annotations.MethodAuthorization
   return []
 }
 
-/** Returns the fault of an annotation with a field that this version does not know. It may demand more of a token. */
+/** Returns the fault of an annotation with an unknown field. The field may demand more of a token. */
 function unknownIn(owner: string, annotation: Message | undefined): string[] {
   const number = annotation && unknownField(annotation)
   if (number === undefined) return []

@@ -10,7 +10,10 @@ import { isLoopback } from './destinations.js'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** Returns the proxy for an `https` URL; undefined for a direct connection. Throws TypeError for any other proxy. */
+/**
+ * Returns the proxy for an `https` URL; undefined for a direct connection. Throws TypeError for a proxy of
+ * another kind.
+ */
 export function proxyOf(url: URL, environment: Environment = process.env): URL | undefined {
   const named = (name: string) => environment[name.toLowerCase()]?.trim() || environment[name]?.trim() || undefined
   const proxy = named('HTTPS_PROXY') ?? named('ALL_PROXY')
@@ -54,7 +57,10 @@ export function tunnel(proxy: URL, target: URL, signal: AbortSignal): Promise<So
   })
 }
 
-/** Returns true if the exception names the host: `*`, a name with all names below it, an address, or a network. */
+/**
+ * Returns true if the exception names the host: `*`, a name with all names below it, an address, or a
+ * network.
+ */
 function excepts(exception: string, host: string, port: string): boolean {
   if (exception === '*') return true
   const [network = '', bits] = exception.split('/')

@@ -155,11 +155,6 @@ class ClientTokens:
         """Ends the renewal of the tokens."""
         self._tokens.close()
 
-    def keeper(self, path: str) -> Keeper | None:
-        """Returns the program's own token for a method; None if the method needs none."""
-        request = self._demands.of(path).request
-        return None if request is None else self._tokens.of(request)
-
     def in_hand(self, path: str) -> Ready | None:
         """Returns the token of a call that brings no authorization. Never waits.
 

@@ -303,8 +303,8 @@ func (x *Requirement) GetClaims() []*ClaimRequirement {
 	return nil
 }
 
-// A claim of the token, and its allowed values. Any issuer that the server trusts for the audience can write any
-// claim, so a server that trusts several limits the values of each.
+// A claim of the token, and its allowed values. Any issuer that the server trusts for the audience can write
+// any claim, so a server that trusts several limits the values of each.
 type ClaimRequirement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name of the claim, such as "tenant". If it begins with "/", a JSON Pointer (RFC 6901) into the

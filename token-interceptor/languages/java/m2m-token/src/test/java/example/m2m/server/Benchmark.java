@@ -32,8 +32,8 @@ import java.util.stream.Stream;
  * The cost of both layers beside that of an echo.
  *
  * <p>Measures unary calls over loopback: the plain echo, with the server layer, and with the client layer.
- * Each round has all three, in turn. Prints processor time of the whole process, in microseconds per call, for
- * {@code ../bench}.
+ * Each round has all three, in turn. Prints processor time of the whole process, in microseconds per call,
+ * for {@code ../bench}.
  */
 public final class Benchmark {
   private static final int CALLS = 200;
