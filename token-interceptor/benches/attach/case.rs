@@ -58,44 +58,36 @@ pub(crate) struct Attaching {
     bare: ArcSwap<HeaderValue>,
     token: FreshToken,
     attach: RefCell<Attach<Nothing>>,
-    /// A channel that exchanges the token of its caller.
-    on_behalf: RefCell<Attach<Nothing>>,
-    caller: Caller,
-    /// A channel whose policy has many methods.
-    large: Attach<Nothing>,
     /// Keeps the token's task alive, as in a program.
     _runtime: tokio::runtime::Runtime,
 }
 
+/// As long as an ES256 access token usually is.
+fn token() -> String {
+    "e".repeat(600)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn method(path: String) -> MethodPolicy {
+    let requirement = Requirement::any_token().with_all_scopes(["inventory.read"]);
+    MethodPolicy::new(path.into(), "inventory".into(), Access::Require(requirement), MethodKind::Unary)
+}
+
 impl Attaching {
+    /// Makes nothing else, as instructions are counted here: the state of the heap changes the cost of memory.
     pub(crate) fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        // As long as an ES256 access token usually is.
-        let value = "e".repeat(600);
-        let requirement = Requirement::any_token().with_all_scopes(["inventory.read"]);
-        let method =
-            MethodPolicy::new(PATH.into(), "inventory".into(), Access::Require(requirement), MethodKind::Unary);
-        let layer = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(std::slice::from_ref(&method));
-        let many = (0..METHODS).map(|number| {
-            let path = format!("{PATH}{number}").into();
-            MethodPolicy::new(path, method.audience.clone(), method.access.clone(), MethodKind::Unary)
-        });
-        let large = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&many.collect::<Vec<_>>());
+        let (runtime, value) = (runtime(), token());
+        let layer = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&[method(PATH.to_owned())]);
         let token = layer.token(TokenRequest::for_audience("inventory").with_scopes(["inventory.read"]));
         runtime.block_on(token.get()).unwrap();
-        let behalf =
-            AttachLayer::new(Exchange(value.clone())).policy(std::slice::from_ref(&method)).on_behalf_of_caller();
-        let mut behalf = runtime.block_on(async { behalf.any_destination(danger::AllowPlaintext).layer(Nothing) });
-        let caller = caller();
-        let Ok(_) = runtime.block_on(behalf.call(request_of(&caller)));
         let mut header = HeaderValue::try_from(format!("Bearer {value}")).unwrap();
         header.set_sensitive(true);
         Self {
             bare: ArcSwap::from_pointee(header),
             token,
-            on_behalf: behalf.into(),
-            caller,
-            large: runtime.block_on(async { large.any_destination(danger::AllowPlaintext).layer(Nothing) }),
             attach: layer.any_destination(danger::AllowPlaintext).layer(Nothing).into(),
             _runtime: runtime,
         }
@@ -110,17 +102,47 @@ impl Attaching {
         headers.insert(AUTHORIZATION, self.token.now().unwrap().into_header());
     }
 
-    /// Clones a client, as programs do for each call.
-    pub(crate) fn cloned(&self) {
-        black_box(self.large.clone());
-    }
-
-    /// A call on behalf of a caller whose token was exchanged before.
-    pub(crate) fn on_behalf(&self, request: Request<Body>) -> Response<impl Sized> {
-        finish(self.on_behalf.borrow_mut().call(request))
-    }
-
     pub(crate) fn whole_layer(&self, request: Request<Body>) -> Response<impl Sized> {
+        finish(self.attach.borrow_mut().call(request))
+    }
+}
+
+/// A channel whose policy has many methods. Programs clone it for each call.
+pub(crate) struct Large(
+    Attach<Nothing>,
+    #[expect(dead_code, reason = "keeps the tasks alive")] tokio::runtime::Runtime,
+);
+
+impl Large {
+    pub(crate) fn new() -> Self {
+        let runtime = runtime();
+        let policy: Vec<_> = (0..METHODS).map(|number| method(format!("{PATH}{number}"))).collect();
+        let layer = AttachLayer::new(StaticToken::new(&token()).unwrap()).policy(&policy);
+        Self(runtime.block_on(async { layer.any_destination(danger::AllowPlaintext).layer(Nothing) }), runtime)
+    }
+
+    pub(crate) fn cloned(&self) {
+        black_box(self.0.clone());
+    }
+}
+
+/// A channel that exchanges the token of its caller. It has done so before.
+struct OnBehalf {
+    attach: RefCell<Attach<Nothing>>,
+    caller: Caller,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl OnBehalf {
+    fn new() -> Self {
+        let (runtime, caller) = (runtime(), caller());
+        let layer = AttachLayer::new(Exchange(token())).policy(&[method(PATH.to_owned())]).on_behalf_of_caller();
+        let mut attach = runtime.block_on(async { layer.any_destination(danger::AllowPlaintext).layer(Nothing) });
+        let Ok(_) = runtime.block_on(attach.call(request_of(&caller)));
+        Self { attach: attach.into(), caller, _runtime: runtime }
+    }
+
+    fn whole_layer(&self, request: Request<Body>) -> Response<impl Sized> {
         finish(self.attach.borrow_mut().call(request))
     }
 }
@@ -176,8 +198,8 @@ pub(crate) struct Figures {
 
 impl Figures {
     pub(crate) fn measure() -> Self {
-        let case = Attaching::new();
-        let for_caller = || request_of(&case.caller);
+        let (case, on_behalf, large) = (Attaching::new(), OnBehalf::new(), Large::new());
+        let for_caller = || request_of(&on_behalf.caller);
         let [floor, attached, without, with, behalf_without, behalf_with, cloned] = medians(
             401,
             200,
@@ -187,8 +209,8 @@ impl Figures {
                 &|n| timed_calls(n, request, nothing),
                 &|n| timed_calls(n, request, |request| case.whole_layer(request)),
                 &|n| timed_calls(n, for_caller, nothing),
-                &|n| timed_calls(n, for_caller, |request| case.on_behalf(request)),
-                &|n| timed(n, || case.cloned()),
+                &|n| timed_calls(n, for_caller, |request| on_behalf.whole_layer(request)),
+                &|n| timed(n, || large.cloned()),
             ],
         );
         let (whole_layer, on_behalf) = (with.saturating_sub(without), behalf_with.saturating_sub(behalf_without));
