@@ -1,6 +1,6 @@
 //! The verified identity and rights of a caller, for handlers.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, time::SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -9,26 +9,27 @@ use tonic::Status;
 use crate::{
     error::Denial,
     error::Denied,
-    ongoing::{Ongoing, Terms},
+    ongoing::{Evidence, Ongoing, Terms},
+    scheme,
     token::{Actor, UnverifiedToken, VerifiedToken},
-    verify::Seen,
 };
 
-/// The caller: a verified token that met the method's demand. It is in the extensions of every request to a
+/// The caller: a verified token, or a credential of another [scheme](crate::scheme), that met the method's
+/// demand. It is in the extensions of every request to a
 /// method that demands a token, and of a request with a token to a public method with `identify`. In axum it
 /// is an argument of the handler; `Option<Caller>` where a caller may be anonymous. Clones are cheap.
 ///
 /// While the layer [observes](crate::layer::AuthorizationLayer::observe), the token may not meet the demand.
 #[derive(Clone)]
 pub struct Caller {
-    seen: Arc<Seen>,
+    evidence: Evidence,
     terms: Terms,
 }
 
 impl Caller {
     /// Called by the layers alone.
-    pub(crate) fn new(seen: Arc<Seen>, terms: Terms) -> Self {
-        Self { seen, terms }
+    pub(crate) fn new(evidence: Evidence, terms: Terms) -> Self {
+        Self { evidence, terms }
     }
 
     /// Waits until the call has to end: the token expired, was revoked, or became too old for the method. A
@@ -53,7 +54,7 @@ impl Caller {
 
     /// Returns the call, to be watched.
     pub(crate) fn ongoing(&self) -> Ongoing {
-        Ongoing::new(Arc::clone(&self.seen), self.terms.clone())
+        Ongoing::new(self.evidence.clone(), self.terms.clone())
     }
 
     /// Returns the caller of a request.
@@ -65,10 +66,20 @@ impl Caller {
         request.extensions().get::<Self>().ok_or_else(|| Denied::from(Denial::CredentialsMissing).into())
     }
 
-    /// Returns the verified token.
+    /// Returns the scheme of the caller's credential: `bearer` for a token, or the
+    /// [name](crate::scheme::Authenticate::name) of another scheme, such as `api_key`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        match &self.evidence {
+            Evidence::Token(_) => scheme::BEARER,
+            Evidence::Scheme(identified) => identified.scheme,
+        }
+    }
+
+    /// Returns the verified token; for another scheme, the rights of the credential.
     #[must_use]
     pub fn token(&self) -> &VerifiedToken {
-        &self.seen.verified
+        self.evidence.verified()
     }
 
     /// Returns `client_id`: the client that the token was issued to.
@@ -129,14 +140,21 @@ impl Caller {
 
     /// Returns the token as its issuer signed it, decrypted where it came encrypted. Use it only to exchange
     /// it for a token of the next service (RFC 8693). Never forward it: it was issued for this service.
+    /// `None` for a credential of another scheme, which no issuer exchanges.
     #[must_use]
-    pub fn bearer(&self) -> UnverifiedToken<'_> {
-        UnverifiedToken::new(self.seen.signed())
+    pub fn bearer(&self) -> Option<UnverifiedToken<'_>> {
+        match &self.evidence {
+            Evidence::Token(seen) => Some(UnverifiedToken::new(seen.signed())),
+            Evidence::Scheme(_) => None,
+        }
     }
 
     /// Returns the token as it came.
-    pub(crate) fn presented(&self) -> UnverifiedToken<'_> {
-        UnverifiedToken::new(self.seen.presented())
+    pub(crate) fn presented(&self) -> Option<UnverifiedToken<'_>> {
+        match &self.evidence {
+            Evidence::Token(seen) => Some(UnverifiedToken::new(seen.presented())),
+            Evidence::Scheme(_) => None,
+        }
     }
 }
 

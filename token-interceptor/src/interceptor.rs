@@ -2,7 +2,8 @@
 //!
 //! A server's interceptor does not see the called method, and cannot wait. So it has one requirement for
 //! every method. A token whose key is not cached reads UNAVAILABLE until the key set has been fetched.
-//! Streams do not end with their token. Prefer the [layer](crate::layer::AuthorizationLayer).
+//! Streams do not end with their token. It has no scheme but `Bearer`. Prefer the
+//! [layer](crate::layer::AuthorizationLayer).
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -13,7 +14,7 @@ use crate::{
     bearer::bearer,
     caller::Caller,
     error::Denied,
-    ongoing::Terms,
+    ongoing::{Evidence, Terms},
     policy::{self, TokenDemand},
     throttle::Throttle,
     verify::{Obstacle, Verifier},
@@ -40,7 +41,7 @@ impl AuthorizationInterceptor {
         let (now, headers) = (verifier.now(), request.metadata().as_ref());
         let seen = verifier.verify_once(bearer(headers)?, &demand.audience, now).map_err(Obstacle::into_error)?;
         policy::check(&demand.requirement, &seen.verified, now, verifier.leeway())?;
-        Ok(Caller::new(seen, self.terms.clone()))
+        Ok(Caller::new(Evidence::Token(seen), self.terms.clone()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The server side: the request path, from the header fields to the handler.
 //!
-//! `policy` → `bearer` → `verify` → requirement → [`Caller`] in the
+//! `policy` → `bearer` → `verify` (or a `scheme`) → requirement → [`Caller`] in the
 //! extensions → handler. Each stage may refuse with an answer of `status`. The layer wraps a tonic server
 //! (`Server::builder().layer(…)`) or an axum router. A gRPC request gets a gRPC status. Every other request
 //! gets 401, 403 or 503 with a challenge and a small JSON object.
@@ -45,6 +45,10 @@ mod fixed;
 
 mod extract;
 
+mod schemes;
+
+mod waiting;
+
 mod wire;
 
 use std::{
@@ -62,6 +66,7 @@ use tower::{BoxError, Layer, Service};
 use check::Check;
 use decision::Shared;
 use rules::Rules;
+use waiting::call_later;
 
 pub use body::{GuardedBody, RequestBody};
 pub use denied_call::DeniedCall;
@@ -72,11 +77,9 @@ use crate::{
     error::Denied,
     policy::{Demand, PolicyError, ServedPolicy, TokenDemand},
     protected_resource::ProtectedResource,
-    verify::{KeyWait, Verifier},
+    scheme::Authenticate,
+    verify::Verifier,
 };
-
-/// The number of key fetches that one call waits for.
-const FETCHES_AWAITED_MAX: usize = 2;
 
 /// A [`tower::Layer`] that admits only requests with a token that meets the method's demand.
 ///
@@ -241,6 +244,21 @@ impl AuthorizationLayer {
         })
     }
 
+    /// Accepts the credentials of another scheme too, such as [API keys](crate::api_keys::ApiKeys). Its
+    /// callers meet the same policy, rules, metrics and answers. A request with two credentials is rejected.
+    ///
+    /// The credential is removed from the request before the handler. While the layer observes, it stays, as
+    /// the service may check it itself. Answers to refused callers still ask for `Bearer`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the place of the credential is that of a bearer token, or of another scheme.
+    pub fn scheme(self, scheme: impl Authenticate) -> Result<Self, PolicyError> {
+        let mut shared = Arc::unwrap_or_clone(self.0);
+        shared.schemes.install(Arc::new(scheme))?;
+        Ok(Self(Arc::new(shared)))
+    }
+
     /// Names the URL of the service's own metadata in every challenge: RFC 9728 section 5.1.
     #[must_use]
     pub fn resource(self, resource: &ProtectedResource) -> Self {
@@ -294,35 +312,8 @@ where
                 // Tower's contract: the service that was polled ready is the one to call.
                 let next = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, next);
-                ResponseFuture::waiting(call_with_key(Arc::clone(&self.shared), ready, request, wait))
+                ResponseFuture::waiting(call_later(Arc::clone(&self.shared), ready, request, wait))
             }
         }
     }
-}
-
-/// The slow path: waits for a key that is not cached yet.
-async fn call_with_key<S, B, RB>(
-    shared: Arc<Shared>,
-    mut service: S,
-    request: Request<B>,
-    mut wait: KeyWait,
-) -> Result<Response<GuardedBody<RB>>, S::Error>
-where
-    S: Service<Request<B>, Response = Response<RB>>,
-    B: RequestBody,
-    RB: http_body::Body<Data = Bytes>,
-    RB::Error: Into<BoxError>,
-{
-    for _ in 0..FETCHES_AWAITED_MAX {
-        if let Err(error) = shared.verifier().key_arrives(wait).await {
-            let decision = shared.deny(&request, error.into());
-            return shared.enter(decision, &mut service, request).await;
-        }
-        match shared.decide(&request) {
-            Ok(decision) => return shared.enter(decision, &mut service, request).await,
-            Err(again) => wait = again,
-        }
-    }
-    let decision = shared.deny(&request, wait.given_up().into());
-    shared.enter(decision, &mut service, request).await
 }

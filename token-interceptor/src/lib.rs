@@ -17,6 +17,7 @@
 //! | the `authorization` header | [`bearer`] | |
 //! | the issuer's revocations and keys | [`revocation`], [`key_set`] | |
 //! | every check of a token, in order, and cached tokens | [`verify`] | |
+//! | another scheme beside `Bearer`; API keys | [`scheme`], [`api_keys`] | |
 //! | calls in progress | `ongoing` | |
 //! | the caller, for handlers | [`caller`] | |
 //! | the answers to the caller | [`status`] | [`status`] |
@@ -68,6 +69,10 @@ pub mod revocation;
 pub mod key_set;
 
 pub mod verify;
+
+pub mod scheme;
+
+pub mod api_keys;
 
 mod ongoing;
 

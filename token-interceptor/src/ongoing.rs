@@ -15,6 +15,8 @@ use crate::{
     clock::numeric_date,
     error::{Denied, Unverified},
     policy::{TokenDemand, too_old},
+    scheme::Identified,
+    token::VerifiedToken,
     verify::{Seen, Verifier},
 };
 
@@ -23,6 +25,22 @@ use crate::{
 const DOZE_MAX: Duration = Duration::from_secs(1);
 /// The minimum interval between two checks of a busy stream.
 const LOOK_APART: Duration = Duration::from_millis(500);
+
+/// The proof of who calls.
+#[derive(Clone, Debug)]
+pub(crate) enum Evidence {
+    Token(Arc<Seen>),
+    Scheme(Arc<Identified>),
+}
+
+impl Evidence {
+    pub(crate) fn verified(&self) -> &VerifiedToken {
+        match self {
+            Self::Token(seen) => &seen.verified,
+            Self::Scheme(identified) => &identified.verified,
+        }
+    }
+}
 
 /// The grounds on which a call was authorized. Clones are cheap.
 #[derive(Clone, Debug)]
@@ -34,17 +52,17 @@ pub(crate) struct Terms {
 /// One call in progress. Shared by everything that ends with it, so that all of it ends by one verdict.
 #[derive(Debug)]
 pub(crate) struct Ongoing {
-    seen: Arc<Seen>,
+    evidence: Evidence,
     terms: Terms,
-    /// The time of the last check of revocation and key, in milliseconds since 1970.
+    /// The time of the last check of revocation and key, or by the scheme, in milliseconds since 1970.
     looked_at: AtomicU64,
     ended: OnceLock<Denied>,
 }
 
 impl Ongoing {
-    pub(crate) fn new(seen: Arc<Seen>, terms: Terms) -> Self {
+    pub(crate) fn new(evidence: Evidence, terms: Terms) -> Self {
         let looked_at = millis(terms.verifier.now()).into();
-        Self { seen, terms, looked_at, ended: OnceLock::new() }
+        Self { evidence, terms, looked_at, ended: OnceLock::new() }
     }
 
     /// Returns the time until the next check.
@@ -61,7 +79,7 @@ impl Ongoing {
 
     fn judge(&self, now: SystemTime) -> Result<Duration, Denied> {
         let leeway = self.terms.verifier.leeway();
-        let verified = &self.seen.verified;
+        let verified = self.evidence.verified();
         let left = time_left(verified.expires_at().checked_add(leeway), now).ok_or_else(|| {
             let expires = numeric_date(verified.expires_at());
             let expected = format!("more than {} less a leeway of {}", numeric_date(now), leeway.as_secs());
@@ -81,7 +99,10 @@ impl Ongoing {
         let (now_millis, looked_at) = (millis(now), self.looked_at.load(Ordering::Relaxed));
         if now_millis.checked_sub(looked_at).is_none_or(|since| since >= millis_of(LOOK_APART)) {
             self.looked_at.store(now_millis, Ordering::Relaxed);
-            self.terms.verifier.check_again(&self.seen, &self.terms.demand.audience, now)?;
+            match &self.evidence {
+                Evidence::Token(seen) => self.terms.verifier.check_again(seen, &self.terms.demand.audience, now)?,
+                Evidence::Scheme(identified) => identified.check_again(now)?,
+            }
         }
         Ok(left.min(DOZE_MAX))
     }

@@ -160,9 +160,12 @@ impl From<&Denied> for Answer {
             Denial::ScopeInsufficient { missing, .. } => answer.scope(missing.join(" ")),
             Denial::Token(error) => Self { retry_after: error.retry_after(), ..answer },
             Denial::Custom { rule, .. } => answer.detail(RULE, *rule),
+            Denial::SchemeUnavailable { retry_after, .. } => answer.retry_after(*retry_after),
             Denial::MethodNotDeclared
             | Denial::CredentialsMissing
             | Denial::CredentialsMalformed(_)
+            | Denial::CredentialsSeveral
+            | Denial::Credential { .. }
             | Denial::CallerNotAllowed(_)
             | Denial::ClaimNotAllowed(_)
             | Denial::TokenTooOld(_) => answer,
@@ -188,6 +191,9 @@ fn sentence(denied: &Denied) -> &'static str {
         Denial::MethodNotDeclared => "the method declares no policy, so every call is denied",
         Denial::CredentialsMissing => "a bearer token is required",
         Denial::CredentialsMalformed(_) => "the authorization is not one bearer token",
+        Denial::CredentialsSeveral => "the request has more than one credential",
+        Denial::Credential { sentence, .. } => sentence,
+        Denial::SchemeUnavailable { .. } => "the credential cannot be verified at the moment; try again",
         Denial::ScopeInsufficient { .. } => "the token lacks a scope that the method demands",
         Denial::CallerNotAllowed(_) => "the client may not call this method",
         Denial::ClaimNotAllowed(_) => "the token lacks a claim that the method demands",

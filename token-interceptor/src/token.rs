@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 
 pub use ancestor::{ANCESTORS_CLAIM, Ancestor};
 
-/// A token that a caller presented. Nothing in it is trusted.
+/// A token, or the credential of another [scheme](crate::scheme), that a caller presented. Nothing in it is
+/// trusted.
 #[derive(Clone, Copy)]
 pub struct UnverifiedToken<'a>(&'a str);
 
@@ -39,7 +40,8 @@ impl fmt::Debug for UnverifiedToken<'_> {
 
 /// A verified token: signature, issuer, audience, times and revocation were checked. RFC 9068 section 2.2.
 ///
-/// Only [`Verifier::verify`](crate::verify::Verifier::verify) makes one. Clones share the claims.
+/// Only [`Verifier::verify`](crate::verify::Verifier::verify) makes one from a token. A caller of another
+/// [scheme](crate::scheme) has one too: it states the rights of the credential. Clones share the claims.
 #[derive(Clone)]
 pub struct VerifiedToken(Arc<Claims>);
 
@@ -77,7 +79,7 @@ pub struct Actor {
 }
 
 impl VerifiedToken {
-    /// Called by `verify` alone.
+    /// Called by `verify` and `scheme` alone.
     pub(crate) fn new(claims: Claims) -> Self {
         Self(Arc::new(claims))
     }

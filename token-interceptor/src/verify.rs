@@ -308,7 +308,7 @@ impl Verifier {
     }
 
     /// RFC 7519 sections 4.1.4 to 4.1.6.
-    fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<(), VerifyError> {
+    pub(crate) fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<(), VerifyError> {
         let (now, leeway) = (numeric_date(now), self.0.leeway.as_secs());
         let soon = now.saturating_add(leeway);
         let since = |time: u64| format!("{time} (now {now}, leeway {leeway})");

@@ -11,11 +11,17 @@ use std::{
     convert::Infallible,
     io,
     sync::{Arc, LazyLock, Mutex},
+    time::Duration,
 };
 
 use http::{Request, Response};
 use recorder::Measured;
-use token_interceptor::{layer::AuthorizationLayer, test_util::TestIssuer};
+use token_interceptor::{
+    api_keys::{ApiKey, ApiKeys, KeyHash},
+    clock::Clock as _,
+    layer::AuthorizationLayer,
+    test_util::TestIssuer,
+};
 use token_proto::policy::Requirement;
 use tonic::body::Body;
 use tower::{Layer as _, ServiceExt as _};
@@ -123,6 +129,42 @@ fn no_token_and_no_part_of_one_is_ever_logged() {
             assert!(!text.contains(part), "{part} is in the log");
         }
     }
+}
+
+#[test]
+fn no_api_key_and_no_hash_of_one_is_ever_logged() {
+    LazyLock::force(&SECOND);
+    let captured = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(captured.clone())
+        .with_ansi(false)
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .finish();
+    let issuer = TestIssuer::new("https://issuer.example");
+    let now = issuer.clock().now();
+    let key = |text: &str, sunset| ApiKey::new(KeyHash::of(text), "billing", sunset).audiences(["inventory"]);
+    let keys = [key("sk-valid-secret", now + Duration::from_secs(60)), key("sk-retired-secret", now)];
+    let layer = AuthorizationLayer::requiring(issuer.verifier(), "inventory", Requirement::any_token());
+    let layer = layer.scheme(ApiKeys::new(now, keys).unwrap()).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        let inner = tower::service_fn(|request: Request<Body>| async move {
+            tracing::info!(?request, "the handler runs");
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for key in ["sk-valid-secret", "sk-valid-secret", "sk-retired-secret", "sk-made-up-secret"] {
+            let request = Request::builder().header("x-api-key", key).body(Body::empty()).unwrap();
+            runtime.block_on(layer.layer(inner).oneshot(request)).unwrap();
+        }
+    });
+    let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    // One line an hour for a key in use, and one for each refusal.
+    for (part, lines) in [("an API key is used", 2), ("a call is refused", 2), ("the handler runs", 2)] {
+        assert_eq!(text.lines().filter(|line| line.contains(part)).count(), lines, "{part}: {text}");
+    }
+    let hash = KeyHash::of("sk-valid-secret").to_string();
+    assert!(!text.contains("secret") && !text.contains(&hash[..16]), "{text}");
 }
 
 #[test]

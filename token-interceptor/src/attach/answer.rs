@@ -103,6 +103,14 @@ pub(super) fn no_caller() -> Answer {
     )
 }
 
+/// The layer calls on behalf of callers, and this one has no token that could be exchanged.
+pub(super) fn caller_without_token() -> Answer {
+    Answer::new(
+        ErrorReason::PreconditionFailed,
+        "this channel calls on behalf of a caller, and the caller has no token: it used another scheme",
+    )
+}
+
 /// The request names a plaintext destination of its own.
 pub(super) fn plaintext_refused() -> Answer {
     Answer::new(

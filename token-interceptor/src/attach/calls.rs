@@ -116,7 +116,7 @@ impl Calls {
             return Ok(token);
         }
         let caller = caller().ok_or_else(answer::no_caller)?;
-        let subject = SubjectToken::new(caller.bearer().expose());
+        let subject = SubjectToken::new(caller.bearer().ok_or_else(answer::caller_without_token)?.expose());
         Ok(self.tokens.occasional(&token.request().clone().on_behalf_of(subject)))
     }
 }
@@ -132,11 +132,11 @@ enum Brought {
 
 /// Returns true if one of the header's values is the caller's token, as it came or decrypted.
 fn is_of(caller: &Caller, headers: &HeaderMap) -> bool {
-    let (presented, signed) = (caller.presented(), caller.bearer());
+    let tokens = [caller.presented(), caller.bearer()];
     let names = |value: &http::HeaderValue| {
         let mut one = HeaderMap::new();
         one.insert(AUTHORIZATION, value.clone());
-        bearer(&one).is_ok_and(|token| [presented.expose(), signed.expose()].contains(&token.expose()))
+        bearer(&one).is_ok_and(|token| tokens.iter().flatten().any(|own| own.expose() == token.expose()))
     };
     headers.get_all(AUTHORIZATION).iter().any(names)
 }

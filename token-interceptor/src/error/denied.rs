@@ -1,6 +1,6 @@
 //! The denial of a call: by the policy, by the verifier, or by a rule of the program's own.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use token_proto::token::v1::ErrorReason;
 
@@ -19,6 +19,12 @@ pub(crate) enum Denial {
     CredentialsMissing,
     /// There is an `authorization`, but it is not one bearer token. The text names the fault.
     CredentialsMalformed(&'static str),
+    /// A request with two credentials. One of them may be another caller's.
+    CredentialsSeveral,
+    /// The credential of another scheme is not valid, or no longer.
+    Credential { check: &'static str, sentence: &'static str, expired: bool },
+    /// The backend of another scheme is unreachable, so there is no verdict. The text is for the log.
+    SchemeUnavailable { check: &'static str, retry_after: Duration, fault: Box<str> },
     /// The token was not accepted.
     Token(VerifyError),
     /// Scopes that the method demands and the token lacks.
@@ -51,13 +57,41 @@ impl Denied {
         Self(Denial::Custom { rule, sentence })
     }
 
+    /// Rejects the credential of a [scheme](crate::scheme): UNAUTHENTICATED with the reason `TOKEN_INVALID`.
+    ///
+    /// `check` is a stable name, for the label `reason` in the metrics. `sentence` is for the caller, in
+    /// lower case without a full stop. Neither quotes what the caller sent.
+    #[must_use]
+    pub const fn credential(check: &'static str, sentence: &'static str) -> Self {
+        Self(Denial::Credential { check, sentence, expired: false })
+    }
+
+    /// Rejects the credential of a [scheme](crate::scheme) that is no longer valid: UNAUTHENTICATED with the
+    /// reason `TOKEN_EXPIRED`. The parameters are those of [`Denied::credential`].
+    #[must_use]
+    pub const fn credential_expired(check: &'static str, sentence: &'static str) -> Self {
+        Self(Denial::Credential { check, sentence, expired: true })
+    }
+
+    /// Rejects a call because the backend of a [scheme](crate::scheme) cannot decide now: UNAVAILABLE with
+    /// the reason `TRUST_UNAVAILABLE` and `RetryInfo`. `fault` says which party failed and is for the log.
+    /// It must not hold a credential.
+    #[must_use]
+    pub fn unavailable(check: &'static str, retry_after: Duration, fault: impl Into<String>) -> Self {
+        Self(Denial::SchemeUnavailable { check, retry_after, fault: fault.into().into_boxed_str() })
+    }
+
     /// Returns the reason that the caller sees.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
         match &self.0 {
             Denial::MethodNotDeclared => ErrorReason::MethodNotDeclared,
             Denial::CredentialsMissing => ErrorReason::CredentialsMissing,
-            Denial::CredentialsMalformed(_) => ErrorReason::TokenInvalid,
+            Denial::Credential { expired: true, .. } => ErrorReason::TokenExpired,
+            Denial::CredentialsMalformed(_) | Denial::CredentialsSeveral | Denial::Credential { .. } => {
+                ErrorReason::TokenInvalid
+            }
+            Denial::SchemeUnavailable { .. } => ErrorReason::TrustUnavailable,
             Denial::Token(error) => error.reason(),
             Denial::ScopeInsufficient { .. } => ErrorReason::ScopeInsufficient,
             Denial::CallerNotAllowed(_) | Denial::ClaimNotAllowed(_) | Denial::Custom { .. } => {
@@ -67,14 +101,16 @@ impl Denied {
         }
     }
 
-    /// Returns the name of the failed check, for metrics: one of a closed set, and the rules of the program's
-    /// own.
+    /// Returns the name of the failed check, for metrics: one of a closed set, and the rules and schemes of
+    /// the program's own.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match &self.0 {
             Denial::MethodNotDeclared => "method_not_declared",
             Denial::CredentialsMissing => "credentials_missing",
             Denial::CredentialsMalformed(_) => "credentials_malformed",
+            Denial::CredentialsSeveral => "credentials_several",
+            Denial::Credential { check, .. } | Denial::SchemeUnavailable { check, .. } => check,
             Denial::Token(error) => error.label(),
             Denial::ScopeInsufficient { .. } => "scope",
             Denial::CallerNotAllowed(_) => "caller",
@@ -96,6 +132,9 @@ impl Denied {
             Denial::MethodNotDeclared
             | Denial::CredentialsMissing
             | Denial::CredentialsMalformed(_)
+            | Denial::CredentialsSeveral
+            | Denial::Credential { .. }
+            | Denial::SchemeUnavailable { .. }
             | Denial::Custom { .. } => None,
         }
     }
@@ -119,6 +158,9 @@ impl fmt::Display for Denied {
             Denial::MethodNotDeclared => f.write_str("the method declares no policy"),
             Denial::CredentialsMissing => f.write_str("no bearer token was presented"),
             Denial::CredentialsMalformed(fault) => write!(f, "the authorization is malformed: {fault}"),
+            Denial::CredentialsSeveral => f.write_str("the request has several credentials"),
+            Denial::Credential { sentence, .. } => f.write_str(sentence),
+            Denial::SchemeUnavailable { fault, .. } => write!(f, "the credential cannot be verified: {fault}"),
             Denial::Token(error) => error.fmt(f),
             Denial::ScopeInsufficient { missing, detail } => {
                 write!(f, "missing scopes: {} ({detail})", missing.join(" "))

@@ -13,13 +13,14 @@ use super::{
     check::Check,
     fixed::Fixed,
     rules::{Rule, Rules},
+    schemes::Schemes,
     wire::Wire,
 };
 use crate::{
     bearer::bearer,
     caller::Caller,
     error::{Denial, Denied},
-    ongoing::Terms,
+    ongoing::{Evidence, Terms},
     policy::{self, Demand, TokenDemand},
     status::Answer,
     throttle::Throttle,
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     fixed: Fixed,
     /// The program's own rule.
     pub(super) check: Option<Check>,
+    pub(super) schemes: Schemes,
     lines: Arc<Throttle>,
 }
 
@@ -52,10 +54,19 @@ pub(super) enum Verdict {
     Denied(Denied, Option<Caller>),
 }
 
+/// The reason that a request is not decided at once.
+pub(super) enum Wait {
+    /// The token's key is being fetched.
+    Key(KeyWait),
+    /// The credential is that of another scheme.
+    Scheme,
+}
+
 impl Shared {
     pub(super) fn new(verifier: Verifier, rules: Rules) -> Self {
         let (resource_metadata, fixed) = (None, Fixed::new(None));
-        Self { verifier, rules, resource_metadata, fixed, check: None, lines: Arc::default() }
+        let schemes = Schemes::default();
+        Self { verifier, rules, resource_metadata, fixed, check: None, schemes, lines: Arc::default() }
     }
 
     /// Names the service's metadata in every challenge.
@@ -68,15 +79,18 @@ impl Shared {
         &self.verifier
     }
 
-    /// Decides, unless the token's key has to be waited for.
-    pub(super) fn decide<B>(&self, request: &Request<B>) -> Result<Decision<'_>, KeyWait> {
+    /// Decides, unless the token's key or another scheme has to be waited for.
+    pub(super) fn decide<B>(&self, request: &Request<B>) -> Result<Decision<'_>, Wait> {
         let rule = self.rules.of(request.uri().path());
         let verdict = match &rule.demand {
             Demand::Open => Verdict::Open,
             Demand::Undeclared => Verdict::Denied(Denial::MethodNotDeclared.into(), None),
+            Demand::Identify(_) | Demand::Token(_) if self.schemes.apply_to(request.headers()) => {
+                return Err(Wait::Scheme);
+            }
             Demand::Identify(_) if !request.headers().contains_key(AUTHORIZATION) => Verdict::Open,
             Demand::Identify(demand) | Demand::Token(demand) => {
-                self.authorize(demand, request.headers(), self.now())?
+                self.authorize(demand, request.headers(), self.now()).map_err(Wait::Key)?
             }
         };
         Ok(Decision { rule, verdict })
@@ -97,7 +111,8 @@ impl Shared {
             Err(Obstacle::Refused(error)) => return Ok(Verdict::Denied(error.into(), None)),
             Err(Obstacle::KeyOnItsWay(wait)) => return Err(wait),
         };
-        let caller = Caller::new(seen, Terms { verifier: self.verifier.clone(), demand: Arc::clone(demand) });
+        let caller =
+            Caller::new(Evidence::Token(seen), Terms { verifier: self.verifier.clone(), demand: Arc::clone(demand) });
         Ok(match policy::check(&demand.requirement, caller.token(), now, self.leeway()) {
             Ok(()) => Verdict::Allowed(caller),
             Err(denied) => Verdict::Denied(denied, Some(caller)),

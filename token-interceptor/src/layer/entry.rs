@@ -35,6 +35,7 @@ impl Shared {
         RB: http_body::Body<Data = Bytes>,
         RB::Error: Into<BoxError>,
     {
+        self.schemes.hide(request.headers_mut(), rule.observed);
         if let Some(check) = &self.check {
             (verdict, request) = check.of(verdict, request);
         }

@@ -51,6 +51,7 @@ mod reopened;
 mod requests;
 mod rollout;
 mod rules;
+mod schemes;
 mod streams;
 mod web;
 

@@ -12,6 +12,7 @@ mod connection;
 mod dev;
 mod explain;
 mod failure;
+mod hash_key;
 mod import;
 mod inspect;
 mod key;
@@ -74,6 +75,7 @@ enum Command {
     Key(key::Key),
     Audit(audit::Audit),
     Inspect(inspect::Inspect),
+    HashKey(hash_key::HashKey),
     Policy(policy::Policy),
     Backup(backup::Backup),
     Completions(completions::Completions),
@@ -130,6 +132,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Key(key) => key.run(output),
         Command::Audit(audit) => audit.run(output),
         Command::Inspect(inspect) => inspect.run(output),
+        Command::HashKey(hash_key) => hash_key.run(output),
         Command::Policy(policy) => policy.run(output),
         Command::Backup(backup) => backup.run(output),
         Command::Completions(completions) => completions.run(Arguments::command(), output),

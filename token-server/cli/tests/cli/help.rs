@@ -5,9 +5,20 @@ use crate::harness::run;
 #[test]
 fn help_of_each_command_has_examples() {
     let home = tempfile::tempdir().unwrap();
-    for command in
-        ["dev", "serve", "token", "agent", "client", "key", "audit", "inspect", "policy", "backup", "completions"]
-    {
+    for command in [
+        "dev",
+        "serve",
+        "token",
+        "agent",
+        "client",
+        "key",
+        "audit",
+        "inspect",
+        "hash-key",
+        "policy",
+        "backup",
+        "completions",
+    ] {
         let ran = run(home.path(), &[command, "--help"]);
         assert_eq!(ran.code, 0, "{command}");
         assert!(ran.stdout.contains("Examples:"), "{command}: {}", ran.stdout);

@@ -10,7 +10,8 @@ use crate::harness::{Dev, Ran, program, run};
 /// The token of RFC 7519 section 3.1; signed with HS256, and without most of what an access token has.
 const RFC_7519: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
-fn piped(arguments: &[&str], input: &str) -> Ran {
+/// Runs the program with `input` on its standard input.
+pub(crate) fn piped(arguments: &[&str], input: &str) -> Ran {
     let home = tempfile::tempdir().unwrap();
     let mut command = program(home.path());
     let mut child =

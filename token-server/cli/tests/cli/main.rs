@@ -21,6 +21,7 @@ mod dev;
 mod file_store;
 mod gitops;
 mod harness;
+mod hash_key;
 mod help;
 mod import;
 mod inspect;
