@@ -59,6 +59,18 @@ keycloak-export:
 deploy:
     token-server/deploy/check
 
+# Makes the files of a release twice, compares them byte by byte, and checks them. Needs root, and a while.
+release:
+    token-server/deploy/release
+    RELEASE_TARGET_DIR=target/static-again token-server/deploy/release target/release-files-again
+    diff -r target/release-files target/release-files-again
+    token-server/deploy/packaging/check target/release-files
+
+# The same once, in the profile of development: after a change of the recipe. Not in CI, as it compiles everything anew.
+release-check:
+    RELEASE_PROFILE=dev token-server/deploy/release target/release-files-dev
+    RELEASE_PROFILE=dev token-server/deploy/packaging/check target/release-files-dev
+
 # Renders the plain Kubernetes manifests, and the table of values in the chart's README, from the chart.
 manifests:
     token-server/deploy/render

@@ -16,6 +16,7 @@ mod hash_key;
 mod import;
 mod inspect;
 mod key;
+mod man_pages;
 mod output;
 mod policy;
 mod runtime;
@@ -79,6 +80,7 @@ enum Command {
     Policy(policy::Policy),
     Backup(backup::Backup),
     Completions(completions::Completions),
+    ManPages(man_pages::ManPages),
 }
 
 /// Runs the subcommand that the process's arguments name.
@@ -136,6 +138,7 @@ fn run(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Policy(policy) => policy.run(output),
         Command::Backup(backup) => backup.run(output),
         Command::Completions(completions) => completions.run(Arguments::command(), output),
+        Command::ManPages(pages) => pages.run(Arguments::command(), output),
     }
 }
 
