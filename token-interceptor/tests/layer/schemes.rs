@@ -114,9 +114,10 @@ async fn a_scheme_meets_the_policy_as_a_token_does() {
     let issuer = TestIssuer::new("https://issuer.example");
     let plain = layer(&issuer, |_| {}).scheme(passes(in_header())).unwrap();
     let demanding = |change: fn(&mut Requirement)| {
-        let changed = move |method: &mut MethodPolicy| match &mut method.access {
-            Access::Require(requirement) => change(requirement),
-            _ => {}
+        let changed = move |method: &mut MethodPolicy| {
+            if let Access::Require(requirement) = &mut method.access {
+                change(requirement);
+            }
         };
         layer(&issuer, changed).scheme(passes(in_header())).unwrap()
     };
