@@ -26,7 +26,8 @@ impl Figures {
     }
 }
 
-/// Runs what `begin` starts on a thread of its own. Returns the thread's CPU time in a second, once all has begun.
+/// Runs what `begin` starts on a thread of its own. Returns the thread's CPU time in a second, once all has
+/// begun.
 fn on_a_thread<F: Future<Output = ()> + 'static>(begin: fn() -> F) -> Duration {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
