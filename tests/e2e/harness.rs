@@ -19,7 +19,6 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 use tonic_types::StatusExt as _;
-use url::Url;
 
 /// A development issuer in its own folder.
 pub(crate) struct Issuer {
@@ -85,7 +84,7 @@ impl Issuer {
     pub(crate) async fn post_token(&self, id: &str, secret: &str, more: &[(&str, &str)]) -> HttpResponse {
         let form =
             [&[("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)], more].concat();
-        let url = Url::parse(&format!("{}/oauth/token", self.url())).unwrap();
+        let url = format!("{}/oauth/token", self.url()).parse().unwrap();
         let response = self.http().post_form(&url, &form, None).await.unwrap();
         if let Some(token) = json(&response)["access_token"].as_str() {
             self.keep_secret(token);

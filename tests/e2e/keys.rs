@@ -7,12 +7,11 @@ use token_proto::{
     },
     token::v1::KeyState,
 };
-use url::Url;
 
 use crate::harness::{Issuer, json};
 
 async fn published(issuer: &Issuer) -> Vec<String> {
-    let url = Url::parse(&format!("{}/jwks.json", issuer.url())).unwrap();
+    let url = format!("{}/jwks.json", issuer.url()).parse().unwrap();
     let keys = json(&issuer.http().get(&url).await.unwrap());
     keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }

@@ -37,9 +37,11 @@ mod call_credentials;
 mod deadline;
 mod demand;
 mod interceptor;
+#[cfg(feature = "server")]
 mod on_behalf;
 mod replay;
 mod routes;
+mod served;
 mod service;
 mod tokens;
 mod watched;
@@ -64,6 +66,7 @@ use calls::{Calls, Choices};
 use demand::Demands;
 pub use demand::UnknownMethod;
 pub use interceptor::TokenInterceptor;
+#[cfg(feature = "server")]
 pub use on_behalf::{CarryCaller, CarryCallerLayer, CarryingBody, CarryingFuture, current_caller};
 use routes::Routes;
 pub use service::Attach;
@@ -206,6 +209,7 @@ impl AttachLayer {
     /// Without a caller, such a call fails. If it used the program's own token, callers could act with the
     /// program's rights.
     #[must_use]
+    #[cfg(feature = "server")]
     pub fn on_behalf_of_caller(mut self) -> Self {
         self.choices.on_behalf = true;
         self

@@ -1,9 +1,8 @@
 //! The permitted destinations of credentials and tokens: over TLS, or on this machine.
 
 use http::{Uri, uri::Scheme};
-use url::Host;
 
-use crate::http_client::is_loopback;
+use crate::http_url::is_loopback;
 
 /// The check of a destination for credentials and tokens.
 #[derive(Clone, Copy, Debug)]
@@ -25,19 +24,10 @@ impl Destination {
     pub fn of(uri: &Uri) -> Result<(), PlaintextRefused> {
         let safe = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(_) => uri.host().is_some_and(on_this_machine),
+            Some(_) => uri.host().is_some_and(is_loopback),
             None => false,
         };
         if safe { Ok(()) } else { Err(PlaintextRefused { destination: name(uri) }) }
-    }
-}
-
-fn on_this_machine(host: &str) -> bool {
-    match Host::parse(host) {
-        Ok(Host::Domain(name)) => is_loopback(&Host::Domain(name.as_str())),
-        Ok(Host::Ipv4(address)) => is_loopback(&Host::Ipv4(address)),
-        Ok(Host::Ipv6(address)) => is_loopback(&Host::Ipv6(address)),
-        Err(_) => false,
     }
 }
 

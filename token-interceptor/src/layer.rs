@@ -262,7 +262,7 @@ impl AuthorizationLayer {
     /// Names the URL of the service's own metadata in every challenge: RFC 9728 section 5.1.
     #[must_use]
     pub fn resource(self, resource: &ProtectedResource) -> Self {
-        self.with_changed(|shared| shared.set_resource(resource.metadata_url().as_str()))
+        self.with_changed(|shared| shared.set_resource(&resource.metadata_url().to_string()))
     }
 
     fn with(verifier: Verifier, rules: Rules) -> Self {

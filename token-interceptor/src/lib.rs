@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | time, logs, JSON, names | [`clock`], `throttle`, [`error_chain`], [`urn`], [`json`] | the same |
 //! | keys and signatures | [`signature`] | the same |
-//! | the network | [`danger`], [`trace_context`], [`http_client`] | the same, [`destination`] |
+//! | the network | [`danger`], [`trace_context`], [`http_url`], [`http_client`] | the same, [`destination`] |
 //! | errors | [`error`] | [`error`] |
 //! | the presented token | [`token`], [`encryption`] | |
 //! | the called method's demand | [`policy`] | `token_proto::policy` |
@@ -27,6 +27,33 @@
 //! | sources of tokens | | [`source`] |
 //! | one token, renewed in time | | [`refresh`] |
 //! | around a channel | | [`attach`] |
+//!
+//! # Features
+//!
+//! | feature | default | it has |
+//! |---|---|---|
+//! | `server` | yes | the layers that verify tokens and enforce policy |
+//! | `client` | yes | the layers that obtain, attach and renew tokens |
+//! | `http` | yes | issuers over HTTP: discovery, key sets, token endpoints. Without it they are reached over gRPC |
+//! | `encryption` | yes | encrypted tokens. Without it they are rejected |
+//! | `ring` | yes | TLS by `ring` |
+//! | `aws-lc` | no | TLS by `aws-lc-rs`, also where `ring` is on |
+//! | `test-util` | no | an issuer in the process, invalid tokens, a clock that a test sets |
+//! | `rsa-generation` | no | new RSA keys. Without it they are imported from PEM |
+//! | `grpc-crate` | no | the client's tokens for the `grpc` crate, a preview |
+//!
+//! A server that only verifies needs `default-features = false, features = ["server", "http", "ring"]`. It
+//! adds 24 crates to tonic with TLS.
+//!
+//! No feature and no function changes the whole process: a program may have both TLS providers, and may
+//! install either. An installed provider is used. Without `ring` and `aws-lc`, the program installs one, or
+//! gives its `rustls::ClientConfig` to `tls_config`. Signatures are `ring`'s, whichever provider does TLS.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(all(feature = "server", feature = "client", feature = "http", feature = "encryption")),
+    allow(dead_code, reason = "shared parts that only an absent feature uses")
+)]
 
 #[doc = include_str!("../recipes.md")]
 pub mod recipes {}
@@ -50,6 +77,8 @@ pub mod danger;
 
 pub mod trace_context;
 
+pub mod http_url;
+
 pub mod http_client;
 
 pub mod destination;
@@ -58,42 +87,57 @@ pub mod error;
 
 pub mod token;
 
+#[cfg(feature = "encryption")]
 pub mod encryption;
 
+#[cfg(feature = "server")]
 pub mod policy;
 
 pub mod bearer;
 
+#[cfg(feature = "server")]
 pub mod revocation;
 
+#[cfg(feature = "server")]
 pub mod key_set;
 
+#[cfg(feature = "server")]
 pub mod verify;
 
+#[cfg(feature = "server")]
 pub mod scheme;
 
+#[cfg(feature = "server")]
 pub mod api_keys;
 
+#[cfg(feature = "server")]
 mod ongoing;
 
+#[cfg(feature = "server")]
 pub mod caller;
 
 pub mod status;
 
 mod mark;
 
+#[cfg(feature = "server")]
 pub mod protected_resource;
 
+#[cfg(feature = "server")]
 pub mod layer;
 
+#[cfg(feature = "server")]
 pub mod interceptor;
 
 // The client side.
 
+#[cfg(feature = "client")]
 pub mod source;
 
+#[cfg(feature = "client")]
 pub mod refresh;
 
+#[cfg(feature = "client")]
 pub mod attach;
 
 #[cfg(any(test, feature = "test-util"))]

@@ -6,15 +6,14 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use url::Url;
 
-use crate::{policy::Policy, verify::Verifier};
+use crate::{http_url::HttpUrl, policy::Policy, verify::Verifier};
 
 /// A service that demands tokens, by its resource identifier.
 #[derive(Clone, Debug)]
 pub struct ProtectedResource {
     resource: Arc<str>,
-    metadata_url: Url,
+    metadata_url: HttpUrl,
 }
 
 /// The error of a resource identifier that is no `https` URL, has a fragment, or has no host.
@@ -29,19 +28,16 @@ impl ProtectedResource {
     ///
     /// Returns an error if it is not such a URL.
     pub fn new(resource: &str) -> Result<Self, UnusableResource> {
-        let mut metadata_url = Url::parse(resource).map_err(|_| UnusableResource)?;
-        if metadata_url.scheme() != "https" || metadata_url.host().is_none() || metadata_url.fragment().is_some() {
-            return Err(UnusableResource);
-        }
+        let url = HttpUrl::parse(resource).ok().filter(HttpUrl::is_https).ok_or(UnusableResource)?;
         // RFC 9728 section 3.1: the well-known part goes between host and path.
-        let path = metadata_url.path().trim_end_matches('/').to_owned();
-        metadata_url.set_path(&format!("/.well-known/oauth-protected-resource{path}"));
+        let path = format!("/.well-known/oauth-protected-resource{}", url.path().trim_end_matches('/'));
+        let metadata_url = url.with_path(&path).map_err(|_| UnusableResource)?;
         Ok(Self { resource: resource.into(), metadata_url })
     }
 
     /// Returns the URL of the metadata. Serve [`ProtectedResource::metadata`] there, without a token.
     #[must_use]
-    pub fn metadata_url(&self) -> &Url {
+    pub fn metadata_url(&self) -> &HttpUrl {
         &self.metadata_url
     }
 
@@ -73,7 +69,7 @@ mod tests {
             ("https://api.example:8443/a/b", "https://api.example:8443/.well-known/oauth-protected-resource/a/b"),
             ("https://api.example/a?k=v", "https://api.example/.well-known/oauth-protected-resource/a?k=v"),
         ] {
-            assert_eq!(ProtectedResource::new(resource).unwrap().metadata_url().as_str(), url);
+            assert_eq!(ProtectedResource::new(resource).unwrap().metadata_url().to_string(), url);
         }
     }
 

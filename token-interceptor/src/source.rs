@@ -19,6 +19,7 @@ mod error;
 mod exchange;
 mod file;
 mod grpc;
+#[cfg(feature = "http")]
 pub(crate) mod http;
 mod issuer;
 mod static_token;
@@ -30,12 +31,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub use self::http::AudienceParameter;
+#[cfg(feature = "http")]
+pub use self::http::{AudienceParameter, SecretIn};
 pub use access_token::{AccessToken, MalformedToken};
 pub use assertion::PrivateKeyJwt;
 pub use cause::Cause;
 pub use client_credentials::ClientCredentials;
-pub use credential::{ClientCredential, SecretIn};
+pub use credential::ClientCredential;
 pub use error::{IssuerRefusal, SourceError};
 pub use exchange::TokenExchange;
 pub use file::TokenFile;

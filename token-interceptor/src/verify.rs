@@ -8,10 +8,14 @@
 mod builder;
 mod cache;
 mod claims;
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod issuer;
 mod issuer_channel;
 mod issuers;
 pub mod jws;
+#[cfg(not(feature = "encryption"))]
+mod not_encrypted;
 mod obstacle;
 mod profile;
 mod trusted_issuer;
@@ -24,11 +28,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use builder::Encryption;
 pub use builder::{BuildError, LEEWAY_MAX, VerifierBuilder};
 use cache::Memory;
 pub(crate) use cache::Seen;
+#[cfg(feature = "encryption")]
+use encrypted::Encryption;
 pub use issuer_channel::IssuerChannel;
+#[cfg(not(feature = "encryption"))]
+use not_encrypted::Encryption;
 pub(crate) use obstacle::{KeyWait, Obstacle};
 pub use profile::{TokenProfile, spiffe};
 pub use trusted_issuer::TrustedIssuer;

@@ -13,8 +13,8 @@ use grpc::{
 use tokio::time::timeout;
 use tonic::Code;
 
-use super::{answer, calls::Calls};
-use crate::{attach::current_caller, refresh::FreshToken, source::AccessToken, status::Answer};
+use super::{answer, calls::Calls, served::current_caller};
+use crate::{refresh::FreshToken, source::AccessToken, status::Answer};
 
 /// Attaches the token that the called method demands to every call of a `grpc` channel.
 ///

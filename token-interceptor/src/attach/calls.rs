@@ -4,10 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, header::AUTHORIZATION};
 
-use super::{answer, on_behalf::current_caller, routes::Routes, tokens::Tokens};
+use super::{
+    answer,
+    routes::Routes,
+    served::{Caller, current_caller},
+    tokens::Tokens,
+};
 use crate::{
     bearer::bearer,
-    caller::Caller,
     destination::Destination,
     refresh::FreshToken,
     source::{SubjectToken, TokenRequest},

@@ -9,7 +9,13 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Uri};
+use super::{
+    TIMEOUT,
+    addresses::Resolver,
+    proxy::{Address, Proxies, Proxy},
+};
+use crate::http_url::Host;
+use http::{HeaderValue, Uri, uri::Scheme};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::connect::{HttpConnector, dns::Name},
@@ -21,13 +27,6 @@ use tokio::{
     net::TcpStream,
 };
 use tower::{BoxError, Service, ServiceExt as _};
-use url::Host;
-
-use super::{
-    TIMEOUT,
-    addresses::Resolver,
-    proxy::{Address, Proxies, Proxy},
-};
 
 /// The largest head of a proxy's answer, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -39,8 +38,10 @@ type Connecting = Pin<Box<dyn Future<Output = Result<MaybeHttpsStream<Tcp>, BoxE
 #[derive(Clone)]
 pub(super) struct Connector {
     direct: HttpConnector<Resolver>,
-    /// A proxy may be at any address, even if its targets may not.
-    to_proxy: HttpsConnector<HttpConnector<Resolver>>,
+    /// A proxy may be at any address, even if its targets may not. `None`: there is no TLS for connections to
+    /// a proxy that is an `https` URL.
+    to_proxy: Option<HttpsConnector<HttpConnector<Resolver>>>,
+    to_plain_proxy: HttpConnector<Resolver>,
     proxies: Arc<Proxies>,
     resolver: Resolver,
     public_only: bool,
@@ -48,16 +49,32 @@ pub(super) struct Connector {
 
 impl Connector {
     /// `tls` is for connections to a proxy that is itself an `https` URL.
-    pub(super) fn new(proxies: Proxies, tls: ClientConfig, public_only: bool) -> Self {
-        let resolver = Resolver::new(public_only);
-        let to_proxy = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+    pub(super) fn new(proxies: Proxies, tls: Option<ClientConfig>, public_only: bool) -> Self {
+        let (resolver, to_plain_proxy) = (Resolver::new(public_only), tcp(Resolver::new(false), TIMEOUT));
+        let to_proxy = tls.map(|tls| {
+            let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1();
+            connector.wrap_connector(to_plain_proxy.clone())
+        });
         Self {
             direct: tcp(resolver.clone(), TIMEOUT),
-            to_proxy: to_proxy.wrap_connector(tcp(Resolver::new(false), TIMEOUT)),
+            to_proxy,
+            to_plain_proxy,
             proxies: Arc::new(proxies),
             resolver,
             public_only,
         }
+    }
+
+    /// Connects to the proxy itself.
+    fn connect_to(&self, proxy: &Address) -> Connecting {
+        let (uri, tls) = (proxy.uri.clone(), self.to_proxy.clone());
+        if uri.scheme() == Some(&Scheme::HTTPS) {
+            return Box::pin(
+                async move { tls.ok_or("the proxy is an https URL, and TLS is off here")?.oneshot(uri).await },
+            );
+        }
+        let connector = self.to_plain_proxy.clone();
+        Box::pin(async move { Ok(MaybeHttpsStream::Http(connector.oneshot(uri).await?)) })
     }
 
     /// Returns the target for the proxy. If only public addresses are allowed, it is one that the name
@@ -65,7 +82,8 @@ impl Connector {
     async fn target(mut resolver: Resolver, public_only: bool, uri: &Uri) -> Result<String, BoxError> {
         let host = uri.host().ok_or("the URL has no host")?;
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        if !public_only || !matches!(Host::parse(host)?, Host::Domain(_)) {
+        let parsed = Host::parse(host).ok_or("the URL's host is neither a DNS name nor an IP address")?;
+        if !public_only || matches!(parsed, Host::Address(_)) {
             return Ok(format!("{host}:{port}"));
         }
         let addresses = resolver.ready().await?.call(host.parse::<Name>()?).await?;
@@ -102,23 +120,25 @@ impl Service<Uri> for Connector {
                 return Box::pin(async { Err("the proxy that the environment names is no http or https URL".into()) });
             }
         };
-        let Self { to_proxy, resolver, public_only, .. } = self.clone();
+        let Self { resolver, public_only, .. } = self.clone();
+        let connecting = self.connect_to(&proxy);
         Box::pin(async move {
             let through = async {
                 let target = Self::target(resolver, public_only, &uri).await?;
-                tunnel(to_proxy, proxy, &target).await
+                tunnel(connecting.await?, proxy, &target).await
             };
             tokio::time::timeout(TIMEOUT, through).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
         })
     }
 }
 
+/// Asks the proxy at the other end of `stream` to connect to `target`.
 async fn tunnel(
-    to_proxy: HttpsConnector<HttpConnector<Resolver>>,
+    stream: MaybeHttpsStream<Tcp>,
     proxy: Address,
     target: &str,
 ) -> Result<MaybeHttpsStream<Tcp>, BoxError> {
-    let mut stream = TokioIo::new(to_proxy.oneshot(proxy.uri).await?);
+    let mut stream = TokioIo::new(stream);
     stream.write_all(&connect(target, proxy.authorization.as_ref())).await?;
     stream.flush().await?;
     let status = status(&head(&mut stream).await?).ok_or("the proxy's answer is not HTTP")?;

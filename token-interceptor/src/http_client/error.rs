@@ -2,9 +2,12 @@
 
 use std::{error::Error, fmt};
 
+#[cfg(feature = "http")]
 use hyper_util::client::legacy;
 
+#[cfg(feature = "http")]
 use super::untrusted::{self, is_of_unknown_ca};
+use crate::http_url::HttpUrlError;
 
 /// The error of a failed exchange. `Display` names no secret and no URL; the caller knows the URL.
 #[derive(Debug)]
@@ -12,14 +15,16 @@ pub struct HttpError(Kind);
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    UnusableUrl,
+    UnusableUrl(HttpUrlError),
     PlaintextRefused,
     AddressRefused,
-    UnusableRequest,
+    NoTlsProvider,
+    UnusableTls(rustls::Error),
     UnusableRoots,
     UnusableClientCertificate,
     TimedOut,
     BodyTooLarge,
+    #[cfg(feature = "http")]
     Exchange(legacy::Error),
     BodyBroken(Box<dyn Error + Send + Sync>),
 }
@@ -29,11 +34,14 @@ impl HttpError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.0 {
-            Kind::TimedOut | Kind::Exchange(_) | Kind::BodyBroken(_) => true,
-            Kind::UnusableUrl
+            #[cfg(feature = "http")]
+            Kind::Exchange(_) => true,
+            Kind::TimedOut | Kind::BodyBroken(_) => true,
+            Kind::UnusableUrl(_)
             | Kind::PlaintextRefused
             | Kind::AddressRefused
-            | Kind::UnusableRequest
+            | Kind::NoTlsProvider
+            | Kind::UnusableTls(_)
             | Kind::UnusableRoots
             | Kind::UnusableClientCertificate
             | Kind::BodyTooLarge => false,
@@ -59,18 +67,30 @@ impl From<Kind> for HttpError {
     }
 }
 
+impl From<HttpUrlError> for HttpError {
+    fn from(error: HttpUrlError) -> Self {
+        Self(Kind::UnusableUrl(error))
+    }
+}
+
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            Kind::UnusableUrl => "the URL is not an https URL with a host and without user information",
+            Kind::UnusableUrl(_) => "the URL is not an https URL with a host and without user information",
             Kind::PlaintextRefused => "plaintext http is refused to hosts other than loopback",
             Kind::AddressRefused => "the URL leads to an address that is not of the public Internet",
-            Kind::UnusableRequest => "the request cannot be encoded",
+            Kind::NoTlsProvider => {
+                "there is no TLS provider: enable the feature ring or aws-lc of token-interceptor, install a provider, or \
+                 set tls_config"
+            }
+            Kind::UnusableTls(_) => "the TLS provider supports no version of TLS that is used here",
             Kind::UnusableRoots => "the extra roots are not certificates in PEM",
             Kind::UnusableClientCertificate => "the client certificate and its key are not matching PEM",
             Kind::TimedOut => "no complete answer arrived in time",
             Kind::BodyTooLarge => "the answer is larger than allowed",
+            #[cfg(feature = "http")]
             Kind::Exchange(error) if is_of_unknown_ca(error) => untrusted::OVER_HTTP,
+            #[cfg(feature = "http")]
             Kind::Exchange(_) => "the exchange failed",
             Kind::BodyBroken(_) => "the answer broke off",
         })
@@ -80,12 +100,14 @@ impl fmt::Display for HttpError {
 impl Error for HttpError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
+            #[cfg(feature = "http")]
             Kind::Exchange(error) => Some(error),
             Kind::BodyBroken(error) => Some(&**error),
-            Kind::UnusableUrl
-            | Kind::PlaintextRefused
+            Kind::UnusableUrl(error) => Some(error),
+            Kind::UnusableTls(error) => Some(error),
+            Kind::PlaintextRefused
             | Kind::AddressRefused
-            | Kind::UnusableRequest
+            | Kind::NoTlsProvider
             | Kind::UnusableRoots
             | Kind::UnusableClientCertificate
             | Kind::TimedOut

@@ -9,9 +9,8 @@ use std::{fmt, net::IpAddr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Uri};
-use url::{Host, Url};
 
-use super::is_loopback;
+use crate::http_url::{Host, HttpUrl};
 
 /// The environment's proxy settings.
 #[derive(Clone, Debug, Default)]
@@ -75,43 +74,38 @@ impl Proxies {
             Some("http") => (self.http.as_ref()?, 80),
             Some(_) | None => return None,
         };
-        let host = Host::parse(uri.host()?).ok()?;
-        let borrowed = match &host {
-            Host::Domain(name) => Host::Domain(name.as_str()),
-            Host::Ipv4(address) => Host::Ipv4(*address),
-            Host::Ipv6(address) => Host::Ipv6(*address),
-        };
+        // A host that cannot be parsed is no exception.
+        let Some(host) = Host::parse(uri.host()?) else { return Some(proxy) };
         let port = uri.port_u16().unwrap_or(port);
-        let direct = is_loopback(&borrowed) || self.except.iter().any(|except| except.matches(&borrowed, port));
+        let direct = host.is_loopback() || self.except.iter().any(|except| except.matches(&host, port));
         (!direct).then_some(proxy)
     }
 }
 
 impl Proxy {
     fn parse(text: &str) -> Self {
-        // A value without a scheme is a host and a port.
-        let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
-        url.ok().and_then(|url| Address::of(&url)).map_or(Self::Unusable, Self::Usable)
+        Address::parse(text).map_or(Self::Unusable, Self::Usable)
     }
 }
 
 impl Address {
-    fn of(url: &Url) -> Option<Self> {
-        let (scheme, host) = (url.scheme(), url.host()?);
-        if !matches!(scheme, "http" | "https") {
-            return None;
-        }
+    fn parse(text: &str) -> Option<Self> {
+        // A value without a scheme is a host and a port.
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (user_information, host) = match authority.rsplit_once('@') {
+            Some((user_information, host)) => (Some(user_information), host),
+            None => (None, authority),
+        };
         // The default port is the scheme's. (curl's default of 1080 is for SOCKS.)
-        let port = url.port_or_known_default()?;
-        let uri = format!("{scheme}://{host}:{port}/").parse().ok()?;
-        let (user, password) = (url.username(), url.password());
-        let authorization = match (user, password) {
-            ("", None) => None,
-            (user, password) => {
-                let decoded = |text: &str| percent_decoded(text);
-                let mut pair = decoded(user);
+        let uri = HttpUrl::parse(&format!("{scheme}://{host}")).ok()?.root().ok()?;
+        let authorization = match user_information {
+            None | Some("") => None,
+            Some(user_information) => {
+                let (user, password) = user_information.split_once(':').unwrap_or((user_information, ""));
+                let mut pair = percent_decoded(user);
                 pair.push(b':');
-                pair.extend(decoded(password.unwrap_or_default()));
+                pair.extend(percent_decoded(password));
                 let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok()?;
                 value.set_sensitive(true);
                 Some(value)
@@ -171,19 +165,18 @@ impl Exception {
         Some(Self { host, port })
     }
 
-    fn matches(&self, host: &Host<&str>, port: u16) -> bool {
+    fn matches(&self, host: &Host, port: u16) -> bool {
         if self.port.is_some_and(|excepted| excepted != port) {
             return false;
         }
         match (&self.host, host) {
             (Hosts::All, _) => true,
-            (Hosts::Domain(excepted), Host::Domain(name)) => {
+            (Hosts::Domain(excepted), Host::Name(name)) => {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
                 name.strip_suffix(excepted.as_str()).is_some_and(|above| above.is_empty() || above.ends_with('.'))
             }
-            (Hosts::Network(network, bits), Host::Ipv4(address)) => has_prefix(IpAddr::V4(*address), *network, *bits),
-            (Hosts::Network(network, bits), Host::Ipv6(address)) => has_prefix(IpAddr::V6(*address), *network, *bits),
-            (Hosts::Domain(_), _) | (Hosts::Network(..), Host::Domain(_)) => false,
+            (Hosts::Network(network, bits), Host::Address(address)) => has_prefix(*address, *network, *bits),
+            (Hosts::Domain(_), Host::Address(_)) | (Hosts::Network(..), Host::Name(_)) => false,
         }
     }
 }

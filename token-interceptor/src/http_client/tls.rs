@@ -1,43 +1,71 @@
-//! TLS over TCP, with the machine's trusted roots, extra roots, and a client certificate.
+//! The settings of TLS: the provider of its cryptography, the trusted roots, and a client certificate.
+//!
+//! A library must not choose the provider of the whole process, so nothing here installs one. The order is
+//! the program's own `ClientConfig`, then the provider that the program installed, then that of the features.
 
 use std::sync::Arc;
 
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use secrecy::{ExposeSecret as _, SecretString};
+use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
-use super::{
-    connector::Connector,
-    error::Kind::{self, UnusableClientCertificate, UnusableRoots},
-};
+use super::error::Kind::{self, NoTlsProvider, UnusableRoots, UnusableTls};
 
 /// The certificate for a server that asks for one.
+#[cfg(feature = "http")]
 #[derive(Clone, Debug)]
 pub(super) struct ClientCertificate {
     pub(super) chain_pem: Vec<u8>,
-    pub(super) private_key_pem: SecretString,
+    pub(super) private_key_pem: secrecy::SecretString,
 }
 
-pub(super) fn config(
-    extra_roots_pem: &[u8],
-    client_certificate: Option<&ClientCertificate>,
-) -> Result<ClientConfig, Kind> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| UnusableRoots)?
-        .with_root_certificates(roots(extra_roots_pem)?);
-    let Some(shown) = client_certificate else { return Ok(builder.with_no_client_auth()) };
-    let unusable = |_| UnusableClientCertificate;
+/// Returns settings with the machine's roots and `extra_roots_pem`.
+pub(super) fn config(extra_roots_pem: &[u8]) -> Result<ClientConfig, Kind> {
+    Ok(builder(extra_roots_pem)?.with_no_client_auth())
+}
+
+/// Returns settings as [`config`], and presents `shown` to servers that ask for a certificate.
+#[cfg(feature = "http")]
+pub(super) fn config_of_client(extra_roots_pem: &[u8], shown: &ClientCertificate) -> Result<ClientConfig, Kind> {
+    use rustls_pki_types::PrivateKeyDer;
+    use secrecy::ExposeSecret as _;
+
+    let unusable = |_| Kind::UnusableClientCertificate;
     let chain = CertificateDer::pem_slice_iter(&shown.chain_pem).collect::<Result<Vec<_>, _>>().map_err(unusable)?;
     let private_key =
         PrivateKeyDer::from_pem_slice(shown.private_key_pem.expose_secret().as_bytes()).map_err(unusable)?;
-    builder.with_client_auth_cert(chain, private_key).map_err(|_| UnusableClientCertificate)
+    let builder = builder(extra_roots_pem)?;
+    builder.with_client_auth_cert(chain, private_key).map_err(|_| Kind::UnusableClientCertificate)
 }
 
-pub(super) fn connector(config: ClientConfig, connector: Connector) -> HttpsConnector<Connector> {
-    HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_all_versions().wrap_connector(connector)
+fn builder(
+    extra_roots_pem: &[u8],
+) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, Kind> {
+    let builder = ClientConfig::builder_with_provider(provider()?).with_safe_default_protocol_versions();
+    Ok(builder.map_err(UnusableTls)?.with_root_certificates(roots(extra_roots_pem)?))
+}
+
+/// Returns the provider that the program installed, or that of the features. `aws-lc` comes first: it is on
+/// only where it was asked for.
+fn provider() -> Result<Arc<CryptoProvider>, Kind> {
+    if let Some(installed) = CryptoProvider::get_default() {
+        return Ok(Arc::clone(installed));
+    }
+    of_features().map(Arc::new).ok_or(NoTlsProvider)
+}
+
+#[cfg(feature = "aws-lc")]
+fn of_features() -> Option<CryptoProvider> {
+    Some(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc")))]
+fn of_features() -> Option<CryptoProvider> {
+    Some(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(not(any(feature = "ring", feature = "aws-lc")))]
+fn of_features() -> Option<CryptoProvider> {
+    None
 }
 
 /// A machine without trusted roots is no error: the extra ones may be enough.

@@ -1,6 +1,7 @@
 //! The fetch of a key set: over HTTP (a JWK Set, discovered or at a given URL), or over gRPC from the issuer.
 
 mod grpc;
+#[cfg(feature = "http")]
 mod http;
 
 use std::fmt;
@@ -8,10 +9,13 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub(crate) use grpc::FromTrustService;
-pub(crate) use http::{Documents, FromDiscovery, FromJwks};
+#[cfg(feature = "http")]
+pub(crate) use http::{FromDiscovery, FromJwks};
 
 use super::{KeySet, KeySetError};
-use crate::http_client::{self, HttpError};
+use crate::http_client;
+#[cfg(feature = "http")]
+use crate::http_client::HttpError;
 
 /// A way to fetch the keys of one issuer.
 #[async_trait]
@@ -22,15 +26,19 @@ pub(crate) trait FetchKeys: fmt::Debug + Send + Sync + 'static {
 /// The error of a failed fetch. For the log: it names what was requested, never the answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
+    #[cfg(feature = "http")]
     #[error("{what} cannot be fetched")]
     Http { what: &'static str, source: HttpError },
+    #[cfg(feature = "http")]
     #[error("{what} answers with status {status}")]
     Status { what: &'static str, status: ::http::StatusCode },
+    #[cfg(feature = "http")]
     #[error("{what} is not JSON of the expected form")]
     Malformed { what: &'static str, source: serde_json::Error },
     /// RFC 8414 section 3.3: the two must be identical, or an attacker could speak for the issuer.
     #[error("{what} is about another issuer")]
     OtherIssuer { what: &'static str },
+    #[cfg(feature = "http")]
     #[error("{what} names a jwks_uri that must not be used")]
     UnusableKeysUrl { what: &'static str },
     #[error("the key set is malformed")]

@@ -60,6 +60,7 @@ impl TokenSource for ClientCredentials {
             IssuerTransport::Grpc(issuer) => {
                 issuer.issue(self.credential.for_grpc(&self.client_id)?, request, self.lifetime).await
             }
+            #[cfg(feature = "http")]
             IssuerTransport::Http(issuer) => issuer.issue(&self.client_id, &self.credential, request).await,
         }
     }

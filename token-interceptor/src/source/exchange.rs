@@ -45,6 +45,7 @@ impl TokenSource for TokenExchange {
             IssuerTransport::Grpc(issuer) => {
                 issuer.exchange(self.credential.for_grpc(&self.client_id)?, request, subject).await
             }
+            #[cfg(feature = "http")]
             IssuerTransport::Http(issuer) => issuer.exchange(&self.client_id, &self.credential, request, subject).await,
         }
     }

@@ -2,17 +2,18 @@
 
 pub(crate) mod answer;
 mod metadata;
+mod proof;
 
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
-use url::Url;
 use zeroize::Zeroizing;
 
-use super::{IssuedToken, SourceError, SubjectToken, TokenRequest, credential::ClientCredential, credential::SecretIn};
-use crate::{clock::Clock, http_client::HttpClient, urn};
+use super::{IssuedToken, SourceError, SubjectToken, TokenRequest, credential::ClientCredential};
+use crate::{clock::Clock, http_client::HttpClient, http_url::HttpUrl, urn};
 use metadata::Metadata;
+pub use proof::SecretIn;
 
 /// The age at which an issuer's metadata are read again. An endpoint may move while the old one still
 /// answers.
@@ -45,7 +46,7 @@ pub(super) struct HttpIssuer {
 /// The source of the token endpoint's URL.
 #[derive(Debug)]
 pub(super) enum Place {
-    Known(Url),
+    Known(HttpUrl),
     /// Found in the issuer's metadata, which are read again when they are old or the endpoint is gone.
     Discovered {
         issuer: Issuer,
@@ -64,11 +65,11 @@ pub(super) struct Discovered {
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) identifier: String,
-    pub(super) url: Url,
+    pub(super) url: HttpUrl,
 }
 
 impl Place {
-    pub(super) fn discovered(identifier: String, url: Url) -> Self {
+    pub(super) fn discovered(identifier: String, url: HttpUrl) -> Self {
         Self::Discovered { issuer: Issuer { identifier, url }, metadata: ArcSwapOption::empty() }
     }
 }
@@ -160,7 +161,7 @@ impl HttpIssuer {
         }
     }
 
-    async fn endpoint(&self) -> Result<(Url, SecretIn), SourceError> {
+    async fn endpoint(&self) -> Result<(HttpUrl, SecretIn), SourceError> {
         match &self.place {
             Place::Known(endpoint) => Ok((endpoint.clone(), SecretIn::Header)),
             Place::Discovered { issuer, metadata } => {

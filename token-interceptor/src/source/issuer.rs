@@ -2,19 +2,20 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use rustls::ClientConfig;
 use tonic::transport::{Channel, Endpoint};
-use url::Url;
 
-use super::{
-    credential::SecretIn,
-    grpc::GrpcIssuer,
-    http::{AudienceParameter, HttpIssuer, Place},
-};
+use super::grpc::GrpcIssuer;
+#[cfg(feature = "http")]
+use super::http::{AudienceParameter, HttpIssuer, Place, SecretIn};
+#[cfg(feature = "http")]
+use crate::http_client::HttpClient;
 use crate::{
     clock::{Clock, SystemClock},
     danger,
     destination::{Destination, PlaintextRefused},
-    http_client::{HttpClient, HttpError, connect_lazy, grpc_endpoint},
+    http_client::{HttpError, Tls, connect_lazy, connect_url_lazy},
+    http_url::{HttpUrl, HttpUrlError},
 };
 
 /// The keepalive interval. A connection that answers no ping is dead; a slow server still answers pings.
@@ -23,25 +24,36 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The longest HTTP exchange. HTTP/1.1 has no pings, so a dead connection goes unnoticed for this long. The
 /// limit on an attempt to get a token is slightly shorter.
+#[cfg(feature = "http")]
 const HTTP_MAX: Duration = Duration::from_secs(31);
 
 /// A description of an issuer and its connection.
 #[derive(Clone)]
 pub struct IssuerBuilder {
     reach: Reach,
-    http_client: Option<HttpClient>,
-    extra_roots_pem: Vec<u8>,
-    audience_parameter: AudienceParameter,
-    secret_in: Option<SecretIn>,
+    tls: Tls,
     clock: Arc<dyn Clock>,
     plaintext_allowed: bool,
+    #[cfg(feature = "http")]
+    http: HttpSettings,
+}
+
+/// The settings for an issuer over HTTP alone.
+#[cfg(feature = "http")]
+#[derive(Clone, Default)]
+struct HttpSettings {
+    client: Option<HttpClient>,
+    audience_parameter: AudienceParameter,
+    secret_in: Option<SecretIn>,
 }
 
 #[derive(Clone)]
 enum Reach {
     Grpc(GrpcAddress),
     Channel(Channel),
+    #[cfg(feature = "http")]
     TokenEndpoint(String),
+    #[cfg(feature = "http")]
     Discovery(String),
 }
 
@@ -49,13 +61,13 @@ enum Reach {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceConfigError {
-    /// It is not a URL.
+    /// It is not a URL of `https` or `http`.
     #[error("{url:?} is not a URL")]
     UnusableUrl {
         /// The URL as it was given.
         url: String,
-        /// The parse error.
-        source: url::ParseError,
+        /// The fault.
+        source: HttpUrlError,
     },
     /// The client's credentials could be read on the way.
     #[error("the issuer would be sent credentials in plaintext")]
@@ -83,12 +95,14 @@ impl IssuerBuilder {
 
     /// Describes any OAuth server, by the URL of its token endpoint.
     #[must_use]
+    #[cfg(feature = "http")]
     pub fn token_endpoint(url: impl Into<String>) -> Self {
         Self::new(Reach::TokenEndpoint(url.into()))
     }
 
     /// Describes any OAuth server, by its issuer identifier (RFC 8414, OpenID discovery).
     #[must_use]
+    #[cfg(feature = "http")]
     pub fn discover(issuer: impl Into<String>) -> Self {
         Self::new(Reach::Discovery(issuer.into()))
     }
@@ -96,41 +110,52 @@ impl IssuerBuilder {
     fn new(reach: Reach) -> Self {
         Self {
             reach,
-            http_client: None,
-            extra_roots_pem: Vec::new(),
-            audience_parameter: AudienceParameter::default(),
-            secret_in: None,
+            tls: Tls::default(),
             clock: SystemClock::shared(),
             plaintext_allowed: false,
+            #[cfg(feature = "http")]
+            http: HttpSettings::default(),
         }
     }
 
     /// Replaces the default HTTP client, for other roots or limits.
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn http_client(mut self, http_client: HttpClient) -> Self {
-        self.http_client = Some(http_client);
+        self.http.client = Some(http_client);
         self
     }
 
     /// Trusts these certificates, as PEM, beside the machine's own roots. Not for an [`Endpoint`], a channel
-    /// or an HTTP client of the program's own, which have their own roots.
+    /// or an HTTP client of the program's own, which have their own roots. Of this and
+    /// [`IssuerBuilder::tls_config`], the later call counts.
     #[must_use]
     pub fn extra_roots_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.extra_roots_pem = pem.into();
+        self.tls = Tls::ExtraRoots(pem.into());
+        self
+    }
+
+    /// Uses these TLS settings in place of the machine's roots: the program's own roots, client certificate and
+    /// cryptography. Not for an [`Endpoint`], a channel or an HTTP client of the program's own.
+    #[must_use]
+    pub fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls = Tls::Own(config);
         self
     }
 
     /// Sets the parameter that names the audience to a token endpoint. Default: `audience`.
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn audience_parameter(mut self, audience_parameter: AudienceParameter) -> Self {
-        self.audience_parameter = audience_parameter;
+        self.http.audience_parameter = audience_parameter;
         self
     }
 
     /// Sets the place of a secret. Default: as in the issuer's metadata, otherwise the header.
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn secret_in(mut self, secret_in: SecretIn) -> Self {
-        self.secret_in = Some(secret_in);
+        self.http.secret_in = Some(secret_in);
         self
     }
 
@@ -152,16 +177,14 @@ impl IssuerBuilder {
         Ok(match self.reach.clone() {
             Reach::Channel(channel) => IssuerTransport::Grpc(GrpcIssuer::new(channel)),
             Reach::Grpc(address) => {
-                let endpoint = address.endpoint(&self.extra_roots_pem)?;
-                if !self.plaintext_allowed {
-                    Destination::of(endpoint.uri())?;
-                }
-                IssuerTransport::Grpc(GrpcIssuer::new(connect_lazy(&endpoint)))
+                IssuerTransport::Grpc(GrpcIssuer::new(address.connect(&self.tls, self.plaintext_allowed)?))
             }
+            #[cfg(feature = "http")]
             Reach::TokenEndpoint(url) => {
                 let url = parse(&url)?;
                 IssuerTransport::Http(Box::new(self.http(&url, Place::Known(url.clone()))?))
             }
+            #[cfg(feature = "http")]
             Reach::Discovery(identifier) => {
                 let url = parse(&identifier)?;
                 IssuerTransport::Http(Box::new(self.http(&url, Place::discovered(identifier, url.clone()))?))
@@ -169,29 +192,29 @@ impl IssuerBuilder {
         })
     }
 
-    fn http(self, url: &Url, place: Place) -> Result<HttpIssuer, SourceConfigError> {
-        let client = match self.http_client {
+    #[cfg(feature = "http")]
+    fn http(self, url: &HttpUrl, place: Place) -> Result<HttpIssuer, SourceConfigError> {
+        let HttpSettings { client, audience_parameter, secret_in } = self.http;
+        let client = match client {
             Some(client) => client,
             None => {
-                let builder = HttpClient::builder().timeout(HTTP_MAX).extra_roots_pem(self.extra_roots_pem);
+                let builder = HttpClient::builder().timeout(HTTP_MAX).tls(self.tls);
                 let allowed = self.plaintext_allowed;
                 let builder = if allowed { builder.plaintext(danger::AllowPlaintext) } else { builder };
                 builder.build()?
             }
         };
         client.check(url)?;
-        Ok(HttpIssuer {
-            client,
-            place,
-            audience_parameter: self.audience_parameter,
-            secret_in: self.secret_in,
-            clock: self.clock,
-        })
+        Ok(HttpIssuer { client, place, audience_parameter, secret_in, clock: self.clock })
     }
 }
 
-fn parse(url: &str) -> Result<Url, SourceConfigError> {
-    Url::parse(url).map_err(|source| SourceConfigError::UnusableUrl { url: url.to_owned(), source })
+fn parse(url: &str) -> Result<HttpUrl, SourceConfigError> {
+    HttpUrl::parse(url).map_err(|source| match source.is_user_information() {
+        // The text may hold a password.
+        true => HttpError::from(source).into(),
+        false => SourceConfigError::UnusableUrl { url: url.to_owned(), source },
+    })
 }
 
 /// The gRPC address of an issuer: a URL, or an [`Endpoint`] of the program's own.
@@ -223,25 +246,34 @@ impl From<Endpoint> for GrpcAddress {
 }
 
 impl GrpcAddress {
-    fn endpoint(self, extra_roots_pem: &[u8]) -> Result<Endpoint, SourceConfigError> {
-        let endpoint = match self.0 {
-            Address::Endpoint(endpoint) => *endpoint,
-            Address::Url(url) => {
-                parse(&url)?;
-                grpc_endpoint(&url, extra_roots_pem)?
+    fn connect(self, tls: &Tls, plaintext_allowed: bool) -> Result<Channel, SourceConfigError> {
+        let check = |uri: &::http::Uri| if plaintext_allowed { Ok(()) } else { Destination::of(uri) };
+        match self.0 {
+            Address::Endpoint(endpoint) => {
+                check(endpoint.uri())?;
+                Ok(connect_lazy(&kept_alive(*endpoint)))
             }
-        };
-        Ok(endpoint
-            .connect_timeout(CONNECT_MAX)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT))
+            Address::Url(url) => {
+                let url = parse(&url)?;
+                check(url.as_uri())?;
+                Ok(connect_url_lazy(&url, tls, kept_alive)?)
+            }
+        }
     }
+}
+
+fn kept_alive(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(CONNECT_MAX)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
 }
 
 /// The connection itself.
 #[derive(Debug)]
 pub(super) enum IssuerTransport {
     Grpc(GrpcIssuer),
+    #[cfg(feature = "http")]
     Http(Box<HttpIssuer>),
 }
 

@@ -3,15 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Inner, TrustedIssuer, Verifier,
+    Encryption, Inner, TrustedIssuer, Verifier,
     cache::Memory,
     issuers::{Issuers, TrustedIssuers},
 };
-use crate::{
-    clock::{Clock, SystemClock},
-    encryption::{DecryptionKey, is_encrypted, open},
-    error::Unverified,
-};
+use crate::clock::{Clock, SystemClock};
 
 const LEEWAY: Duration = Duration::from_secs(5);
 /// The largest leeway. More would not cover clock skew, but extend the life of every token. An issuer keeps
@@ -78,16 +74,18 @@ impl VerifierBuilder {
     }
 
     /// Decrypts tokens that name this key. Call it for several keys during a rotation.
+    #[cfg(feature = "encryption")]
     #[must_use]
-    pub fn decryption_key(mut self, key: DecryptionKey) -> Self {
-        self.encryption.keys.push(key);
+    pub fn decryption_key(mut self, key: crate::encryption::DecryptionKey) -> Self {
+        self.encryption.add(key);
         self
     }
 
     /// Accepts only encrypted tokens.
+    #[cfg(feature = "encryption")]
     #[must_use]
     pub fn require_encryption(mut self) -> Self {
-        self.encryption.required = true;
+        self.encryption.require();
         self
     }
 
@@ -134,40 +132,6 @@ impl VerifierBuilder {
             encryption: self.encryption,
             clock: self.clock,
         })))
-    }
-}
-
-/// The rules for encrypted tokens, and the keys that decrypt them.
-#[derive(Debug, Default)]
-pub(super) struct Encryption {
-    keys: Vec<DecryptionKey>,
-    required: bool,
-}
-
-impl Encryption {
-    fn check(&self) -> Result<(), BuildError> {
-        if self.required && self.keys.is_empty() {
-            return Err(BuildError::new("", "tokens must be encrypted, and there is no key to open them with"));
-        }
-        let mut ids: Vec<&str> = self.keys.iter().map(DecryptionKey::key_id).collect();
-        ids.sort_unstable();
-        if ids.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err(BuildError::new("", "two decryption keys have one ID"));
-        }
-        Ok(())
-    }
-
-    pub(super) fn has_keys(&self) -> bool {
-        !self.keys.is_empty()
-    }
-
-    /// Returns the signed token inside an encrypted one; `None` for one that is not encrypted and need not
-    /// be.
-    pub(super) fn open(&self, token: &str) -> Result<Option<String>, Unverified> {
-        if is_encrypted(token) {
-            return open(token, &self.keys).map(Some);
-        }
-        if self.required { Err(Unverified::NotEncrypted) } else { Ok(None) }
     }
 }
 

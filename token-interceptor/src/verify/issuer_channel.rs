@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use http::Uri;
 use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{danger, destination::Destination, http_client};
+use crate::{
+    danger,
+    destination::Destination,
+    http_client::{Tls, connect_lazy, connect_url_lazy},
+    http_url::HttpUrl,
+};
 
 /// The keepalive interval and timeout. A dead connection is noticed after both, and replaced.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -50,24 +56,38 @@ impl IssuerChannel {
         Self(Reach::Channel(channel))
     }
 
-    /// Creates the channel without connecting it. The error says what is wrong with the endpoint.
-    pub(super) fn connect(&self, plaintext: Option<danger::AllowPlaintext>) -> Result<Channel, String> {
-        let endpoint = match &self.0 {
-            Reach::Channel(channel) => return Ok(channel.clone()),
-            Reach::Endpoint(endpoint) => Endpoint::clone(endpoint),
-            Reach::Url(url) => http_client::grpc_endpoint(url, b"").map_err(|error| error.to_string())?,
-        };
-        if plaintext.is_none() {
-            Destination::of(endpoint.uri()).map_err(|refused| refused.to_string())?;
+    /// Creates the channel without connecting it. A URL gets the settings `tls`. The error says what is wrong
+    /// with the endpoint.
+    pub(super) fn connect(&self, plaintext: Option<danger::AllowPlaintext>, tls: &Tls) -> Result<Channel, String> {
+        match &self.0 {
+            Reach::Channel(channel) => Ok(channel.clone()),
+            Reach::Endpoint(endpoint) => {
+                check(endpoint.uri(), plaintext)?;
+                Ok(connect_lazy(&kept_alive(Endpoint::clone(endpoint))))
+            }
+            Reach::Url(url) => {
+                let url = HttpUrl::parse(url).map_err(|error| format!("the server's URL cannot be used: {error}"))?;
+                check(url.as_uri(), plaintext)?;
+                connect_url_lazy(&url, tls, kept_alive).map_err(|error| error.to_string())
+            }
         }
-        if Handle::try_current().is_err() {
-            return Err("an endpoint can be connected to only within a Tokio runtime".to_owned());
-        }
-        let endpoint = endpoint
-            .connect_timeout(KEEP_ALIVE_TIMEOUT)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
-        Ok(http_client::connect_lazy(&endpoint))
     }
+}
+
+fn check(uri: &Uri, plaintext: Option<danger::AllowPlaintext>) -> Result<(), String> {
+    if plaintext.is_none() {
+        Destination::of(uri).map_err(|refused| refused.to_string())?;
+    }
+    match Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(_) => Err("an endpoint can be connected to only within a Tokio runtime".to_owned()),
+    }
+}
+
+fn kept_alive(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(KEEP_ALIVE_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
 }

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use rustls::ClientConfig;
 use tonic::transport::Channel;
-use url::Url;
 
 use super::{
     BuildError,
@@ -18,16 +18,25 @@ use super::{
 use crate::{
     clock::Clock,
     danger,
-    http_client::HttpClient,
+    http_client::Tls,
     key_set::{
-        Format, KeySet, LiveKeySet,
-        fetch::{Documents, FetchKeys, FromDiscovery, FromJwks, FromTrustService},
+        KeySet, LiveKeySet,
+        fetch::{FetchKeys, FromTrustService},
         pushed::{Push, PushedTrust},
         remote::{Freshness, RemoteKeySet},
         source::KeySource,
     },
     revocation::{RevocationSets, Revocations},
     signature::Algorithm,
+};
+#[cfg(feature = "http")]
+use crate::{
+    http_client::{Documents, HttpClient, HttpError},
+    http_url::HttpUrl,
+    key_set::{
+        Format,
+        fetch::{FromDiscovery, FromJwks},
+    },
 };
 
 /// The default age at which a key set is fetched again.
@@ -56,7 +65,9 @@ pub struct TrustedIssuer {
     max_age: Duration,
     cooldown: Duration,
     stale_after: Option<Duration>,
+    #[cfg(feature = "http")]
     http: Option<HttpClient>,
+    tls: Tls,
     plaintext: Option<danger::AllowPlaintext>,
     audiences: Option<BTreeSet<String>>,
     audience_names: BTreeMap<String, BTreeSet<String>>,
@@ -71,8 +82,10 @@ pub struct TrustedIssuer {
 
 #[derive(Clone, Debug)]
 enum KeysFrom {
+    #[cfg(feature = "http")]
     Discovery,
-    Jwks(Url),
+    #[cfg(feature = "http")]
+    Jwks(HttpUrl),
     TrustService(IssuerChannel),
     TrustStream(IssuerChannel),
     Live(LiveKeySet),
@@ -87,6 +100,7 @@ impl TrustedIssuer {
     /// # Errors
     ///
     /// Returns an error if `issuer` is not such a URL.
+    #[cfg(feature = "http")]
     pub fn discover(issuer: &str) -> Result<Self, BuildError> {
         Self::new(issuer, KeysFrom::Discovery)
     }
@@ -96,8 +110,10 @@ impl TrustedIssuer {
     /// # Errors
     ///
     /// Returns an error if `issuer` is empty or `url` is not a URL.
+    #[cfg(feature = "http")]
     pub fn jwks(issuer: &str, url: &str) -> Result<Self, BuildError> {
-        let url = Url::parse(url).map_err(|_| BuildError::new(issuer, "the key set's URL is not a URL"))?;
+        let unusable = |error| BuildError::new(issuer, format!("the key set's URL is not a URL: {error}"));
+        let url = HttpUrl::parse(url).map_err(unusable)?;
         Self::new(issuer, KeysFrom::Jwks(url))
     }
 
@@ -149,7 +165,9 @@ impl TrustedIssuer {
             stale_after: None,
             max_age: MAX_AGE,
             cooldown: COOLDOWN,
+            #[cfg(feature = "http")]
             http: None,
+            tls: Tls::default(),
             plaintext: None,
             audiences: None,
             audience_names: BTreeMap::new(),
@@ -253,9 +271,19 @@ impl TrustedIssuer {
     }
 
     /// Fetches over this client, which may have its own roots or limits.
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn http_client(mut self, http: HttpClient) -> Self {
         self.http = Some(http);
+        self
+    }
+
+    /// Uses these TLS settings towards the issuer, for the program's own roots, client certificate or
+    /// cryptography. Not for an [`Endpoint`](tonic::transport::Endpoint), a channel or an HTTP client of the
+    /// program's own.
+    #[must_use]
+    pub fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls = Tls::Own(config);
         self
     }
 
@@ -292,6 +320,7 @@ impl TrustedIssuer {
             KeysFrom::Live(keys) => KeySource::Live(keys.clone()),
             KeysFrom::TrustService(channel) => self
                 .remote(clock, FromTrustService { issuer: Arc::clone(&self.issuer), channel: self.connect(channel)? }),
+            #[cfg(feature = "http")]
             KeysFrom::Jwks(url) => {
                 let http = self.checked_client(url)?;
                 let format = match self.profile.issuer {
@@ -300,13 +329,15 @@ impl TrustedIssuer {
                 };
                 self.remote(clock, FromJwks { http, url: url.clone(), format })
             }
+            #[cfg(feature = "http")]
             KeysFrom::Discovery => {
-                let fault = |fault| BuildError::new(&self.issuer, fault);
-                let url = Url::parse(&self.issuer).map_err(|_| fault("the issuer is not a URL"))?;
-                if url.query().is_some() || url.fragment().is_some() {
-                    return Err(fault("the issuer has a query or a fragment (RFC 8414 section 2)"));
+                let fault = |fault: &str| BuildError::new(&self.issuer, fault);
+                let unusable = |error| fault(&format!("the issuer is not a URL: {error}"));
+                let url = HttpUrl::parse(&self.issuer).map_err(unusable)?;
+                if url.query().is_some() {
+                    return Err(fault("the issuer has a query (RFC 8414 section 2)"));
                 }
-                let (http, documents) = (self.checked_client(&url)?, Documents::of(&url));
+                let (http, documents) = (self.checked_client(&url)?, Documents::of(&url).map_err(unusable)?);
                 self.remote(clock, FromDiscovery { http, issuer: Arc::clone(&self.issuer), documents })
             }
         };
@@ -348,7 +379,11 @@ impl TrustedIssuer {
             if trust_domain(&self.issuer).is_none() {
                 return fault("the issuer of JWT-SVIDs is named spiffe://, and the name of the trust domain");
             }
-            if matches!(self.keys, KeysFrom::Discovery | KeysFrom::TrustService(_) | KeysFrom::TrustStream(_)) {
+            #[cfg(feature = "http")]
+            let discovered = matches!(self.keys, KeysFrom::Discovery);
+            #[cfg(not(feature = "http"))]
+            let discovered = false;
+            if discovered || matches!(self.keys, KeysFrom::TrustService(_) | KeysFrom::TrustStream(_)) {
                 return fault("the keys of a trust domain are its bundle; use jwks, fixed or live");
             }
         }
@@ -356,7 +391,7 @@ impl TrustedIssuer {
     }
 
     fn connect(&self, server: &IssuerChannel) -> Result<Channel, BuildError> {
-        server.connect(self.plaintext).map_err(|fault| BuildError::new(&self.issuer, fault))
+        server.connect(self.plaintext, &self.tls).map_err(|fault| BuildError::new(&self.issuer, fault))
     }
 
     fn remote(&self, clock: &Arc<dyn Clock>, fetcher: impl FetchKeys) -> KeySource {
@@ -365,12 +400,14 @@ impl TrustedIssuer {
         KeySource::Remote(RemoteKeySet::new(issuer, Box::new(fetcher), freshness, clock))
     }
 
-    fn checked_client(&self, url: &Url) -> Result<HttpClient, BuildError> {
-        let fault = |error: crate::http_client::HttpError| BuildError::new(&self.issuer, error.to_string());
+    #[cfg(feature = "http")]
+    fn checked_client(&self, url: &HttpUrl) -> Result<HttpClient, BuildError> {
+        let fault = |error: HttpError| BuildError::new(&self.issuer, error.to_string());
+        let builder = HttpClient::builder().tls(self.tls.clone());
         let http = match (&self.http, self.plaintext) {
             (Some(http), _) => http.clone(),
-            (None, Some(allow)) => HttpClient::builder().plaintext(allow).build().map_err(fault)?,
-            (None, None) => HttpClient::builder().build().map_err(fault)?,
+            (None, Some(allow)) => builder.plaintext(allow).build().map_err(fault)?,
+            (None, None) => builder.build().map_err(fault)?,
         };
         http.check(url).map_err(fault)?;
         Ok(http)

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use token_interceptor::{encryption::EncryptionKey, http_client::is_loopback, signature::Algorithm};
+use token_interceptor::{encryption::EncryptionKey, http_url::is_loopback, signature::Algorithm};
 use token_issuer::{client::Audience, mint::Terms, own_tokens::TOKEN_BYTES_MAX};
 use url::{Host, Url};
 
@@ -24,10 +24,10 @@ impl IssuerUrl {
     /// When the text is not an issuer identifier, with the reason.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
-        let host = url.host().ok_or_else(|| format!("{text:?} has no host"))?;
+        let host = url.host_str().ok_or_else(|| format!("{text:?} has no host"))?;
         match url.scheme() {
             "https" => {}
-            "http" if is_loopback(&host) => {}
+            "http" if is_loopback(host) => {}
             _ => return Err(format!("{text:?} is not https")),
         }
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use token_interceptor::{http_client::HttpClient, key_set::KeySet, signature::Algorithm, verify::TokenProfile};
+use token_interceptor::{
+    http_client::HttpClient, http_url::HttpUrl, key_set::KeySet, signature::Algorithm, verify::TokenProfile,
+};
 use token_issuer::{
     client::{Audience, ClientId, Scope},
     identity_provider::{
@@ -18,7 +20,6 @@ use token_issuer::{
     },
     reserved_claims::is_reserved,
 };
-use url::Url;
 
 use super::{
     reader::Section,
@@ -235,7 +236,7 @@ fn keys(
     }
     let (setting, address) = if url.is_some() { ("jwks_uri", url.as_deref()) } else { ("issuer", issuer) };
     let http = http?;
-    let usable = Url::parse(address?).is_ok_and(|url| http.check(&url).is_ok());
+    let usable = HttpUrl::parse(address?).is_ok_and(|url| http.check(&url).is_ok());
     if !usable {
         section.reject(
             setting,

@@ -15,7 +15,6 @@ use token_interceptor::{
     verify::{IssuerChannel, TrustedIssuer, Verifier},
 };
 use token_issuer::key::ImportedKey;
-use url::Url;
 
 use crate::harness::{channel, development, issue};
 
@@ -49,7 +48,7 @@ async fn a_token_of_each_algorithm_is_verified_by_discovery_and_by_list_keys() {
 
         let issuer = dev.server.issuer().as_str();
         let http = HttpClient::builder().extra_roots_pem(fs::read_to_string(&dev.ca_file).unwrap()).build().unwrap();
-        let jwks = http.get(&Url::parse(&format!("{issuer}/jwks.json")).unwrap()).await.unwrap();
+        let jwks = http.get(&format!("{issuer}/jwks.json").parse().unwrap()).await.unwrap();
         let jwks = json::object(&jwks.body).unwrap();
         let key = &jwks["keys"].as_array().unwrap()[0];
         assert_eq!((&key["kid"], &key["alg"]), (&header["kid"], &header["alg"]));

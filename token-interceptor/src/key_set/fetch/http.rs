@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use url::Url;
 
 use super::{FetchError, FetchKeys, usable};
 use crate::{
-    http_client::{HttpClient, HttpError, HttpResponse},
+    http_client::{Documents, HttpClient, HttpError, HttpResponse},
+    http_url::HttpUrl,
     json,
     key_set::{Format, KeySet},
 };
@@ -21,7 +21,7 @@ const KEYS: &str = "the issuer's key set";
 #[derive(Debug)]
 pub(crate) struct FromJwks {
     pub(crate) http: HttpClient,
-    pub(crate) url: Url,
+    pub(crate) url: HttpUrl,
     pub(crate) format: Format,
 }
 
@@ -33,30 +33,11 @@ pub(crate) struct FromDiscovery {
     pub(crate) documents: Documents,
 }
 
-/// The URLs of an issuer's metadata.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Documents {
-    pub(crate) openid: Url,
-    pub(crate) oauth: Url,
-}
-
 /// The two members that are used, of the many in both documents.
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
     jwks_uri: String,
-}
-
-impl Documents {
-    /// `issuer` has neither query nor fragment. OpenID Connect appends to its path. RFC 8414 section 3.1 puts
-    /// the well-known part between host and path.
-    pub(crate) fn of(issuer: &Url) -> Self {
-        let path = issuer.path().trim_end_matches('/');
-        let (mut openid, mut oauth) = (issuer.clone(), issuer.clone());
-        openid.set_path(&format!("{path}/.well-known/openid-configuration"));
-        oauth.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
-        Self { openid, oauth }
-    }
 }
 
 #[async_trait]
@@ -79,14 +60,14 @@ impl FetchKeys for FromDiscovery {
 }
 
 impl FromDiscovery {
-    async fn keys_url(&self, what: &'static str, document: &Url) -> Result<Url, FetchError> {
+    async fn keys_url(&self, what: &'static str, document: &HttpUrl) -> Result<HttpUrl, FetchError> {
         let body = body(what, self.http.get(document).await)?;
         let metadata: Metadata = json::from_object(&body).map_err(|source| FetchError::Malformed { what, source })?;
         if *metadata.issuer != *self.issuer {
             return Err(FetchError::OtherIssuer { what });
         }
-        let url = Url::parse(&metadata.jwks_uri).map_err(|_| FetchError::UnusableKeysUrl { what })?;
-        let downgrade = document.scheme() == "https" && url.scheme() != "https";
+        let url = HttpUrl::parse(&metadata.jwks_uri).map_err(|_| FetchError::UnusableKeysUrl { what })?;
+        let downgrade = document.is_https() && !url.is_https();
         if downgrade || self.http.check(&url).is_err() {
             return Err(FetchError::UnusableKeysUrl { what });
         }
@@ -94,7 +75,7 @@ impl FromDiscovery {
     }
 }
 
-async fn key_set(http: &HttpClient, url: &Url, format: Format) -> Result<KeySet, FetchError> {
+async fn key_set(http: &HttpClient, url: &HttpUrl, format: Format) -> Result<KeySet, FetchError> {
     usable(format.read(&body(KEYS, http.get_key_set(url, ::http::HeaderMap::new()).await)?)?)
 }
 
@@ -105,30 +86,4 @@ fn body(what: &'static str, answer: Result<HttpResponse, HttpError>) -> Result<b
         return Err(FetchError::Status { what, status: answer.status });
     }
     Ok(answer.body)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Documents;
-
-    fn documents(issuer: &str) -> (String, String) {
-        let documents = Documents::of(&issuer.parse().unwrap());
-        (documents.openid.into(), documents.oauth.into())
-    }
-
-    #[test]
-    fn metadata_of_an_issuer_without_path() {
-        for issuer in ["https://issuer.example", "https://issuer.example/"] {
-            let (openid, oauth) = documents(issuer);
-            assert_eq!(openid, "https://issuer.example/.well-known/openid-configuration");
-            assert_eq!(oauth, "https://issuer.example/.well-known/oauth-authorization-server");
-        }
-    }
-
-    #[test]
-    fn metadata_of_an_issuer_with_path() {
-        let (openid, oauth) = documents("https://issuer.example:8443/tenant/one");
-        assert_eq!(openid, "https://issuer.example:8443/tenant/one/.well-known/openid-configuration");
-        assert_eq!(oauth, "https://issuer.example:8443/.well-known/oauth-authorization-server/tenant/one");
-    }
 }

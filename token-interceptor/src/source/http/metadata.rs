@@ -1,21 +1,19 @@
 //! The metadata of an issuer: OAuth server metadata (RFC 8414) or OpenID discovery, found by the issuer
 //! identifier.
 
-use url::Url;
-
 use crate::{
-    http_client::HttpClient,
+    http_client::{Documents, HttpClient},
+    http_url::HttpUrl,
     json,
-    key_set::fetch::Documents,
-    source::{SourceError, credential::SecretIn},
+    source::SourceError,
 };
 
-use super::{Issuer, answer::printable};
+use super::{Issuer, SecretIn, answer::printable};
 
 /// The parts of an issuer's metadata that are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::source) struct Metadata {
-    pub(super) token_endpoint: Url,
+    pub(super) token_endpoint: HttpUrl,
     /// The issuer's preferred place of a secret.
     pub(super) secret_in: SecretIn,
 }
@@ -23,7 +21,7 @@ pub(in crate::source) struct Metadata {
 /// Reads the metadata from one of the two well-known URLs.
 pub(super) async fn discover(client: &HttpClient, issuer: &Issuer) -> Result<Metadata, SourceError> {
     let mut failure = None;
-    let Documents { openid, oauth } = Documents::of(&issuer.url);
+    let Documents { openid, oauth } = Documents::of(&issuer.url).map_err(SourceError::unavailable)?;
     for place in [oauth, openid] {
         let answer = match client.get(&place).await {
             Ok(answer) if answer.status.is_success() => read(&answer.body, issuer),
@@ -48,9 +46,9 @@ fn read(body: &[u8], issuer: &Issuer) -> Result<Metadata, SourceError> {
         let named = printable(named);
         return Err(SourceError::unavailable(format!("the metadata are those of another issuer: {named:?}")));
     }
-    let endpoint = text("token_endpoint").and_then(|endpoint| Url::parse(endpoint).ok());
+    let endpoint = text("token_endpoint").and_then(|endpoint| HttpUrl::parse(endpoint).ok());
     // An issuer that is reached over TLS has no reason to receive secrets in plaintext.
-    let endpoint = endpoint.filter(|endpoint| endpoint.scheme() == "https" || issuer.url.scheme() == "http");
+    let endpoint = endpoint.filter(|endpoint| endpoint.is_https() || !issuer.url.is_https());
     let token_endpoint =
         endpoint.ok_or_else(|| SourceError::unavailable("the metadata name no usable token endpoint"))?;
     let methods = members.get("token_endpoint_auth_methods_supported").and_then(serde_json::Value::as_array);
@@ -65,8 +63,8 @@ fn read(body: &[u8], issuer: &Issuer) -> Result<Metadata, SourceError> {
 mod tests {
     use super::*;
 
-    fn url(url: &str) -> Url {
-        Url::parse(url).unwrap()
+    fn url(url: &str) -> HttpUrl {
+        url.parse().unwrap()
     }
 
     fn issuer(identifier: &str) -> Issuer {

@@ -4,7 +4,7 @@
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-use token_interceptor::http_client::is_loopback;
+use token_interceptor::http_url::is_loopback;
 
 use super::RegistrationError;
 use crate::client::{AuthenticationMethod, GrantType, PublicKeyJwk, is_printable};
@@ -131,7 +131,7 @@ fn keys(members: &Map<String, Value>) -> Result<Vec<String>, RegistrationError> 
 /// own scheme.
 fn redirect_uris(members: &Map<String, Value>) -> Result<Vec<String>, RegistrationError> {
     let uris = texts(members, "redirect_uris")?;
-    let loopback = |uri: &url::Url| uri.host().is_some_and(|host| is_loopback(&host));
+    let loopback = |uri: &url::Url| uri.host_str().is_some_and(is_loopback);
     let plaintext = |uri: &&String| url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "http" && !loopback(&uri));
     if uris.iter().any(|uri| plaintext(&uri)) {
         return Err(RegistrationError::Metadata {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use token_interceptor::http_client::is_loopback;
+use token_interceptor::http_url::is_loopback;
 use url::Url;
 
 use crate::command::failure::Failure;
@@ -22,10 +22,10 @@ pub(in crate::command) fn url(name: &str, text: &str) -> Result<Url, Failure> {
             .next(format!("{name} takes a URL such as https://tokens.example.com"))
     };
     let url = Url::parse(text).map_err(|error| wrong("is not a URL").because(error))?;
-    let host = url.host().ok_or_else(|| wrong("has no host, or no https:// before it"))?;
+    let host = url.host_str().ok_or_else(|| wrong("has no host, or no https:// before it"))?;
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_loopback(&host) => Ok(url),
+        "http" if is_loopback(host) => Ok(url),
         "http" => Err(wrong("is plaintext, and not on this machine")),
         _ => Err(wrong("is not https")),
     }

@@ -6,9 +6,9 @@ use std::{error::Error, io};
 use rustls::{AlertDescription, CertificateError};
 use token_interceptor::{
     http_client::{HttpClient, HttpError, is_of_unknown_ca},
+    http_url::HttpUrl,
     json,
 };
-use url::Url;
 
 use super::client_certificate::HINT;
 use crate::command::failure::{Failure, Kind};
@@ -162,7 +162,7 @@ pub(in crate::command) enum Look {
     /// The metadata of another issuer, with its name.
     OtherIssuer(String),
     /// No metadata: the URL, and the response.
-    Nothing(Url, String),
+    Nothing(HttpUrl, String),
     /// No response.
     Failed(HttpError),
 }
@@ -185,18 +185,12 @@ pub(in crate::command) async fn look(client: &HttpClient, issuer: &str) -> Look 
     found.unwrap_or(Look::Found)
 }
 
-fn places(issuer: &str) -> Vec<Url> {
-    let Ok(issuer) = Url::parse(issuer) else { return Vec::new() };
-    let path = issuer.path().trim_end_matches('/').to_owned();
-    let at = |path: String| {
-        let mut place = issuer.clone();
-        place.set_path(&path);
-        place
-    };
-    vec![
-        at(format!("/.well-known/oauth-authorization-server{path}")),
-        at(format!("{path}/.well-known/openid-configuration")),
-    ]
+fn places(issuer: &str) -> Vec<HttpUrl> {
+    let Ok(issuer) = HttpUrl::parse(issuer) else { return Vec::new() };
+    let path = issuer.path().trim_end_matches('/');
+    let places =
+        [format!("/.well-known/oauth-authorization-server{path}"), format!("{path}/.well-known/openid-configuration")];
+    places.iter().filter_map(|place| issuer.with_path(place).ok()).collect()
 }
 
 fn named(body: &[u8]) -> Option<String> {

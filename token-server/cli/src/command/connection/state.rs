@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use token_interceptor::http_client::is_loopback;
+use token_interceptor::http_url::is_loopback;
 use token_server::development;
 use token_store::private_file;
 use url::Url;
@@ -67,5 +67,5 @@ impl State {
 }
 
 fn is_on_this_machine(issuer: &str) -> bool {
-    Url::parse(issuer).is_ok_and(|url| url.host().is_some_and(|host| is_loopback(&host)))
+    Url::parse(issuer).is_ok_and(|url| url.host_str().is_some_and(is_loopback))
 }

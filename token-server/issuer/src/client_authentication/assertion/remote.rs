@@ -23,10 +23,11 @@ use std::{
 
 use quick_cache::sync::Cache;
 use token_interceptor::error_chain;
-use token_interceptor::{danger::AllowPlaintext, http_client::HttpClient, signature::VerifyingKey, verify::jws::Jws};
+use token_interceptor::{
+    danger::AllowPlaintext, http_client::HttpClient, http_url::HttpUrl, signature::VerifyingKey, verify::jws::Jws,
+};
 use tokio::{task::JoinHandle, time::Instant};
 use tracing::Instrument as _;
-use url::Url;
 
 use self::held::{Candidates, Held, Look, Wanted};
 use crate::trace;
@@ -147,9 +148,9 @@ impl Set {
 }
 
 async fn fetch(http: &HttpClient, uri: &str) -> Result<Vec<Arc<VerifyingKey>>, String> {
-    let url = Url::parse(uri).map_err(|error| error.to_string())?;
+    let url = HttpUrl::parse(uri).map_err(|error| error.to_string())?;
     let span =
-        tracing::info_span!(target: trace::TARGET, "fetch keys", otel.kind = "client", server.address = url.host_str());
+        tracing::info_span!(target: trace::TARGET, "fetch keys", otel.kind = "client", server.address = url.host());
     let fetching = http.get_key_set(&url, trace::callee(&span)).instrument(span);
     let answer = fetching.await.map_err(|error| error_chain::of(&error))?;
     if answer.status != http::StatusCode::OK {
