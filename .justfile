@@ -15,6 +15,14 @@ test-optional:
     cargo test -p token-interceptor --features rsa-generation --lib signature
     cargo check --manifest-path token-interceptor/fuzz/Cargo.toml --target-dir target
 
+# Each feature of the interceptor alone, and the usual pairs, without warnings. In a folder of their own, as each
+# would otherwise replace what the other checks have built.
+features:
+    for features in server client http encryption server,client server,http,ring client,ring server,client,http,encryption,aws-lc; do \
+        echo "$features"; \
+        cargo clippy --quiet -p token-interceptor --lib --no-default-features --features "$features" --target-dir "${CARGO_TARGET_DIR:-target}/features" -- -D warnings; \
+    done
+
 # Format, clippy and documentation, without warnings.
 lint: fmt clippy doc
 

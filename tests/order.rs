@@ -9,6 +9,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// The files that declare ordered modules, each with the path of these modules in the crate.
@@ -36,6 +37,34 @@ const NOT_FOR_THE_ISSUER: [&str; 12] = [
     "token-server",
     "token-store",
 ];
+
+/// The modules of the interceptor that decide on a request: tokens, policies and their errors.
+const DECISION: [&str; 11] = [
+    "signature",
+    "error",
+    "token",
+    "encryption",
+    "policy",
+    "bearer",
+    "revocation",
+    "key_set",
+    "verify",
+    "ongoing",
+    "json",
+];
+
+/// The files below these modules that reach an issuer over gRPC.
+const REACHES_AN_ISSUER: [&str; 6] = [
+    "key_set/fetch.rs",
+    "key_set/fetch/grpc.rs",
+    "key_set/pushed.rs",
+    "key_set/pushed/stream.rs",
+    "verify/issuer_channel.rs",
+    "verify/trusted_issuer.rs",
+];
+
+/// The crates that a server that only verifies may add to tonic with TLS.
+const ADDED_CRATES_MAX: usize = 25;
 
 /// Each package with the packages of this workspace that it may use.
 const ARROWS: [(&str, &[&str]); 4] = [
@@ -198,5 +227,66 @@ fn sql_is_in_the_store_alone() {
     for package in ["token-server/issuer", "token-server", "token-server/cli", "token-interceptor"] {
         let found = dependencies(package).into_iter().find(|dependency| dependency == "sqlx");
         assert_eq!(found, None, "{package} depends on sqlx: put the SQL into token-store");
+    }
+}
+
+/// The interceptors of another gRPC library call the same decision: it knows neither tonic's types nor
+/// tower's.
+#[test]
+fn decision_uses_no_type_of_tonic_or_tower() {
+    let folder = root().join("token-interceptor/src");
+    let mut seen = 0;
+    for (source, code) in DECISION.iter().flat_map(|module| sources(&folder, module)) {
+        let path = source.strip_prefix(&folder).unwrap();
+        if REACHES_AN_ISSUER.iter().any(|file| path == Path::new(file)) {
+            continue;
+        }
+        seen += 1;
+        for library in ["tonic", "tonic_types", "tower", "axum_core"] {
+            let line = code.lines().find(|line| !line.trim().starts_with("//") && line.contains(&format!("{library}::")));
+            assert_eq!(line, None, "{}: the decision must not depend on {library}", path.display());
+        }
+    }
+    assert!(seen > 25, "only {seen} files were found");
+}
+
+/// Returns the crates of a package with these lines under `[dependencies]`, at the versions of this
+/// workspace's lock file.
+fn crates(dependencies: &str) -> BTreeSet<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "[package]\nname = \"application\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n";
+    fs::write(folder.path().join("Cargo.toml"), format!("{manifest}{dependencies}")).unwrap();
+    fs::copy(root().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("src/lib.rs"), "").unwrap();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+    let output = cargo.current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names = tree.lines().filter_map(|line| line.split(" (").next());
+    names.filter(|name| !name.is_empty() && !name.starts_with("application ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn verifying_server_adds_few_crates_to_tonic_with_tls() {
+    let tonic = "tonic = { version = \"0.14\", features = [\"tls-ring\"] }\ntonic-prost = \"0.14\"\nprost = \"0.14\"\n";
+    let ours = root().join("token-interceptor");
+    let ours = format!(
+        "token-interceptor = {{ path = {ours:?}, default-features = false, features = [\"server\", \"http\", \"ring\"] }}\n"
+    );
+    let (before, after) = (crates(tonic), crates(&format!("{tonic}{ours}")));
+    let added: Vec<&String> = after.difference(&before).collect();
+    assert!(before.len() > 50 && added.len() > 5, "{before:?} {added:?}");
+    assert!(
+        added.len() <= ADDED_CRATES_MAX,
+        "A server that only verifies now adds {} crates: {added:#?}\nPut the dependency that brings them behind a \
+         feature, or turn off its features.",
+        added.len()
+    );
+    let told = format!("adds {} crates to tonic with TLS", added.len());
+    for page in ["token-interceptor/README.md", "token-interceptor/src/lib.rs"] {
+        let text = fs::read_to_string(root().join(page)).unwrap().replace("\n//! ", " ").replace('\n', " ");
+        assert!(text.contains(&told), "{page} does not say: {told}");
     }
 }
