@@ -243,7 +243,8 @@ fn decision_uses_no_type_of_tonic_or_tower() {
         }
         seen += 1;
         for library in ["tonic", "tonic_types", "tower", "axum_core"] {
-            let line = code.lines().find(|line| !line.trim().starts_with("//") && line.contains(&format!("{library}::")));
+            let line =
+                code.lines().find(|line| !line.trim().starts_with("//") && line.contains(&format!("{library}::")));
             assert_eq!(line, None, "{}: the decision must not depend on {library}", path.display());
         }
     }

@@ -3,12 +3,33 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
 const INTERCEPTOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/token-interceptor/src");
+
+/// The crates whose types stand in the interceptor's public signatures, each with the reason. A new major
+/// version of one of them is a breaking change here.
+const FOREIGN: [(&str, &str); 15] = [
+    ("axum_core", "the extractor of `Caller`, and the bodies of a router"),
+    ("bytes", "bodies"),
+    ("grpc", "`CallCredentials` of that crate"),
+    ("http", "requests, headers and URIs"),
+    ("http_body", "bodies"),
+    ("hyper_util", "`build_on` takes a connector"),
+    ("jsonwebtoken", "JWKs, and signers in hardware: ADR 21"),
+    ("rustls", "`tls_config` takes the program's settings"),
+    ("secrecy", "secrets that are not printed"),
+    ("serde", "claims in a type of the program's own"),
+    ("serde_json", "claims"),
+    ("token_proto", "the contract and the policy"),
+    ("tonic", "channels, endpoints and statuses"),
+    ("tower", "layers and services"),
+    ("zeroize", "private keys"),
+];
 
 /// Returns every Rust file below `folder`, with its text.
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
@@ -44,4 +65,76 @@ fn public_enum_is_non_exhaustive_or_says_why() {
         }
     }
     assert!(enums >= 10, "{enums} enums were found");
+}
+
+/// Returns the names that a file imports from other crates, each with its crate.
+fn imports(text: &str) -> BTreeMap<String, String> {
+    let mut imports = BTreeMap::new();
+    for statement in text.split("\nuse ").skip(1) {
+        let statement = statement.split(';').next().unwrap();
+        let origin = statement.split("::").next().unwrap().trim();
+        let words = statement.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let types = words.filter(|word| word.starts_with(char::is_uppercase));
+        imports.extend(types.map(|word| (word.to_owned(), origin.to_owned())));
+    }
+    imports
+}
+
+/// Returns the signatures that other crates can see: functions, fields, and the traits that public types of
+/// the file implement.
+fn signatures(text: &str) -> Vec<String> {
+    let mut signatures = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let line = line.trim();
+        let implementor = line.strip_prefix("impl").and_then(|line| line.split(" for ").nth(1));
+        let implementor = implementor.and_then(|name| name.split(|c: char| !c.is_alphanumeric()).next());
+        let is_public =
+            |name: &str| ["struct", "enum"].iter().any(|kind| text.contains(&format!("\npub {kind} {name}")));
+        if line.starts_with("pub ") || implementor.is_some_and(is_public) {
+            let mut signature = line.to_owned();
+            while !signature.contains(['{', ';']) && !signature.ends_with(',') || signature.ends_with("(") {
+                let Some(next) = lines.next() else { break };
+                signature.push_str(next.trim());
+                signature.push(' ');
+                if next.contains(['{', ';']) {
+                    break;
+                }
+            }
+            signatures.push(signature);
+        }
+    }
+    signatures
+}
+
+#[test]
+fn foreign_types_in_public_are_of_named_crates_alone() {
+    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/token-interceptor/Cargo.toml")).unwrap();
+    let manifest = manifest.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let crates = manifest.lines().filter_map(|line| line.split([' ', '.', '=']).next());
+    let crates: BTreeSet<String> = crates.map(|name| name.replace('-', "_")).collect();
+    assert!(crates.contains("tonic") && !crates.contains("url"), "{crates:?}");
+    let mut found = BTreeMap::<String, BTreeSet<String>>::new();
+    for (path, text) in sources(Path::new(INTERCEPTOR)) {
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap().to_owned();
+        let imports = imports(&text);
+        for signature in signatures(&text).iter().filter(|signature| !signature.starts_with("pub use")) {
+            let words: BTreeSet<&str> = signature.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            let imported = words.iter().filter_map(|word| imports.get(*word).cloned());
+            let named = crates.iter().filter(|name| signature.contains(&format!("{name}::"))).cloned();
+            for origin in imported.chain(named).filter(|origin| crates.contains(origin)) {
+                found.entry(origin).or_default().insert(format!("{}: {signature}", path.display()));
+            }
+        }
+    }
+    let known: BTreeSet<&str> = FOREIGN.iter().map(|(name, _)| *name).collect();
+    for (origin, at) in &found {
+        assert!(
+            known.contains(&**origin),
+            "types of the crate {origin} are public, so its next major version is a breaking change here. Use a type \
+             of this crate, or name the reason in FOREIGN: {at:#?}"
+        );
+    }
+    let unused: Vec<_> = known.iter().filter(|name| !found.contains_key(**name)).collect();
+    assert!(unused.is_empty(), "no longer public, so remove them from FOREIGN: {unused:?}");
 }

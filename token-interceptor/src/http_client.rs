@@ -30,6 +30,7 @@ use std::time::Duration;
 
 #[cfg(feature = "http")]
 pub use client::{HttpClient, HttpClientBuilder, HttpResponse};
+pub use endpoint::connect;
 #[cfg(any(feature = "ring", feature = "aws-lc"))]
 pub use endpoint::grpc_endpoint;
 pub(crate) use endpoint::{Tls, connect_lazy, connect_url_lazy};

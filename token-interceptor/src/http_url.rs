@@ -122,6 +122,9 @@ impl HttpUrl {
     ///
     /// Returns an error if `path` has a character that a path may not have, or the URL becomes too long.
     pub fn with_path(&self, path: &str) -> Result<Self, HttpUrlError> {
+        if !path.starts_with('/') || path.contains(['?', '#']) {
+            return Err(MALFORMED);
+        }
         let path = match self.query() {
             Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
             None => PathAndQuery::try_from(path),
@@ -298,6 +301,9 @@ mod tests {
     fn path_is_replaced_and_the_query_stays() {
         let url: HttpUrl = "https://a.example:8443/a?k=v".parse().unwrap();
         assert_eq!(url.with_path("/b/c").unwrap().to_string(), "https://a.example:8443/b/c?k=v");
-        assert!(url.with_path("/a b").is_err() && url.with_path(&format!("/{}", "a".repeat(70_000))).is_err());
+        for path in ["/a b", "b", "", "/b?k", "/b#x", "https://b.example/"] {
+            assert_eq!(url.with_path(path).unwrap_err(), MALFORMED, "{path}");
+        }
+        assert!(url.with_path(&format!("/{}", "a".repeat(70_000))).is_err());
     }
 }

@@ -45,6 +45,19 @@ fn endpoint(url: &HttpUrl) -> Result<Endpoint, Kind> {
     Ok(Endpoint::from(url.root().map_err(Kind::UnusableUrl)?).tcp_nodelay(true))
 }
 
+/// Connects to `endpoint`, through the environment's proxy. tonic's own `Endpoint::connect` knows no proxies.
+///
+/// # Errors
+///
+/// Returns an error if the proxy or the server cannot be reached.
+pub async fn connect(endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
+    let proxies = Proxies::read(|name| std::env::var(name).ok());
+    if proxies.of(endpoint.uri()).is_none() {
+        return endpoint.connect().await;
+    }
+    endpoint.connect_with_connector(Connector::new(proxies, tls::config(b"").ok(), false)).await
+}
+
 /// Returns a channel to `endpoint` that connects at first use, through the environment's proxy.
 pub(crate) fn connect_lazy(endpoint: &Endpoint) -> Channel {
     let proxies = Proxies::read(|name| std::env::var(name).ok());

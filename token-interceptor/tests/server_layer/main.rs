@@ -17,4 +17,5 @@ mod network;
 #[path = "../support/simulated.rs"]
 mod simulated;
 mod pushed;
+#[path = "../support/trust_service.rs"]
 mod trust_service;

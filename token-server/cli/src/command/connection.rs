@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use token_interceptor::{
     attach::{Attach, AttachLayer},
-    http_client::HttpClient,
+    http_client::{HttpClient, connect},
     source::{ClientCredentials, IssuerBuilder},
 };
 use token_proto::{
@@ -253,7 +253,7 @@ impl Target {
         let tokens = AttachLayer::new(source.map_err(|error| unusable().because(error))?).policy(POLICY);
         let tokens = tokens.to(endpoint.uri()).map_err(|error| unusable().because(error))?;
         // Connects before it requests a token, so that an unreachable issuer is reported as such.
-        let channel = endpoint.connect().await.map_err(|error| {
+        let channel = connect(&endpoint).await.map_err(|error| {
             reach::unreachable(format!("cannot reach the issuer {}", self.issuer), &self.issuer, error)
         })?;
         Ok(Admin { channel: tokens.layer(channel) })
