@@ -233,8 +233,8 @@ impl AttachLayer {
         Ok(Attach::new(http_client::connect_lazy(endpoint), self.calls(false)))
     }
 
-    /// Returns a channel that spreads its calls over `endpoints`, like tonic's `Channel::balance_list`. It does
-    /// not use the environment's proxy.
+    /// Returns a channel that spreads its calls over `endpoints`, like tonic's `Channel::balance_list`.
+    /// The environment's proxy is not used.
     ///
     /// # Errors
     ///

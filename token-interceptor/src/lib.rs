@@ -34,7 +34,7 @@
 //! |---|---|---|
 //! | `server` | yes | the layers that verify tokens and enforce policy |
 //! | `client` | yes | the layers that obtain, attach and renew tokens |
-//! | `http` | yes | issuers over HTTP: discovery, key sets, token endpoints. Without it they are reached over gRPC |
+//! | `http` | yes | issuers over HTTP: discovery, key sets, token endpoints. Without it: gRPC alone |
 //! | `encryption` | yes | encrypted tokens. Without it they are rejected |
 //! | `ring` | yes | TLS by `ring` |
 //! | `aws-lc` | no | TLS by `aws-lc-rs`, also where `ring` is on |
@@ -45,9 +45,9 @@
 //! A server that only verifies needs `default-features = false, features = ["server", "http", "ring"]`. It
 //! adds 24 crates to tonic with TLS.
 //!
-//! No feature and no function changes the whole process: a program may have both TLS providers, and may
-//! install either. An installed provider is used. Without `ring` and `aws-lc`, the program installs one, or
-//! gives its `rustls::ClientConfig` to `tls_config`. Signatures are `ring`'s, whichever provider does TLS.
+//! The package never installs a provider of TLS for the process: a program may have both, and may install
+//! either. An installed provider is used. Without `ring` and `aws-lc`, the program installs one, or
+//! gives its `rustls::ClientConfig` to `tls_config`. Signatures are always `ring`'s.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

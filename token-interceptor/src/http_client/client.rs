@@ -98,8 +98,8 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// Returns an error if the URL is plaintext to a host that is not loopback, and plaintext was not allowed.
-    /// Also if the host is a forbidden address.
+    /// Returns an error if the URL is plaintext to a host that is not loopback, and plaintext was not
+    /// allowed. Also if the host is a forbidden address.
     pub fn check(&self, url: &HttpUrl) -> Result<(), HttpError> {
         if self.public_only && is_inside(url.typed_host()) {
             return Err(Kind::AddressRefused.into());
@@ -212,8 +212,8 @@ impl HttpClientBuilder {
         self
     }
 
-    /// Uses these TLS settings in place of the machine's roots: the program's own roots, client certificate and
-    /// cryptography.
+    /// Uses these TLS settings in place of the machine's roots: the program's own roots, client certificate
+    /// and cryptography.
     #[must_use]
     pub fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Tls::Own(config);

@@ -135,8 +135,8 @@ impl IssuerBuilder {
         self
     }
 
-    /// Uses these TLS settings in place of the machine's roots: the program's own roots, client certificate and
-    /// cryptography. Not for an [`Endpoint`], a channel or an HTTP client of the program's own.
+    /// Uses these TLS settings in place of the machine's roots: the program's own roots, client certificate
+    /// and cryptography. Not for an [`Endpoint`], a channel or an HTTP client of the program's own.
     #[must_use]
     pub fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Tls::Own(config);
