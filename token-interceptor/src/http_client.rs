@@ -33,11 +33,13 @@ pub use client::{HttpClient, HttpClientBuilder, HttpResponse};
 pub use endpoint::connect;
 #[cfg(any(feature = "ring", feature = "aws-lc"))]
 pub use endpoint::grpc_endpoint;
+#[cfg(any(feature = "server", feature = "client"))]
 pub(crate) use endpoint::{Tls, connect_lazy, connect_url_lazy};
 pub use error::HttpError;
+#[cfg(any(feature = "server", feature = "client"))]
 pub(crate) use untrusted::OVER_GRPC;
 pub use untrusted::is_of_unknown_ca;
-#[cfg(feature = "http")]
+#[cfg(all(feature = "http", any(feature = "server", feature = "client")))]
 pub(crate) use well_known::Documents;
 
 /// The default for the longest wait for an answer and its body, and for a connection.

@@ -114,13 +114,6 @@ impl World {
         tokio::spawn(server.add_routes(Routes::from(routes)).serve_with_incoming(incoming));
         Self { issuer, ca_pem, port }
     }
-
-    async fn verifies(&self, trusted: TrustedIssuer) {
-        let verifier = Verifier::builder().issuer(trusted).clock(self.issuer.clock()).build().unwrap();
-        timeout(LONGEST, verifier.ready()).await.unwrap();
-        let token = self.issuer.token().audience("inventory").sign();
-        verifier.verify(UnverifiedToken::new(&token), "inventory", verifier.now()).unwrap();
-    }
 }
 
 fn roots(ca_pem: &str) -> RootCertStore {
@@ -135,42 +128,6 @@ fn config(provider: CryptoProvider, ca_pem: &str) -> Arc<ClientConfig> {
     // The connections choose their protocols themselves.
     config.alpn_protocols = vec![b"spdy/3".to_vec()];
     Arc::new(config)
-}
-
-/// One test, as the installed provider is the process's.
-#[tokio::test]
-async fn tls_takes_the_programs_provider_and_installs_none() {
-    let world = World::start();
-    let (place, keys) =
-        (format!("https://localhost:{}", world.port), format!("https://localhost:{}/jwks.json", world.port));
-    let by_http = || TrustedIssuer::jwks(ISSUER, &keys).unwrap();
-    let with_ca = || HttpClient::builder().extra_roots_pem(world.ca_pem.clone()).build().unwrap();
-
-    world.verifies(by_http().http_client(with_ca())).await;
-    assert!(CryptoProvider::get_default().is_none(), "the library installed a provider");
-
-    counting(&INSTALLED).install_default().unwrap();
-    world.verifies(by_http().http_client(with_ca())).await;
-    let by_installed = INSTALLED.count();
-    assert!(by_installed > 0, "the installed provider was passed by");
-
-    let own = config(counting(&OWN), &world.ca_pem);
-    let watched = || TrustedIssuer::watch(ISSUER, &*place).unwrap();
-    let mut before = OWN.count();
-    for trusted in [by_http(), watched()] {
-        world.verifies(trusted.tls_config(Arc::clone(&own))).await;
-        assert!(OWN.count() > before, "the program's own settings were passed by");
-        before = OWN.count();
-    }
-    let issuer = IssuerBuilder::grpc(&*place).tls_config(own);
-    let error = ClientCredentials::new("a", "b", issuer).unwrap().fetch(&TokenRequest::without_audience()).await;
-    let error = token_interceptor::error_chain::of(&error.unwrap_err());
-    assert!(OWN.count() > before && error.contains("Unimplemented"), "{error}");
-    assert_eq!(INSTALLED.count(), by_installed, "another provider was used too");
-
-    let mut bytes = [0; 8];
-    CryptoProvider::get_default().unwrap().secure_random.fill(&mut bytes).unwrap();
-    assert_eq!(INSTALLED.count(), by_installed + 1, "the installed provider was replaced");
 }
 
 /// A proxy that connects every CONNECT to `port`, and records the targets.
@@ -202,27 +159,79 @@ const WAYS: [(&str, &str); 8] = [
     ("poll", "ready"),
     ("endpoint", "ready"),
     ("grpc source", "Unimplemented"),
-    ("token endpoint", "404"),
+    ("token endpoint", "the token endpoint's answer"),
     ("service", ISSUER),
     ("connection", ISSUER),
 ];
 
-/// The environment is the process's, so each connection is made by a process of its own.
+/// Makes the connection `way` in a process of its own, as environment and provider are the process's. Returns
+/// its answer.
+async fn child(world: &World, proxy: &str, way: &str, no_proxy: &str) -> String {
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "connects_as_the_environment_says", "--nocapture"]).stdin(Stdio::null());
+    let token = world.issuer.token().audience("inventory").sign();
+    child.envs([("WAY", way), ("CA_PEM", &*world.ca_pem), ("NO_PROXY", no_proxy), ("HTTPS_PROXY", proxy)]);
+    child.env("TOKEN", token);
+    for name in ["ALL_PROXY", "all_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "http_proxy"] {
+        child.env_remove(name);
+    }
+    let output = spawn_blocking(move || child.output()).await.unwrap().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let answer = text.split("answer: ").nth(1).unwrap_or_else(|| panic!("{way}: {text}"));
+    answer.lines().next().unwrap().to_owned()
+}
+
+/// tonic's server installs a provider, so the client is in a process without one.
+#[tokio::test]
+async fn tls_takes_the_programs_provider_and_installs_none() {
+    let world = World::start();
+    let (proxy, _) = proxy(world.port).await;
+    assert_eq!(child(&world, &proxy, "providers", "").await, "each in its turn");
+}
+
+/// Verifies the token of the environment with the keys of `trusted`.
+async fn verifies(trusted: TrustedIssuer) {
+    let clock = TestIssuer::new(ISSUER).clock();
+    let verifier = Verifier::builder().issuer(trusted).clock(clock).build().unwrap();
+    verifier.ready().await;
+    let token = env::var("TOKEN").unwrap();
+    verifier.verify(UnverifiedToken::new(&token), "inventory", verifier.now()).unwrap();
+}
+
+async fn providers(ca_pem: &str) -> String {
+    let by_http = || TrustedIssuer::jwks(ISSUER, &format!("{ISSUER}/jwks.json")).unwrap();
+    let with_ca = || HttpClient::builder().extra_roots_pem(ca_pem).build().unwrap();
+    verifies(by_http().http_client(with_ca())).await;
+    assert!(CryptoProvider::get_default().is_none(), "the library installed a provider");
+
+    counting(&INSTALLED).install_default().unwrap();
+    verifies(by_http().http_client(with_ca())).await;
+    let by_installed = INSTALLED.count();
+    assert!(by_installed > 0, "the installed provider was passed by");
+
+    let own = config(counting(&OWN), ca_pem);
+    let mut before = OWN.count();
+    for trusted in [by_http(), TrustedIssuer::watch(ISSUER, ISSUER).unwrap()] {
+        verifies(trusted.tls_config(Arc::clone(&own))).await;
+        assert!(OWN.count() > before, "the program's own settings were passed by");
+        before = OWN.count();
+    }
+    let error = fetched(IssuerBuilder::grpc(ISSUER).tls_config(own)).await;
+    assert!(OWN.count() > before && error.contains("Unimplemented"), "{error}");
+    assert_eq!(INSTALLED.count(), by_installed, "another provider was used too");
+
+    let mut bytes = [0; 8];
+    CryptoProvider::get_default().unwrap().secure_random.fill(&mut bytes).unwrap();
+    assert_eq!(INSTALLED.count(), by_installed + 1, "the installed provider was replaced");
+    "each in its turn".to_owned()
+}
+
 #[tokio::test]
 async fn every_connection_takes_the_proxy_of_the_environment() {
     let world = World::start();
     let (proxy, targets) = proxy(world.port).await;
     let child = async |way: &str, no_proxy: &str| {
-        let mut child = Command::new(env::current_exe().unwrap());
-        child.args(["--exact", "connects_as_the_environment_says", "--nocapture"]).stdin(Stdio::null());
-        child.envs([("WAY", way), ("CA_PEM", &*world.ca_pem), ("NO_PROXY", no_proxy), ("HTTPS_PROXY", &*proxy)]);
-        for name in ["ALL_PROXY", "all_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "http_proxy"] {
-            child.env_remove(name);
-        }
-        let output = spawn_blocking(move || child.output()).await.unwrap().unwrap();
-        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        let answer = text.split("answer: ").nth(1).unwrap_or_else(|| panic!("{way}: {text}"));
-        let answer = answer.lines().next().unwrap().to_owned();
+        let answer = child(&world, &proxy, way, no_proxy).await;
         (std::mem::take(&mut *targets.lock().unwrap()), answer)
     };
     for (way, answer) in WAYS {
@@ -238,7 +247,7 @@ async fn every_connection_takes_the_proxy_of_the_environment() {
     }
 }
 
-/// The child's part of the test above. Without its variables it has nothing to do.
+/// The child's part of the tests above. Without its variables it has nothing to do.
 #[tokio::test]
 async fn connects_as_the_environment_says() {
     let (Ok(way), Ok(ca_pem)) = (env::var("WAY"), env::var("CA_PEM")) else { return };
@@ -247,6 +256,9 @@ async fn connects_as_the_environment_says() {
 }
 
 async fn answer(way: &str, ca_pem: &str) -> String {
+    if way == "providers" {
+        return providers(ca_pem).await;
+    }
     let tls = config(provider(), ca_pem);
     let endpoint = || grpc_endpoint(ISSUER, ca_pem.as_bytes()).unwrap();
     let trusted = match way {
