@@ -8,18 +8,15 @@ use crate::error::Unverified;
 pub(super) struct Encryption;
 
 impl Encryption {
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with the feature")]
     pub(super) fn check(&self) -> Result<(), BuildError> {
         Ok(())
     }
 
-    #[expect(clippy::unused_self, reason = "as with the feature")]
     pub(super) fn has_keys(&self) -> bool {
         false
     }
 
     /// Rejects the five parts of an encrypted token. RFC 7516 section 9.
-    #[expect(clippy::unused_self, reason = "as with the feature")]
     pub(super) fn open(&self, token: &str) -> Result<Option<String>, Unverified> {
         match token.bytes().filter(|byte| *byte == b'.').count() {
             4 => Err(Unverified::NotDecryptable("the program is built without the feature encryption")),
