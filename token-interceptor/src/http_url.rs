@@ -220,9 +220,9 @@ impl Host {
             return Some(Self::Address(IpAddr::V4(address)));
         }
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+        let mut labels = text.strip_suffix('.').unwrap_or(text).split('.');
         let well_formed = labels.clone().all(|label| !label.is_empty() && label.bytes().all(is_allowed));
-        let last = labels.last().unwrap_or_default().to_ascii_lowercase();
+        let last = labels.next_back().unwrap_or_default().to_ascii_lowercase();
         let digits = |text: &str, radix| text.chars().all(|c| c.is_digit(radix));
         let is_number = digits(&last, 10) || last.strip_prefix("0x").is_some_and(|rest| digits(rest, 16));
         (well_formed && !is_number && text.len() <= 255).then(|| Self::Name(text.to_owned()))
