@@ -11,6 +11,7 @@ mod key;
 mod open;
 
 pub use key::{DecryptionKey, EncryptionKey, EncryptionKeyError};
+#[cfg(feature = "server")]
 pub(crate) use open::open;
 
 /// `alg`: RFC 7518 section 4.6, direct key agreement.

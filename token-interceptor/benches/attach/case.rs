@@ -77,7 +77,8 @@ fn method(path: String) -> MethodPolicy {
 }
 
 impl Attaching {
-    /// Makes nothing else, as instructions are counted here: the state of the heap changes the cost of memory.
+    /// Makes nothing else, as instructions are counted here: the state of the heap changes the cost of
+    /// memory.
     pub(crate) fn new() -> Self {
         let (runtime, value) = (runtime(), token());
         let layer = AttachLayer::new(StaticToken::new(&value).unwrap()).policy(&[method(PATH.to_owned())]);

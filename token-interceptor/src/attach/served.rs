@@ -18,11 +18,11 @@ mod absent {
     pub(in crate::attach) enum Caller {}
 
     impl Caller {
-        pub(in crate::attach) fn bearer(&self) -> UnverifiedToken<'_> {
+        pub(in crate::attach) fn bearer(&self) -> Option<UnverifiedToken<'_>> {
             match *self {}
         }
 
-        pub(in crate::attach) fn presented(&self) -> UnverifiedToken<'_> {
+        pub(in crate::attach) fn presented(&self) -> Option<UnverifiedToken<'_>> {
             match *self {}
         }
     }

@@ -5,7 +5,7 @@ use crate::error::Unverified;
 
 /// The rules for encrypted tokens: there are no keys, so there is no choice.
 #[derive(Debug, Default)]
-pub(super) struct Encryption;
+pub(super) struct Encryption {}
 
 impl Encryption {
     pub(super) fn check(&self) -> Result<(), BuildError> {
