@@ -11,8 +11,7 @@ test:
 
 # The tests of optional features, and a check of the fuzz targets, which are a separate workspace.
 test-optional:
-    cargo test -p token-interceptor --features grpc-crate --lib call_credentials
-    cargo test -p token-interceptor --features rsa-generation --lib signature
+    cargo test -p token-interceptor --features grpc-crate,rsa-generation --lib -- call_credentials signature
     cargo check --manifest-path token-interceptor/fuzz/Cargo.toml --target-dir target
 
 # Each feature of the interceptor alone, and the usual pairs, without warnings. In a folder of their own, as each
