@@ -14,10 +14,10 @@ use crate::{
     token::{Actor, UnverifiedToken, VerifiedToken},
 };
 
-/// The caller: a verified token, or a credential of another [scheme](crate::scheme), that met the method's
-/// demand. It is in the extensions of every request to a
-/// method that demands a token, and of a request with a token to a public method with `identify`. In axum it
-/// is an argument of the handler; `Option<Caller>` where a caller may be anonymous. Clones are cheap.
+/// The caller: a verified token, or a credential of [another scheme](crate::scheme), that met the method's
+/// demand. It is in the extensions of every request to a method that demands a token, and of a request with a
+/// token to a public method with `identify`. In axum it is an argument of the handler; `Option<Caller>` where
+/// a caller may be anonymous. Clones are cheap.
 ///
 /// While the layer [observes](crate::layer::AuthorizationLayer::observe), the token may not meet the demand.
 #[derive(Clone)]
