@@ -165,7 +165,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), HttpUrlError> {
         None => Ok((authority, None)),
         Some(colon) => {
             let (host, port) = authority.split_at(after_address + colon);
-            let port = port.trim_start_matches(':');
+            let port = port.strip_prefix(':').unwrap_or_default();
             let digits = port.bytes().all(|byte| byte.is_ascii_digit());
             Ok((host, Some(port.parse().ok().filter(|_| digits).ok_or(NO_PORT)?)))
         }
@@ -192,14 +192,7 @@ impl fmt::Debug for HttpUrl {
     }
 }
 
-impl HttpUrlError {
-    /// Returns true for user information before the host: the text may hold a password.
-    pub(crate) fn is_user_information(self) -> bool {
-        self == USER_INFORMATION
-    }
-}
-
-/// The host of a URL: a DNS name, or an address.
+/// The host of a URL: a DNS name in lower case, or an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     Name(String),
@@ -225,12 +218,12 @@ impl Host {
         let last = labels.next_back().unwrap_or_default().to_ascii_lowercase();
         let digits = |text: &str, radix| text.chars().all(|c| c.is_digit(radix));
         let is_number = digits(&last, 10) || last.strip_prefix("0x").is_some_and(|rest| digits(rest, 16));
-        (well_formed && !is_number && text.len() <= 255).then(|| Self::Name(text.to_owned()))
+        (well_formed && !is_number && text.len() <= 255).then(|| Self::Name(text.to_ascii_lowercase()))
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
         match self {
-            Self::Name(name) => name.eq_ignore_ascii_case("localhost"),
+            Self::Name(name) => name == "localhost",
             Self::Address(address) => address.is_loopback(),
         }
     }
@@ -280,6 +273,7 @@ mod tests {
             ("https://a.example:", NO_PORT),
             ("https://a.example:65536", NO_PORT),
             ("https://a.example:+1", NO_PORT),
+            ("https://a.example::80", MALFORMED),
         ] {
             assert_eq!(HttpUrl::parse(text).unwrap_err(), fault, "{text:?}");
         }

@@ -20,7 +20,7 @@ use axum::routing::get;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore,
-    crypto::{CryptoProvider, GetRandomFailed, SecureRandom},
+    crypto::{CryptoProvider, GetRandomFailed, SecureRandom, ring},
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use token_interceptor::{
@@ -60,7 +60,7 @@ static OWN: Counting = Counting(AtomicUsize::new(0));
 impl SecureRandom for Counting {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        provider().secure_random.fill(bytes)
+        ring::default_provider().secure_random.fill(bytes)
     }
 }
 
@@ -70,19 +70,8 @@ impl Counting {
     }
 }
 
-/// Another provider than that of the features, where both are compiled.
-#[cfg(feature = "aws-lc")]
-fn provider() -> CryptoProvider {
-    rustls::crypto::aws_lc_rs::default_provider()
-}
-
-#[cfg(not(feature = "aws-lc"))]
-fn provider() -> CryptoProvider {
-    rustls::crypto::ring::default_provider()
-}
-
 fn counting(counter: &'static Counting) -> CryptoProvider {
-    CryptoProvider { secure_random: counter, ..provider() }
+    CryptoProvider { secure_random: counter, ..ring::default_provider() }
 }
 
 /// An issuer over TLS, for `localhost` and for the host of [`ISSUER`].
@@ -259,7 +248,7 @@ async fn answer(way: &str, ca_pem: &str) -> String {
     if way == "providers" {
         return providers(ca_pem).await;
     }
-    let tls = config(provider(), ca_pem);
+    let tls = config(ring::default_provider(), ca_pem);
     let endpoint = || grpc_endpoint(ISSUER, ca_pem.as_bytes()).unwrap();
     let trusted = match way {
         "jwks" => TrustedIssuer::jwks(ISSUER, &format!("{ISSUER}/jwks.json")),

@@ -84,6 +84,11 @@ impl<'a> MakeWriter<'a> for Captured {
 static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
 
 fn capture() -> (Vec<String>, String) {
+    captured(calls)
+}
+
+/// Returns the result of `work`, and its log.
+fn captured<T>(work: impl FnOnce() -> T) -> (T, String) {
     LazyLock::force(&SECOND);
     let captured = Captured::default();
     let subscriber = tracing_subscriber::fmt()
@@ -92,9 +97,9 @@ fn capture() -> (Vec<String>, String) {
         .with_max_level(tracing::Level::TRACE)
         .with_span_events(FmtSpan::FULL)
         .finish();
-    let tokens = tracing::subscriber::with_default(subscriber, calls);
+    let result = tracing::subscriber::with_default(subscriber, work);
     let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    (tokens, text)
+    (result, text)
 }
 
 #[test]
@@ -133,21 +138,13 @@ fn no_token_and_no_part_of_one_is_ever_logged() {
 
 #[test]
 fn no_api_key_and_no_hash_of_one_is_ever_logged() {
-    LazyLock::force(&SECOND);
-    let captured = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(captured.clone())
-        .with_ansi(false)
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .finish();
     let issuer = TestIssuer::new("https://issuer.example");
     let now = issuer.clock().now();
     let key = |text: &str, sunset| ApiKey::new(KeyHash::of(text), "billing", sunset).audiences(["inventory"]);
     let keys = [key("sk-valid-secret", now + Duration::from_secs(60)), key("sk-retired-secret", now)];
     let layer = AuthorizationLayer::requiring(issuer.verifier(), "inventory", Requirement::any_token());
     let layer = layer.scheme(ApiKeys::new(now, keys).unwrap()).unwrap();
-    tracing::subscriber::with_default(subscriber, || {
+    let ((), text) = captured(|| {
         let inner = tower::service_fn(|request: Request<Body>| async move {
             tracing::info!(?request, "the handler runs");
             Ok::<_, Infallible>(Response::new(Body::empty()))
@@ -158,7 +155,6 @@ fn no_api_key_and_no_hash_of_one_is_ever_logged() {
             runtime.block_on(layer.layer(inner).oneshot(request)).unwrap();
         }
     });
-    let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
     // One line an hour for a key in use, and one for each refusal.
     for (part, lines) in [("an API key is used", 2), ("a call is refused", 2), ("the handler runs", 2)] {
         assert_eq!(text.lines().filter(|line| line.contains(part)).count(), lines, "{part}: {text}");

@@ -109,7 +109,7 @@ struct Attempt<S, F> {
     service: S,
     deadline: Option<Deadline>,
     source: Waiting,
-    /// That of the token.
+    /// The token's generation.
     generation: u64,
     /// The marks of refusals name it.
     path: Option<PathAndQuery>,
@@ -193,7 +193,7 @@ where
 /// A call whose token the callee's layer refused before the handler ran.
 struct Refused<B> {
     response: Response<B>,
-    /// That of the refused token.
+    /// The refused token's generation.
     generation: u64,
     head: Parts,
     message: Bytes,

@@ -272,7 +272,7 @@ impl HttpClientBuilder {
             (tls, None) => tls.config()?,
             (Tls::Machine, Some(shown)) => tls::config_of_client(b"", shown)?,
             (Tls::ExtraRoots(pem), Some(shown)) => tls::config_of_client(pem, shown)?,
-            (Tls::Own(_), Some(_)) => return Err(Kind::UnusableClientCertificate.into()),
+            (Tls::Own(_), Some(_)) => return Err(Kind::TwoTlsSettings.into()),
         };
         let tcp = Connector::new(self.proxies.clone(), Some(config.clone()), self.public_only);
         let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_all_versions();

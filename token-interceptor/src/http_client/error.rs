@@ -22,6 +22,7 @@ pub(super) enum Kind {
     UnusableTls(rustls::Error),
     UnusableRoots,
     UnusableClientCertificate,
+    TwoTlsSettings,
     TimedOut,
     BodyTooLarge,
     #[cfg(feature = "http")]
@@ -44,6 +45,7 @@ impl HttpError {
             | Kind::UnusableTls(_)
             | Kind::UnusableRoots
             | Kind::UnusableClientCertificate
+            | Kind::TwoTlsSettings
             | Kind::BodyTooLarge => false,
         }
     }
@@ -76,7 +78,7 @@ impl From<HttpUrlError> for HttpError {
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            Kind::UnusableUrl(_) => "the URL is not an https URL with a host and without user information",
+            Kind::UnusableUrl(_) => "the URL cannot be used",
             Kind::PlaintextRefused => "plaintext http is refused to hosts other than loopback",
             Kind::AddressRefused => "the URL leads to an address that is not of the public Internet",
             Kind::NoTlsProvider => {
@@ -86,6 +88,7 @@ impl fmt::Display for HttpError {
             Kind::UnusableTls(_) => "the TLS provider supports no version of TLS that is used here",
             Kind::UnusableRoots => "the extra roots are not certificates in PEM",
             Kind::UnusableClientCertificate => "the client certificate and its key are not matching PEM",
+            Kind::TwoTlsSettings => "a client certificate and tls_config exclude each other: put it into the ClientConfig",
             Kind::TimedOut => "no complete answer arrived in time",
             Kind::BodyTooLarge => "the answer is larger than allowed",
             #[cfg(feature = "http")]
@@ -110,6 +113,7 @@ impl Error for HttpError {
             | Kind::NoTlsProvider
             | Kind::UnusableRoots
             | Kind::UnusableClientCertificate
+            | Kind::TwoTlsSettings
             | Kind::TimedOut
             | Kind::BodyTooLarge => None,
         }

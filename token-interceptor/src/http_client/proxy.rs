@@ -172,7 +172,7 @@ impl Exception {
         match (&self.host, host) {
             (Hosts::All, _) => true,
             (Hosts::Domain(excepted), Host::Name(name)) => {
-                let name = name.trim_end_matches('.').to_ascii_lowercase();
+                let name = name.trim_end_matches('.');
                 name.strip_suffix(excepted.as_str()).is_some_and(|above| above.is_empty() || above.ends_with('.'))
             }
             (Hosts::Network(network, bits), Host::Address(address)) => has_prefix(*address, *network, *bits),

@@ -210,8 +210,8 @@ impl IssuerBuilder {
 }
 
 fn parse(url: &str) -> Result<HttpUrl, SourceConfigError> {
-    HttpUrl::parse(url).map_err(|source| match source.is_user_information() {
-        // The text may hold a password.
+    HttpUrl::parse(url).map_err(|source| match url.contains('@') {
+        // The text may hold a password, also where the fault is another.
         true => HttpError::from(source).into(),
         false => SourceConfigError::UnusableUrl { url: url.to_owned(), source },
     })
@@ -308,5 +308,23 @@ mod tests {
     fn what_is_not_a_url_is_named() {
         let error = IssuerBuilder::discover("issuer.example").build().unwrap_err();
         assert_eq!(error.to_string(), r#""issuer.example" is not a URL"#);
+    }
+
+    #[test]
+    fn no_fault_of_a_url_quotes_its_password() {
+        for url in [
+            "https://user:secret@issuer.example",
+            "user:secret@issuer.example",
+            "https:/user:secret@issuer.example",
+            "https://user:secret/part@issuer.example",
+            "ftp://user:secret@issuer.example",
+        ] {
+            for reach in [IssuerBuilder::token_endpoint, IssuerBuilder::discover, |url: &str| IssuerBuilder::grpc(url)]
+            {
+                let error = reach(url).build().unwrap_err();
+                let shown = format!("{error} {error:?} {}", crate::error_chain::of(&error));
+                assert!(!shown.contains("secret"), "{url}: {shown}");
+            }
+        }
     }
 }
