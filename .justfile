@@ -11,7 +11,7 @@ test:
 
 # The tests of optional features, and a check of the fuzz targets, which are a separate workspace.
 test-optional:
-    cargo test -p token-interceptor --features grpc-crate,rsa-generation --lib -- call_credentials signature
+    cargo test -p token-interceptor --features grpc-crate,rsa-generation,aws-lc --lib --test connections -- call_credentials signature tls_takes every_connection
     cargo check --manifest-path token-interceptor/fuzz/Cargo.toml --target-dir target
 
 # Each feature of the interceptor alone, and the usual pairs, without warnings. In a folder of their own, as each
