@@ -281,7 +281,21 @@ fn a_method_of_another_type_is_no_absent_method() {
         let (report, _) = report(home.path(), &[arguments, &["changed.json"]].concat());
         let granted = grants(&report, client);
         assert!(!granted.contains("secret"), "{arguments:?}: {granted}");
+        let item = if arguments[0] == "keycloak" { "secret" } else { "client_secret" };
+        assert!(reason(&report, client, item).contains("another method"), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_client_of_auth0_without_secret_and_method_is_reported() {
+    let mut auth0: Value = serde_json::from_str(AUTH0).unwrap();
+    let orders = "0rDeRsInventedInventedInvented01";
+    let client = member(&mut auth0["clients"], "client_id", orders).as_object_mut().unwrap();
+    client.retain(|name, _| !["client_secret", "token_endpoint_auth_method"].contains(&name.as_str()));
+    let home = home();
+    fs::write(home.path().join("changed.json"), auth0.to_string()).unwrap();
+    let (report, _) = report(home.path(), &["auth0", "--client-grants", "grants.json", "changed.json"]);
+    assert!(reason(&report, orders, "client_secret").contains("has no secret"), "{report}");
 }
 
 #[test]

@@ -222,7 +222,7 @@ async fn create(
                 ))
                 .next(
                     "a later `apply` does not add the others: correct them, and add them with token-server client \
-                     add-key or add-secret",
+                     add-key, add-identity or add-secret",
                 )
         })?;
     }

@@ -151,7 +151,7 @@ fn authentication(draft: &mut Draft, fields: &mut Fields, report: &mut Report) {
         (Some(secret), _) if is_secret => draft.secret(secret),
         // Auth0 keeps the secret of a client that authenticates by another method, and does not accept it.
         (Some(_), _) => report.leave(&id, "client_secret", "The client authenticates by another method."),
-        (None, Some(_)) if is_secret => {
+        (None, _) if is_secret => {
             let reason =
                 "The list has no secret. Read it with the scope read:client_keys, or give the client a new one.";
             report.leave(&id, "client_secret", reason);

@@ -186,7 +186,8 @@ impl Draft {
         if let Some(Secret { text, expires }) = self.secret.take() {
             let known = earlier.iter().find(|known| known.id == id).and_then(Declared::imported_hash);
             let is_expired = expires.is_some_and(|expires| expires <= now);
-            match if is_expired { Err("It has expired.".to_owned()) } else { hash(&text, known) } {
+            let hash = if is_expired { Err("It has expired.".to_owned()) } else { hash(&text, known) };
+            match hash {
                 Ok(hash) => {
                     declared = declared.with_secret(SECRET, hash, expires);
                     report

@@ -117,6 +117,11 @@ fn authentication(draft: &mut Draft, fields: &mut Fields, report: &mut Report) {
         Some(other) => {
             let method = format!("token_endpoint_auth_method {other}");
             report.leave(&id, &method, "No client authenticates this way here. Give it a key or a secret.");
+            let left =
+                [("client_secret", secret.is_some()), ("jwks", jwks.is_some()), ("jwks_uri", jwks_uri.is_some())];
+            for (name, _) in left.into_iter().filter(|(_, there)| *there) {
+                report.leave(&id, name, "The client authenticates by another method.");
+            }
         }
     }
 }

@@ -205,6 +205,9 @@ fn authentication(draft: &mut Draft, fields: &mut Fields, attributes: &mut Field
         Some(other) => {
             let item = format!("clientAuthenticatorType {other}");
             report.leave(&id, &item, "No client authenticates this way here yet. Give it a key or a secret.");
+            if secret.is_some() {
+                report.leave(&id, "secret", "The client authenticates by another method.");
+            }
         }
     }
 }
