@@ -27,6 +27,7 @@ use axum::{
     routing::{self, MethodRouter},
 };
 use http::HeaderValue;
+use token_interceptor::http_url::HttpUrl;
 use token_issuer::{issuer::Issuer, metadata::path, registration::Registrar};
 
 use crate::connection;
@@ -139,7 +140,7 @@ fn wrong_method(request: &Request, allow: HeaderValue) -> Response {
 
 /// Returns the issuer identifier's path without its final slash, or `None` if it has no path.
 fn path_of(identifier: &str) -> Option<String> {
-    let url = url::Url::parse(identifier).ok()?;
+    let url = HttpUrl::parse(identifier).ok()?;
     let path = url.path().trim_end_matches('/');
     // axum treats braces as captures.
     (!path.is_empty() && !path.contains(['{', '}'])).then(|| path.to_owned())

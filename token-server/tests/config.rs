@@ -41,6 +41,27 @@ fn shown(error: &ConfigError) -> Vec<String> {
     error.mistakes().iter().map(ToString::to_string).collect()
 }
 
+/// Clients read the identifier in the same way.
+#[test]
+fn an_issuer_that_clients_would_not_read_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = example(folder.path());
+    for (url, problem) in [
+        ("https://bücher.example", "Punycode"),
+        ("https://127.1", "neither a DNS name nor an IP address"),
+        (" https://tokens.example.com", "does not begin with https://"),
+        ("https:tokens.example.com", "does not begin with https://"),
+        ("https://:hunter2@tokens.example.com", "user information"),
+        ("https://tokens.example.com?tenant=a", "has a query"),
+        ("https://tokens.example.com#a", "has a fragment"),
+        ("http://tokens.example.com", "is not https"),
+    ] {
+        let error = read(&text, &[("TOKEN_SERVER__ISSUER__URL", url)]).unwrap_err();
+        let all = shown(&error).join("\n");
+        assert!(all.contains("issuer.url: ") && all.contains(problem) && !all.contains("hunter2"), "{url}: {all}");
+    }
+}
+
 #[test]
 fn a_misspelt_variable_is_a_mistake_with_the_nearest_name() {
     let folder = tempfile::tempdir().unwrap();

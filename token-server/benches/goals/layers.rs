@@ -37,7 +37,7 @@ pub(crate) fn verify() -> Vec<Row> {
     rows
 }
 
-/// What a large service meets: a rotation with a full cache, a long list of revocations, many open streams.
+/// The events of a large service: a rotation with a full cache, many revocations, many open streams.
 fn at_scale() -> Vec<Row> {
     let verify_scale::Figures { unseen, seen, rotated, first_revocations, later_revocations } =
         verify_scale::Figures::measure();

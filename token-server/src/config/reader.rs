@@ -154,9 +154,12 @@ impl<'m> Section<'m> {
     /// Reads the path of an optional file, which must be readable.
     pub(super) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let path: PathBuf = self.optional(key)?;
-        let is_folder = || Err(std::io::Error::from(std::io::ErrorKind::IsADirectory));
-        let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
-        if let Err(error) = opened.and_then(|found| if found.is_dir() { is_folder() } else { Ok(()) }) {
+        let found = std::fs::File::open(&path).and_then(|file| file.metadata());
+        let readable = found.and_then(|found| match found.is_dir() {
+            true => Err(std::io::ErrorKind::IsADirectory.into()),
+            false => Ok(()),
+        });
+        if let Err(error) = readable {
             self.reject(key, format!("{}: {error}", path.display()), "a file that this process may read");
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use token_interceptor::{encryption::EncryptionKey, http_url::is_loopback, signature::Algorithm};
+use token_interceptor::{encryption::EncryptionKey, http_url::HttpUrl, signature::Algorithm};
 use token_issuer::{client::Audience, mint::Terms, own_tokens::TOKEN_BYTES_MAX};
 use url::{Host, Url};
 
@@ -23,15 +23,14 @@ impl IssuerUrl {
     ///
     /// When the text is not an issuer identifier, with the reason.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
-        let host = url.host_str().ok_or_else(|| format!("{text:?} has no host"))?;
-        match url.scheme() {
-            "https" => {}
-            "http" if is_loopback(host) => {}
-            _ => return Err(format!("{text:?} is not https")),
+        // The text may hold a password.
+        let named = || if text.contains('@') { "the URL".to_owned() } else { format!("{text:?}") };
+        let url = HttpUrl::parse(text).map_err(|error| format!("{} cannot be used: {error}", named()))?;
+        if !url.is_https() && !url.is_loopback() {
+            return Err(format!("{} is not https", named()));
         }
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-            return Err(format!("{text:?} has a query, a fragment or a user name (RFC 8414 section 2)"));
+        if url.query().is_some() {
+            return Err(format!("{} has a query (RFC 8414 section 2)", named()));
         }
         Ok(Self(text.to_owned()))
     }
@@ -52,7 +51,7 @@ impl IssuerUrl {
     /// Returns the identifier with the chosen port, if it has port 0.
     #[must_use]
     pub(crate) fn at_port(&self, port: u16) -> Self {
-        let chosen = Url::parse(&self.0).is_ok_and(|url| url.port() != Some(0));
+        let chosen = HttpUrl::parse(&self.0).is_ok_and(|url| url.port() != 0);
         match self.0.rsplit_once(":0") {
             Some((before, after)) if !chosen => Self(format!("{before}:{port}{after}")),
             _ => self.clone(),

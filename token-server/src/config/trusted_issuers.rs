@@ -10,7 +10,12 @@ use std::{
 };
 
 use token_interceptor::{
-    http_client::HttpClient, http_url::HttpUrl, key_set::KeySet, signature::Algorithm, verify::TokenProfile,
+    error_chain,
+    http_client::{HttpClient, HttpError},
+    http_url::HttpUrl,
+    key_set::KeySet,
+    signature::Algorithm,
+    verify::TokenProfile,
 };
 use token_issuer::{
     client::{Audience, ClientId, Scope},
@@ -236,11 +241,12 @@ fn keys(
     }
     let (setting, address) = if url.is_some() { ("jwks_uri", url.as_deref()) } else { ("issuer", issuer) };
     let http = http?;
-    let usable = HttpUrl::parse(address?).is_ok_and(|url| http.check(&url).is_ok());
-    if !usable {
+    let address = address?;
+    let checked = HttpUrl::parse(address).map_err(HttpError::from).and_then(|url| http.check(&url));
+    if let Err(error) = checked {
         section.reject(
             setting,
-            format!("keys cannot be fetched from {:?}", address.unwrap_or_default()),
+            format!("keys cannot be fetched from {address:?}: {}", error_chain::of(&error)),
             "an https URL; on a private network only with private_addresses = true; or a jwks_file",
         );
         return None;

@@ -1,5 +1,7 @@
 //! Domain → wire for the part of the admin API that a file of clients needs too.
 
+use std::collections::BTreeSet;
+
 use token_issuer::client::{FederatedIdentity, SubjectMatch};
 use token_proto::admin::v1;
 
@@ -10,7 +12,7 @@ pub(crate) fn federated_identity(identity: FederatedIdentity) -> v1::FederatedId
         SubjectMatch::Exactly(subject) => v1::federated_identity::Accepts::Subject(subject),
         SubjectMatch::Prefix(prefix) => v1::federated_identity::Accepts::SubjectPrefix(prefix),
     };
-    let values = |(pointer, values): (String, std::collections::BTreeSet<String>)| {
+    let values = |(pointer, values): (String, BTreeSet<String>)| {
         (pointer, v1::ClaimValues { values: values.into_iter().collect() })
     };
     v1::FederatedIdentity {

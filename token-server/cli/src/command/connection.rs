@@ -217,14 +217,13 @@ impl Target {
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         let wrong = |what: &str| Failure::usage(format!("{:?} {what}", self.issuer)).next("an issuer is an https URL");
         let url = named::url(named::ISSUER, &self.issuer)?;
-        let host = url.host().ok_or_else(|| wrong("has no host"))?;
-        let port = url.port_or_known_default().ok_or_else(|| wrong("has no port"))?;
-        let endpoint = Endpoint::from_shared(format!("{}://{host}:{port}", url.scheme()))
+        let scheme = if url.is_https() { "https" } else { "http" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{}:{}", url.host(), url.port()))
             .map_err(|error| wrong("is not an address to connect to").because(error))?
             .connect_timeout(TIMEOUT)
             .timeout(TIMEOUT)
             .tcp_nodelay(true);
-        if url.scheme() == "http" { Ok(endpoint) } else { self.with_tls(endpoint) }
+        if url.is_https() { self.with_tls(endpoint) } else { Ok(endpoint) }
     }
 
     fn with_tls(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    harness::{exchange, get, program},
+    harness::{get, program, request_token},
     serve::{Serving, config, line_with},
     stop::{LONG, eventually, probe},
 };
@@ -26,16 +26,7 @@ fn configure(home: &Path, telemetry: &str) {
 
 /// Requests a decision about an unknown client. Returns the status of the response.
 fn decide(issuer: &str) -> u16 {
-    let form = "grant_type=client_credentials&client_id=stranger&client_secret=x";
-    let length = form.len();
-    let answer = exchange(
-        issuer,
-        &format!(
-            "POST /oauth/token HTTP/1.1\r\nContent-Length: {length}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}"
-        ),
-    );
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+    request_token(issuer, "grant_type=client_credentials&client_id=stranger&client_secret=x").0
 }
 
 fn lines(path: &Path) -> usize {

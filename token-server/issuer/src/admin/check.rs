@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use token_interceptor::http_url::HttpUrl;
+
 use super::{AdminError, AdminRules, FieldViolation, GrantDraft};
 use crate::{
     client::{Audience, Grant, GrantType, Scope, is_printable},
@@ -172,8 +174,9 @@ impl<'a> Check<'a> {
     /// The key set URI of RFC 7591 section 2. It must use https, so that an attacker on the path cannot
     /// substitute a key.
     pub(super) fn jwks_uri(&mut self, uri: &str) -> Option<String> {
-        let kept =
-            uri.is_empty() || (uri.len() <= REDIRECT_URI_BYTES_MAX && is_plain_uri(uri) && uri.starts_with("https://"));
+        // Read as the request for the keys reads it.
+        let usable = || HttpUrl::parse(uri).is_ok_and(|url| url.is_https());
+        let kept = uri.is_empty() || (uri.len() <= REDIRECT_URI_BYTES_MAX && usable());
         let rule = format!("an https URL without fragment and user name, of at most {REDIRECT_URI_BYTES_MAX} bytes");
         self.expect(kept, "client.jwks_uri", rule);
         (!uri.is_empty()).then(|| uri.to_owned())
@@ -355,9 +358,15 @@ mod tests {
         let uri = |uri: &str| broken(|check| drop(check.jwks_uri(uri)));
         assert!(uri("").is_empty());
         assert!(uri("https://orders.example/jwks.json").is_empty());
-        for bad in
-            ["http://orders.example/jwks.json", "https://u@a/", "https://a/#b", "/jwks.json", "file:///etc/passwd"]
-        {
+        for bad in [
+            "http://orders.example/jwks.json",
+            "https://u@a/",
+            "https://a/#b",
+            "/jwks.json",
+            "file:///etc/passwd",
+            "https://127.1/jwks.json",
+            "https://a:/jwks.json",
+        ] {
             assert_eq!(uri(bad), ["client.jwks_uri"], "{bad}");
         }
     }

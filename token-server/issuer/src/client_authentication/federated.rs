@@ -95,7 +95,7 @@ impl ClientAuthenticator {
     }
 
     /// Returns the one client with a rule that accepts the assertion. A disabled client counts only if no
-    /// other one has such a rule.
+    /// other one has such a rule: the index holds none, but may be older than the change that disabled it.
     async fn only_match(&self, peer: Peer, proof: &Proof<'_>) -> Result<Arc<Client>, IssueError> {
         takes(Step::Lookup);
         let unavailable = |error: crate::store::StoreError| IssueError::Unavailable(error.into());

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use token_interceptor::http_url::is_loopback;
-use url::Url;
+use token_interceptor::http_url::HttpUrl;
 
 use crate::command::failure::Failure;
 
@@ -16,19 +15,14 @@ pub(in crate::command) const ISSUER: &str = "--issuer (or TOKEN_ISSUER)";
 const CA_FILE: &str = "name the issuer's CA, in PEM: --ca-file FILE (or TOKEN_CA_FILE)";
 
 /// Parses the URL that `name` was given: https, or http on this machine.
-pub(in crate::command) fn url(name: &str, text: &str) -> Result<Url, Failure> {
+pub(in crate::command) fn url(name: &str, text: &str) -> Result<HttpUrl, Failure> {
     let wrong = |what: &str| {
-        Failure::usage(format!("{text:?} {what}"))
-            .next(format!("{name} takes a URL such as https://tokens.example.com"))
+        // The text may hold a password.
+        let text = if text.contains('@') { "the URL".to_owned() } else { format!("{text:?}") };
+        Failure::usage(format!("{text} {what}")).next(format!("{name} takes a URL such as https://tokens.example.com"))
     };
-    let url = Url::parse(text).map_err(|error| wrong("is not a URL").because(error))?;
-    let host = url.host_str().ok_or_else(|| wrong("has no host, or no https:// before it"))?;
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_loopback(host) => Ok(url),
-        "http" => Err(wrong("is plaintext, and not on this machine")),
-        _ => Err(wrong("is not https")),
-    }
+    let url = HttpUrl::parse(text).map_err(|error| wrong("cannot be used").because(error))?;
+    if url.is_https() || url.is_loopback() { Ok(url) } else { Err(wrong("is plaintext, and not on this machine")) }
 }
 
 /// Reads a CA file, which must hold at least one certificate.

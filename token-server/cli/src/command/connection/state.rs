@@ -9,10 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use token_interceptor::http_url::is_loopback;
+use token_interceptor::http_url::HttpUrl;
 use token_server::development;
 use token_store::private_file;
-use url::Url;
 
 use super::Role;
 use crate::command::failure::Failure;
@@ -67,5 +66,5 @@ impl State {
 }
 
 fn is_on_this_machine(issuer: &str) -> bool {
-    Url::parse(issuer).is_ok_and(|url| url.host_str().is_some_and(is_loopback))
+    HttpUrl::parse(issuer).is_ok_and(|url| url.is_loopback())
 }
