@@ -121,16 +121,10 @@ impl Figures {
         let [bare, new_token] = medians(201, 50, [&|n| timed(n, || case.bare()), &|n| timed(n, || case.new_token())]);
         let (request, bare_request) = (|| case.request(), || case.bare_request());
         let layer = |request| case.whole_layer(request);
-        let [without, with, bare_without, refused] = medians(
-            401,
-            200,
-            [
-                &|n| timed_calls(n, request, nothing),
-                &|n| timed_calls(n, request, layer),
-                &|n| timed_calls(n, bare_request, nothing),
-                &|n| timed_calls(n, bare_request, layer),
-            ],
-        );
+        let [without, with] =
+            medians(401, 200, [&|n| timed_calls(n, request, nothing), &|n| timed_calls(n, request, layer)]);
+        let [bare_without, refused] =
+            medians(401, 200, [&|n| timed_calls(n, bare_request, nothing), &|n| timed_calls(n, bare_request, layer)]);
         let (whole_layer, refused) = (with.saturating_sub(without), refused.saturating_sub(bare_without));
         Self { bare, new_token, whole_layer, refused }
     }
