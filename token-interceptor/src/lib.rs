@@ -25,6 +25,7 @@
 //! | the service's own metadata | [`protected_resource`] | |
 //! | around a server or a router | [`layer`], [`interceptor`] | |
 //! | sources of tokens | | [`source`] |
+//! | opaque tokens | [`introspection`] | |
 //! | one token, renewed in time | | [`refresh`] |
 //! | around a channel | | [`attach`] |
 //!
@@ -133,6 +134,9 @@ pub mod interceptor;
 
 #[cfg(feature = "client")]
 pub mod source;
+
+#[cfg(all(feature = "server", feature = "client", feature = "http"))]
+pub mod introspection;
 
 #[cfg(feature = "client")]
 pub mod refresh;

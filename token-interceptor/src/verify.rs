@@ -10,6 +10,8 @@ mod cache;
 mod claims;
 #[cfg(feature = "encryption")]
 mod encrypted;
+#[cfg(all(feature = "server", feature = "client", feature = "http"))]
+mod introspected;
 mod issuer;
 mod issuer_channel;
 mod issuers;

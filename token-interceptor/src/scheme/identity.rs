@@ -59,6 +59,11 @@ impl Identity {
         }
     }
 
+    /// The identity of a token that the verifier has checked, audience and times included.
+    pub(crate) fn of_token(verified: VerifiedToken) -> Self {
+        Self { verified: Some(verified.clone()), ..Self::new(verified.client_id(), verified.audiences()) }
+    }
+
     /// Grants these scopes. A name with a space is ignored, as a scope cannot contain one.
     pub fn scopes<T: AsRef<str>>(mut self, scopes: impl IntoIterator<Item = T>) -> Self {
         for scope in scopes {

@@ -143,7 +143,7 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    pub(super) fn new(issuer: &str, fault: impl Into<String>) -> Self {
+    pub(crate) fn new(issuer: &str, fault: impl Into<String>) -> Self {
         Self { issuer: issuer.to_owned(), fault: fault.into() }
     }
 }

@@ -21,14 +21,14 @@ pub enum SecretIn {
 
 /// The client authentication of a form post.
 #[derive(Default)]
-pub(in crate::source) struct HttpProof {
-    pub(in crate::source) authorization: Option<HeaderValue>,
-    pub(in crate::source) fields: Vec<(&'static str, Zeroizing<String>)>,
+pub(crate) struct HttpProof {
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) fields: Vec<(&'static str, Zeroizing<String>)>,
 }
 
 impl ClientCredential {
-    /// Returns the proof for a token endpoint.
-    pub(in crate::source) fn for_http(&self, client_id: &str, place: SecretIn) -> Result<HttpProof, SourceError> {
+    /// Returns the proof for a token endpoint or an introspection endpoint.
+    pub(crate) fn for_http(&self, client_id: &str, place: SecretIn) -> Result<HttpProof, SourceError> {
         let id = ("client_id", Zeroizing::new(client_id.to_owned()));
         Ok(match (self, place) {
             (Self::Secret(secret), SecretIn::Header) => {
