@@ -201,6 +201,18 @@ async fn two_credentials_are_an_error_and_no_preference() {
 }
 
 #[tokio::test]
+async fn an_opaque_bearer_token_goes_to_its_scheme_and_a_jwt_does_not() {
+    let issuer = TestIssuer::new("https://issuer.example");
+    let layer = layer(&issuer, |_| {}).scheme(passes(CredentialPlace::OpaqueBearer)).unwrap();
+    let token = issuer.token().scope("inventory.read").sign();
+    for (token, scheme) in [("valid", Some("pass")), (&*token, Some("bearer")), ("made-up", None), ("a.b.c", None)] {
+        let (_, seen) = call(&layer, GET, &[("authorization", &format!("Bearer {token}"))]).await;
+        let came_by = seen.and_then(|(caller, _)| caller).map(|[scheme, _, _]| scheme);
+        assert_eq!(came_by.as_deref(), scheme, "{token}");
+    }
+}
+
+#[tokio::test]
 async fn no_handler_sees_the_credential_once_the_layer_enforces() {
     let issuer = TestIssuer::new("https://issuer.example");
     let enforcing = || {
