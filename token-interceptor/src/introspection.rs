@@ -72,7 +72,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 impl Introspection {
     /// Returns settings for the tokens of `issuer`, which the verifier must trust, and for the URL of its
     /// introspection endpoint.
-    #[must_use]
     pub fn builder(verifier: &Verifier, issuer: &str, endpoint: &str) -> IntrospectionBuilder {
         IntrospectionBuilder::new(verifier.clone(), issuer, endpoint)
     }
