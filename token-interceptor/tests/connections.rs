@@ -83,6 +83,8 @@ struct World {
 
 impl World {
     fn start() -> Self {
+        // tonic's server needs one where two are compiled. The clients are processes of their own.
+        let _ = ring::default_provider().install_default();
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_key = KeyPair::generate().unwrap();
@@ -156,21 +158,26 @@ const WAYS: [(&str, &str); 8] = [
 /// Makes the connection `way` in a process of its own, as environment and provider are the process's. Returns
 /// its answer.
 async fn child(world: &World, proxy: &str, way: &str, no_proxy: &str) -> String {
+    child_with(world, proxy, way, &[("NO_PROXY", no_proxy)]).await
+}
+
+async fn child_with(world: &World, proxy: &str, way: &str, variables: &[(&str, &str)]) -> String {
     let mut child = Command::new(env::current_exe().unwrap());
     child.args(["--exact", "connects_as_the_environment_says", "--nocapture"]).stdin(Stdio::null());
     let token = world.issuer.token().audience("inventory").sign();
-    child.envs([("WAY", way), ("CA_PEM", &*world.ca_pem), ("NO_PROXY", no_proxy), ("HTTPS_PROXY", proxy)]);
+    child.envs([("WAY", way), ("CA_PEM", &*world.ca_pem), ("HTTPS_PROXY", proxy)]);
     child.env("TOKEN", token);
-    for name in ["ALL_PROXY", "all_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "http_proxy"] {
+    for name in ["ALL_PROXY", "all_proxy", "https_proxy", "NO_PROXY", "no_proxy", "HTTP_PROXY", "http_proxy"] {
         child.env_remove(name);
     }
+    child.envs(variables.iter().copied());
     let output = spawn_blocking(move || child.output()).await.unwrap().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     let answer = text.split("answer: ").nth(1).unwrap_or_else(|| panic!("{way}: {text}"));
     answer.lines().next().unwrap().to_owned()
 }
 
-/// tonic's server installs a provider, so the client is in a process without one.
+/// The server's process has a provider, so the client is in a process without one.
 #[tokio::test]
 async fn tls_takes_the_programs_provider_and_installs_none() {
     let world = World::start();
@@ -236,6 +243,18 @@ async fn every_connection_takes_the_proxy_of_the_environment() {
     }
 }
 
+/// A program with both providers, as one of its other libraries may turn `aws-lc-rs` on.
+#[cfg(feature = "aws-lc")]
+#[tokio::test]
+async fn every_connection_works_with_aws_lc_as_the_programs_provider() {
+    let world = World::start();
+    let (proxy, _) = proxy(world.port).await;
+    for (way, answer) in WAYS {
+        let text = child_with(&world, &proxy, way, &[("AWS_LC", "installed")]).await;
+        assert!(text.contains(answer), "{way}: {text}");
+    }
+}
+
 /// The child's part of the tests above. Without its variables it has nothing to do.
 #[tokio::test]
 async fn connects_as_the_environment_says() {
@@ -248,7 +267,12 @@ async fn answer(way: &str, ca_pem: &str) -> String {
     if way == "providers" {
         return providers(ca_pem).await;
     }
-    let tls = config(ring::default_provider(), ca_pem);
+    #[cfg(feature = "aws-lc")]
+    if env::var_os("AWS_LC").is_some() {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
+    }
+    let provider = CryptoProvider::get_default().map_or_else(ring::default_provider, |installed| (**installed).clone());
+    let tls = config(provider, ca_pem);
     let endpoint = || grpc_endpoint(ISSUER, ca_pem.as_bytes()).unwrap();
     let trusted = match way {
         "jwks" => TrustedIssuer::jwks(ISSUER, &format!("{ISSUER}/jwks.json")),
