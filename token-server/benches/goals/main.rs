@@ -48,8 +48,8 @@ use std::{path::Path, time::Instant};
 
 struct Section(&'static str, fn() -> Vec<report::Row>);
 
-/// By name, in the order of the table. The layers come first: they take nanoseconds in this process, and a used
-/// heap makes memory dearer.
+/// By name, in the order of the table. The layers come first: they take nanoseconds in this process, and a
+/// used heap makes memory dearer.
 const SECTIONS: [Section; 12] = [
     Section("attach", layers::attach),
     Section("verify", layers::verify),

@@ -3,6 +3,7 @@
 mod changes;
 mod identity;
 pub(super) mod keys;
+mod list;
 mod offline;
 mod plan;
 mod requests;
@@ -28,6 +29,7 @@ use super::{
 };
 use identity::AddIdentity;
 use keys::{AddKey, NewKey};
+use list::List;
 use plan::Secrets;
 use requests::{AddSecret, Create, FromFile, Update};
 
@@ -36,13 +38,15 @@ use requests::{AddSecret, Create, FromFile, Update};
 #[command(after_help = "\
 Examples:
   token-server client create orders --grant inventory=inventory.read,inventory.write
-  token-server client list
+  token-server client list --expiring 14d --sort expires
+  token-server client list --unused 90d
   token-server client update orders --grant inventory=inventory.read
   token-server client add-secret orders --overlap 1day
   token-server client remove-credential orders 73ff28c615d7d75d
   token-server client revoke-tokens orders
 
   token-server client new-key --out orders.pem > orders.jwk
+  token-server client create orders --key orders.jwk --grant inventory=inventory.read
   token-server client add-key orders --key orders.jwk
 
   token-server client add-identity orders --identity-subject system:serviceaccount:prod:orders \\
@@ -69,8 +73,8 @@ pub(super) struct Client {
 enum Command {
     /// Registers a client, by default with a secret that is shown once.
     Create(Create),
-    /// Lists the clients.
-    List,
+    /// Lists the clients, by default all of them.
+    List(List),
     /// Shows one client.
     Show {
         /// The client.
@@ -184,7 +188,7 @@ impl Client {
                     call.admin().await?.clients().create_client(with_scopes(request, scopes)).await?.into_inner();
                 show::created(&answer.client.unwrap_or_default(), &answer.client_secret, json, output)
             }
-            Command::List => show::clients(&list_all(&call.admin().await?).await?, json, output),
+            Command::List(list) => list.run(list_all(&call.admin().await?).await?, changes::now(), json, output),
             Command::Plan { from, exit_code } => {
                 let (_, plan) = from.plan(&call).await.map_err(|failure| mistaken(failure, exit_code))?;
                 plan.show(output)?;

@@ -192,6 +192,22 @@ pub(super) fn in_words(time: SystemTime, now: SystemTime) -> String {
     if past { format!("{absolute} ({distance} ago)") } else { format!("{absolute} (in {distance})") }
 }
 
+/// The distance from now in its greatest unit, rounded down: `in 6 days`, `3 hours ago`.
+pub(super) fn distance(time: SystemTime, now: SystemTime) -> String {
+    let (distance, past) = match time.duration_since(now) {
+        Ok(ahead) => (ahead.as_secs(), false),
+        Err(behind) => (behind.duration().as_secs(), true),
+    };
+    let units = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
+    let (unit, count) = units
+        .into_iter()
+        .map(|(unit, seconds)| (unit, distance / seconds))
+        .find(|(_, count)| *count > 0)
+        .unwrap_or(("second", 0));
+    let plural = if count == 1 { "" } else { "s" };
+    if past { format!("{count} {unit}{plural} ago") } else { format!("in {count} {unit}{plural}") }
+}
+
 /// A time of day.
 pub(super) fn absolute(time: SystemTime) -> String {
     // Years beyond 9999 have no such form.
@@ -216,6 +232,21 @@ mod tests {
     }
 
     const GOOD: &str = r#"{"iss":"https://i","sub":"orders","client_id":"orders","aud":"inventory","scope":"a b","iat":1000,"exp":1300,"jti":"t1"}"#;
+
+    #[test]
+    fn a_distance_has_one_unit() {
+        for (seconds, expected) in [
+            (1_000_000 + 6 * 86_400 + 80_000, "in 6 days"),
+            (1_000_000 + 86_400, "in 1 day"),
+            (1_000_000 + 7_199, "in 1 hour"),
+            (1_000_000, "in 0 seconds"),
+            (1_000_000 - 1, "1 second ago"),
+            (1_000_000 - 150, "2 minutes ago"),
+            (0, "11 days ago"),
+        ] {
+            assert_eq!(distance(at(seconds), at(1_000_000)), expected);
+        }
+    }
 
     #[test]
     fn tells_times_in_words() {

@@ -13,7 +13,12 @@ pub(crate) struct Output {
     out: Box<dyn Write>,
     /// True on a terminal that shows colours.
     coloured: bool,
+    /// The columns of the terminal.
+    columns: Option<usize>,
 }
+
+/// The least width to which a column is shortened.
+const SHORT: usize = 12;
 
 /// The kind of a line in a list of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +63,8 @@ impl Output {
     pub(crate) fn standard() -> Self {
         let out = io::stdout();
         let coloured = out.is_terminal() && shows_colours(|name| std::env::var_os(name));
-        Self { out: Box::new(out), coloured }
+        let columns = terminal_size::terminal_size_of(&out).map(|(width, _)| usize::from(width.0));
+        Self { out: Box::new(out), coloured, columns }
     }
 
     /// Writes a line of a list of changes, `depth` levels deep, in the colour of its kind.
@@ -89,6 +95,16 @@ impl Output {
 
     /// Writes columns under headings.
     pub(crate) fn table<const N: usize>(&mut self, headings: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
+        self.table_to_fit(headings, rows, &[])
+    }
+
+    /// Does the same. On a terminal that is too narrow, the cells of the `flexible` columns are shortened.
+    pub(crate) fn table_to_fit<const N: usize>(
+        &mut self,
+        headings: [&str; N],
+        rows: &[[String; N]],
+        flexible: &[usize],
+    ) -> io::Result<()> {
         let headings = headings.map(str::to_owned);
         let all = || std::iter::once(&headings).chain(rows);
         let mut widths = [0; N];
@@ -97,12 +113,35 @@ impl Output {
                 *width = (*width).max(cell.chars().count());
             }
         }
+        if let Some(columns) = self.columns {
+            shorten(&mut widths, flexible, columns);
+        }
         for row in all() {
-            let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            writeln!(self.out, "{}", cells.join("  ").trim_end())?;
+            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{:width$}", shortened(cell, width)));
+            writeln!(self.out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
         Ok(())
     }
+}
+
+/// Narrows the widest of the flexible columns, until the row fits or none can be narrowed further.
+fn shorten(widths: &mut [usize], flexible: &[usize], columns: usize) {
+    let gaps = 2 * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > columns {
+        let widest = flexible.iter().copied().max_by_key(|column| widths.get(*column));
+        match widest.and_then(|column| widths.get_mut(column)) {
+            Some(width) if *width > SHORT => *width -= 1,
+            Some(_) | None => return,
+        }
+    }
+}
+
+/// Returns the cell, with an ellipsis in place of what exceeds the width.
+fn shortened(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width {
+        return cell.to_owned();
+    }
+    cell.chars().take(width.saturating_sub(1)).chain(['\u{2026}']).collect()
 }
 
 /// Returns true unless the environment asks for no colours (`NO_COLOR`, a dumb terminal).
@@ -160,6 +199,42 @@ mod tests {
         assert_eq!(Mark::New.line("orders", false), "+ orders");
         assert_eq!(Mark::New.line("orders", true), "\u{1b}[32m+ orders\u{1b}[0m");
         assert_eq!(Mark::Revoked.line("orders", true), "\u{1b}[1;31m! orders\u{1b}[0m");
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_the_terminal_and_keeps_its_ids() {
+        let rows = [["i".repeat(30), "g".repeat(60), "n".repeat(20)], ["a".into(), "b".into(), String::new()]];
+        for (columns, expected) in
+            [(None, 114), (Some(200), 114), (Some(100), 100), (Some(70), 70), (Some(58), 58), (Some(20), 58)]
+        {
+            let (written, out) = written();
+            let mut output = Output { out: Box::new(out), coloured: false, columns };
+            output.table_to_fit(["ID", "GRANTS", "NAME"], &rows, &[1, 2]).unwrap();
+            let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert_eq!(widest, Some(expected), "{columns:?}: {text}");
+            assert!(text.contains(&"i".repeat(30)), "{text}");
+            assert_eq!(text.contains('\u{2026}'), expected < 114, "{text}");
+        }
+    }
+
+    type Written = std::sync::Arc<std::sync::Mutex<Vec<u8>>>;
+
+    struct Shared(Written);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written() -> (Written, Shared) {
+        let written = Written::default();
+        (written.clone(), Shared(written))
     }
 
     #[test]

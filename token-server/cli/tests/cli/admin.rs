@@ -117,6 +117,28 @@ fn a_secret_is_added_with_an_end_and_its_last_use_is_shown_after_a_restart() {
 }
 
 #[test]
+fn clients_are_listed_by_what_expires_and_what_is_unused() {
+    let dev = Dev::start();
+    assert_eq!(dev.run(&["client", "create", "billing", "--grant", "inventory=inventory.read"]).code, 0);
+    assert_eq!(dev.run(&["client", "add-secret", "billing", "--expires-in", "10days"]).code, 0);
+    let secret = json(&dev.run(&["client", "add-secret", "orders", "--expires-in", "20days", "--json"]));
+    let secret = secret["client_secret"].as_str().unwrap();
+    assert_eq!(token(&dev, "orders", secret, &["--audience", "inventory"]).code, 0);
+    let ids = |arguments: &[&str]| {
+        let listed = json(&dev.run(&[&["client", "list", "--json"], arguments].concat()));
+        let ids = listed.as_array().unwrap().iter().map(|client| client["client_id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&["--expiring", "14d"]), ["billing"]);
+    assert_eq!(ids(&["--expiring", "30d", "--sort", "expires"]), ["billing", "orders"]);
+    assert!(ids(&["--never-used"]).contains(&"billing".to_owned()));
+    assert_eq!(ids(&["--unused", "90d"]), [""; 0]);
+    let listed = dev.run(&["client", "list", "--expiring", "14d"]).stdout;
+    assert!(listed.contains("EXPIRES") && listed.contains("in 9 days") && listed.contains("never"), "{listed}");
+    assert_eq!(dev.run(&["client", "list", "--expiring", "soon"]).code, 2);
+}
+
+#[test]
 fn public_key_is_registered_from_a_file() {
     let dev = Dev::start();
     let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","alg":"EdDSA"}"#;

@@ -41,6 +41,39 @@ fn a_generated_key_gets_tokens_files_and_the_admin_api() {
 }
 
 #[test]
+fn a_client_is_created_with_a_key_and_without_a_secret() {
+    let dev = Dev::start();
+    let home = dev.home.path();
+    let made = dev.run(&["client", "new-key", "--out", "billing.pem"]);
+    fs::write(home.join("billing.jwk"), &made.stdout).unwrap();
+    let create = |id: &str, arguments: &[&str]| {
+        dev.run(&[&["client", "create", id, "--json", "--grant", "inventory=inventory.read"], arguments].concat())
+    };
+    let created = create("billing", &["--key", "billing.jwk"]);
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    assert!(!created.stdout.contains("secret") && created.stdout.contains("public_key"), "{}", created.stdout);
+    let token = with_key(&dev, "billing", "billing.pem", &["token", "--audience", "inventory"]);
+    assert_eq!(token.code, 0, "{}", token.stderr);
+
+    fs::write(home.join("two.jwks"), format!(r#"{{"keys":[{0},{0}]}}"#, made.stdout.trim())).unwrap();
+    let identity = ["--identity-issuer", "https://a.example", "--identity-subject", "b"];
+    for (arguments, expected) in [
+        (vec!["--key", "billing.pem"], "private key"),
+        (vec!["--key", "two.jwks"], "client add-key"),
+        (vec!["--key", "absent.jwk"], "cannot read"),
+        (vec!["--key", "billing.jwk", "--alg", "EdDSA"], "--alg says EdDSA"),
+        (vec!["--alg", "ES256"], "--key"),
+        ([&["--key", "billing.jwk"], &identity[..]].concat(), "one credential"),
+        (vec!["--key", "billing.jwk", "--identity-reuse"], "--identity-issuer"),
+    ] {
+        let refused = create("other", &arguments);
+        assert_eq!(refused.code, 2, "{arguments:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(expected), "{arguments:?}: {}", refused.stderr);
+    }
+    assert_eq!(dev.run(&["client", "show", "other"]).code, 5);
+}
+
+#[test]
 fn an_rsa_key_is_registered_with_an_algorithm_alone() {
     let dev = Dev::start();
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/../issuer/tests/data/public-test-key-rsa-2048.pkcs8.pem");

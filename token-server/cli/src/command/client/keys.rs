@@ -1,6 +1,6 @@
 //! `client new-key` and `client add-key`: keys for `private_key_jwt` (RFC 7523), in the usual file formats.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
@@ -46,6 +46,30 @@ pub(super) struct AddKey {
     alg: Option<String>,
 }
 
+/// The public key of a new client.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Public key, in place of a secret")]
+pub(super) struct FirstKey {
+    /// The public key: a file with a JWK, a JWK Set of one key, or PEM (a public key or a certificate).
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The algorithm, if the file does not name it. An RSA key needs it: RS256 or PS256.
+    #[arg(long, value_name = "NAME", requires = "key")]
+    alg: Option<String>,
+}
+
+impl FirstKey {
+    /// Returns the credential, if the flag is given.
+    pub(super) fn credential(&self) -> Result<Option<Credential>, Failure> {
+        let Some(file) = &self.key else { return Ok(None) };
+        let [jwk] = <[String; 1]>::try_from(public_keys(file, self.alg.as_deref())?).map_err(|jwks| {
+            Failure::usage(format!("{} holds {} keys, and a client is created with one", file.display(), jwks.len()))
+                .next("create it with one, and register the others: client add-key")
+        })?;
+        Ok(Some(credential(jwk)))
+    }
+}
+
 impl NewKey {
     /// Writes a new private key and prints its public JWK.
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
@@ -71,11 +95,7 @@ impl NewKey {
 impl AddKey {
     /// Returns the public keys of the file as JWKs.
     pub(super) fn jwks(&self) -> Result<Vec<String>, Failure> {
-        let bytes = std::fs::read(&self.key)
-            .map_err(|error| Failure::usage(format!("cannot read {}", self.key.display())).because(error))?;
-        let algorithm = self.alg.as_deref().map(|name| algorithm("--alg", name)).transpose()?;
-        read(&bytes, algorithm)
-            .map_err(|NoKey { what, next }| Failure::usage(format!("{}: {what}", self.key.display())).next(next))
+        public_keys(&self.key, self.alg.as_deref())
     }
 
     /// Registers each key.
@@ -88,14 +108,27 @@ impl AddKey {
     ) -> Result<(), Failure> {
         let scopes = scopes_of(admin, &self.id).await;
         for jwk in jwks {
-            let kind = Some(proto::credential::Kind::PublicKey(proto::PublicKey { jwk }));
-            let credential = Some(Credential { kind, ..Default::default() });
+            let credential = Some(credential(jwk));
             let request = AddCredentialRequest { client_id: self.id.clone(), credential, overlap: None };
             let answer = admin.clients().add_credential(with_scopes(request, scopes.clone())).await?.into_inner();
             show::added(&self.id, &answer.credential.unwrap_or_default(), "", json, output)?;
         }
         Ok(())
     }
+}
+
+fn credential(jwk: String) -> Credential {
+    let kind = Some(proto::credential::Kind::PublicKey(proto::PublicKey { jwk }));
+    Credential { kind, ..Default::default() }
+}
+
+/// Returns the public keys of the file as JWKs.
+fn public_keys(file: &Path, alg: Option<&str>) -> Result<Vec<String>, Failure> {
+    let bytes = std::fs::read(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}", file.display())).because(error))?;
+    let algorithm = alg.map(|name| algorithm("--alg", name)).transpose()?;
+    read(&bytes, algorithm)
+        .map_err(|NoKey { what, next }| Failure::usage(format!("{}: {what}", file.display())).next(next))
 }
 
 /// Returns the public keys of a JWK, a JWK Set or PEM as JWKs that name their algorithm.

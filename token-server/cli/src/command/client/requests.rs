@@ -14,6 +14,7 @@ use token_server::client_file::File;
 use super::{
     changes::{self, Changes},
     identity::Identity,
+    keys::FirstKey,
     list_all, offline,
     plan::Plan,
     scopes_of, show, with_scopes,
@@ -31,6 +32,8 @@ pub(super) struct Create {
     id: Option<String>,
     #[command(flatten)]
     changes: Changes,
+    #[command(flatten)]
+    key: FirstKey,
     #[command(flatten)]
     identity: Identity,
     /// Work on the store of this configuration, for the first client of an installation.
@@ -85,7 +88,13 @@ pub(super) struct AddSecret {
 
 impl Create {
     pub(super) fn request(self) -> Result<CreateClientRequest, Failure> {
-        let credential = self.identity.credential()?;
+        let credential = match (self.key.credential()?, self.identity.credential()?) {
+            (Some(_), Some(_)) => {
+                return Err(Failure::usage("a client is created with one credential: --key or --identity-issuer")
+                    .next("add the other one: client add-key, client add-identity"));
+            }
+            (key, identity) => key.or(identity),
+        };
         let mut client = proto::Client { client_id: self.id.unwrap_or_default(), ..Default::default() };
         self.changes.apply(&mut client)?;
         if client.grants.is_empty() {

@@ -7,6 +7,7 @@ use token_proto::admin::v1::{
     Client, Credential, FederatedIdentity, Grant, credential::Kind, federated_identity::Accepts,
 };
 
+use super::list::Usage;
 use crate::command::{
     explain,
     failure::Failure,
@@ -14,19 +15,24 @@ use crate::command::{
 };
 
 /// A table of clients.
-pub(super) fn clients(clients: &[Client], json: bool, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn clients(clients: &[Client], now: SystemTime, json: bool, output: &mut Output) -> Result<(), Failure> {
     if json {
         return Ok(output.json(&clients.iter().map(as_json).collect::<Vec<_>>())?);
     }
     let rows: Vec<_> = clients
         .iter()
         .map(|client| {
+            let Usage { expires, used } = Usage::of(client);
             let state = if client.disabled { "disabled" } else { "active" };
+            let expires = expires.map_or_else(String::new, |time| explain::distance(time, now));
+            // The use of keys from a jwks_uri is not recorded.
+            let unrecorded = if client.jwks_uri.is_empty() { "never" } else { "" };
+            let used = used.map_or_else(|| unrecorded.to_owned(), |time| explain::distance(time, now));
             let grants = client.grants.iter().map(grant).collect::<Vec<_>>().join("; ");
-            [client.client_id.clone(), state.to_owned(), grants, client.display_name.clone()]
+            [client.client_id.clone(), state.to_owned(), expires, used, grants, client.display_name.clone()]
         })
         .collect();
-    output.table(["CLIENT", "STATE", "GRANTS", "NAME"], &rows)?;
+    output.table_to_fit(["CLIENT", "STATE", "EXPIRES", "LAST USED", "GRANTS", "NAME"], &rows, &[4, 5])?;
     Ok(())
 }
 
