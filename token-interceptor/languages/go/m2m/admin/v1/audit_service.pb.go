@@ -325,9 +325,9 @@ const file_m2m_admin_v1_audit_service_proto_rawDesc = "" +
 	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"w\n" +
 	"\x18ListAdminRecordsResponse\x123\n" +
 	"\arecords\x18\x01 \x03(\v2\x19.m2m.admin.v1.AdminRecordR\arecords\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x93\x01\n" +
-	"\fAuditService\x12a\n" +
-	"\x10ListAdminRecords\x12%.m2m.admin.v1.ListAdminRecordsRequest\x1a&.m2m.admin.v1.ListAdminRecordsResponse\x1a \x82\xec\x18\x1c\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x98\x01\n" +
+	"\fAuditService\x12f\n" +
+	"\x10ListAdminRecords\x12%.m2m.admin.v1.ListAdminRecordsRequest\x1a&.m2m.admin.v1.ListAdminRecordsResponse\"\x03\x90\x02\x01\x1a \x82\xec\x18\x1c\n" +
 	"\fm2m.admin.v1\x12\f\n" +
 	"\n" +
 	"audit.readB_\n" +

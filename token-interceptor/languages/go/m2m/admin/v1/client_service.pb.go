@@ -1811,11 +1811,11 @@ const file_m2m_admin_v1_client_service_proto_rawDesc = "" +
 	" ReplaceRegistrationTokenResponse\x12@\n" +
 	"\x19registration_access_token\x18\x01 \x01(\tB\x04\x80\xec\x18\x01R\x17registrationAccessToken\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime2\xc6\a\n" +
+	"expireTime2\xcc\a\n" +
 	"\rClientService\x12U\n" +
-	"\fCreateClient\x12!.m2m.admin.v1.CreateClientRequest\x1a\".m2m.admin.v1.CreateClientResponse\x12q\n" +
-	"\tGetClient\x12\x1e.m2m.admin.v1.GetClientRequest\x1a\x1f.m2m.admin.v1.GetClientResponse\"#\x82\xec\x18\x1f\x12\x1d\x12\fclients.read\x12\rclients.write\x12w\n" +
-	"\vListClients\x12 .m2m.admin.v1.ListClientsRequest\x1a!.m2m.admin.v1.ListClientsResponse\"#\x82\xec\x18\x1f\x12\x1d\x12\fclients.read\x12\rclients.write\x12U\n" +
+	"\fCreateClient\x12!.m2m.admin.v1.CreateClientRequest\x1a\".m2m.admin.v1.CreateClientResponse\x12t\n" +
+	"\tGetClient\x12\x1e.m2m.admin.v1.GetClientRequest\x1a\x1f.m2m.admin.v1.GetClientResponse\"&\x82\xec\x18\x1f\x12\x1d\x12\fclients.read\x12\rclients.write\x90\x02\x01\x12z\n" +
+	"\vListClients\x12 .m2m.admin.v1.ListClientsRequest\x1a!.m2m.admin.v1.ListClientsResponse\"&\x82\xec\x18\x1f\x12\x1d\x12\fclients.read\x12\rclients.write\x90\x02\x01\x12U\n" +
 	"\fUpdateClient\x12!.m2m.admin.v1.UpdateClientRequest\x1a\".m2m.admin.v1.UpdateClientResponse\x12U\n" +
 	"\fDeleteClient\x12!.m2m.admin.v1.DeleteClientRequest\x1a\".m2m.admin.v1.DeleteClientResponse\x12X\n" +
 	"\rAddCredential\x12\".m2m.admin.v1.AddCredentialRequest\x1a#.m2m.admin.v1.AddCredentialResponse\x12a\n" +

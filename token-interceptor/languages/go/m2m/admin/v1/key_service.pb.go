@@ -295,11 +295,11 @@ const file_m2m_admin_v1_key_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\v2\x11.m2m.token.v1.KeyR\x03key\"2\n" +
 	"\x19DistrustSigningKeyRequest\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"\x1c\n" +
-	"\x1aDistrustSigningKeyResponse2\xf9\x02\n" +
+	"\x1aDistrustSigningKeyResponse2\xfd\x02\n" +
 	"\n" +
-	"KeyService\x12}\n" +
-	"\x0fListSigningKeys\x12$.m2m.admin.v1.ListSigningKeysRequest\x1a%.m2m.admin.v1.ListSigningKeysResponse\"\x1d\x82\xec\x18\x19\x12\x17\x12\tkeys.read\x12\n" +
-	"keys.write\x12a\n" +
+	"KeyService\x12\x80\x01\n" +
+	"\x0fListSigningKeys\x12$.m2m.admin.v1.ListSigningKeysRequest\x1a%.m2m.admin.v1.ListSigningKeysResponse\" \x82\xec\x18\x19\x12\x17\x12\tkeys.read\x12\n" +
+	"keys.write\x90\x02\x01\x12a\n" +
 	"\x10RotateSigningKey\x12%.m2m.admin.v1.RotateSigningKeyRequest\x1a&.m2m.admin.v1.RotateSigningKeyResponse\x12g\n" +
 	"\x12DistrustSigningKey\x12'.m2m.admin.v1.DistrustSigningKeyRequest\x1a(.m2m.admin.v1.DistrustSigningKeyResponse\x1a \x82\xec\x18\x1c\n" +
 	"\fm2m.admin.v1\x12\f\n" +

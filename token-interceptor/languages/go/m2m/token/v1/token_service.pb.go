@@ -991,14 +991,14 @@ const file_m2m_token_v1_token_service_proto_rawDesc = "" +
 	"\x13RevokeTokenResponse\"\x14\n" +
 	"\x12GetUserInfoRequest\"F\n" +
 	"\x13GetUserInfoResponse\x12/\n" +
-	"\x06claims\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x06claims2\xe9\x03\n" +
+	"\x06claims\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x06claims2\xec\x03\n" +
 	"\fTokenService\x12W\n" +
 	"\n" +
 	"IssueToken\x12\x1f.m2m.token.v1.IssueTokenRequest\x1a .m2m.token.v1.IssueTokenResponse\"\x06\x82\xec\x18\x02\b\x01\x12`\n" +
 	"\rExchangeToken\x12\".m2m.token.v1.ExchangeTokenRequest\x1a#.m2m.token.v1.ExchangeTokenResponse\"\x06\x82\xec\x18\x02\b\x01\x12f\n" +
 	"\x0fIntrospectToken\x12$.m2m.token.v1.IntrospectTokenRequest\x1a%.m2m.token.v1.IntrospectTokenResponse\"\x06\x82\xec\x18\x02\b\x01\x12Z\n" +
-	"\vRevokeToken\x12 .m2m.token.v1.RevokeTokenRequest\x1a!.m2m.token.v1.RevokeTokenResponse\"\x06\x82\xec\x18\x02\b\x01\x12Z\n" +
-	"\vGetUserInfo\x12 .m2m.token.v1.GetUserInfoRequest\x1a!.m2m.token.v1.GetUserInfoResponse\"\x06\x82\xec\x18\x02\b\x01B_\n" +
+	"\vRevokeToken\x12 .m2m.token.v1.RevokeTokenRequest\x1a!.m2m.token.v1.RevokeTokenResponse\"\x06\x82\xec\x18\x02\b\x01\x12]\n" +
+	"\vGetUserInfo\x12 .m2m.token.v1.GetUserInfoRequest\x1a!.m2m.token.v1.GetUserInfoResponse\"\t\x82\xec\x18\x02\b\x01\x90\x02\x01B_\n" +
 	"\x14example.m2m.token.v1B\x11TokenServiceProtoP\x01Z#m2m.example/go/m2m/token/v1;tokenv1\xaa\x02\fM2M.Token.V1b\x06proto3"
 
 var (

@@ -39,7 +39,8 @@ type TokenServiceClient interface {
 	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error)
 	// Exchanges a token for another: delegation, down-scoping, federation. RFC 8693.
 	ExchangeToken(ctx context.Context, in *ExchangeTokenRequest, opts ...grpc.CallOption) (*ExchangeTokenResponse, error)
-	// Returns whether a token is active, and its claims. RFC 7662.
+	// Returns whether a token is active, and its claims. RFC 7662. It has no side effects. It is not marked so,
+	// because a token and a secret do not belong into the URL of a GET.
 	IntrospectToken(ctx context.Context, in *IntrospectTokenRequest, opts ...grpc.CallOption) (*IntrospectTokenResponse, error)
 	// Revokes a token of the authenticated client. RFC 7009.
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
@@ -118,7 +119,8 @@ type TokenServiceServer interface {
 	IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error)
 	// Exchanges a token for another: delegation, down-scoping, federation. RFC 8693.
 	ExchangeToken(context.Context, *ExchangeTokenRequest) (*ExchangeTokenResponse, error)
-	// Returns whether a token is active, and its claims. RFC 7662.
+	// Returns whether a token is active, and its claims. RFC 7662. It has no side effects. It is not marked so,
+	// because a token and a secret do not belong into the URL of a GET.
 	IntrospectToken(context.Context, *IntrospectTokenRequest) (*IntrospectTokenResponse, error)
 	// Revokes a token of the authenticated client. RFC 7009.
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)

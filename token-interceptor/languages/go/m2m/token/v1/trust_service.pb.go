@@ -760,10 +760,10 @@ const file_m2m_token_v1_trust_service_proto_rawDesc = "" +
 	"\x11KEY_STATE_PENDING\x10\x01\x12\x14\n" +
 	"\x10KEY_STATE_ACTIVE\x10\x02\x12\x16\n" +
 	"\x12KEY_STATE_RETIRING\x10\x03\x12\x18\n" +
-	"\x14KEY_STATE_DISTRUSTED\x10\x042\x92\x02\n" +
-	"\fTrustService\x12T\n" +
-	"\tGetIssuer\x12\x1e.m2m.token.v1.GetIssuerRequest\x1a\x1f.m2m.token.v1.GetIssuerResponse\"\x06\x82\xec\x18\x02\b\x01\x12Q\n" +
-	"\bListKeys\x12\x1d.m2m.token.v1.ListKeysRequest\x1a\x1e.m2m.token.v1.ListKeysResponse\"\x06\x82\xec\x18\x02\b\x01\x12Y\n" +
+	"\x14KEY_STATE_DISTRUSTED\x10\x042\x98\x02\n" +
+	"\fTrustService\x12W\n" +
+	"\tGetIssuer\x12\x1e.m2m.token.v1.GetIssuerRequest\x1a\x1f.m2m.token.v1.GetIssuerResponse\"\t\x82\xec\x18\x02\b\x01\x90\x02\x01\x12T\n" +
+	"\bListKeys\x12\x1d.m2m.token.v1.ListKeysRequest\x1a\x1e.m2m.token.v1.ListKeysResponse\"\t\x82\xec\x18\x02\b\x01\x90\x02\x01\x12Y\n" +
 	"\n" +
 	"WatchTrust\x12\x1f.m2m.token.v1.WatchTrustRequest\x1a .m2m.token.v1.WatchTrustResponse\"\x06\x82\xec\x18\x02\b\x010\x01B_\n" +
 	"\x14example.m2m.token.v1B\x11TrustServiceProtoP\x01Z#m2m.example/go/m2m/token/v1;tokenv1\xaa\x02\fM2M.Token.V1b\x06proto3"

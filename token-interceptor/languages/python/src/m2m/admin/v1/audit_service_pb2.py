@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from m2m.auth.v1 import annotations_pb2 as m2m_dot_auth_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n m2m/admin/v1/audit_service.proto\x12\x0cm2m.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dm2m/auth/v1/annotations.proto\"\xba\x01\n\x0b\x41\x64minRecord\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0f\n\x07subject\x18\x08 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\t \x01(\t\"\xcf\x01\n\x17ListAdminRecordsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x18ListAdminRecordsResponse\x12*\n\x07records\x18\x01 \x03(\x0b\x32\x19.m2m.admin.v1.AdminRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x93\x01\n\x0c\x41uditService\x12\x61\n\x10ListAdminRecords\x12%.m2m.admin.v1.ListAdminRecordsRequest\x1a&.m2m.admin.v1.ListAdminRecordsResponse\x1a \x82\xec\x18\x1c\n\x0cm2m.admin.v1\x12\x0c\n\naudit.readB_\n\x14\x65xample.m2m.admin.v1B\x11\x41uditServiceProtoP\x01Z#m2m.example/go/m2m/admin/v1;adminv1\xaa\x02\x0cM2M.Admin.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n m2m/admin/v1/audit_service.proto\x12\x0cm2m.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dm2m/auth/v1/annotations.proto\"\xba\x01\n\x0b\x41\x64minRecord\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0f\n\x07subject\x18\x08 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\t \x01(\t\"\xcf\x01\n\x17ListAdminRecordsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x18ListAdminRecordsResponse\x12*\n\x07records\x18\x01 \x03(\x0b\x32\x19.m2m.admin.v1.AdminRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x98\x01\n\x0c\x41uditService\x12\x66\n\x10ListAdminRecords\x12%.m2m.admin.v1.ListAdminRecordsRequest\x1a&.m2m.admin.v1.ListAdminRecordsResponse\"\x03\x90\x02\x01\x1a \x82\xec\x18\x1c\n\x0cm2m.admin.v1\x12\x0c\n\naudit.readB_\n\x14\x65xample.m2m.admin.v1B\x11\x41uditServiceProtoP\x01Z#m2m.example/go/m2m/admin/v1;adminv1\xaa\x02\x0cM2M.Admin.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\024example.m2m.admin.v1B\021AuditServiceProtoP\001Z#m2m.example/go/m2m/admin/v1;adminv1\252\002\014M2M.Admin.V1'
   _globals['_AUDITSERVICE']._loaded_options = None
   _globals['_AUDITSERVICE']._serialized_options = b'\202\354\030\034\n\014m2m.admin.v1\022\014\n\naudit.read'
+  _globals['_AUDITSERVICE'].methods_by_name['ListAdminRecords']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ListAdminRecords']._serialized_options = b'\220\002\001'
   _globals['_ADMINRECORD']._serialized_start=115
   _globals['_ADMINRECORD']._serialized_end=301
   _globals['_LISTADMINRECORDSREQUEST']._serialized_start=304
@@ -43,5 +45,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTADMINRECORDSRESPONSE']._serialized_start=513
   _globals['_LISTADMINRECORDSRESPONSE']._serialized_end=608
   _globals['_AUDITSERVICE']._serialized_start=611
-  _globals['_AUDITSERVICE']._serialized_end=758
+  _globals['_AUDITSERVICE']._serialized_end=763
 # @@protoc_insertion_point(module_scope)

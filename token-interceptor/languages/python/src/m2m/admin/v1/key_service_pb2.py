@@ -26,7 +26,7 @@ from m2m.auth.v1 import annotations_pb2 as m2m_dot_auth_dot_v1_dot_annotations__
 from m2m.token.v1 import trust_service_pb2 as m2m_dot_token_dot_v1_dot_trust__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1em2m/admin/v1/key_service.proto\x12\x0cm2m.admin.v1\x1a\x1dm2m/auth/v1/annotations.proto\x1a m2m/token/v1/trust_service.proto\"\x18\n\x16ListSigningKeysRequest\":\n\x17ListSigningKeysResponse\x12\x1f\n\x04keys\x18\x01 \x03(\x0b\x32\x11.m2m.token.v1.Key\",\n\x17RotateSigningKeyRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\":\n\x18RotateSigningKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.m2m.token.v1.Key\"+\n\x19\x44istrustSigningKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x1c\n\x1a\x44istrustSigningKeyResponse2\xf9\x02\n\nKeyService\x12}\n\x0fListSigningKeys\x12$.m2m.admin.v1.ListSigningKeysRequest\x1a%.m2m.admin.v1.ListSigningKeysResponse\"\x1d\x82\xec\x18\x19\x12\x17\x12\tkeys.read\x12\nkeys.write\x12\x61\n\x10RotateSigningKey\x12%.m2m.admin.v1.RotateSigningKeyRequest\x1a&.m2m.admin.v1.RotateSigningKeyResponse\x12g\n\x12\x44istrustSigningKey\x12\'.m2m.admin.v1.DistrustSigningKeyRequest\x1a(.m2m.admin.v1.DistrustSigningKeyResponse\x1a \x82\xec\x18\x1c\n\x0cm2m.admin.v1\x12\x0c\n\nkeys.writeB]\n\x14\x65xample.m2m.admin.v1B\x0fKeyServiceProtoP\x01Z#m2m.example/go/m2m/admin/v1;adminv1\xaa\x02\x0cM2M.Admin.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1em2m/admin/v1/key_service.proto\x12\x0cm2m.admin.v1\x1a\x1dm2m/auth/v1/annotations.proto\x1a m2m/token/v1/trust_service.proto\"\x18\n\x16ListSigningKeysRequest\":\n\x17ListSigningKeysResponse\x12\x1f\n\x04keys\x18\x01 \x03(\x0b\x32\x11.m2m.token.v1.Key\",\n\x17RotateSigningKeyRequest\x12\x11\n\talgorithm\x18\x01 \x01(\t\":\n\x18RotateSigningKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.m2m.token.v1.Key\"+\n\x19\x44istrustSigningKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x1c\n\x1a\x44istrustSigningKeyResponse2\xfd\x02\n\nKeyService\x12\x80\x01\n\x0fListSigningKeys\x12$.m2m.admin.v1.ListSigningKeysRequest\x1a%.m2m.admin.v1.ListSigningKeysResponse\" \x90\x02\x01\x82\xec\x18\x19\x12\x17\x12\tkeys.read\x12\nkeys.write\x12\x61\n\x10RotateSigningKey\x12%.m2m.admin.v1.RotateSigningKeyRequest\x1a&.m2m.admin.v1.RotateSigningKeyResponse\x12g\n\x12\x44istrustSigningKey\x12\'.m2m.admin.v1.DistrustSigningKeyRequest\x1a(.m2m.admin.v1.DistrustSigningKeyResponse\x1a \x82\xec\x18\x1c\n\x0cm2m.admin.v1\x12\x0c\n\nkeys.writeB]\n\x14\x65xample.m2m.admin.v1B\x0fKeyServiceProtoP\x01Z#m2m.example/go/m2m/admin/v1;adminv1\xaa\x02\x0cM2M.Admin.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYSERVICE']._loaded_options = None
   _globals['_KEYSERVICE']._serialized_options = b'\202\354\030\034\n\014m2m.admin.v1\022\014\n\nkeys.write'
   _globals['_KEYSERVICE'].methods_by_name['ListSigningKeys']._loaded_options = None
-  _globals['_KEYSERVICE'].methods_by_name['ListSigningKeys']._serialized_options = b'\202\354\030\031\022\027\022\tkeys.read\022\nkeys.write'
+  _globals['_KEYSERVICE'].methods_by_name['ListSigningKeys']._serialized_options = b'\220\002\001\202\354\030\031\022\027\022\tkeys.read\022\nkeys.write'
   _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=113
   _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=137
   _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=139
@@ -51,5 +51,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISTRUSTSIGNINGKEYRESPONSE']._serialized_start=350
   _globals['_DISTRUSTSIGNINGKEYRESPONSE']._serialized_end=378
   _globals['_KEYSERVICE']._serialized_start=381
-  _globals['_KEYSERVICE']._serialized_end=758
+  _globals['_KEYSERVICE']._serialized_end=762
 # @@protoc_insertion_point(module_scope)

@@ -87,7 +87,8 @@ class TokenServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def IntrospectToken(self, request, context):
-        """Returns whether a token is active, and its claims. RFC 7662.
+        """Returns whether a token is active, and its claims. RFC 7662. It has no side effects. It is not marked so,
+        because a token and a secret do not belong into the URL of a GET.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -155,8 +155,8 @@ export const RequirementSchema: GenMessage<Requirement> = /*@__PURE__*/
   messageDesc(file_m2m_auth_v1_annotations, 2);
 
 /**
- * A claim of the token, and its allowed values. Any issuer that the server trusts for the audience can write any
- * claim, so a server that trusts several limits the values of each.
+ * A claim of the token, and its allowed values. Any issuer that the server trusts for the audience can write
+ * any claim, so a server that trusts several limits the values of each.
  *
  * @generated from message m2m.auth.v1.ClaimRequirement
  */
