@@ -99,3 +99,40 @@ async fn undeclared_methods_are_denied_with_any_token() {
     }
     issuer.stop().await;
 }
+
+/// Sends a body as JSON over HTTP. Returns the status and the answer.
+async fn json(channel: &mut Channel, path: &str, body: String) -> (u16, String) {
+    use http_body_util::BodyExt as _;
+    let body = Body::new(Full::from(body).map_err(|never| match never {}));
+    let request = Request::post(path).header("content-type", "application/json").body(body).unwrap();
+    let response = channel.ready().await.unwrap().call(request).await.unwrap();
+    let status = response.status().as_u16();
+    (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+}
+
+/// A message that cannot be read may have a secret anywhere, also in the place of a name.
+#[tokio::test]
+async fn secrets_in_json_are_in_no_log_and_no_error() {
+    use secrecy::ExposeSecret as _;
+    let issuer = Issuer::start().await;
+    let (mut channel, secret) = (issuer.channel(), issuer.example().secret.expose_secret());
+    let path = "/m2m.token.v1.TokenService/IssueToken";
+    let client = format!(r#""client":{{"clientId":"{}","clientSecret":"{secret}"}}"#, issuer.example().id);
+    let (status, token) = json(&mut channel, path, format!(r#"{{{client},"audiences":["inventory"]}}"#)).await;
+    assert_eq!(status, 200);
+    issuer.keep_secret(token.split(r#""value":""#).nth(1).unwrap().split('"').next().unwrap());
+    for unreadable in [
+        format!("{{{client}"),
+        format!("{{{client},{client}}}"),
+        format!(r#"{{"client":"{secret}"}}"#),
+        format!(r#"{{"{secret}":1}}"#),
+        format!(r#"{{{client},"lifetime":"{secret}"}}"#),
+        format!(r#"{{{client},"scopes":{{"{secret}":1}}}}"#),
+        secret.to_owned(),
+    ] {
+        let (status, told) = json(&mut channel, path, unreadable.clone()).await;
+        assert!(status == 400 && told.contains("INVALID_REQUEST"), "{unreadable}: {status} {told}");
+        assert!(!told.contains(secret), "{told}");
+    }
+    issuer.stop().await;
+}

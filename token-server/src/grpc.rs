@@ -11,5 +11,13 @@ mod structure;
 pub mod token;
 pub mod trust;
 
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+
 /// The longest request message that is read, in bytes: several times the longest valid one.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Returns true for the header fields of a request in any form of gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    content_type.starts_with(b"application/grpc")
+}

@@ -139,7 +139,7 @@ fn wrong_method(request: &Request, allow: HeaderValue) -> Response {
 }
 
 /// Returns the issuer identifier's path without its final slash, or `None` if it has no path.
-fn path_of(identifier: &str) -> Option<String> {
+pub(crate) fn path_of(identifier: &str) -> Option<String> {
     let url = HttpUrl::parse(identifier).ok()?;
     let path = url.path().trim_end_matches('/');
     // axum treats braces as captures.

@@ -12,7 +12,8 @@
 //! | the supported part of Envoy's protocol | [`envoy`] |
 //! | clients declared in a file | [`client_file`] |
 //! | all settings, with the location of every mistake | [`config`] |
-//! | the two protocols, gRPC and HTTP | [`grpc`], [`http`] |
+//! | gRPC, and OAuth over HTTP | [`grpc`], [`http`] |
+//! | every method of gRPC as JSON over HTTP | `connect` |
 //! | log lines, the audit stream, metrics, traces | [`telemetry`] |
 //! | the server: all parts on one port | [`server`] |
 //! | an issuer without configuration, for development and tests | [`development`] |
@@ -25,6 +26,7 @@ pub mod client_file;
 pub mod config;
 pub mod grpc;
 pub mod http;
+mod connect;
 pub mod telemetry;
 pub mod server;
 pub mod development;

@@ -106,6 +106,13 @@ pub fn too_slow(origin: &Origin) -> Status {
     with_details(Code::DeadlineExceeded, TOO_SLOW, details, origin)
 }
 
+/// The status of a request that needs an unsupported feature of its protocol.
+#[must_use]
+pub fn unimplemented(sentence: &str, origin: &Origin) -> Status {
+    let details = ErrorDetails::with_error_info(ErrorReason::InvalidRequest.as_reason(), ERROR_DOMAIN, HashMap::new());
+    with_details(Code::Unimplemented, sentence, details, origin)
+}
+
 /// The status of an unreadable message, which never reached a handler.
 #[must_use]
 pub fn unreadable_message(origin: &Origin) -> Status {

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Version,
-    header::{ACCEPT_ENCODING, ALLOW},
+    header::{ACCEPT_ENCODING, ALLOW, CONNECTION},
 };
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -23,12 +23,13 @@ use super::{
     middleware::{
         conformance::{Verdict, judge},
         peer_limit::{CountedBody, HeadBytes, PeerLimit, PeerLimitFuture},
+        protocol::Protocol,
     },
     port::Port,
     routes::Services,
 };
 use crate::{
-    connection,
+    connect, connection,
     connection::{ConnectionInfo, Forwarding, Turn},
     http as oauth,
 };
@@ -86,12 +87,24 @@ fn answer(verdict: Verdict, request: &Request<Incoming>) -> Response<Body> {
         }
         Verdict::Refused(status, sentence) => {
             let origin = connection::origin(request.headers(), request.extensions());
-            let mut answer = oauth::not_conforming(status, sentence, &origin, request.version());
+            let mut answer = match Protocol::arrived(request) {
+                Protocol::Connect => {
+                    let mut answer = connect::refused(status, sentence, &origin);
+                    if request.version() != Version::HTTP_2 {
+                        // The start of the next request can no longer be determined.
+                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    answer
+                }
+                Protocol::Grpc | Protocol::Http => {
+                    oauth::not_conforming(status, sentence, &origin, request.version()).map(Body::new)
+                }
+            };
             if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
                 // RFC 9110 section 15.5.16.
                 answer.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
-            answer.map(Body::new)
+            answer
         }
     }
 }

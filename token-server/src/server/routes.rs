@@ -1,4 +1,4 @@
-//! The services of the main port: gRPC, gRPC-Web, and OAuth over HTTP.
+//! The services of the main port: gRPC, gRPC-Web, Connect, and OAuth over HTTP.
 
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ use super::{
     },
 };
 use crate::{
+    connect::{Connect, ConnectLayer},
     grpc::{status, token, trust},
     http as oauth,
     http::TokenEndpoint,
@@ -55,7 +56,7 @@ pub(super) struct Extras {
 }
 
 /// All services of a port, with their layers.
-pub(super) type Services = ConcurrencyLimit<Timed<Recordable<FastPath>>>;
+pub(super) type Services = Connect<ConcurrencyLimit<Timed<Recordable<FastPath>>>>;
 
 /// Assembles the services of the main port.
 pub(super) fn services(
@@ -64,6 +65,8 @@ pub(super) fn services(
     health: &Health,
     extras: Extras,
 ) -> Result<Services, ServeError> {
+    let connect = ConnectLayer::new(&oauth::path_of(&issuer.metadata().issuer).unwrap_or_default());
+    let connect = connect.map_err(ServeError::internal)?;
     let (tokens, endpoint) = (token::server(Arc::clone(&issuer)), TokenEndpoint::new(Arc::clone(&issuer)));
     let mut grpc = Routes::new(tokens.clone())
         .add_service(trust::server(Arc::clone(&issuer)))
@@ -96,7 +99,7 @@ pub(super) fn services(
     let front = FastPath::new(router);
     // The router makes the spans, so with traces on it gets every request.
     let front = if extras.traced { front } else { front.with_tokens(tokens, endpoint) };
-    Ok(layers(front, &extras.concurrency_limit, &extras.recordable))
+    Ok(connect.layer(layers(front, &extras.concurrency_limit, &extras.recordable)))
 }
 
 /// Assembles a port that serves nothing but `router`.
@@ -105,11 +108,15 @@ pub(super) fn only(
     concurrency_limit: &ConcurrencyLimitLayer,
     recordable: &RecordableLayer,
 ) -> Services {
-    layers(FastPath::new(router), concurrency_limit, recordable)
+    ConnectLayer::off().layer(layers(FastPath::new(router), concurrency_limit, recordable))
 }
 
 /// The layers of every port, the innermost first.
-fn layers(service: FastPath, concurrency_limit: &ConcurrencyLimitLayer, recordable: &RecordableLayer) -> Services {
+fn layers(
+    service: FastPath,
+    concurrency_limit: &ConcurrencyLimitLayer,
+    recordable: &RecordableLayer,
+) -> ConcurrencyLimit<Timed<Recordable<FastPath>>> {
     // Holds decisions until the audit stream has room for them.
     let service = recordable.layer(service);
     // Measures the time of each request.

@@ -11,6 +11,7 @@
 mod algorithms;
 mod ca;
 mod conformance;
+mod connect;
 mod credentials;
 mod drain;
 mod ext_authz;

@@ -25,6 +25,7 @@ mod hash_key;
 mod help;
 mod import;
 mod inspect;
+mod json;
 mod keys;
 mod policy;
 mod serve;

@@ -35,7 +35,7 @@ pub(crate) fn judge<B>(request: &Request<B>, header_bytes_max: usize) -> Result<
     if !http_2 {
         transfer_coding(headers)?;
     }
-    if Protocol::of(headers) == Protocol::Http {
+    if Protocol::arrived(request) == Protocol::Http {
         body(headers)?;
     }
     if request.uri().path() == "*" {
@@ -132,7 +132,7 @@ fn transfer_coding(headers: &HeaderMap) -> Result<(), Verdict> {
     if chunked > 1 { Err(Refused(StatusCode::BAD_REQUEST, "The body is chunked twice.")) } else { Ok(()) }
 }
 
-/// Checks the body of a request that is not gRPC. gRPC messages have their own limits and codings.
+/// Checks the body of a request that calls no method. Messages have their own limits and codings.
 fn body(headers: &HeaderMap) -> Result<(), Verdict> {
     if members(headers, CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
         let why = "Content codings are not supported; send the body unencoded.";

@@ -253,9 +253,9 @@ fn too_many_bytes() -> tonic::Status {
 
 fn refusal<A>(request: &Request<A>) -> Response<Body> {
     let origin = connection::origin(request.headers(), request.extensions());
-    let protocol = Protocol::of(request.headers());
+    let protocol = Protocol::arrived(request);
     let mut answer = protocol.overloaded(&origin);
-    if protocol == Protocol::Http && request.version() == Version::HTTP_2 {
+    if protocol != Protocol::Grpc && request.version() == Version::HTTP_2 {
         // A body would be another response that the peer may never read.
         answer.headers_mut().remove(CONTENT_TYPE);
         answer.headers_mut().remove(CONTENT_LENGTH);
