@@ -17,7 +17,7 @@ test-optional:
 # Each feature of the interceptor alone, and the usual pairs, without warnings. In a folder of their own, as each
 # would otherwise replace what the other checks have built.
 features:
-    for features in server client http encryption server,client server,http,ring client,ring server,client,http,encryption,aws-lc; do \
+    for features in server client http encryption es512 server,client server,http,ring client,ring server,client,http,encryption,aws-lc; do \
         echo "$features"; \
         cargo clippy --quiet -p token-interceptor --lib --no-default-features --features "$features" --target-dir "${CARGO_TARGET_DIR:-target}/features" -- -D warnings; \
     done

@@ -37,6 +37,7 @@
 //! | `client` | yes | the layers that obtain, attach and renew tokens |
 //! | `http` | yes | issuers over HTTP: discovery, key sets, token endpoints. Without it: gRPC alone |
 //! | `encryption` | yes | encrypted tokens. Without it they are rejected |
+//! | `es512` | yes | signatures by ES512, on P-521. Without it they are rejected |
 //! | `ring` | yes | TLS by `ring` |
 //! | `aws-lc` | no | TLS by `aws-lc-rs`, also where `ring` is on |
 //! | `test-util` | no | an issuer in the process, invalid tokens, a clock that a test sets |
@@ -48,7 +49,8 @@
 //!
 //! The package never installs a provider of TLS for the process: a program may have both, and may install
 //! either. An installed provider is used. Without `ring` and `aws-lc`, the program installs one, or
-//! gives its `rustls::ClientConfig` to `tls_config`. Signatures are always `ring`'s.
+//! gives its `rustls::ClientConfig` to `tls_config`. Signatures are always `ring`'s, except that `es512`
+//! brings the crate `p521`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

@@ -13,6 +13,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod clock;
+mod es512;
 mod gallery;
 mod issuer;
 mod source;
@@ -20,6 +21,7 @@ mod token;
 mod token_response;
 
 pub use clock::FakeClock;
+pub use es512::Es512Key;
 pub use gallery::{Forgery, Gallery, Good, assert_refuses_all_forgeries, gallery};
 pub use issuer::TestIssuer;
 pub use source::TestSource;

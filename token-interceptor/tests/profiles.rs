@@ -17,7 +17,7 @@ use token_interceptor::{
     key_set::KeySet,
     layer::AuthorizationLayer,
     signature::{Algorithm, SigningKey},
-    test_util::TestIssuer,
+    test_util::{Es512Key, TestIssuer, TokenBuilder},
     token::{UnverifiedToken, VerifiedToken},
     verify::{BuildError, TokenProfile, TrustedIssuer, Verifier},
 };
@@ -106,12 +106,16 @@ impl Row {
 
     /// The provider as it is trusted: by preset alone, with clients where strangers have accounts.
     fn trusted(&self, provider: &TestIssuer) -> TrustedIssuer {
-        let trusted = if self.preset == "spiffe" {
-            TrustedIssuer::fixed(provider.issuer(), bundle(provider)).unwrap()
+        self.trusted_with(provider.issuer(), &public_jwk(provider))
+    }
+
+    fn trusted_with(&self, issuer: &str, jwk: &Value) -> TrustedIssuer {
+        let keys = if self.preset == "spiffe" {
+            bundle(jwk)
         } else {
-            provider.trusted()
+            KeySet::from_jwks(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap()
         };
-        let trusted = trusted.profile(self.profile());
+        let trusted = TrustedIssuer::fixed(issuer, keys).unwrap().profile(self.profile());
         if ["google", "github_actions"].contains(&&*self.preset) {
             trusted.clients([&*self.client_id])
         } else {
@@ -120,10 +124,14 @@ impl Row {
     }
 
     fn sign(&self, provider: &TestIssuer) -> String {
+        self.builder(provider, &provider.key_id()).sign()
+    }
+
+    fn builder(&self, provider: &TestIssuer, key_id: &str) -> TokenBuilder {
         let mut header = self.header.clone();
-        header.insert("kid".to_owned(), provider.key_id().into());
+        header.insert("kid".to_owned(), key_id.into());
         let token = provider.token().raw_header(Value::Object(header).to_string());
-        token.raw_claims(Value::Object(self.claims.clone()).to_string()).sign()
+        token.raw_claims(Value::Object(self.claims.clone()).to_string())
     }
 
     /// Verifies this token with a valid signature, as one of its preset.
@@ -138,8 +146,11 @@ impl Row {
     }
 
     fn verify_by(&self, verifier: &Verifier, provider: &TestIssuer) -> Result<VerifiedToken, &'static str> {
-        let token = self.sign(provider);
-        let verified = verifier.verify(UnverifiedToken::new(&token), &self.audience, verifier.now());
+        self.verdict(verifier, &self.sign(provider))
+    }
+
+    fn verdict(&self, verifier: &Verifier, token: &str) -> Result<VerifiedToken, &'static str> {
+        let verified = verifier.verify(UnverifiedToken::new(token), &self.audience, verifier.now());
         verified.map_err(|error| error.label())
     }
 
@@ -164,10 +175,14 @@ impl Row {
     }
 }
 
+fn public_jwk(provider: &TestIssuer) -> Value {
+    serde_json::from_str(&provider.key().public_jwk().to_json()).unwrap()
+}
+
 /// The bundle of a trust domain: one key for JWT-SVIDs, one of an X.509 authority, one without `use`.
-fn bundle(provider: &TestIssuer) -> KeySet {
+fn bundle(jwk: &Value) -> KeySet {
     let jwk = |key_use: &str| {
-        let mut jwk: Value = serde_json::from_str(&provider.key().public_jwk().to_json()).unwrap();
+        let mut jwk = jwk.clone();
         let members = jwk.as_object_mut().unwrap();
         members.remove("alg");
         members.insert("use".to_owned(), key_use.into());
@@ -289,14 +304,20 @@ fn each_profile_rejects_algorithms_that_its_provider_lacks() {
             "keycloak" => &Algorithm::ALL,
             "kubernetes" => &[Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384],
             // The key of a bundle names no algorithm, so an RSA key is one for RS256.
-            "spiffe" => &[Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384],
+            "spiffe" => &[Algorithm::Rs256, Algorithm::Es256, Algorithm::Es384, Algorithm::Es512],
             _ => &[Algorithm::Rs256],
         };
-        for algorithm in rsa.into_iter().chain(others) {
-            let provider = row.provider(algorithm);
+        for algorithm in rsa.into_iter().chain(others).chain([Algorithm::Es512]) {
             let mut token = row.clone();
             token.header.insert("alg".to_owned(), algorithm.name().into());
-            let verdict = token.verify_by(&verifier(&provider, row.trusted(&provider)).unwrap(), &provider);
+            let verdict = if algorithm == Algorithm::Es512 {
+                let (provider, key) = (row.provider(Algorithm::Es256), Es512Key::generate());
+                let verifier = verifier(&provider, row.trusted_with(provider.issuer(), &key.jwk())).unwrap();
+                token.verdict(&verifier, &key.sign(token.builder(&provider, &key.key_id())))
+            } else {
+                let provider = row.provider(algorithm);
+                token.verify_by(&verifier(&provider, row.trusted(&provider)).unwrap(), &provider)
+            };
             let expected = if accepted.contains(&algorithm) { None } else { Some("algorithm") };
             assert_eq!(verdict.err(), expected, "{}: {algorithm}", row.preset);
             verdicts += 1;
@@ -394,7 +415,7 @@ fn a_trust_domain_is_named_by_its_id_and_has_a_bundle() {
     let row = row("spiffe");
     let provider = row.provider(Algorithm::Es256);
     let built = |id: &str| {
-        let trusted = TrustedIssuer::fixed(id, bundle(&provider)).unwrap();
+        let trusted = TrustedIssuer::fixed(id, bundle(&public_jwk(&provider))).unwrap();
         verifier(&provider, trusted.profile(TokenProfile::spiffe())).map(drop).map_err(|error| error.to_string())
     };
     built("spiffe://example.org").unwrap();

@@ -9,7 +9,7 @@ use token_interceptor::{
     key_set::KeySet,
     revocation::Revocations,
     signature::{self, Algorithm, SigningKey, VerifyingKey},
-    test_util::{TestIssuer, TokenBuilder},
+    test_util::{Es512Key, TestIssuer, TokenBuilder},
     token::{UnverifiedToken, VerifiedToken},
     verify::{TokenProfile, TrustedIssuer, Verifier},
 };
@@ -125,7 +125,7 @@ fn rejects_alg_none_in_any_case_and_with_any_signature() {
 
 #[test]
 fn rejects_symmetric_algorithms() {
-    for alg in ["HS256", "HS384", "HS512", "ES256K", "ES512", "A128GCM", "es256"] {
+    for alg in ["HS256", "HS384", "HS512", "ES256K", "A128GCM", "es256"] {
         assert_eq!(refused(|token| token.header("alg", alg)), "algorithm");
     }
 }
@@ -135,6 +135,48 @@ fn rejects_an_algorithm_that_is_not_the_keys_own() {
     for alg in ["ES384", "EdDSA", "RS256", "PS256"] {
         assert_eq!(refused(|token| token.header("alg", alg)), "algorithm");
     }
+}
+
+/// The issuer has keys on both curves, and may use every algorithm.
+#[test]
+fn es512_is_verified_with_a_key_on_p521_alone() {
+    let (issuer, key) = (TestIssuer::new(ISSUER), Es512Key::generate());
+    let jwks = [issuer.key().public_jwk().to_json(), key.jwk().to_string()];
+    let keys = KeySet::from_jwks_one_by_one(jwks.iter().map(String::as_str));
+    let trusting = |algorithms: Option<&[Algorithm]>| {
+        let trusted = TrustedIssuer::fixed(ISSUER, keys.clone()).unwrap();
+        let trusted = if let Some(algorithms) = algorithms { trusted.algorithms(algorithms) } else { trusted };
+        Verifier::builder().issuer(trusted).clock(issuer.clock()).build().unwrap()
+    };
+    let verifier = trusting(Some(&Algorithm::ALL));
+    let named = |token: TokenBuilder| token.header("alg", "ES512").header("kid", key.key_id());
+    let token = key.sign(issuer.token());
+    verify(&verifier, &token).unwrap();
+    verify(&verifier, &issuer.token().sign()).unwrap();
+    verify(&verifier, &signed_as_it_is(&key, &named(issuer.token()).without_header("kid"))).unwrap();
+    let stranger = Es512Key::generate();
+    for (what, forged, label) in [
+        ("ES512 and a key on P-256", issuer.token().header("alg", "ES512").sign(), "algorithm"),
+        ("ES256 and a key on P-521", signed_as_it_is(&key, &named(issuer.token()).header("alg", "ES256")), "algorithm"),
+        ("another key on P-521", signed_as_it_is(&stranger, &named(issuer.token())), "signature"),
+        ("a signature by P-256", named(issuer.token()).sign(), "signature"),
+        ("no signature", format!("{}.", named(issuer.token()).unsigned()), "malformed"),
+    ] {
+        assert_eq!(verify(&verifier, &forged).unwrap_err(), label, "{what}");
+    }
+    // RFC 9068 tokens have an algorithm of this project's issuer, unless the program allows others.
+    for refusing in [trusting(None), trusting(Some(&[Algorithm::Es256, Algorithm::Es384]))] {
+        assert_eq!(verify(&refusing, &token).unwrap_err(), "algorithm");
+    }
+    verify(&trusting(Some(&[Algorithm::Es512])), &token).unwrap();
+}
+
+/// Leaves the header as the test has set it.
+fn signed_as_it_is(key: &Es512Key, token: &TokenBuilder) -> String {
+    let unsigned = token.unsigned();
+    let signature = key.sign_bytes(unsigned.as_bytes());
+    let encoder = &base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    format!("{unsigned}.{}", base64::Engine::encode(encoder, signature))
 }
 
 #[test]

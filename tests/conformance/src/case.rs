@@ -101,6 +101,36 @@ pub(crate) struct Token {
     pub(crate) header: Map<String, Value>,
     #[serde(default)]
     pub(crate) claims: Map<String, Value>,
+    #[serde(default)]
+    pub(crate) signature: SignatureChange,
+}
+
+/// A change of the signature of an elliptic curve: r and s, each as long as a coordinate. RFC 7518 section
+/// 3.4.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SignatureChange {
+    #[default]
+    None,
+    FirstBitOfRFlipped,
+    LastBitOfRFlipped,
+    FirstBitOfSFlipped,
+    LastBitOfSFlipped,
+    RZero,
+    SZero,
+    RAndSZero,
+    ROrder,
+    SOrder,
+    /// The same number modulo the curve's order.
+    RPlusOrder,
+    SPlusOrder,
+    RAndSMaximal,
+    LeadingZero,
+    TrailingZero,
+    CutAtTheEnd,
+    CutInBothNumbers,
+    RAlone,
+    Der,
 }
 
 /// The expected result of a server case.

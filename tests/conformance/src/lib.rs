@@ -5,7 +5,8 @@
 //! | `protocol` | the messages between runner and executor, and their framing |
 //! | `case` | the cases as they stand in `cases/*.json` |
 //! | `annotation` | the descriptors of the cases that bring annotations of their own |
-//! | `token` | the keys and tokens of the cases, generated in each run |
+//! | `signature` | the keys, and forged signatures |
+//! | `token` | the tokens and key sets of the cases, generated in each run |
 //! | `suite` | every case, with its request and its expected result |
 //! | `server`, `client` | the Rust executor |
 //! | `runner` | the comparison of results with expectations |
@@ -15,6 +16,8 @@ pub mod protocol;
 mod case;
 
 mod annotation;
+
+mod signature;
 
 mod token;
 

@@ -17,7 +17,7 @@ use crate::{
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The files of cases.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("policy", include_str!("../cases/policy.json")),
     ("annotation", include_str!("../cases/annotation.json")),
     ("claims", include_str!("../cases/claims.json")),
@@ -25,6 +25,7 @@ const FILES: [(&str, &str); 9] = [
     ("observe", include_str!("../cases/observe.json")),
     ("token", include_str!("../cases/token.json")),
     ("keys", include_str!("../cases/keys.json")),
+    ("es512", include_str!("../cases/es512.json")),
     ("refresh", include_str!("../cases/refresh.json")),
     ("response", include_str!("../cases/response.json")),
 ];

@@ -5,26 +5,23 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
-use token_interceptor::signature::{Algorithm, SigningKey};
 
-use crate::case::{Issuer, Token};
+use crate::{
+    case::{Issuer, Token},
+    signature::Key,
+};
 
 /// The issuer of the default token.
 pub(crate) const ISSUER: &str = "https://issuer.example";
 /// The time of every server case: 2026-06-01T00:00:00Z.
 pub(crate) const NOW: i64 = 1_780_272_000;
 
-pub(crate) type Keys = BTreeMap<String, SigningKey>;
+pub(crate) type Keys = BTreeMap<String, Key>;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Generates the named keys.
 pub(crate) fn keys(algorithms: &BTreeMap<String, String>) -> Result<Keys> {
-    let key = |(name, algorithm): (&String, &String)| {
-        let algorithm = Algorithm::from_name(algorithm).ok_or_else(|| format!("no algorithm {algorithm}"))?;
-        let der = SigningKey::generate_pkcs8(algorithm)?;
-        Ok((name.clone(), SigningKey::from_der(algorithm, &der)?))
-    };
-    algorithms.iter().map(key).collect()
+    algorithms.iter().map(|(name, algorithm)| Ok((name.clone(), Key::generate(algorithm)?))).collect()
 }
 
 /// Returns the issuer's key set as it is served.
@@ -37,7 +34,7 @@ pub(crate) fn key_set(issuer: &Issuer, keys: &Keys) -> Result<Vec<u8>> {
         let Some(members) = jwk.as_object_mut() else { continue };
         let Some(name) = members.remove("$key") else { continue };
         let key = named(keys, name.as_str().unwrap_or_default())?;
-        let mut public: Map<String, Value> = serde_json::from_str(&key.public_jwk().to_json())?;
+        let mut public = key.jwk()?;
         merge(&mut public, std::mem::take(members));
         *members = public;
     }
@@ -49,7 +46,7 @@ pub(crate) fn sign(token: &Token, keys: &Keys) -> Result<String> {
     let name = token.key.as_deref().unwrap_or("a");
     let key = named(keys, name)?;
     let mut header = members(json!({
-        "typ": "at+jwt", "alg": key.algorithm().name(), "kid": key.public_jwk().key_id(),
+        "typ": "at+jwt", "alg": key.algorithm().name(), "kid": key.jwk()?.remove("kid"),
     }));
     let mut claims = members(json!({
         "iss": ISSUER, "sub": "orders", "client_id": "orders", "aud": "catalog", "jti": "token-1",
@@ -59,11 +56,11 @@ pub(crate) fn sign(token: &Token, keys: &Keys) -> Result<String> {
     merge(&mut claims, token.claims.clone());
     let encode = |members: Map<String, Value>| URL_SAFE_NO_PAD.encode(Value::Object(members).to_string());
     let signed = format!("{}.{}", encode(header), encode(claims));
-    let signature = key.sign_bytes(signed.as_bytes())?;
+    let signature = key.sign(signed.as_bytes(), token.signature)?;
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
-fn named<'a>(keys: &'a Keys, name: &str) -> Result<&'a SigningKey> {
+fn named<'a>(keys: &'a Keys, name: &str) -> Result<&'a Key> {
     keys.get(name).ok_or_else(|| format!("the case has no key {name:?}").into())
 }
 

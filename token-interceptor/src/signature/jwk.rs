@@ -16,8 +16,9 @@ use super::{Algorithm, KeyError};
 /// Members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// Reads a public JWK, with the reason where it is none.
-pub(super) fn read(members: &Map<String, Value>) -> Result<Jwk, KeyError> {
+/// Reads a public JWK and its `alg`, with the reason where it is none. The `alg` stands beside the JWK, as
+/// `jsonwebtoken` has no ES512.
+pub(super) fn read(members: &Map<String, Value>) -> Result<(Jwk, Option<Algorithm>), KeyError> {
     if PRIVATE_MEMBERS.iter().any(|member| members.contains_key(*member)) {
         return Err(KeyError::UnusableJwk("it has a private member"));
     }
@@ -43,6 +44,7 @@ pub(super) fn read(members: &Map<String, Value>) -> Result<Jwk, KeyError> {
             let curve = match optional_text(members, "crv")? {
                 Some("P-256") => EllipticCurve::P256,
                 Some("P-384") => EllipticCurve::P384,
+                Some("P-521") => EllipticCurve::P521,
                 _ => return Err(KeyError::UnusableJwk("its crv is not supported")),
             };
             ec(curve, text(members, "x")?, text(members, "y")?)
@@ -57,11 +59,11 @@ pub(super) fn read(members: &Map<String, Value>) -> Result<Jwk, KeyError> {
     let common = CommonParameters {
         public_key_use,
         key_operations,
-        key_algorithm: algorithm.map(|algorithm| jsonwebtoken::Algorithm::from(algorithm).into()),
+        key_algorithm: algorithm.and_then(Algorithm::as_key_algorithm),
         key_id,
         ..CommonParameters::default()
     };
-    Ok(Jwk { common, algorithm: parameters })
+    Ok((Jwk { common, algorithm: parameters }, algorithm))
 }
 
 fn optional_text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, KeyError> {
@@ -93,8 +95,9 @@ pub(super) fn thumbprint_of(parameters: &AlgorithmParameters) -> Option<String> 
     let curve = |curve: &EllipticCurve| match curve {
         EllipticCurve::P256 => Some("P-256"),
         EllipticCurve::P384 => Some("P-384"),
+        EllipticCurve::P521 => Some("P-521"),
         EllipticCurve::Ed25519 => Some("Ed25519"),
-        EllipticCurve::P521 | _ => None,
+        _ => None,
     };
     let canonical = match parameters {
         AlgorithmParameters::EllipticCurve(EllipticCurveKeyParameters { curve: crv, x, y, .. }) => {
@@ -125,6 +128,7 @@ pub fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
     thumbprint_of(&match (text("kty")?, text("crv")) {
         ("EC", Some("P-256")) => ec(EllipticCurve::P256, bytes("x")?, bytes("y")?),
         ("EC", Some("P-384")) => ec(EllipticCurve::P384, bytes("x")?, bytes("y")?),
+        ("EC", Some("P-521")) => ec(EllipticCurve::P521, bytes("x")?, bytes("y")?),
         ("OKP", Some("Ed25519")) => okp(bytes("x")?),
         ("RSA", _) => rsa(number("n")?, number("e")?),
         _ => return None,

@@ -21,7 +21,8 @@ pub struct PublicJwk {
 impl PublicJwk {
     /// `point` is uncompressed: 0x04, x, y.
     pub(super) fn ec(algorithm: Algorithm, point: &[u8]) -> Self {
-        let curve = if algorithm == Algorithm::Es384 { EllipticCurve::P384 } else { EllipticCurve::P256 };
+        let curves = [(Algorithm::Es384, EllipticCurve::P384), (Algorithm::Es512, EllipticCurve::P521)];
+        let curve = curves.into_iter().find(|(of, _)| *of == algorithm).map_or(EllipticCurve::P256, |(_, curve)| curve);
         let coordinates = point.get(1..).unwrap_or_default();
         let (x, y) = coordinates.split_at(coordinates.len() / 2);
         Self::new(algorithm, jwk::ec(curve, encode(x), encode(y)))
@@ -48,7 +49,7 @@ impl PublicJwk {
         let key_id = jwk::thumbprint_of(&parameters).unwrap_or_default();
         let common = CommonParameters {
             public_key_use: Some(PublicKeyUse::Signature),
-            key_algorithm: Some(jsonwebtoken::Algorithm::from(algorithm).into()),
+            key_algorithm: algorithm.as_key_algorithm(),
             key_id: Some(key_id.clone()),
             ..CommonParameters::default()
         };

@@ -18,6 +18,8 @@ use super::{Algorithm, KeyError, PublicJwk, VerifyingKey};
 /// A private key, parsed once, with its one algorithm.
 pub struct SigningKey {
     algorithm: Algorithm,
+    /// The algorithm by its name in `jsonwebtoken`.
+    named: jsonwebtoken::Algorithm,
     pair: Pair,
     random: SystemRandom,
 }
@@ -36,12 +38,13 @@ impl SigningKey {
     /// # Errors
     ///
     /// For the RSA algorithms without the feature `rsa-generation`, as `ring` does not generate their keys.
-    /// When the system has no randomness.
+    /// For ES512, which is only verified. When the system has no randomness.
     pub fn generate_pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let random = SystemRandom::new();
         let document = match algorithm {
             Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &random),
             Algorithm::Es384 => EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &random),
+            Algorithm::Es512 => return Err(KeyError::VerifiedOnly(algorithm)),
             Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
             Algorithm::Rs256
             | Algorithm::Rs384
@@ -59,6 +62,7 @@ impl SigningKey {
     pub fn generates(algorithm: Algorithm) -> bool {
         match algorithm {
             Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => true,
+            Algorithm::Es512 => false,
             Algorithm::Rs256
             | Algorithm::Rs384
             | Algorithm::Rs512
@@ -72,8 +76,10 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// Returns an error if the DER is not a private key of the algorithm's kind and size.
+    /// Returns an error if the DER is not a private key of the algorithm's kind and size. For ES512, which is
+    /// only verified.
     pub fn from_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
+        let named = algorithm.try_into()?;
         let random = SystemRandom::new();
         let malformed = |_| KeyError::Malformed(algorithm);
         let pair = match algorithm {
@@ -85,6 +91,7 @@ impl SigningKey {
                 EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, der, &random)
                     .map_err(malformed)?,
             ),
+            Algorithm::Es512 => return Err(KeyError::VerifiedOnly(algorithm)),
             // OpenSSL writes version 1 without the public key; ring writes version 2.
             Algorithm::EdDsa => Pair::Ed(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(malformed)?),
             Algorithm::Rs256 => rsa(der, &signature::RSA_PKCS1_SHA256).map_err(malformed)?,
@@ -94,7 +101,7 @@ impl SigningKey {
             Algorithm::Ps384 => rsa(der, &signature::RSA_PSS_SHA384).map_err(malformed)?,
             Algorithm::Ps512 => rsa(der, &signature::RSA_PSS_SHA512).map_err(malformed)?,
         };
-        Ok(Self { algorithm, pair, random })
+        Ok(Self { algorithm, named, pair, random })
     }
 
     /// Wraps a signer of the program's own, such as one that calls a hardware module. It signs once here, to
@@ -106,11 +113,11 @@ impl SigningKey {
     /// fails.
     pub fn from_signer(signer: impl JwtSigner + Send + Sync + 'static, public: &Jwk) -> Result<Self, KeyError> {
         const PROBE: &[u8] = b"token-interceptor: does this key belong to this signer?";
-        let algorithm = Algorithm::of(signer.algorithm())
-            .ok_or(KeyError::UnusableJwk("the signer's algorithm is not supported"))?;
+        let named = signer.algorithm();
+        let algorithm = Algorithm::of(named).ok_or(KeyError::UnusableJwk("the signer's algorithm is not supported"))?;
         let mut public = public.clone();
         // An RSA key without `alg` would be taken for RS256.
-        public.common.key_algorithm.get_or_insert_with(|| signer.algorithm().into());
+        public.common.key_algorithm.get_or_insert_with(|| named.into());
         let verifying = VerifyingKey::try_from(&public)?;
         if verifying.algorithm() != algorithm {
             return Err(KeyError::Malformed(algorithm));
@@ -120,7 +127,7 @@ impl SigningKey {
             return Err(KeyError::Malformed(algorithm));
         }
         let pair = Pair::Signer(Box::new(signer), Box::new(PublicJwk::of(&verifying)));
-        Ok(Self { algorithm, pair, random: SystemRandom::new() })
+        Ok(Self { algorithm, named, pair, random: SystemRandom::new() })
     }
 
     /// Returns the one algorithm that the key signs with.
@@ -193,7 +200,7 @@ impl Signer<Vec<u8>> for SigningKey {
 
 impl JwtSigner for SigningKey {
     fn algorithm(&self) -> jsonwebtoken::Algorithm {
-        self.algorithm.into()
+        self.named
     }
 }
 
@@ -241,8 +248,11 @@ mod tests {
                     assert!(!public.verifies(b"another", &key.sign_bytes(b"message").unwrap()), "{algorithm}");
                 }
                 Err(error) => {
-                    assert_eq!(error, KeyError::CannotGenerate(algorithm));
+                    let verified_only = algorithm == Algorithm::Es512;
+                    let expected = if verified_only { KeyError::VerifiedOnly } else { KeyError::CannotGenerate };
+                    assert_eq!(error, expected(algorithm));
                     assert!(!SigningKey::generates(algorithm));
+                    assert_eq!(SigningKey::from_der(algorithm, &[]).err() == Some(error), verified_only);
                 }
             }
         }

@@ -3,13 +3,9 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{
-    crypto::JwtVerifier,
-    jwk::{
-        AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, KeyOperations, OctetKeyPairParameters,
-        PublicKeyUse, RSAKeyParameters,
-    },
-    signature::{Error as SignatureError, Verifier},
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, KeyOperations, OctetKeyPairParameters,
+    PublicKeyUse, RSAKeyParameters,
 };
 use ring::{
     agreement::{self, EphemeralPrivateKey},
@@ -18,7 +14,7 @@ use ring::{
 };
 use serde_json::{Map, Value};
 
-use super::{Algorithm, KeyError, jwk};
+use super::{Algorithm, KeyError, es512, jwk};
 
 /// The shortest RSA modulus that `ring` verifies with, in octets.
 const MODULUS_BYTES_MIN: usize = 256;
@@ -45,10 +41,11 @@ pub(super) enum Public {
     },
 }
 
-/// An algorithm as `ring` has it.
+/// An algorithm as `ring` has it, or the one that `ring` lacks.
 enum Scheme {
     Point(&'static dyn VerificationAlgorithm),
     Rsa(&'static RsaParameters),
+    Es512,
 }
 
 impl Scheme {
@@ -56,6 +53,7 @@ impl Scheme {
         match algorithm {
             Algorithm::Es256 => Self::Point(&signature::ECDSA_P256_SHA256_FIXED),
             Algorithm::Es384 => Self::Point(&signature::ECDSA_P384_SHA384_FIXED),
+            Algorithm::Es512 => Self::Es512,
             Algorithm::EdDsa => Self::Point(&signature::ED25519),
             Algorithm::Rs256 => Self::Rsa(&signature::RSA_PKCS1_2048_8192_SHA256),
             Algorithm::Rs384 => Self::Rsa(&signature::RSA_PKCS1_2048_8192_SHA384),
@@ -78,7 +76,27 @@ impl VerifyingKey {
     /// Returns an error if the JWK is not a public signing key of a known algorithm: `use` other than `sig`,
     /// `key_ops` without `verify`, a private member, a curve that is not the algorithm's, damaged parameters.
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, KeyError> {
-        Self::try_from(&jwk::read(jwk)?)
+        let (jwk, declared) = jwk::read(jwk)?;
+        Self::new(&jwk, declared)
+    }
+
+    fn new(jwk: &Jwk, declared: Option<Algorithm>) -> Result<Self, KeyError> {
+        let common = &jwk.common;
+        if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+            return Err(KeyError::UnusableJwk("its use is not sig"));
+        }
+        if common.key_operations.as_ref().is_some_and(|allowed| !allowed.contains(&KeyOperations::Verify)) {
+            return Err(KeyError::UnusableJwk("its key_ops do not allow verify"));
+        }
+        let (algorithm, public) = match &jwk.algorithm {
+            AlgorithmParameters::EllipticCurve(parameters) => ec(parameters, declared)?,
+            AlgorithmParameters::OctetKeyPair(parameters) => okp(parameters, declared)?,
+            AlgorithmParameters::RSA(parameters) => rsa(parameters, declared)?,
+            AlgorithmParameters::OctetKey(_) | AlgorithmParameters::Other(_) | _ => {
+                return Err(KeyError::UnusableJwk("its kty is not EC, OKP or RSA"));
+            }
+        };
+        Ok(Self { key_id: common.key_id.clone(), algorithm, public })
     }
 
     /// Returns the `kid`, if the JWK has one.
@@ -107,7 +125,10 @@ impl VerifyingKey {
             (Scheme::Rsa(parameters), Public::Rsa { n, e }) => {
                 RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
             }
-            (Scheme::Point(_), Public::Rsa { .. }) | (Scheme::Rsa(_), Public::Point(_)) => return false,
+            (Scheme::Es512, Public::Point(point)) => return es512::verifies(point, message, signature),
+            (Scheme::Point(_) | Scheme::Es512, Public::Rsa { .. }) | (Scheme::Rsa(_), Public::Point(_)) => {
+                return false;
+            }
         };
         verified.is_ok()
     }
@@ -116,39 +137,30 @@ impl VerifyingKey {
 impl TryFrom<&Jwk> for VerifyingKey {
     type Error = KeyError;
 
-    /// Takes a public JWK as `jsonwebtoken` has it, by the rules of [`VerifyingKey::from_jwk`].
+    /// Takes a public JWK as `jsonwebtoken` has it, by the rules of [`VerifyingKey::from_jwk`]. A key on
+    /// P-521 has no `alg` there, as `jsonwebtoken` does not know ES512.
     fn try_from(jwk: &Jwk) -> Result<Self, KeyError> {
-        let common = &jwk.common;
-        if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
-            return Err(KeyError::UnusableJwk("its use is not sig"));
-        }
-        if common.key_operations.as_ref().is_some_and(|allowed| !allowed.contains(&KeyOperations::Verify)) {
-            return Err(KeyError::UnusableJwk("its key_ops do not allow verify"));
-        }
-        let declared = match common.key_algorithm {
+        let declared = match jwk.common.key_algorithm {
             None => None,
             Some(algorithm) => {
                 let named = jsonwebtoken::Algorithm::try_from(algorithm).ok().and_then(Algorithm::of);
                 Some(named.ok_or(KeyError::UnusableJwk("its alg is not supported"))?)
             }
         };
-        let (algorithm, public) = match &jwk.algorithm {
-            AlgorithmParameters::EllipticCurve(parameters) => ec(parameters, declared)?,
-            AlgorithmParameters::OctetKeyPair(parameters) => okp(parameters, declared)?,
-            AlgorithmParameters::RSA(parameters) => rsa(parameters, declared)?,
-            AlgorithmParameters::OctetKey(_) | AlgorithmParameters::Other(_) | _ => {
-                return Err(KeyError::UnusableJwk("its kty is not EC, OKP or RSA"));
-            }
-        };
-        Ok(Self { key_id: common.key_id.clone(), algorithm, public })
+        Self::new(jwk, declared)
     }
 }
 
 fn ec(jwk: &EllipticCurveKeyParameters, declared: Option<Algorithm>) -> Result<(Algorithm, Public), KeyError> {
+    // `ring` has no P-521.
     let (algorithm, curve, coordinate_bytes) = match jwk.curve {
-        EllipticCurve::P256 => (Algorithm::Es256, &agreement::ECDH_P256, 32),
-        EllipticCurve::P384 => (Algorithm::Es384, &agreement::ECDH_P384, 48),
-        EllipticCurve::P521 | EllipticCurve::Ed25519 | _ => {
+        EllipticCurve::P256 => (Algorithm::Es256, Some(&agreement::ECDH_P256), 32),
+        EllipticCurve::P384 => (Algorithm::Es384, Some(&agreement::ECDH_P384), 48),
+        EllipticCurve::P521 if cfg!(feature = "es512") => (Algorithm::Es512, None, 66),
+        EllipticCurve::P521 => {
+            return Err(KeyError::UnusableJwk("its crv is P-521, which needs the feature es512"));
+        }
+        EllipticCurve::Ed25519 | _ => {
             return Err(KeyError::UnusableJwk("its crv is not supported"));
         }
     };
@@ -159,7 +171,7 @@ fn ec(jwk: &EllipticCurveKeyParameters, declared: Option<Algorithm>) -> Result<(
         return Err(KeyError::UnusableJwk("a coordinate does not have the curve's length"));
     }
     let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
-    if !is_on_curve(curve, &point) {
+    if !curve.map_or_else(|| es512::is_on_curve(&point), |curve| is_on_curve(curve, &point)) {
         return Err(KeyError::UnusableJwk("its coordinates are not a point on the curve"));
     }
     Ok((algorithm, Public::Point(point)))
@@ -226,18 +238,6 @@ fn agree(declared: Option<Algorithm>, algorithm: Algorithm) -> Result<(), KeyErr
 
 fn bytes(text: &str) -> Result<Vec<u8>, KeyError> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::UnusableJwk("a key parameter is not base64url"))
-}
-
-impl Verifier<Vec<u8>> for VerifyingKey {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
-        if self.verifies(message, signature) { Ok(()) } else { Err(SignatureError::new()) }
-    }
-}
-
-impl JwtVerifier for VerifyingKey {
-    fn algorithm(&self) -> jsonwebtoken::Algorithm {
-        self.algorithm.into()
-    }
 }
 
 impl fmt::Debug for VerifyingKey {

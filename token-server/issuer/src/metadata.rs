@@ -47,8 +47,8 @@ const CLIENT_AUTHENTICATION_METHODS: [&str; AuthenticationMethod::ALL.len()] = {
 
 /// The supported signature algorithms of client assertions.
 const ASSERTION_ALGORITHMS: [&str; Algorithm::ALL.len()] = {
-    let [a, b, c, d, e, f, g, h, i] = Algorithm::ALL;
-    [a.name(), b.name(), c.name(), d.name(), e.name(), f.name(), g.name(), h.name(), i.name()]
+    let [a, b, c, d, e, f, g, h, i, j] = Algorithm::ALL;
+    [a.name(), b.name(), c.name(), d.name(), e.name(), f.name(), g.name(), h.name(), i.name(), j.name()]
 };
 
 /// The issuer metadata.

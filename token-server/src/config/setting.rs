@@ -157,7 +157,7 @@ impl Setting for SocketAddr {
 }
 
 impl Setting for Algorithm {
-    const ALLOWED: &'static str = "ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384, PS512";
+    const ALLOWED: &'static str = "ES256, ES384, ES512, EdDSA, RS256, RS384, RS512, PS256, PS384, PS512";
 
     fn read(value: &Value) -> Result<Self, String> {
         let text = text(value, "an algorithm")?;
@@ -212,5 +212,22 @@ impl<T: Setting> Setting for Vec<T> {
             | Value::Table(_)
             | Value::Other(_) => Err(format!("{} is not a list", describe(value))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn error_names_every_algorithm_that_is_read() {
+        let told: BTreeSet<&str> = <Algorithm as Setting>::ALLOWED.split(", ").collect();
+        assert_eq!(told, Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect());
+        for name in told {
+            assert_eq!(Algorithm::read(&Value::Text(name.to_owned())).unwrap().name(), name);
+        }
+        assert!(Algorithm::read(&Value::Text("HS512".to_owned())).is_err());
     }
 }

@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 use token_interceptor::{
     danger::AllowPlaintext,
     signature::{Algorithm, SigningKey},
+    test_util::Es512Key,
 };
-use token_issuer::client_authentication::assertion::Reach;
+use token_issuer::{
+    client::{CredentialKind, PublicKeyJwk},
+    client_authentication::assertion::Reach,
+};
 use token_proto::token::v1::{self, client_authentication::Credential};
 use tonic::Code;
 
@@ -35,10 +39,14 @@ pub(crate) fn good(client_id: &str) -> (Value, Value) {
     (json!({"alg": "ES256", "typ": "client-authentication+jwt"}), claims)
 }
 
-pub(crate) fn sign(key: &SigningKey, (header, claims): &(Value, Value)) -> String {
+pub(crate) fn sign(key: &SigningKey, token: &(Value, Value)) -> String {
+    signed_by(|message| key.sign_bytes(message).unwrap(), token)
+}
+
+fn signed_by(signer: impl FnOnce(&[u8]) -> Vec<u8>, (header, claims): &(Value, Value)) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(header), part(claims));
-    let signature = key.sign_bytes(signed.as_bytes()).unwrap();
+    let signature = signer(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
@@ -228,11 +236,39 @@ async fn rfc_8725_section_3_11_another_type_of_jwt_is_no_assertion() {
 #[tokio::test]
 async fn rfc_8725_section_3_1_the_header_does_not_choose_how_it_is_checked() {
     let world = world().await;
-    for alg in ["none", "HS256", "EdDSA", "ES384"] {
+    for alg in ["none", "HS256", "EdDSA", "ES384", "ES512"] {
         refused(&world, alg, |header, _| header["alg"] = json!(alg)).await;
     }
     refused(&world, "unknown kid", |header, _| header["kid"] = json!("x")).await;
     refused(&world, "crit", |header, _| header["crit"] = json!(["exp"])).await;
+}
+
+/// The issuer verifies ES512 and signs nothing with it. RFC 7518 section 3.4.
+#[tokio::test]
+async fn client_with_a_key_on_p521_signs_its_assertions_with_es512() {
+    let (world, key, stranger) = (world().await, Es512Key::generate(), Es512Key::generate());
+    let jwk = CredentialKind::PublicKey(PublicKeyJwk::parse(&key.jwk().to_string()).unwrap());
+    world.store.change("with-key", |client| client.credentials[0].kind = jwk);
+    let by = |signer: &dyn Fn(&[u8]) -> Vec<u8>, alg: &str| {
+        let (mut header, claims) = good("with-key");
+        header["alg"] = json!(alg);
+        signed_by(signer, &(header, claims))
+    };
+    let own = || by(&|message| key.sign_bytes(message), "ES512");
+    assert!(over_grpc(&world, "", &own()).await.is_ok());
+    assert_eq!(over_http(&world, "", &own()).await, 200);
+    let expected = (Code::Unauthenticated, "CLIENT_AUTHENTICATION_FAILED".to_owned());
+    for (what, forged) in [
+        ("another key", by(&|message| stranger.sign_bytes(message), "ES512")),
+        ("alg ES256", by(&|message| key.sign_bytes(message), "ES256")),
+        ("alg ES384", by(&|message| key.sign_bytes(message), "ES384")),
+        ("a signature on P-256", by(&|message| world.client_key.sign_bytes(message).unwrap(), "ES512")),
+        ("zeros", by(&|_| vec![0; 132], "ES512")),
+        ("cut short", by(&|message| key.sign_bytes(message)[..131].to_vec(), "ES512")),
+    ] {
+        assert_eq!(over_grpc(&world, "", &forged).await.unwrap_err(), expected, "{what}");
+        assert_eq!(over_http(&world, "", &forged).await, 401, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -49,7 +49,11 @@ async fn rfc_8414_section_2_metadata_lists_exactly_what_works() {
     let methods = &document["token_endpoint_auth_methods_supported"];
     assert_eq!(methods, &json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]));
     let algorithms = &document["token_endpoint_auth_signing_alg_values_supported"];
-    assert_eq!(algorithms, &json!(["ES256", "EdDSA", "ES384", "PS256", "RS256", "PS384", "PS512", "RS384", "RS512"]));
+    let known = ["ES256", "EdDSA", "ES384", "PS256", "RS256", "PS384", "PS512", "RS384", "RS512", "ES512"];
+    assert_eq!(algorithms, &json!(known));
+    for endpoint in ["introspection", "revocation"] {
+        assert_eq!(&document[&*format!("{endpoint}_endpoint_auth_signing_alg_values_supported")], algorithms);
+    }
     assert_eq!(&document["introspection_endpoint_auth_methods_supported"], methods);
     assert_eq!(&document["revocation_endpoint_auth_methods_supported"], methods);
 }

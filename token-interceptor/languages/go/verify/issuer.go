@@ -49,7 +49,7 @@ type TrustedIssuer struct {
 	Clients []string
 	// Scopes limits the scopes that it may grant, in the same form. Other scopes in its tokens are ignored.
 	Scopes []string
-	// Algorithms are the accepted ones. Empty: all of Algorithms.
+	// Algorithms are the accepted ones. Empty: those of DefaultAlgorithms.
 	Algorithms []Algorithm
 	// Revocations are the program's own, in addition to those that the issuer pushes.
 	Revocations *Revocations
@@ -92,7 +92,7 @@ func (t TrustedIssuer) build(now func() time.Time, log *slog.Logger) (*issuer, e
 		}
 	}
 	if len(t.Algorithms) == 0 {
-		t.Algorithms = Algorithms()
+		t.Algorithms = DefaultAlgorithms()
 	}
 	for _, algorithm := range t.Algorithms {
 		if !slices.Contains(Algorithms(), algorithm) {

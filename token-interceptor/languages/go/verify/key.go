@@ -23,13 +23,17 @@ type Algorithm string
 const (
 	ES256 Algorithm = "ES256"
 	ES384 Algorithm = "ES384"
+	ES512 Algorithm = "ES512"
 	EdDSA Algorithm = "EdDSA"
 	RS256 Algorithm = "RS256"
 	PS256 Algorithm = "PS256"
 )
 
 // Algorithms returns every supported algorithm, the preferred one first.
-func Algorithms() []Algorithm { return []Algorithm{ES256, EdDSA, ES384, PS256, RS256} }
+func Algorithms() []Algorithm { return append(DefaultAlgorithms(), ES512) }
+
+// DefaultAlgorithms returns the algorithms that an issuer of this project signs with, the preferred one first.
+func DefaultAlgorithms() []Algorithm { return []Algorithm{ES256, EdDSA, ES384, PS256, RS256} }
 
 // algorithmOf returns the algorithm of a JOSE name. Ed25519 is RFC 9864's name for RFC 8037's EdDSA.
 func algorithmOf(name string) (Algorithm, bool) {
@@ -168,6 +172,8 @@ func (j jwk) ec() (Algorithm, crypto.PublicKey, error) {
 	case "P-256":
 	case "P-384":
 		algorithm, curve = ES384, elliptic.P384()
+	case "P-521":
+		algorithm, curve = ES512, elliptic.P521()
 	default:
 		return "", nil, errors.New("its crv is not supported")
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -81,25 +82,31 @@ func TestEveryAlgorithmIsSupported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p256, p384 := ecKey(t, elliptic.P256()), ecKey(t, elliptic.P384())
+	p256, p384, p521 := ecKey(t, elliptic.P256()), ecKey(t, elliptic.P384()), ecKey(t, elliptic.P521())
 	rs := must(rsa.GenerateKey(rand.Reader, 2048))(t)
 	ps := must(rsa.GenerateKey(rand.Reader, 2048))(t)
 	keys := must(ParseKeySet(jwksOf(t,
 		jose.JSONWebKey{Key: ed, KeyID: "ed"}, jose.JSONWebKey{Key: &p256.PublicKey, KeyID: "p256"},
 		jose.JSONWebKey{Key: &p384.PublicKey, KeyID: "p384", Algorithm: "ES384", Use: "sig"},
+		jose.JSONWebKey{Key: &p521.PublicKey, KeyID: "p521"},
 		jose.JSONWebKey{Key: &rs.PublicKey, KeyID: "rs"}, jose.JSONWebKey{Key: &ps.PublicKey, KeyID: "ps", Algorithm: "PS256"},
 	)))(t)
-	verifier := verifierOf(t, TrustedIssuer{Issuer: "https://a.example", Keys: keys})
+	verifier := verifierOf(t, TrustedIssuer{Issuer: "https://a.example", Keys: keys, Algorithms: Algorithms()})
+	byDefault := verifierOf(t, TrustedIssuer{Issuer: "https://a.example", Keys: keys})
 	for _, one := range []struct {
 		algorithm jose.SignatureAlgorithm
 		key       any
 		id        string
-	}{{jose.EdDSA, edPrivate, "ed"}, {jose.ES256, p256, "p256"}, {jose.ES384, p384, "p384"}, {jose.RS256, rs, "rs"}, {jose.PS256, ps, "ps"}} {
+	}{{jose.EdDSA, edPrivate, "ed"}, {jose.ES256, p256, "p256"}, {jose.ES384, p384, "p384"}, {jose.ES512, p521, "p521"}, {jose.RS256, rs, "rs"}, {jose.PS256, ps, "ps"}} {
 		token := signed(t, one.algorithm, one.key, one.id, nil)
 		if _, err := verifier.Verify(t.Context(), token, "catalog"); err != nil {
 			t.Error(one.algorithm, err)
 		}
 		if _, err := verifier.Verify(t.Context(), token[:len(token)-8]+"AAAAAAAA", "catalog"); reasonFor(err) != ReasonTokenInvalid {
+			t.Error(one.algorithm, err)
+		}
+		accepted := slices.Contains(DefaultAlgorithms(), Algorithm(one.algorithm))
+		if _, err := byDefault.Verify(t.Context(), token, "catalog"); (err == nil) != accepted {
 			t.Error(one.algorithm, err)
 		}
 	}

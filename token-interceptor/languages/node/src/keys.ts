@@ -8,15 +8,21 @@ import { compactVerify, type CryptoKey, importJWK } from 'jose'
 import { decode, encode } from './encoding.js'
 import { check, entries, isObject, type Json, type JsonObject, lenient, NotStrict } from './strict-json.js'
 
+/** The algorithms that an issuer of this project signs with. */
+export const DEFAULT_ALGORITHMS = ['ES256', 'EdDSA', 'ES384', 'PS256', 'RS256'] as const
 /** The supported algorithms. There is no HMAC and no `none`. */
-export const ALGORITHMS = ['ES256', 'EdDSA', 'ES384', 'PS256', 'RS256'] as const
+export const ALGORITHMS = [...DEFAULT_ALGORITHMS, 'ES512'] as const
 /** A supported algorithm. */
 export type Algorithm = (typeof ALGORITHMS)[number]
 
 /** RFC 7518 sections 6.2.2, 6.3.2 and 6.4. */
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k']
 /** The curve's algorithm, and the length of a coordinate in bytes. */
-const CURVES: Record<string, readonly [Algorithm, number]> = { 'P-256': ['ES256', 32], 'P-384': ['ES384', 48] }
+const CURVES: Record<string, readonly [Algorithm, number]> = {
+  'P-256': ['ES256', 32],
+  'P-384': ['ES384', 48],
+  'P-521': ['ES512', 66],
+}
 const MODULUS_BYTES_MIN = 256
 const MODULUS_BITS_MAX = 8192
 const EXPONENT_BITS_MAX = 33

@@ -10,7 +10,7 @@ import { checkClaims, text } from './claims.js'
 import { Denied, PolicyError } from './errors.js'
 import { type Jws, parse } from './jws.js'
 import { FixedKeys, type KeySource } from './key-sources.js'
-import { type Algorithm, ALGORITHMS, type KeySet, type VerifyingKey } from './keys.js'
+import { type Algorithm, ALGORITHMS, DEFAULT_ALGORITHMS, type KeySet, type VerifyingKey } from './keys.js'
 import { hasAllowedValue, type Demands, matches, type Method } from './policy.js'
 import type { Revocations } from './revocations.js'
 import { Caller, type Checked } from './token.js'
@@ -30,7 +30,7 @@ const CACHED_TOKENS_MAX = 10_000
 export interface Limits {
   /** Its tokens are accepted for these audiences only. Default: for any audience of the policy. */
   audiences?: readonly string[]
-  /** The accepted algorithms. */
+  /** The accepted algorithms. Default: those of this project's issuer, and of a foreign issuer every one. */
   algorithms?: readonly Algorithm[]
   /** The clients that it may issue tokens for: IDs, or prefixes and a final `*`. Default: any. */
   clients?: readonly string[]
@@ -197,7 +197,7 @@ export class Verifier {
     if (!issuer) throw new Denied('issuer', 'iss is not a trusted issuer')
     checkSize(bytes, sizeMax(issuer))
     if (jws.foreignKey && !issuer.limits.foreign) throw new Denied('header', jws.foreignKey)
-    if (!(issuer.limits.algorithms ?? ALGORITHMS).includes(jws.algorithm)) {
+    if (!algorithmsOf(issuer.limits).includes(jws.algorithm)) {
       throw new Denied('algorithm', `alg: ${jws.algorithm} is not allowed for the issuer`)
     }
     checkFresh(issuer)
@@ -249,6 +249,10 @@ export class Verifier {
 
 function sizeMax(issuer: TrustedIssuer): number {
   return issuer.limits.foreign ? FOREIGN_TOKEN_BYTES_MAX : TOKEN_BYTES_MAX
+}
+
+function algorithmsOf(limits: Limits): readonly Algorithm[] {
+  return limits.algorithms ?? (limits.foreign ? ALGORITHMS : DEFAULT_ALGORITHMS)
 }
 
 function checkSize(bytes: number, max: number): void {

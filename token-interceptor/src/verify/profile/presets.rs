@@ -8,8 +8,8 @@ use crate::signature::Algorithm;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The algorithms that a JWT-SVID may have and that are verified here: SPIFFE JWT-SVID section 2.1.
-const SPIFFE: [Algorithm; 8] = [
+/// The algorithms of JWT-SVIDs: SPIFFE JWT-SVID section 2.1.
+const SPIFFE: [Algorithm; 9] = [
     Algorithm::Es256,
     Algorithm::Es384,
     Algorithm::Ps256,
@@ -18,6 +18,7 @@ const SPIFFE: [Algorithm; 8] = [
     Algorithm::Ps512,
     Algorithm::Rs384,
     Algorithm::Rs512,
+    Algorithm::Es512,
 ];
 
 impl TokenProfile {

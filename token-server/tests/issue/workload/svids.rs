@@ -1,5 +1,6 @@
 //! JWT-SVIDs of SPIFFE, as SPIRE 1.13 issues them. draft-ietf-oauth-spiffe-client-auth-02.
 
+use token_interceptor::test_util::Es512Key;
 use token_issuer::identity_provider::Platform;
 
 use super::*;
@@ -21,8 +22,14 @@ async fn spire() -> Spire {
 
 /// As [`spire`], with the domain's key and the algorithms that the operator has listed.
 async fn spire_with(domain: TestIssuer, algorithms: &[Algorithm]) -> Spire {
+    let jwks = domain.jwks();
+    spire_with_keys(domain, &jwks, algorithms).await
+}
+
+/// As [`spire_with`], with other keys than the domain's own.
+async fn spire_with_keys(domain: TestIssuer, jwks: &str, algorithms: &[Algorithm]) -> Spire {
     let cluster = TestIssuer::new(CLUSTER);
-    let bundle = domain.jwks().replace("\"use\":\"sig\"", "\"use\":\"jwt-svid\"");
+    let bundle = jwks.replace("\"use\":\"sig\"", "\"use\":\"jwt-svid\"");
     assert!(bundle.contains("jwt-svid"));
     let trusted = IdentityProvider {
         keys: ProviderKeys::Fixed(KeySet::from_spiffe_bundle(bundle.as_bytes()).unwrap()),
@@ -130,6 +137,18 @@ async fn an_svid_of_an_algorithm_that_is_not_listed_is_refused() {
         } else {
             spire.refused(algorithm.name(), JWT_SPIFFE, "orders", &svid).await;
         }
+    }
+}
+
+/// ES512 is on the list of SPIFFE JWT-SVID section 2.1 too.
+#[tokio::test]
+async fn an_svid_signed_with_es512_is_accepted_where_it_is_listed() {
+    for (listed, status) in [(&Algorithm::ALL[..], 200), (&[Algorithm::Es512], 200), (&[Algorithm::Es256], 401)] {
+        let (domain, key) = (TestIssuer::new(DOMAIN), Es512Key::generate());
+        let spire = spire_with_keys(domain, &key.jwks(), listed).await;
+        assert_eq!(spire.http(JWT_SPIFFE, "orders", &key.sign(svid_of(&spire.domain))).await, status, "{listed:?}");
+        let stranger = svid_of(&spire.domain).header("alg", "ES512").header("kid", key.key_id());
+        spire.refused("another key", JWT_SPIFFE, "orders", &stranger).await;
     }
 }
 

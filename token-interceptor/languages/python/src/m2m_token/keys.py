@@ -12,13 +12,19 @@ from jwt.algorithms import AllowedPublicKeys
 
 from . import _encoding, strict_json
 
+#: The algorithms that an issuer of this project signs with.
+DEFAULT_ALGORITHMS = ("ES256", "EdDSA", "ES384", "PS256", "RS256")
 #: The supported algorithms. There is no HMAC and no `none`.
-ALGORITHMS = ("ES256", "EdDSA", "ES384", "PS256", "RS256")
+ALGORITHMS = (*DEFAULT_ALGORITHMS, "ES512")
 
 # RFC 7518 sections 6.2.2, 6.3.2 and 6.4.
 _PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
-# The curve's algorithm, and the length of a coordinate in bytes.
-_CURVES = {"P-256": ("ES256", 32), "P-384": ("ES384", 48)}
+# The curve's algorithm, and the prime of its field: SEC 2 sections 2.4.2, 2.5.1 and 2.6.1.
+_CURVES = {
+    "P-256": ("ES256", 2**256 - 2**224 + 2**192 + 2**96 - 1),
+    "P-384": ("ES384", 2**384 - 2**128 - 2**96 + 2**32 - 1),
+    "P-521": ("ES512", 2**521 - 1),
+}
 _MODULUS_BYTES_MIN = 256
 _MODULUS_BITS_MAX = 8192
 _EXPONENT_BITS_MAX = 33
@@ -179,12 +185,16 @@ def _ec(jwk: dict[str, Any], declared: str | None) -> _Read:
     curve = _optional_text(jwk, "crv")
     if curve not in _CURVES:
         raise UnusableKey("its crv is not supported")
-    algorithm, length = _CURVES[curve]
+    algorithm, prime = _CURVES[curve]
     _agree(declared, algorithm)
     x, y = _bytes(jwk, "x"), _bytes(jwk, "y")
     # RFC 7518 section 6.2.1.2: full length, leading zeros kept.
+    length = (prime.bit_length() + 7) // 8
     if len(x) != length or len(y) != length:
         raise UnusableKey("a coordinate does not have the curve's length")
+    # OpenSSL checks that the point is on the curve, and reduces a larger coordinate.
+    if any(int.from_bytes(coordinate, "big") >= prime for coordinate in (x, y)):
+        raise UnusableKey("its coordinates are not a point on the curve")
     return algorithm, {"crv": curve, "x": _encoding.encode(x), "y": _encoding.encode(y)}
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from . import _claims, _jws
 from .errors import Denied, PolicyError
 from .key_sources import RETRY_AFTER_WAIT, FixedKeys, KeyOnItsWay, KeySource
-from .keys import ALGORITHMS, KeySet, VerifyingKey
+from .keys import ALGORITHMS, DEFAULT_ALGORITHMS, KeySet, VerifyingKey
 from .policy import Method, Policy, matches
 from .revocations import Revocations
 from .token import Caller
@@ -43,7 +43,8 @@ class TrustedIssuer:
     keys: KeySource
     #: Its tokens are accepted for these audiences only. None: for any audience of the policy.
     audiences: frozenset[str] | None = None
-    algorithms: Sequence[str] = ALGORITHMS
+    #: The accepted algorithms. None: those of this project's issuer, and of a foreign issuer every one.
+    algorithms: Sequence[str] | None = None
     token_types: Sequence[str] = ("at+jwt",)
     #: True if a token without `typ` is accepted too.
     untyped: bool = False
@@ -200,7 +201,7 @@ class Verifier:
         _check_size(bytes_of_token, _size_max(issuer))
         if jws.foreign_key and not issuer.foreign:
             raise Denied("header", jws.foreign_key)
-        if jws.algorithm not in issuer.algorithms:
+        if jws.algorithm not in _algorithms(issuer):
             raise Denied("algorithm", f"alg: {jws.algorithm} is not allowed for the issuer")
         _check_fresh(issuer, now)
         # Read before the keys and the revocations, so that a later change is noticed next time.
@@ -297,6 +298,12 @@ class Verifier:
 
 def _size_max(issuer: TrustedIssuer) -> int:
     return FOREIGN_TOKEN_BYTES_MAX if issuer.foreign else TOKEN_BYTES_MAX
+
+
+def _algorithms(issuer: TrustedIssuer) -> Sequence[str]:
+    if issuer.algorithms is not None:
+        return issuer.algorithms
+    return ALGORITHMS if issuer.foreign else DEFAULT_ALGORITHMS
 
 
 def _check_size(size: int, size_max: int) -> None:

@@ -157,7 +157,7 @@ fn no_key(what: impl Into<String>) -> NoKey {
 fn algorithm(flag: &str, name: &str) -> Result<Algorithm, Failure> {
     Algorithm::from_name(name).ok_or_else(|| {
         Failure::usage(format!("{flag} {name} is not an algorithm"))
-            .next("ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512")
+            .next("ES256, ES384, ES512, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512")
     })
 }
 
@@ -175,7 +175,8 @@ fn read(bytes: &[u8], algorithm: Option<Algorithm>) -> Result<Vec<String>, NoKey
         }
         return keys.into_iter().map(|key| from_jwk(key, algorithm)).collect();
     }
-    let jwk = spki::jwk(&public_key(bytes)?).ok_or_else(|| no_key("its key is not P-256, P-384, Ed25519 or RSA"))?;
+    let jwk =
+        spki::jwk(&public_key(bytes)?).ok_or_else(|| no_key("its key is not P-256, P-384, P-521, Ed25519 or RSA"))?;
     Ok(vec![from_jwk(Value::Object(jwk), algorithm)?])
 }
 
@@ -300,6 +301,27 @@ mod tests {
             }
             assert!(read(pem(&der).as_bytes(), None).unwrap_err().what.contains("private key"));
         }
+    }
+
+    /// The key of RFC 7520 section 3.1, as OpenSSL writes it.
+    #[test]
+    fn pem_of_a_key_on_p521_reads_as_its_jwk() {
+        const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAcpkss6wI7PPlxj3t7A1RqMH3nvL4
+L5Tzxze/XeeYZnHqxiX+gle70DlGRMqqOq+PJ6RYX7vK0PJFdiAIXlyPQq0B3KaU
+e86IvFeQSFrJdCc0K8NfiH2G1loIk3fiR+YLqlXk6FAeKtpXJKxR1pCQCAM+vBCs
+mZudf1zCUZ8/4eodlHU=
+-----END PUBLIC KEY-----
+";
+        for algorithm in [None, Some(Algorithm::Es512)] {
+            let jwk = json::object(read(PEM.as_bytes(), algorithm).unwrap()[0].as_bytes()).unwrap();
+            assert_eq!((jwk["crv"].as_str(), jwk["alg"].as_str()), (Some("P-521"), Some("ES512")));
+            let x = "AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekWF-7ytDyRXYgCF5cj0Kt";
+            let y = "AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX9cwlGfP-HqHZR1";
+            assert_eq!((jwk["x"].as_str(), jwk["y"].as_str()), (Some(x), Some(y)));
+            assert_eq!(jwk.get("kid").and_then(Value::as_str), thumbprint(&jwk).as_deref());
+        }
+        assert!(read(PEM.as_bytes(), Some(Algorithm::Es256)).is_err());
     }
 
     #[test]

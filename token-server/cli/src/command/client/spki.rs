@@ -14,6 +14,7 @@ const ED25519: &str = "1.3.101.112";
 /// RFC 5480 section 2.1.1.1.
 const P256: &str = "1.2.840.10045.3.1.7";
 const P384: &str = "1.3.132.0.34";
+const P521: &str = "1.3.132.0.35";
 
 /// Returns the key as a JWK. `None` for a kind of key that cannot sign assertions here.
 pub(super) fn jwk(der: &[u8]) -> Option<Map<String, Value>> {
@@ -29,6 +30,7 @@ pub(super) fn jwk(der: &[u8]) -> Option<Map<String, Value>> {
             let (curve, bytes) = match info.algorithm.parameters.as_ref()?.as_oid().ok()?.to_id_string().as_str() {
                 P256 => ("P-256", 32),
                 P384 => ("P-384", 48),
+                P521 => ("P-521", 66),
                 _ => return None,
             };
             // SEC 1 section 2.3.3: the byte 4, then the two coordinates. Compressed points are not supported.

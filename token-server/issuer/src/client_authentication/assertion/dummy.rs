@@ -6,6 +6,13 @@ use token_interceptor::{
     signature::{Algorithm, SigningKey, VerifyingKey},
 };
 
+/// The point on P-521 with x = 1. Its private key is unknown: the product makes no keys on this curve.
+const P521: &str = concat!(
+    r#"{"kty":"EC","crv":"P-521","#,
+    r#""x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB","#,
+    r#""y":"ABDlm-k8TyacAmnHnir9ZdauqptwHqzBlPs-4D30eEm_VQ7GNuvuDd1KFvHNlAZgWvOPWEVndw4_Jy1ojIMuhDVk"}"#,
+);
+
 /// One key for each algorithm.
 #[derive(Debug)]
 pub(super) struct DummyKeys([Option<VerifyingKey>; Algorithm::ALL.len()]);
@@ -28,6 +35,7 @@ fn make(algorithm: Algorithm) -> Option<VerifyingKey> {
             let der = SigningKey::generate_pkcs8(algorithm).ok()?;
             SigningKey::from_der(algorithm, &der).ok()?.public_jwk().to_json()
         }
+        Algorithm::Es512 => P521.to_owned(),
         Algorithm::Rs256
         | Algorithm::Rs384
         | Algorithm::Rs512
@@ -54,7 +62,9 @@ mod tests {
         for algorithm in Algorithm::ALL {
             let key = keys.key(algorithm).unwrap();
             assert_eq!(key.algorithm(), algorithm);
-            assert!(!key.verifies(b"message", &[0; 256]));
+            for signature in [&[0; 256][..], &[1; 132]] {
+                assert!(!key.verifies(b"message", signature));
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ import com.nimbusds.jose.JWSAlgorithm;
 import com.nimbusds.jose.JWSHeader;
 import com.nimbusds.jose.JWSSigner;
 import com.nimbusds.jose.crypto.factories.DefaultJWSSignerFactory;
-import com.nimbusds.jose.jwk.Curve;
+import com.nimbusds.jose.crypto.impl.ECDSA;
 import com.nimbusds.jose.jwk.ECKey;
 import com.nimbusds.jose.jwk.JWK;
 import com.nimbusds.jwt.JWTClaimsSet;
@@ -120,12 +120,12 @@ public abstract class ClientCredential {
       this.clock = clock;
     }
 
-    private static JWSAlgorithm algorithm(JWK key) {
+    private static JWSAlgorithm algorithm(JWK key) throws JOSEException {
       if (key.getAlgorithm() != null) {
         return JWSAlgorithm.parse(key.getAlgorithm().getName());
       }
       if (key instanceof ECKey elliptic) {
-        return Curve.P_384.equals(elliptic.getCurve()) ? JWSAlgorithm.ES384 : JWSAlgorithm.ES256;
+        return ECDSA.resolveAlgorithm(elliptic.getCurve());
       }
       return JWSAlgorithm.RS256;
     }

@@ -15,6 +15,8 @@ public enum Algorithm {
   EDDSA(JWSAlgorithm.EdDSA),
   /** ECDSA on P-384 with SHA-384. */
   ES384(JWSAlgorithm.ES384),
+  /** ECDSA on P-521 with SHA-512. Other issuers sign with it. */
+  ES512(JWSAlgorithm.ES512),
   /** RSASSA-PSS with SHA-256. */
   PS256(JWSAlgorithm.PS256),
   /** RSASSA-PKCS1-v1_5 with SHA-256. RFC 9068 section 2.1 requires its support. */
@@ -22,6 +24,9 @@ public enum Algorithm {
 
   /** Every algorithm. */
   public static final Set<Algorithm> ALL = Set.of(values());
+
+  /** The algorithms that an issuer of this project signs with. */
+  public static final Set<Algorithm> DEFAULT = Set.of(ES256, EDDSA, ES384, PS256, RS256);
 
   private final JWSAlgorithm jose;
 

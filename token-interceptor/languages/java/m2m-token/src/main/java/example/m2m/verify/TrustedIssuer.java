@@ -16,9 +16,8 @@ import javax.net.ssl.SSLContext;
 /**
  * An issuer whose tokens are accepted, by its exact identifier.
  *
- * <p>By default it is accepted for any audience that a policy names, with every {@link Algorithm}, and with
- * type
- * {@code at+jwt}.
+ * <p>By default it is accepted for any audience that a policy names, with {@link Algorithm#DEFAULT}, and with
+ * type {@code at+jwt}.
  */
 public final class TrustedIssuer {
   private static final Duration FETCH_MAX = Duration.ofSeconds(5);
@@ -35,7 +34,7 @@ public final class TrustedIssuer {
   private Optional<Duration> staleAfter = Optional.empty();
   private Optional<Set<String>> audiences = Optional.empty();
   private Optional<List<String>> clients = Optional.empty();
-  private Set<Algorithm> algorithms = Algorithm.ALL;
+  private Set<Algorithm> algorithms = Algorithm.DEFAULT;
   private Set<String> tokenTypes = Set.of("at+jwt");
   private Revocations revocations = new Revocations();
 
@@ -109,7 +108,7 @@ public final class TrustedIssuer {
     return this;
   }
 
-  /** Accepts these algorithms only. */
+  /** Accepts these algorithms only, in place of {@link Algorithm#DEFAULT}. */
   public TrustedIssuer algorithms(Collection<Algorithm> accepted) {
     algorithms = Set.copyOf(accepted);
     return this;

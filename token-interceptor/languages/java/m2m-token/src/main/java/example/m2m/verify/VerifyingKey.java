@@ -14,6 +14,7 @@ import java.security.KeyFactory;
 import java.security.PublicKey;
 import java.security.Signature;
 import java.security.interfaces.RSAPublicKey;
+import java.security.spec.ECFieldFp;
 import java.security.spec.RSAPublicKeySpec;
 import java.security.spec.X509EncodedKeySpec;
 import java.util.HexFormat;
@@ -28,6 +29,10 @@ import java.util.Optional;
 final class VerifyingKey {
   /** Members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4. */
   private static final List<String> PRIVATE = List.of("d", "p", "q", "dp", "dq", "qi", "oth", "k");
+
+  /** One curve, one algorithm. */
+  private static final Map<String, Algorithm> CURVES =
+      Map.of("P-256", Algorithm.ES256, "P-384", Algorithm.ES384, "P-521", Algorithm.ES512);
 
   private static final int MODULUS_BYTES_MIN = 256;
   private static final int MODULUS_BITS_MAX = 8192;
@@ -90,23 +95,31 @@ final class VerifyingKey {
 
   private static VerifyingKey elliptic(Map<String, Object> jwk, Optional<Algorithm> declared)
       throws UnusableKeyException, JOSEException {
-    String curve = text(jwk, "crv").orElse("");
-    boolean small = curve.equals("P-256");
-    require(small || curve.equals("P-384"), "its crv is not supported");
-    Algorithm algorithm = small ? Algorithm.ES256 : Algorithm.ES384;
+    String crv = text(jwk, "crv").orElse("");
+    Algorithm algorithm = CURVES.get(crv);
+    require(algorithm != null, "its crv is not supported");
+    var curve = new Curve(crv);
     require(declared.orElse(algorithm) == algorithm, "its alg does not belong to its crv");
     byte[] x = bytes(jwk, "x");
     byte[] y = bytes(jwk, "y");
     // RFC 7518 section 6.2.1.2: full length, leading zeros kept.
-    int length = small ? 32 : 48;
+    int length = (curve.toECParameterSpec().getCurve().getField().getFieldSize() + 7) / 8;
     require(x.length == length && y.length == length, "a coordinate does not have the curve's length");
-    // Nimbus checks that the point is on the curve.
-    var key =
-        new ECKey.Builder(small ? Curve.P_256 : Curve.P_384, Base64URL.encode(x), Base64URL.encode(y)).build();
+    // Nimbus checks that the point is on the curve, and not that a coordinate is below the field's prime.
+    require(isBelow(prime(curve), x) && isBelow(prime(curve), y), "its coordinates are not a point on the curve");
+    var key = new ECKey.Builder(curve, Base64URL.encode(x), Base64URL.encode(y)).build();
     var verifier = new ECDSAVerifier(key.toECPublicKey());
     var header = new JWSHeader(algorithm.jose());
     return new VerifyingKey(
         jwk, algorithm, (message, signature) -> verifier.verify(header, message, Base64URL.encode(signature)));
+  }
+
+  private static BigInteger prime(Curve curve) {
+    return ((ECFieldFp) curve.toECParameterSpec().getCurve().getField()).getP();
+  }
+
+  private static boolean isBelow(BigInteger prime, byte[] coordinate) {
+    return new BigInteger(1, coordinate).compareTo(prime) < 0;
   }
 
   /** By the JDK's own Ed25519: that of Nimbus needs one more library. */
