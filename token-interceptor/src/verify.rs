@@ -31,6 +31,8 @@ use std::{
 };
 
 pub use builder::{BuildError, LEEWAY_MAX, VerifierBuilder};
+use serde_json::{Map, Value};
+
 use cache::Memory;
 pub(crate) use cache::Seen;
 #[cfg(feature = "encryption")]
@@ -49,7 +51,7 @@ use crate::{
     token::{Claims, UnverifiedToken, VerifiedToken},
 };
 use issuer::Issuer;
-use issuers::TrustedIssuers;
+use issuers::{Issuers, TrustedIssuers};
 use jws::Jws;
 use obstacle::signed_by;
 
@@ -266,7 +268,20 @@ impl Verifier {
         let (key_version, revocation_version) = (issuer.keys.version().into(), issuer.revocations.version().into());
         let key = signed_by(issuer, &jws, wait)?;
         issuer.check_type(jws.token_type.as_deref())?;
-        let mut claims = claims::check(jws.claims, Arc::clone(&issuer.id), &issuer.profile)?;
+        let verified = self.check_claims((&issuers, issuer), jws.claims, audience, now)?;
+        let (issuer, issuers_version) = (Arc::clone(issuer), issuers_version.into());
+        Ok((verified, Grounds { issuer, issuers_version, key, key_version, revocation_version, opened }))
+    }
+
+    /// Makes every check of the claims that `issuer` vouches for, from top to bottom.
+    fn check_claims(
+        &self,
+        (issuers, issuer): (&Issuers, &Issuer),
+        claims: Map<String, Value>,
+        audience: &str,
+        now: SystemTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        let mut claims = claims::check(claims, Arc::clone(&issuer.id), &issuer.profile)?;
         issuer.limit(&mut claims)?;
         claims.client_id_is_unique = issuers.client_id_is_unique(issuer, claims.client_id());
         issuer.check_audience(&claims, audience)?;
@@ -274,8 +289,7 @@ impl Verifier {
         issuer.check_lifetime(&claims, now)?;
         let verified = VerifiedToken::new(claims);
         issuer.check_revoked(&verified)?;
-        let (issuer, issuers_version) = (Arc::clone(issuer), issuers_version.into());
-        Ok((verified, Grounds { issuer, issuers_version, key, key_version, revocation_version, opened }))
+        Ok(verified)
     }
 
     /// Checks everything that may have changed since `verified` was: issuer, freshness, key, audience, times,

@@ -257,7 +257,9 @@ impl Guard {
     /// Returns the answer to a call that has none yet.
     pub(super) fn refuse(&self, denied: Denied) -> Response<Body> {
         let renewable = self.wire != Wire::Http && mark::is_renewable(denied.reason());
-        let mut response = self.shared.answer(self.path.path(), denied, Some(self.caller.clone()), self.wire);
+        let path = self.path.path();
+        let rule = self.shared.rules.of(path);
+        let mut response = self.shared.answer((rule, path), denied, Some(self.caller.clone()), self.wire);
         if renewable {
             mark::put(response.headers_mut(), Stage::AfterHandler, self.path.path());
         }
@@ -267,8 +269,10 @@ impl Guard {
     /// Returns the end of the stream: trailers in gRPC, their frame in gRPC-Web; in HTTP the body breaks off.
     /// A stream that is only observed is reported, and goes on: `None`.
     fn end(&self, denied: Denied) -> Option<Result<Frame<Bytes>, BoxError>> {
-        if self.shared.rules.of(self.path.path()).observed {
-            self.shared.report(self.path.path(), &denied, Some(&self.caller));
+        let path = self.path.path();
+        let rule = self.shared.rules.of(path);
+        if rule.observed {
+            self.shared.report((rule, path), &denied, Some(&self.caller));
             return None;
         }
         let text = denied.to_string();

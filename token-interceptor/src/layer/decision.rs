@@ -119,18 +119,23 @@ impl Shared {
         })
     }
 
-    /// Answers a call of `path` in place of the service.
-    pub(super) fn answer(&self, path: &str, denied: Denied, caller: Option<Caller>, wire: Wire) -> Response<Body> {
-        self.report(path, &denied, caller.as_ref());
+    /// Answers a call of `path`, which has this rule, in place of the service.
+    pub(super) fn answer(
+        &self,
+        (rule, path): (&Rule, &str),
+        denied: Denied,
+        caller: Option<Caller>,
+        wire: Wire,
+    ) -> Response<Body> {
+        self.report((rule, path), &denied, caller.as_ref());
         let built = || wire.answer(Answer::from(&denied).resource_metadata(self.resource_metadata.clone()));
         let mut response = self.fixed.answer(&denied, wire).unwrap_or_else(built);
         response.extensions_mut().insert(DeniedCall::new(denied, caller));
         response
     }
 
-    /// Counts and logs a call of `path` that is denied, or would be.
-    pub(super) fn report(&self, path: &str, denied: &Denied, caller: Option<&Caller>) {
-        let rule = self.rules.of(path);
+    /// Counts and logs a call of `path`, which has this rule, that is denied, or would be.
+    pub(super) fn report(&self, (rule, path): (&Rule, &str), denied: &Denied, caller: Option<&Caller>) {
         rule.count_denied(denied);
         self.log(rule, path, denied, caller);
     }

@@ -13,7 +13,7 @@ use super::{
     body::{Guard, RequestBody, Watch},
     decision::{Decision, Shared, Verdict},
     future::ResponseFuture,
-    rules::Ending,
+    rules::{Ending, Rule},
     wire::Wire,
 };
 use crate::{
@@ -47,11 +47,13 @@ impl Shared {
                 Some((caller, rule.ending()))
             }
             Verdict::Denied(denied, caller) if rule.observed => {
-                self.report(request.uri().path(), &denied, caller.as_ref());
+                self.report((rule, request.uri().path()), &denied, caller.as_ref());
                 request.extensions_mut().insert(DeniedCall::new(denied, caller.clone()));
                 caller.map(|caller| (caller, None))
             }
-            Verdict::Denied(denied, caller) => return ResponseFuture::refused(self.refuse(denied, caller, &request)),
+            Verdict::Denied(denied, caller) => {
+                return ResponseFuture::refused(self.refuse(rule, denied, caller, &request));
+            }
         };
         // One place for each, so that the compiler moves the request no more often than it must.
         match admitted {
@@ -61,11 +63,11 @@ impl Shared {
     }
 
     /// Returns the answer in place of the service, with the mark that lets the client renew its token.
-    fn refuse<B>(&self, denied: Denied, caller: Option<Caller>, request: &Request<B>) -> Response<Body> {
+    fn refuse<B>(&self, rule: &Rule, denied: Denied, caller: Option<Caller>, request: &Request<B>) -> Response<Body> {
         let path = request.uri().path();
         let wire = Wire::of(request.headers());
         let renewable = wire != Wire::Http && mark::is_renewable(denied.reason());
-        let mut response = self.answer(path, denied, caller, wire);
+        let mut response = self.answer((rule, path), denied, caller, wire);
         if renewable {
             mark::put(response.headers_mut(), Stage::BeforeHandler, path);
         }

@@ -4,11 +4,11 @@
 //! They are those of a JWT without its signature: issuer, claims, limits, audience, times, lifetime,
 //! revocation.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
-use super::{Verifier, claims};
+use super::Verifier;
 use crate::{
     error::{Unverified, VerifyError, kind_of, quoted},
     token::VerifiedToken,
@@ -55,14 +55,6 @@ impl Verifier {
         {
             members.insert("sub".to_owned(), client);
         }
-        let mut claims = claims::check(members, Arc::clone(&issuer.id), &issuer.profile)?;
-        issuer.limit(&mut claims)?;
-        claims.client_id_is_unique = issuers.client_id_is_unique(issuer, claims.client_id());
-        issuer.check_audience(&claims, audience)?;
-        self.check_times(&claims, now)?;
-        issuer.check_lifetime(&claims, now)?;
-        let verified = VerifiedToken::new(claims);
-        issuer.check_revoked(&verified)?;
-        Ok(verified)
+        self.check_claims((&issuers, issuer), members, audience, now)
     }
 }
