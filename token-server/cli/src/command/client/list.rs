@@ -35,7 +35,7 @@ pub(super) struct List {
 enum Sort {
     /// By client ID.
     Id,
-    /// The next to expire first; expired ones before it.
+    /// The next to expire first. Before it come those whose last end is past.
     Expires,
     /// The longest unused first; those never used before it.
     LastUsed,
@@ -43,19 +43,24 @@ enum Sort {
 
 /// The end and the use of a client's credentials.
 pub(super) struct Usage {
-    /// The end of the credential that expires first.
+    /// The next end of a credential. If all ends are past, it is the last one. So a credential that has
+    /// expired does not hide the next to expire.
     pub(super) expires: Option<SystemTime>,
+    /// The end of the credential that expires or expired first.
+    first_end: Option<SystemTime>,
     /// The last use of any credential.
     pub(super) used: Option<SystemTime>,
 }
 
 impl Usage {
-    pub(super) fn of(client: &Client) -> Self {
+    pub(super) fn of(client: &Client, now: SystemTime) -> Self {
         let times = |time: fn(&Credential) -> Option<prost_types::Timestamp>| {
             client.credentials.iter().filter_map(move |credential| SystemTime::try_from(time(credential)?).ok())
         };
+        let ends = || times(|credential| credential.expire_time);
         Self {
-            expires: times(|credential| credential.expire_time).min(),
+            expires: ends().filter(|end| *end > now).min().or_else(|| ends().max()),
+            first_end: ends().min(),
             used: times(|credential| credential.last_used_time).max(),
         }
     }
@@ -78,25 +83,25 @@ impl List {
             note(format_args!("left out, as the use of keys from a jwks_uri is not recorded: {}", ids.join(", ")));
         }
         chosen.retain(|client| self.takes(client, now));
-        self.sorted(&mut chosen);
+        self.sorted(&mut chosen, now);
         show::clients(&chosen, now, json, output)
     }
 
-    fn sorted(&self, clients: &mut [Client]) {
+    fn sorted(&self, clients: &mut [Client], now: SystemTime) {
         match self.sort {
             Sort::Id => clients.sort_by(|a, b| a.client_id.cmp(&b.client_id)),
             // A client without an end comes last.
-            Sort::Expires => clients.sort_by_key(|client| Reverse(Usage::of(client).expires.map(Reverse))),
-            Sort::LastUsed => clients.sort_by_key(|client| Usage::of(client).used),
+            Sort::Expires => clients.sort_by_key(|client| Reverse(Usage::of(client, now).expires.map(Reverse))),
+            Sort::LastUsed => clients.sort_by_key(|client| Usage::of(client, now).used),
         }
     }
 
     fn takes(&self, client: &Client, now: SystemTime) -> bool {
-        let Usage { expires, used } = Usage::of(client);
+        let Usage { expires: _, first_end, used } = Usage::of(client, now);
         // A period that reaches beyond the clock's range is unlimited.
-        let expiring = self
-            .expiring
-            .is_none_or(|within| expires.is_some_and(|end| now.checked_add(within).is_none_or(|latest| end <= latest)));
+        let expiring = self.expiring.is_none_or(|within| {
+            first_end.is_some_and(|end| now.checked_add(within).is_none_or(|latest| end <= latest))
+        });
         let since = used.or_else(|| SystemTime::try_from(client.create_time?).ok());
         let unused = self
             .unused
@@ -165,11 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn an_expired_credential_hides_no_next_one() {
+        let end = |ends: &[u64]| Usage::of(&client("a", 1, ends, &[]), at(1000)).expires;
+        for (ends, expected) in
+            [(&[900, 1001, 1100][..], Some(1001)), (&[900, 999], Some(999)), (&[1000], Some(1000)), (&[], None)]
+        {
+            assert_eq!(end(ends), expected.map(at), "{ends:?}");
+        }
+    }
+
+    #[test]
     fn clients_are_sorted_by_end_and_by_use() {
         let mut clients = [client("b", 1, &[], &[990]), client("a", 1, &[1005], &[]), client("c", 1, &[999], &[10])];
         let mut order = |sort| {
             let list = List { sort, ..list() };
-            list.sorted(&mut clients);
+            list.sorted(&mut clients, at(1000));
             clients.iter().map(|client| client.client_id.clone()).collect::<String>()
         };
         assert_eq!(order(Sort::Expires), "cab");

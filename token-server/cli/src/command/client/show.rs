@@ -22,7 +22,7 @@ pub(super) fn clients(clients: &[Client], now: SystemTime, json: bool, output: &
     let rows: Vec<_> = clients
         .iter()
         .map(|client| {
-            let Usage { expires, used } = Usage::of(client);
+            let Usage { expires, used, .. } = Usage::of(client, now);
             let state = if client.disabled { "disabled" } else { "active" };
             let expires = expires.map_or_else(String::new, |time| explain::distance(time, now));
             // The use of keys from a jwks_uri is not recorded.
