@@ -192,6 +192,26 @@ impl fmt::Debug for HttpUrl {
     }
 }
 
+/// Returns true for a text before whose host user information may stand. An error must not quote it, also
+/// where its fault is another.
+pub(crate) fn may_hold_password(text: &str) -> bool {
+    text.contains('@') && HttpUrl::parse(text).is_err()
+}
+
+/// Returns a text that was given as a URL, in quotes for an error, or `the URL` in place of one that may hold
+/// a password.
+///
+/// ```
+/// use token_interceptor::http_url::shown;
+///
+/// assert_eq!(shown("ftp://issuer.example"), "\"ftp://issuer.example\"");
+/// assert_eq!(shown("https://user:secret@issuer.example"), "the URL");
+/// ```
+#[must_use]
+pub fn shown(text: &str) -> String {
+    if may_hold_password(text) { "the URL".to_owned() } else { format!("{text:?}") }
+}
+
 /// The host of a URL: a DNS name in lower case, or an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {

@@ -14,7 +14,7 @@ use std::fmt;
 
 use jsonwebtoken::jwk::KeyAlgorithm;
 
-pub use jwk::thumbprint;
+pub use jwk::{has_private_member, thumbprint};
 pub use public_jwk::PublicJwk;
 pub use signing::SigningKey;
 pub use verifying::VerifyingKey;

@@ -832,3 +832,20 @@ fn a_refusal_names_the_member_and_what_was_expected() {
     assert_eq!(told(issuer.token().header("alg", "HS256")).0, "alg");
     assert_eq!(told(issuer.token().header("jku", "https://x")).0, "jku");
 }
+
+#[test]
+fn no_error_of_a_verifier_quotes_a_password() {
+    for issuer in
+        ["https://user:secret@issuer.example", "user:secret@issuer.example", "ftp://user:secret@issuer.example"]
+    {
+        let trusted = TrustedIssuer::discover(issuer).unwrap();
+        let discovered = Verifier::builder().issuer(trusted).build().unwrap_err();
+        let jwks = TrustedIssuer::jwks("https://issuer.example", issuer).unwrap_err();
+        let watched = TrustedIssuer::watch("https://issuer.example", issuer).unwrap();
+        let watched = Verifier::builder().issuer(watched).build().unwrap_err();
+        for error in [discovered, jwks, watched] {
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("secret"), "{issuer}: {shown}");
+        }
+    }
+}

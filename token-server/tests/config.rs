@@ -63,6 +63,21 @@ fn an_issuer_that_clients_would_not_read_is_a_mistake() {
 }
 
 #[test]
+fn no_mistake_about_a_trusted_issuer_quotes_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in [
+        "issuer = \"https://user:hunter2@idp.example\"",
+        "issuer = \"https://idp.example\"\njwks_uri = \"https://user:hunter2@idp.example/jwks\"",
+        "issuer = \"https://idp.example\"\njwks_uri = \"ftp://user:hunter2@idp.example/jwks\"",
+    ] {
+        let rules = "[trusted_issuer.client_authentication]\n";
+        let text = format!("{}\n[[trusted_issuer]]\n{address}\n{rules}", example(folder.path()));
+        let all = shown(&read(&text, &[]).unwrap_err()).join("\n");
+        assert!(all.contains("keys cannot be fetched from the URL: ") && !all.contains("hunter2"), "{address}: {all}");
+    }
+}
+
+#[test]
 fn a_misspelt_variable_is_a_mistake_with_the_nearest_name() {
     let folder = tempfile::tempdir().unwrap();
     let text = example(folder.path());

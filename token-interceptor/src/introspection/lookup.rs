@@ -48,7 +48,7 @@ pub(super) struct Lookup {
     keep: Duration,
     answers: Answers,
     in_flight: Mutex<InFlight>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 /// The requests in flight, each with its number.
@@ -146,7 +146,7 @@ impl IntrospectionBuilder {
             keep: self.keep,
             answers: Answers::new(self.entries_max, self.bytes_max),
             in_flight: Mutex::default(),
-            permits: Semaphore::new(IN_FLIGHT_MAX),
+            permits: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
         })))
     }
 }
@@ -172,16 +172,15 @@ impl Lookup {
         if let Some(asking) = in_flight.by_token.get(&hash).and_then(|(_, asking)| asking.upgrade()) {
             return Ok(asking);
         }
-        // The permit goes with the request, also when its last waiter goes away.
-        let Ok(permit) = self.permits.try_acquire() else {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             self.count("shed");
             let fault = format!("{IN_FLIGHT_MAX} requests to {} are in flight", self.endpoint_name());
             return Err(Denied::unavailable("introspection_busy", RETRY_AFTER, fault));
         };
-        permit.forget();
         in_flight.last += 1;
         let number = in_flight.last;
-        let ended = Ended { lookup: Arc::downgrade(self), hash, number };
+        // Both end with the request, also when its last waiter goes away.
+        let ended = (permit, Ended { lookup: Arc::downgrade(self), hash, number });
         let lookup = Arc::clone(self);
         let asking = async move {
             let _ended = ended;
@@ -286,7 +285,6 @@ struct Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         let Some(lookup) = self.lookup.upgrade() else { return };
-        lookup.permits.add_permits(1);
         let mut in_flight = lookup.in_flight();
         // A later request about the same token may have taken the place.
         if in_flight.by_token.get(&self.hash).is_some_and(|(number, _)| *number == self.number) {

@@ -19,7 +19,7 @@ const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"]
 /// Reads a public JWK and its `alg`, with the reason where it is none. The `alg` stands beside the JWK, as
 /// `jsonwebtoken` has no ES512.
 pub(super) fn read(members: &Map<String, Value>) -> Result<(Jwk, Option<Algorithm>), KeyError> {
-    if PRIVATE_MEMBERS.iter().any(|member| members.contains_key(*member)) {
+    if has_private_member(members) {
         return Err(KeyError::UnusableJwk("it has a private member"));
     }
     let public_key_use = match members.get("use") {
@@ -64,6 +64,12 @@ pub(super) fn read(members: &Map<String, Value>) -> Result<(Jwk, Option<Algorith
         ..CommonParameters::default()
     };
     Ok((Jwk { common, algorithm: parameters }, algorithm))
+}
+
+/// Returns true for a JWK with a member that only a private or a symmetric key has.
+#[must_use]
+pub fn has_private_member(jwk: &Map<String, Value>) -> bool {
+    PRIVATE_MEMBERS.iter().any(|member| jwk.contains_key(*member))
 }
 
 fn optional_text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, KeyError> {

@@ -15,7 +15,7 @@ use crate::{
     danger,
     destination::{Destination, PlaintextRefused},
     http_client::{HttpError, Tls, connect_lazy, connect_url_lazy},
-    http_url::{HttpUrl, HttpUrlError},
+    http_url::{HttpUrl, HttpUrlError, may_hold_password},
 };
 
 /// The keepalive interval. A connection that answers no ping is dead; a slow server still answers pings.
@@ -210,8 +210,7 @@ impl IssuerBuilder {
 }
 
 fn parse(url: &str) -> Result<HttpUrl, SourceConfigError> {
-    HttpUrl::parse(url).map_err(|source| match url.contains('@') {
-        // The text may hold a password, also where the fault is another.
+    HttpUrl::parse(url).map_err(|source| match may_hold_password(url) {
         true => HttpError::from(source).into(),
         false => SourceConfigError::UnusableUrl { url: url.to_owned(), source },
     })

@@ -7,7 +7,10 @@ use super::{
     cache::Memory,
     issuers::{Issuers, TrustedIssuers},
 };
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    clock::{Clock, SystemClock},
+    http_url::may_hold_password,
+};
 
 const LEEWAY: Duration = Duration::from_secs(5);
 /// The largest leeway. More would not cover clock skew, but extend the life of every token. An issuer keeps
@@ -138,13 +141,15 @@ impl VerifierBuilder {
 /// The error of a verifier that cannot be built.
 #[derive(Debug)]
 pub struct BuildError {
+    /// Empty if there is none to name.
     issuer: String,
     fault: String,
 }
 
 impl BuildError {
     pub(crate) fn new(issuer: &str, fault: impl Into<String>) -> Self {
-        Self { issuer: issuer.to_owned(), fault: fault.into() }
+        let issuer = if may_hold_password(issuer) { String::new() } else { issuer.to_owned() };
+        Self { issuer, fault: fault.into() }
     }
 }
 

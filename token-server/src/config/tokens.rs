@@ -2,7 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use token_interceptor::{encryption::EncryptionKey, http_url::HttpUrl, signature::Algorithm};
+use token_interceptor::{
+    encryption::EncryptionKey,
+    http_url::{HttpUrl, shown},
+    signature::Algorithm,
+};
 use token_issuer::{client::Audience, mint::Terms, own_tokens::TOKEN_BYTES_MAX};
 use url::{Host, Url};
 
@@ -23,14 +27,12 @@ impl IssuerUrl {
     ///
     /// When the text is not an issuer identifier, with the reason.
     pub fn parse(text: &str) -> Result<Self, String> {
-        // The text may hold a password.
-        let named = || if text.contains('@') { "the URL".to_owned() } else { format!("{text:?}") };
-        let url = HttpUrl::parse(text).map_err(|error| format!("{} cannot be used: {error}", named()))?;
+        let url = HttpUrl::parse(text).map_err(|error| format!("{} cannot be used: {error}", shown(text)))?;
         if !url.is_https() && !url.is_loopback() {
-            return Err(format!("{} is not https", named()));
+            return Err(format!("{} is not https", shown(text)));
         }
         if url.query().is_some() {
-            return Err(format!("{} has a query (RFC 8414 section 2)", named()));
+            return Err(format!("{} has a query (RFC 8414 section 2)", shown(text)));
         }
         Ok(Self(text.to_owned()))
     }

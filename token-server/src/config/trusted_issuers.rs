@@ -12,7 +12,7 @@ use std::{
 use token_interceptor::{
     error_chain,
     http_client::{HttpClient, HttpError},
-    http_url::HttpUrl,
+    http_url::{HttpUrl, shown},
     key_set::KeySet,
     signature::Algorithm,
     verify::TokenProfile,
@@ -246,7 +246,7 @@ fn keys(
     if let Err(error) = checked {
         section.reject(
             setting,
-            format!("keys cannot be fetched from {address:?}: {}", error_chain::of(&error)),
+            format!("keys cannot be fetched from {}: {}", shown(address), error_chain::of(&error)),
             "an https URL; on a private network only with private_addresses = true; or a jwks_file",
         );
         return None;

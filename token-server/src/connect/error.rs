@@ -43,7 +43,7 @@ impl<'a> Error<'a> {
         // Our own details: they can always be read.
         let details = <pb::Status as prost::Message>::decode(status.details()).unwrap_or_default().details;
         let details = details.into_iter().map(|detail| {
-            let kind = detail.type_url.trim_start_matches(TYPE_URL).to_owned();
+            let kind = detail.type_url.strip_prefix(TYPE_URL).unwrap_or(&detail.type_url).to_owned();
             let descriptor = Contract::embedded().and_then(|contract| contract.message(&kind));
             let debug = descriptor.and_then(|kind| to_json(kind, &detail.value).ok());
             Detail { kind, value: STANDARD_NO_PAD.encode(&detail.value), debug }

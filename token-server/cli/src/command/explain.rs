@@ -183,29 +183,27 @@ fn shown(value: &Value) -> String {
 
 /// A time of day, and its distance from now.
 pub(super) fn in_words(time: SystemTime, now: SystemTime) -> String {
-    let (distance, past) = match time.duration_since(now) {
-        Ok(ahead) => (ahead, false),
-        Err(behind) => (behind.duration(), true),
-    };
-    let distance = humantime::format_duration(Duration::from_secs(distance.as_secs()));
-    let absolute = absolute(time);
-    if past { format!("{absolute} ({distance} ago)") } else { format!("{absolute} (in {distance})") }
+    let relative = relative(time, now, |seconds| humantime::format_duration(Duration::from_secs(seconds)).to_string());
+    format!("{} ({relative})", absolute(time))
+}
+
+/// The distance from now in seconds, as `shown`, with its direction.
+fn relative(time: SystemTime, now: SystemTime, shown: impl Fn(u64) -> String) -> String {
+    match time.duration_since(now) {
+        Ok(ahead) => format!("in {}", shown(ahead.as_secs())),
+        Err(behind) => format!("{} ago", shown(behind.duration().as_secs())),
+    }
 }
 
 /// The distance from now in its greatest unit, rounded down: `in 6 days`, `3 hours ago`.
 pub(super) fn distance(time: SystemTime, now: SystemTime) -> String {
-    let (distance, past) = match time.duration_since(now) {
-        Ok(ahead) => (ahead.as_secs(), false),
-        Err(behind) => (behind.duration().as_secs(), true),
-    };
-    let units = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
-    let (unit, count) = units
-        .into_iter()
-        .map(|(unit, seconds)| (unit, distance / seconds))
-        .find(|(_, count)| *count > 0)
-        .unwrap_or(("second", 0));
-    let plural = if count == 1 { "" } else { "s" };
-    if past { format!("{count} {unit}{plural} ago") } else { format!("in {count} {unit}{plural}") }
+    const UNITS: [(&str, u64); 3] = [("day", 86_400), ("hour", 3_600), ("minute", 60)];
+    relative(time, now, |distance| {
+        let greatest = UNITS.into_iter().find(|(_, seconds)| distance >= *seconds);
+        let (unit, seconds) = greatest.unwrap_or(("second", 1));
+        let count = distance / seconds;
+        format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+    })
 }
 
 /// A time of day.

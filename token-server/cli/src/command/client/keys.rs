@@ -8,7 +8,7 @@ use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, pem::PemObject a
 use serde_json::Value;
 use token_interceptor::{
     json,
-    signature::{Algorithm, SigningKey, VerifyingKey, thumbprint},
+    signature::{Algorithm, SigningKey, VerifyingKey, has_private_member, thumbprint},
 };
 use token_proto::admin::v1::{self as proto, AddCredentialRequest, Credential};
 use token_store::private_file;
@@ -154,6 +154,10 @@ fn no_key(what: impl Into<String>) -> NoKey {
     NoKey { what: what.into(), next: FORMS }
 }
 
+fn private_key(next: &'static str) -> NoKey {
+    NoKey { what: "this is a private key, which stays with the client".to_owned(), next }
+}
+
 fn algorithm(flag: &str, name: &str) -> Result<Algorithm, Failure> {
     Algorithm::from_name(name).ok_or_else(|| {
         Failure::usage(format!("{flag} {name} is not an algorithm"))
@@ -183,6 +187,9 @@ fn read(bytes: &[u8], algorithm: Option<Algorithm>) -> Result<Vec<String>, NoKey
 /// Checks a JWK and adds missing members: `alg`, and the thumbprint as `kid`.
 fn from_jwk(jwk: Value, algorithm: Option<Algorithm>) -> Result<String, NoKey> {
     let Value::Object(mut jwk) = jwk else { return Err(no_key("a member of its \"keys\" is not an object")) };
+    if has_private_member(&jwk) {
+        return Err(private_key("register its public half: the JWK without d, p, q, dp, dq, qi, oth and k"));
+    }
     let is_rsa = jwk.get("kty").is_some_and(|kty| kty == "RSA");
     match (jwk.get("alg"), algorithm) {
         (None, None) if is_rsa => {
@@ -210,10 +217,7 @@ fn from_jwk(jwk: Value, algorithm: Option<Algorithm>) -> Result<String, NoKey> {
 /// Returns the SubjectPublicKeyInfo of a public key or a certificate in PEM.
 fn public_key(pem: &[u8]) -> Result<Vec<u8>, NoKey> {
     if pem.windows(11).any(|window| window == b"PRIVATE KEY") {
-        return Err(NoKey {
-            what: "this is a private key, which stays with the client".to_owned(),
-            next: "register its public half: openssl pkey -in KEY -pubout -out PUBLIC",
-        });
+        return Err(private_key("register its public half: openssl pkey -in KEY -pubout -out PUBLIC"));
     }
     if let Ok(key) = SubjectPublicKeyInfoDer::from_pem_slice(pem) {
         return Ok(key.as_ref().to_vec());
@@ -328,5 +332,13 @@ mZudf1zCUZ8/4eodlHU=
     fn a_private_jwk_is_refused() {
         let private = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"AA"}"#;
         assert!(read(private.as_bytes(), None).is_err());
+        // Said before anything else that is wrong with it, and of any key in a set.
+        let mut rsa = rsa_jwk();
+        rsa.insert("d".to_owned(), "AA".into());
+        let set = format!("{{\"keys\":[{},{private}]}}", jwk(Algorithm::Es256));
+        for text in [private.to_owned(), set, Value::Object(rsa).to_string()] {
+            let refused = read(text.as_bytes(), None).unwrap_err();
+            assert!(refused.what.contains("private key") && refused.next.contains("public half"), "{}", refused.what);
+        }
     }
 }

@@ -1,9 +1,6 @@
 //! `client list`: which credentials expire, and which are not used.
 
-use std::{
-    cmp::Reverse,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 use token_proto::admin::v1::{Client, Credential};
@@ -91,8 +88,11 @@ impl List {
         match self.sort {
             Sort::Id => clients.sort_by(|a, b| a.client_id.cmp(&b.client_id)),
             // A client without an end comes last.
-            Sort::Expires => clients.sort_by_key(|client| Reverse(Usage::of(client, now).expires.map(Reverse))),
-            Sort::LastUsed => clients.sort_by_key(|client| Usage::of(client, now).used),
+            Sort::Expires => clients.sort_by_cached_key(|client| {
+                let expires = Usage::of(client, now).expires;
+                (expires.is_none(), expires)
+            }),
+            Sort::LastUsed => clients.sort_by_cached_key(|client| Usage::of(client, now).used),
         }
     }
 

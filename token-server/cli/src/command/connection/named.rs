@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use token_interceptor::http_url::HttpUrl;
+use token_interceptor::http_url::{HttpUrl, shown};
 
 use crate::command::failure::Failure;
 
@@ -17,9 +17,8 @@ const CA_FILE: &str = "name the issuer's CA, in PEM: --ca-file FILE (or TOKEN_CA
 /// Parses the URL that `name` was given: https, or http on this machine.
 pub(in crate::command) fn url(name: &str, text: &str) -> Result<HttpUrl, Failure> {
     let wrong = |what: &str| {
-        // The text may hold a password.
-        let text = if text.contains('@') { "the URL".to_owned() } else { format!("{text:?}") };
-        Failure::usage(format!("{text} {what}")).next(format!("{name} takes a URL such as https://tokens.example.com"))
+        Failure::usage(format!("{} {what}", shown(text)))
+            .next(format!("{name} takes a URL such as https://tokens.example.com"))
     };
     let url = HttpUrl::parse(text).map_err(|error| wrong("cannot be used").because(error))?;
     if url.is_https() || url.is_loopback() { Ok(url) } else { Err(wrong("is plaintext, and not on this machine")) }
